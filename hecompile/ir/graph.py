@@ -1,0 +1,128 @@
+"""The canonical graph and the one record that hangs on each of its nodes.
+
+A `ModelGraph` is a `torch.fx.GraphModule` in the canonical spelling (see `hecompile.ir.ops`) with a signature. Nodes are of
+four kinds: `placeholder` (one per tensor input), `get_attr` (weights and constants, tensors), `call_function` (aten
+overloads of the op table) and `output` (a flat tuple). Every node but `output` carries a `NodeInfo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import fx
+
+__all__ = ["Batch", "Dim", "InputSpec", "ModelGraph", "NodeInfo", "concrete_shape", "info", "set_info"]
+
+KEY = "hecompile"  # the only entry that hecompile adds to node.meta
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A dimension that grows with the batch: `multiple` times the batch size."""
+
+    multiple: int = 1
+
+    def __str__(self) -> str:
+        return "B" if self.multiple == 1 else f"{self.multiple}B"
+
+
+Dim = int | Batch
+
+
+def concrete_shape(shape: tuple[Dim, ...], batch: int) -> tuple[int, ...]:
+    """The shape in integers for one batch size."""
+    return tuple(dim.multiple * batch if isinstance(dim, Batch) else dim for dim in shape)
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """What hecompile knows of a node. Passes replace it, they never change it in place."""
+
+    shape: tuple[Dim, ...]
+    dtype: str  # "float32", "int64", "bool"
+    path: str = ""  # dotted path of the module it came from
+    source: str = ""  # "unet_2d.py:311"
+    secret: bool | None = None  # None before mark-secrets
+    domain: str | None = None  # "client", "server_encrypted", "server_clear"; None before partition
+    region: str | None = None  # name of the region; None before partition
+
+    def __str__(self) -> str:
+        size = "x".join(str(dim) for dim in self.shape) or "scalar"
+        kind = {None: "", True: "secret", False: "public"}[self.secret]
+        return f"{kind}<{size} {self.dtype}>"
+
+
+def info(node: fx.Node) -> NodeInfo:
+    """The record of a node. Raises `KeyError` where there is none (the output node)."""
+    record = node.meta[KEY]
+    if not isinstance(record, NodeInfo):
+        raise KeyError(f"{node.name} carries a {type(record).__name__}, not a NodeInfo")
+    return record
+
+
+def set_info(node: fx.Node, record: NodeInfo) -> None:
+    """Hang a new record on a node."""
+    node.meta[KEY] = record
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One tensor input of the model.
+
+    `keyword` is how the caller passes it: `("sample",)` or `("added_cond_kwargs", "text_embeds")`.
+    """
+
+    name: str  # name of the placeholder
+    keyword: tuple[str, ...]
+    shape: tuple[Dim, ...]
+    dtype: str
+    public: bool = False
+
+
+@dataclass(frozen=True)
+class ModelGraph:
+    """A runnable graph with its signature. `graph_module(*inputs)` takes the inputs in the order of `inputs`
+    and returns a tuple of tensors."""
+
+    graph_module: fx.GraphModule
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[str, ...]
+    name: str = "model"
+    config: Mapping[str, object] = field(default_factory=dict)  # the UNet's own config, for EncryptedUNet
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        result: tuple[torch.Tensor, ...] = self.graph_module(*inputs)
+        return result
+
+    @property
+    def nodes(self) -> list[fx.Node]:
+        """Nodes in execution order, the output node left out."""
+        return [node for node in self.graph_module.graph.nodes if node.op != "output"]
+
+    def with_infos(self, change: Callable[[fx.Node, NodeInfo], NodeInfo]) -> ModelGraph:
+        """A copy whose records went through `change`; returns itself if none changed."""
+        new = {node.name: change(node, info(node)) for node in self.nodes}
+        if all(new[node.name] == info(node) for node in self.nodes):
+            return self
+        copied = copy_module(self.graph_module)
+        for node in copied.graph.nodes:
+            if node.op != "output":
+                set_info(node, new[node.name])
+        return replace(self, graph_module=copied)
+
+
+def copy_module(module: fx.GraphModule) -> fx.GraphModule:
+    """A graph module with its own graph and the same tensors."""
+    from torch import fx
+
+    graph = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    result = graph.graph_copy(module.graph, mapping, return_output_node=True)
+    if result is not None:
+        value, old_output = result
+        graph.output(value).meta.update(old_output.meta)
+    return fx.GraphModule(module, graph)
