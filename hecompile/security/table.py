@@ -1,0 +1,55 @@
+"""The security table: how many modulus bits a ring dimension carries at 128 bits of security.
+
+`BITS_128` is what hecompile enforces at compile time and again at load: ternary secret, stricter than the table of the
+Homomorphic Encryption Standard (Albrecht et al. 2018, ePrint 2019/939, table 1) that SEAL enforces, which older cost
+models gave. The standard's classical and quantum rows are kept beside it for the reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hecompile.errors import CompileError, Diagnostic
+
+__all__ = ["BITS_128", "HE_STANDARD_128", "HE_STANDARD_128_QUANTUM", "SecurityReport", "max_q_bits", "report"]
+
+BITS_128 = {1024: 26, 2048: 53, 4096: 106, 8192: 214, 16384: 430, 32768: 868}
+HE_STANDARD_128 = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
+HE_STANDARD_128_QUANTUM = {1024: 25, 2048: 51, 4096: 101, 8192: 202, 16384: 411, 32768: 827}
+
+
+@dataclass(frozen=True)
+class SecurityReport:
+    """One parameter set against all three tables. `ok` is hecompile's own verdict."""
+
+    dimension: int
+    q_bits: int
+    security_bits: int
+    ok: bool
+    he_standard: bool
+    he_standard_quantum: bool
+
+
+def max_q_bits(dimension: int, security_bits: int = 128) -> int:
+    """Most bits that the product of all primes may have; 0 where the dimension is not in the table.
+
+    Raises:
+        CompileError: for a security level without a table.
+    """
+    if security_bits != 128:
+        raise CompileError(
+            Diagnostic(f"there is no parameter table for {security_bits} bits of security", help="supported: 128")
+        )
+    return BITS_128.get(dimension, 0)
+
+
+def report(dimension: int, q_bits: int, security_bits: int = 128) -> SecurityReport:
+    """Where a parameter set stands."""
+    return SecurityReport(
+        dimension,
+        q_bits,
+        security_bits,
+        ok=0 < q_bits <= max_q_bits(dimension, security_bits),
+        he_standard=q_bits <= HE_STANDARD_128.get(dimension, 0),
+        he_standard_quantum=q_bits <= HE_STANDARD_128_QUANTUM.get(dimension, 0),
+    )
