@@ -1,0 +1,122 @@
+"""The op table: every operation that a canonical graph may hold, one spelling each.
+
+Kinds, which the passes dispatch on:
+
+- `linear`: constant weights times a value (plus a constant bias); the only ops that run encrypted under `bfv`
+- `bilinear`: a product of two values (linear in each)
+- `attention`: softmax(q k^T) v in one piece
+- `elementwise`: broadcasts its arguments, entry by entry
+- `activation`: one value, entry by entry, not linear
+- `norm`, `softmax`: statistics of the value itself
+- `reduction`: sums, means, pools
+- `shape`: entries move, repeat or are filled with a constant, none is computed
+- `resize`: a fixed linear interpolation
+- `embedding`: a table looked up by an index
+- `cast`: another dtype
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from hecompile.errors import InternalError
+
+if TYPE_CHECKING:
+    from torch import fx
+
+__all__ = ["LINEAR", "OPS", "Kind", "Op", "op_of"]
+
+Kind = Literal[
+    "linear", "bilinear", "attention", "elementwise", "activation", "norm", "softmax", "reduction", "shape", "resize",
+    "embedding", "cast",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Op:
+    """One row of the table. `name` is torch's overload name, `short` the name in printed graphs.
+
+    `parameters` are the names of the arguments, as canonical nodes hold them, always by position.
+    """
+
+    name: str
+    kind: Kind
+    parameters: tuple[str, ...]
+    note: str = ""
+
+    @property
+    def short(self) -> str:
+        return self.name.split(".")[1].removeprefix("_")
+
+
+OPS: dict[str, Op] = {}
+
+
+def _add(kind: Kind, rows: Mapping[str, str]) -> None:
+    """Rows of `overload: parameters ; note`."""
+    for name, text in rows.items():
+        if name in OPS or kind not in get_args(Kind):
+            raise InternalError(f"op table: {name} twice, or an unknown kind {kind}")
+        parameters, _, note = text.partition(";")
+        OPS[f"aten.{name}"] = Op(f"aten.{name}", kind, tuple(parameters.split()), note.strip())
+
+
+_add("linear", {
+    "conv2d.default": "x weight bias stride padding dilation groups; weight (O, C/groups, kh, kw), bias (O) or None",
+    "linear.default": "x weight bias; weight (O, C), bias (O) or None",
+    "conv_transpose2d.input": "x weight bias stride padding output_padding groups dilation; weight (C, O/groups, kh, kw)",
+})  # fmt: skip
+_add("bilinear", {"matmul.default": "x y; two values, batched by broadcasting"})
+_add("attention", {
+    "scaled_dot_product_attention.default": "query key value mask dropout causal scale; (..., L, E); scale always given",
+})  # fmt: skip
+_add("elementwise", {
+    "add.Tensor": "x y", "sub.Tensor": "x y", "mul.Tensor": "x y; a product of values where both are",
+    "div.Tensor": "x y", "maximum.default": "x y", "minimum.default": "x y", "where.self": "condition x y",
+    "eq.Tensor": "x y", "ne.Tensor": "x y", "lt.Tensor": "x y", "le.Tensor": "x y", "gt.Tensor": "x y",
+    "ge.Tensor": "x y", "logical_and.default": "x y", "logical_or.default": "x y", "logical_not.default": "x",
+    "pow.Tensor_Tensor": "x y; y a value or a number", "fmod.Tensor": "x y", "remainder.Tensor": "x y",
+})  # fmt: skip
+_add("activation", {
+    "neg.default": "x; linear all the same", "abs.default": "x", "exp.default": "x", "log.default": "x", "sqrt.default": "x",
+    "reciprocal.default": "x", "sin.default": "x", "cos.default": "x", "tanh.default": "x", "erf.default": "x",
+    "floor.default": "x", "ceil.default": "x", "round.default": "x; halves to even", "sign.default": "x",
+    "sigmoid.default": "x", "silu.default": "x", "gelu.default": "x approximate; 'none' or 'tanh'",
+    "relu.default": "x", "leaky_relu.default": "x slope", "elu.default": "x alpha scale input_scale",
+    "mish.default": "x", "softplus.default": "x beta threshold", "hardswish.default": "x", "hardsigmoid.default": "x",
+    "clamp.default": "x low high; None where open",
+})  # fmt: skip
+_add("norm", {
+    "group_norm.default": "x groups weight bias eps; (B, C, ...), weight and bias (C) or None",
+    "layer_norm.default": "x shape weight bias eps; over the last dimensions",
+})  # fmt: skip
+_add("softmax", {"softmax.int": "x dim", "log_softmax.int": "x dim"})
+_add("reduction", {
+    "mean.dim": "x dims keep", "sum.dim_IntList": "x dims keep", "amax.default": "x dims keep",
+    "amin.default": "x dims keep", "avg_pool2d.default": "x kernel stride padding ceil count_padding",
+    "max_pool2d.default": "x kernel stride padding dilation",
+})  # fmt: skip
+_add("shape", {
+    "reshape.default": "x sizes; at most one -1, at the dimension that grows with the batch", "permute.default": "x dims",
+    "expand.default": "x sizes; -1 keeps a dimension",
+    "expand_as.default": "x like; only the shape of `like` is read, never its entries",
+    "cat.default": "tensors dim", "slice.Tensor": "x dim start end step", "flip.default": "x dims",
+    "constant_pad_nd.default": "x pad value; as torch counts: last dimension first",
+    "reflection_pad2d.default": "x pad", "replication_pad2d.default": "x pad",
+    "upsample_nearest2d.vec": "x size factors; size is None, factors are whole numbers as floats",
+})  # fmt: skip
+_add("resize", {"upsample_bilinear2d.vec": "x size corners factors; size is None"})
+_add("embedding", {"embedding.default": "weight index"})
+_add("cast", {"to.dtype": "x dtype"})
+
+LINEAR = tuple(name for name, op in OPS.items() if op.kind == "linear")
+
+
+def op_of(node: fx.Node) -> Op:
+    """The row of a `call_function` node. Raises `InternalError` for a node outside the table."""
+    found = OPS.get(str(node.target))
+    if found is None:
+        raise InternalError(f"%{node.name} calls {node.target}, which is not canonical")
+    return found
