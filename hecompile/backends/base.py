@@ -1,0 +1,158 @@
+"""What a backend is: it proposes pieces of the graph that it can run, and turns a region into a client and a server half.
+
+A backend splits what it does between two objects that never share a key: `RegionClient` holds what the owner of the data needs
+(scales, biases; a fresh secret key per request), `RegionServer` holds the weights and has no field for a key.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.regions import CallRegion
+    from hecompile.options import CompileOptions
+
+__all__ = ["Array", "Backend", "Candidate", "Cost", "Half", "Machine", "Pending", "RegionClient", "RegionServer", "Session"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a piece costs, additive over pieces.
+
+    `error_var` is the variance that it adds to its outputs relative to their own, `released` the secret entries shown in clear.
+    """
+
+    server_s: float = 0.0  # CPU seconds of the server
+    client_s: float = 0.0  # CPU seconds of the client
+    up_bytes: int = 0
+    down_bytes: int = 0
+    key_bytes: int = 0  # evaluation keys kept by the server
+    peak_mib: float = 0.0  # summed, not maximised: an upper bound that stays additive
+    rounds: int = 0
+    error_var: float = 0.0
+    released: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Cost)))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Nodes that a backend can run as one piece, and what that costs at batch one."""
+
+    nodes: tuple[str, ...]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Speeds that costs are predicted from. The defaults are those of one server core of 2023."""
+
+    product_gmac_per_s: float = 50.0
+    encrypt_us_per_kcoef: float = 180.0
+    decrypt_us_per_kcoef: float = 180.0
+    float_gmac_per_s: float = 25.0
+    bandwidth_mbps: float = 1000.0
+
+
+@dataclass(frozen=True)
+class Half:
+    """One half of a lowered region as it is written to disk: a JSON document and named arrays."""
+
+    program: Mapping[str, object]
+    tensors: Mapping[str, Array]
+
+
+class Pending(ABC):
+    """What the client keeps between a request and its reply (a fresh key, scale factors). Never leaves, never printed."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(hidden)"
+
+
+@dataclass(frozen=True)
+class Session:
+    """Public evaluation keys of one client, for backends that need them."""
+
+    identifier: str
+    keys: Mapping[str, bytes]
+
+
+class RegionClient(ABC):
+    """The client's half of a region."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @abstractmethod
+    def encrypt(self, values: Sequence[Array], batch: int) -> tuple[bytes, Pending]:
+        """The request's payload for float32 inputs in the order of `inputs`; its size depends on `batch` alone."""
+
+    @abstractmethod
+    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+        """The region's float32 outputs. Raises `ProtocolError` if the reply's size or words are not what they must be."""
+
+    @abstractmethod
+    def request_bytes(self, batch: int) -> int:
+        """Size of every payload at this batch."""
+
+    @abstractmethod
+    def reply_bytes(self, batch: int) -> int:
+        """Size of every reply at this batch."""
+
+
+class RegionServer(ABC):
+    """The server's half of a region: weights, and the evaluation on what it cannot read."""
+
+    max_batch: int
+
+    @abstractmethod
+    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+        """The reply. Raises `ProtocolError` for a payload that is not what the format says."""
+
+    @abstractmethod
+    def request_bytes(self, batch: int) -> int:
+        """Size of every well-formed payload at this batch."""
+
+
+class Backend(ABC):
+    """A way to run secret regions at the server."""
+
+    name: str
+    encrypts: bool  # whether the server sees ciphertexts only
+    integer: bool  # whether its regions pass through quantize, select-parameters and pack
+
+    @abstractmethod
+    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
+        """Pieces of secret work that this backend can run."""
+
+    @abstractmethod
+    def lower(self, region: CallRegion, options: CompileOptions) -> tuple[Half, Half]:
+        """The client's and the server's half of a region."""
+
+    @abstractmethod
+    def check_security(self, half: Half, security_bits: int) -> list[str]:
+        """Every reason why this half's parameters give less than `security_bits`; none if they are fine."""
+
+    @abstractmethod
+    def load_client(self, half: Half) -> RegionClient:
+        """The runnable client half. Raises `ProtocolError` if the half is not well-formed."""
+
+    @abstractmethod
+    def load_server(self, half: Half) -> RegionServer:
+        """The runnable server half. Raises `ProtocolError` if the half is not well-formed."""
+
+
+def as_float32(values: Array) -> npt.NDArray[np.float32]:
+    """Contiguous float32 without NaN or Inf: what a client may send on, whatever it was given."""
+    finite = np.nan_to_num(values, nan=0.0, posinf=3.0e38, neginf=-3.0e38)
+    return np.ascontiguousarray(finite, np.float32)

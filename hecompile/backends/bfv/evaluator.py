@@ -1,0 +1,69 @@
+"""The server's work: a public linear map on ciphertext words, exact modulo q. No secret, no randomness.
+
+Words are extended to [w, -w, w] so that every negacyclic roll is a slice, cut into limbs of 7 or 8 bits, multiplied by the int8
+weights with an exact integer kernel, folded into answers and put together modulo q.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.backends.bfv.product import Kernel, choose_kernel
+from hecompile.backends.bfv.seal import Ring, Words
+from hecompile.backends.fold import fold, rolled, weight_matrix
+from hecompile.backends.packing import Layout
+
+__all__ = ["evaluate", "modulo", "split_limbs"]
+
+_CHUNK_BYTES = 96 << 20  # of rolled limbs at a time
+
+
+def split_limbs(words: Words, q_bits: int, limb_bits: int) -> npt.NDArray[np.uint8]:
+    """Words below 2^q_bits -> (L, ...) limbs, lowest first."""
+    count = -(-q_bits // limb_bits)
+    if limb_bits == 8:
+        octets = words[..., None].view(np.uint8)
+        return np.ascontiguousarray(np.moveaxis(octets[..., :count], -1, 0))
+    mask = np.uint64((1 << limb_bits) - 1)
+    return np.stack([(words >> np.uint64(limb * limb_bits) & mask).astype(np.uint8) for limb in range(count)])
+
+
+def modulo(limb_sums: npt.NDArray[np.int64], limb_bits: int, q: int) -> Words:
+    """Sum of limb_sums[l] 2^(l limb_bits), modulo q, as words below q.
+
+    The low 64 bits of the sum are exact in wrapping arithmetic; the quotient needs to be right only to within one, for which
+    doubles suffice: the sum is below 2^85 q / q, the quotient below 2^26, its error below 2^-20.
+    """
+    total = np.zeros(limb_sums.shape[1:], np.int64)
+    estimate = np.zeros(limb_sums.shape[1:], np.float64)
+    for limb, sums in enumerate(limb_sums):
+        total += sums << np.int64(limb * limb_bits)
+        estimate += sums * float(1 << (limb * limb_bits))
+    quotient = np.rint(estimate * (1.0 / q)).astype(np.int64)
+    total -= quotient * np.int64(q)  # now in (-q, q)
+    total += np.where(total < 0, np.int64(q), np.int64(0))
+    return total.view(np.uint64)
+
+
+def evaluate(words: Words, weights: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel | None = None) -> Words:
+    """Ciphertexts (2, blocks, uploads, N), `b` before `a` -> answers (2, blocks, answers, N), all words below q."""
+    kernel = kernel or choose_kernel()
+    matrix = weight_matrix(weights, layout)
+    results = [_block(words[:, block], matrix, layout, ring, kernel) for block in range(words.shape[1])]
+    return np.stack(results, axis=1)
+
+
+def _block(words: Words, matrix: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel) -> Words:
+    """One block of slots: (2, uploads, N) -> (2, answers, N)."""
+    dimension = layout.packing.dimension
+    extended = np.concatenate([words, np.uint64(ring.q) - words, words], axis=-1)
+    limbs = split_limbs(extended, ring.q_bits, kernel.limb_bits)  # (L, 2, uploads, 3N)
+    answers = np.zeros((len(limbs), layout.answers, 2, dimension), np.int64)
+    step = max(1, min(kernel.max_k, _CHUNK_BYTES // (len(limbs) * 2 * dimension)))
+    for start in range(0, matrix.shape[1], step):
+        terms = range(start, min(start + step, matrix.shape[1]))
+        operand = rolled(limbs, layout, terms).reshape(len(limbs), len(terms), -1)
+        sums = kernel.product(operand, matrix[:, terms.start : terms.stop])
+        fold(sums.reshape(len(limbs), len(matrix), 2, dimension), layout, answers)
+    return np.ascontiguousarray(modulo(answers, kernel.limb_bits, ring.q).swapaxes(0, 1))

@@ -1,0 +1,157 @@
+"""The proofs behind a layer's parameters: the message fits in t, the noise in q / 2t (DESIGN section 3).
+
+With W1 and W2 the 1- and 2-norm of an answer's weights, X the quantiser's limit, SEAL's centred binomial |e| <= 21 of variance
+10.5, and lb, la the low bits dropped from `b` and `a` of the answer:
+
+    message         row_norm X <= t/2 - 1
+    worst case      21.5 W1 + 2^(lb-1) + N 2^(la-1)                            <= q/2t - 1
+    probabilistic   W1/2 + 2^(lb-1) + 10.1 sqrt(10.5 W2^2 + N 4^la / 6)        <= q/2t - 1
+
+The second noise bound holds for all of up to 2^33 coefficients of a run together with probability above 1 - 2^-40. It is used
+only where the first fails at every q of a dimension.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.backends.base import Machine
+from hecompile.backends.bfv.bits import packed_bytes
+from hecompile.backends.packing import Layout, layouts
+from hecompile.ir.linear import Geometry
+from hecompile.security.table import max_q_bits
+
+__all__ = ["LIMITS", "Choice", "Parameters", "choices", "noise_bound"]
+
+ProofKind = Literal["worst-case", "probabilistic"]
+LIMITS = (127, 2047)  # least and most steps of the activation quantiser on either side of zero
+T_BITS = (16, 33)
+MAX_WORD_BITS = 60  # of one SEAL prime
+MIN_WORD_BITS = 30
+DIMENSIONS = (2048, 4096, 8192, 16384, 32768)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """BFV parameters of one layer and its quantiser's limit X."""
+
+    dimension: int
+    q_bits: int
+    t_bits: int
+    limit: int
+
+    @property
+    def limbs(self) -> int:
+        """Bytes of a word that the server multiplies."""
+        return -(-self.q_bits // 8)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Parameters with a packing and what was proved of them."""
+
+    parameters: Parameters
+    layout: Layout
+    drop_b: int
+    drop_a: int
+    proof: ProofKind
+    noise_bits: float  # log2 of the proved bound
+    budget_bits: float  # log2 of q/2t - 1
+    seconds: float  # predicted, for choosing
+
+
+def noise_bound(kind: ProofKind, norms: tuple[int, float], dimension: int, drop_b: int, drop_a: int) -> float:
+    """The left side of the chosen inequality; `norms` are W1 and W2."""
+    first, second = norms
+    rounding_b = 2.0 ** (drop_b - 1) if drop_b else 0.0
+    if kind == "worst-case":
+        return 21.5 * first + rounding_b + (dimension * 2.0 ** (drop_a - 1) if drop_a else 0.0)
+    rounding_a = dimension * 4.0**drop_a / 6 if drop_a else 0.0
+    return first / 2 + rounding_b + 10.1 * math.sqrt(10.5 * second**2 + rounding_a)
+
+
+def _drops(kind: ProofKind, norms: tuple[int, float], layout: Layout, budget: float) -> tuple[int, int] | None:
+    """The low bits of `b` and `a` whose loss saves most bytes within the budget; None if it does not even hold without."""
+    dimension = layout.packing.dimension
+
+    def fits(drop_b: int, drop_a: int) -> bool:
+        return noise_bound(kind, norms, dimension, drop_b, drop_a) <= budget
+
+    if not fits(0, 0):
+        return None
+    most_a = next(drop for drop in range(MAX_WORD_BITS, -1, -1) if fits(0, drop))
+    pairs = [
+        (next(drop for drop in range(MAX_WORD_BITS, -1, -1) if fits(drop, drop_a)), drop_a)
+        for drop_a in {most_a, max(most_a - 1, 0)}  # one bit less of `a` frees half the budget for `b`
+    ]
+    return max(pairs, key=lambda pair: pair[0] * len(layout.reads) + pair[1] * dimension)
+
+
+def message_parameters(row_norm: int) -> tuple[int, int] | None:
+    """The smallest t (bits) that leaves the quantiser all its steps, and the limit; None if even the largest t is too small."""
+    for t_bits in range(T_BITS[0], T_BITS[1] + 1):
+        limit = (2 ** (t_bits - 1) - 1) // max(row_norm, 1)
+        if limit >= LIMITS[1] or (t_bits == T_BITS[1] and limit >= LIMITS[0]):
+            return t_bits, min(limit, LIMITS[1])
+    return None
+
+
+def _seconds(layout: Layout, parameters: Parameters, drops: tuple[int, int], machine: Machine) -> float:
+    """Predicted time of one request: encrypt, decrypt, multiply, transfer."""
+    packing, up, down = layout.packing, layout.blocks * layout.uploads, layout.blocks * layout.answers
+    kcoef = packing.dimension / 1024
+    crypto = (up * machine.encrypt_us_per_kcoef + down * machine.decrypt_us_per_kcoef) * kcoef * 1e-6
+    channels, taps = layout.shifts.shape
+    macs = 2 * packing.dimension * channels * taps * layout.answers * packing.p_out * layout.blocks * parameters.limbs
+    volume = up * packed_bytes(packing.dimension, parameters.q_bits)
+    volume += down * packed_bytes(len(layout.reads), parameters.q_bits - drops[0])
+    volume += down * packed_bytes(packing.dimension, parameters.q_bits - drops[1])
+    return crypto + macs / machine.product_gmac_per_s * 1e-9 + volume * 8 / machine.bandwidth_mbps * 1e-6
+
+
+def _provable(
+    layout: Layout, weights: npt.NDArray[np.int8], t_bits: int, limit: int, q_range: range, machine: Machine
+) -> Iterator[Choice]:
+    """Every q that carries this packing, with the worst-case proof where one q allows it."""
+    norms, dimension = layout.answer_norms(weights), layout.packing.dimension
+    kinds: tuple[ProofKind, ...] = ("worst-case", "probabilistic")
+    for kind in kinds:
+        found = False
+        for q_bits in q_range:
+            budget = 2.0 ** (q_bits - 1 - t_bits) * (1 - 2.0**-8) - 1  # SEAL's primes lie closer than 2^-8 below 2^q_bits
+            drops = _drops(kind, norms, layout, budget)
+            if drops is None:
+                continue
+            found = True
+            parameters = Parameters(dimension, q_bits, t_bits, limit)
+            bound = noise_bound(kind, norms, dimension, *drops)
+            seconds = _seconds(layout, parameters, drops, machine)
+            yield Choice(parameters, layout, *drops, kind, math.log2(max(bound, 1)), math.log2(budget), seconds)
+        if found:
+            return
+
+
+def choices(
+    geometry: Geometry,
+    weights: npt.NDArray[np.int8],
+    row_norm: int,
+    elements: int,
+    machine: Machine,
+    fixed: Parameters | None = None,
+    security_bits: int = 128,
+) -> Iterator[Choice]:
+    """All provable parameters and packings for `elements` pictures; with `fixed`, all packings for those parameters."""
+    message = (fixed.t_bits, fixed.limit) if fixed else message_parameters(row_norm)
+    if message is None:
+        return
+    for dimension in [fixed.dimension] if fixed else DIMENSIONS:
+        most = min(MAX_WORD_BITS, max_q_bits(dimension, security_bits))
+        q_range = range(fixed.q_bits, fixed.q_bits + 1) if fixed else range(MIN_WORD_BITS, most + 1)
+        for layout in layouts(geometry, dimension, elements):
+            yield from _provable(layout, weights, *message, q_range, machine)

@@ -1,0 +1,161 @@
+"""A linear layer on its way to integers: float weights, then int8 weights, then parameters, then packings.
+
+Each stage is a frozen record that holds the one before, runs (`reference`) and is checked when built, so a region can be executed
+after every pass. A `Product` answers all layers that read the same value in the same way (q, k and v, all projections of the
+time embedding): their rows are stacked and share one upload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.errors import InternalError
+from hecompile.ir.linear import Array, Geometry, correlate
+
+__all__ = ["AnyProduct", "Part", "Product", "QuantizedProduct", "Readout", "quantize_picture"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the stacked layers: the value it makes and how many output channels it has."""
+
+    output: str
+    outputs: int
+    path: str = ""
+    source: str = ""
+
+
+class AnyProduct(Protocol):
+    """A product at any stage."""
+
+    @property
+    def input(self) -> str: ...
+    @property
+    def geometry(self) -> Geometry: ...
+    @property
+    def parts(self) -> tuple[Part, ...]: ...
+
+    def reference(self, value: Array) -> list[Array]:
+        """The parts' values, float32, for one value, float32."""
+        ...
+
+
+def _split(tensor: Array, parts: Sequence[Part], tokens: bool) -> list[Array]:
+    """The stacked output channels, part by part."""
+    stops = np.cumsum([part.outputs for part in parts])[:-1]
+    return [np.ascontiguousarray(piece) for piece in np.split(tensor, stops, axis=-1 if tokens else 1)]
+
+
+def leading(value: Array, geometry: Geometry) -> tuple[int, ...]:
+    """The shape that a layer over tokens keeps; empty for images."""
+    return value.shape[:-1] if geometry.tokens else ()
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Float weights: (rows, C', K) for the geometry's picture, bias (outputs)."""
+
+    input: str
+    geometry: Geometry
+    parts: tuple[Part, ...]
+    weights: npt.NDArray[np.float64]
+    bias: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        expected = (self.geometry.rows, self.geometry.picture[0], len(self.geometry.taps))
+        if self.weights.shape != expected or self.bias.shape != (self.geometry.outputs,):
+            raise InternalError(f"product of {self.input}: weights {self.weights.shape}, expected {expected}")
+        if sum(part.outputs for part in self.parts) != self.geometry.outputs:
+            raise InternalError(f"product of {self.input}: the parts do not add up to {self.geometry.outputs} outputs")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds per element in the clear."""
+        return int(self.weights.size * np.prod(self.geometry.grid))
+
+    def reference(self, value: Array) -> list[Array]:
+        picture = self.geometry.to_picture(value).astype(np.float64)
+        result = correlate(picture, self.weights, self.geometry.taps, self.geometry.grid)
+        return finish(result, self.geometry, self.parts, self.bias, leading(value, self.geometry))
+
+
+def finish(
+    picture: Array, geometry: Geometry, parts: Sequence[Part], bias: Array, leading: tuple[int, ...]
+) -> list[Array]:
+    """The result (E, rows, grid) as the parts' tensors with their biases, float32."""
+    tensor = geometry.from_picture(picture, leading).astype(np.float32)
+    tensor += bias if geometry.tokens else bias[:, None, None]
+    return _split(tensor, parts, geometry.tokens)
+
+
+def quantize_picture(picture: Array, limit: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Integers in [-limit, limit] with one scale per element: (E, C, H, W) -> same, and (E) scales. A zero element has scale 1.
+
+    NaN becomes zero and infinities the largest float, whatever the sender was given: the traffic must not tell.
+    """
+    finite = np.nan_to_num(picture.astype(np.float64), nan=0.0, posinf=3.0e38, neginf=-3.0e38)
+    peaks = np.abs(finite).max(axis=(1, 2, 3), initial=0.0)
+    scales = np.where(peaks > 0, peaks / limit, 1.0)
+    scales = np.where(scales > 0, scales, 1.0)  # a peak below limit times the smallest float divides to zero
+    integers = np.clip(np.rint(finite / scales[:, None, None, None]), -limit, limit)
+    return integers.astype(np.int64), scales
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """What the client needs to turn integer results into values: no weights."""
+
+    input: str
+    geometry: Geometry
+    parts: tuple[Part, ...]
+    weight_scales: npt.NDArray[np.float64]  # (rows)
+    bias: npt.NDArray[np.float32]  # (outputs)
+
+    def values(self, integers: Array, scales: Array, leading: tuple[int, ...]) -> list[Array]:
+        """Integers (E, rows, grid) and the scales (E) of the input -> the parts' values, float32."""
+        picture = integers.astype(np.float64) * (scales[:, None] * self.weight_scales)[:, :, None, None]
+        return finish(picture, self.geometry, self.parts, self.bias, leading)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedProduct:
+    """Int8 weights (rows, C', K) with one scale per row; the values are still floats."""
+
+    readout: Readout
+    weights: npt.NDArray[np.int8]
+
+    @property
+    def input(self) -> str:
+        return self.readout.input
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.readout.geometry
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self.readout.parts
+
+    @property
+    def row_norm(self) -> int:
+        """The largest sum of |weights| of a row: W1 of the message bound."""
+        return int(np.abs(self.weights.astype(np.int64)).sum(axis=(1, 2)).max(initial=0))
+
+    def reference(self, value: Array) -> list[Array]:
+        picture = self.geometry.to_picture(value).astype(np.float64)
+        result = self.correlate(picture)
+        return self.readout.values(result, np.ones(len(picture)), leading(value, self.geometry))
+
+    def correlate(self, picture: Array) -> Any:
+        """The integer product itself in float64: exact for integers while row_norm * max|x| < 2^53."""
+        return correlate(picture.astype(np.float64), self.weights.astype(np.float64), self.geometry.taps, self.geometry.grid)
+
+    def integer_reference(self, value: Array, limit: int) -> list[Array]:
+        """What every exact backend must return, bit for bit."""
+        integers, scales = quantize_picture(self.geometry.to_picture(value), limit)
+        return self.readout.values(self.correlate(integers), scales, leading(value, self.geometry))
