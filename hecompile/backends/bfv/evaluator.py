@@ -6,6 +6,8 @@ weights with an exact integer kernel, folded into answers and put together modul
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,7 +31,7 @@ def split_limbs(words: Words, q_bits: int, limb_bits: int) -> npt.NDArray[np.uin
     return np.stack([(words >> np.uint64(limb * limb_bits) & mask).astype(np.uint8) for limb in range(count)])
 
 
-def modulo(limb_sums: npt.NDArray[np.int64], limb_bits: int, q: int) -> Words:
+def modulo(limb_sums: npt.NDArray[np.signedinteger[Any]], limb_bits: int, q: int) -> Words:
     """Sum of limb_sums[l] 2^(l limb_bits), modulo q, as words below q.
 
     The low 64 bits of the sum are exact in wrapping arithmetic; the quotient needs to be right only to within one, for which
@@ -38,7 +40,7 @@ def modulo(limb_sums: npt.NDArray[np.int64], limb_bits: int, q: int) -> Words:
     total = np.zeros(limb_sums.shape[1:], np.int64)
     estimate = np.zeros(limb_sums.shape[1:], np.float64)
     for limb, sums in enumerate(limb_sums):
-        total += sums << np.int64(limb * limb_bits)
+        total += sums.astype(np.int64) << np.int64(limb * limb_bits)
         estimate += sums * float(1 << (limb * limb_bits))
     quotient = np.rint(estimate * (1.0 / q)).astype(np.int64)
     total -= quotient * np.int64(q)  # now in (-q, q)
@@ -59,7 +61,9 @@ def _block(words: Words, matrix: npt.NDArray[np.int8], layout: Layout, ring: Rin
     dimension = layout.packing.dimension
     extended = np.concatenate([words, np.uint64(ring.q) - words, words], axis=-1)
     limbs = split_limbs(extended, ring.q_bits, kernel.limb_bits)  # (L, 2, uploads, 3N)
-    answers = np.zeros((len(limbs), layout.answers, 2, dimension), np.int64)
+    # int32 holds the sums of all outputs of an answer unless there are very many terms
+    exact = np.int32 if matrix.shape[1] * layout.packing.p_out <= kernel.max_k else np.int64
+    answers = np.zeros((len(limbs), layout.answers, 2, dimension), exact)
     step = max(1, min(kernel.max_k, _CHUNK_BYTES // (len(limbs) * 2 * dimension)))
     for start in range(0, matrix.shape[1], step):
         terms = range(start, min(start + step, matrix.shape[1]))

@@ -14,7 +14,6 @@ only where the first fails at every q of a dimension.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +26,7 @@ from hecompile.backends.packing import Layout, layouts
 from hecompile.ir.linear import Geometry
 from hecompile.security.table import max_q_bits
 
-__all__ = ["LIMITS", "Choice", "Parameters", "choices", "noise_bound"]
+__all__ = ["LIMITS", "Choice", "Parameters", "choose", "noise_bound"]
 
 ProofKind = Literal["worst-case", "probabilistic"]
 LIMITS = (127, 2047)  # least and most steps of the activation quantiser on either side of zero
@@ -115,43 +114,59 @@ def _seconds(layout: Layout, parameters: Parameters, drops: tuple[int, int], mac
     return crypto + macs / machine.product_gmac_per_s * 1e-9 + volume * 8 / machine.bandwidth_mbps * 1e-6
 
 
-def _provable(
-    layout: Layout, weights: npt.NDArray[np.int8], t_bits: int, limit: int, q_range: range, machine: Machine
-) -> Iterator[Choice]:
-    """Every q that carries this packing, with the worst-case proof where one q allows it."""
-    norms, dimension = layout.answer_norms(weights), layout.packing.dimension
-    kinds: tuple[ProofKind, ...] = ("worst-case", "probabilistic")
-    for kind in kinds:
-        found = False
-        for q_bits in q_range:
-            budget = 2.0 ** (q_bits - 1 - t_bits) * (1 - 2.0**-8) - 1  # SEAL's primes lie closer than 2^-8 below 2^q_bits
-            drops = _drops(kind, norms, layout, budget)
-            if drops is None:
-                continue
-            found = True
-            parameters = Parameters(dimension, q_bits, t_bits, limit)
-            bound = noise_bound(kind, norms, dimension, *drops)
-            seconds = _seconds(layout, parameters, drops, machine)
-            yield Choice(parameters, layout, *drops, kind, math.log2(max(bound, 1)), math.log2(budget), seconds)
-        if found:
-            return
+def _budget(q_bits: int, t_bits: int) -> float:
+    """q/2t - 1 for the prime that SEAL picks, which is less than 2^-8 of q below 2^q_bits."""
+    return 2.0 ** (q_bits - 1 - t_bits) * (1 - 2.0**-8) - 1
 
 
-def choices(
+def _best_q(
+    kind: ProofKind, layout: Layout, norms: tuple[int, float], message: tuple[int, int], q_range: range, machine: Machine
+) -> Choice | None:
+    """The q that makes this packing cheapest, None if none carries it."""
+    t_bits, limit = message
+    best: Choice | None = None
+    for q_bits in q_range:
+        drops = _drops(kind, norms, layout, _budget(q_bits, t_bits))
+        if drops is None:
+            continue
+        parameters = Parameters(layout.packing.dimension, q_bits, t_bits, limit)
+        seconds = _seconds(layout, parameters, drops, machine)
+        if best is None or seconds < best.seconds:
+            bound = noise_bound(kind, norms, layout.packing.dimension, *drops)
+            budget = math.log2(_budget(q_bits, t_bits))
+            best = Choice(parameters, layout, *drops, kind, math.log2(max(bound, 1)), budget, seconds)
+    return best
+
+
+def choose(
     geometry: Geometry,
     weights: npt.NDArray[np.int8],
-    row_norm: int,
     elements: int,
     machine: Machine,
     fixed: Parameters | None = None,
     security_bits: int = 128,
-) -> Iterator[Choice]:
-    """All provable parameters and packings for `elements` pictures; with `fixed`, all packings for those parameters."""
+) -> Choice | None:
+    """The cheapest provable parameters and packing for `elements` pictures; with `fixed`, the cheapest packing for those.
+
+    None if no parameters can be proved. Weights: (rows, C', K).
+    """
+    row_norm = int(np.abs(weights.astype(np.int64)).sum(axis=(1, 2)).max(initial=0))
     message = (fixed.t_bits, fixed.limit) if fixed else message_parameters(row_norm)
     if message is None:
-        return
+        return None
+    best: Choice | None = None
     for dimension in [fixed.dimension] if fixed else DIMENSIONS:
         most = min(MAX_WORD_BITS, max_q_bits(dimension, security_bits))
         q_range = range(fixed.q_bits, fixed.q_bits + 1) if fixed else range(MIN_WORD_BITS, most + 1)
-        for layout in layouts(geometry, dimension, elements):
-            yield from _provable(layout, weights, *message, q_range, machine)
+        kind: ProofKind = "worst-case"
+        if noise_bound(kind, (row_norm, 0.0), dimension, 0, 0) > _budget(q_range[-1], message[0]):
+            kind = "probabilistic"  # even one output per answer is too much for the worst case
+        ideal = Parameters(dimension, q_range[0], *message)
+        floor = [(_seconds(layout, ideal, (0, 0), machine), layout) for layout in layouts(geometry, dimension, elements)]
+        for seconds, layout in sorted(floor, key=lambda pair: pair[0]):
+            if best is not None and seconds >= best.seconds:
+                break
+            found = _best_q(kind, layout, layout.answer_norms(weights), message, q_range, machine)
+            if found is not None and (best is None or found.seconds < best.seconds):
+                best = found
+    return best

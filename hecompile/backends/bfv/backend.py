@@ -1,0 +1,72 @@
+"""BFV with coefficient encoding on SEAL: exact integer linear layers, no evaluation keys, a fresh secret key per request."""
+
+from __future__ import annotations
+
+import math
+
+from hecompile.backends.base import Half, RegionClient, RegionServer
+from hecompile.backends.bfv.parameters import Parameters, noise_bound
+from hecompile.backends.integer import IntegerBackend, LayerProgram, readouts, region_program, weights_of
+from hecompile.security.table import report
+
+__all__ = ["BfvBackend"]
+
+
+class BfvBackend(IntegerBackend):
+    """The default backend."""
+
+    name = "bfv"
+    encrypts = True
+
+    def prime(self, parameters: Parameters) -> int:
+        from hecompile.backends.bfv.seal import make_ring
+
+        return make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits).q
+
+    def check_security(self, half: Half, security_bits: int) -> list[str]:
+        reasons = []
+        program = region_program(half)
+        for layer in program.layers:
+            found = report(layer.parameters.dimension, layer.q.bit_length(), security_bits)
+            if not found.ok:
+                reasons.append(
+                    f"region '{program.region}', layer of {layer.input}: {found.q_bits} modulus bits at dimension "
+                    f"{found.dimension} give less than {security_bits} bits of security"
+                )
+        return reasons
+
+    def check_proofs(self, half: Half) -> list[str]:
+        """Every bound of the program that does not hold for the weights of a server half."""
+        program = region_program(half)
+        reasons = []
+        for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
+            row_norm = int(abs(weights.astype(int)).sum(axis=(1, 2)).max(initial=0))
+            if row_norm * layer.parameters.limit > 2 ** (layer.parameters.t_bits - 1) - 1:
+                reasons.append(f"region '{program.region}', layer of {layer.input}: sums may leave t")
+            for batch in range(1, program.max_batch + 1):
+                bound, budget = _bounds(layer, batch, layer.layout(batch).answer_norms(weights))
+                if bound > budget:
+                    reasons.append(
+                        f"region '{program.region}', layer of {layer.input}, batch {batch}: noise of "
+                        f"2^{math.log2(bound):.1f}, room for 2^{math.log2(budget):.1f}"
+                    )
+        return reasons
+
+    def load_client(self, half: Half) -> RegionClient:
+        from hecompile.backends.bfv.client import BfvClient
+
+        program = region_program(half)
+        return BfvClient(program, readouts(half, program))
+
+    def load_server(self, half: Half) -> RegionServer:
+        from hecompile.backends.bfv.server import BfvServer
+
+        program = region_program(half)
+        return BfvServer(program, weights_of(half, program))
+
+
+def _bounds(layer: LayerProgram, batch: int, norms: tuple[int, float]) -> tuple[float, float]:
+    """The proved noise and its room, with the prime itself."""
+    row, parameters = layer.packings[batch - 1], layer.parameters
+    bound = noise_bound(row.proof, norms, parameters.dimension, row.drop_b, row.drop_a)
+    return bound, layer.q / 2 ** (parameters.t_bits + 1) - 1

@@ -1,0 +1,72 @@
+"""The server's half of a `bfv` region: weights and public words. There is no field, argument or import for a secret key."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.backends.base import RegionServer, Session
+from hecompile.backends.bfv.bits import pack_bits, unpack_bits
+from hecompile.backends.bfv.evaluator import evaluate
+from hecompile.backends.bfv.messages import ring_of, sizes
+from hecompile.backends.bfv.product import choose_kernel
+from hecompile.backends.bfv.seal import SEED_BYTES, Ring, Words, expand_seeds
+from hecompile.backends.integer import LayerProgram, RegionProgram
+from hecompile.errors import ProtocolError
+
+__all__ = ["BfvServer"]
+
+
+class BfvServer(RegionServer):
+    """Answers requests for one region; keeps nothing between them."""
+
+    def __init__(self, program: RegionProgram, weights: list[npt.NDArray[np.int8]]) -> None:
+        self.max_batch = program.max_batch
+        self._program, self._weights = program, weights
+        self._rings = [ring_of(layer) for layer in program.layers]
+        choose_kernel()  # refuses on a machine that multiplies wrongly
+
+    def request_bytes(self, batch: int) -> int:
+        return sum(sizes(layer, batch).up for layer in self._program.layers)
+
+    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+        expected = self.request_bytes(batch)
+        if len(payload) != expected:
+            raise ProtocolError(
+                f"region '{self._program.region}', batch {batch}: {len(payload)} bytes, expected {expected}"
+            )
+        replies, start = [], 0
+        for layer, ring, weights in zip(self._program.layers, self._rings, self._weights, strict=True):
+            size = sizes(layer, batch).up
+            words = _unpack_request(memoryview(payload)[start : start + size], layer, ring, batch)
+            answers = evaluate(words, weights, layer.layout(batch), ring)
+            replies.append(_pack_reply(answers, layer, ring, batch))
+            start += size
+        return b"".join(replies)
+
+
+def _unpack_request(data: memoryview, layer: LayerProgram, ring: Ring, batch: int) -> Words:
+    """(2, blocks, uploads, N) words, `b` before `a`. Raises `ProtocolError` for words that are not below q."""
+    layout, size = layer.layout(batch), sizes(layer, batch)
+    words = unpack_bits(data[: size.up_words], size.uploads * ring.dimension, ring.q_bits)
+    if (words >= np.uint64(ring.q)).any():
+        raise ProtocolError(f"layer of {layer.input}: a word of the request is not below q")
+    seeds = np.frombuffer(data[size.up_words :], np.uint8).reshape(size.uploads, SEED_BYTES)
+    pair = np.stack([words.reshape(size.uploads, -1), expand_seeds(ring, seeds)])
+    return pair.reshape(2, layout.blocks, layout.uploads, ring.dimension)
+
+
+def round_off(words: Words, bits: int, q_bits: int) -> Words:
+    """words / 2^bits, rounded. What rounds up to 2^q_bits is within 2^(bits - 1) of q, that is of zero, and becomes zero."""
+    if not bits:
+        return words
+    rounded = words + np.uint64(1 << (bits - 1)) >> np.uint64(bits)
+    return rounded & np.uint64((1 << (q_bits - bits)) - 1)
+
+
+def _pack_reply(answers: Words, layer: LayerProgram, ring: Ring, batch: int) -> bytes:
+    """(2, blocks, answers, N) -> bytes."""
+    layout, row = layer.layout(batch), layer.packings[batch - 1]
+    read = round_off(answers[0][..., layout.reads], row.drop_b, ring.q_bits)
+    rest = round_off(answers[1], row.drop_a, ring.q_bits)
+    return pack_bits(read, ring.q_bits - row.drop_b) + pack_bits(rest, ring.q_bits - row.drop_a)

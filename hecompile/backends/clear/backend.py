@@ -1,0 +1,137 @@
+"""The `clear` backend: plain polynomials go where `bfv` sends ciphertexts. Nothing is hidden from the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.backends.base import Array, Half, Pending, RegionClient, RegionServer, Session
+from hecompile.backends.bfv.parameters import Parameters
+from hecompile.backends.fold import fold, rolled, weight_matrix
+from hecompile.backends.integer import (
+    IntegerBackend, Reading, RegionProgram, readouts, region_program, to_polynomials, to_values, weights_of,
+)  # fmt: skip
+from hecompile.backends.packing import Layout
+from hecompile.errors import ProtocolError
+from hecompile.ir.products import Readout
+
+__all__ = ["ClearBackend"]
+
+_WORD_BYTES = 8
+_CHUNK_TERMS = 512
+
+
+class ClearBackend(IntegerBackend):
+    """Simulation: exact, and in the clear."""
+
+    name = "clear"
+    encrypts = False
+
+    def prime(self, parameters: Parameters) -> int:
+        return (1 << parameters.q_bits) - 1  # no modulus is used
+
+    def check_security(self, half: Half, security_bits: int) -> list[str]:
+        return [f"region '{region_program(half).region}' is not encrypted: backend 'clear' is a simulation"]
+
+    def check_proofs(self, half: Half) -> list[str]:
+        return []
+
+    def load_client(self, half: Half) -> RegionClient:
+        program = region_program(half)
+        return ClearClient(program, readouts(half, program))
+
+    def load_server(self, half: Half) -> RegionServer:
+        program = region_program(half)
+        return ClearServer(program, weights_of(half, program))
+
+
+@dataclass(frozen=True, repr=False)
+class _Pending(Pending):
+    readings: list[Reading]
+    batch: int
+
+
+class ClearClient(RegionClient):
+    """Sends polynomials as they are."""
+
+    def __init__(self, program: RegionProgram, readouts: list[Readout]) -> None:
+        self.inputs, self.outputs = program.inputs, program.outputs
+        self._program, self._readouts = program, readouts
+
+    def encrypt(self, values: Sequence[Array], batch: int) -> tuple[bytes, Pending]:
+        named = dict(zip(self.inputs, values, strict=True))
+        pending = _Pending([], batch)
+        parts = []
+        for layer in self._program.layers:
+            polynomials, reading = to_polynomials(layer, named[layer.input], batch)
+            parts.append(polynomials.astype("<i8").tobytes())
+            pending.readings.append(reading)
+        return b"".join(parts), pending
+
+    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+        if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
+            raise ProtocolError(f"region '{self._program.region}': a reply of {len(reply)} bytes is not an answer")
+        words = np.frombuffer(reply, "<i8")
+        outputs: list[Array] = []
+        for layer, readout, reading in zip(self._program.layers, self._readouts, pending.readings, strict=True):
+            count = _reply_words(layer.layout(pending.batch))
+            outputs += to_values(layer, readout, words[:count], reading, pending.batch)
+            words = words[count:]
+        return outputs
+
+    def request_bytes(self, batch: int) -> int:
+        return sum(_upload_bytes(layer.layout(batch)) for layer in self._program.layers)
+
+    def reply_bytes(self, batch: int) -> int:
+        return sum(_WORD_BYTES * _reply_words(layer.layout(batch)) for layer in self._program.layers)
+
+
+class ClearServer(RegionServer):
+    """The same sums as the encrypted server's, on plain integers (exact in doubles: below 2^53)."""
+
+    def __init__(self, program: RegionProgram, weights: list[npt.NDArray[np.int8]]) -> None:
+        self.max_batch = program.max_batch
+        self._program, self._weights = program, weights
+
+    def request_bytes(self, batch: int) -> int:
+        return sum(_upload_bytes(layer.layout(batch)) for layer in self._program.layers)
+
+    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+        if len(payload) != self.request_bytes(batch):
+            raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes")
+        words = np.frombuffer(payload, "<i8")
+        replies = []
+        for layer, weights in zip(self._program.layers, self._weights, strict=True):
+            layout = layer.layout(batch)
+            count = _upload_bytes(layout) // _WORD_BYTES
+            polynomials = words[:count].reshape(layout.blocks, layout.uploads, -1)
+            if np.abs(polynomials).max(initial=0) > layer.parameters.limit:
+                raise ProtocolError(f"layer of {layer.input}: an entry is beyond {layer.parameters.limit}")
+            answers = [_multiply(block, weights, layout)[:, layout.reads] for block in polynomials]
+            replies.append(np.stack(answers).astype("<i8").tobytes())
+            words = words[count:]
+        return b"".join(replies)
+
+
+def _upload_bytes(layout: Layout) -> int:
+    return _WORD_BYTES * layout.blocks * layout.uploads * layout.packing.dimension
+
+
+def _reply_words(layout: Layout) -> int:
+    return layout.blocks * layout.answers * len(layout.reads)
+
+
+def _multiply(polynomials: Array, weights: npt.NDArray[np.int8], layout: Layout) -> Array:
+    """(uploads, N) integers -> (answers, N)."""
+    matrix = weight_matrix(weights, layout).astype(np.float64)
+    values = polynomials.astype(np.float64)
+    extended = np.concatenate([values, -values, values], axis=-1)[None, None]
+    answers = np.zeros((1, layout.answers, 1, layout.packing.dimension))
+    for start in range(0, matrix.shape[1], _CHUNK_TERMS):
+        terms = range(start, min(start + _CHUNK_TERMS, matrix.shape[1]))
+        operand = rolled(extended, layout, terms)[0, :, 0]
+        fold((matrix[:, terms.start : terms.stop] @ operand)[None, :, None], layout, answers)
+    return answers[0, :, 0].astype(np.int64)

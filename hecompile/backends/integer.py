@@ -1,0 +1,226 @@
+"""What `bfv` and `clear` have in common: quantised layers, their program on disk, and the client's arithmetic around them.
+
+A program (JSON) lists the layers of a region with geometry, parameters and one packing per batch size; it is the same document in
+both halves. Scales and biases go to the client, int8 weights to the server.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+
+from hecompile.backends.base import Array, Backend, Candidate, Cost, Half, Machine
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind
+from hecompile.backends.packing import Layout, Packing
+from hecompile.backends.stages import PackedProduct
+from hecompile.errors import InternalError, ProtocolError
+from hecompile.ir.linear import Geometry
+from hecompile.ir.products import Part, Readout, leading, quantize_picture
+
+if TYPE_CHECKING:
+    from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.regions import CallRegion
+    from hecompile.options import CompileOptions
+
+__all__ = [
+    "IntegerBackend", "LayerProgram", "Reading", "RegionProgram", "readouts", "region_program", "to_polynomials", "to_values",
+    "weights_of",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PackingRow:
+    """The packing for one batch size, the low bits its answers drop, and what was proved."""
+
+    share: int
+    tile_rows: int
+    p_in: int
+    p_out: int
+    drop_b: int
+    drop_a: int
+    proof: ProofKind
+    noise_bits: float
+    budget_bits: float
+
+
+@dataclass(frozen=True)
+class LayerProgram:
+    """One product: public, the same for client and server. `packings[i]` is for batch i + 1."""
+
+    input: str
+    multiple: int
+    geometry: Geometry
+    parts: tuple[Part, ...]
+    parameters: Parameters
+    q: int
+    packings: tuple[PackingRow, ...]
+
+    def __post_init__(self) -> None:
+        parameters = self.parameters
+        if parameters.dimension not in DIMENSIONS or not T_BITS[0] <= parameters.t_bits <= T_BITS[1]:
+            raise ProtocolError(f"layer of {self.input}: parameters out of range: {parameters}")
+        if not LIMITS[0] <= parameters.limit <= LIMITS[1] or self.q.bit_length() != parameters.q_bits:
+            raise ProtocolError(f"layer of {self.input}: parameters out of range: {parameters}, q {self.q}")
+        if self.multiple < 1 or not self.packings:
+            raise ProtocolError(f"layer of {self.input}: no packing")
+        if sum(part.outputs for part in self.parts) != self.geometry.outputs:
+            raise ProtocolError(f"layer of {self.input}: parts do not add up to {self.geometry.outputs} outputs")
+        for row in self.packings:
+            if min(row.drop_a, row.drop_b) < 0 or max(row.drop_a, row.drop_b) >= parameters.q_bits:
+                raise ProtocolError(f"layer of {self.input}: bits dropped out of range: {row}")
+
+    def layout(self, batch: int) -> Layout:
+        """Where everything lies at this batch size. Raises `ProtocolError` beyond the largest."""
+        if not 1 <= batch <= len(self.packings):
+            raise ProtocolError(f"batch {batch}: this artifact was compiled for 1 to {len(self.packings)}")
+        return self._layouts[batch - 1]
+
+    @cached_property
+    def _layouts(self) -> list[Layout]:
+        rows = enumerate(self.packings, start=1)
+        return [
+            Layout(
+                self.geometry,
+                Packing(self.parameters.dimension, batch * self.multiple, row.share, row.tile_rows, row.p_in, row.p_out),
+            )
+            for batch, row in rows
+        ]
+
+
+@dataclass(frozen=True)
+class RegionProgram:
+    """A region's document."""
+
+    region: str
+    backend: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[LayerProgram, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers or len({len(layer.packings) for layer in self.layers}) != 1:
+            raise ProtocolError(f"region '{self.region}': no layers, or layers for different batch sizes")
+        if {layer.input for layer in self.layers} != set(self.inputs):
+            raise ProtocolError(f"region '{self.region}': inputs {self.inputs} are not those of its layers")
+        if tuple(part.output for layer in self.layers for part in layer.parts) != self.outputs:
+            raise ProtocolError(f"region '{self.region}': outputs {self.outputs} are not those of its layers")
+
+    @property
+    def max_batch(self) -> int:
+        return len(self.layers[0].packings)
+
+
+_PROGRAM = pydantic.TypeAdapter(RegionProgram)
+
+
+def region_program(half: Half) -> RegionProgram:
+    """The document of a half, checked. Raises `ProtocolError`."""
+    try:
+        program = _PROGRAM.validate_python(half.program)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ProtocolError(f"region program: {place}: {first['msg']}") from error
+    for layer in program.layers:
+        for batch in range(1, program.max_batch + 1):
+            layer.layout(batch)
+    return program
+
+
+def _tensor(half: Half, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> Array:
+    tensor = half.tensors.get(name)
+    if tensor is None or tensor.dtype != dtype or tensor.shape != shape:
+        found = "missing" if tensor is None else f"{tensor.dtype} {tensor.shape}"
+        raise ProtocolError(f"tensor '{name}' is {found}, expected {np.dtype(dtype)} {shape}")
+    return tensor
+
+
+def readouts(half: Half, program: RegionProgram) -> list[Readout]:
+    """The client's scales and biases, layer by layer."""
+    result = []
+    for index, layer in enumerate(program.layers):
+        scales = _tensor(half, f"{index}.scales", np.float64, (layer.geometry.rows,))
+        bias = _tensor(half, f"{index}.bias", np.float32, (layer.geometry.outputs,))
+        if not (np.isfinite(scales).all() and np.isfinite(bias).all()):
+            raise ProtocolError(f"region '{program.region}': scales or biases are not finite")
+        result.append(Readout(layer.input, layer.geometry, layer.parts, scales, bias))
+    return result
+
+
+def weights_of(half: Half, program: RegionProgram) -> list[npt.NDArray[np.int8]]:
+    """The server's weights (rows, C', K), layer by layer."""
+    return [
+        _tensor(half, f"{index}.weights", np.int8, (g.rows, g.picture[0], len(g.taps)))
+        for index, g in enumerate(layer.geometry for layer in program.layers)
+    ]
+
+
+@dataclass(frozen=True, repr=False)
+class Reading:
+    """What the client needs later to read one layer's answer: the input's scales and the shape around its channels."""
+
+    scales: npt.NDArray[np.float64]
+    leading: tuple[int, ...]
+
+
+def to_polynomials(layer: LayerProgram, value: Array, batch: int) -> tuple[npt.NDArray[np.int64], Reading]:
+    """Quantise and place a layer's input: (blocks, uploads, N)."""
+    integers, scales = quantize_picture(layer.geometry.to_picture(value), layer.parameters.limit)
+    return layer.layout(batch).place(integers), Reading(scales, leading(value, layer.geometry))
+
+
+def to_values(layer: LayerProgram, readout: Readout, read: Array, reading: Reading, batch: int) -> list[Array]:
+    """The read coefficients of all answers as the layer's float32 outputs."""
+    layout = layer.layout(batch)
+    integers = layout.read(read.reshape(layout.blocks, layout.answers, -1))
+    return readout.values(integers, reading.scales, reading.leading)
+
+
+def _layer_program(product: PackedProduct, q: int) -> LayerProgram:
+    rows = []
+    for choice in product.choices:
+        packing = choice.layout.packing
+        rows.append(
+            PackingRow(
+                packing.share, packing.tile_rows, packing.p_in, packing.p_out, choice.drop_b, choice.drop_a,
+                choice.proof, round(choice.noise_bits, 3), round(choice.budget_bits, 3),
+            )
+        )  # fmt: skip
+    parameters = product.parameterized.parameters
+    return LayerProgram(product.input, product.multiple, product.geometry, product.parts, parameters, q, tuple(rows))
+
+
+class IntegerBackend(Backend):
+    """Backends whose regions are exact integer products."""
+
+    integer = True
+
+    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
+        from hecompile.cost.layers import layer_cost
+        from hecompile.ir.layers import secret_layers
+
+        return [Candidate(layer.nodes, layer_cost(layer.product, machine)) for layer in secret_layers(graph)]
+
+    @abstractmethod
+    def prime(self, parameters: Parameters) -> int:
+        """The ciphertext modulus that stands in the program."""
+
+    def lower(self, region: CallRegion, options: CompileOptions) -> tuple[Half, Half]:
+        layers, client, server = [], dict[str, Array](), dict[str, Array]()
+        for index, product in enumerate(region.products):
+            if not isinstance(product, PackedProduct):
+                raise InternalError(f"region '{region.name}' is lowered before it is packed")
+            layers.append(_layer_program(product, self.prime(product.parameterized.parameters)))
+            readout = product.parameterized.quantized.readout
+            client[f"{index}.scales"], client[f"{index}.bias"] = readout.weight_scales, readout.bias
+            server[f"{index}.weights"] = product.parameterized.quantized.weights
+        program = RegionProgram(region.name, self.name, region.inputs, region.outputs, tuple(layers))
+        document: Mapping[str, Any] = asdict(program)
+        return Half(document, client), Half(document, server)

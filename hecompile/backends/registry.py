@@ -1,0 +1,40 @@
+"""Every backend by name: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hecompile.backends.base import Backend
+from hecompile.errors import unknown_name
+
+__all__ = ["backend", "backend_names"]
+
+
+def _bfv() -> Backend:
+    from hecompile.backends.bfv.backend import BfvBackend
+
+    return BfvBackend()
+
+
+def _clear() -> Backend:
+    from hecompile.backends.clear.backend import ClearBackend
+
+    return ClearBackend()
+
+
+_BACKENDS: dict[str, Callable[[], Backend]] = {
+    "bfv": _bfv,
+    "clear": _clear,
+}
+
+
+def backend_names() -> tuple[str, ...]:
+    """Names for `--backend`."""
+    return tuple(_BACKENDS)
+
+
+def backend(name: str) -> Backend:
+    """The backend of this name. Raises `CompileError` listing the names that exist."""
+    if name not in _BACKENDS:
+        raise unknown_name("backend", name, backend_names())
+    return _BACKENDS[name]()

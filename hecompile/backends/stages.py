@@ -1,0 +1,64 @@
+"""Products with parameters, and with packings: the last two stages before lowering (see `hecompile.ir.products`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hecompile.backends.bfv.parameters import Choice, Parameters
+from hecompile.errors import InternalError
+from hecompile.ir.linear import Array, Geometry
+from hecompile.ir.products import Part, QuantizedProduct
+
+__all__ = ["PackedProduct", "ParameterizedProduct"]
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterizedProduct:
+    """Int8 weights and parameters that carry them: from here on the values are integers too."""
+
+    quantized: QuantizedProduct
+    parameters: Parameters
+
+    @property
+    def input(self) -> str:
+        return self.quantized.input
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.quantized.geometry
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self.quantized.parts
+
+    def reference(self, value: Array) -> list[Array]:
+        return self.quantized.integer_reference(value, self.parameters.limit)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedProduct:
+    """A packing for every batch size from one to `len(choices)`; `multiple` pictures per entry of the batch."""
+
+    parameterized: ParameterizedProduct
+    multiple: int
+    choices: tuple[Choice, ...]
+
+    def __post_init__(self) -> None:
+        for batch, choice in enumerate(self.choices, start=1):
+            if choice.parameters != self.parameterized.parameters or choice.layout.packing.elements != batch * self.multiple:
+                raise InternalError(f"product of {self.input}: the packing for batch {batch} is for something else")
+
+    @property
+    def input(self) -> str:
+        return self.parameterized.input
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.parameterized.geometry
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self.parameterized.parts
+
+    def reference(self, value: Array) -> list[Array]:
+        return self.parameterized.reference(value)
