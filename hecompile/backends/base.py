@@ -144,6 +144,10 @@ class Backend(ABC):
         """Every reason why this half's parameters give less than `security_bits`; none if they are fine."""
 
     @abstractmethod
+    def check_proofs(self, half: Half) -> list[str]:
+        """Every bound of a server half that does not hold for its weights."""
+
+    @abstractmethod
     def load_client(self, half: Half) -> RegionClient:
         """The runnable client half. Raises `ProtocolError` if the half is not well-formed."""
 

@@ -30,6 +30,7 @@ class Step:
     region: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    once: bool = False  # a call whose inputs are the same at every step of a run
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Plan:
 
     @property
     def rounds(self) -> int:
-        """Requests per call of the model."""
-        return sum(step.kind == "call" for step in self.steps)
+        """Requests per call of the model, those at the start of a run left out."""
+        return sum(step.kind == "call" and not step.once for step in self.steps)
 
     def value(self, name: str) -> Value:
         """The record of a value. Raises `KeyError`."""
@@ -69,5 +70,3 @@ class Plan:
         if not found:
             raise KeyError(name)
         return found[0]
-
-

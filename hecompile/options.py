@@ -1,0 +1,60 @@
+"""What the user may choose when compiling. The command line derives its flags from these fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hecompile.errors import CompileError, Diagnostic
+
+__all__ = ["CompileOptions"]
+
+PROTECT_WEIGHTS = (
+    "answers are not circuit-private: their `a` polynomials are sums of known polynomials with the weights as "
+    "coefficients, so one answer gives the weights away. hecompile is for weights that the client may know"
+)
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """Choices of one compilation, checked when built.
+
+    Raises:
+        CompileError: for a name that does not exist, or a choice that cannot be kept.
+    """
+
+    policy: str | None = field(default=None, metadata={"help": "who may see what; default: strict, simulation for clear"})
+    backend: str = field(default="bfv", metadata={"help": "how secret layers run at the server"})
+    security: int = field(default=128, metadata={"help": "bits of security of the lattice parameters"})
+    max_batch: int = field(default=16, metadata={"help": "largest batch of one request; larger ones are cut"})
+    public: tuple[str, ...] = field(default=(), metadata={"help": "inputs to declare public besides the timestep"})
+    verify: bool = field(default=False, metadata={"help": "compare before and after each pass for large models too"})
+    protect_weights: bool = field(default=False, metadata={"help": "refused: see the documentation"})
+
+    def __post_init__(self) -> None:
+        from hecompile.backends.registry import backend
+        from hecompile.policies import policy
+        from hecompile.security.table import max_q_bits
+
+        encrypts = backend(self.backend).encrypts
+        max_q_bits(2048, self.security)
+        if self.policy is None:
+            object.__setattr__(self, "policy", "strict" if encrypts else "simulation")
+        chosen = policy(self.policy_name)
+        if chosen.needs_encryption and not encrypts:
+            raise CompileError(
+                Diagnostic(
+                    f"policy '{chosen.name}' needs encryption and backend '{self.backend}' does not encrypt",
+                    help="leave --policy away (it becomes 'simulation'), or use --backend bfv",
+                )
+            )
+        if not 1 <= self.max_batch <= 256:
+            raise CompileError(f"max_batch is {self.max_batch}: it must be between 1 and 256")
+        if self.protect_weights:
+            raise CompileError(Diagnostic("--protect-weights is not possible", help=PROTECT_WEIGHTS))
+
+    @property
+    def policy_name(self) -> str:
+        """The policy, with the default filled in."""
+        if self.policy is None:
+            raise CompileError("no policy")
+        return self.policy

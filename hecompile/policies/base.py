@@ -1,0 +1,27 @@
+"""What a policy decides: which inputs are public, and which graphs and artifacts keep its promise."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hecompile.errors import Diagnostic
+    from hecompile.ir.graph import InputSpec, ModelGraph
+
+__all__ = ["Policy"]
+
+
+class Policy(ABC):
+    """A promise to the owner of the data. `check_graph` is asked at compile time, `allows_backend` again by the client at load."""
+
+    name: str
+    needs_encryption: bool
+
+    @abstractmethod
+    def is_public(self, spec: InputSpec) -> bool:
+        """Whether the server may see this input."""
+
+    @abstractmethod
+    def check_graph(self, graph: ModelGraph) -> list[Diagnostic]:
+        """Every way in which the partitioned graph breaks the promise."""

@@ -1,0 +1,56 @@
+"""The promise of the policy, checked on the partitioned graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hecompile.backends.registry import backend
+from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.graph import ModelGraph, info
+from hecompile.ir.printing import print_node
+from hecompile.passes.base import Pass
+from hecompile.passes.mark_secrets import taint
+from hecompile.policies import policy
+
+__all__ = ["CheckSecrecy"]
+
+
+@dataclass(frozen=True)
+class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
+    """Refuse a graph in which the server would see what the policy hides. Changes nothing.
+
+    %eps = conv2d(%h)  # secret, server_encrypted  ->  fine
+    %n = add(%eps, 1)  # secret, server_clear      ->  error: %eps would reach the server in clear
+    %m = mul(%eps, 2)  # marked public             ->  error: the mark is wrong
+    """
+
+    policy: str
+    backend: str
+
+    def run(self, program: ModelGraph) -> ModelGraph:
+        chosen = policy(self.policy)
+        # the marks are not trusted: taint is computed again
+        secret = taint(program, frozenset(spec.name for spec in program.inputs if chosen.is_public(spec)))
+        findings = []
+        for node in program.nodes:
+            record = info(node)
+            if secret[node.name] and not record.secret:
+                findings.append(self._finding(node, "is marked public but derives from a secret"))
+            if record.domain not in ("client", "server_encrypted", "server_clear"):
+                findings.append(self._finding(node, f"has the unknown domain {record.domain!r}"))
+            if record.domain == "server_encrypted" and chosen.needs_encryption and not backend(self.backend).encrypts:
+                findings.append(self._finding(node, f"would run under '{self.backend}', which does not encrypt"))
+        findings += chosen.check_graph(program)
+        if findings:
+            raise CompileError(findings)
+        return program
+
+    def _finding(self, node: object, what: str) -> Diagnostic:
+        from torch import fx
+
+        if not isinstance(node, fx.Node):
+            raise TypeError(type(node))
+        return Diagnostic(f"%{node.name} {what}", source=info(node).source, line=print_node(node))
+
+    def summary(self, before: ModelGraph, after: ModelGraph) -> str:
+        return f"policy '{self.policy}' holds"

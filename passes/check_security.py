@@ -1,0 +1,42 @@
+"""The lowered halves against the security table and their own proofs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hecompile.backends.registry import backend
+from hecompile.errors import CompileError, Diagnostic, InternalError
+from hecompile.ir.regions import Program
+from hecompile.passes.base import Pass
+from hecompile.policies import policy
+
+__all__ = ["CheckSecurity"]
+
+
+@dataclass(frozen=True)
+class CheckSecurity(Pass[Program, Program]):
+    """Check parameters and noise bounds again, on what will be written. Changes nothing.
+
+    N 2048, q 48 bits  ->  128 bits of security by our table: fine
+    N 2048, q 60 bits  ->  error
+    noise 2^22, room 2^21  ->  error
+    """
+
+    policy: str
+    security: int
+
+    def run(self, program: Program) -> Program:
+        reasons: list[str] = []
+        for region in program.calls.values():
+            if region.lowered is None:
+                raise InternalError(f"region '{region.name}' was not lowered")
+            chosen = backend(region.backend)
+            if policy(self.policy).needs_encryption:
+                reasons += chosen.check_security(region.lowered.client, self.security)
+            reasons += chosen.check_proofs(region.lowered.server)
+        if reasons:
+            raise CompileError([Diagnostic(reason) for reason in reasons])
+        return program
+
+    def summary(self, before: Program, after: Program) -> str:
+        return f"{len(after.calls)} regions at {self.security} bits or more"

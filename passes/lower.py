@@ -1,0 +1,38 @@
+"""Each call region becomes two halves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hecompile.backends.registry import backend
+from hecompile.ir.regions import CallRegion, Lowered, Program
+from hecompile.options import CompileOptions
+from hecompile.passes.base import Pass
+
+__all__ = ["Lower"]
+
+
+@dataclass(frozen=True)
+class Lower(Pass[Program, Program]):
+    """Let each backend turn its regions into a client half and a server half.
+
+    region call_03  ->  client: program, scales, biases
+                    ->  server: program, int8 weights
+    """
+
+    options: CompileOptions
+
+    def run(self, program: Program) -> Program:
+        def lower(region: CallRegion) -> CallRegion:
+            if region.lowered is not None:
+                return region
+            client, server = backend(region.backend).lower(region, self.options)
+            return replace(region, lowered=Lowered(client, server))
+
+        return program.with_calls(lower)
+
+    def summary(self, before: Program, after: Program) -> str:
+        size = sum(
+            tensor.nbytes for region in after.calls.values() if region.lowered for tensor in region.lowered.server.tensors.values()
+        )
+        return f"{len(after.calls)} regions, {size / 2**20:.2f} MiB of weights at the server"

@@ -1,0 +1,52 @@
+"""Where entries lie in polynomials, for every batch size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hecompile.backends.base import Machine
+from hecompile.backends.bfv.parameters import choose
+from hecompile.backends.stages import PackedProduct, ParameterizedProduct
+from hecompile.errors import InternalError
+from hecompile.ir.products import AnyProduct
+from hecompile.ir.regions import CallRegion, Program
+from hecompile.passes.base import Pass
+from hecompile.passes.select_parameters import multiple_of
+
+__all__ = ["Pack"]
+
+
+@dataclass(frozen=True)
+class Pack(Pass[Program, Program]):
+    """Lay out pictures in polynomials: the batch first, then input channels and outputs.
+
+    N 2048, picture 32x8x8, batch 1   ->  6 channels an upload, 4 outputs an answer
+    the same, batch 16                ->  16 elements, 1 channel, 1 output
+    """
+
+    max_batch: int
+    machine: Machine = Machine()
+
+    def run(self, program: Program) -> Program:
+        def pack(region: CallRegion, product: AnyProduct) -> AnyProduct:
+            if not isinstance(product, ParameterizedProduct):
+                return product
+            multiple, choices = multiple_of(program, product), []
+            for batch in range(1, self.max_batch + 1):
+                weights, parameters = product.quantized.weights, product.parameters
+                choice = choose(product.geometry, weights, batch * multiple, self.machine, parameters)
+                if choice is None:
+                    raise InternalError(f"{product.input}: no packing for batch {batch} under {parameters}")
+                choices.append(choice)
+            return PackedProduct(product, multiple, tuple(choices))
+
+        return program.with_products(pack)
+
+    def summary(self, before: Program, after: Program) -> str:
+        fills = [
+            product.choices[0].layout.fill
+            for region in after.calls.values()
+            for product in region.products
+            if isinstance(product, PackedProduct)
+        ]
+        return f"fill factor at batch 1: {sum(fills) / len(fills):.0%} on average" if fills else "nothing to do"

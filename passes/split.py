@@ -1,0 +1,107 @@
+"""From one tagged graph to regions and the plan that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hecompile.errors import InternalError
+from hecompile.ir.graph import InputSpec, ModelGraph, info, set_info
+from hecompile.ir.layers import Layer, secret_layers, stack
+from hecompile.ir.plan import Plan, Step, Value
+from hecompile.ir.regions import CallRegion, ClientRegion, Program
+from hecompile.passes.base import Pass
+
+if TYPE_CHECKING:
+    from torch import fx
+
+__all__ = ["Split"]
+
+
+@dataclass(frozen=True)
+class Split(Pass[ModelGraph, Program]):
+    """Cut the tagged graph into client regions, call regions and the plan over named values.
+
+    %y = conv2d(%x)  # call_01    ->  call   call_01   (sample) -> (conv_in)
+    %z = silu(%y)    # client_01  ->  client client_01 (conv_in) -> (silu)
+    output(%z)                    ->  plan outputs: silu
+    """
+
+    backend: str
+
+    def run(self, program: ModelGraph) -> Program:
+        layers = {layer.nodes[-1]: layer for layer in secret_layers(program)}
+        regions: dict[str, list[fx.Node]] = {}
+        for node in program.nodes:
+            if node.op == "call_function":
+                regions.setdefault(str(info(node).region), []).append(node)
+        clients: dict[str, ClientRegion] = {}
+        calls: dict[str, CallRegion] = {}
+        for name, nodes in regions.items():
+            if info(nodes[0]).domain == "client":
+                clients[name] = _client_region(program, name, nodes)
+            else:
+                calls[name] = _call_region(name, [layers[node.name] for node in nodes if node.name in layers], self.backend)
+        return Program(
+            _plan(program, clients, calls), program.inputs, clients, calls, program.name, dict(program.config)
+        )
+
+    def summary(self, before: ModelGraph, after: Program) -> str:
+        return f"{len(after.clients)} client regions, {len(after.calls)} calls, {after.plan.rounds} rounds a step"
+
+
+def _call_region(name: str, layers: Sequence[Layer], backend: str) -> CallRegion:
+    return CallRegion(name, backend, stack([layer.product for layer in layers]), once=name.startswith("once_"))
+
+
+def _read_outside(node: fx.Node, inside: set[fx.Node]) -> bool:
+    """Whether another region or the caller needs this value. A folded upsampling is read by its own region only."""
+    return any(user not in inside for user in node.users)
+
+
+def _client_region(graph: ModelGraph, name: str, nodes: list[fx.Node]) -> ClientRegion:
+    """The nodes as a graph module of their own; constants are shared, other arguments become its inputs."""
+    from torch import fx
+
+    new, mapping, inside = fx.Graph(), dict[fx.Node, fx.Node](), set(nodes)
+    arguments = list(dict.fromkeys(argument for node in nodes for argument in node.all_input_nodes))
+    inputs = [argument for argument in arguments if argument not in inside and argument.op != "get_attr"]
+    for argument in inputs:
+        mapping[argument] = new.placeholder(argument.name)
+        set_info(mapping[argument], info(argument))
+    for node in [*(argument for argument in arguments if argument.op == "get_attr"), *nodes]:
+        mapping[node] = new.node_copy(node, lambda old: mapping[old])
+    outputs = [node for node in nodes if _read_outside(node, inside)]
+    new.output(tuple(mapping[node] for node in outputs))
+    module = fx.GraphModule(graph.graph_module, new)
+    return ClientRegion(name, module, tuple(node.name for node in inputs), tuple(node.name for node in outputs))
+
+
+def _order(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str, CallRegion]) -> list[Step]:
+    """Regions in an order that computes every value before it is read; among those that can run, clients first."""
+    steps = [Step("client", name, region.inputs, region.outputs) for name, region in sorted(clients.items())]
+    steps += [Step("call", name, region.inputs, region.outputs, region.once) for name, region in sorted(calls.items())]
+    known, ordered = {spec.name for spec in graph.inputs}, list[Step]()
+    while steps:
+        ready = next((step for step in steps if known.issuperset(step.inputs)), None)
+        if ready is None:
+            raise InternalError(f"regions wait for each other: {[step.region for step in steps]}")
+        steps.remove(ready)
+        ordered.append(ready)
+        known.update(ready.outputs)
+    return ordered
+
+
+def _plan(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str, CallRegion]) -> Plan:
+    steps = _order(graph, clients, calls)
+    names = [spec.name for spec in graph.inputs] + [name for step in steps for name in step.outputs]
+    by_name = {node.name: node for node in graph.nodes}
+    values = tuple(_value(by_name[name], graph.inputs) for name in names)
+    return Plan(tuple(spec.name for spec in graph.inputs), graph.outputs, tuple(steps), values)
+
+
+def _value(node: fx.Node, inputs: Sequence[InputSpec]) -> Value:
+    record = info(node)
+    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in record.shape)
+    return Value(node.name, shape, record.dtype, bool(record.secret))
