@@ -1,0 +1,1 @@
+"""Running an artifact: the client's executor, the transports and the server."""

@@ -1,0 +1,208 @@
+"""The folder that compiling writes: a manifest, a client half and a server half, each file under a checksum.
+
+    manifest.json   format, policy, parameters, plan, sha256 of every other file
+    client/         region ONNX files; programs, scales and biases of the call regions
+    server/         manifest.json of its own; programs and int8 weights. Works alone: copy it to the server
+    report.html     the same for people
+
+The digest that names an artifact on the wire is the sha256 of `server/manifest.json`. Writing is all or nothing; the same input
+gives the same bytes. See `docs/artifact.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from hecompile.backends.base import Array, Half
+from hecompile.errors import CompileError, Diagnostic, ProtocolError
+from hecompile.ir.plan import Plan
+
+__all__ = ["FORMAT", "Input", "Manifest", "ServerManifest", "digest", "read_half", "read_manifest", "read_server", "write_folder"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_NAME = r"^[A-Za-z0-9_]{1,64}$"
+_SHA = r"^[0-9a-f]{64}$"
+
+RegionName = pydantic.constr(pattern=_NAME)
+Checksum = pydantic.constr(pattern=_SHA)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A tensor input: how the caller passes it, and what it must be."""
+
+    name: str
+    keyword: tuple[str, ...]
+    shape: tuple[int | str, ...]
+    dtype: str
+    public: bool
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the client needs to know before it runs anything."""
+
+    format: int
+    name: str
+    policy: str
+    backend: str
+    encrypted: bool  # false: a simulation, nothing is hidden
+    security_bits: int
+    max_batch: int
+    reveals: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    plan: Plan
+    server: str  # digest of the server half
+    files: dict[str, str]
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServerManifest:
+    """What the server half says of itself."""
+
+    format: int
+    name: str
+    backend: str
+    encrypted: bool
+    max_batch: int
+    regions: tuple[str, ...]
+    files: dict[str, str]
+
+
+_Kind = TypeVar("_Kind", Manifest, ServerManifest)
+
+
+def digest(data: bytes) -> str:
+    """sha256, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def to_json(document: object) -> bytes:
+    """One spelling per document."""
+    return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a folder next to `target`, then put it in its place at once; an artifact that was there is replaced.
+
+    Raises:
+        CompileError: if `target` exists and is not an artifact.
+    """
+    if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or (target / MANIFEST).is_file())):
+        raise CompileError(Diagnostic(f"{target} exists and is not an artifact", help="choose another folder, or remove it"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        new = Path(scratch) / "new"
+        new.mkdir()
+        fill(new)
+        if target.exists():
+            os.replace(target, Path(scratch) / "old")
+        os.replace(new, target)
+
+
+def write_half(folder: Path, region: str, half: Half) -> None:
+    """`region.json` and `region.safetensors`."""
+    from safetensors.numpy import save
+
+    (folder / f"{region}.json").write_bytes(to_json(half.program))
+    (folder / f"{region}.safetensors").write_bytes(save(dict(half.tensors)))
+
+
+def checksums(root: Path, skip: str = MANIFEST) -> dict[str, str]:
+    """sha256 of every file below `root`, by relative path; `root/skip` left out."""
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path != root / skip)
+    return {path.relative_to(root).as_posix(): digest(path.read_bytes()) for path in files}
+
+
+def write_server(folder: Path, name: str, backend: str, encrypted: bool, max_batch: int, halves: Mapping[str, Half]) -> str:
+    """The server half, whole. Returns its digest."""
+    folder.mkdir()
+    for region, half in halves.items():
+        write_half(folder, region, half)
+    manifest = ServerManifest(FORMAT, name, backend, encrypted, max_batch, tuple(sorted(halves)), checksums(folder))
+    data = to_json(asdict(manifest))
+    (folder / MANIFEST).write_bytes(data)
+    return digest(data)
+
+
+def _parse(kind: type[_Kind], data: bytes, path: Path) -> _Kind:
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise ProtocolError(f"{path}: not JSON: {error}") from error
+    version = document.get("format") if isinstance(document, dict) else None
+    if version != FORMAT:
+        raise ProtocolError(f"{path}: artifact format {version}, this hecompile reads format {FORMAT}: compile again")
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(document)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise ProtocolError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ProtocolError(f"{path}: {error.strerror or error}") from error
+
+
+def checked(root: Path, files: Mapping[str, str], name: str) -> bytes:
+    """A file's bytes. Raises `ProtocolError` unless it is listed and its checksum is right."""
+    if name not in files:
+        raise ProtocolError(f"{root / name}: not listed in the manifest")
+    data = _read(root / name)
+    if digest(data) != files[name]:
+        raise ProtocolError(f"{root / name}: changed since it was compiled (checksum)")
+    return data
+
+
+def read_manifest(root: Path) -> Manifest:
+    """The manifest of an artifact, its files not yet read."""
+    if not (root / MANIFEST).is_file():
+        raise ProtocolError(f"{root}: no artifact here (no {MANIFEST})")
+    manifest = _parse(Manifest, _read(root / MANIFEST), root / MANIFEST)
+    for name in manifest.files:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ProtocolError(f"{root / MANIFEST}: file '{name}' lies outside the artifact")
+    return manifest
+
+
+def read_server(root: Path) -> tuple[ServerManifest, str, Path]:
+    """The server half of an artifact, or a server half alone: manifest, digest and its folder."""
+    folder = root / "server" if (root / "server" / MANIFEST).is_file() else root
+    if not (folder / MANIFEST).is_file():
+        raise ProtocolError(f"{root}: no artifact here (no {MANIFEST})")
+    data = _read(folder / MANIFEST)
+    return _parse(ServerManifest, data, folder / MANIFEST), digest(data), folder
+
+
+def read_half(root: Path, files: Mapping[str, str], prefix: str) -> Half:
+    """The two files of a region. Raises `ProtocolError` if they are absent, changed or malformed."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    program, tensors = checked(root, files, f"{prefix}.json"), checked(root, files, f"{prefix}.safetensors")
+    try:
+        arrays: dict[str, Array] = load(tensors)
+        return Half(json.loads(program), arrays)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ProtocolError(f"{root / prefix}: {error}") from error
+
+
+def remove(folder: Path) -> None:
+    """Delete an artifact. Raises `ProtocolError` if the folder is none."""
+    read_manifest(folder)
+    shutil.rmtree(folder)

@@ -1,0 +1,82 @@
+"""The server: FastAPI in front of a `Service`. Imports neither torch nor diffusers, and nothing that holds a secret key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from hecompile.errors import ProtocolError
+from hecompile.runtime.service import Service
+
+__all__ = ["create_app", "serve"]
+
+LOG = logging.getLogger(__name__)
+QUEUE = 16  # requests that may wait; the next one is told to come back
+
+
+def _refusal(status: int, reason: str) -> JSONResponse:
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    return JSONResponse({"error": reason}, status_code=status, headers=headers)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body, given up as soon as it is longer than any well-formed one."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise ProtocolError(f"a request may have {limit} bytes", status=413)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise ProtocolError(f"a request may have {limit} bytes", status=413)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
+    """Routes of one artifact: `POST /v1/artifacts/{digest}/regions/{region}` and `GET /healthz`."""
+    app = FastAPI(title="hecompile", docs_url=None, redoc_url=None, openapi_url=None)
+    turn = asyncio.Lock()  # one product uses all cores; more at once would only be slower
+    waiting = 0
+
+    @app.get("/healthz")
+    async def health() -> dict[str, object]:
+        return {"status": "ok", "name": service.name, "artifact": service.digest, "encrypted": service.encrypted}
+
+    @app.post("/v1/artifacts/{digest}/regions/{region}")
+    async def evaluate(digest: str, region: str, request: Request) -> Response:
+        nonlocal waiting
+        if waiting >= QUEUE:
+            return _refusal(503, f"{QUEUE} requests are waiting already")
+        waiting += 1
+        try:
+            body = await asyncio.wait_for(_body(request, service.body_limit), body_timeout_s)
+            async with turn:
+                reply = await run_in_threadpool(service.answer, digest, region, body)
+        except TimeoutError:
+            return _refusal(408, f"the request did not arrive within {body_timeout_s:g} seconds")
+        except ProtocolError as error:
+            return _refusal(error.status, str(error))
+        finally:
+            waiting -= 1
+        return Response(reply, media_type="application/octet-stream")
+
+    @app.middleware("http")
+    async def note(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        LOG.debug("%s %s %d", request.method, request.url.path, response.status_code)
+        return response
+
+    return app
+
+
+def serve(service: Service, host: str, port: int) -> None:
+    """Run until interrupted."""
+    import uvicorn
+
+    uvicorn.run(create_app(service), host=host, port=port, log_level="warning", access_log=False)

@@ -1,0 +1,96 @@
+"""How a request's bytes reach a server: within the process, or over HTTP. The bytes are the same."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from hecompile.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from hecompile.runtime.service import Service
+
+__all__ = ["HttpTransport", "LocalTransport", "ServerGoneError", "Transport"]
+
+
+class ServerGoneError(ProtocolError):
+    """The server did not answer, also not after retries."""
+
+
+class Transport(ABC):
+    """A way to a server."""
+
+    @abstractmethod
+    def send(self, digest: str, region: str, body: bytes) -> bytes:
+        """The reply to a request. Raises `ProtocolError` if it is refused, `ServerGoneError` if there is no answer."""
+
+    def close(self) -> None:
+        """Give up connections. May be called twice."""
+
+    def __enter__(self) -> Transport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class LocalTransport(Transport):
+    """The server's code in the same process, for tests and first steps."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def send(self, digest: str, region: str, body: bytes) -> bytes:
+        return self._service.answer(digest, region, body)
+
+
+class HttpTransport(Transport):
+    """HTTP with keep-alive. Retries send the same bytes again: a second encryption would be new traffic that depends on failures."""
+
+    def __init__(self, url: str, timeout_s: float = 60.0, retries: int = 4, pause_s: float = 0.2) -> None:
+        try:
+            import httpx
+        except ImportError as error:
+            from hecompile.errors import MissingExtraError
+
+            raise MissingExtraError("talking to a server", "client") from error
+        self._httpx = httpx
+        self._retries, self._pause_s = retries, pause_s
+        self._client = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5.0), trust_env=False)
+        self.url = url
+
+    def send(self, digest: str, region: str, body: bytes) -> bytes:
+        reason = ""
+        for attempt in range(self._retries + 1):
+            if attempt:
+                time.sleep(self._pause_s * 2 ** (attempt - 1))
+            try:
+                response = self._client.post(f"/v1/artifacts/{digest}/regions/{region}", content=body)
+            except (self._httpx.TransportError, self._httpx.InvalidURL) as error:
+                reason = f"{type(error).__name__}: {error}"
+                continue
+            if response.status_code == 200:
+                return response.content
+            reason = f"{response.status_code}: {_reason(response.text)}"
+            if response.status_code not in (408, 502, 503, 504):
+                raise ProtocolError(f"{self.url} refuses region '{region}': {reason}", status=response.status_code)
+        raise ServerGoneError(f"{self.url} does not answer, after {self._retries + 1} attempts: {reason}", status=503)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _reason(text: str) -> str:
+    """The server's reason, short and printable."""
+    import json
+
+    try:
+        document = json.loads(text)
+        text = str(document["error"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    return "".join(char for char in text[:200] if char.isprintable())
