@@ -1,1 +1,43 @@
 """The model zoo: small trained networks and builders, by name. One line each in `_ZOO`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hecompile.errors import unknown_name
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["load_model", "zoo"]
+
+
+def _digits() -> torch.nn.Module:
+    from hecompile.models import digits
+
+    return digits.load()
+
+
+def _digits_unconditional() -> torch.nn.Module:
+    from hecompile.models import digits
+
+    return digits.load_unconditional()
+
+
+_ZOO: dict[str, tuple[str, Callable[[], torch.nn.Module]]] = {
+    "digits": ("class-conditional UNet on 8x8 digits, trained", _digits),
+    "digits-unconditional": ("unconditional UNet on 8x8 digits, trained", _digits_unconditional),
+}
+
+
+def zoo() -> dict[str, str]:
+    """Name -> what it is."""
+    return {name: text for name, (text, _) in _ZOO.items()}
+
+
+def load_model(name: str) -> torch.nn.Module:
+    """A model of the zoo, in evaluation mode. Raises `CompileError` listing the names that exist."""
+    if name not in _ZOO:
+        raise unknown_name("model", name, tuple(_ZOO))
+    return _ZOO[name][1]()

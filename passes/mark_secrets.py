@@ -18,7 +18,10 @@ def taint(graph: ModelGraph, public: frozenset[str]) -> dict[str, bool]:
         if node.op == "placeholder":
             secret[node.name] = node.name not in public
         else:
-            secret[node.name] = any(secret[argument.name] for argument in node.all_input_nodes)
+            read = node.all_input_nodes
+            if str(node.target) == "aten.expand_as.default":
+                read = [node.args[0]]  # the second argument lends its shape only, which is public
+            secret[node.name] = any(secret[argument.name] for argument in read)
     return secret
 
 

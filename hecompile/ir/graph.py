@@ -103,6 +103,11 @@ class ModelGraph:
         """Nodes in execution order, the output node left out."""
         return [node for node in self.graph_module.graph.nodes if node.op != "output"]
 
+    @property
+    def placeholders(self) -> list[fx.Node]:
+        """The inputs' nodes, in the order of `inputs`."""
+        return [node for node in self.nodes if node.op == "placeholder"]
+
     def with_infos(self, change: Callable[[fx.Node, NodeInfo], NodeInfo]) -> ModelGraph:
         """A copy whose records went through `change`; returns itself if none changed."""
         new = {node.name: change(node, info(node)) for node in self.nodes}

@@ -38,7 +38,7 @@ Kind = Literal[
 class Op:
     """One row of the table. `name` is torch's overload name, `short` the name in printed graphs.
 
-    `parameters` are the names of the arguments, as canonical nodes hold them, always by position.
+    `parameters` are the names of the arguments, as canonical nodes hold them, by position; those that end in `=` are keywords.
     """
 
     name: str
@@ -70,7 +70,7 @@ _add("linear", {
 })  # fmt: skip
 _add("bilinear", {"matmul.default": "x y; two values, batched by broadcasting"})
 _add("attention", {
-    "scaled_dot_product_attention.default": "query key value mask dropout causal scale; (..., L, E); scale always given",
+    "scaled_dot_product_attention.default": "query key value mask dropout causal scale=; (..., L, E); scale always given",
 })  # fmt: skip
 _add("elementwise", {
     "add.Tensor": "x y", "sub.Tensor": "x y", "mul.Tensor": "x y; a product of values where both are",
@@ -83,7 +83,7 @@ _add("activation", {
     "neg.default": "x; linear all the same", "abs.default": "x", "exp.default": "x", "log.default": "x", "sqrt.default": "x",
     "reciprocal.default": "x", "sin.default": "x", "cos.default": "x", "tanh.default": "x", "erf.default": "x",
     "floor.default": "x", "ceil.default": "x", "round.default": "x; halves to even", "sign.default": "x",
-    "sigmoid.default": "x", "silu.default": "x", "gelu.default": "x approximate; 'none' or 'tanh'",
+    "sigmoid.default": "x", "silu.default": "x", "gelu.default": "x approximate=; 'none' or 'tanh'",
     "relu.default": "x", "leaky_relu.default": "x slope", "elu.default": "x alpha scale input_scale",
     "mish.default": "x", "softplus.default": "x beta threshold", "hardswish.default": "x", "hardsigmoid.default": "x",
     "clamp.default": "x low high; None where open",
@@ -92,7 +92,7 @@ _add("norm", {
     "group_norm.default": "x groups weight bias eps; (B, C, ...), weight and bias (C) or None",
     "layer_norm.default": "x shape weight bias eps; over the last dimensions",
 })  # fmt: skip
-_add("softmax", {"softmax.int": "x dim", "log_softmax.int": "x dim"})
+_add("softmax", {"softmax.int": "x dim"})
 _add("reduction", {
     "mean.dim": "x dims keep", "sum.dim_IntList": "x dims keep", "amax.default": "x dims keep",
     "amin.default": "x dims keep", "avg_pool2d.default": "x kernel stride padding ceil count_padding",

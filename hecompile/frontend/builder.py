@@ -1,0 +1,194 @@
+"""Builds a graph node by node: evaluates each on tensors without data at two batch sizes, so that every node has its record.
+
+While canonicalizing it also folds constants and shares equal nodes. Names are made from the module path, so that they are stable.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.graph import Batch, InputSpec, ModelGraph, concrete_shape, info, set_info
+from hecompile.ir.ops import OPS
+from hecompile.ir.shapes import BATCHES, at_batch, dtype_named, info_between, map_argument
+
+if TYPE_CHECKING:
+    from hecompile.ir.graph import Dim
+
+__all__ = ["Builder", "Origin", "has_batch_size", "operator"]
+
+Pair = tuple[Any, Any]  # what a node gives at the two batch sizes
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a node came from."""
+
+    path: str = ""
+    source: str = ""
+
+
+def operator(name: str) -> Callable[..., Any]:
+    """`aten.conv2d.default` -> the operator of torch."""
+    found: Any = torch.ops
+    for part in name.split("."):
+        found = getattr(found, part)
+    result: Callable[..., Any] = found
+    return result
+
+
+class Builder:
+    """One graph in the making. With `fold`, constants are folded and equal nodes shared."""
+
+    def __init__(self, fold: bool = True) -> None:
+        self.graph, self.root, self.origin = fx.Graph(), torch.nn.Module(), Origin()
+        self.inputs: list[InputSpec] = []
+        self._fold = fold
+        self._fakes: dict[fx.Node, Pair] = {}
+        self._constants: dict[fx.Node, torch.Tensor] = {}
+        self._seen: dict[object, fx.Node] = {}
+        self._kept: list[torch.Tensor] = []
+        self._taken: set[str] = set()
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def input(self, spec: InputSpec) -> fx.Node:
+        """A placeholder."""
+        node = self.graph.placeholder(spec.name)
+        shapes = [concrete_shape(spec.shape, batch) for batch in BATCHES]
+        with self._mode:
+            first, second = (torch.empty(shape, dtype=dtype_named(spec.dtype)) for shape in shapes)
+        self._fakes[node] = (first, second)
+        self._taken.add(node.name)
+        set_info(node, info_between(first, second))
+        self.inputs.append(spec)
+        return node
+
+    def constant(self, tensor: torch.Tensor, hint: str = "constant") -> fx.Node:
+        """A tensor of the model, shared if it was used before."""
+        key = ("constant", tensor.data_ptr() or id(tensor), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        if key in self._seen:
+            return self._seen[key]
+        self._kept.append(tensor)  # so that no other tensor gets its address
+        name = self._name(hint)
+        self.root.register_buffer(name, tensor.detach())
+        node = self.graph.get_attr(name)
+        fake = self._mode.from_tensor(tensor.detach())
+        self._fakes[node] = (fake, fake)
+        self._constants[node] = tensor.detach()
+        set_info(node, replace(info_between(fake, fake), path=self.origin.path, source=self.origin.source))
+        self._seen[key] = node
+        return node
+
+    def value(self, node: fx.Node) -> torch.Tensor | None:
+        """The tensor of a constant node; None for a value."""
+        return self._constants.get(node)
+
+    def shape(self, node: fx.Node) -> tuple[Dim, ...]:
+        return info(node).shape
+
+    def fake(self, node: fx.Node) -> Pair:
+        """What the node gives at the two batch sizes, without data."""
+        return self._fakes[node]
+
+    def emit(self, name: str, *args: Any, **kwargs: Any) -> fx.Node:
+        """A call of an operator. `Batch` leaves among the arguments are sizes that grow with the batch.
+
+        Raises:
+            CompileError: if torch refuses the call, or a size of the result does not grow with the batch as it must.
+        """
+        nodes = [leaf for leaf in _leaves(args) if isinstance(leaf, fx.Node)]
+        if self._fold and nodes and all(node in self._constants for node in nodes) and not has_batch_size(args):
+            if not any(self._constants[node].is_meta for node in nodes):
+                values = map_argument(args, lambda leaf: self._constants.get(leaf, leaf))  # type: ignore[call-overload]
+                with torch.no_grad():
+                    return self.constant(operator(name)(*values, **kwargs).contiguous(), self._hint(name))  # type: ignore[misc]
+        key = (name, _hashable(args), _hashable(sorted(kwargs.items())))
+        if self._fold and key in self._seen:
+            return self._seen[key]
+        first, second = (self._evaluate(name, args, kwargs, index) for index in (0, 1))
+        try:
+            record = info_between(first, second)
+        except CompileError as error:
+            raise CompileError(Diagnostic(f"{name}: {error}", source=self.origin.source)) from error
+        stored = map_argument(args, lambda leaf: -1 if isinstance(leaf, Batch) else leaf)
+        node = self.graph.create_node("call_function", operator(name), stored, kwargs, self._name(self._hint(name)))  # type: ignore[arg-type]
+        self._fakes[node] = (first, second)
+        set_info(node, replace(record, path=self.origin.path, source=self.origin.source))
+        self._seen[key] = node
+        return node
+
+    def _evaluate(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], index: int) -> Any:
+        def leaf(argument: object) -> object:
+            return self._fakes[argument][index] if isinstance(argument, fx.Node) else argument
+
+        try:
+            with _quiet(), self._mode, torch.no_grad():
+                return operator(name)(*at_batch(map_argument(args, leaf), BATCHES[index]), **kwargs)  # type: ignore[misc]
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise CompileError(Diagnostic(f"{name}: {error}", source=self.origin.source)) from error
+
+    def _hint(self, name: str) -> str:
+        short = OPS[name].short if name in OPS else name.split(".")[1]
+        return f"{self.origin.path}_{short}" if self.origin.path else short
+
+    def _name(self, hint: str) -> str:
+        """A name nobody has, from the last parts of the path: `mid_block.resnets.0.conv1_conv2d`."""
+        base = re.sub(r"\W+", "_", hint).strip("_") or "value"
+        if base[0].isdigit():
+            base = f"n{base}"
+        name, number = base, 1
+        while name in self._taken or hasattr(self.root, name):
+            number += 1
+            name = f"{base}_{number}"
+        self._taken.add(name)
+        return name
+
+    def finish(self, outputs: Sequence[fx.Node], name: str, config: dict[str, object]) -> ModelGraph:
+        """The graph without what nothing reads."""
+        self.graph.output(tuple(outputs))
+        for node in reversed(list(self.graph.nodes)):
+            if node.op not in ("output", "placeholder") and not node.users:
+                self.graph.erase_node(node)
+        used = {str(node.target) for node in self.graph.nodes if node.op == "get_attr"}
+        for unused in set(dict(self.root.named_buffers())) - used:
+            delattr(self.root, unused)
+        module = fx.GraphModule(self.root, self.graph)
+        return ModelGraph(module, tuple(self.inputs), tuple(node.name for node in outputs), name, config)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch logs a traceback when a call on data-free tensors fails; the error that we raise says it better."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _leaves(argument: object) -> list[object]:
+    found: list[object] = []
+    map_argument(argument, found.append)
+    return found
+
+
+def has_batch_size(argument: object) -> bool:
+    """Whether an argument, or one in a list of it, is a size that grows with the batch."""
+    return any(isinstance(leaf, Batch) for leaf in _leaves(argument))
+
+
+def _hashable(argument: object) -> object:
+    if isinstance(argument, list | tuple):
+        return tuple(_hashable(item) for item in argument)
+    return (type(argument).__name__, argument)

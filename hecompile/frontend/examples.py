@@ -1,0 +1,67 @@
+"""Example inputs for the UNets of diffusers, read off their configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["unet_inputs"]
+
+BATCH, TOKENS = 2, 77
+
+
+def unet_inputs(unet: torch.nn.Module) -> dict[tuple[str, ...], torch.Tensor]:
+    """One call with a batch of two; random where a zero could hide a path. Prompts have 77 tokens, as CLIP's do."""
+    import torch
+
+    config: Any = unet.config
+    generator = torch.Generator().manual_seed(0)
+    parameter = next(unet.parameters())
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).to(parameter.device)
+
+    size = config.sample_size or 32
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    inputs = {("sample",): random(BATCH, config.in_channels, height, width), ("timestep",): torch.tensor(481.5)}
+    if "cross_attention_dim" in config:
+        inputs |= _condition(config, random)
+    if getattr(unet, "class_embedding", None) is not None:
+        inputs[("class_labels",)] = _labels(config, random)
+    return inputs
+
+
+def _condition(config: Any, random: Any) -> dict[tuple[str, ...], torch.Tensor]:
+    import torch
+
+    width = config.encoder_hid_dim or config.cross_attention_dim
+    width = width if isinstance(width, int) else max(width)
+    inputs = {("encoder_hidden_states",): random(BATCH, TOKENS, width)}
+    kind = config.addition_embed_type
+    if kind == "text_time":
+        time_ids = torch.tensor([[64.0, 64, 0, 0, 64, 64]] * BATCH)
+        pooled = config.projection_class_embeddings_input_dim - time_ids.shape[1] * config.addition_time_embed_dim
+        inputs[("added_cond_kwargs", "text_embeds")] = random(BATCH, pooled)
+        inputs[("added_cond_kwargs", "time_ids")] = time_ids
+    elif kind == "image":
+        inputs[("added_cond_kwargs", "image_embeds")] = random(BATCH, config.encoder_hid_dim or width)
+    return inputs
+
+
+def _labels(config: Any, random: Any) -> torch.Tensor:
+    """Class labels as the configured embedding wants them."""
+    import torch
+
+    kind = config.class_embed_type
+    if kind is None:
+        return torch.arange(BATCH) % config.num_class_embeds
+    if kind == "timestep":
+        return torch.tensor([3.0, 7.0])
+    if kind == "identity":
+        multiplier = config.time_embedding_dim or config.block_out_channels[0] * 4
+        labels: torch.Tensor = random(BATCH, multiplier)
+        return labels
+    labels = random(BATCH, config.projection_class_embeddings_input_dim)
+    return labels

@@ -1,0 +1,86 @@
+"""One spelling per operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hecompile.errors import CompileError, Diagnostic
+from hecompile.frontend.builder import Builder, Origin
+from hecompile.frontend.arithmetic import RULES
+from hecompile.frontend.rewrites import keep
+from hecompile.ir.graph import InputSpec, ModelGraph, info
+from hecompile.ir.layers import tensor_of
+from hecompile.ir.ops import OPS
+from hecompile.ir.printing import print_node
+from hecompile.ir.shapes import map_argument
+from hecompile.passes.base import Pass
+
+if TYPE_CHECKING:
+    from torch import fx
+
+__all__ = ["Canonicalize"]
+
+
+@dataclass(frozen=True)
+class Canonicalize(Pass[ModelGraph, ModelGraph]):
+    """One spelling per operation, constants folded, equal nodes shared, no-ops dropped.
+
+    %a = view(%x, [2, 32, 64]); %b = clone(%a)  ->  %b = reshape(%x, [-1, 32, 64])
+    %s = sigmoid(%x); %y = mul(%x, %s)          ->  %y = silu(%x)
+    %m = addmm(%b, %x, transpose(%w))           ->  %m = linear(%x, %w, %b)
+    """
+
+    def run(self, program: ModelGraph) -> ModelGraph:
+        import torch
+
+        builder, findings = Builder(), list[Diagnostic]()
+        values: dict[fx.Node, fx.Node] = {}
+        for node, spec in zip(program.placeholders, program.inputs, strict=True):
+            values[node] = builder.input(spec)
+        for node in program.nodes:
+            if node in values:
+                continue
+            record = info(node)
+            builder.origin = Origin(record.path, record.source)
+            if node.op == "get_attr":
+                array = tensor_of(program, node)
+                values[node] = builder.constant(torch.as_tensor(array), str(node.target))
+                continue
+            args = [map_argument(arg, lambda leaf: values.get(leaf, leaf)) for arg in node.args]  # type: ignore[call-overload]
+            name = str(node.target)
+            if name not in RULES and name not in OPS:
+                findings.append(_unsupported(node))
+                values[node] = _stand_in(builder, node)
+                continue
+            try:
+                values[node] = (RULES.get(name) or keep(name))(builder, *args, **node.kwargs)
+            except CompileError as error:
+                findings.extend(error.diagnostics)
+                values[node] = _stand_in(builder, node)
+        if findings:
+            raise CompileError(findings)
+        by_name = {node.name: node for node in program.nodes}
+        return builder.finish([values[by_name[name]] for name in program.outputs], program.name, dict(program.config))
+
+    def summary(self, before: ModelGraph, after: ModelGraph) -> str:
+        return f"{len(before.nodes)} nodes -> {len(after.nodes)}"
+
+
+def _stand_in(builder: Builder, node: fx.Node) -> fx.Node:
+    """A value of the right shape in place of one that failed, so that the rest is checked too."""
+    record = info(node)
+    return builder.input(InputSpec(f"{node.name}_", (node.name,), record.shape, record.dtype))
+
+
+def _unsupported(node: fx.Node) -> Diagnostic:
+    name = str(node.target)
+    line = print_node(node)
+    start = line.find("= ") + 2
+    return Diagnostic(
+        f"{name} is not supported",
+        source=info(node).source,
+        line=line,
+        underline=(start, start + len(name.split(".")[1])),
+        help="rewrite it with operations of docs/ops.md, or run this part outside the compiled model",
+    )

@@ -1,0 +1,32 @@
+"""From a source to a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hecompile.frontend.sources import Source
+from hecompile.ir.graph import ModelGraph
+from hecompile.passes.base import Pass
+
+__all__ = ["Trace"]
+
+
+@dataclass(frozen=True)
+class Trace(Pass[Source, ModelGraph]):
+    """Read a module (torch.export) or an ONNX file as a graph of aten calls.
+
+    unet(sample, timestep, class_labels)  ->  %conv_in_conv2d = conv2d(%sample, ...)  # conv_in, unet_2d.py:311
+    sizes                                 ->  integers, or multiples of the batch B
+    """
+
+    def run(self, program: Source) -> ModelGraph:
+        if program.onnx is not None:
+            from hecompile.frontend.onnx_import import import_onnx
+
+            return import_onnx(program.onnx, program.public)
+        from hecompile.frontend.exported import import_module
+
+        return import_module(program)
+
+    def summary(self, before: Source, after: ModelGraph) -> str:
+        return f"{len(after.nodes)} nodes from {before.name}"
