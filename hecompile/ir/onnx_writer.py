@@ -1,0 +1,134 @@
+"""Canonical graphs as ONNX: standard operators only, nothing of this machine in the file, the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from hecompile.errors import InternalError
+from hecompile.ir.graph import Batch, info
+
+if TYPE_CHECKING:
+    from torch import fx
+
+__all__ = ["EMITTERS", "OPSET", "Writer", "emits", "to_onnx"]
+
+OPSET, IR_VERSION = 18, 9
+DTYPES = {
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+    "int64": TensorProto.INT64,
+    "int32": TensorProto.INT32,
+    "bool": TensorProto.BOOL,
+}
+Emitter = Callable[["Writer", "fx.Node", Sequence[Any]], str]
+EMITTERS: dict[str, Emitter] = {}
+
+
+def emits(*names: str) -> Callable[[Emitter], Emitter]:
+    """Register how canonical ops are written."""
+
+    def register(function: Emitter) -> Emitter:
+        for name in names:
+            if f"aten.{name}" in EMITTERS:
+                raise InternalError(f"two emitters for {name}")
+            EMITTERS[f"aten.{name}"] = function
+        return function
+
+    return register
+
+
+class Writer:
+    """Nodes and constants of one ONNX graph in the making."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self._count = 0
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def call(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+        """One node with one output; its name."""
+        self._count += 1
+        name = output or f"_{self._count}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=f"n{self._count}", **attributes))
+        return name
+
+    def constant(self, value: Any, dtype: Any = None) -> str:
+        """An initializer; equal ones are shared."""
+        array = np.ascontiguousarray(np.asarray(value, dtype))
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self._shared:
+            name = f"c{len(self._shared)}"
+            self._shared[key] = name
+            self.constants[name] = numpy_helper.from_array(array, name)
+        return self._shared[key]
+
+    def ints(self, values: Sequence[int]) -> str:
+        return self.constant(values, np.int64)
+
+
+def value_shape(node: fx.Node) -> list[int | str]:
+    """The shape as ONNX writes it."""
+    return [str(dim) if isinstance(dim, Batch) else dim for dim in info(node).shape]
+
+
+def to_onnx(module: fx.GraphModule, name: str) -> bytes:
+    """A canonical graph, all weights inside. Inputs keep their placeholders' names, outputs those of their nodes.
+
+    Raises:
+        InternalError: for a node outside the op table, or one that ONNX's checker refuses.
+    """
+    writer = Writer()
+    names: dict[fx.Node, str] = {}
+    inputs, outputs = [], []
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            names[node] = node.name
+            inputs.append(helper.make_tensor_value_info(node.name, DTYPES[info(node).dtype], value_shape(node)))
+        elif node.op == "get_attr":
+            target: Any = module
+            for part in str(node.target).split("."):
+                target = getattr(target, part)
+            names[node] = writer.constant(target.detach().numpy())
+        elif node.op == "output":
+            outputs = [_output(writer, result, names[result]) for result in node.args[0]]
+        else:
+            names[node] = _emit(writer, node, names)
+    graph = helper.make_graph(writer.nodes, name, inputs, outputs, list(writer.constants.values()))
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="hecompile"
+    )
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise InternalError(f"region '{name}' is not valid ONNX: {error}") from error
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def _output(writer: Writer, node: fx.Node, name: str) -> onnx.ValueInfoProto:
+    if name != node.name or node.op == "placeholder":
+        writer.call("Identity", [name], node.name)
+    return helper.make_tensor_value_info(node.name, DTYPES[info(node).dtype], value_shape(node))
+
+
+def _emit(writer: Writer, node: fx.Node, names: dict[fx.Node, str]) -> str:
+    from torch import fx
+
+    emitter = EMITTERS.get(str(node.target))
+    if emitter is None:
+        raise InternalError(f"no ONNX for %{node.name} ({node.target})")
+
+    def resolve(argument: Any) -> Any:
+        if isinstance(argument, fx.Node):
+            return names[argument]
+        if isinstance(argument, list | tuple):
+            return [resolve(item) for item in argument]
+        return argument
+
+    return emitter(writer, node, resolve(list(node.args)))
