@@ -1,0 +1,169 @@
+"""The compile pipeline as a table of contents, and the one loop that runs it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hecompile.errors import InternalError
+from hecompile.ir.graph import ModelGraph, info
+from hecompile.ir.regions import Program
+from hecompile.options import CompileOptions
+from hecompile.passes.base import Pass
+
+if TYPE_CHECKING:
+    import torch
+
+    from hecompile.ir.linear import Array
+
+__all__ = ["Compiled", "PassRecord", "compile_model", "pipeline"]
+
+LOG = logging.getLogger(__name__)
+VERIFY_GMAC = 1.0  # numerics are compared up to this size of model, above it only on request
+FLOAT_TOLERANCE = 1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass did."""
+
+    name: str
+    seconds: float
+    summary: str
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A program that was lowered, and how it came about. `artifact` is where it was written, if it was."""
+
+    program: Program
+    options: CompileOptions
+    passes: tuple[PassRecord, ...]
+    artifact: Path | None = None
+
+
+def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
+    """Every pass in its order."""
+    from hecompile.passes.canonicalize import Canonicalize
+    from hecompile.passes.check_secrecy import CheckSecrecy
+    from hecompile.passes.check_security import CheckSecurity
+    from hecompile.passes.lower import Lower
+    from hecompile.passes.mark_secrets import MarkSecrets
+    from hecompile.passes.pack import Pack
+    from hecompile.passes.partition import Partition
+    from hecompile.passes.quantize import Quantize
+    from hecompile.passes.select_parameters import SelectParameters
+    from hecompile.passes.split import Split
+    from hecompile.passes.trace import Trace
+    from hecompile.passes.write import Write
+
+    policy, backend = options.policy_name, options.backend
+    passes: list[Pass[Any, Any]] = [
+        Trace(),  # one graph, whatever the source
+        Canonicalize(),  # one spelling per op, so that later passes look for one thing
+        MarkSecrets(policy),  # what must not be seen
+        Partition(backend),  # tags only: which node runs where
+        CheckSecrecy(policy, backend),  # the promise, before anything is built on the partition
+        Split(backend),  # regions and the plan
+        Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else
+        SelectParameters(options.security),  # proofs need the rounded weights
+        Pack(options.max_batch),  # layouts need the ring
+        Lower(options),  # two halves that share no secret
+        CheckSecurity(policy, options.security),  # again, on what will be written
+    ]
+    return passes if target is None else [*passes, Write(options, target)]
+
+
+def compile_model(
+    source: str | Path | torch.nn.Module,
+    output: str | Path | None = None,
+    *,
+    options: CompileOptions | None = None,
+    example_inputs: Mapping[str, Any] | Sequence[torch.Tensor] | None = None,
+    extra_passes: Mapping[str, Sequence[Pass[Any, Any]]] | None = None,
+    observer: Callable[[PassRecord], None] | None = None,
+) -> Compiled:
+    """Compile a UNet: a diffusers folder, a module, an `.onnx` file or the name of a zoo model.
+
+    Args:
+        output: folder of the artifact; None to only compile.
+        example_inputs: for modules that are not UNets of diffusers, with a batch of two.
+        extra_passes: a user's own passes, by the name of the pass that they follow.
+        observer: called after every pass.
+
+    Raises:
+        CompileError: if the model or the options cannot be compiled; lists every finding.
+    """
+    from hecompile.errors import unknown_name
+    from hecompile.frontend.sources import load_source
+
+    options = options or CompileOptions()
+    target = None if output is None else Path(output)
+    passes = pipeline(options, target)
+    names = [each.name for each in passes]
+    for name in extra_passes or {}:
+        if name not in names:
+            raise unknown_name("pass", name, names)
+    ordered = [item for each in passes for item in (each, *(extra_passes or {}).get(each.name, ()))]
+    program: Any = load_source(source, example_inputs, options.public)
+    checker, records = Checker(options.verify), list[PassRecord]()
+    for each in ordered:
+        started = time.perf_counter()
+        before, program = program, each.run(program)
+        record = PassRecord(each.name, time.perf_counter() - started, each.summary(before, program))
+        LOG.info("%-18s %6.2f s  %s", record.name, record.seconds, record.summary)
+        checker.check(each, program)
+        records.append(record)
+        if observer is not None:
+            observer(record)
+    if not isinstance(program, Program):
+        raise InternalError("the pipeline did not end in a program")
+    return Compiled(program, options, tuple(records), target)
+
+
+class Checker:
+    """Verifies the program after each pass, structure always, numbers for models below `VERIFY_GMAC`."""
+
+    def __init__(self, always: bool) -> None:
+        self._always = always
+        self._inputs: dict[str, Array] = {}
+        self._before: list[Array] | None = None
+
+    def check(self, each: Pass[Any, Any], program: ModelGraph | Program) -> None:
+        """Raises `InternalError` if the pass broke the program."""
+        from hecompile.ir import verify
+
+        if isinstance(program, ModelGraph):
+            verify.verify_graph(program, canonical=each.name != "trace")
+            if not self._inputs and (self._always or _gmac(program) <= VERIFY_GMAC):
+                self._inputs = verify.example_inputs(program)
+        if not self._inputs:
+            return
+        after = verify.run(program, self._inputs)
+        if self._before is not None:
+            verify.compare(self._before, after, self._tolerance(each), each.name)
+        self._before = after
+
+    def _tolerance(self, each: Pass[Any, Any]) -> float:
+        """Passes that round say how much they may change; packing and lowering nothing at all."""
+        return {"quantize": 0.25, "select-parameters": 0.25, "pack": 0.0, "lower": 0.0}.get(each.name, FLOAT_TOLERANCE)
+
+
+def _gmac(graph: ModelGraph) -> float:
+    """Multiply-adds of the linear layers at batch one, in 10^9."""
+    from math import prod
+
+    from hecompile.ir.ops import OPS
+
+    total = 0
+    for node in graph.nodes:
+        if node.op == "call_function" and str(node.target) in OPS and OPS[str(node.target)].kind == "linear":
+            weight = info(node.args[1]).shape  # type: ignore[arg-type]
+            shape = info(node).shape
+            positions = shape[2:] if len(weight) == 4 else shape[1:-1]
+            total += prod(int(size) for size in weight if isinstance(size, int)) * prod(int(str(size)) for size in positions)
+    return total / 1e9

@@ -1,0 +1,88 @@
+"""What must be true of a program between passes, and the comparison of two programs on the same input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hecompile.errors import InternalError
+from hecompile.ir.graph import ModelGraph, concrete_shape, info
+from hecompile.ir.linear import Array
+from hecompile.ir.ops import LINEAR, OPS
+from hecompile.ir.regions import Program
+
+if TYPE_CHECKING:
+    from torch import fx
+
+__all__ = ["compare", "example_inputs", "run", "verify_graph"]
+
+
+def verify_graph(graph: ModelGraph, canonical: bool = True) -> None:
+    """Raises `InternalError` with every violation: records missing, ops outside the table, linear weights that are no constants,
+    secret arguments of public nodes, signatures that do not match."""
+    problems = []
+    for node in graph.nodes:
+        if "hecompile" not in node.meta:
+            problems.append(f"%{node.name} has no record")
+            continue
+        if canonical and node.op == "call_function":
+            problems += _canonical(node)
+        secrets = [argument.name for argument in node.all_input_nodes if info(argument).secret]
+        if info(node).secret is False and secrets and str(node.target) != "aten.expand_as.default":
+            problems.append(f"%{node.name} is public and reads the secret {secrets}")
+    placeholders = tuple(node.name for node in graph.placeholders)
+    if placeholders != tuple(spec.name for spec in graph.inputs):
+        problems.append(f"inputs are {placeholders}, the signature says {[spec.name for spec in graph.inputs]}")
+    known = {node.name for node in graph.nodes}
+    problems += [f"output %{name} does not exist" for name in graph.outputs if name not in known]
+    if problems:
+        raise InternalError(f"{graph.name}: " + "; ".join(problems))
+
+
+def _canonical(node: fx.Node) -> list[str]:
+    name = str(node.target)
+    if name not in OPS:
+        return [f"%{node.name} calls {name}, which is not in the op table"]
+    if name in LINEAR and getattr(node.args[1], "op", "") != "get_attr":
+        return [f"%{node.name} has weights that are no constant"]
+    return []
+
+
+def example_inputs(program: ModelGraph | Program, batch: int = 2) -> dict[str, Array]:
+    """Seeded inputs that fit the signature. Integers are small, so that they are labels of any embedding."""
+    rng = np.random.default_rng(0)
+    values: dict[str, Array] = {}
+    for spec in program.inputs:
+        shape = concrete_shape(spec.shape, batch)
+        if spec.dtype.startswith("float"):
+            scale = 500.0 if spec.name == "timestep" else 1.0
+            values[spec.name] = np.asarray(rng.standard_normal(shape) * scale, np.float32)
+            if spec.name == "timestep":
+                values[spec.name] = np.asarray(np.abs(values[spec.name]))
+        else:
+            values[spec.name] = np.asarray(rng.integers(0, 2, shape), np.dtype(spec.dtype))
+    return values
+
+
+def run(program: ModelGraph | Program, inputs: Mapping[str, Array]) -> list[Array]:
+    """The outputs of a graph (in torch) or of a program (by its reference)."""
+    if isinstance(program, Program):
+        values = program.run(inputs)
+        return [values[name] for name in program.plan.outputs]
+    import torch
+
+    with torch.no_grad():
+        return [value.numpy() for value in program(*(torch.from_numpy(inputs[spec.name]) for spec in program.inputs))]
+
+
+def compare(before: Sequence[Array], after: Sequence[Array], tolerance: float, what: str) -> float:
+    """The largest difference relative to the largest entry. Raises `InternalError` if it is above `tolerance`."""
+    worst = 0.0
+    for first, second in zip(before, after, strict=True):
+        scale = float(np.abs(first).max(initial=0.0)) or 1.0
+        worst = max(worst, float(np.abs(first.astype(np.float64) - second).max(initial=0.0)) / scale)
+    if not worst <= tolerance:
+        raise InternalError(f"{what} changed the result by {worst:.2e} of its largest entry, allowed {tolerance:.2e}")
+    return worst

@@ -1,0 +1,1 @@
+"""Reports for people, made from what the artifact and the run say."""

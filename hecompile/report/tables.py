@@ -1,0 +1,87 @@
+"""What an artifact says of its regions, row by row: for `inspect` and the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hecompile.artifact import Manifest, read_half
+from hecompile.backends.base import Half
+from hecompile.backends.registry import backend
+
+__all__ = ["RegionRow", "region_rows", "totals"]
+
+
+@dataclass(frozen=True)
+class RegionRow:
+    """One region of the plan at batch one."""
+
+    region: str
+    domain: str
+    inputs: int
+    outputs: int
+    layers: int = 0
+    parameters: str = ""
+    proof: str = ""
+    noise_bits: float = 0.0
+    budget_bits: float = 0.0
+    up_bytes: int = 0
+    down_bytes: int = 0
+
+
+def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
+    """The plan's steps in order, call regions with their parameters and bytes."""
+    chosen = backend(manifest.backend)
+    domain = "server_encrypted" if manifest.encrypted else "server (simulation)"
+    rows = []
+    for step in manifest.plan.steps:
+        if step.kind == "client":
+            rows.append(RegionRow(step.region, "client", len(step.inputs), len(step.outputs)))
+            continue
+        # files are read as they lie: while compiling there is no manifest yet to check them against
+        import json
+
+        from safetensors.numpy import load_file
+
+        prefix = folder / "client" / step.region
+        if manifest.files:
+            half = read_half(folder, manifest.files, f"client/{step.region}")
+        else:
+            half = Half(json.loads(prefix.with_suffix(".json").read_bytes()), load_file(prefix.with_suffix(".safetensors")))
+        client = chosen.load_client(half)
+        rows.append(_call_row(step.region, domain, half, client.request_bytes(1), client.reply_bytes(1)))
+    return rows
+
+
+def _call_row(region: str, domain: str, half: Half, up: int, down: int) -> RegionRow:
+    layers: Sequence[Any] = half.program["layers"]  # type: ignore[assignment]
+    rings = sorted({(layer["parameters"]["dimension"], layer["parameters"]["q_bits"], layer["parameters"]["t_bits"]) for layer in layers})
+    first = [layer["packings"][0] for layer in layers]
+    tightest = min(first, key=lambda row: row["budget_bits"] - row["noise_bits"])
+    return RegionRow(
+        region,
+        domain,
+        len(half.program["inputs"]),  # type: ignore[arg-type]
+        len(half.program["outputs"]),  # type: ignore[arg-type]
+        layers=sum(len(layer["parts"]) for layer in layers),
+        parameters="; ".join(f"N {dimension}, q {q} bits, t {t} bits" for dimension, q, t in rings),
+        proof=", ".join(sorted({row["proof"] for row in first})),
+        noise_bits=tightest["noise_bits"],
+        budget_bits=tightest["budget_bits"],
+        up_bytes=up,
+        down_bytes=down,
+    )
+
+
+def totals(rows: Sequence[RegionRow], manifest: Manifest) -> dict[str, object]:
+    """Sums over one call of the model at batch one."""
+    return {
+        "rounds_per_step": manifest.plan.rounds,
+        "encrypted_layers": sum(row.layers for row in rows),
+        "bytes_up_per_step": sum(row.up_bytes for row in rows),
+        "bytes_down_per_step": sum(row.down_bytes for row in rows),
+        "security_bits": manifest.security_bits if manifest.encrypted else 0,
+        "regions": [asdict(row) for row in rows],
+    }

@@ -1,0 +1,69 @@
+"""The artifact on disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hecompile.artifact import (
+    FORMAT, MANIFEST, Input, Manifest, checksums, to_json, write_folder, write_half, write_server,
+)  # fmt: skip
+from hecompile.backends.registry import backend
+from hecompile.errors import InternalError
+from hecompile.ir.onnx_export import to_onnx
+from hecompile.ir.regions import Program
+from hecompile.options import CompileOptions
+from hecompile.passes.base import Pass
+
+__all__ = ["Write"]
+
+
+@dataclass(frozen=True)
+class Write(Pass[Program, Program]):
+    """Write client half, server half, manifest and report, all or nothing.
+
+    client regions  ->  client/client_03.onnx
+    call regions    ->  client/call_03.{json,safetensors}, server/call_03.{json,safetensors}
+    plan, policy    ->  manifest.json
+    """
+
+    options: CompileOptions
+    target: Path
+
+    def run(self, program: Program) -> Program:
+        write_folder(self.target, lambda folder: self._fill(folder, program))
+        return program
+
+    def _fill(self, folder: Path, program: Program) -> None:
+        client = folder / "client"
+        client.mkdir()
+        for name, region in program.clients.items():
+            (client / f"{name}.onnx").write_bytes(to_onnx(region.graph_module, name))
+        halves = {}
+        for name, call in program.calls.items():
+            if call.lowered is None:
+                raise InternalError(f"region '{name}' is written before it is lowered")
+            write_half(client, name, call.lowered.client)
+            halves[name] = call.lowered.server
+        options, encrypts = self.options, backend(self.options.backend).encrypts
+        digest = write_server(folder / "server", program.name, options.backend, encrypts, options.max_batch, halves)
+        inputs = tuple(
+            Input(spec.name, spec.keyword, tuple(dim if isinstance(dim, int) else str(dim) for dim in spec.shape), spec.dtype, spec.public)
+            for spec in program.inputs
+        )  # fmt: skip
+        manifest = Manifest(
+            FORMAT, program.name, options.policy_name, options.backend, encrypts, options.security, options.max_batch, (),
+            inputs, program.plan, digest, {}, dict(program.config),
+        )  # fmt: skip
+        self._report(folder, manifest)
+        document = asdict(manifest) | {"files": checksums(folder)}
+        (folder / MANIFEST).write_bytes(to_json(document))
+
+    def _report(self, folder: Path, manifest: Manifest) -> None:
+        from hecompile.report.html import compile_report
+
+        (folder / "report.html").write_text(compile_report(folder, manifest), encoding="utf-8")
+
+    def summary(self, before: Program, after: Program) -> str:
+        size = sum(path.stat().st_size for path in self.target.rglob("*") if path.is_file())
+        return f"{self.target}: {size / 2**20:.2f} MiB"
