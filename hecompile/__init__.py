@@ -1,0 +1,52 @@
+"""hecompile: compile diffusers UNets so that the server that runs them never sees the picture or the prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hecompile.errors import CompileError, HecompileError, InternalError, ProtocolError
+
+if TYPE_CHECKING:
+    from hecompile.compiler import Compiled
+    from hecompile.compiler import compile_model as compile
+    from hecompile.options import CompileOptions
+    from hecompile.runtime.client import EncryptedUNet, load
+
+__all__ = [
+    "CompileError",
+    "CompileOptions",
+    "Compiled",
+    "EncryptedUNet",
+    "HecompileError",
+    "InternalError",
+    "ProtocolError",
+    "compile",
+    "load",
+]
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "CompileOptions": ("hecompile.options", "CompileOptions"),
+    "Compiled": ("hecompile.compiler", "Compiled"),
+    "EncryptedUNet": ("hecompile.runtime.client", "EncryptedUNet"),
+    "compile": ("hecompile.compiler", "compile_model"),
+    "load": ("hecompile.runtime.client", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Importing hecompile loads neither torch nor SEAL; they load with the first name that needs them."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'hecompile' has no attribute '{name}'")
+    import importlib
+
+    from hecompile.errors import MissingExtraError
+
+    module, attribute = _LAZY[name]
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in ("torch", "diffusers", "httpx", "jinja2"):
+            raise MissingExtraError(f"hecompile.{name}", "client" if "runtime" in module else "compile") from error
+        raise

@@ -1,0 +1,224 @@
+"""`EncryptedUNet`: the compiled model with the UNet's own signature, for any pipeline of diffusers or a loop by hand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hecompile.artifact import Input
+from hecompile.backends.base import Array
+from hecompile.errors import HecompileError
+from hecompile.runtime.bundle import Bundle, load_bundle
+from hecompile.runtime.executor import Executor, Meter
+from hecompile.runtime.transports import HttpTransport, LocalTransport, Transport
+
+__all__ = ["EncryptedUNet", "InputError", "load"]
+
+LOG = logging.getLogger(__name__)
+
+
+class InputError(HecompileError, ValueError):
+    """The arguments do not fit the compiled model."""
+
+
+def load(
+    artifact: str | Path,
+    server: str | Transport | None = None,
+    *,
+    policy: str = "strict",
+    security_bits: int = 128,
+    threads: int | None = None,
+) -> EncryptedUNet:
+    """Load a compiled model.
+
+    Args:
+        artifact: the folder, or its manifest and client half.
+        server: URL of the server, or a transport; None runs the server's half in this process.
+        policy: what the client insists on; an artifact that keeps less is refused.
+
+    Raises:
+        ProtocolError: if the artifact is missing, changed or weaker than the policy.
+    """
+    folder = Path(artifact)
+    bundle = load_bundle(folder, policy, security_bits, threads)
+    if server is None:
+        from hecompile.runtime.service import load_service
+
+        transport: Transport = LocalTransport(load_service(folder))
+    else:
+        transport = HttpTransport(server) if isinstance(server, str) else server
+    return EncryptedUNet(bundle, transport)
+
+
+class _Config(dict[str, Any]):
+    """The UNet's configuration, by key or attribute as diffusers has it."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(name) from error
+
+
+class EncryptedUNet(torch.nn.Module):
+    """Set it as `pipe.unet`. Pipelines, schedulers, guidance and callbacks stay as they are: all of that is the client's.
+
+    The timestep is one number for the whole batch. Batches above the artifact's largest are cut. Not for several threads at once.
+    """
+
+    def __init__(self, bundle: Bundle, transport: Transport) -> None:
+        super().__init__()
+        self._executor = Executor(bundle, transport)
+        self._transport = transport
+        self._last_t = float("-inf")
+        self._broken = False
+        self.config = _Config(bundle.manifest.config)
+        for key, value in self.config.items():
+            if isinstance(value, list):
+                self.config[key] = tuple(value)
+
+    @property
+    def manifest_name(self) -> str:
+        return self._executor.bundle.manifest.name
+
+    @property
+    def meter(self) -> Meter:
+        """Times and bytes since loading."""
+        return self._executor.meter
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @contextmanager
+    def run(self) -> Iterator[EncryptedUNet]:
+        """One sampling run: conditions are sent once, at its start. Without it a run starts whenever t does not fall.
+
+        Raises:
+            InputError: at the end, if a value was not finite. Not before: when a run stops must not depend on what is secret.
+        """
+        self._start()
+        yield self
+        broken, self._broken = self._broken, False
+        self._last_t = float("-inf")
+        if broken:
+            raise InputError("a value of this run was NaN or infinite; it was clipped, the result means nothing")
+
+    def close(self) -> None:
+        """Close the connection to the server."""
+        self._transport.close()
+
+    def _start(self) -> None:
+        self._executor.start_run()
+        self._last_t = float("inf")
+        self._conditions: dict[str, Array] = {}
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor | float, *args: Any, **kwargs: Any) -> Any:
+        """The UNet's own call: `sample` (B, C, H, W) and what else the model was compiled for; `return_dict` as in diffusers.
+
+        Raises:
+            InputError: for shapes, types or arguments that the compiled model does not have.
+            ProtocolError: if the server refuses or is gone.
+        """
+        return_dict = kwargs.pop("return_dict", True)
+        inputs = self._inputs(sample, timestep, args, kwargs)
+        t = float(inputs["timestep"]) if "timestep" in inputs else 0.0
+        if not t < self._last_t:
+            self._start()
+        self._last_t = t
+        outputs = self._batched(inputs, len(sample))
+        if not all(np.isfinite(value).all() for value in (*inputs.values(), *outputs)):
+            self._broken = True
+            LOG.warning("a value was NaN or infinite; it was clipped and the run went on")
+        result = torch.from_numpy(outputs[0])
+        if not return_dict:
+            return (result, *(torch.from_numpy(value) for value in outputs[1:]))
+        return self._output(result)
+
+    def _output(self, result: torch.Tensor) -> Any:
+        kind = self.config.get("_class_name")
+        if kind == "UNet2DModel":
+            from diffusers.models.unets.unet_2d import UNet2DOutput
+
+            return UNet2DOutput(sample=result)
+        if kind == "UNet2DConditionModel":
+            from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+
+            return UNet2DConditionOutput(sample=result)
+        return result
+
+    def _batched(self, inputs: dict[str, Array], batch: int) -> list[Array]:
+        """The outputs of any batch, cut where it is larger than the artifact's largest."""
+        manifest = self._executor.bundle.manifest
+        if batch <= manifest.max_batch:
+            return self._executor.run(inputs, batch)
+        pieces = []
+        for start in range(0, batch, manifest.max_batch):
+            stop = min(start + manifest.max_batch, batch)
+            piece = {spec.name: _slice(inputs[spec.name], spec, start, stop) for spec in manifest.inputs}
+            self._executor.start_run()  # what is kept of a run belongs to one piece
+            pieces.append(self._executor.run(piece, stop - start))
+        self._executor.start_run()
+        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+
+    def _inputs(self, sample: torch.Tensor, timestep: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Array]:
+        """The arguments as arrays by input name, checked against the artifact."""
+        manifest = self._executor.bundle.manifest
+        given: dict[tuple[str, ...], Any] = {}
+        positional = [spec.keyword for spec in manifest.inputs]
+        values = [sample, timestep, *args]
+        if len(values) > len(positional):
+            raise InputError(f"{len(values)} arguments, the model takes {', '.join('.'.join(key) for key in positional)}")
+        given.update(zip(positional, values, strict=False))
+        for key, value in kwargs.items():
+            if isinstance(value, Mapping):
+                given.update({(key, inner): tensor for inner, tensor in value.items()})
+            elif value is not None:
+                given[(key,)] = value
+        unknown = sorted(".".join(key) for key in set(given) - {spec.keyword for spec in manifest.inputs} if key[0] not in _INERT)
+        missing = sorted(".".join(spec.keyword) for spec in manifest.inputs if spec.keyword not in given)
+        if unknown or missing:
+            raise InputError(f"missing arguments {missing}, not compiled in {unknown}")
+        if not isinstance(sample, torch.Tensor) or not sample.dim() or not len(sample):
+            raise InputError("sample must be a tensor with at least one element")
+        return {spec.name: _array(given[spec.keyword], spec, len(sample)) for spec in manifest.inputs}
+
+
+_INERT = ("cross_attention_kwargs", "timestep_cond")  # pipelines pass them, as None or empty
+
+
+def _slice(value: Array, spec: Input, start: int, stop: int) -> Array:
+    first = spec.shape[0] if spec.shape else 1
+    if not isinstance(first, str):
+        return value
+    multiple = int(first.removesuffix("B") or 1)
+    return value[start * multiple : stop * multiple]
+
+
+def _array(value: Any, spec: Input, batch: int) -> Array:
+    """One argument as the array that the model wants."""
+    name = ".".join(spec.keyword)
+    tensor = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+    array: Array = tensor.numpy()
+    expected = tuple(int(dim.removesuffix("B") or 1) * batch if isinstance(dim, str) else dim for dim in spec.shape)
+    if not expected and array.size:
+        if (array != array.reshape(-1)[0]).any():
+            raise InputError(f"{name} differs within the batch: a step has one {name} for all of it")
+        array = array.reshape(-1)[0]
+    if array.shape != expected:
+        raise InputError(f"{name} has shape {tuple(array.shape)}, the model wants {expected}")
+    if spec.dtype.startswith("int") and array.dtype.kind not in "iu":
+        raise InputError(f"{name} has type {array.dtype}, the model wants integers")
+    return np.ascontiguousarray(array, np.dtype(spec.dtype)).reshape(expected)
+
+

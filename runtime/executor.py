@@ -1,0 +1,106 @@
+"""One executor for every backend and transport: walks the plan over named values.
+
+What it sends depends on public data only. Values are clipped where they cannot be encrypted, never refused in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hecompile.backends.base import Array
+from hecompile.errors import ProtocolError
+from hecompile.ir.plan import Step
+from hecompile.runtime.bundle import Bundle
+from hecompile.runtime.transports import Transport
+from hecompile.runtime.wire import pack_request
+
+__all__ = ["Executor", "Meter"]
+
+
+@dataclass
+class Meter:
+    """What was measured so far. CPU seconds are of the client's process, waiting left out."""
+
+    calls: int = 0  # of the model
+    requests: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    encrypt_s: float = 0.0
+    decrypt_s: float = 0.0
+    local_s: float = 0.0  # client regions
+    wait_s: float = 0.0  # from sending a request to having its reply
+    wall_s: float = 0.0
+    observers: list[Callable[[str], None]] = field(default_factory=list, repr=False)
+
+    @property
+    def client_s(self) -> float:
+        return self.encrypt_s + self.decrypt_s + self.local_s
+
+
+class Executor:
+    """Runs a plan. Keeps the answers of `once` regions from `start_run` to the next."""
+
+    def __init__(self, bundle: Bundle, transport: Transport) -> None:
+        self.bundle, self.meter = bundle, Meter()
+        self._transport = transport
+        self._kept: dict[str, dict[str, Array]] = {}
+
+    def start_run(self) -> None:
+        """Forget what was kept of the last run."""
+        self._kept = {}
+
+    def run(self, inputs: Mapping[str, Array], batch: int) -> list[Array]:
+        """The model's outputs for one batch, at most the artifact's largest.
+
+        Raises:
+            ProtocolError: if the server refuses, is gone, or answers what is no answer.
+        """
+        started = time.perf_counter()
+        values = dict(inputs)
+        plan = self.bundle.manifest.plan
+        for step in plan.steps:
+            if step.kind == "client":
+                values.update(self._local(step, values))
+            elif step.once:
+                key = f"{step.region}/{batch}"
+                if key not in self._kept:
+                    self._kept[key] = self._call(step, values, batch)
+                values.update(self._kept[key])
+            else:
+                values.update(self._call(step, values, batch))
+        self.meter.calls += 1
+        self.meter.wall_s += time.perf_counter() - started
+        return [values[name] for name in plan.outputs]
+
+    def _local(self, step: Step, values: Mapping[str, Array]) -> dict[str, Array]:
+        started = time.perf_counter()
+        results = self.bundle.sessions[step.region].run(list(step.outputs), {name: values[name] for name in step.inputs})
+        self.meter.local_s += time.perf_counter() - started
+        return dict(zip(step.outputs, results, strict=True))
+
+    def _call(self, step: Step, values: Mapping[str, Array], batch: int) -> dict[str, Array]:
+        client, meter = self.bundle.calls[step.region], self.meter
+        times = [time.perf_counter()]
+        payload, pending = client.encrypt([values[name] for name in step.inputs], batch)
+        body = pack_request(batch, payload)
+        times.append(time.perf_counter())
+        reply = self._transport.send(self.bundle.manifest.server, step.region, body)
+        times.append(time.perf_counter())
+        if len(reply) != client.reply_bytes(batch):
+            raise ProtocolError(f"region '{step.region}': {len(reply)} bytes came, expected {client.reply_bytes(batch)}")
+        outputs = client.decrypt(reply, pending)
+        times.append(time.perf_counter())
+        encrypt_s, wait_s, decrypt_s = np.diff(times)
+        meter.encrypt_s += float(encrypt_s)
+        meter.wait_s += float(wait_s)
+        meter.decrypt_s += float(decrypt_s)
+        meter.requests += 1
+        meter.bytes_up += len(body)
+        meter.bytes_down += len(reply)
+        for observer in meter.observers:
+            observer(step.region)
+        return dict(zip(step.outputs, outputs, strict=True))
