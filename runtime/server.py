@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from hecompile.errors import ProtocolError
 from hecompile.runtime.service import Service
 
-__all__ = ["create_app", "serve"]
+__all__ = ["create_app", "serve_socket"]
 
 LOG = logging.getLogger(__name__)
 QUEUE = 16  # requests that may wait; the next one is told to come back
@@ -75,8 +76,9 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
     return app
 
 
-def serve(service: Service, host: str, port: int) -> None:
-    """Run until interrupted."""
+def serve_socket(service: Service, listener: socket.socket) -> None:
+    """Serve on a bound socket until interrupted."""
     import uvicorn
 
-    uvicorn.run(create_app(service), host=host, port=port, log_level="warning", access_log=False)
+    config = uvicorn.Config(create_app(service), log_level="warning", access_log=False)
+    uvicorn.Server(config).run(sockets=[listener])

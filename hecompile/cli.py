@@ -1,0 +1,191 @@
+"""The commands: compile, inspect, serve, sample, doctor. `compile-model` is `hecompile compile` by its own name."""
+
+from __future__ import annotations
+
+import inspect as introspect
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hecompile.errors import HecompileError, InternalError
+from hecompile.options import CompileOptions
+
+__all__ = ["compile_model", "main"]
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text")]
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(text, markup=False)
+
+
+def _print_json(document: object) -> None:
+    sys.stdout.write(json.dumps(document, default=str) + "\n")
+
+
+def _with_option_flags(function: Callable[..., None]) -> Callable[..., None]:
+    """Adds one flag per field of `CompileOptions`; the function gets them as keyword arguments."""
+    signature = introspect.signature(function, eval_str=True)
+    kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    flags = []
+    for each in fields(CompileOptions):
+        default = each.default_factory() if each.default_factory is not MISSING else each.default
+        kind: Any = {"str | None": str | None, "tuple[str, ...]": list[str]}.get(str(each.type), type(default))
+        option = typer.Option("--" + each.name.replace("_", "-"), help=each.metadata["help"])
+        default = list(default) if isinstance(default, tuple) else default
+        flags.append(introspect.Parameter(each.name, introspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]))
+    function.__signature__ = signature.replace(parameters=[*kept, *flags])  # type: ignore[attr-defined]
+    function.__annotations__ = {each.name: each.annotation for each in [*kept, *flags]} | {"return": None}
+    return function
+
+
+@app.command("compile")
+@_with_option_flags
+def compile_command(
+    source: Annotated[str, typer.Argument(help="a diffusers folder, an .onnx file or the name of a zoo model")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
+    """Compile a UNet into an artifact with a client half and a server half."""
+    from hecompile.compiler import compile_model as run
+
+    options = CompileOptions(**{key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()})
+    show = None if as_json else lambda record: _say(f"{record.name:<18} {record.seconds:6.2f} s  {record.summary}")
+    compiled = run(source, output, options=options, observer=show)
+    if as_json:
+        _print_json({"artifact": str(output), "passes": [asdict(record) for record in compiled.passes]})
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="folder of an artifact")],
+    as_json: Json = False,
+) -> None:
+    """Show regions, domains, parameters, proofs, bytes and rounds."""
+    from hecompile.artifact import read_manifest
+    from hecompile.report.tables import region_rows, totals
+
+    manifest = read_manifest(artifact)
+    rows = region_rows(artifact, manifest)
+    summary = totals(rows, manifest)
+    if as_json:
+        head = {"name": manifest.name, "policy": manifest.policy, "backend": manifest.backend, "encrypted": manifest.encrypted}
+        _print_json(head | {"artifact": manifest.server, "reveals": manifest.reveals, "max_batch": manifest.max_batch} | summary)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{manifest.name}: policy {manifest.policy}, backend {manifest.backend}, max batch {manifest.max_batch}")
+    for column in ("region", "domain", "layers", "parameters", "proof", "noise/room", "up", "down"):
+        table.add_column(column)
+    for row in rows:
+        details = ["", "", "", "", "", ""]
+        if row.layers:
+            room = f"{row.noise_bits:.1f}/{row.budget_bits:.1f}"
+            details = [str(row.layers), row.parameters, row.proof, room, f"{row.up_bytes:,}", f"{row.down_bytes:,}"]
+        table.add_row(row.region, row.domain, *details)
+    console = Console()
+    console.print(table)
+    for key, value in summary.items():
+        if key != "regions":
+            console.print(f"{key}: {value}", highlight=False)
+    if not manifest.encrypted:
+        console.print("SIMULATION: nothing in this artifact is encrypted")
+
+
+@app.command()
+def serve(
+    artifact: Annotated[Path, typer.Argument(help="folder of an artifact, or its server half alone")],
+    host: Annotated[str, typer.Option(help="address to listen on; anything but loopback needs a TLS proxy in front")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port; 0 takes a free one")] = 8100,
+    as_json: Json = False,
+) -> None:
+    """Serve the server half over HTTP until interrupted."""
+    import socket
+
+    from hecompile.runtime.server import serve_socket
+    from hecompile.runtime.service import load_service
+
+    service = load_service(artifact)
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise HecompileError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    if as_json:
+        _print_json({"url": address, "artifact": service.digest, "encrypted": service.encrypted})
+        sys.stdout.flush()
+    else:
+        _say(f"{service.name} ({service.digest[:12]}) on {address}")
+    serve_socket(service, listener)
+
+
+@app.command()
+def sample(
+    artifact: Annotated[Path, typer.Argument(help="folder of an artifact, at least its manifest and client half")],
+    server: Annotated[str | None, typer.Option(help="URL of the server; without it the server half runs here")] = None,
+    label: Annotated[list[int] | None, typer.Option(help="class to draw; may be repeated")] = None,
+    steps: Annotated[int, typer.Option(help="sampler steps", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="seed of the first picture; the next has the next seed")] = 0,
+    scheduler: Annotated[str, typer.Option(help="ddim, pndm, euler or dpm++")] = "ddim",
+    policy: Annotated[str, typer.Option(help="what this client insists on")] = "strict",
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file")] = Path("sample.png"),
+    as_json: Json = False,
+) -> None:
+    """Draw pictures with a compiled class-conditional model."""
+    from hecompile.runtime.sampling import draw
+
+    figures = draw(artifact, server, label or [0], steps, seed, scheduler, policy, output, progress=not as_json)
+    if as_json:
+        _print_json(figures)
+    else:
+        _say(f"{output}: {figures['wall_s']:.2f} s, {figures['requests']} requests")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show versions, CPU features, the self-test of the integer product, and what is missing."""
+    from hecompile.report.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json(findings)
+    else:
+        for key, value in findings.items():
+            _say(f"{key:<22} {json.dumps(value) if isinstance(value, dict | list) else value}")
+    if not findings["ok"]:
+        raise typer.Exit(1)
+
+
+def _run(command: Callable[[], object]) -> None:
+    """Errors that a user can mend are printed without a traceback, exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        command()
+    except InternalError:
+        raise
+    except HecompileError as error:
+        sys.stderr.write(f"{error}\n" if str(error).find("error: ") >= 0 else f"error: {error}\n")
+        raise SystemExit(2) from None
+
+
+def main() -> None:
+    """The `hecompile` command."""
+    _run(app)
+
+
+def compile_model() -> None:
+    """The `compile-model` command."""
+    sys.argv.insert(1, "compile")
+    _run(app)

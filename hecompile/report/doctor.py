@@ -1,0 +1,63 @@
+"""What `hecompile doctor` finds on this machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+__all__ = ["examine"]
+
+_BASE = ("numpy", "onnxruntime", "onnx", "tenseal", "zstandard", "fastapi", "uvicorn", "msgpack", "safetensors", "pydantic")
+_EXTRAS = {
+    "client": ("torch", "diffusers", "httpx", "pillow"),
+    "compile": ("jinja2", "matplotlib", "ortools"),
+    "models": ("scikit-learn",),
+    "concrete": ("concrete-python", "concrete-ml"),
+}
+_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _features() -> list[str]:
+    """CPU features that decide which integer product is exact and fast."""
+    info = Path("/proc/cpuinfo")
+    flags = set(info.read_text().split()) if info.is_file() else set()
+    return [name for name in _FEATURES if name in flags]
+
+
+def examine() -> dict[str, object]:
+    """Versions, features, the self-test's verdicts, threads; `ok` if a server can run here."""
+    versions = {name: _version(name) for name in _BASE}
+    missing = sorted(name for name, version in versions.items() if version is None)
+    findings: dict[str, object] = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "cpu_features": _features(),
+        "versions": versions,
+        "extras": {extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()},
+        "missing": missing,
+    }
+    if missing:
+        return findings | {"ok": False, "advice": f"pip install hecompile: {', '.join(missing)} not installed"}
+    from threadpoolctl import threadpool_info
+
+    from hecompile.backends.bfv.product import UnsafeMachineError, choose_kernel, self_test
+
+    kernels = [
+        {"name": report.name, "limb_bits": report.limb_bits, "exact": report.exact, "gmac_per_s": round(report.gmac_per_s, 1)}
+        for _, report in self_test()
+    ]
+    findings["threadpools"] = [{key: pool[key] for key in ("internal_api", "num_threads")} for pool in threadpool_info()]
+    try:
+        return findings | {"kernels": kernels, "kernel": choose_kernel().name, "ok": True}
+    except UnsafeMachineError as error:
+        return findings | {"kernels": kernels, "kernel": None, "ok": False, "advice": str(error)}

@@ -1,0 +1,104 @@
+"""Sampling a compiled class-conditional model to a PNG file, as `hecompile sample` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hecompile.errors import CompileError, Diagnostic, MissingExtraError, unknown_name
+
+__all__ = ["SCHEDULERS", "draw", "make_scheduler", "picture_row"]
+
+
+def _ddim(options: dict[str, Any]) -> Any:
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(**options)
+
+
+def _pndm(options: dict[str, Any]) -> Any:
+    from diffusers import PNDMScheduler
+
+    return PNDMScheduler(**options, skip_prk_steps=True)
+
+
+def _euler(options: dict[str, Any]) -> Any:
+    from diffusers import EulerDiscreteScheduler
+
+    return EulerDiscreteScheduler(**options, use_karras_sigmas=True)
+
+
+def _dpm(options: dict[str, Any]) -> Any:
+    from diffusers import DPMSolverMultistepScheduler
+
+    return DPMSolverMultistepScheduler(**options)
+
+
+SCHEDULERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "ddim": _ddim,
+    "pndm": _pndm,
+    "euler": _euler,
+    "dpm++": _dpm,
+}
+
+
+def make_scheduler(name: str, options: dict[str, Any]) -> Any:
+    """A scheduler of diffusers by its short name. Raises `CompileError` listing the names."""
+    if name not in SCHEDULERS:
+        raise unknown_name("scheduler", name, tuple(SCHEDULERS))
+    return SCHEDULERS[name](options)
+
+
+def picture_row(images: Any, scale: int = 16) -> Any:
+    """Images (B, H, W, C) in [0, 1] side by side as one PIL image, each entry `scale` pixels wide."""
+    import numpy as np
+    from PIL import Image
+
+    row = np.concatenate([np.pad(image[..., 0], 1, constant_values=0.5) for image in images], axis=1)
+    enlarged = np.kron((np.clip(row, 0, 1) * 255).round().astype(np.uint8), np.ones((scale, scale), np.uint8))
+    return Image.fromarray(enlarged)
+
+
+def draw(
+    artifact: Path, server: str | None, labels: Sequence[int], steps: int, seed: int, scheduler: str, policy: str,
+    output: Path, progress: bool = True,
+) -> dict[str, object]:  # fmt: skip
+    """Draw one picture per label and write them side by side; what was measured.
+
+    Raises:
+        CompileError: if the model takes no labels, or a label is out of range.
+        ProtocolError: if the artifact or the server is not in order.
+    """
+    try:
+        import torch
+
+        from hecompile.models.digits import SCHEDULER
+        from hecompile.models.digits.pipeline import ClassConditionalPipeline
+        from hecompile.runtime.client import load
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("sampling", "client") from error
+
+    unet = load(artifact, server, policy=policy)
+    classes = unet.config.get("num_class_embeds")
+    if not isinstance(classes, int):
+        raise CompileError(Diagnostic(f"{artifact} takes no labels", help="use it in a pipeline: see docs/pipelines.md"))
+    wrong = [label for label in labels if not 0 <= label < classes]
+    if wrong:
+        raise CompileError(f"labels {wrong}: the model has classes 0 to {classes - 1}")
+    if not output.parent.is_dir():
+        raise CompileError(f"{output.parent}: no such folder")
+    pipeline = ClassConditionalPipeline(unet, make_scheduler(scheduler, dict(SCHEDULER)))
+    pipeline.set_progress_bar_config(disable=not progress)
+    generators = [torch.Generator().manual_seed(seed + place) for place in range(len(labels))]
+    started = time.perf_counter()
+    images = pipeline(labels, steps, generators, output_type="np").images
+    wall_s = time.perf_counter() - started
+    picture_row(images).save(output)
+    meter = unet.meter
+    unet.close()
+    return {
+        "output": str(output), "labels": list(labels), "steps": steps, "seed": seed, "wall_s": wall_s,
+        "client_s": meter.client_s, "requests": meter.requests, "bytes_up": meter.bytes_up, "bytes_down": meter.bytes_down,
+    }  # fmt: skip
