@@ -1,0 +1,46 @@
+# On a fresh machine with Python 3.11 and make: `make demo`, `make test`. Both set up .venv first.
+PYTHON ?= python3.11
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint quick fhe slow smoke bench venv clean
+
+demo: venv
+	$(BIN)/python examples/demo.py
+
+test: lint quick fhe slow smoke
+
+venv: .venv/ready
+
+# torch first and pinned: a resolver that sees it installed does not look for another build.
+# Concrete ML pins an old torch, so it goes in without its dependencies, after the companions it really needs.
+.venv/ready: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) --upgrade pip setuptools wheel
+	$(PIP) torch numpy
+	$(PIP) --no-build-isolation -e '.[all,test,concrete]'
+	$(PIP) --no-deps concrete-ml brevitas dependencies unfoldNd
+	touch $@
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+quick: venv
+	$(BIN)/pytest -m 'not fhe and not slow'
+
+fhe: venv
+	$(BIN)/pytest -m 'fhe and not slow'
+
+slow: venv
+	$(BIN)/pytest -m slow
+
+smoke: venv
+	set -e; for each in benchmarks/*.py; do $(BIN)/python $$each --smoke --json; done
+
+bench: venv
+	set -e; for each in benchmarks/*.py; do $(BIN)/python $$each --json | tail -1 > benchmarks/results/$$(basename $$each .py).json; done
+
+clean:
+	rm -rf .venv out build dist *.egg-info
