@@ -24,7 +24,9 @@ __all__ = ["Compiled", "PassRecord", "compile_model", "pipeline"]
 
 LOG = logging.getLogger(__name__)
 VERIFY_GMAC = 1.0  # numerics are compared up to this size of model, above it only on request
-FLOAT_TOLERANCE = 1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
+FLOAT_TOLERANCE = (
+    1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
+)
 
 
 @dataclass(frozen=True)
@@ -165,5 +167,7 @@ def _gmac(graph: ModelGraph) -> float:
             weight = info(node.args[1]).shape  # type: ignore[arg-type]
             shape = info(node).shape
             positions = shape[2:] if len(weight) == 4 else shape[1:-1]
-            total += prod(int(size) for size in weight if isinstance(size, int)) * prod(int(str(size)) for size in positions)
+            total += prod(int(size) for size in weight if isinstance(size, int)) * prod(
+                int(str(size)) for size in positions
+            )
     return total / 1e9

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["CompileError", "Diagnostic", "HecompileError", "InternalError", "MissingExtraError", "ProtocolError", "unknown_name"]
+__all__ = [
+    "CompileError",
+    "Diagnostic",
+    "HecompileError",
+    "InternalError",
+    "MissingExtraError",
+    "ProtocolError",
+    "unknown_name",
+]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.frontend.builder import Builder, Origin
 from hecompile.frontend.arithmetic import RULES
+from hecompile.frontend.builder import Builder, Origin
 from hecompile.frontend.rewrites import keep
 from hecompile.ir.graph import InputSpec, ModelGraph, info
 from hecompile.ir.layers import tensor_of

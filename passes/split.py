@@ -42,7 +42,9 @@ class Split(Pass[ModelGraph, Program]):
             if info(nodes[0]).domain == "client":
                 clients[name] = _client_region(program, name, nodes)
             else:
-                calls[name] = _call_region(name, [layers[node.name] for node in nodes if node.name in layers], self.backend)
+                calls[name] = _call_region(
+                    name, [layers[node.name] for node in nodes if node.name in layers], self.backend
+                )
         return Program(
             _plan(program, clients, calls), program.inputs, clients, calls, program.name, dict(program.config)
         )

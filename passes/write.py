@@ -6,7 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hecompile.artifact import (
-    FORMAT, MANIFEST, Input, Manifest, checksums, to_json, write_folder, write_half, write_server,
+    FORMAT,
+    MANIFEST,
+    Input,
+    Manifest,
+    checksums,
+    to_json,
+    write_folder,
+    write_half,
+    write_server,
 )  # fmt: skip
 from hecompile.backends.registry import backend
 from hecompile.errors import InternalError

@@ -35,8 +35,10 @@ def unpack_request(body: bytes) -> tuple[int, bytes]:
         header = msgpack.unpackb(body[2 : 2 + size], strict_map_key=True)
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise ProtocolError(f"the request's header is not msgpack: {error}") from error
-    if not isinstance(header, dict) or set(header) != set(_FIELDS) or any(
-        type(header[name]) is not kind for name, kind in _FIELDS.items()
+    if (
+        not isinstance(header, dict)
+        or set(header) != set(_FIELDS)
+        or any(type(header[name]) is not kind for name, kind in _FIELDS.items())
     ):
         raise ProtocolError(f"the request's header must have exactly the fields {', '.join(_FIELDS)}")
     if header["format"] != FORMAT:

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from hecompile.ir.regions import CallRegion
     from hecompile.options import CompileOptions
 
-__all__ = ["Array", "Backend", "Candidate", "Cost", "Half", "Machine", "Pending", "RegionClient", "RegionServer", "Session"]
+__all__ = [
+    "Array",
+    "Backend",
+    "Candidate",
+    "Cost",
+    "Half",
+    "Machine",
+    "Pending",
+    "RegionClient",
+    "RegionServer",
+    "Session",
+]
 
 Array = npt.NDArray[Any]
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
-from hecompile.backends.base import Array, Backend, Candidate, Cost, Half, Machine
+from hecompile.backends.base import Array, Backend, Candidate, Half, Machine
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind
 from hecompile.backends.packing import Layout, Packing
 from hecompile.backends.stages import PackedProduct
@@ -88,7 +88,9 @@ class LayerProgram:
         return [
             Layout(
                 self.geometry,
-                Packing(self.parameters.dimension, batch * self.multiple, row.share, row.tile_rows, row.p_in, row.p_out),
+                Packing(
+                    self.parameters.dimension, batch * self.multiple, row.share, row.tile_rows, row.p_in, row.p_out
+                ),
             )
             for batch, row in rows
         ]

@@ -134,7 +134,9 @@ class Layout:
         """Integers (E, C', H', W') -> polynomials (blocks, uploads, N)."""
         packing, (channels, rows, columns) = self.packing, self.geometry.picture
         slots = self._cut(picture) if self.tiled else picture  # (S, C', in_rows, W')
-        full = np.zeros((self.blocks * packing.share, self.uploads * packing.p_in, self.slot_rows, self.stride), np.int64)
+        full = np.zeros(
+            (self.blocks * packing.share, self.uploads * packing.p_in, self.slot_rows, self.stride), np.int64
+        )
         full[: len(slots), :channels, : self.in_rows, :columns] = slots
         grouped = full.reshape(self.blocks, packing.share, self.uploads, packing.p_in, self.slot)
         areas = grouped.transpose(0, 2, 3, 1, 4).reshape(self.blocks, self.uploads, packing.p_in * self.area)

@@ -62,7 +62,7 @@ def reshape(b: Builder, x: fx.Node, sizes: Sequence[Dim]) -> fx.Node:
     """Reshape to sizes, -1 standing for the batch where there is one; nothing if the shape stays."""
     if tuple(sizes) == b.shape(x):
         return x
-    if OPS_RESHAPE == str(x.target) and x.op == "call_function":
+    if str(x.target) == OPS_RESHAPE and x.op == "call_function":
         return reshape(b, x.args[0], sizes)  # type: ignore[arg-type]
     return b.emit(OPS_RESHAPE, x, list(sizes))
 
@@ -80,7 +80,14 @@ def _by_shape(name: str) -> Rule:
     return emit
 
 
-for _name in ("flatten.using_ints", "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", "unflatten.int"):
+for _name in (
+    "flatten.using_ints",
+    "squeeze.default",
+    "squeeze.dim",
+    "squeeze.dims",
+    "unsqueeze.default",
+    "unflatten.int",
+):
     RULES[f"aten.{_name}"] = _by_shape(f"aten.{_name}")
 
 
@@ -134,7 +141,9 @@ def _repeat_interleave(b: Builder, x: fx.Node, times: int, dim: int | None = Non
 
 
 @rule("slice.Tensor")
-def _slice(b: Builder, x: fx.Node, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> fx.Node:
+def _slice(
+    b: Builder, x: fx.Node, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> fx.Node:
     size = b.shape(x)[dim]
     if isinstance(size, Batch):
         if (start or 0) == 0 and (end is None or end > 1 << 31) and step == 1:
@@ -182,7 +191,9 @@ def _to(b: Builder, x: fx.Node, *args: Any, **kwargs: Any) -> fx.Node:
 def _pad(b: Builder, x: fx.Node, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> fx.Node:
     names = {"constant": "constant_pad_nd", "reflect": "reflection_pad2d", "replicate": "replication_pad2d"}
     if mode not in names:
-        raise CompileError(Diagnostic(f"padding mode '{mode}'", source=b.origin.source, help=f"use one of {', '.join(names)}"))
+        raise CompileError(
+            Diagnostic(f"padding mode '{mode}'", source=b.origin.source, help=f"use one of {', '.join(names)}")
+        )
     if mode == "constant":
         return b.emit("aten.constant_pad_nd.default", x, list(pad), value or 0.0)
     return b.emit(f"aten.{names[mode]}.default", x, list(pad))
@@ -202,7 +213,9 @@ def _upsample(b: Builder, x: fx.Node, size: Any, *rest: Any) -> fx.Node:
     if corners is not None:
         return b.emit("aten.upsample_bilinear2d.vec", x, None, corners, [float(factor) for factor in factors])
     if any(not float(factor).is_integer() for factor in factors):
-        raise CompileError(Diagnostic(f"nearest upsampling by {factors}", source=b.origin.source, help="use whole factors"))
+        raise CompileError(
+            Diagnostic(f"nearest upsampling by {factors}", source=b.origin.source, help="use whole factors")
+        )
     return b.emit("aten.upsample_nearest2d.vec", x, None, [float(factor) for factor in factors])
 
 

@@ -85,9 +85,7 @@ class Geometry:
 def correlate(picture: Array, weights: Array, taps: tuple[Pair, ...], grid: Pair) -> Array:
     """The formula above, term by term: (E, C, H, W), (O, C, K) -> (E, O, *grid) in the inputs' own arithmetic."""
     low_y, low_x = (min(0, *(tap[axis] for tap in taps)) for axis in (0, 1))
-    high_y, high_x = (
-        max(0, grid[axis] + max(tap[axis] for tap in taps) - picture.shape[2 + axis]) for axis in (0, 1)
-    )
+    high_y, high_x = (max(0, grid[axis] + max(tap[axis] for tap in taps) - picture.shape[2 + axis]) for axis in (0, 1))
     padded = np.pad(picture, ((0, 0), (0, 0), (-low_y, high_y), (-low_x, high_x)))
     result = np.zeros((len(picture), len(weights), *grid), np.result_type(picture, weights))
     for k, (dy, dx) in enumerate(taps):
@@ -129,13 +127,13 @@ def linear(weight: Array, tokens: int) -> tuple[Geometry, Array]:
     return geometry, weight.astype(np.float64)[..., None]
 
 
-def conv2d(weight: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> tuple[Geometry, Array]:
+def conv2d(
+    weight: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> tuple[Geometry, Array]:
     """A convolution (O, C / groups, kh, kw) of an image of `size` -> geometry, weights (O, C', K)."""
     dense = _dense(weight, groups)
     outputs, channels, *kernel = dense.shape
-    out_size = tuple(
-        (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
-    )
+    out_size = tuple((size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1))
     phases = stride[0] * stride[1]
     taps = _Taps(outputs, channels * phases)
     for ky in range(kernel[0]):
@@ -156,7 +154,8 @@ def conv_transpose2d(
     turned = weight.reshape(groups, channels // groups, inner, *kernel).transpose(0, 2, 1, 3, 4)
     dense = _dense(turned.reshape(groups * inner, channels // groups, *kernel), groups)
     out_size = tuple(
-        (size[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + output_padding[i] + 1 for i in (0, 1)
+        (size[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + output_padding[i] + 1
+        for i in (0, 1)
     )
     phases = stride[0] * stride[1]
     taps = _Taps(len(dense) * phases, channels)

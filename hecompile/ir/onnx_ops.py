@@ -227,7 +227,9 @@ def _slice(w: Writer, node: fx.Node, args: Args) -> str:
 def _flip(w: Writer, node: fx.Node, args: Args) -> str:
     count = len(args[1])
     far = -(1 << 62)
-    return w.call("Slice", [args[0], w.ints([-1] * count), w.ints([far] * count), w.ints(args[1]), w.ints([-1] * count)])
+    return w.call(
+        "Slice", [args[0], w.ints([-1] * count), w.ints([far] * count), w.ints(args[1]), w.ints([-1] * count)]
+    )
 
 
 def _pad(mode: str) -> Emitter:
@@ -254,7 +256,11 @@ for _name, _kind in {
 def _nearest(w: Writer, node: fx.Node, args: Args) -> str:
     scales = w.constant([1.0, 1.0, *args[2]], np.float32)
     return w.call(
-        "Resize", [args[0], "", scales], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        "Resize",
+        [args[0], "", scales],
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
     )
 
 

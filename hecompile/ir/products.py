@@ -153,7 +153,9 @@ class QuantizedProduct:
 
     def correlate(self, picture: Array) -> Any:
         """The integer product itself in float64: exact for integers while row_norm * max|x| < 2^53."""
-        return correlate(picture.astype(np.float64), self.weights.astype(np.float64), self.geometry.taps, self.geometry.grid)
+        return correlate(
+            picture.astype(np.float64), self.weights.astype(np.float64), self.geometry.taps, self.geometry.grid
+        )
 
     def integer_reference(self, value: Array, limit: int) -> list[Array]:
         """What every exact backend must return, bit for bit."""

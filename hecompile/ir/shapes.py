@@ -15,7 +15,16 @@ from hecompile.ir.graph import Batch, Dim, NodeInfo
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BATCHES", "at_batch", "dim_between", "dtype_named", "dtype_name", "has_batch", "map_argument", "ones_for_batch"]
+__all__ = [
+    "BATCHES",
+    "at_batch",
+    "dim_between",
+    "dtype_name",
+    "dtype_named",
+    "has_batch",
+    "map_argument",
+    "ones_for_batch",
+]
 
 BATCHES = (2, 3)  # not 1: a dimension of one broadcasts, and torch.export specialises on it
 

@@ -9,7 +9,18 @@ from pathlib import Path
 
 __all__ = ["examine"]
 
-_BASE = ("numpy", "onnxruntime", "onnx", "tenseal", "zstandard", "fastapi", "uvicorn", "msgpack", "safetensors", "pydantic")
+_BASE = (
+    "numpy",
+    "onnxruntime",
+    "onnx",
+    "tenseal",
+    "zstandard",
+    "fastapi",
+    "uvicorn",
+    "msgpack",
+    "safetensors",
+    "pydantic",
+)
 _EXTRAS = {
     "client": ("torch", "diffusers", "httpx", "pillow"),
     "compile": ("jinja2", "matplotlib", "ortools"),
@@ -53,10 +64,17 @@ def examine() -> dict[str, object]:
     from hecompile.backends.bfv.product import UnsafeMachineError, choose_kernel, self_test
 
     kernels = [
-        {"name": report.name, "limb_bits": report.limb_bits, "exact": report.exact, "gmac_per_s": round(report.gmac_per_s, 1)}
+        {
+            "name": report.name,
+            "limb_bits": report.limb_bits,
+            "exact": report.exact,
+            "gmac_per_s": round(report.gmac_per_s, 1),
+        }
         for _, report in self_test()
     ]
-    findings["threadpools"] = [{key: pool[key] for key in ("internal_api", "num_threads")} for pool in threadpool_info()]
+    findings["threadpools"] = [
+        {key: pool[key] for key in ("internal_api", "num_threads")} for pool in threadpool_info()
+    ]
     try:
         return findings | {"kernels": kernels, "kernel": choose_kernel().name, "ok": True}
     except UnsafeMachineError as error:

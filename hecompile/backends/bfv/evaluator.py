@@ -48,7 +48,9 @@ def modulo(limb_sums: npt.NDArray[np.signedinteger[Any]], limb_bits: int, q: int
     return total.view(np.uint64)
 
 
-def evaluate(words: Words, weights: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel | None = None) -> Words:
+def evaluate(
+    words: Words, weights: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel | None = None
+) -> Words:
     """Ciphertexts (2, blocks, uploads, N), `b` before `a` -> answers (2, blocks, answers, N), all words below q."""
     kernel = kernel or choose_kernel()
     matrix = weight_matrix(weights, layout)

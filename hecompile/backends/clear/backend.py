@@ -12,7 +12,14 @@ from hecompile.backends.base import Array, Half, Pending, RegionClient, RegionSe
 from hecompile.backends.bfv.parameters import Parameters
 from hecompile.backends.fold import fold, rolled, weight_matrix
 from hecompile.backends.integer import (
-    IntegerBackend, Reading, RegionProgram, readouts, region_program, to_polynomials, to_values, weights_of,
+    IntegerBackend,
+    Reading,
+    RegionProgram,
+    readouts,
+    region_program,
+    to_polynomials,
+    to_values,
+    weights_of,
 )  # fmt: skip
 from hecompile.backends.packing import Layout
 from hecompile.errors import ProtocolError
