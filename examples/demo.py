@@ -41,12 +41,8 @@ def main() -> None:
     console, artifact = Console(), OUT / "digits.he"
     OUT.mkdir(exist_ok=True)
     console.rule("compile")
-    compiled = hecompile.compile(
-        "digits", artifact, observer=lambda record: console.print(f"{record.name:<18} {record.summary}")
-    )
-    server = subprocess.Popen(
-        [*COMMAND, "serve", str(artifact), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
-    )
+    compiled = hecompile.compile("digits", artifact, observer=lambda record: console.print(f"{record.name:<18} {record.summary}"))
+    server = subprocess.Popen([*COMMAND, "serve", str(artifact), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
     try:
         url = json.loads(server.stdout.readline())["url"]  # type: ignore[union-attr]
         console.rule(f"ten digits through {url}, a second process that sees ciphertexts only")

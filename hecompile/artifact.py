@@ -111,9 +111,7 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
         CompileError: if `target` exists and is not an artifact.
     """
     if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or (target / MANIFEST).is_file())):
-        raise CompileError(
-            Diagnostic(f"{target} exists and is not an artifact", help="choose another folder, or remove it")
-        )
+        raise CompileError(Diagnostic(f"{target} exists and is not an artifact", help="choose another folder, or remove it"))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         new = Path(scratch) / "new"
@@ -138,9 +136,7 @@ def checksums(root: Path, skip: str = MANIFEST) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): digest(path.read_bytes()) for path in files}
 
 
-def write_server(
-    folder: Path, name: str, backend: str, encrypted: bool, max_batch: int, halves: Mapping[str, Half]
-) -> str:
+def write_server(folder: Path, name: str, backend: str, encrypted: bool, max_batch: int, halves: Mapping[str, Half]) -> str:
     """The server half, whole. Returns its digest."""
     folder.mkdir()
     for region, half in halves.items():

@@ -44,9 +44,7 @@ def _with_option_flags(function: Callable[..., None]) -> Callable[..., None]:
         option = typer.Option("--" + each.name.replace("_", "-"), help=each.metadata["help"])
         default = list(default) if isinstance(default, tuple) else default
         flags.append(
-            introspect.Parameter(
-                each.name, introspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
-            )
+            introspect.Parameter(each.name, introspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
         )
     function.__signature__ = signature.replace(parameters=[*kept, *flags])  # type: ignore[attr-defined]
     function.__annotations__ = {each.name: each.annotation for each in [*kept, *flags]} | {"return": None}
@@ -64,9 +62,8 @@ def compile_command(
     """Compile a UNet into an artifact with a client half and a server half."""
     from hecompile.compiler import compile_model as run
 
-    options = CompileOptions(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
-    )
+    chosen: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
+    options = CompileOptions(**chosen)
     show = None if as_json else lambda record: _say(f"{record.name:<18} {record.seconds:6.2f} s  {record.summary}")
     compiled = run(source, output, options=options, observer=show)
     if as_json:
@@ -92,16 +89,12 @@ def inspect(
             "backend": manifest.backend,
             "encrypted": manifest.encrypted,
         }
-        _print_json(
-            head | {"artifact": manifest.server, "reveals": manifest.reveals, "max_batch": manifest.max_batch} | summary
-        )
+        _print_json(head | {"artifact": manifest.server, "reveals": manifest.reveals, "max_batch": manifest.max_batch} | summary)
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        title=f"{manifest.name}: policy {manifest.policy}, backend {manifest.backend}, max batch {manifest.max_batch}"
-    )
+    table = Table(title=f"{manifest.name}: policy {manifest.policy}, backend {manifest.backend}, max batch {manifest.max_batch}")
     for column in ("region", "domain", "layers", "parameters", "proof", "noise/room", "up", "down"):
         table.add_column(column)
     for row in rows:
@@ -122,9 +115,7 @@ def inspect(
 @app.command()
 def serve(
     artifact: Annotated[Path, typer.Argument(help="folder of an artifact, or its server half alone")],
-    host: Annotated[
-        str, typer.Option(help="address to listen on; anything but loopback needs a TLS proxy in front")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="address to listen on; anything but loopback needs a TLS proxy in front")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port; 0 takes a free one")] = 8100,
     as_json: Json = False,
 ) -> None:

@@ -24,9 +24,7 @@ __all__ = ["Compiled", "PassRecord", "compile_model", "pipeline"]
 
 LOG = logging.getLogger(__name__)
 VERIFY_GMAC = 1.0  # numerics are compared up to this size of model, above it only on request
-FLOAT_TOLERANCE = (
-    1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
-)
+FLOAT_TOLERANCE = 1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
 
 
 @dataclass(frozen=True)
@@ -164,10 +162,8 @@ def _gmac(graph: ModelGraph) -> float:
     total = 0
     for node in graph.nodes:
         if node.op == "call_function" and str(node.target) in OPS and OPS[str(node.target)].kind == "linear":
-            weight = info(node.args[1]).shape  # type: ignore[arg-type]
+            weight = info(node.args[1]).shape
             shape = info(node).shape
             positions = shape[2:] if len(weight) == 4 else shape[1:-1]
-            total += prod(int(size) for size in weight if isinstance(size, int)) * prod(
-                int(str(size)) for size in positions
-            )
+            total += prod(int(size) for size in weight if isinstance(size, int)) * prod(int(str(size)) for size in positions)
     return total / 1e9

@@ -22,9 +22,7 @@ class CompileOptions:
         CompileError: for a name that does not exist, or a choice that cannot be kept.
     """
 
-    policy: str | None = field(
-        default=None, metadata={"help": "who may see what; default: strict, simulation for clear"}
-    )
+    policy: str | None = field(default=None, metadata={"help": "who may see what; default: strict, simulation for clear"})
     backend: str = field(default="bfv", metadata={"help": "how secret layers run at the server"})
     security: int = field(default=128, metadata={"help": "bits of security of the lattice parameters"})
     max_batch: int = field(default=16, metadata={"help": "largest batch of one request; larger ones are cut"})

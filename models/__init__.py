@@ -16,13 +16,15 @@ __all__ = ["load_model", "zoo"]
 def _digits() -> torch.nn.Module:
     from hecompile.models import digits
 
-    return digits.load()
+    model: torch.nn.Module = digits.load()
+    return model
 
 
 def _digits_unconditional() -> torch.nn.Module:
     from hecompile.models import digits
 
-    return digits.load_unconditional()
+    model: torch.nn.Module = digits.load_unconditional()
+    return model
 
 
 _ZOO: dict[str, tuple[str, Callable[[], torch.nn.Module]]] = {

@@ -33,9 +33,6 @@ class Lower(Pass[Program, Program]):
 
     def summary(self, before: Program, after: Program) -> str:
         size = sum(
-            tensor.nbytes
-            for region in after.calls.values()
-            if region.lowered
-            for tensor in region.lowered.server.tensors.values()
+            tensor.nbytes for region in after.calls.values() if region.lowered for tensor in region.lowered.server.tensors.values()
         )
         return f"{len(after.calls)} regions, {size / 2**20:.2f} MiB of weights at the server"

@@ -20,7 +20,7 @@ def taint(graph: ModelGraph, public: frozenset[str]) -> dict[str, bool]:
         else:
             read = node.all_input_nodes
             if str(node.target) == "aten.expand_as.default":
-                read = [node.args[0]]  # the second argument lends its shape only, which is public
+                read = read[:1]  # the second argument lends its shape only, which is public
             secret[node.name] = any(secret[argument.name] for argument in read)
     return secret
 

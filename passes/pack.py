@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hecompile.backends.base import Machine
 from hecompile.backends.bfv.parameters import choose
@@ -25,7 +25,7 @@ class Pack(Pass[Program, Program]):
     """
 
     max_batch: int
-    machine: Machine = Machine()
+    machine: Machine = field(default_factory=Machine)
 
     def run(self, program: Program) -> Program:
         def pack(region: CallRegion, product: AnyProduct) -> AnyProduct:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hecompile.backends.base import Candidate, Machine
 from hecompile.backends.registry import backend
@@ -52,7 +52,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
     """
 
     backend: str
-    machine: Machine = Machine()
+    machine: Machine = field(default_factory=Machine)
 
     def run(self, program: ModelGraph) -> ModelGraph:
         cover = greedy_cover(backend(self.backend).candidates(program, self.machine))

@@ -42,8 +42,7 @@ class Quantize(Pass[Program, Program]):
             for region in program.calls.values()
             for product in region.products
             for part in product.parts
-            if isinstance(product, Product)
-            and not (np.isfinite(product.weights).all() and np.isfinite(product.bias).all())
+            if isinstance(product, Product) and not (np.isfinite(product.weights).all() and np.isfinite(product.bias).all())
         ]
         if findings:
             raise CompileError(findings)

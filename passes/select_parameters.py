@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hecompile.backends.base import Machine
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, choose
@@ -30,7 +30,7 @@ class SelectParameters(Pass[Program, Program]):
     """
 
     security: int
-    machine: Machine = Machine()
+    machine: Machine = field(default_factory=Machine)
 
     def run(self, program: Program) -> Program:
         findings: list[Diagnostic] = []

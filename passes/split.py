@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hecompile.errors import InternalError
-from hecompile.ir.graph import InputSpec, ModelGraph, info, set_info
+from hecompile.ir.graph import InputSpec, ModelGraph, info, named_shape, set_info
 from hecompile.ir.layers import Layer, secret_layers, stack
 from hecompile.ir.plan import Plan, Step, Value
 from hecompile.ir.regions import CallRegion, ClientRegion, Program
@@ -42,12 +42,8 @@ class Split(Pass[ModelGraph, Program]):
             if info(nodes[0]).domain == "client":
                 clients[name] = _client_region(program, name, nodes)
             else:
-                calls[name] = _call_region(
-                    name, [layers[node.name] for node in nodes if node.name in layers], self.backend
-                )
-        return Program(
-            _plan(program, clients, calls), program.inputs, clients, calls, program.name, dict(program.config)
-        )
+                calls[name] = _call_region(name, [layers[node.name] for node in nodes if node.name in layers], self.backend)
+        return Program(_plan(program, clients, calls), program.inputs, clients, calls, program.name, dict(program.config))
 
     def summary(self, before: ModelGraph, after: Program) -> str:
         return f"{len(after.clients)} client regions, {len(after.calls)} calls, {after.plan.rounds} rounds a step"
@@ -105,5 +101,4 @@ def _plan(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str, 
 
 def _value(node: fx.Node, inputs: Sequence[InputSpec]) -> Value:
     record = info(node)
-    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in record.shape)
-    return Value(node.name, shape, record.dtype, bool(record.secret))
+    return Value(node.name, named_shape(record.shape), record.dtype, bool(record.secret))

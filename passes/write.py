@@ -18,6 +18,7 @@ from hecompile.artifact import (
 )  # fmt: skip
 from hecompile.backends.registry import backend
 from hecompile.errors import InternalError
+from hecompile.ir.graph import named_shape
 from hecompile.ir.onnx_export import to_onnx
 from hecompile.ir.regions import Program
 from hecompile.options import CompileOptions
@@ -55,10 +56,7 @@ class Write(Pass[Program, Program]):
             halves[name] = call.lowered.server
         options, encrypts = self.options, backend(self.options.backend).encrypts
         digest = write_server(folder / "server", program.name, options.backend, encrypts, options.max_batch, halves)
-        inputs = tuple(
-            Input(spec.name, spec.keyword, tuple(dim if isinstance(dim, int) else str(dim) for dim in spec.shape), spec.dtype, spec.public)
-            for spec in program.inputs
-        )  # fmt: skip
+        inputs = tuple(Input(spec.name, spec.keyword, named_shape(spec.shape), spec.dtype, spec.public) for spec in program.inputs)
         manifest = Manifest(
             FORMAT, program.name, options.policy_name, options.backend, encrypts, options.security, options.max_batch, (),
             inputs, program.plan, digest, {}, dict(program.config),

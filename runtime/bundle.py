@@ -32,9 +32,7 @@ class Bundle:
     folder: Path
 
 
-def load_bundle(
-    folder: Path, policy_name: str = "strict", security_bits: int = 128, threads: int | None = None
-) -> Bundle:
+def load_bundle(folder: Path, policy_name: str = "strict", security_bits: int = 128, threads: int | None = None) -> Bundle:
     """Load and check the client's half.
 
     Args:
@@ -47,9 +45,7 @@ def load_bundle(
     manifest = read_manifest(folder)
     _judge_policy(manifest, policy_name)
     if manifest.encrypted and manifest.security_bits < security_bits:
-        raise ProtocolError(
-            f"{folder}: {manifest.security_bits} bits of security, this client insists on {security_bits}"
-        )
+        raise ProtocolError(f"{folder}: {manifest.security_bits} bits of security, this client insists on {security_bits}")
     try:
         chosen = backend(manifest.backend)
     except CompileError as error:
@@ -86,9 +82,7 @@ def _judge_policy(manifest: Manifest, policy_name: str) -> None:
             f"'{manifest.name}' was compiled under policy '{manifest.policy}', this client insists on '{policy_name}'"
         )
     if manifest.reveals and policy_name in ("strict", "simulation"):
-        raise ProtocolError(
-            f"'{manifest.name}' reveals {', '.join(manifest.reveals)}: not under policy '{policy_name}'"
-        )
+        raise ProtocolError(f"'{manifest.name}' reveals {', '.join(manifest.reveals)}: not under policy '{policy_name}'")
 
 
 def _judge_names(region: str, plan: tuple[str, ...], found: tuple[str, ...] | list[str]) -> None:

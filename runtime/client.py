@@ -171,27 +171,21 @@ class EncryptedUNet(torch.nn.Module):
         self._executor.start_run()
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
-    def _inputs(
-        self, sample: torch.Tensor, timestep: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> dict[str, Array]:
+    def _inputs(self, sample: torch.Tensor, timestep: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Array]:
         """The arguments as arrays by input name, checked against the artifact."""
         manifest = self._executor.bundle.manifest
         given: dict[tuple[str, ...], Any] = {}
         positional = [spec.keyword for spec in manifest.inputs]
         values = [sample, timestep, *args]
         if len(values) > len(positional):
-            raise InputError(
-                f"{len(values)} arguments, the model takes {', '.join('.'.join(key) for key in positional)}"
-            )
+            raise InputError(f"{len(values)} arguments, the model takes {', '.join('.'.join(key) for key in positional)}")
         given.update(zip(positional, values, strict=False))
         for key, value in kwargs.items():
             if isinstance(value, Mapping):
                 given.update({(key, inner): tensor for inner, tensor in value.items()})
             elif value is not None:
                 given[(key,)] = value
-        unknown = sorted(
-            ".".join(key) for key in set(given) - {spec.keyword for spec in manifest.inputs} if key[0] not in _INERT
-        )
+        unknown = sorted(".".join(key) for key in set(given) - {spec.keyword for spec in manifest.inputs} if key[0] not in _INERT)
         missing = sorted(".".join(spec.keyword) for spec in manifest.inputs if spec.keyword not in given)
         if unknown or missing:
             raise InputError(f"missing arguments {missing}, not compiled in {unknown}")

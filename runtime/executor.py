@@ -78,9 +78,7 @@ class Executor:
 
     def _local(self, step: Step, values: Mapping[str, Array]) -> dict[str, Array]:
         started = time.perf_counter()
-        results = self.bundle.sessions[step.region].run(
-            list(step.outputs), {name: values[name] for name in step.inputs}
-        )
+        results = self.bundle.sessions[step.region].run(list(step.outputs), {name: values[name] for name in step.inputs})
         self.meter.local_s += time.perf_counter() - started
         return dict(zip(step.outputs, results, strict=True))
 
@@ -93,9 +91,7 @@ class Executor:
         reply = self._transport.send(self.bundle.manifest.server, step.region, body)
         times.append(time.perf_counter())
         if len(reply) != client.reply_bytes(batch):
-            raise ProtocolError(
-                f"region '{step.region}': {len(reply)} bytes came, expected {client.reply_bytes(batch)}"
-            )
+            raise ProtocolError(f"region '{step.region}': {len(reply)} bytes came, expected {client.reply_bytes(batch)}")
         outputs = client.decrypt(reply, pending)
         times.append(time.perf_counter())
         encrypt_s, wait_s, decrypt_s = np.diff(times)

@@ -26,15 +26,14 @@ class Transport(ABC):
     def send(self, digest: str, region: str, body: bytes) -> bytes:
         """The reply to a request. Raises `ProtocolError` if it is refused, `ServerGoneError` if there is no answer."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give up connections. May be called twice."""
 
     def __enter__(self) -> Transport:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
 
@@ -47,9 +46,12 @@ class LocalTransport(Transport):
     def send(self, digest: str, region: str, body: bytes) -> bytes:
         return self._service.answer(digest, region, body)
 
+    def close(self) -> None:
+        return None
+
 
 class HttpTransport(Transport):
-    """HTTP with keep-alive. Retries send the same bytes again: a second encryption would be new traffic that depends on failures."""
+    """HTTP with keep-alive. Retries send the same bytes again: a second encryption would be new traffic."""
 
     def __init__(self, url: str, timeout_s: float = 60.0, retries: int = 4, pause_s: float = 0.2) -> None:
         try:

@@ -20,7 +20,7 @@ _FIELDS = {"format": int, "batch": int, "bytes": int}
 
 def pack_request(batch: int, payload: bytes) -> bytes:
     """The body of a request."""
-    header = msgpack.packb({"format": FORMAT, "batch": batch, "bytes": len(payload)})
+    header: bytes = msgpack.packb({"format": FORMAT, "batch": batch, "bytes": len(payload)})
     return struct.pack("<H", len(header)) + header + payload
 
 
@@ -48,4 +48,4 @@ def unpack_request(body: bytes) -> tuple[int, bytes]:
         raise ProtocolError(f"the header announces {header['bytes']} bytes, {len(payload)} came")
     if header["batch"] < 1:
         raise ProtocolError(f"batch {header['batch']} is below one")
-    return header["batch"], payload
+    return int(header["batch"]), payload

@@ -83,7 +83,7 @@ class Half:
     tensors: Mapping[str, Array]
 
 
-class Pending(ABC):
+class Pending:
     """What the client keeps between a request and its reply (a fresh key, scale factors). Never leaves, never printed."""
 
     def __repr__(self) -> str:

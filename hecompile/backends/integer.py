@@ -88,9 +88,7 @@ class LayerProgram:
         return [
             Layout(
                 self.geometry,
-                Packing(
-                    self.parameters.dimension, batch * self.multiple, row.share, row.tile_rows, row.p_in, row.p_out
-                ),
+                Packing(self.parameters.dimension, batch * self.multiple, row.share, row.tile_rows, row.p_in, row.p_out),
             )
             for batch, row in rows
         ]

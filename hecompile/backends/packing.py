@@ -1,7 +1,7 @@
 """Where the entries of pictures lie in polynomials, so that shifts and sums of polynomials are convolutions.
 
-One channel of `e` elements (of the batch, or tiles of a large picture) takes an area of A coefficients: rows of `stride`, `slot_rows`
-rows per element, with the zeros that keep shifted pictures from running into each other. `p_in` channels share an upload,
+One channel of `e` elements (of the batch, or tiles of a large picture) takes an area of A coefficients: rows of `stride`,
+`slot_rows` rows per element, with the zeros that keep shifted pictures from running into each other. `p_in` channels share an upload,
 channel i at i A; `p_out` outputs share an answer, output j at j p_in A. That is exact iff p_in p_out A <= N: the sum for one
 output leaves residue in at most p_in - 1 areas on either side of its own.
 """
@@ -132,11 +132,9 @@ class Layout:
 
     def place(self, picture: Array) -> npt.NDArray[np.int64]:
         """Integers (E, C', H', W') -> polynomials (blocks, uploads, N)."""
-        packing, (channels, rows, columns) = self.packing, self.geometry.picture
+        packing, (channels, _, columns) = self.packing, self.geometry.picture
         slots = self._cut(picture) if self.tiled else picture  # (S, C', in_rows, W')
-        full = np.zeros(
-            (self.blocks * packing.share, self.uploads * packing.p_in, self.slot_rows, self.stride), np.int64
-        )
+        full = np.zeros((self.blocks * packing.share, self.uploads * packing.p_in, self.slot_rows, self.stride), np.int64)
         full[: len(slots), :channels, : self.in_rows, :columns] = slots
         grouped = full.reshape(self.blocks, packing.share, self.uploads, packing.p_in, self.slot)
         areas = grouped.transpose(0, 2, 3, 1, 4).reshape(self.blocks, self.uploads, packing.p_in * self.area)
@@ -151,7 +149,7 @@ class Layout:
         below = max(0, self.tiles * step + self._reach[0][1] - picture.shape[2])
         padded = np.pad(picture, ((0, 0), (0, 0), (above, below), (0, 0)))
         starts = [tile * step + low + above for tile in range(self.tiles)]
-        tiles = np.stack([padded[:, :, start : start + self.in_rows] for start in starts], axis=1)
+        tiles: Array = np.stack([padded[:, :, start : start + self.in_rows] for start in starts], axis=1)
         return tiles.reshape(-1, *tiles.shape[2:])
 
     def read(self, coefficients: Array) -> Array:
@@ -187,7 +185,8 @@ class Layout:
             merged = terms
         else:
             merged = np.zeros((self.answers, self.uploads, len(places)), np.int64)
-            np.add.at(merged, (slice(None), slice(None), inverse), terms)
+            for place, term in enumerate(inverse):
+                merged[:, :, term] += terms[:, :, place]
         first = np.abs(merged).sum(axis=(1, 2)).max(initial=0)
         second = np.square(merged.astype(np.float64)).sum(axis=(1, 2)).max(initial=0)
         return int(first), float(np.sqrt(second))

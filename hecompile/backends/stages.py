@@ -45,10 +45,7 @@ class PackedProduct:
 
     def __post_init__(self) -> None:
         for batch, choice in enumerate(self.choices, start=1):
-            if (
-                choice.parameters != self.parameterized.parameters
-                or choice.layout.packing.elements != batch * self.multiple
-            ):
+            if choice.parameters != self.parameterized.parameters or choice.layout.packing.elements != batch * self.multiple:
                 raise InternalError(f"product of {self.input}: the packing for batch {batch} is for something else")
 
     @property

@@ -59,19 +59,13 @@ def _mul(b: Builder, x: Any, y: Any) -> fx.Node:
     for gate, value in ((x, y), (y, x)):
         if _is_sigmoid_of(gate, value):
             return b.emit("aten.silu.default", value)
-        if (
-            isinstance(gate, fx.Node)
-            and str(gate.target) == "aten.tanh.default"
-            and _is_softplus_of(gate.args[0], value)
-        ):
+        if isinstance(gate, fx.Node) and str(gate.target) == "aten.tanh.default" and _is_softplus_of(gate.args[0], value):
             return b.emit("aten.mish.default", value)
     return b.emit("aten.mul.Tensor", x, y)
 
 
 def _is_softplus_of(candidate: Any, x: Any) -> bool:
-    return (
-        isinstance(candidate, fx.Node) and str(candidate.target) == "aten.softplus.default" and candidate.args[0] is x
-    )
+    return isinstance(candidate, fx.Node) and str(candidate.target) == "aten.softplus.default" and candidate.args[0] is x
 
 
 @rule("div.Tensor", "div.Scalar", "div_.Tensor")
@@ -174,9 +168,7 @@ def _einsum(b: Builder, equation: str, operands: Sequence[fx.Node], path: object
     names = terms.split(",")
     plain = len(names) == 2 and "." not in equation and output and all(len(set(name)) == len(name) for name in names)
     if not plain or set(output) - set(terms):
-        raise CompileError(
-            Diagnostic(f"einsum '{equation}'", source=b.origin.source, help="write it as matmul and permute")
-        )
+        raise CompileError(Diagnostic(f"einsum '{equation}'", source=b.origin.source, help="write it as matmul and permute"))
     (left, right), (x, y) = names, operands
     summed = [index for index in left if index in right and index not in output]
     shared = [index for index in output if index in left and index in right]
@@ -199,13 +191,9 @@ def _einsum(b: Builder, equation: str, operands: Sequence[fx.Node], path: object
 
 
 @rule("conv2d.default", "convolution.default", "conv2d.padding")
-def _conv2d(
-    b: Builder, x: fx.Node, weight: fx.Node, bias: Any, stride: Any, padding: Any, dilation: Any, *rest: Any
-) -> fx.Node:
+def _conv2d(b: Builder, x: fx.Node, weight: fx.Node, bias: Any, stride: Any, padding: Any, dilation: Any, *rest: Any) -> fx.Node:
     if b.value(weight) is None:
-        raise CompileError(
-            Diagnostic("a convolution with computed weights", source=b.origin.source, help="make them constant")
-        )
+        raise CompileError(Diagnostic("a convolution with computed weights", source=b.origin.source, help="make them constant"))
     pairs = [list(value) * (2 // len(value)) for value in (stride, dilation)]
     kernel = [int(size) for size in b.shape(weight)[2:]]  # type: ignore[arg-type]
     if isinstance(padding, str):
@@ -247,9 +235,7 @@ def _softmax(b: Builder, x: fx.Node, dim: int, *_: Any) -> fx.Node:
 
 @rule("mean.default", "sum.default")
 def _all(b: Builder, x: fx.Node, **_: Any) -> fx.Node:
-    raise CompileError(
-        Diagnostic("a reduction over the batch", source=b.origin.source, help="reduce the other dimensions only")
-    )
+    raise CompileError(Diagnostic("a reduction over the batch", source=b.origin.source, help="reduce the other dimensions only"))
 
 
 @rule("var.correction")
@@ -263,9 +249,7 @@ def _var(b: Builder, x: fx.Node, dims: Any, correction: Number | None = None, ke
 
 
 @rule("group_norm.default")
-def _group_norm(
-    b: Builder, x: fx.Node, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
-) -> fx.Node:
+def _group_norm(b: Builder, x: fx.Node, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> fx.Node:
     return b.emit("aten.group_norm.default", x, groups, weight, bias, eps)
 
 
@@ -292,9 +276,7 @@ def _batch_norm(b: Builder, x: fx.Node, weight: Any, bias: Any, mean: fx.Node, v
     eps = rest[2] if len(rest) >= 4 else rest[1]
     shape = (-1, *(1 for _ in b.shape(x)[2:]))
     deviation = b.emit("aten.sqrt.default", b.emit("aten.add.Tensor", var, eps))
-    scale = (
-        b.emit("aten.reciprocal.default", deviation) if weight is None else b.emit("aten.div.Tensor", weight, deviation)
-    )
+    scale = b.emit("aten.reciprocal.default", deviation) if weight is None else b.emit("aten.div.Tensor", weight, deviation)
     shift = b.emit("aten.neg.default", b.emit("aten.mul.Tensor", mean, scale))
     shift = shift if bias is None else b.emit("aten.add.Tensor", shift, bias)
     scale, shift = (b.emit("aten.reshape.default", part, list(shape)) for part in (scale, shift))

@@ -204,9 +204,7 @@ def _bound(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
         elif place < len(node.args):
             args.append(node.args[place])
         else:
-            args.append(
-                node.kwargs.get(argument.name, argument.default_value if argument.has_default_value() else None)
-            )
+            args.append(node.kwargs.get(argument.name, argument.default_value if argument.has_default_value() else None))
     return args, kwargs
 
 

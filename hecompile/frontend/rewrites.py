@@ -141,9 +141,7 @@ def _repeat_interleave(b: Builder, x: fx.Node, times: int, dim: int | None = Non
 
 
 @rule("slice.Tensor")
-def _slice(
-    b: Builder, x: fx.Node, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
-) -> fx.Node:
+def _slice(b: Builder, x: fx.Node, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> fx.Node:
     size = b.shape(x)[dim]
     if isinstance(size, Batch):
         if (start or 0) == 0 and (end is None or end > 1 << 31) and step == 1:
@@ -191,9 +189,7 @@ def _to(b: Builder, x: fx.Node, *args: Any, **kwargs: Any) -> fx.Node:
 def _pad(b: Builder, x: fx.Node, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> fx.Node:
     names = {"constant": "constant_pad_nd", "reflect": "reflection_pad2d", "replicate": "replication_pad2d"}
     if mode not in names:
-        raise CompileError(
-            Diagnostic(f"padding mode '{mode}'", source=b.origin.source, help=f"use one of {', '.join(names)}")
-        )
+        raise CompileError(Diagnostic(f"padding mode '{mode}'", source=b.origin.source, help=f"use one of {', '.join(names)}"))
     if mode == "constant":
         return b.emit("aten.constant_pad_nd.default", x, list(pad), value or 0.0)
     return b.emit(f"aten.{names[mode]}.default", x, list(pad))
@@ -213,9 +209,7 @@ def _upsample(b: Builder, x: fx.Node, size: Any, *rest: Any) -> fx.Node:
     if corners is not None:
         return b.emit("aten.upsample_bilinear2d.vec", x, None, corners, [float(factor) for factor in factors])
     if any(not float(factor).is_integer() for factor in factors):
-        raise CompileError(
-            Diagnostic(f"nearest upsampling by {factors}", source=b.origin.source, help="use whole factors")
-        )
+        raise CompileError(Diagnostic(f"nearest upsampling by {factors}", source=b.origin.source, help="use whole factors"))
     return b.emit("aten.upsample_nearest2d.vec", x, None, [float(factor) for factor in factors])
 
 

@@ -64,9 +64,7 @@ def _like(builder: Builder, sizes: Sequence[Dim]) -> fx.Node:
     places = [place for place, size in enumerate(sizes) if isinstance(size, Batch)]
     if not batched or len(places) != 1 or batched[0].shape[0] != sizes[places[0]]:
         raise CompileError(
-            Diagnostic(
-                f"no input has the batch of a tensor of sizes {tuple(map(str, sizes))}", source=builder.origin.source
-            )
+            Diagnostic(f"no input has the batch of a tensor of sizes {tuple(map(str, sizes))}", source=builder.origin.source)
         )
     node = next(node for node in builder.graph.nodes if node.op == "placeholder" and node.name == batched[0].name)
     for dim in range(1, len(batched[0].shape)):

@@ -88,9 +88,7 @@ def _from_folder(folder: Path) -> torch.nn.Module:
     inner = folder / "unet" if (folder / "unet").is_dir() else folder
     config = inner / "config.json"
     if not config.is_file():
-        raise CompileError(
-            Diagnostic(f"{folder}: no UNet here", help="a pipeline folder with unet/, or a folder with config.json")
-        )
+        raise CompileError(Diagnostic(f"{folder}: no UNet here", help="a pipeline folder with unet/, or a folder with config.json"))
     try:
         kind = json.loads(config.read_text()).get("_class_name")
     except (ValueError, AttributeError) as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import fx
 
-__all__ = ["Batch", "Dim", "InputSpec", "ModelGraph", "NodeInfo", "concrete_shape", "info", "set_info"]
+__all__ = ["Batch", "Dim", "InputSpec", "ModelGraph", "NodeInfo", "concrete_shape", "info", "named_shape", "set_info"]
 
 KEY = "hecompile"  # the only entry that hecompile adds to node.meta
 
@@ -38,6 +38,11 @@ def concrete_shape(shape: tuple[Dim, ...], batch: int) -> tuple[int, ...]:
     return tuple(dim.multiple * batch if isinstance(dim, Batch) else dim for dim in shape)
 
 
+def named_shape(shape: tuple[Dim, ...]) -> tuple[int | str, ...]:
+    """The shape as it is written to disk: `("B", 4, 64, 64)`."""
+    return tuple(dim if isinstance(dim, int) else str(dim) for dim in shape)
+
+
 @dataclass(frozen=True)
 class NodeInfo:
     """What hecompile knows of a node. Passes replace it, they never change it in place."""
@@ -56,11 +61,11 @@ class NodeInfo:
         return f"{kind}<{size} {self.dtype}>"
 
 
-def info(node: fx.Node) -> NodeInfo:
-    """The record of a node. Raises `KeyError` where there is none (the output node)."""
-    record = node.meta[KEY]
+def info(node: object) -> NodeInfo:
+    """The record of a node. Raises `KeyError` where there is none (the output node, or what is no node)."""
+    record = getattr(node, "meta", {})[KEY]
     if not isinstance(record, NodeInfo):
-        raise KeyError(f"{node.name} carries a {type(record).__name__}, not a NodeInfo")
+        raise KeyError(f"{node} carries a {type(record).__name__}, not a NodeInfo")
     return record
 
 
@@ -126,8 +131,7 @@ def copy_module(module: fx.GraphModule) -> fx.GraphModule:
 
     graph = fx.Graph()
     mapping: dict[fx.Node, fx.Node] = {}
-    result = graph.graph_copy(module.graph, mapping, return_output_node=True)
-    if result is not None:
-        value, old_output = result
-        graph.output(value).meta.update(old_output.meta)
+    output = graph.graph_copy(module.graph, mapping)
+    if output is not None:
+        graph.output(output)
     return fx.GraphModule(module, graph)

@@ -127,9 +127,7 @@ def linear(weight: Array, tokens: int) -> tuple[Geometry, Array]:
     return geometry, weight.astype(np.float64)[..., None]
 
 
-def conv2d(
-    weight: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> tuple[Geometry, Array]:
+def conv2d(weight: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> tuple[Geometry, Array]:
     """A convolution (O, C / groups, kh, kw) of an image of `size` -> geometry, weights (O, C', K)."""
     dense = _dense(weight, groups)
     outputs, channels, *kernel = dense.shape
@@ -154,8 +152,7 @@ def conv_transpose2d(
     turned = weight.reshape(groups, channels // groups, inner, *kernel).transpose(0, 2, 1, 3, 4)
     dense = _dense(turned.reshape(groups * inner, channels // groups, *kernel), groups)
     out_size = tuple(
-        (size[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + output_padding[i] + 1
-        for i in (0, 1)
+        (size[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + output_padding[i] + 1 for i in (0, 1)
     )
     phases = stride[0] * stride[1]
     taps = _Taps(len(dense) * phases, channels)
@@ -171,9 +168,7 @@ def conv_transpose2d(
     return geometry, weights
 
 
-def upsampled_conv2d(
-    weight: Array, size: Pair, factor: Pair, padding: Pair, dilation: Pair, groups: int
-) -> tuple[Geometry, Array]:
+def upsampled_conv2d(weight: Array, size: Pair, factor: Pair, padding: Pair, dilation: Pair, groups: int) -> tuple[Geometry, Array]:
     """Nearest upsampling by `factor`, then a stride-1 convolution, on the small picture: one phase of outputs per offset."""
     dense = _dense(weight, groups)
     outputs, channels, *kernel = dense.shape

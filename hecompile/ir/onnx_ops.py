@@ -227,9 +227,7 @@ def _slice(w: Writer, node: fx.Node, args: Args) -> str:
 def _flip(w: Writer, node: fx.Node, args: Args) -> str:
     count = len(args[1])
     far = -(1 << 62)
-    return w.call(
-        "Slice", [args[0], w.ints([-1] * count), w.ints([far] * count), w.ints(args[1]), w.ints([-1] * count)]
-    )
+    return w.call("Slice", [args[0], w.ints([-1] * count), w.ints([far] * count), w.ints(args[1]), w.ints([-1] * count)])
 
 
 def _pad(mode: str) -> Emitter:

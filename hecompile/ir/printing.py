@@ -16,7 +16,7 @@ def _argument(argument: object) -> str:
     name = getattr(argument, "name", None)
     if name is not None and hasattr(argument, "op"):
         if argument.op == "get_attr":
-            shape = "x".join(map(str, info(argument).shape)) or "scalar"  # type: ignore[arg-type]
+            shape = "x".join(map(str, info(argument).shape)) or "scalar"
             return f"{name}<{shape}>"
         return f"%{name}"
     if isinstance(argument, list | tuple):

@@ -84,9 +84,7 @@ class Product:
         return finish(result, self.geometry, self.parts, self.bias, leading(value, self.geometry))
 
 
-def finish(
-    picture: Array, geometry: Geometry, parts: Sequence[Part], bias: Array, leading: tuple[int, ...]
-) -> list[Array]:
+def finish(picture: Array, geometry: Geometry, parts: Sequence[Part], bias: Array, leading: tuple[int, ...]) -> list[Array]:
     """The result (E, rows, grid) as the parts' tensors with their biases, float32."""
     tensor = geometry.from_picture(picture, leading).astype(np.float32)
     tensor += bias if geometry.tokens else bias[:, None, None]
@@ -153,9 +151,7 @@ class QuantizedProduct:
 
     def correlate(self, picture: Array) -> Any:
         """The integer product itself in float64: exact for integers while row_norm * max|x| < 2^53."""
-        return correlate(
-            picture.astype(np.float64), self.weights.astype(np.float64), self.geometry.taps, self.geometry.grid
-        )
+        return correlate(picture.astype(np.float64), self.weights.astype(np.float64), self.geometry.taps, self.geometry.grid)
 
     def integer_reference(self, value: Array, limit: int) -> list[Array]:
         """What every exact backend must return, bit for bit."""

@@ -72,9 +72,7 @@ def examine() -> dict[str, object]:
         }
         for _, report in self_test()
     ]
-    findings["threadpools"] = [
-        {key: pool[key] for key in ("internal_api", "num_threads")} for pool in threadpool_info()
-    ]
+    findings["threadpools"] = [{key: pool[key] for key in ("internal_api", "num_threads")} for pool in threadpool_info()]
     try:
         return findings | {"kernels": kernels, "kernel": choose_kernel().name, "ok": True}
     except UnsafeMachineError as error:

@@ -25,9 +25,7 @@ def compile_report(folder: Path, manifest: Manifest) -> str:
     return _render(manifest=manifest, rows=rows, totals=totals(rows, manifest), figures={}, pictures=[])
 
 
-def run_report(
-    folder: Path, manifest: Manifest, figures: Mapping[str, object], pictures: Sequence[tuple[str, bytes]]
-) -> str:
+def run_report(folder: Path, manifest: Manifest, figures: Mapping[str, object], pictures: Sequence[tuple[str, bytes]]) -> str:
     """The same with what a run measured and PNG pictures with their captions."""
     import base64
 

@@ -49,9 +49,7 @@ def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
         if manifest.files:
             half = read_half(folder, manifest.files, f"client/{step.region}")
         else:
-            half = Half(
-                json.loads(prefix.with_suffix(".json").read_bytes()), load_file(prefix.with_suffix(".safetensors"))
-            )
+            half = Half(json.loads(prefix.with_suffix(".json").read_bytes()), load_file(prefix.with_suffix(".safetensors")))
         client = chosen.load_client(half)
         rows.append(_call_row(step.region, domain, half, client.request_bytes(1), client.reply_bytes(1)))
     return rows
@@ -60,10 +58,7 @@ def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
 def _call_row(region: str, domain: str, half: Half, up: int, down: int) -> RegionRow:
     layers: Sequence[Any] = half.program["layers"]  # type: ignore[assignment]
     rings = sorted(
-        {
-            (layer["parameters"]["dimension"], layer["parameters"]["q_bits"], layer["parameters"]["t_bits"])
-            for layer in layers
-        }
+        {(layer["parameters"]["dimension"], layer["parameters"]["q_bits"], layer["parameters"]["t_bits"]) for layer in layers}
     )
     first = [layer["packings"][0] for layer in layers]
     tightest = min(first, key=lambda row: row["budget_bits"] - row["noise_bits"])

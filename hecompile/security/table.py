@@ -37,9 +37,7 @@ def max_q_bits(dimension: int, security_bits: int = 128) -> int:
         CompileError: for a security level without a table.
     """
     if security_bits != 128:
-        raise CompileError(
-            Diagnostic(f"there is no parameter table for {security_bits} bits of security", help="supported: 128")
-        )
+        raise CompileError(Diagnostic(f"there is no parameter table for {security_bits} bits of security", help="supported: 128"))
     return BITS_128.get(dimension, 0)
 
 

@@ -50,7 +50,7 @@ def train(conditional: bool, steps: int) -> torch.nn.Module:
         condition = {"class_labels": labels[chosen]} if conditional else {}
         loss = torch.nn.functional.mse_loss(unet(noisy, t, **condition).sample, noise)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         decay.step()
         weight = min(EMA, (1 + step) / (10 + step))  # a short memory at first, when the weights still move far
@@ -60,7 +60,8 @@ def train(conditional: bool, steps: int) -> torch.nn.Module:
         losses.append(float(loss.detach()))
         if step % 200 == 0:
             LOG.info("step %5d  loss %.4f  %4.0f s", step, np.mean(losses[-200:]), time.perf_counter() - started)
-    return average.eval()
+    trained: torch.nn.Module = average.eval()
+    return trained
 
 
 def main() -> None:

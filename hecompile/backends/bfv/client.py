@@ -56,9 +56,7 @@ class BfvClient(RegionClient):
         answers, start = [], 0
         for layer, ring in zip(self._program.layers, self._rings, strict=True):
             size = sizes(layer, pending.batch)
-            answers.append(
-                _unpack_answer(memoryview(reply)[start : start + size.down], layer, size, ring, pending.batch)
-            )
+            answers.append(_unpack_answer(memoryview(reply)[start : start + size.down], layer, size, ring, pending.batch))
             start += size.down
         outputs: list[Array] = []
         layers = zip(self._program.layers, self._rings, self._readouts, pending.readings, answers, strict=True)

@@ -31,7 +31,7 @@ def split_limbs(words: Words, q_bits: int, limb_bits: int) -> npt.NDArray[np.uin
     return np.stack([(words >> np.uint64(limb * limb_bits) & mask).astype(np.uint8) for limb in range(count)])
 
 
-def modulo(limb_sums: npt.NDArray[np.signedinteger[Any]], limb_bits: int, q: int) -> Words:
+def modulo(limb_sums: npt.NDArray[Any], limb_bits: int, q: int) -> Words:
     """Sum of limb_sums[l] 2^(l limb_bits), modulo q, as words below q.
 
     The low 64 bits of the sum are exact in wrapping arithmetic; the quotient needs to be right only to within one, for which
@@ -48,9 +48,7 @@ def modulo(limb_sums: npt.NDArray[np.signedinteger[Any]], limb_bits: int, q: int
     return total.view(np.uint64)
 
 
-def evaluate(
-    words: Words, weights: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel | None = None
-) -> Words:
+def evaluate(words: Words, weights: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel | None = None) -> Words:
     """Ciphertexts (2, blocks, uploads, N), `b` before `a` -> answers (2, blocks, answers, N), all words below q."""
     kernel = kernel or choose_kernel()
     matrix = weight_matrix(weights, layout)

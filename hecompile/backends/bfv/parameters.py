@@ -167,9 +167,7 @@ def choose(
         if noise_bound(kind, (row_norm, 0.0), dimension, 0, 0) > _budget(q_range[-1], message[0]):
             kind = "probabilistic"  # even one output per answer is too much for the worst case
         ideal = Parameters(dimension, q_range[0], *message)
-        floor = [
-            (_seconds(layout, ideal, (0, 0), machine), layout) for layout in layouts(geometry, dimension, elements)
-        ]
+        floor = [(_seconds(layout, ideal, (0, 0), machine), layout) for layout in layouts(geometry, dimension, elements)]
         for seconds, layout in sorted(floor, key=lambda pair: pair[0]):
             if best is not None and seconds >= best.seconds:
                 break

@@ -32,9 +32,7 @@ class BfvServer(RegionServer):
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         expected = self.request_bytes(batch)
         if len(payload) != expected:
-            raise ProtocolError(
-                f"region '{self._program.region}', batch {batch}: {len(payload)} bytes, expected {expected}"
-            )
+            raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes, expected {expected}")
         replies, start = [], 0
         for layer, ring, weights in zip(self._program.layers, self._rings, self._weights, strict=True):
             size = sizes(layer, batch).up
@@ -52,7 +50,7 @@ def _unpack_request(data: memoryview, layer: LayerProgram, ring: Ring, batch: in
     if (words >= np.uint64(ring.q)).any():
         raise ProtocolError(f"layer of {layer.input}: a word of the request is not below q")
     seeds = np.frombuffer(data[size.up_words :], np.uint8).reshape(size.uploads, SEED_BYTES)
-    pair = np.stack([words.reshape(size.uploads, -1), expand_seeds(ring, seeds)])
+    pair: Words = np.stack([words.reshape(size.uploads, -1), expand_seeds(ring, seeds)])
     return pair.reshape(2, layout.blocks, layout.uploads, ring.dimension)
 
 
