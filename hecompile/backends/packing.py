@@ -1,7 +1,7 @@
 """Where the entries of pictures lie in polynomials, so that shifts and sums of polynomials are convolutions.
 
 One channel of `e` elements (of the batch, or tiles of a large picture) takes an area of A coefficients: rows of `stride`,
-`slot_rows` rows per element, with the zeros that keep shifted pictures from running into each other. `p_in` channels share an upload,
+`slot_rows` rows per element, with zeros that keep shifted pictures from running into each other. `p_in` channels share an upload,
 channel i at i A; `p_out` outputs share an answer, output j at j p_in A. That is exact iff p_in p_out A <= N: the sum for one
 output leaves residue in at most p_in - 1 areas on either side of its own.
 """

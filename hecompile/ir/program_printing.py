@@ -1,0 +1,59 @@
+"""Programs as text: the plan with every region, products with what their stage knows."""
+
+from __future__ import annotations
+
+from hecompile.backends.stages import PackedProduct, ParameterizedProduct
+from hecompile.ir.products import AnyProduct, Product, QuantizedProduct
+from hecompile.ir.regions import CallRegion, Program
+
+__all__ = ["print_program"]
+
+
+def _product(product: AnyProduct) -> str:
+    geometry = product.geometry
+    picture, grid = "x".join(map(str, geometry.picture)), "x".join(map(str, (geometry.rows, *geometry.grid)))
+    text = f"{picture} -> {grid}, {len(geometry.taps)} taps"
+    if isinstance(product, Product):
+        return f"{text}, weights float64"
+    if isinstance(product, QuantizedProduct):
+        return f"{text}, weights int8, row norm {product.row_norm}"
+    if isinstance(product, ParameterizedProduct):
+        return f"{text}, {product.parameters}"
+    if isinstance(product, PackedProduct):
+        lines = [f"{text}, {product.parameterized.parameters}"]
+        for batch, choice in enumerate(product.choices, start=1):
+            packing = choice.layout.packing
+            lines.append(
+                f"      batch {batch}: {packing.share} slots, {packing.p_in} in, {packing.p_out} out, "
+                f"drops {choice.drop_b}/{choice.drop_a}, {choice.proof} {choice.noise_bits:.1f} of {choice.budget_bits:.1f} bits"
+            )
+        return "\n".join(lines)
+    return text
+
+
+def _call(region: CallRegion) -> list[str]:
+    lines = []
+    for product in region.products:
+        names = ", ".join(part.output for part in product.parts)
+        lines.append(f"    {names} <- {product.input}: {_product(product)}")
+    if region.lowered is not None:
+        for half, name in ((region.lowered.client, "client"), (region.lowered.server, "server")):
+            tensors = ", ".join(f"{key} {array.dtype} {array.shape}" for key, array in sorted(half.tensors.items()))
+            lines.append(f"    {name} half: {tensors}")
+    return lines
+
+
+def print_program(program: Program) -> str:
+    """The plan step by step."""
+    lines = [f"inputs {', '.join(program.plan.inputs)}"]
+    for step in program.plan.steps:
+        once = " once a run" if step.once else ""
+        lines.append(f"{step.kind} {step.region}{once} ({', '.join(step.inputs)}) -> ({', '.join(step.outputs)})")
+        if step.kind == "client":
+            nodes = [node for node in program.clients[step.region].graph_module.graph.nodes if node.op == "call_function"]
+            lines.append(f"    {', '.join(str(node.target).split('.')[1] for node in nodes)}")
+        else:
+            lines += _call(program.calls[step.region])
+    secret = sum(value.secret for value in program.plan.values)
+    lines.append(f"outputs {', '.join(program.plan.outputs)}; {secret} of {len(program.plan.values)} values are secret")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,61 @@
+"""One golden file per pass: the same small network after each of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hecompile.compiler import pipeline
+from hecompile.frontend.sources import load_source
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.printing import print_graph
+from hecompile.ir.program_printing import print_program
+from hecompile.options import CompileOptions
+from tests.golden_files import check
+from tests.networks import Tiny, tiny_inputs
+
+CASE = "a small network with a residual and a condition"
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The program after every pass, by the pass's name."""
+    target = tmp_path_factory.mktemp("golden") / "artifact"
+    program: Any = load_source(Tiny().eval(), tiny_inputs())
+    found = {}
+    for each in pipeline(CompileOptions(max_batch=2), target):
+        program = each.run(program)
+        found[each.name] = program
+    found["folder"] = target
+    return found
+
+
+def tree(folder: Path) -> str:
+    """Names of all files, and the manifest without checksums, which the numbers of this machine's torch decide."""
+    import json
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = sorted(manifest["files"])
+    manifest["server"] = "digest"
+    return json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+
+
+NAMES = [each.name for each in pipeline(CompileOptions(), Path("unused"))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_program_after_each_pass(stages: dict[str, Any], name: str) -> None:
+    program = stages[name]
+    if name == "write":
+        text = tree(stages["folder"])
+    else:
+        text = print_graph(program) if isinstance(program, ModelGraph) else print_program(program)
+    check(f"{name}/{CASE}", text)
+
+
+def test_a_second_run_changes_nothing(stages: dict[str, Any]) -> None:
+    again = [each for each in pipeline(CompileOptions(max_batch=2), None)[2:] if each.name != "split"]  # it changes the kind
+    for each in again:
+        assert each.run(stages[each.name]) is stages[each.name]
