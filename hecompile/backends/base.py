@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
@@ -166,8 +165,3 @@ class Backend(ABC):
     def load_server(self, half: Half) -> RegionServer:
         """The runnable server half. Raises `ProtocolError` if the half is not well-formed."""
 
-
-def as_float32(values: Array) -> npt.NDArray[np.float32]:
-    """Contiguous float32 without NaN or Inf: what a client may send on, whatever it was given."""
-    finite = np.nan_to_num(values, nan=0.0, posinf=3.0e38, neginf=-3.0e38)
-    return np.ascontiguousarray(finite, np.float32)

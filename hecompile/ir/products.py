@@ -20,6 +20,9 @@ from hecompile.ir.linear import Array, Geometry, correlate
 __all__ = ["AnyProduct", "Part", "Product", "QuantizedProduct", "Readout", "quantize_picture"]
 
 
+LARGEST = 3.0e38  # what is beyond is clipped: float32 ends at 3.4e38
+
+
 @dataclass(frozen=True)
 class Part:
     """One of the stacked layers: the value it makes and how many output channels it has."""
@@ -86,7 +89,7 @@ class Product:
 
 def finish(picture: Array, geometry: Geometry, parts: Sequence[Part], bias: Array, leading: tuple[int, ...]) -> list[Array]:
     """The result (E, rows, grid) as the parts' tensors with their biases, float32."""
-    tensor = geometry.from_picture(picture, leading).astype(np.float32)
+    tensor = np.clip(geometry.from_picture(picture, leading), -LARGEST, LARGEST).astype(np.float32)
     tensor += bias if geometry.tokens else bias[:, None, None]
     return _split(tensor, parts, geometry.tokens)
 
@@ -96,7 +99,7 @@ def quantize_picture(picture: Array, limit: int) -> tuple[npt.NDArray[np.int64],
 
     NaN becomes zero and infinities the largest float, whatever the sender was given: the traffic must not tell.
     """
-    finite = np.nan_to_num(picture.astype(np.float64), nan=0.0, posinf=3.0e38, neginf=-3.0e38)
+    finite = np.nan_to_num(picture.astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
     peaks = np.abs(finite).max(axis=(1, 2, 3), initial=0.0)
     scales = np.where(peaks > 0, peaks / limit, 1.0)
     scales = np.where(scales > 0, scales, 1.0)  # a peak below limit times the smallest float divides to zero

@@ -1,0 +1,136 @@
+"""The server holds no secret key: not in its bundle, not in its process, not in its types."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import hecompile
+from hecompile.backends.bfv.seal import SecretKey, make_ring
+from hecompile.backends.bfv.server import BfvServer
+from hecompile.runtime.bundle import load_bundle
+from hecompile.runtime.client import EncryptedUNet
+from hecompile.runtime.service import Service
+from hecompile.runtime.transports import LocalTransport
+
+ROOT = Path(hecompile.__file__).parent
+
+
+def test_the_servers_modules_import_nothing_that_makes_keys() -> None:
+    """In the modules that the server's process loads, only `seal.py` knows the name, and only clients import it."""
+    code = "import sys, hecompile.runtime.server, hecompile.backends.bfv.server; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "hecompile.backends.bfv.client" not in loaded
+    for name in loaded:
+        if name.startswith("hecompile.") and name != "hecompile.backends.bfv.seal":
+            path = ROOT.parent / (name.replace(".", "/") + ".py")
+            path = path if path.is_file() else ROOT.parent / name.replace(".", "/") / "__init__.py"
+            names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+            assert "SecretKey" not in names, name
+
+
+@pytest.mark.parametrize("kind", [Service, BfvServer])
+def test_the_servers_types_have_no_field_for_a_key(kind: type) -> None:
+    text = inspect.getsource(kind)
+    fields = set(getattr(kind, "__dataclass_fields__", {})) | {
+        node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+    assert not [name for name in fields if "key" in name.lower() or "secret" in name.lower()]
+
+
+def test_the_server_bundle_is_weights_and_public_parameters(digits: Path) -> None:
+    for path in (digits / "server").iterdir():
+        assert path.suffix in (".json", ".safetensors")
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            assert all(name.endswith(".weights") and tensor.dtype == np.int8 for name, tensor in load_file(path).items())
+        else:
+            words = json.dumps(json.loads(path.read_text())).lower()
+            assert "secret" not in words
+            assert "scale" not in words
+
+
+def test_keys_hide_their_text() -> None:
+    key = SecretKey(make_ring(2048, 48, 1 << 24))
+    assert str(key) == repr(key) == "SecretKey(hidden)"
+    with pytest.raises((TypeError, AttributeError)):
+        vars(key)
+
+
+def test_every_request_has_a_fresh_key(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old answer, replayed to a later request, decrypts to noise."""
+    from hecompile.runtime.service import load_service
+
+    service, replies = load_service(digits), dict[str, bytes]()
+
+    class Replaying(LocalTransport):
+        def send(self, digest: str, region: str, body: bytes) -> bytes:
+            return replies.setdefault(region, super().send(digest, region, body))
+
+    unet = EncryptedUNet(load_bundle(digits), Replaying(service))
+    sample, label = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([2])
+    first = unet(sample, 500.0, class_labels=label).sample
+    replayed = unet(sample, 500.0, class_labels=label).sample
+    assert (first - replayed).abs().max() > 0.1 * first.abs().max()
+
+
+@pytest.mark.fhe
+def test_the_servers_memory_holds_no_latent(digits: Path) -> None:
+    """The whole readable memory of a server process after a run, searched for the latent, the prediction and the key's client."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from hecompile.cli import main; main()", "serve", str(digits), "--port", "0", "--json"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        unet = hecompile.load(digits, url)
+        sample = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(11))
+        result = unet(sample, 500.0, class_labels=torch.tensor([7])).sample
+        unet.close()
+        memory = readable_memory(process.pid)
+        assert len(memory) > 10 << 20  # it was read
+        assert b"conv_in" in memory
+        for tensor in (sample, result):
+            for row in tensor.numpy().reshape(8, 8):
+                assert row.astype(np.float32).tobytes() not in memory
+                assert row.astype(np.float64).tobytes() not in memory
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def readable_memory(pid: int) -> bytes:
+    """All anonymous readable memory of a process of ours."""
+    found = []
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            fields = line.split()
+            if not fields[1].startswith("rw") or (len(fields) > 5 and fields[5] == "[vvar]"):
+                continue
+            start, stop = (int(part, 16) for part in fields[0].split("-"))
+            try:
+                memory.seek(start)
+                found.append(memory.read(stop - start))
+            except (OSError, ValueError, OverflowError):
+                continue
+    return b"".join(found)
+
+
+@pytest.mark.fhe
+def test_the_server_process_loads_neither_torch_nor_diffusers(digits: Path) -> None:
+    code = (
+        "import sys, pathlib\nfrom hecompile.runtime.server import create_app\nfrom hecompile.runtime.service import load_service\n"
+        "create_app(load_service(pathlib.Path(sys.argv[1])))\nprint(*sorted(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code, str(digits)], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "diffusers", "hecompile.runtime.client", "hecompile.backends.bfv.client"} & set(loaded)
