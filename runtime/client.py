@@ -76,8 +76,11 @@ class EncryptedUNet(torch.nn.Module):
         super().__init__()
         self._executor = Executor(bundle, transport)
         self._transport = transport
+        kept = any(step.once for step in bundle.manifest.plan.steps)
+        self._once = [spec.name for spec in bundle.manifest.inputs if kept and spec.name not in ("sample", "timestep")]
         self._last_t = float("-inf")
-        self._broken = False
+        self._problem = ""
+        self._conditions: dict[str, Array] = {}
         self.config = _Config(bundle.manifest.config)
         for key, value in self.config.items():
             if isinstance(value, list):
@@ -105,14 +108,14 @@ class EncryptedUNet(torch.nn.Module):
         """One sampling run: conditions are sent once, at its start. Without it a run starts whenever t does not fall.
 
         Raises:
-            InputError: at the end, if a value was not finite. Not before: when a run stops must not depend on what is secret.
+            InputError: at the end, if a value was not finite or a condition changed. Not before: when a run stops must not depend on what is secret.
         """
         self._start()
         yield self
-        broken, self._broken = self._broken, False
+        problem, self._problem = self._problem, ""
         self._last_t = float("-inf")
-        if broken:
-            raise InputError("a value of this run was NaN or infinite; it was clipped, the result means nothing")
+        if problem:
+            raise InputError(f"{problem}; the result of this run means nothing")
 
     def close(self) -> None:
         """Close the connection to the server."""
@@ -121,7 +124,7 @@ class EncryptedUNet(torch.nn.Module):
     def _start(self) -> None:
         self._executor.start_run()
         self._last_t = float("inf")
-        self._conditions: dict[str, Array] = {}
+        self._conditions = {}
 
     def forward(self, sample: torch.Tensor, timestep: torch.Tensor | float, *args: Any, **kwargs: Any) -> Any:
         """The UNet's own call: `sample` (B, C, H, W) and what else the model was compiled for; `return_dict` as in diffusers.
@@ -137,13 +140,24 @@ class EncryptedUNet(torch.nn.Module):
             self._start()
         self._last_t = t
         outputs = self._batched(inputs, len(sample))
-        if not all(np.isfinite(value).all() for value in (*inputs.values(), *outputs)):
-            self._broken = True
-            LOG.warning("a value was NaN or infinite; it was clipped and the run went on")
+        self._judge(inputs, outputs)
         result = torch.from_numpy(outputs[0])
         if not return_dict:
             return (result, *(torch.from_numpy(value) for value in outputs[1:]))
         return self._output(result)
+
+    def _judge(self, inputs: Mapping[str, Array], outputs: list[Array]) -> None:
+        """Note what went wrong, after the call's last message; `run` raises it at its end."""
+        problem = ""
+        if not all(np.isfinite(value).all() for value in (*inputs.values(), *outputs)):
+            problem = "a value was NaN or infinite and was clipped"
+        conditions = {name: inputs[name] for name in self._once}
+        if self._conditions and not all(np.array_equal(value, self._conditions[name]) for name, value in conditions.items()):
+            problem = "a condition changed within the run, after it was sent"
+        self._conditions = self._conditions or conditions
+        if problem:
+            self._problem = problem
+            LOG.warning("%s; the run went on", problem)
 
     def _output(self, result: torch.Tensor) -> Any:
         kind = self.config.get("_class_name")

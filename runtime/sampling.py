@@ -27,13 +27,14 @@ def _pndm(options: dict[str, Any]) -> Any:
 def _euler(options: dict[str, Any]) -> Any:
     from diffusers import EulerDiscreteScheduler
 
-    return EulerDiscreteScheduler(**options, use_karras_sigmas=True)
+    # without a bound, the cosine schedule starts at a noise level of 20,000, where a prediction of noise tells nothing
+    return EulerDiscreteScheduler(**options, use_karras_sigmas=True, sigma_max=50.0)
 
 
 def _dpm(options: dict[str, Any]) -> Any:
     from diffusers import DPMSolverMultistepScheduler
 
-    return DPMSolverMultistepScheduler(**options)
+    return DPMSolverMultistepScheduler(**options, thresholding=True, sample_max_value=1.0)
 
 
 SCHEDULERS: dict[str, Callable[[dict[str, Any]], Any]] = {

@@ -164,4 +164,3 @@ class Backend(ABC):
     @abstractmethod
     def load_server(self, half: Half) -> RegionServer:
         """The runnable server half. Raises `ProtocolError` if the half is not well-formed."""
-

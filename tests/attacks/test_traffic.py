@@ -68,7 +68,9 @@ def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
         for layer in region_program(read_half(digits, manifest.files, f"client/{region}")).layers:
             size = sizes(layer, 1)
             words = unpack_bits(
-                memoryview(payload)[start : start + size.up_words], size.uploads * layer.parameters.dimension, layer.parameters.q_bits
+                memoryview(payload)[start : start + size.up_words],
+                size.uploads * layer.parameters.dimension,
+                layer.parameters.q_bits,
             )
             assert (words < layer.q).all()
             looks_uniform(words / layer.q)

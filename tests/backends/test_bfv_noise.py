@@ -57,7 +57,8 @@ def measured_noise(ring: Ring, layout: Layout, weights: np.ndarray, limit: int, 
     uploads = np.stack([b, expand_seeds(ring, seeds)]).reshape(2, layout.blocks, layout.uploads, ring.dimension)
     answers = evaluate(uploads, weights, layout, ring).reshape(2, -1, ring.dimension)
     b, a = (
-        (round_off(part, drop, ring.q_bits) << np.uint64(drop)) % np.uint64(ring.q) for part, drop in zip(answers, drops, strict=True)
+        (round_off(part, drop, ring.q_bits) << np.uint64(drop)) % np.uint64(ring.q)
+        for part, drop in zip(answers, drops, strict=True)
     )
     decrypted = key.decrypt(b, a)[:, layout.reads]
     expected = correlate(picture.astype(float), weights.astype(float), geometry.taps, geometry.grid)

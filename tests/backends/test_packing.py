@@ -40,7 +40,9 @@ def layers(draw: st.DrawFn) -> tuple[Geometry, Array]:
 
 @settings(max_examples=150, deadline=None)
 @given(layers(), st.integers(1, 5), st.sampled_from([256, 2048]), st.data())
-def test_every_packing_computes_the_layer(layer: tuple[Geometry, Array], elements: int, dimension: int, data: st.DataObject) -> None:
+def test_every_packing_computes_the_layer(
+    layer: tuple[Geometry, Array], elements: int, dimension: int, data: st.DataObject
+) -> None:
     geometry, weights = layer
     found = layouts(geometry, dimension, elements)
     if not found:

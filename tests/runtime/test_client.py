@@ -1,0 +1,120 @@
+"""`EncryptedUNet` as a module: arguments, batches, runs."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+import hecompile
+from hecompile.compiler import Compiled
+from hecompile.runtime.client import EncryptedUNet, InputError
+from tests.networks import Tiny, tiny_inputs
+
+
+@pytest.fixture
+def unet(tiny_clear: Compiled) -> EncryptedUNet:
+    assert tiny_clear.artifact is not None
+    return hecompile.load(tiny_clear.artifact, policy="simulation")
+
+
+def test_it_computes_the_model(unet: EncryptedUNet) -> None:
+    inputs = tiny_inputs()
+    with torch.no_grad():
+        expected = Tiny().eval()(**inputs)
+    assert (unet(**inputs) - expected).abs().max() < 0.02 * expected.abs().max()
+    assert unet(**inputs, return_dict=False)[0].shape == expected.shape
+
+
+def test_encrypted_equals_clear_bit_for_bit(unet: EncryptedUNet, tiny: Compiled) -> None:
+    assert tiny.artifact is not None
+    encrypted = hecompile.load(tiny.artifact)
+    for batch in (1, 2, 3):
+        np.testing.assert_array_equal(encrypted(**tiny_inputs(batch)), unet(**tiny_inputs(batch)))
+
+
+def test_large_batches_are_cut_and_stay_the_same(unet: EncryptedUNet) -> None:
+    inputs = tiny_inputs(7)
+    together = unet(**inputs)
+    alone = [unet(inputs["sample"][i : i + 1], inputs["timestep"], inputs["condition"][i : i + 1]) for i in range(7)]
+    np.testing.assert_array_equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"sample": torch.zeros(2, 3, 4, 4)}, "shape"),
+        ({"sample": torch.zeros(0, 2, 4, 4)}, "at least one"),
+        ({"timestep": torch.tensor([1.0, 2.0])}, "differs within the batch"),
+        ({"condition": torch.zeros(1, 5)}, "shape"),
+        ({"condition": None}, "missing arguments"),
+        ({"mask": torch.zeros(1)}, "not compiled in"),
+    ],
+)
+def test_arguments_that_do_not_fit(unet: EncryptedUNet, change: dict[str, object], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        unet(**(tiny_inputs() | change))
+
+
+@pytest.mark.parametrize("timestep", [31, 31.0, torch.tensor(31), torch.tensor([31.0, 31.0])])
+def test_a_timestep_may_be_written_in_many_ways(unet: EncryptedUNet, timestep: object) -> None:
+    inputs = tiny_inputs()
+    np.testing.assert_array_equal(unet(**inputs | {"timestep": timestep}), unet(**inputs))
+
+
+def requests(unet: EncryptedUNet, *times: float) -> list[int]:
+    counts = []
+    for t in times:
+        before = unet.meter.requests
+        unet(**tiny_inputs() | {"timestep": t})
+        counts.append(unet.meter.requests - before)
+    return counts
+
+
+def test_conditions_are_sent_once_a_run(unet: EncryptedUNet) -> None:
+    """4 regions each step; the condition's own region at the start of a run, which begins when t does not fall."""
+    assert requests(unet, 900, 800, 700) == [5, 4, 4]
+    assert requests(unet, 900, 800) == [5, 4]
+    assert requests(unet, 800) == [5]
+    with unet.run():
+        assert requests(unet, 700, 600) == [5, 4]
+    assert requests(unet, 500) == [5]
+
+
+def test_another_condition_in_a_new_run_is_used(unet: EncryptedUNet) -> None:
+    first = unet(**tiny_inputs())
+    other = unet(**tiny_inputs() | {"condition": torch.ones(2, 5)})
+    assert (first - other).abs().max() > 0.01
+
+
+def test_another_condition_within_a_run_is_an_error_after_its_last_message(unet: EncryptedUNet) -> None:
+    sent = []
+
+    def whole_run() -> None:
+        with unet.run():
+            requests(unet, 900)
+            before = unet.meter.requests
+            unet(**tiny_inputs() | {"condition": torch.ones(2, 5), "timestep": 800.0})
+            sent.append(unet.meter.requests - before)
+
+    with pytest.raises(InputError, match="changed within"):
+        whole_run()
+    assert sent == [4]
+
+
+def test_values_that_are_not_finite_are_reported_at_the_end(unet: EncryptedUNet, caplog: pytest.LogCaptureFixture) -> None:
+    broken = tiny_inputs() | {"sample": torch.full((2, 2, 4, 4), float("nan"))}
+    with caplog.at_level(logging.WARNING, "hecompile"):
+        unet(**broken)
+    assert "NaN" in caplog.text
+    with pytest.raises(InputError, match="means nothing"), unet.run():
+        unet(**broken)
+
+
+def test_the_log_never_holds_a_value(unet: EncryptedUNet, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        unet(**tiny_inputs())
+    assert "tensor" not in caplog.text
+    assert "array" not in caplog.text
