@@ -120,14 +120,12 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Serve the server half over HTTP until interrupted."""
-    import socket
-
-    from hecompile.runtime.server import serve_socket
+    from hecompile.runtime.server import bind, serve_socket
     from hecompile.runtime.service import load_service
 
     service = load_service(artifact)
     try:
-        listener = socket.create_server((host, port))
+        listener = bind(host, port)
     except OSError as error:
         raise HecompileError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     address = f"http://{host}:{listener.getsockname()[1]}"

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from hecompile.errors import ProtocolError
 from hecompile.runtime.service import Service
 
-__all__ = ["create_app", "serve_socket"]
+__all__ = ["bind", "create_app", "serve_socket"]
 
 LOG = logging.getLogger(__name__)
 QUEUE = 16  # requests that may wait; the next one is told to come back
@@ -74,6 +74,23 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
         return response
 
     return app
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `OSError`.
+
+    The protocol is named: asyncio turns Nagle's algorithm off only then, and with it every reply waits 40 ms for an acknowledgement.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def serve_socket(service: Service, listener: socket.socket) -> None:
