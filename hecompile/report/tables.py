@@ -68,7 +68,7 @@ def _call_row(region: str, domain: str, half: Half, up: int, down: int) -> Regio
         len(half.program["inputs"]),  # type: ignore[arg-type]
         len(half.program["outputs"]),  # type: ignore[arg-type]
         layers=sum(len(layer["parts"]) for layer in layers),
-        parameters="; ".join(f"N {dimension}, q {q} bits, t {t} bits" for dimension, q, t in rings),
+        parameters="; ".join(f"N{dimension} q{q} t{t}" for dimension, q, t in rings),
         proof=", ".join(sorted({row["proof"] for row in first})),
         noise_bits=tightest["noise_bits"],
         budget_bits=tightest["budget_bits"],

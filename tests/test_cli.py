@@ -1,0 +1,101 @@
+"""The commands as a user runs them: what they print, what they return, what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HECOMPILE = [sys.executable, "-c", "from hecompile.cli import main; main()"]
+COMPILE_MODEL = [sys.executable, "-c", "from hecompile.cli import compile_model; compile_model()"]
+
+
+def run(*arguments: str, command: list[str] = HECOMPILE, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def last_json(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert result.returncode == 0, result.stderr
+    found: dict[str, object] = json.loads(result.stdout.strip().splitlines()[-1])
+    return found
+
+
+def test_compile_model_writes_an_artifact(tmp_path: Path) -> None:
+    result = run("digits", "-o", str(tmp_path / "a"), "--backend", "clear", "--max-batch", "2", "--json", command=COMPILE_MODEL)
+    assert [record["name"] for record in last_json(result)["passes"]][-1] == "write"  # type: ignore[attr-defined, index]
+    assert (tmp_path / "a" / "report.html").is_file()
+
+
+def test_inspect(digits: Path) -> None:
+    found = last_json(run("inspect", str(digits), "--json"))
+    assert (found["rounds_per_step"], found["encrypted_layers"], found["security_bits"]) == (20, 33, 128)
+    text = run("inspect", str(digits)).stdout
+    assert "worst-case" in text
+    assert "call_20" in text
+
+
+def test_doctor() -> None:
+    found = last_json(run("doctor", "--json"))
+    assert found["ok"] is True
+    assert found["kernel"] in {kernel["name"] for kernel in found["kernels"] if kernel["exact"]}  # type: ignore[attr-defined, index]
+    assert found["missing"] == []
+
+
+@pytest.fixture(scope="module")
+def server(digits: Path) -> Iterator[str]:
+    process = subprocess.Popen([*HECOMPILE, "serve", str(digits), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield json.loads(process.stdout.readline())["url"]
+    process.terminate()
+    process.wait()
+
+
+@pytest.mark.fhe
+def test_sample_through_a_server(digits: Path, server: str, tmp_path: Path) -> None:
+    picture = tmp_path / "x.png"
+    found = last_json(run("sample", str(digits), "--server", server, "--label", "7", "--steps", "2", "-o", str(picture), "--json"))
+    assert found["requests"] == 40
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["compile", "nosuch", "-o", "out"], "known: digits"),
+        (["compile", "no/such/folder", "-o", "out"], "not a model"),
+        (["compile", "digits", "-o", "out", "--policy", "none"], "known: simulation, strict"),
+        (["compile", "digits", "-o", "out", "--backend", "none"], "known: bfv, clear"),
+        (["compile", "digits", "-o", "out", "--security", "80"], "supported: 128"),
+        (["compile", "digits", "-o", "out", "--max-batch", "0"], "between 1 and 256"),
+        (["compile", "digits", "-o", "out", "--protect-weights"], "circuit-private"),
+        (["compile", "model.ckpt", "-o", "out"], "pickled"),
+        (["inspect", "nothing"], "no artifact here"),
+        (["serve", "nothing"], "no artifact here"),
+        (["sample", "nothing"], "no artifact here"),
+    ],
+)
+def test_bad_input_has_status_2_a_reason_and_leaves_nothing(tmp_path: Path, arguments: list[str], reason: str) -> None:
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_label_that_does_not_exist(digits: Path, tmp_path: Path) -> None:
+    result = run("sample", str(digits), "--label", "12", cwd=tmp_path)
+    assert (result.returncode, "classes 0 to 9" in result.stderr, list(tmp_path.iterdir())) == (2, True, [])
+
+
+def test_a_server_that_is_gone(digits: Path, tmp_path: Path) -> None:
+    result = run("sample", str(digits), "--server", "http://127.0.0.1:9", "--steps", "1", cwd=tmp_path)
+    assert (result.returncode, "does not answer" in result.stderr, list(tmp_path.iterdir())) == (2, True, [])
+
+
+def test_a_port_that_is_taken(digits: Path, server: str, tmp_path: Path) -> None:
+    result = run("serve", str(digits), "--port", server.rsplit(":", 1)[1])
+    assert (result.returncode, "cannot listen" in result.stderr) == (2, True)

@@ -1,0 +1,102 @@
+"""The tree: one namespace over the mandated folders, small files, cheap import."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [path for folder in ("hecompile", "passes", "runtime", "models") for path in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = sorted({path.resolve() for path in SOURCES})
+
+
+@pytest.mark.parametrize("name", ["passes", "runtime", "models"])
+def test_the_mandated_folders_are_linked_into_the_namespace(name: str) -> None:
+    link = ROOT / "hecompile" / name
+    assert link.is_symlink()
+    assert os.readlink(link) == f"../{name}"
+
+
+def test_every_package_is_listed() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = set()
+    for path in SOURCES:
+        if path.name == "__init__.py":
+            parts = path.parent.relative_to(ROOT).parts
+            found.add(".".join(parts if parts[0] == "hecompile" else ("hecompile", *parts)))
+    assert listed == found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_one_idea(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text))
+    assert path.stem not in ("utils", "helpers", "common", "misc")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if path.parent.name == "passes" and path.stem not in ("__init__", "base")]
+)
+def test_a_pass_is_found_by_one_grep(path: Path) -> None:
+    classes = {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)}
+    name = "".join(word.capitalize() for word in path.stem.split("_"))
+    assert name in classes
+    assert "->" in (ast.get_docstring(classes[name]) or "")
+    assert any((ROOT / "tests" / "golden" / path.stem.replace("_", "-")).glob("*.txt"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_can_run_code_from_data(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & {name.split(".")[0] for name in names}
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec", "torch.load")
+            assert not any(keyword.arg == "shell" for keyword in node.keywords)
+
+
+def test_the_library_does_not_print() -> None:
+    for path in SOURCES:
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert not [call for call in calls if ast.unparse(call.func) == "print"], path
+
+
+def test_the_public_api() -> None:
+    import hecompile
+
+    assert hecompile.__all__ == [
+        "CompileError", "CompileOptions", "Compiled", "EncryptedUNet", "HecompileError", "InternalError", "ProtocolError",
+        "compile", "load",
+    ]  # fmt: skip
+    for name in hecompile.__all__:
+        assert getattr(hecompile, name).__doc__
+
+
+def test_importing_is_cheap() -> None:
+    code = "import hecompile, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    assert not {"torch", "diffusers", "onnx", "onnxruntime", "tenseal", "concrete", "numpy", "fastapi"} & set(loaded)
+
+
+def test_the_version_is_one() -> None:
+    import hecompile
+
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == hecompile.__version__
+
+
+def test_the_makefile_does_what_the_readme_says() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"demo", "test"} <= targets
+    assert "make demo" in (ROOT / "README.md").read_text()
+    assert "exec make test" in (ROOT / ".ci" / "run").read_text()
