@@ -1,6 +1,7 @@
 # On a fresh machine with Python 3.11 and make: `make demo`, `make test`. Both set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
+BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test lint quick fhe slow smoke bench venv clean
@@ -37,10 +38,10 @@ slow: venv
 	$(BIN)/pytest -m slow
 
 smoke: venv
-	set -e; for each in benchmarks/*.py; do $(BIN)/python $$each --smoke --json; done
+	set -e; for each in $(BENCHMARKS); do $(BIN)/python $$each --smoke --json; done
 
 bench: venv
-	set -e; for each in benchmarks/*.py; do $(BIN)/python $$each --json | tail -1 > benchmarks/results/$$(basename $$each .py).json; done
+	set -e; for each in $(BENCHMARKS); do $(BIN)/python $$each --json | tail -1 > benchmarks/results/$$(basename $$each .py).json; done
 
 clean:
 	rm -rf .venv out build dist *.egg-info

@@ -108,7 +108,8 @@ class EncryptedUNet(torch.nn.Module):
         """One sampling run: conditions are sent once, at its start. Without it a run starts whenever t does not fall.
 
         Raises:
-            InputError: at the end, if a value was not finite or a condition changed. Not before: when a run stops must not depend on what is secret.
+            InputError: at the end, if a value was not finite or a condition changed. Not before: when a run stops must not
+                depend on what is secret.
         """
         self._start()
         yield self

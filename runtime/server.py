@@ -79,7 +79,7 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `OSError`.
 
-    The protocol is named: asyncio turns Nagle's algorithm off only then, and with it every reply waits 40 ms for an acknowledgement.
+    The protocol is named: only then asyncio turns Nagle's algorithm off, with which every reply waits 40 ms.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
