@@ -34,6 +34,10 @@ class ParameterizedProduct:
     def reference(self, value: Array) -> list[Array]:
         return self.quantized.integer_reference(value, self.parameters.limit)
 
+    def rounding(self, value: Array) -> list[Array]:
+        """How far rounding the values may take the results from the quantized product's."""
+        return self.quantized.value_rounding(value, self.parameters.limit)
+
 
 @dataclass(frozen=True, eq=False)
 class PackedProduct:

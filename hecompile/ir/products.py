@@ -156,6 +156,26 @@ class QuantizedProduct:
         """The integer product itself in float64: exact for integers while row_norm * max|x| < 2^53."""
         return correlate(picture.astype(np.float64), self.weights.astype(np.float64), self.geometry.taps, self.geometry.grid)
 
+    def rounding(self, value: Array) -> list[Array]:
+        """How far rounded weights may take the results from the float product's: half a scale times the 1-norm of what is read."""
+        picture = np.abs(self.geometry.to_picture(value).astype(np.float64))
+        ones = np.ones((1, picture.shape[1], len(self.geometry.taps)))
+        read = correlate(picture, ones, self.geometry.taps, self.geometry.grid)  # (E, 1, *grid)
+        return self._without_bias(read * (self.readout.weight_scales / 2)[:, None, None], value)
+
+    def value_rounding(self, value: Array, limit: int) -> list[Array]:
+        """How far rounded values may take the results from `reference`: half a step times the 1-norm of the weights."""
+        _, scales = quantize_picture(self.geometry.to_picture(value), limit)
+        norms = np.abs(self.weights.astype(np.float64)).sum(axis=(1, 2)) * self.readout.weight_scales
+        picture = np.broadcast_to(
+            (scales[:, None] / 2 * norms)[:, :, None, None], (len(scales), len(norms), *self.geometry.grid)
+        )
+        return self._without_bias(picture, value)
+
+    def _without_bias(self, picture: Array, value: Array) -> list[Array]:
+        bias = np.zeros(self.geometry.outputs, np.float32)
+        return finish(picture, self.geometry, self.parts, bias, leading(value, self.geometry))
+
     def integer_reference(self, value: Array, limit: int) -> list[Array]:
         """What every exact backend must return, bit for bit."""
         integers, scales = quantize_picture(self.geometry.to_picture(value), limit)

@@ -16,7 +16,7 @@ from hecompile.ir.regions import Program
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["compare", "example_inputs", "run", "verify_graph"]
+__all__ = ["compare", "compare_regions", "example_inputs", "run", "verify_graph"]
 
 
 def verify_graph(graph: ModelGraph, canonical: bool = True) -> None:
@@ -75,6 +75,27 @@ def run(program: ModelGraph | Program, inputs: Mapping[str, Array]) -> list[Arra
 
     with torch.no_grad():
         return [value.numpy() for value in program(*(torch.from_numpy(inputs[spec.name]) for spec in program.inputs))]
+
+
+def compare_regions(before: Program, after: Program, inputs: Mapping[str, Array], what: str) -> None:
+    """Every call region on the values that the program before gives it: equal, or within the bound of the rounding that `what` did.
+
+    Raises:
+        InternalError: naming the region and the layer.
+    """
+    values = before.run(inputs)
+    for name, region in after.calls.items():
+        for old, new in zip(before.calls[name].products, region.products, strict=True):
+            if new is old:
+                continue
+            value = values[new.input]
+            bounds = new.rounding(value) if type(new) is not type(old) and hasattr(new, "rounding") else None
+            for index, (first, second) in enumerate(zip(old.reference(value), new.reference(value), strict=True)):
+                # float32 results of up to 2^20: a unit in the last place each
+                allowed = (0 if bounds is None else bounds[index]) + np.abs(first) * 2.0**-22 * (bounds is not None)
+                if not (np.abs(first - second) <= allowed).all():
+                    worst = float(np.abs(first - second).max())
+                    raise InternalError(f"{what} changed {new.parts[index].output} in '{name}' by {worst:.2e}, more than it may")
 
 
 def compare(before: Sequence[Array], after: Sequence[Array], tolerance: float, what: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,32 @@ def test_a_second_run_changes_nothing(stages: dict[str, Any]) -> None:
     again = [each for each in pipeline(CompileOptions(max_batch=2), None)[2:] if each.name != "split"]  # it changes the kind
     for each in again:
         assert each.run(stages[each.name]) is stages[each.name]
+
+
+@pytest.mark.parametrize("name", ["quantize", "select-parameters", "pack", "lower"])
+def test_a_pass_that_changes_a_weight_too_far_is_caught(stages: dict[str, Any], name: str) -> None:
+    """The comparison between passes, on a pass that goes wrong."""
+    import numpy as np
+
+    from hecompile.backends.stages import PackedProduct, ParameterizedProduct
+    from hecompile.errors import InternalError
+    from hecompile.ir.products import QuantizedProduct
+    from hecompile.ir.verify import compare_regions, example_inputs
+
+    def spoil(product: Any) -> Any:
+        if isinstance(product, PackedProduct):
+            return replace(product, parameterized=spoil(product.parameterized))
+        if isinstance(product, ParameterizedProduct):
+            return replace(product, quantized=spoil(product.quantized))
+        assert isinstance(product, QuantizedProduct)
+        weights = product.weights.copy()
+        weights.reshape(-1)[0] += np.int8(3 if weights.reshape(-1)[0] < 100 else -3)
+        return replace(product, weights=weights)
+
+    order = list(stages)
+    before, after = stages[order[order.index(name) - 1]], stages[name]
+    inputs = example_inputs(before)
+    compare_regions(before, after, inputs, name)
+    wrong = after.with_products(lambda region, product: spoil(product))
+    with pytest.raises(InternalError, match=f"{name} changed"):
+        compare_regions(before, wrong, inputs, name)
