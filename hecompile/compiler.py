@@ -152,7 +152,7 @@ class Checker:
             verify.compare_regions(before, program, self._inputs, each.name)
             return
         results = [verify.run(version, self._inputs) for version in (before, program)]
-        verify.compare(*results, FLOAT_TOLERANCE, each.name)
+        verify.compare(results[0], results[1], FLOAT_TOLERANCE, each.name)
 
 
 def _gmac(graph: ModelGraph) -> float:

@@ -50,6 +50,10 @@ class Canonicalize(Pass[ModelGraph, ModelGraph]):
             args = [map_argument(arg, lambda leaf: values.get(leaf, leaf)) for arg in node.args]  # type: ignore[call-overload]
             name = str(node.target)
             if name not in RULES and name not in OPS:
+                constant = builder.folded(name, args, dict(node.kwargs))
+                if constant is not None:
+                    values[node] = constant
+                    continue
                 findings.append(_unsupported(node))
                 values[node] = _stand_in(builder, node)
                 continue

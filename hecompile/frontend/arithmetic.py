@@ -13,6 +13,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.builder import Builder
 from hecompile.frontend.rewrites import RULES, _permute, reshape, rule
 from hecompile.ir.graph import info
+from hecompile.ir.shapes import has_batch
 
 __all__ = ["RULES"]
 
@@ -233,9 +234,23 @@ def _softmax(b: Builder, x: fx.Node, dim: int, *_: Any) -> fx.Node:
     return b.emit("aten.softmax.int", x, dim % len(b.shape(x)))
 
 
-@rule("mean.default", "sum.default")
-def _all(b: Builder, x: fx.Node, **_: Any) -> fx.Node:
-    raise CompileError(Diagnostic("a reduction over the batch", source=b.origin.source, help="reduce the other dimensions only"))
+def _over_all(name: str) -> Any:
+    """A reduction of everything: of the batch too, if the value has one, and that is refused."""
+
+    def emit(b: Builder, x: fx.Node, **_: Any) -> fx.Node:
+        if has_batch(b.shape(x)):
+            raise CompileError(Diagnostic("a reduction over the batch", source=b.origin.source, help="reduce the other dimensions only"))
+        return b.emit(name, x, list(range(len(b.shape(x)))), False)
+
+    return emit
+
+
+RULES["aten.mean.default"], RULES["aten.sum.default"] = _over_all("aten.mean.dim"), _over_all("aten.sum.dim_IntList")
+
+
+@rule("outer.default")
+def _outer(b: Builder, x: fx.Node, y: fx.Node) -> fx.Node:
+    return b.emit("aten.mul.Tensor", reshape(b, x, (*b.shape(x), 1)), y)
 
 
 @rule("var.correction")

@@ -105,12 +105,8 @@ class Builder:
         Raises:
             CompileError: if torch refuses the call, or a size of the result does not grow with the batch as it must.
         """
-        nodes = [leaf for leaf in _leaves(args) if isinstance(leaf, fx.Node)]
-        if self._fold and nodes and all(node in self._constants for node in nodes) and not has_batch_size(args):
-            if not any(self._constants[node].is_meta for node in nodes):
-                values = map_argument(args, lambda leaf: self._constants.get(leaf, leaf))  # type: ignore[call-overload]
-                with torch.no_grad():
-                    return self.constant(operator(name)(*values, **kwargs).contiguous(), self._hint(name))  # type: ignore[misc]
+        if self._fold and (constant := self.folded(name, args, kwargs)) is not None:
+            return constant
         key = (name, _hashable(args), _hashable(sorted(kwargs.items())))
         if self._fold and key in self._seen:
             return self._seen[key]
@@ -119,12 +115,37 @@ class Builder:
             record = info_between(first, second)
         except CompileError as error:
             raise CompileError(Diagnostic(f"{name}: {error}", source=self.origin.source)) from error
-        stored = map_argument(args, lambda leaf: -1 if isinstance(leaf, Batch) else leaf)
+        stored: object = map_argument(args, lambda leaf: -1 if isinstance(leaf, Batch) else leaf)
+        if name == "aten.reshape.default":
+            stored = (args[0], self._sizes(record.shape))
         node = self.graph.create_node("call_function", operator(name), stored, kwargs, self._name(self._hint(name)))  # type: ignore[arg-type]
         self._fakes[node] = (first, second)
         set_info(node, replace(record, path=self.origin.path, source=self.origin.source))
         self._seen[key] = node
         return node
+
+    def _sizes(self, shape: tuple[Dim, ...]) -> list[int]:
+        """The shape as a reshape holds it, -1 for the batch, so that no second -1 stands beside it."""
+        if sum(isinstance(dim, Batch) for dim in shape) > 1:
+            text = "x".join(map(str, shape))
+            raise CompileError(
+                Diagnostic(f"a reshape to {text}, two sizes of which grow with the batch", source=self.origin.source)
+            )
+        return [-1 if isinstance(dim, Batch) else dim for dim in shape]
+
+    def folded(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> fx.Node | None:
+        """The constant that a call of constants gives, whatever the operator; None if an argument is a value or it draws numbers."""
+        nodes = [leaf for leaf in _leaves(args) if isinstance(leaf, fx.Node)]
+        target = operator(name)
+        if not nodes or torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+            return None
+        if any(node not in self._constants or self._constants[node].is_meta for node in nodes):
+            return None
+        if has_batch_size(args):
+            return None
+        values: Any = map_argument(args, lambda leaf: self._constants.get(leaf, leaf))  # type: ignore[call-overload]
+        with torch.no_grad():
+            return self.constant(target(*values, **kwargs).contiguous(), self._hint(name))
 
     def _evaluate(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], index: int) -> Any:
         def leaf(argument: object) -> object:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["unet_inputs"]
 
 BATCH, TOKENS = 2, 77
+HINT_CHANNELS, HINT_SCALE = 4, 8  # of Kandinsky's ControlNet: a picture, made eight times smaller
 
 
 def unet_inputs(unet: torch.nn.Module) -> dict[tuple[str, ...], torch.Tensor]:
@@ -25,28 +26,46 @@ def unet_inputs(unet: torch.nn.Module) -> dict[tuple[str, ...], torch.Tensor]:
 
     size = config.sample_size or 32
     height, width = size if isinstance(size, list | tuple) else (size, size)
-    inputs = {("sample",): random(BATCH, config.in_channels, height, width), ("timestep",): torch.tensor(481.5)}
-    if "cross_attention_dim" in config:
+    conditional = "cross_attention_dim" in config
+    hinted = conditional and config.addition_embed_type == "image_hint"
+    channels = config.in_channels - (HINT_CHANNELS if hinted else 0)  # the hint is stacked onto the sample
+    learned = config.time_embedding_type == "learned"  # a table, looked up by whole steps
+    inputs = {
+        ("sample",): random(BATCH, channels, height, width),
+        ("timestep",): torch.tensor(min(481, config.num_train_timesteps - 1)) if learned else torch.tensor(481.5),
+    }
+    if conditional:
         inputs |= _condition(config, random)
+    if hinted:
+        inputs[("added_cond_kwargs", "hint")] = random(BATCH, 3, height * HINT_SCALE, width * HINT_SCALE)
+    if conditional and config.time_cond_proj_dim is not None:
+        inputs[("timestep_cond",)] = random(BATCH, config.time_cond_proj_dim)
     if getattr(unet, "class_embedding", None) is not None:
         inputs[("class_labels",)] = _labels(config, random)
     return inputs
 
 
 def _condition(config: Any, random: Any) -> dict[tuple[str, ...], torch.Tensor]:
+    """The prompt, and what goes beside it: Kandinsky's pictures, SDXL's pooled prompt and sizes."""
     import torch
 
-    width = config.encoder_hid_dim or config.cross_attention_dim
-    width = width if isinstance(width, int) else max(width)
-    inputs = {("encoder_hidden_states",): random(BATCH, TOKENS, width)}
-    kind = config.addition_embed_type
+    cross = config.cross_attention_dim
+    cross = cross if isinstance(cross, int) else max(cross)
+    kind, projected = config.addition_embed_type, config.encoder_hid_dim_type
+    inputs: dict[tuple[str, ...], torch.Tensor] = {}
+    if projected != "image_proj":  # there the picture stands for the prompt
+        inputs[("encoder_hidden_states",)] = random(BATCH, TOKENS, config.encoder_hid_dim or cross)
     if kind == "text_time":
         time_ids = torch.tensor([[64.0, 64, 0, 0, 64, 64]] * BATCH)
         pooled = config.projection_class_embeddings_input_dim - time_ids.shape[1] * config.addition_time_embed_dim
         inputs[("added_cond_kwargs", "text_embeds")] = random(BATCH, pooled)
         inputs[("added_cond_kwargs", "time_ids")] = time_ids
-    elif kind == "image":
-        inputs[("added_cond_kwargs", "image_embeds")] = random(BATCH, config.encoder_hid_dim or width)
+    if kind == "text_image":
+        inputs[("added_cond_kwargs", "text_embeds")] = random(BATCH, cross)
+    if kind == "text_image" or projected == "text_image_proj":
+        inputs[("added_cond_kwargs", "image_embeds")] = random(BATCH, cross)
+    elif kind in ("image", "image_hint") or projected == "image_proj":
+        inputs[("added_cond_kwargs", "image_embeds")] = random(BATCH, config.encoder_hid_dim)
     return inputs
 
 

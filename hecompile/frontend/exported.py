@@ -83,7 +83,9 @@ def _export(source: Source) -> torch.export.ExportedProgram:
     arguments = _nested(source.inputs)
     if source.config.get("_class_name") in ("UNet2DModel", "UNet2DConditionModel"):
         arguments["return_dict"] = False
-    shapes = _nested(dynamic) | ({"return_dict": None} if "return_dict" in arguments else {})
+    if source.config.get("_class_name") == "UNet2DConditionModel":
+        arguments.setdefault("encoder_hidden_states", None)  # required even where a picture stands for the prompt
+    shapes = dict.fromkeys(arguments) | _nested(dynamic)
     try:
         with torch.no_grad():
             program = torch.export.export(source.module, (), arguments, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]

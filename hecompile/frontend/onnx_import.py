@@ -120,7 +120,9 @@ def _inputs(builder: Builder, model: onnx.ModelProto, skipped: set[str], public:
         grows = [not dim.HasField("dim_value") for dim in dims]
         if any(grows[1:]):
             help_text = "export with fixed sizes; only the first dimension, the batch, may be dynamic"
-            findings.append(Diagnostic(f"input {item.name}: dimension {grows.index(True, 1)} is dynamic", source=name, help=help_text))
+            findings.append(
+                Diagnostic(f"input {item.name}: dimension {grows.index(True, 1)} is dynamic", source=name, help=help_text)
+            )
         shapes[item.name] = tuple(Batch() if grow else dim.dim_value for grow, dim in zip(grows, dims, strict=True))
     carriers = [shape for key, shape in shapes.items() if key != "timestep" and has_batch(shape)]
     if not findings and not carriers:

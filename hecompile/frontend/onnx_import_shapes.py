@@ -200,7 +200,9 @@ def _cut(call: Call, x: Value, axis: int, starts: Sequence[int], ends: Sequence[
     sizes = concrete_shape((size,) * 1, BATCHES[0]) + concrete_shape((size,), BATCHES[1])
     if step < 0:
         if step != -1 or any(start not in (-1, own - 1) for start, own in zip(starts, sizes, strict=True)) or ends[0] > -sizes[0]:
-            raise CompileError(Diagnostic(f"Slice with step {step}", help="reverse the whole dimension, or index with positive steps"))
+            raise CompileError(
+                Diagnostic(f"Slice with step {step}", help="reverse the whole dimension, or index with positive steps")
+            )
         return call.emit("aten.flip.default", x, [axis])
     ranges = [slice(start, end, step).indices(own) for start, end, own in zip(starts, ends, sizes, strict=True)]
     if all(found == (0, own, 1) for found, own in zip(ranges, sizes, strict=True)):

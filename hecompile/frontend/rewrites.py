@@ -17,7 +17,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.builder import Builder, operator
 from hecompile.ir.graph import Batch, Dim, info
 from hecompile.ir.ops import OPS
-from hecompile.ir.shapes import dtype_name
+from hecompile.ir.shapes import dtype_name, has_batch
 
 __all__ = ["RULES", "Rule", "keep"]
 
@@ -225,3 +225,30 @@ def _folded(name: str) -> Rule:
 for _name in ("arange.default", "arange.start", "arange.start_step", "full.default", "ones.default", "zeros.default",
               "linspace.default", "scalar_tensor.default", "eye.default"):  # fmt: skip
     RULES[f"aten.{_name}"] = _folded(f"aten.{_name}")
+
+
+def _filled(value: float | None) -> Rule:
+    """new_zeros(x, sizes): only the dtype of x is read."""
+
+    def emit(b: Builder, x: fx.Node, sizes: Sequence[int], fill: Any = value, **kwargs: Any) -> fx.Node:
+        dtype = kwargs.get("dtype") or getattr(torch, info(x).dtype)
+        return b.constant(torch.full(list(sizes), fill, dtype=dtype), "full")
+
+    return emit
+
+
+def _filled_like(value: float | None) -> Rule:
+    """zeros_like(x): only the shape and the dtype of x are read."""
+
+    def emit(b: Builder, x: fx.Node, fill: Any = value, **kwargs: Any) -> fx.Node:
+        dtype = kwargs.get("dtype") or getattr(torch, info(x).dtype)
+        shape = b.shape(x)
+        if not has_batch(shape):
+            return b.constant(torch.full(shape, fill, dtype=dtype), "full")  # type: ignore[arg-type]
+        return b.emit("aten.expand_as.default", b.constant(torch.full([1] * len(shape), fill, dtype=dtype), "full"), x)
+
+    return emit
+
+
+for _name, _fill in {"zeros": 0, "ones": 1, "full": None}.items():
+    RULES[f"aten.new_{_name}.default"], RULES[f"aten.{_name}_like.default"] = _filled(_fill), _filled_like(_fill)

@@ -36,6 +36,15 @@ def _condition(
     return {"kind": "UNet2DConditionModel", **base, **changes}
 
 
+def _deepfloyd(width: int, **changes: Any) -> Config:
+    """Simple cross attention on the second level only, where the prompt is as wide as the level."""
+    return _condition(
+        mid="UNetMidBlock2DSimpleCrossAttn", block_out_channels=(8, width), cross_attention_dim=width,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"), **changes,
+    )  # fmt: skip
+
+
 def _katherine(down: str, up: str, **changes: Any) -> Config:
     """The latent upscaler's blocks; their groups are of 32 channels."""
     base = {
@@ -52,13 +61,11 @@ ARCHITECTURES: dict[str, Config] = {
     "attention with resnet sampling": _plain("AttnDownBlock2D", "AttnUpBlock2D", downsample_type="resnet", upsample_type="resnet"),
     "resnet sampling": _plain("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"),
     "skip": _plain("SkipDownBlock2D", "SkipUpBlock2D"),
-    "attention skip": _plain("AttnSkipDownBlock2D", "AttnSkipUpBlock2D"),
+    "attention skip": _plain("AttnSkipDownBlock2D", "AttnSkipUpBlock2D", block_out_channels=(32, 32)),
     "classes": _plain(num_class_embeds=5),
     "timestep classes": _plain(class_embed_type="timestep"),
     "identity classes": _plain(class_embed_type="identity"),
     "scale and shift": _plain(resnet_time_scale_shift="scale_shift"),
-    "ada group": _plain(resnet_time_scale_shift="ada_group"),
-    "spatial": _plain(add_attention=True, resnet_time_scale_shift="spatial"),
     "fourier time": _plain(time_embedding_type="fourier"),
     "learned time": _plain(time_embedding_type="learned", num_train_timesteps=1000),
     "centred": _plain(center_input_sample=True),
@@ -69,20 +76,19 @@ ARCHITECTURES: dict[str, Config] = {
     "oblong": _plain("AttnDownBlock2D", "AttnUpBlock2D", sample_size=(8, 12)),
     "cross attention": _condition(),
     "simple cross attention": _condition("SimpleCrossAttnDownBlock2D", "SimpleCrossAttnUpBlock2D", "UNetMidBlock2DSimpleCrossAttn"),
-    "simple cross attention only": _condition(
-        "SimpleCrossAttnDownBlock2D", "SimpleCrossAttnUpBlock2D", "UNetMidBlock2DSimpleCrossAttn", only_cross_attention=True,
-        cross_attention_norm="layer_norm", resnet_skip_time_act=True, resnet_out_scale_factor=2.0,
+    "simple cross attention only": _deepfloyd(
+        16, only_cross_attention=True, cross_attention_norm="layer_norm", resnet_skip_time_act=True, resnet_out_scale_factor=2.0,
     ),
-    "simple cross attention with group norm": _condition(
-        "SimpleCrossAttnDownBlock2D", "SimpleCrossAttnUpBlock2D", "UNetMidBlock2DSimpleCrossAttn", cross_attention_norm="group_norm",
-    ),
+    "simple cross attention with group norm": _deepfloyd(32, cross_attention_norm="group_norm"),
     "conditional resnet sampling": _condition("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D", "UNetMidBlock2D"),
     "conditional attention": _condition("AttnDownBlock2D", "AttnUpBlock2D", None),
     "katherine": _katherine("KDownBlock2D", "KUpBlock2D"),
-    "katherine cross attention": _katherine("KCrossAttnDownBlock2D", "KCrossAttnUpBlock2D"),
-    "guidance embedding": _katherine("KDownBlock2D", "KUpBlock2D", time_cond_proj_dim=6),
+    "katherine cross attention": _katherine(
+        "KCrossAttnDownBlock2D", "KCrossAttnUpBlock2D", block_out_channels=(32, 32, 64, 64),
+        down_block_types=("KDownBlock2D", *["KCrossAttnDownBlock2D"] * 3), up_block_types=(*["KCrossAttnUpBlock2D"] * 3, "KUpBlock2D"),
+    ),
+    "guidance embedding": _condition(time_cond_proj_dim=6),
     "linear projection": _condition(use_linear_projection=True, transformer_layers_per_block=2),
-    "dual cross attention": _condition(dual_cross_attention=True, cross_attention_dim=12),
     "gated attention": _condition(attention_type="gated"),
     "upcast attention": _condition(upcast_attention=True),
     "only cross attention": _condition(only_cross_attention=True),
@@ -97,7 +103,7 @@ ARCHITECTURES: dict[str, Config] = {
     ),
     "image": _condition(addition_embed_type="image", encoder_hid_dim=16, encoder_hid_dim_type="image_proj"),
     "image and hint": _condition(
-        addition_embed_type="image_hint", encoder_hid_dim=16, encoder_hid_dim_type="image_proj", in_channels=8, sample_size=8,
+        addition_embed_type="image_hint", encoder_hid_dim=16, encoder_hid_dim_type="image_proj", in_channels=8,
     ),
     "projected text": _condition(encoder_hid_dim=16),
     "conditional classes": _condition(num_class_embeds=5),
