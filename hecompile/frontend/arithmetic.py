@@ -239,7 +239,9 @@ def _over_all(name: str) -> Any:
 
     def emit(b: Builder, x: fx.Node, **_: Any) -> fx.Node:
         if has_batch(b.shape(x)):
-            raise CompileError(Diagnostic("a reduction over the batch", source=b.origin.source, help="reduce the other dimensions only"))
+            raise CompileError(
+                Diagnostic("a reduction over the batch", source=b.origin.source, help="reduce the other dimensions only")
+            )
         return b.emit(name, x, list(range(len(b.shape(x)))), False)
 
     return emit

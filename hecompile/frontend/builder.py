@@ -134,7 +134,7 @@ class Builder:
         return [-1 if isinstance(dim, Batch) else dim for dim in shape]
 
     def folded(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> fx.Node | None:
-        """The constant that a call of constants gives, whatever the operator; None if an argument is a value or it draws numbers."""
+        """The constant that a call of constants gives, whatever the operator; None if it reads a value or draws numbers."""
         nodes = [leaf for leaf in _leaves(args) if isinstance(leaf, fx.Node)]
         target = operator(name)
         if not nodes or torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):

@@ -16,7 +16,7 @@ from hecompile.frontend.builder import Builder, Origin, has_batch_size
 from hecompile.frontend.sized import emit_sized
 from hecompile.frontend.sources import Source
 from hecompile.ir.graph import Dim, InputSpec, ModelGraph
-from hecompile.ir.shapes import BATCHES, dim_between, dtype_name, map_argument
+from hecompile.ir.shapes import BATCHES, dim_between, dtype_name, info_between, map_argument
 
 __all__ = ["import_module"]
 
@@ -177,19 +177,30 @@ def _call(builder: Builder, node: fx.Node, values: dict[fx.Node, Any], sizes: Si
 
     bound, keywords = _bound(node)
     args = [map_argument(value, resolve) for value in bound]
-    if isinstance(first, list | tuple):
-        return _pieces(builder, node, args)
     try:
+        if isinstance(first, list | tuple):
+            return _pieces(builder, node, args)
         if has_batch_size(args):
             return emit_sized(builder, str(node.target), args, keywords)
         return builder.emit(str(node.target), *args, **keywords)
     except CompileError as error:
         skipped.extend(error.diagnostics)
+        return _stand_in(builder, node.name, first, second)
+
+
+def _stand_in(builder: Builder, name: str, first: Any, second: Any) -> Any:
+    """A value of the right shape in place of one that failed, so that the rest is checked too."""
+    if isinstance(first, list | tuple):
+        return [_stand_in(builder, f"{name}_{place}", *pair) for place, pair in enumerate(zip(first, second, strict=True))]
+    try:
+        record = info_between(first, second)
+    except CompileError:  # what depends on it cannot be checked; this finding is already listed
         return builder.constant(torch.zeros(()))
+    return builder.input(InputSpec(f"{name}_", (name,), record.shape, record.dtype))
 
 
 def _number(first: Any, second: Any) -> Dim | float | bool:
-    if isinstance(first, bool) or isinstance(first, float) or first == second:
+    if isinstance(first, bool | float) or first == second:
         return first  # type: ignore[no-any-return]
     return dim_between(first, second)
 

@@ -51,7 +51,8 @@ def same(b: Builder, x: fx.Node, *_: Any, **__: Any) -> fx.Node:
 
 
 for _name in ("clone.default", "contiguous.default", "alias.default", "detach.default", "detach_.default", "dropout.default",
-              "lift_fresh_copy.default", "dropout_.default", "feature_dropout.default", "_assert_tensor_metadata.default"):  # fmt: skip
+              "lift_fresh_copy.default", "dropout_.default", "feature_dropout.default",
+              "_assert_tensor_metadata.default"):  # fmt: skip
     RULES[f"aten.{_name}"] = same
 
 

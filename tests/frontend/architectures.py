@@ -85,11 +85,12 @@ ARCHITECTURES: dict[str, Config] = {
     "katherine": _katherine("KDownBlock2D", "KUpBlock2D"),
     "katherine cross attention": _katherine(
         "KCrossAttnDownBlock2D", "KCrossAttnUpBlock2D", block_out_channels=(32, 32, 64, 64),
-        down_block_types=("KDownBlock2D", *["KCrossAttnDownBlock2D"] * 3), up_block_types=(*["KCrossAttnUpBlock2D"] * 3, "KUpBlock2D"),
+        down_block_types=("KDownBlock2D", *["KCrossAttnDownBlock2D"] * 3),
+        up_block_types=(*["KCrossAttnUpBlock2D"] * 3, "KUpBlock2D"),
+        sample_size=16,
     ),
     "guidance embedding": _condition(time_cond_proj_dim=6),
     "linear projection": _condition(use_linear_projection=True, transformer_layers_per_block=2),
-    "gated attention": _condition(attention_type="gated"),
     "upcast attention": _condition(upcast_attention=True),
     "only cross attention": _condition(only_cross_attention=True),
     "conditional scale and shift": _condition(resnet_time_scale_shift="scale_shift"),
@@ -97,7 +98,9 @@ ARCHITECTURES: dict[str, Config] = {
         addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=24 + 10,
         use_linear_projection=True,
     ),
-    "text": _condition(addition_embed_type="text", addition_embed_type_num_heads=2, encoder_hid_dim=16, encoder_hid_dim_type="text_proj"),
+    "text": _condition(
+        addition_embed_type="text", addition_embed_type_num_heads=2, encoder_hid_dim=16, encoder_hid_dim_type="text_proj",
+    ),
     "text and image": _condition(
         addition_embed_type="text_image", encoder_hid_dim=16, encoder_hid_dim_type="text_image_proj",
     ),
@@ -115,7 +118,7 @@ ARCHITECTURES: dict[str, Config] = {
         class_embed_type="simple_projection", projection_class_embeddings_input_dim=6, class_embeddings_concat=True,
     ),
 }  # fmt: skip
-QUICK = ("plain", "attention", "classes", "cross attention", "text and time", "conditional scale and shift", "projected classes")
+QUICK = ("plain", "attention", "classes", "text and time")
 
 
 def build(name: str) -> torch.nn.Module:
