@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hecompile.backends.base import Machine
-from hecompile.backends.bfv.parameters import choose
+from hecompile.backends.bfv.parameters import Weights, choose
 from hecompile.backends.stages import PackedProduct, ParameterizedProduct
+from hecompile.cost.machine import Machine
 from hecompile.errors import InternalError
 from hecompile.ir.products import AnyProduct
 from hecompile.ir.regions import CallRegion, Program
@@ -33,10 +33,10 @@ class Pack(Pass[Program, Program]):
                 return product
             multiple, choices = multiple_of(program, product), []
             for batch in range(1, self.max_batch + 1):
-                weights, parameters = product.quantized.weights, product.parameters
-                choice = choose(product.geometry, weights, batch * multiple, self.machine, parameters)
+                weights = Weights(product.geometry, product.quantized.weights)
+                choice = choose(weights, batch * multiple, self.machine, product.parameters)
                 if choice is None:
-                    raise InternalError(f"{product.input}: no packing for batch {batch} under {parameters}")
+                    raise InternalError(f"{product.input}: no packing for batch {batch} under {product.parameters}")
                 choices.append(choice)
             return PackedProduct(product, multiple, tuple(choices))
 

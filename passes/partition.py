@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from hecompile.backends.base import Candidate, Machine
+from hecompile.backends.base import Candidate
 from hecompile.backends.registry import backend
+from hecompile.cost.machine import Machine
 from hecompile.ir.graph import ModelGraph, NodeInfo, info
 from hecompile.passes.base import Pass
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hecompile.backends.base import Machine
-from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, choose
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Weights, choose
 from hecompile.backends.stages import ParameterizedProduct
+from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.products import AnyProduct, QuantizedProduct
 from hecompile.ir.regions import CallRegion, Program
@@ -39,7 +39,7 @@ class SelectParameters(Pass[Program, Program]):
             if not isinstance(product, QuantizedProduct):
                 return product
             multiple = multiple_of(program, product)
-            choice = choose(product.geometry, product.weights, multiple, self.machine, security_bits=self.security)
+            choice = choose(Weights(product.geometry, product.weights), multiple, self.machine, security_bits=self.security)
             if choice is None:
                 findings.append(_finding(product))
                 return product

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.regions import CallRegion
     from hecompile.options import CompileOptions
@@ -61,17 +62,6 @@ class Candidate:
 
     nodes: tuple[str, ...]
     cost: Cost
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Speeds that costs are predicted from. The defaults are those of one server core of 2023."""
-
-    product_gmac_per_s: float = 50.0
-    encrypt_us_per_kcoef: float = 180.0
-    decrypt_us_per_kcoef: float = 180.0
-    float_gmac_per_s: float = 25.0
-    bandwidth_mbps: float = 1000.0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
-from hecompile.backends.base import Array, Backend, Candidate, Half, Machine
+from hecompile.backends.base import Array, Backend, Candidate, Half
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind
 from hecompile.backends.packing import Layout, Packing
 from hecompile.backends.stages import PackedProduct
@@ -25,6 +25,7 @@ from hecompile.ir.linear import Geometry
 from hecompile.ir.products import Part, Readout, leading, quantize_picture
 
 if TYPE_CHECKING:
+    from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.regions import CallRegion
     from hecompile.options import CompileOptions
@@ -203,10 +204,9 @@ class IntegerBackend(Backend):
     integer = True
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
-        from hecompile.cost.layers import layer_cost
-        from hecompile.ir.layers import secret_layers
+        from hecompile.cost.layers import candidates
 
-        return [Candidate(layer.nodes, layer_cost(layer.product, machine)) for layer in secret_layers(graph)]
+        return candidates(graph, machine)
 
     @abstractmethod
     def prime(self, parameters: Parameters) -> int:

@@ -1,32 +1,31 @@
-"""A rough cost of one linear layer under the integer backends, from its shape alone (batch one)."""
+"""What the linear layers of a graph cost under the integer backends."""
 
 from __future__ import annotations
 
-from hecompile.backends.base import Cost, Machine
-from hecompile.backends.bfv.bits import packed_bytes
-from hecompile.backends.packing import layouts
-from hecompile.ir.products import Product
+from hecompile.backends.base import Candidate, Cost
+from hecompile.backends.bfv.parameters import Choice, Weights, choose
+from hecompile.cost.machine import Machine
+from hecompile.cost.model import layer_cost
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.layers import LayerShape, secret_shapes
 
-__all__ = ["layer_cost"]
-
-_DIMENSION, _Q_BITS = 2048, 50  # what most layers get
+__all__ = ["candidates", "cost_of", "parameters_for"]
 
 
-def layer_cost(product: Product, machine: Machine) -> Cost:
-    """The cheapest packing at a typical ring, without proving it: proofs are made after the partition."""
-    found = layouts(product.geometry, _DIMENSION, 1) or layouts(product.geometry, 8 * _DIMENSION, 1)
-    if not found:
-        return Cost(rounds=1)
-    layout = min(found, key=lambda each: each.blocks * (each.uploads + each.answers))
-    kcoef = layout.packing.dimension / 1024
-    up, down = layout.blocks * layout.uploads, layout.blocks * layout.answers
-    channels, taps = layout.shifts.shape
-    macs = 2 * layout.packing.dimension * channels * taps * layout.answers * layout.packing.p_out * layout.blocks
-    word = packed_bytes(layout.packing.dimension, _Q_BITS)
-    return Cost(
-        server_s=macs * -(-_Q_BITS // 8) / machine.product_gmac_per_s * 1e-9,
-        client_s=(up * machine.encrypt_us_per_kcoef + down * machine.decrypt_us_per_kcoef) * kcoef * 1e-6,
-        up_bytes=up * word,
-        down_bytes=2 * down * word,
-        rounds=1,
-    )
+def parameters_for(shape: LayerShape, machine: Machine, batch: int = 1) -> Choice | None:
+    """Parameters and packing from the shape alone, for the largest weights there can be; None if nothing carries those."""
+    return choose(Weights(shape.geometry, None), batch * shape.multiple, machine)
+
+
+def cost_of(choice: Choice, machine: Machine) -> Cost:
+    """The cost of a layer with its choice."""
+    return layer_cost(choice.layout, choice.parameters.q_bits, (choice.drop_b, choice.drop_a), machine)
+
+
+def candidates(graph: ModelGraph, machine: Machine) -> list[Candidate]:
+    """One candidate per linear layer of secret data, at the cost of its worst weights: the real ones cost no more."""
+    found = []
+    for shape in secret_shapes(graph):
+        choice = parameters_for(shape, machine)
+        found.append(Candidate(shape.nodes, Cost(rounds=1) if choice is None else cost_of(choice, machine)))
+    return found

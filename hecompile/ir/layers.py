@@ -18,7 +18,7 @@ from hecompile.ir.products import Part, Product
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["Layer", "secret_layers", "stack", "tensor_of"]
+__all__ = ["Layer", "LayerShape", "secret_layers", "secret_shapes", "stack", "tensor_of"]
 
 UPSAMPLE = "aten.upsample_nearest2d.vec"
 
@@ -42,13 +42,46 @@ def tensor_of(graph: ModelGraph, node: object) -> Array | None:
     return array
 
 
+@dataclass(frozen=True)
+class LayerShape:
+    """A linear layer without its weights: what costs depend on."""
+
+    nodes: tuple[str, ...]
+    input: str
+    geometry: Geometry
+    multiple: int  # pictures per entry of the batch
+
+
 def secret_layers(graph: ModelGraph) -> list[Layer]:
-    """Every conv and linear that reads a secret value, in execution order.
+    """Every conv and linear that reads a secret value, in execution order, with its weights.
 
     Raises:
         CompileError: for layers without a batch in front.
     """
-    layers, findings = [], []
+    return [_layer(graph, node) for node in _secret_linear_nodes(graph)]
+
+
+def secret_shapes(graph: ModelGraph) -> list[LayerShape]:
+    """The same layers without weights, for graphs on the meta device too. Raises `CompileError` as `secret_layers` does."""
+    shapes = []
+    for node in _secret_linear_nodes(graph):
+        nodes, source, factor = _folded(node)
+        size = [int(str(dim)) for dim in info(node.args[1]).shape]
+        transposed = str(node.target).startswith("aten.conv_transpose2d")
+        linear = len(size) == 2
+        geometry, _ = _form(node, np.ones((1, 1, *size[2:]), np.float32), info(source).shape, factor, groups=1)
+        channels = size[0] if transposed else info(source).shape[-1 if linear else 1]
+        outputs = info(node).shape[-1 if linear else 1]
+        geometry = replace(geometry, channels=int(str(channels)), outputs=int(str(outputs)))
+        first = info(source).shape[0]
+        multiple = first.multiple if isinstance(first, Batch) else 1
+        shapes.append(LayerShape(nodes, source.name, geometry, multiple))
+    return shapes
+
+
+def _secret_linear_nodes(graph: ModelGraph) -> list[fx.Node]:
+    """The linear nodes that read a secret."""
+    nodes, findings = [], []
     for node in graph.nodes:
         if str(node.target) not in LINEAR or not info(node.args[0]).secret:
             continue
@@ -63,30 +96,32 @@ def secret_layers(graph: ModelGraph) -> list[Layer]:
                 )
             )
             continue
-        layers.append(_layer(graph, node))
+        nodes.append(node)
     if findings:
         raise CompileError(findings)
-    return layers
+    return nodes
+
+
+def _folded(node: fx.Node) -> tuple[tuple[str, ...], fx.Node, Pair | None]:
+    """The nodes of a layer, the value it reads, and the factors of an upsampling that is folded in."""
+    source: fx.Node = node.args[0]  # type: ignore[assignment]
+    factor = _upsampling(source)
+    if str(node.target).startswith("aten.conv2d") and factor and tuple(node.args[3]) == (1, 1):  # type: ignore[arg-type]
+        return (source.name, node.name), source.args[0], factor  # type: ignore[return-value]
+    return (node.name,), source, None
 
 
 def _layer(graph: ModelGraph, node: fx.Node) -> Layer:
-    source: fx.Node = node.args[0]  # type: ignore[assignment]
     weight = tensor_of(graph, node.args[1])
     bias = tensor_of(graph, node.args[2])
     if weight is None:
         raise CompileError(f"{node.name} has no constant weights")
-    nodes = [node.name]
-    factor = _upsampling(source)
-    if str(node.target).startswith("aten.conv2d") and factor and tuple(node.args[3]) == (1, 1):  # type: ignore[arg-type]
-        nodes.insert(0, source.name)
-        source = source.args[0]  # type: ignore[assignment]
-    else:
-        factor = None
+    nodes, source, factor = _folded(node)
     geometry, weights = _form(node, weight, info(source).shape, factor)
     record = info(node)
     part = Part(node.name, geometry.outputs, record.path, record.source)
     offset = np.zeros(geometry.outputs, np.float32) if bias is None else bias.astype(np.float32)
-    return Layer(tuple(nodes), Product(source.name, geometry, (part,), weights, offset))
+    return Layer(nodes, Product(source.name, geometry, (part,), weights, offset))
 
 
 def _upsampling(node: fx.Node) -> Pair | None:
@@ -99,19 +134,21 @@ def _upsampling(node: fx.Node) -> Pair | None:
     return int(vertical), int(horizontal)
 
 
-def _form(node: fx.Node, weight: Array, shape: Sequence[Any], factor: Pair | None) -> tuple[Geometry, Array]:
-    """The node as geometry and weights."""
+def _form(
+    node: fx.Node, weight: Array, shape: Sequence[Any], factor: Pair | None, groups: int | None = None
+) -> tuple[Geometry, Array]:
+    """The node as geometry and weights, for weights other than its own with other `groups`."""
     args: Any = node.args
     if str(node.target).startswith("aten.linear"):
         return forms.linear(weight, int(np.prod(shape[1:-1], dtype=np.int64)))
     size = (int(shape[2]), int(shape[3]))
     if str(node.target).startswith("aten.conv_transpose2d"):
-        stride, padding, output_padding, groups, dilation = args[3:8]
+        stride, padding, output_padding, own, dilation = args[3:8]
         return forms.conv_transpose2d(weight, size, tuple(stride), tuple(padding), tuple(output_padding), tuple(dilation), groups)
-    stride, padding, dilation, groups = args[3:7]
+    stride, padding, dilation, own = args[3:7]
     if factor is not None:
-        return forms.upsampled_conv2d(weight, size, factor, tuple(padding), tuple(dilation), groups)
-    return forms.conv2d(weight, size, tuple(stride), tuple(padding), tuple(dilation), groups)
+        return forms.upsampled_conv2d(weight, size, factor, tuple(padding), tuple(dilation), groups or own)
+    return forms.conv2d(weight, size, tuple(stride), tuple(padding), tuple(dilation), groups or own)
 
 
 def stack(products: Sequence[Product]) -> tuple[Product, ...]:

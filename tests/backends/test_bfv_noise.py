@@ -11,14 +11,14 @@ import pytest
 import tenseal.sealapi as seal
 
 from hecompile.artifact import read_half, read_manifest, read_server
-from hecompile.backends.base import Machine
 from hecompile.backends.bfv import seal as words_of
 from hecompile.backends.bfv.evaluator import evaluate
-from hecompile.backends.bfv.parameters import Choice, choose
+from hecompile.backends.bfv.parameters import Choice, Weights, choose
 from hecompile.backends.bfv.seal import Ring, SecretKey, expand_seeds, make_ring
 from hecompile.backends.bfv.server import round_off
 from hecompile.backends.integer import region_program, weights_of
 from hecompile.backends.packing import Layout
+from hecompile.cost.machine import Machine
 from hecompile.ir import linear as forms
 from hecompile.ir.linear import Array, Geometry, correlate
 
@@ -92,7 +92,7 @@ CASES: dict[str, tuple[Geometry, Array]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_noise_lies_under_the_bound(case: str) -> None:
     geometry, weights = CASES[case]
-    choice = choose(geometry, int8(weights), 1, Machine())
+    choice = choose(Weights(geometry, int8(weights)), 1, Machine())
     assert choice is not None
     check(choice, int8(weights))
 
@@ -101,7 +101,7 @@ def test_noise_lies_under_the_bound(case: str) -> None:
 @pytest.mark.fhe
 def test_noise_lies_under_the_bound_for_320_channels() -> None:
     geometry, weights = forms.conv2d(np.random.default_rng(2).normal(size=(320, 320, 3, 3)), (8, 8), (1, 1), (1, 1), (1, 1), 1)
-    choice = choose(geometry, int8(weights), 1, Machine())
+    choice = choose(Weights(geometry, int8(weights)), 1, Machine())
     assert choice is not None
     check(choice, int8(weights))
 
@@ -111,7 +111,7 @@ def test_noise_lies_under_the_bound_for_320_channels() -> None:
 def test_noise_lies_under_the_bound_for_sums_of_11520_terms() -> None:
     geometry, weights = forms.conv2d(np.random.default_rng(3).normal(size=(16, 1280, 3, 3)), (8, 8), (1, 1), (1, 1), (1, 1), 1)
     assert weights.shape[1] * weights.shape[2] == 11520
-    choice = choose(geometry, int8(weights), 1, Machine())
+    choice = choose(Weights(geometry, int8(weights)), 1, Machine())
     assert choice is not None
     check(choice, int8(weights))
 
@@ -140,7 +140,7 @@ def test_noise_lies_under_the_bound_on_every_layer_of_digits(digits: Path) -> No
 def test_seal_itself_decrypts_the_answers(tmp_path: Path) -> None:
     """SEAL's ordinary API from key to plaintext: only the sum in between is ours."""
     geometry, weights = CASES["conv 16 to 16"]
-    choice = choose(geometry, int8(weights), 1, Machine())
+    choice = choose(Weights(geometry, int8(weights)), 1, Machine())
     assert choice is not None
     parameters, layout = choice.parameters, choice.layout
     ring = make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits)
@@ -192,7 +192,7 @@ def as_file(b: np.ndarray, a: np.ndarray, ring: Ring) -> bytes:
 
 def test_the_probabilistic_bound_is_used_only_where_the_worst_case_fits_nowhere() -> None:
     geometry, weights = forms.linear(np.random.default_rng(4).normal(size=(8, 4000)), 1)
-    choice = choose(geometry, int8(weights), 1, Machine())
+    choice = choose(Weights(geometry, int8(weights)), 1, Machine())
     assert choice is not None
     row_norm = int(np.abs(int8(weights).astype(int)).sum(axis=(1, 2)).max())
     most = {2048: 53, 4096: 60, 8192: 60}[choice.parameters.dimension]

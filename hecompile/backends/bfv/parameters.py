@@ -20,13 +20,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Machine
-from hecompile.backends.bfv.bits import packed_bytes
 from hecompile.backends.packing import Layout, layouts
+from hecompile.cost.machine import Machine
+from hecompile.cost.model import layer_cost, seconds_of
 from hecompile.ir.linear import Geometry
 from hecompile.security.table import max_q_bits
 
-__all__ = ["LIMITS", "Choice", "Parameters", "choose", "noise_bound"]
+__all__ = ["LIMITS", "Choice", "Parameters", "Weights", "choose", "noise_bound"]
 
 ProofKind = Literal["worst-case", "probabilistic"]
 LIMITS = (127, 2047)  # least and most steps of the activation quantiser on either side of zero
@@ -101,17 +101,9 @@ def message_parameters(row_norm: int) -> tuple[int, int] | None:
     return None
 
 
-def _seconds(layout: Layout, parameters: Parameters, drops: tuple[int, int], machine: Machine) -> float:
-    """Predicted time of one request: encrypt, decrypt, multiply, transfer."""
-    packing, up, down = layout.packing, layout.blocks * layout.uploads, layout.blocks * layout.answers
-    kcoef = packing.dimension / 1024
-    crypto = (up * machine.encrypt_us_per_kcoef + down * machine.decrypt_us_per_kcoef) * kcoef * 1e-6
-    channels, taps = layout.shifts.shape
-    macs = 2 * packing.dimension * channels * taps * layout.answers * packing.p_out * layout.blocks * parameters.limbs
-    volume = up * packed_bytes(packing.dimension, parameters.q_bits)
-    volume += down * packed_bytes(len(layout.reads), parameters.q_bits - drops[0])
-    volume += down * packed_bytes(packing.dimension, parameters.q_bits - drops[1])
-    return crypto + macs / machine.product_gmac_per_s * 1e-9 + volume * 8 / machine.bandwidth_mbps * 1e-6
+def _seconds(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine) -> float:
+    """Predicted time of one request."""
+    return seconds_of(layer_cost(layout, q_bits, drops, machine), machine)
 
 
 def _budget(q_bits: int, t_bits: int) -> float:
@@ -135,7 +127,7 @@ def _best_q(
         if drops is None:
             continue
         parameters = Parameters(layout.packing.dimension, q_bits, t_bits, limit)
-        seconds = _seconds(layout, parameters, drops, machine)
+        seconds = _seconds(layout, q_bits, drops, machine)
         if best is None or seconds < best.seconds:
             bound = noise_bound(kind, norms, layout.packing.dimension, *drops)
             budget = math.log2(_budget(q_bits, t_bits))
@@ -143,9 +135,30 @@ def _best_q(
     return best
 
 
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What parameters depend on: the norms of int8 weights (rows, C', K), or without weights the largest they can have."""
+
+    geometry: Geometry
+    values: npt.NDArray[np.int8] | None
+
+    @property
+    def row_norm(self) -> int:
+        """The largest sum of |weights| of a row."""
+        if self.values is None:
+            return 127 * self.geometry.picture[0] * len(self.geometry.taps)
+        return int(np.abs(self.values.astype(np.int64)).sum(axis=(1, 2)).max(initial=0))
+
+    def answer_norms(self, layout: Layout) -> tuple[int, float]:
+        """W1 and W2 for a packing."""
+        if self.values is not None:
+            return layout.answer_norms(self.values)
+        first = self.row_norm * layout.packing.p_out
+        return first, math.sqrt(127.0 * first)
+
+
 def choose(
-    geometry: Geometry,
-    weights: npt.NDArray[np.int8],
+    weights: Weights,
     elements: int,
     machine: Machine,
     fixed: Parameters | None = None,
@@ -153,9 +166,9 @@ def choose(
 ) -> Choice | None:
     """The cheapest provable parameters and packing for `elements` pictures; with `fixed`, the cheapest packing for those.
 
-    None if no parameters can be proved. Weights: (rows, C', K).
+    None if no parameters can be proved.
     """
-    row_norm = int(np.abs(weights.astype(np.int64)).sum(axis=(1, 2)).max(initial=0))
+    geometry, row_norm = weights.geometry, weights.row_norm
     message = (fixed.t_bits, fixed.limit) if fixed else message_parameters(row_norm)
     if message is None:
         return None
@@ -166,12 +179,11 @@ def choose(
         kind: ProofKind = "worst-case"
         if noise_bound(kind, (row_norm, 0.0), dimension, 0, 0) > _budget(q_range[-1], message[0]):
             kind = "probabilistic"  # even one output per answer is too much for the worst case
-        ideal = Parameters(dimension, q_range[0], *message)
-        floor = [(_seconds(layout, ideal, (0, 0), machine), layout) for layout in layouts(geometry, dimension, elements)]
+        floor = [(_seconds(layout, q_range[0], (0, 0), machine), layout) for layout in layouts(geometry, dimension, elements)]
         for seconds, layout in sorted(floor, key=lambda pair: pair[0]):
             if best is not None and seconds >= best.seconds:
                 break
-            found = _best_q(kind, layout, layout.answer_norms(weights), message, q_range, machine)
+            found = _best_q(kind, layout, weights.answer_norms(layout), message, q_range, machine)
             if found is not None and (best is None or found.seconds < best.seconds):
                 best = found
     return best
