@@ -265,6 +265,21 @@ def _var(b: Builder, x: fx.Node, dims: Any, correction: Number | None = None, ke
     return variance if correction == 0 else b.emit("aten.mul.Tensor", variance, count / (count - correction))
 
 
+@rule("var.dim")
+def _var_unbiased(b: Builder, x: fx.Node, dims: Any, unbiased: bool = True, keepdim: bool = False) -> fx.Node:
+    return _var(b, x, dims, correction=int(unbiased), keepdim=keepdim)
+
+
+@rule("std.correction")
+def _std(b: Builder, x: fx.Node, dims: Any, correction: Number | None = None, keepdim: bool = False) -> fx.Node:
+    return b.emit("aten.sqrt.default", _var(b, x, dims, correction, keepdim))
+
+
+@rule("std.dim")
+def _std_unbiased(b: Builder, x: fx.Node, dims: Any, unbiased: bool = True, keepdim: bool = False) -> fx.Node:
+    return _std(b, x, dims, int(unbiased), keepdim)
+
+
 @rule("group_norm.default")
 def _group_norm(b: Builder, x: fx.Node, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> fx.Node:
     return b.emit("aten.group_norm.default", x, groups, weight, bias, eps)
@@ -272,25 +287,24 @@ def _group_norm(b: Builder, x: fx.Node, groups: int, weight: Any = None, bias: A
 
 @rule("instance_norm.default")
 def _instance_norm(
-    b: Builder,
-    x: fx.Node,
-    weight: Any,
-    bias: Any,
-    mean: Any,
-    var: Any,
-    train: bool,
-    momentum: float,
-    eps: float,
-    *_: Any,
+    b: Builder, x: fx.Node, weight: Any, bias: Any, mean: Any, var: Any, own_statistics: bool, momentum: float, eps: float, *_: Any
 ) -> fx.Node:
-    channels = b.shape(x)[1]
-    return b.emit("aten.group_norm.default", x, channels, weight, bias, eps)
+    if not own_statistics:
+        return _batch_norm(b, x, weight, bias, mean, var, False, momentum, eps)
+    return b.emit("aten.group_norm.default", x, b.shape(x)[1], weight, bias, eps)
 
 
-@rule("batch_norm.default", "_native_batch_norm_legit_no_training.default")
-def _batch_norm(b: Builder, x: fx.Node, weight: Any, bias: Any, mean: fx.Node, var: fx.Node, *rest: Any) -> fx.Node:
+@rule("batch_norm.default")
+def _batch_norm(
+    b: Builder, x: fx.Node, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float, *_: Any
+) -> fx.Node:
     """With fixed statistics: a scale and a shift per channel, both constants."""
-    eps = rest[2] if len(rest) >= 4 else rest[1]
+    if training or mean is None:
+        raise CompileError(
+            Diagnostic(
+                "a batch norm with statistics of the batch", source=b.origin.source, help="call eval(), and track statistics"
+            )
+        )
     shape = (-1, *(1 for _ in b.shape(x)[2:]))
     deviation = b.emit("aten.sqrt.default", b.emit("aten.add.Tensor", var, eps))
     scale = b.emit("aten.reciprocal.default", deviation) if weight is None else b.emit("aten.div.Tensor", weight, deviation)

@@ -81,7 +81,10 @@ class Builder:
         name = self._name(hint)
         self.root.register_buffer(name, tensor.detach())
         node = self.graph.get_attr(name)
-        fake = self._mode.from_tensor(tensor.detach())
+        with self._mode:
+            # weights on the meta device stand for weights in memory: shapes are all that is asked of them
+            absent = torch.empty(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else None
+        fake = self._mode.from_tensor(tensor.detach()) if absent is None else absent
         self._fakes[node] = (fake, fake)
         self._constants[node] = tensor.detach()
         set_info(node, replace(info_between(fake, fake), path=self.origin.path, source=self.origin.source))

@@ -42,7 +42,7 @@ def unet_inputs(unet: torch.nn.Module) -> dict[tuple[str, ...], torch.Tensor]:
         inputs[("timestep_cond",)] = random(BATCH, config.time_cond_proj_dim)
     if getattr(unet, "class_embedding", None) is not None:
         inputs[("class_labels",)] = _labels(config, random)
-    return inputs
+    return {key: value.to(parameter.device) for key, value in inputs.items()}
 
 
 def _condition(config: Any, random: Any) -> dict[tuple[str, ...], torch.Tensor]:

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.builder import Builder, Origin, has_batch_size
+from hecompile.frontend.several import emit_several, is_split
 from hecompile.frontend.sized import emit_sized
 from hecompile.frontend.sources import Source
 from hecompile.ir.graph import Dim, InputSpec, ModelGraph
@@ -89,7 +90,7 @@ def _export(source: Source) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad():
             program = torch.export.export(source.module, (), arguments, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
-            return program.run_decompositions({})
+            return program.run_decompositions(_decompositions())
     except Exception as error:  # torch.export raises many kinds
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise CompileError(
@@ -98,6 +99,18 @@ def _export(source: Source) -> torch.export.ExportedProgram:
                 help="control flow must not depend on values, and the batch must be the first dimension",
             )
         ) from error
+
+
+def _decompositions() -> Any:
+    """Torch's own spellings in simpler calls, for the calls that canonicalize has no rule for."""
+    from hecompile.frontend.arithmetic import RULES
+    from hecompile.ir.ops import OPS
+
+    table = torch.export.default_decompositions()
+    for operator in list(table):
+        if str(operator) in RULES or str(operator) in OPS or is_split(str(operator)):
+            table.pop(operator)
+    return table
 
 
 def _input(keyword: tuple[str, ...], sizes: tuple[Any, Any], source: Source) -> InputSpec:
@@ -145,7 +158,7 @@ def _sizes(program: torch.export.ExportedProgram) -> Sizes:
                 continue
             shape = [size if isinstance(size, int) else _at(size, batch) for size in value.shape]
             with mode:
-                inputs.append(torch.empty(shape, dtype=value.dtype))
+                inputs.append(torch.empty(shape, dtype=value.dtype, device=value.device))
         recorder = _Recorder(program.graph_module)
         with mode, torch.no_grad():
             recorder.run(*inputs)
@@ -168,7 +181,11 @@ def _call(builder: Builder, node: fx.Node, values: dict[fx.Node, Any], sizes: Si
         return None
     if "getitem" in str(node.target):
         source, index = node.args
-        return values[source][index]  # type: ignore[index]
+        result = values[source][index]  # type: ignore[index]
+        if result is None:
+            skipped.append(Diagnostic(f"result {index} of {source} is not supported", source=builder.origin.source))
+            return _stand_in(builder, node.name, first, second)
+        return result
     if not isinstance(node.target, torch._ops.OpOverload) or first is None:
         return None
 
@@ -179,7 +196,7 @@ def _call(builder: Builder, node: fx.Node, values: dict[fx.Node, Any], sizes: Si
     args = [map_argument(value, resolve) for value in bound]
     try:
         if isinstance(first, list | tuple):
-            return _pieces(builder, node, args)
+            return emit_several(builder, str(node.target), [*args, *keywords.values()], first)
         if has_batch_size(args):
             return emit_sized(builder, str(node.target), args, keywords)
         return builder.emit(str(node.target), *args, **keywords)
@@ -219,19 +236,3 @@ def _bound(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
         else:
             args.append(node.kwargs.get(argument.name, argument.default_value if argument.has_default_value() else None))
     return args, kwargs
-
-
-def _pieces(builder: Builder, node: fx.Node, args: list[Any]) -> list[fx.Node]:
-    """chunk, split and unbind as slices."""
-    name, x = str(node.target), args[0]
-    dim = next((arg for arg in args[2 if "unbind" not in name else 1 :] if isinstance(arg, int)), 0)
-    results: list[fx.Node] = []
-    first = builder.fake(x)[0]
-    dim %= first.dim()
-    widths = [piece.shape[dim] if "unbind" not in name else 1 for piece in node.meta["val"]]
-    start = 0
-    for width in widths:
-        piece = builder.emit("aten.slice.Tensor", x, dim, start, start + int(width), 1)
-        results.append(builder.emit("aten.squeeze.dim", piece, dim) if "unbind" in name else piece)
-        start += int(width)
-    return results

@@ -99,7 +99,9 @@ def to_onnx(module: fx.GraphModule, name: str) -> bytes:
             outputs = [_output(writer, result, names[result]) for result in node.args[0]]
         else:
             names[node] = _emit(writer, node, names)
-    graph = helper.make_graph(writer.nodes, name, inputs, outputs, list(writer.constants.values()))
+    read = {name for node in writer.nodes for name in node.input}  # a constant may be an argument that ONNX takes as an attribute
+    constants = [tensor for key, tensor in writer.constants.items() if key in read]
+    graph = helper.make_graph(writer.nodes, name, inputs, outputs, constants)
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="hecompile"
     )
