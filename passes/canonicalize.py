@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.frontend.arithmetic import RULES
 from hecompile.frontend.builder import Builder, Origin
-from hecompile.frontend.rewrites import keep
+from hecompile.frontend.rules import RULES, keep
 from hecompile.ir.graph import InputSpec, ModelGraph, info
-from hecompile.ir.layers import tensor_of
+from hecompile.ir.layers import constant_of
 from hecompile.ir.ops import OPS
 from hecompile.ir.printing import print_node
 from hecompile.ir.shapes import map_argument
@@ -32,7 +31,6 @@ class Canonicalize(Pass[ModelGraph, ModelGraph]):
     """
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        import torch
 
         builder, findings = Builder(), list[Diagnostic]()
         values: dict[fx.Node, fx.Node] = {}
@@ -44,8 +42,7 @@ class Canonicalize(Pass[ModelGraph, ModelGraph]):
             record = info(node)
             builder.origin = Origin(record.path, record.source)
             if node.op == "get_attr":
-                array = tensor_of(program, node)
-                values[node] = builder.constant(torch.as_tensor(array), str(node.target))
+                values[node] = builder.constant(constant_of(program, node), str(node.target))
                 continue
             args = [map_argument(arg, lambda leaf: values.get(leaf, leaf)) for arg in node.args]  # type: ignore[call-overload]
             name = str(node.target)

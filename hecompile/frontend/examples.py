@@ -30,7 +30,7 @@ def unet_inputs(unet: torch.nn.Module) -> dict[tuple[str, ...], torch.Tensor]:
     hinted = conditional and config.addition_embed_type == "image_hint"
     channels = config.in_channels - (HINT_CHANNELS if hinted else 0)  # the hint is stacked onto the sample
     learned = config.time_embedding_type == "learned"  # a table, looked up by whole steps
-    inputs = {
+    inputs: dict[tuple[str, ...], torch.Tensor] = {
         ("sample",): random(BATCH, channels, height, width),
         ("timestep",): torch.tensor(min(481, config.num_train_timesteps - 1)) if learned else torch.tensor(481.5),
     }
@@ -75,12 +75,12 @@ def _labels(config: Any, random: Any) -> torch.Tensor:
 
     kind = config.class_embed_type
     if kind is None:
-        return torch.arange(BATCH) % config.num_class_embeds
+        return torch.arange(BATCH) % int(config.num_class_embeds)
     if kind == "timestep":
         return torch.tensor([3.0, 7.0])
     if kind == "identity":
         multiplier = config.time_embedding_dim or config.block_out_channels[0] * 4
         labels: torch.Tensor = random(BATCH, multiplier)
         return labels
-    labels = random(BATCH, config.projection_class_embeddings_input_dim)
-    return labels
+    projected: torch.Tensor = random(BATCH, config.projection_class_embeddings_input_dim)
+    return projected

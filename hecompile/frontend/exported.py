@@ -33,7 +33,7 @@ def import_module(source: Source) -> ModelGraph:
     sizes = _sizes(program)
     builder, values, skipped = Builder(fold=False), dict[fx.Node, Any](), list[Diagnostic]()
     tensors = {**program.state_dict, **program.constants}
-    signature = {item.arg.name: item for item in program.graph_signature.input_specs}  # type: ignore[union-attr]
+    signature = {item.arg.name: item for item in program.graph_signature.input_specs}
     keywords = iter(_keywords(source))
     outputs: list[fx.Node] = []
     for node in program.graph.nodes:
@@ -90,7 +90,8 @@ def _export(source: Source) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad():
             program = torch.export.export(source.module, (), arguments, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
-            return program.run_decompositions(_decompositions())
+            simple: torch.export.ExportedProgram = program.run_decompositions(_decompositions())
+            return simple
     except Exception as error:  # torch.export raises many kinds
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise CompileError(
@@ -103,10 +104,10 @@ def _export(source: Source) -> torch.export.ExportedProgram:
 
 def _decompositions() -> Any:
     """Torch's own spellings in simpler calls, for the calls that canonicalize has no rule for."""
-    from hecompile.frontend.arithmetic import RULES
+    from hecompile.frontend.rules import RULES
     from hecompile.ir.ops import OPS
 
-    table = torch.export.default_decompositions()
+    table: Any = torch.export.default_decompositions()
     for operator in list(table):
         if str(operator) in RULES or str(operator) in OPS or is_split(str(operator)):
             table.pop(operator)

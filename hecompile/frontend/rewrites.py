@@ -19,7 +19,7 @@ from hecompile.ir.graph import Batch, Dim, info
 from hecompile.ir.ops import OPS
 from hecompile.ir.shapes import dtype_name, has_batch
 
-__all__ = ["RULES", "Rule", "keep"]
+__all__ = ["RULES", "Rule", "cast", "keep", "permute", "reshape", "rule"]
 
 Rule = Callable[..., fx.Node]
 RULES: dict[str, Rule] = {}
@@ -35,14 +35,27 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
+_OF_GRADIENTS = ("padding_idx", "scale_grad_by_freq", "sparse", "cudnn_enabled", "cudnn_enable", "non_blocking", "copy")
+
+
 def keep(name: str) -> Rule:
-    """The rule of a call that is canonical already: its first arguments are those of the table, the rest defaults."""
+    """The rule of a call that is canonical already: its first arguments are those of the table, the rest must be defaults."""
     count = len([word for word in OPS[name].parameters if not word.endswith("=")])
+    schema = operator(name)._schema.arguments  # type: ignore[attr-defined]
 
     def emit(builder: Builder, *args: Any, **kwargs: Any) -> fx.Node:
+        for argument, value in zip(schema[count:], args[count:], strict=False):
+            if value != argument.default_value and argument.name not in _OF_GRADIENTS:
+                text = f"{OPS[name].short} with {argument.name}={value}"
+                raise CompileError(Diagnostic(f"{text} is not supported", source=builder.origin.source))
         return builder.emit(name, *args[:count], **kwargs)
 
     return emit
+
+
+def cast(b: Builder, x: fx.Node, dtype: torch.dtype | None) -> fx.Node:
+    """x in another dtype; nothing if it has it, or for None."""
+    return x if dtype is None or dtype_name(dtype) == info(x).dtype else b.emit("aten.to.dtype", x, dtype)
 
 
 def same(b: Builder, x: fx.Node, *_: Any, **__: Any) -> fx.Node:
@@ -93,11 +106,11 @@ for _name in (
 
 
 @rule("permute.default")
-def _permute(b: Builder, x: fx.Node, dims: Sequence[int]) -> fx.Node:
+def permute(b: Builder, x: fx.Node, dims: Sequence[int]) -> fx.Node:
     dims = [dim % len(dims) for dim in dims]
     if str(x.target) == "aten.permute.default":
         inner: Any = x.args[1]
-        return _permute(b, x.args[0], [inner[dim] for dim in dims])  # type: ignore[arg-type]
+        return permute(b, x.args[0], [inner[dim] for dim in dims])
     return x if dims == sorted(dims) else b.emit("aten.permute.default", x, dims)
 
 
@@ -107,7 +120,7 @@ def _transpose(b: Builder, x: fx.Node, first: int = 0, second: int = 1) -> fx.No
     if len(dims) < 2:
         return x
     dims[first], dims[second] = dims[second], dims[first]
-    return _permute(b, x, dims)
+    return permute(b, x, dims)
 
 
 @rule("expand.default")
@@ -201,17 +214,31 @@ def _constant_pad(b: Builder, x: fx.Node, pad: Sequence[int], value: float = 0.0
     return b.emit("aten.constant_pad_nd.default", x, list(pad), value)
 
 
-@rule("upsample_nearest2d.vec", "upsample_nearest2d.default", "upsample_bilinear2d.vec")
-def _upsample(b: Builder, x: fx.Node, size: Any, *rest: Any) -> fx.Node:
-    corners, factors = (rest[0], rest[1]) if len(rest) == 2 else (None, rest[0] if rest else None)
-    own = b.shape(x)[2:]
-    if size is not None:
-        factors = [target / source for target, source in zip(size, own, strict=True)]  # type: ignore[operator]
-    if corners is not None:
-        return b.emit("aten.upsample_bilinear2d.vec", x, None, corners, [float(factor) for factor in factors])
-    if any(not float(factor).is_integer() for factor in factors):
+def _factors(b: Builder, x: fx.Node, size: Any, factors: Any) -> list[float]:
+    if size is None:
+        return [float(factor) for factor in factors]
+    return [target / source for target, source in zip(size, b.shape(x)[2:], strict=True)]
+
+
+@rule("upsample_nearest2d.vec", "_upsample_nearest_exact2d.vec")  # for whole factors they are the same
+def _nearest(b: Builder, x: fx.Node, size: Any, factors: Any) -> fx.Node:
+    factors = _factors(b, x, size, factors)
+    if not all(factor.is_integer() for factor in factors):
         raise CompileError(Diagnostic(f"nearest upsampling by {factors}", source=b.origin.source, help="use whole factors"))
-    return b.emit("aten.upsample_nearest2d.vec", x, None, [float(factor) for factor in factors])
+    return b.emit("aten.upsample_nearest2d.vec", x, None, factors)
+
+
+@rule("upsample_nearest2d.default")
+def _nearest_to(b: Builder, x: fx.Node, size: Any, *_: Any) -> fx.Node:
+    return _nearest(b, x, size, None)
+
+
+@rule("upsample_bilinear2d.vec")
+def _bilinear(b: Builder, x: fx.Node, size: Any, corners: bool, factors: Any) -> fx.Node:
+    found = b.emit("aten.upsample_bilinear2d.vec", x, None, corners, _factors(b, x, size, factors))
+    if size is not None and b.shape(found)[2:] != tuple(size):
+        raise CompileError(Diagnostic(f"bilinear resizing to {tuple(size)}", source=b.origin.source, help="use a simpler ratio"))
+    return found
 
 
 def _folded(name: str) -> Rule:

@@ -64,7 +64,7 @@ def _attention(w: Writer, node: fx.Node, args: Args) -> str:
     root = w.constant(math.sqrt(scale), np.float32)
     scores = w.call("MatMul", [w.call("Mul", [query, root]), w.call("Mul", [turned, root])])
     if mask is not None:
-        if info(node.args[3]).dtype == "bool":  # type: ignore[arg-type]
+        if info(node.args[3]).dtype == "bool":
             mask = w.call("Where", [mask, w.constant(0.0, np.float32), w.constant(-np.inf, np.float32)])
         scores = w.call("Add", [scores, mask])
     return w.call("MatMul", [w.call("Softmax", [scores], axis=-1), value])

@@ -44,7 +44,7 @@ def _binary(kind: str) -> Emitter:
         sides = []
         for name, argument in zip(args[:2], node.args[:2], strict=True):
             side = operand(w, name, dtype)
-            if isinstance(name, str) and info(argument).dtype != dtype:  # type: ignore[arg-type]
+            if isinstance(name, str) and info(argument).dtype != dtype:
                 side = w.call("Cast", [side], to=DTYPES[dtype])
             sides.append(side)
         return w.call(kind, sides)
@@ -74,12 +74,24 @@ def _fmod(w: Writer, node: fx.Node, args: Args) -> str:
 def _remainder(w: Writer, node: fx.Node, args: Args) -> str:
     """x - floor(x / y) y, the sign of y."""
     y = operand(w, args[1], info(node).dtype)
+    if not info(node).dtype.startswith("float"):
+        return w.call("Mod", [args[0], y])
     return w.call("Sub", [args[0], w.call("Mul", [w.call("Floor", [w.call("Div", [args[0], y])]), y])])
 
 
 @emits("where.self")
 def _where(w: Writer, node: fx.Node, args: Args) -> str:
-    return w.call("Where", args)
+    dtype = info(node).dtype
+    sides = [
+        name if info(side).dtype == dtype else w.call("Cast", [name], to=DTYPES[dtype])
+        for name, side in zip(args[1:], node.args[1:], strict=True)
+    ]
+    return w.call("Where", [args[0], *sides])
+
+
+def _completed(given: Args, defaults: Args) -> list[Any]:
+    """The arguments that a node holds, then torch's defaults of the rest."""
+    return [*given, *defaults[len(given) :]]
 
 
 def _unary(kind: str) -> Emitter:
@@ -119,7 +131,7 @@ def _leaky_relu(w: Writer, node: fx.Node, args: Args) -> str:
 
 @emits("elu.default")
 def _elu(w: Writer, node: fx.Node, args: Args) -> str:
-    alpha, scale, inner = (*args[1:], *(1.0, 1.0, 1.0)[len(args) - 1 :])
+    alpha, scale, inner = _completed(args[1:], (1.0, 1.0, 1.0))
     if inner != 1:
         raise InternalError("elu with an input scale")
     result = w.call("Elu", args[:1], alpha=float(alpha))
@@ -158,7 +170,10 @@ def _reduce(kind: str) -> Emitter:
     def emit(w: Writer, node: fx.Node, args: Args) -> str:
         dims = args[1] if isinstance(args[1], list) else [args[1]]
         keep = int(bool(args[2])) if len(args) > 2 else 0
-        return w.call(kind, [args[0], w.ints(dims)], keepdims=keep)
+        x, dtype = args[0], info(node).dtype
+        if info(node.args[0]).dtype != dtype:  # torch sums bools as integers
+            x = w.call("Cast", [x], to=DTYPES[dtype])
+        return w.call(kind, [x, w.ints(dims)], keepdims=keep)
 
     return emit
 
@@ -170,13 +185,13 @@ for _name, _kind in {
 
 
 def _two(values: Any) -> list[int]:
-    values = list(values) if isinstance(values, list | tuple) else [values]
-    return values * (2 // len(values))
+    pair: list[int] = list(values) if isinstance(values, list | tuple) else [values]
+    return pair * (2 // len(pair))
 
 
 @emits("avg_pool2d.default")
 def _avg_pool(w: Writer, node: fx.Node, args: Args) -> str:
-    kernel, stride, padding, ceil, count = (*args[1:], *([], 0, False, True)[len(args) - 2 :])
+    kernel, stride, padding, ceil, count = _completed(args[1:], (1, [], 0, False, True))
     return w.call(
         "AveragePool", args[:1], kernel_shape=_two(kernel), strides=_two(stride or kernel), pads=_two(padding) * 2,
         ceil_mode=int(ceil), count_include_pad=int(count),
@@ -185,7 +200,7 @@ def _avg_pool(w: Writer, node: fx.Node, args: Args) -> str:
 
 @emits("max_pool2d.default")
 def _max_pool(w: Writer, node: fx.Node, args: Args) -> str:
-    kernel, stride, padding, dilation = (*args[1:5], *([], 0, 1)[len(args) - 2 :])
+    kernel, stride, padding, dilation = _completed(args[1:], (1, [], 0, 1))
     return w.call(
         "MaxPool", args[:1], kernel_shape=_two(kernel), strides=_two(stride or kernel), pads=_two(padding) * 2,
         dilations=_two(dilation),
