@@ -113,6 +113,44 @@ def inspect(
 
 
 @app.command()
+def plan(
+    source: Annotated[str, typer.Argument(help="what `compile` takes, or the name of a shape such as sd15-shaped")],
+    machine: Annotated[Path | None, typer.Option(help="profile written by measure-machine")] = None,
+    rtt_ms: Annotated[float, typer.Option(help="round trip of the network", min=0)] = 0.0,
+    bandwidth_mbps: Annotated[float, typer.Option(help="bandwidth of the network")] = 1000.0,
+    batch: Annotated[int, typer.Option(min=1, max=256)] = 1,
+    as_json: Json = False,
+) -> None:
+    """Predict seconds, bytes, rounds and memory of a model, before anything is encrypted."""
+    from hecompile.cost.source import predict_source
+    from hecompile.report.plan import print_prediction
+
+    prediction = predict_source(source, machine, rtt_ms, bandwidth_mbps, batch)
+    if as_json:
+        _print_json({"source": source, "batch": batch, **prediction.document()})
+    else:
+        print_prediction(source, prediction)
+
+
+@app.command("measure-machine")
+def measure_machine(
+    output: Annotated[Path, typer.Option("--output", "-o", help="profile to write")] = Path("machine.json"),
+    as_json: Json = False,
+) -> None:
+    """Measure this machine's primitives once, for predictions."""
+    from hecompile.cost.machine import measure_machine as measure
+    from hecompile.cost.machine import save_machine
+
+    found = measure()
+    save_machine(found, output)
+    if as_json:
+        _print_json({"output": str(output), **asdict(found)})
+    else:
+        for key, value in asdict(found).items():
+            _say(f"{key:<22} {value:.3f}")
+
+
+@app.command()
 def serve(
     artifact: Annotated[Path, typer.Argument(help="folder of an artifact, or its server half alone")],
     host: Annotated[str, typer.Option(help="address to listen on; anything but loopback needs a TLS proxy in front")] = "127.0.0.1",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hecompile.errors import InternalError
+from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.regions import Program
 from hecompile.options import CompileOptions
@@ -110,6 +110,10 @@ def compile_model(
             raise unknown_name("pass", name, names)
     ordered = [item for each in passes for item in (each, *(extra_passes or {}).get(each.name, ()))]
     program: Any = load_source(source, example_inputs, options.public)
+    if program.module is not None and any(parameter.is_meta for parameter in program.module.parameters()):
+        raise CompileError(
+            Diagnostic(f"{program.name} has shapes but no weights", help="`hecompile plan` needs none; compiling does")
+        )
     checker, records = Checker(options.verify), list[PassRecord]()
     for each in ordered:
         started = time.perf_counter()

@@ -27,9 +27,21 @@ def _digits_unconditional() -> torch.nn.Module:
     return model
 
 
+def _shape(name: str) -> Callable[[], torch.nn.Module]:
+    def build() -> torch.nn.Module:
+        from hecompile.models.shapes import build_shape
+
+        return build_shape(name)
+
+    return build
+
+
 _ZOO: dict[str, tuple[str, Callable[[], torch.nn.Module]]] = {
     "digits": ("class-conditional UNet on 8x8 digits, trained", _digits),
     "digits-unconditional": ("unconditional UNet on 8x8 digits, trained", _digits_unconditional),
+    "sd15-shaped": ("UNet of Stable Diffusion 1.5's shape, no weights: for plans", _shape("sd15-shaped")),
+    "sd21-shaped": ("UNet of Stable Diffusion 2.1's shape, no weights: for plans", _shape("sd21-shaped")),
+    "sdxl-shaped": ("UNet of Stable Diffusion XL's shape, no weights: for plans", _shape("sdxl-shaped")),
 }
 
 

@@ -42,7 +42,7 @@ def rolled(extended: Array, layout: Layout, terms: range) -> Array:
 def fold(sums: Array, layout: Layout, into: Array) -> None:
     """Add (L, answers p_out, P, N) to (L, answers, P, N), output j shifted up by j p_in A."""
     packing = layout.packing
-    split = sums.reshape(len(sums), layout.answers, packing.p_out, *sums.shape[2:])
+    split = sums.reshape(len(sums), -1, packing.p_out, *sums.shape[2:])
     into += split[:, :, 0]
     for j in range(1, packing.p_out):
         shift = j * packing.p_in * layout.area

@@ -12,7 +12,7 @@ from hecompile.cost.machine import Machine
 __all__ = ["Traffic", "layer_cost", "seconds_of", "traffic"]
 
 SEED_BYTES = 64
-_CHUNK_BYTES = 96 << 20  # of rolled limbs at a time, as in the evaluator
+CHUNK_BYTES = 96 << 20  # of rolled limbs at a time, as in the evaluator
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ def layer_cost(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Mac
     ) * 1e-9
     server_s += (machine.layer_us + sent.uploads * size * machine.expand_us) * 1e-6 + wire_s
     client_s = (sent.uploads * machine.encrypt_us + sent.answers * machine.decrypt_us) * size * 1e-6 + wire_s
-    peak = min(_CHUNK_BYTES, terms * 2 * dimension * limbs) + rows * 2 * dimension * limbs * 4 + sent.up_bytes * 8
+    polynomial = 2 * dimension * limbs
+    sums = max(4 * polynomial * layout.packing.p_out, min(CHUNK_BYTES, 4 * polynomial * rows))
+    words = 16 * dimension * (sent.uploads + sent.answers)  # both polynomials of everything that travels
+    peak = min(CHUNK_BYTES, terms * polynomial) + 2 * sums + words
     return Cost(server_s, client_s, sent.up_bytes, sent.down_bytes, peak_mib=peak / 2**20)
 
 

@@ -16,9 +16,10 @@ from hecompile.ir.ops import LINEAR
 from hecompile.ir.products import Part, Product
 
 if TYPE_CHECKING:
+    import torch
     from torch import fx
 
-__all__ = ["Layer", "LayerShape", "secret_layers", "secret_shapes", "stack", "tensor_of"]
+__all__ = ["Layer", "LayerShape", "constant_of", "secret_layers", "secret_shapes", "stack", "tensor_of"]
 
 UPSAMPLE = "aten.upsample_nearest2d.vec"
 
@@ -31,14 +32,20 @@ class Layer:
     product: Product
 
 
-def tensor_of(graph: ModelGraph, node: object) -> Array | None:
-    """The constant behind a `get_attr` node as an array; None for no node."""
-    if node is None:
-        return None
+def constant_of(graph: ModelGraph, node: object) -> torch.Tensor:
+    """The constant behind a `get_attr` node."""
     target: Any = graph.graph_module
     for name in str(getattr(node, "target", "")).split("."):
         target = getattr(target, name)
-    array: Array = target.detach().numpy()
+    found: torch.Tensor = target.detach()
+    return found
+
+
+def tensor_of(graph: ModelGraph, node: object) -> Array | None:
+    """The same as an array; None for no node."""
+    if node is None:
+        return None
+    array: Array = constant_of(graph, node).numpy()
     return array
 
 
@@ -147,8 +154,8 @@ def _form(
         return forms.conv_transpose2d(weight, size, tuple(stride), tuple(padding), tuple(output_padding), tuple(dilation), groups)
     stride, padding, dilation, own = args[3:7]
     if factor is not None:
-        return forms.upsampled_conv2d(weight, size, factor, tuple(padding), tuple(dilation), groups or own)
-    return forms.conv2d(weight, size, tuple(stride), tuple(padding), tuple(dilation), groups or own)
+        return forms.upsampled_conv2d(weight, size, factor, tuple(padding), tuple(dilation), int(groups or own))
+    return forms.conv2d(weight, size, tuple(stride), tuple(padding), tuple(dilation), int(groups or own))
 
 
 def stack(products: Sequence[Product]) -> tuple[Product, ...]:

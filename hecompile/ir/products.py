@@ -167,9 +167,7 @@ class QuantizedProduct:
         """How far rounded values may take the results from `reference`: half a step times the 1-norm of the weights."""
         _, scales = quantize_picture(self.geometry.to_picture(value), limit)
         norms = np.abs(self.weights.astype(np.float64)).sum(axis=(1, 2)) * self.readout.weight_scales
-        picture = np.broadcast_to(
-            (scales[:, None] / 2 * norms)[:, :, None, None], (len(scales), len(norms), *self.geometry.grid)
-        )
+        picture = np.broadcast_to((scales[:, None] / 2 * norms)[:, :, None, None], (len(scales), len(norms), *self.geometry.grid))
         return self._without_bias(picture, value)
 
     def _without_bias(self, picture: Array, value: Array) -> list[Array]:

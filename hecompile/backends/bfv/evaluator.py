@@ -16,9 +16,9 @@ from hecompile.backends.bfv.seal import Ring, Words
 from hecompile.backends.fold import fold, rolled, weight_matrix
 from hecompile.backends.packing import Layout
 
-__all__ = ["evaluate", "modulo", "split_limbs"]
+__all__ = ["CHUNK_BYTES", "evaluate", "modulo", "split_limbs"]
 
-_CHUNK_BYTES = 96 << 20  # of rolled limbs at a time
+CHUNK_BYTES = 96 << 20  # of rolled limbs at a time, and of their sums
 
 
 def split_limbs(words: Words, q_bits: int, limb_bits: int) -> npt.NDArray[np.uint8]:
@@ -57,17 +57,24 @@ def evaluate(words: Words, weights: npt.NDArray[np.int8], layout: Layout, ring: 
 
 
 def _block(words: Words, matrix: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel) -> Words:
-    """One block of slots: (2, uploads, N) -> (2, answers, N)."""
-    dimension = layout.packing.dimension
+    """One block of slots: (2, uploads, N) -> (2, answers, N). Answers are made some at a time, to bound memory."""
+    dimension, p_out = layout.packing.dimension, layout.packing.p_out
     extended = np.concatenate([words, np.uint64(ring.q) - words, words], axis=-1)
     limbs = split_limbs(extended, ring.q_bits, kernel.limb_bits)  # (L, 2, uploads, 3N)
+    polynomial = len(limbs) * 2 * dimension  # bytes of a rolled term, words of a row's sums
+    step = max(1, min(kernel.max_k, CHUNK_BYTES // polynomial))
+    chunks = [range(start, min(start + step, matrix.shape[1])) for start in range(0, matrix.shape[1], step)]
+    kept = rolled(limbs, layout, chunks[0]) if len(chunks) == 1 else None
+    at_once = max(1, CHUNK_BYTES // (4 * polynomial * p_out))
     # int32 holds the sums of all outputs of an answer unless there are very many terms
-    exact = np.int32 if matrix.shape[1] * layout.packing.p_out <= kernel.max_k else np.int64
-    answers = np.zeros((len(limbs), layout.answers, 2, dimension), exact)
-    step = max(1, min(kernel.max_k, _CHUNK_BYTES // (len(limbs) * 2 * dimension)))
-    for start in range(0, matrix.shape[1], step):
-        terms = range(start, min(start + step, matrix.shape[1]))
-        operand = rolled(limbs, layout, terms).reshape(len(limbs), len(terms), -1)
-        sums = kernel.product(operand, matrix[:, terms.start : terms.stop])
-        fold(sums.reshape(len(limbs), len(matrix), 2, dimension), layout, answers)
-    return np.ascontiguousarray(modulo(answers, kernel.limb_bits, ring.q).swapaxes(0, 1))
+    exact = np.int32 if matrix.shape[1] * p_out <= kernel.max_k else np.int64
+    results = []
+    for first in range(0, layout.answers, at_once):
+        rows = matrix[first * p_out : (first + at_once) * p_out]
+        answers = np.zeros((len(limbs), len(rows) // p_out, 2, dimension), exact)
+        for terms in chunks:
+            operand = rolled(limbs, layout, terms) if kept is None else kept
+            sums = kernel.product(operand.reshape(len(limbs), len(terms), -1), rows[:, terms.start : terms.stop])
+            fold(sums.reshape(len(limbs), len(rows), 2, dimension), layout, answers)
+        results.append(modulo(answers, kernel.limb_bits, ring.q))
+    return np.ascontiguousarray(np.concatenate(results).swapaxes(0, 1))
