@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hecompile.errors import CompileError, Diagnostic
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import fx
 
 __all__ = ["Canonicalize"]
+
+_REWRITE = "rewrite it with operations of docs/ops.md, or run this part outside the compiled model"
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,20 @@ class Canonicalize(Pass[ModelGraph, ModelGraph]):
                 if constant is not None:
                     values[node] = constant
                     continue
-                findings.append(_unsupported(node))
+                findings.append(_pointed(node, Diagnostic(f"{name} is not supported", help=_REWRITE)))
                 values[node] = _stand_in(builder, node)
                 continue
             try:
                 values[node] = (RULES.get(name) or keep(name))(builder, *args, **node.kwargs)
             except CompileError as error:
-                findings.extend(error.diagnostics)
+                findings.extend(_pointed(node, finding) for finding in error.diagnostics)
                 values[node] = _stand_in(builder, node)
         if findings:
             raise CompileError(findings)
         by_name = {node.name: node for node in program.nodes}
+        unchanged = [name for name in program.outputs if values[by_name[name]].op == "placeholder"]
+        if unchanged:
+            raise CompileError(f"output %{unchanged[0]} is an input, unchanged: there is nothing to compile")
         return builder.finish([values[by_name[name]] for name in program.outputs], program.name, dict(program.config))
 
     def summary(self, before: ModelGraph, after: ModelGraph) -> str:
@@ -74,14 +79,9 @@ def _stand_in(builder: Builder, node: fx.Node) -> fx.Node:
     return builder.input(InputSpec(f"{node.name}_", (node.name,), record.shape, record.dtype))
 
 
-def _unsupported(node: fx.Node) -> Diagnostic:
-    name = str(node.target)
+def _pointed(node: fx.Node, finding: Diagnostic) -> Diagnostic:
+    """The finding with the node that it is about, its operation marked."""
     line = print_node(node)
     start = line.find("= ") + 2
-    return Diagnostic(
-        f"{name} is not supported",
-        source=info(node).source,
-        line=line,
-        underline=(start, start + len(name.split(".")[1])),
-        help="rewrite it with operations of docs/ops.md, or run this part outside the compiled model",
-    )
+    mark = (start, start + len(str(node.target).split(".")[1]))
+    return replace(finding, source=info(node).source, line=line, underline=mark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -97,9 +98,22 @@ def _export(source: Source) -> torch.export.ExportedProgram:
         raise CompileError(
             Diagnostic(
                 f"torch cannot trace {source.name}: {text[0]}",
+                source=_raised_at(error),
                 help="control flow must not depend on values, and the batch must be the first dimension",
             )
         ) from error
+
+
+def _raised_at(error: BaseException) -> str:
+    """The innermost line of the model that an error passed; empty if none."""
+    found: BaseException | None = error
+    while found is not None:
+        frames = traceback.extract_tb(found.__traceback__)
+        own = [frame for frame in frames if "/torch/" not in frame.filename and frame.filename != __file__]
+        if own:
+            return f"{PurePath(own[-1].filename).name}:{own[-1].lineno}"
+        found = found.__cause__ or found.__context__
+    return ""
 
 
 def _decompositions() -> Any:
