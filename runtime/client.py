@@ -127,20 +127,20 @@ class EncryptedUNet(torch.nn.Module):
         self._last_t = float("inf")
         self._conditions = {}
 
-    def forward(self, sample: torch.Tensor, timestep: torch.Tensor | float, *args: Any, **kwargs: Any) -> Any:
-        """The UNet's own call: `sample` (B, C, H, W) and what else the model was compiled for; `return_dict` as in diffusers.
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's own call: `sample` (B, C, H, W), `timestep` and what else it was compiled for; `return_dict` as in diffusers.
 
         Raises:
             InputError: for shapes, types or arguments that the compiled model does not have.
             ProtocolError: if the server refuses or is gone.
         """
         return_dict = kwargs.pop("return_dict", True)
-        inputs = self._inputs(sample, timestep, args, kwargs)
-        t = float(inputs["timestep"]) if "timestep" in inputs else 0.0
+        inputs, batch = self._inputs(args, kwargs)
+        t = float(inputs["timestep"]) if "timestep" in inputs and not inputs["timestep"].shape else float("inf")
         if not t < self._last_t:
             self._start()
         self._last_t = t
-        outputs = self._batched(inputs, len(sample))
+        outputs = self._batched(inputs, batch)
         self._judge(inputs, outputs)
         result = torch.from_numpy(outputs[0])
         if not return_dict:
@@ -186,27 +186,27 @@ class EncryptedUNet(torch.nn.Module):
         self._executor.start_run()
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
-    def _inputs(self, sample: torch.Tensor, timestep: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Array]:
-        """The arguments as arrays by input name, checked against the artifact."""
-        manifest = self._executor.bundle.manifest
-        given: dict[tuple[str, ...], Any] = {}
-        positional = [spec.keyword for spec in manifest.inputs]
-        values = [sample, timestep, *args]
-        if len(values) > len(positional):
-            raise InputError(f"{len(values)} arguments, the model takes {', '.join('.'.join(key) for key in positional)}")
-        given.update(zip(positional, values, strict=False))
+    def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Array], int]:
+        """The arguments as arrays by input name, checked against the artifact, and the batch."""
+        inputs = self._executor.bundle.manifest.inputs
+        if len(args) > len(inputs):
+            raise InputError(f"{len(args)} arguments, the model takes {', '.join('.'.join(spec.keyword) for spec in inputs)}")
+        given: dict[tuple[str, ...], Any] = dict(zip([spec.keyword for spec in inputs], args, strict=False))
         for key, value in kwargs.items():
             if isinstance(value, Mapping):
                 given.update({(key, inner): tensor for inner, tensor in value.items()})
             elif value is not None:
                 given[(key,)] = value
-        unknown = sorted(".".join(key) for key in set(given) - {spec.keyword for spec in manifest.inputs} if key[0] not in _INERT)
-        missing = sorted(".".join(spec.keyword) for spec in manifest.inputs if spec.keyword not in given)
+        unknown = sorted(".".join(key) for key in set(given) - {spec.keyword for spec in inputs} if key[0] not in _INERT)
+        missing = sorted(".".join(spec.keyword) for spec in inputs if spec.keyword not in given)
         if unknown or missing:
             raise InputError(f"missing arguments {missing}, not compiled in {unknown}")
-        if not isinstance(sample, torch.Tensor) or not sample.dim() or not len(sample):
-            raise InputError("sample must be a tensor with at least one element")
-        return {spec.name: _array(given[spec.keyword], spec, len(sample)) for spec in manifest.inputs}
+        first = next(spec for spec in inputs if spec.shape and isinstance(spec.shape[0], str))
+        leading = given[first.keyword]
+        if not isinstance(leading, torch.Tensor) or not leading.dim() or not len(leading):
+            raise InputError(f"{'.'.join(first.keyword)} must be a tensor with at least one element")
+        batch = len(leading) // int(str(first.shape[0]).removesuffix("B") or 1)
+        return {spec.name: _array(given[spec.keyword], spec, batch) for spec in inputs}, batch
 
 
 _INERT = ("cross_attention_kwargs", "timestep_cond")  # pipelines pass them, as None or empty

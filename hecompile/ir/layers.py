@@ -151,7 +151,9 @@ def _form(
     size = (int(shape[2]), int(shape[3]))
     if str(node.target).startswith("aten.conv_transpose2d"):
         stride, padding, output_padding, own, dilation = args[3:8]
-        return forms.conv_transpose2d(weight, size, tuple(stride), tuple(padding), tuple(output_padding), tuple(dilation), groups)
+        return forms.conv_transpose2d(
+            weight, size, tuple(stride), tuple(padding), tuple(output_padding), tuple(dilation), groups or own
+        )
     stride, padding, dilation, own = args[3:7]
     if factor is not None:
         return forms.upsampled_conv2d(weight, size, factor, tuple(padding), tuple(dilation), int(groups or own))

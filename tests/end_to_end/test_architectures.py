@@ -1,0 +1,64 @@
+"""UNets of other kinds through the whole system: encrypted equals simulated bit for bit, and both are close to the float model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import hecompile
+from hecompile.compiler import compile_model
+from hecompile.frontend.sources import load_source
+from hecompile.options import CompileOptions
+from tests.frontend.agreement import arguments as nested
+from tests.frontend.architectures import build
+from tests.frontend.handwritten import HandwrittenUNet, handwritten_inputs
+
+
+def both(model: torch.nn.Module, folder: Path, examples: dict[str, Any] | None) -> tuple[torch.nn.Module, torch.nn.Module]:
+    for backend in ("bfv", "clear"):
+        compile_model(model, folder / backend, options=CompileOptions(backend=backend, max_batch=2), example_inputs=examples)
+    return hecompile.load(folder / "bfv"), hecompile.load(folder / "clear", policy="simulation")
+
+
+@pytest.mark.fhe
+@pytest.mark.parametrize(
+    "name", ["attention", "cross attention", "text and time", "conditional scale and shift", "asymmetric padding"]
+)
+def test_unets_of_diffusers(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    encrypted, simulated = both(model, tmp_path, None)
+    arguments = nested(dict(load_source(model).inputs))
+    with torch.no_grad():
+        expected = model(**arguments).sample
+    result = simulated(**arguments).sample
+    np.testing.assert_array_equal(encrypted(**arguments).sample, result)
+    assert (result - expected).square().mean() < 0.05**2 * expected.square().mean()
+
+
+@pytest.mark.fhe
+def test_a_unet_written_by_hand(tmp_path: Path) -> None:
+    model, arguments = HandwrittenUNet().eval(), handwritten_inputs()
+    encrypted, simulated = both(model, tmp_path, arguments)
+    with torch.no_grad():
+        expected = model(**arguments)
+    result = simulated(**arguments)
+    np.testing.assert_array_equal(encrypted(**arguments), result)
+    assert (result - expected).square().mean() < 0.05**2 * expected.square().mean()
+
+
+@pytest.mark.fhe
+def test_a_prompt_is_sent_once_a_run(tmp_path: Path) -> None:
+    model = build("cross attention")
+    _, simulated = both(model, tmp_path, None)
+    arguments = nested(dict(load_source(model).inputs))
+    sent = []
+    with simulated.run():
+        for t in (900.0, 500.0):
+            before = simulated.meter.requests
+            simulated(**arguments | {"timestep": t})
+            sent.append(simulated.meter.requests - before)
+    assert sent[0] > sent[1]
