@@ -151,6 +151,8 @@ def _flatten(module: torch.nn.Module, examples: object) -> dict[tuple[str, ...],
     if not isinstance(examples, Mapping):
         names = list(inspect.signature(module.forward).parameters)
         values = list(examples) if isinstance(examples, Sequence) else [examples]
+        if len(values) > len(names):
+            raise CompileError(f"{len(values)} example inputs, but {type(module).__name__} takes {len(names)}: {', '.join(names)}")
         examples = dict(zip(names, values, strict=False))
     flat: dict[tuple[str, ...], torch.Tensor] = {}
     for key, value in examples.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hecompile.errors import InternalError
-from hecompile.ir.graph import ModelGraph, concrete_shape, info
+from hecompile.ir.graph import KEY, ModelGraph, concrete_shape, info
 from hecompile.ir.linear import Array
 from hecompile.ir.ops import LINEAR, OPS
 from hecompile.ir.regions import Program
@@ -20,32 +20,47 @@ __all__ = ["compare", "compare_regions", "example_inputs", "run", "verify_graph"
 
 
 def verify_graph(graph: ModelGraph, canonical: bool = True) -> None:
-    """Raises `InternalError` with every violation: records missing, ops outside the table, linear weights that are no constants,
-    secret arguments of public nodes, signatures that do not match."""
-    problems = []
+    """Raises `InternalError` with every violation: nodes out of order, records missing, ops outside the table, linear weights that
+    are no constants, secret arguments of public nodes, signatures that do not match."""
+    problems, known = list[str](), set[str]()
     for node in graph.nodes:
-        if "hecompile" not in node.meta:
+        late = [argument.name for argument in node.all_input_nodes if argument.name not in known]
+        known.add(node.name)
+        if late:
+            problems.append(f"%{node.name} reads {late}, which come later")
+        if KEY not in node.meta:
             problems.append(f"%{node.name} has no record")
             continue
         if canonical and node.op == "call_function":
             problems += _canonical(node)
-        secrets = [argument.name for argument in node.all_input_nodes if info(argument).secret]
+        secrets = [argument.name for argument in node.all_input_nodes if KEY in argument.meta and info(argument).secret]
         if info(node).secret is False and secrets and str(node.target) != "aten.expand_as.default":
             problems.append(f"%{node.name} is public and reads the secret {secrets}")
-    placeholders = tuple(node.name for node in graph.placeholders)
-    if placeholders != tuple(spec.name for spec in graph.inputs):
-        problems.append(f"inputs are {placeholders}, the signature says {[spec.name for spec in graph.inputs]}")
-    known = {node.name for node in graph.nodes}
-    problems += [f"output %{name} does not exist" for name in graph.outputs if name not in known]
+    problems += _signature(graph)
     if problems:
         raise InternalError(f"{graph.name}: " + "; ".join(problems))
+
+
+def _signature(graph: ModelGraph) -> list[str]:
+    placeholders = tuple(node.name for node in graph.placeholders)
+    if placeholders != tuple(spec.name for spec in graph.inputs):
+        return [f"inputs are {placeholders}, the signature says {[spec.name for spec in graph.inputs]}"]
+    problems = []
+    for node, spec in zip(graph.placeholders, graph.inputs, strict=True):
+        if KEY in node.meta and (info(node).shape, info(node).dtype) != (spec.shape, spec.dtype):
+            problems.append(f"input %{node.name} is {info(node)}, the signature says {spec.shape} {spec.dtype}")
+    results = [node for node in graph.graph_module.graph.nodes if node.op == "output"]
+    outputs = tuple(node.name for node in results[0].all_input_nodes) if results else ()
+    if set(outputs) != set(graph.outputs):
+        problems.append(f"outputs are {outputs}, the signature says {graph.outputs}")
+    return problems
 
 
 def _canonical(node: fx.Node) -> list[str]:
     name = str(node.target)
     if name not in OPS:
         return [f"%{node.name} calls {name}, which is not in the op table"]
-    if name in LINEAR and getattr(node.args[1], "op", "") != "get_attr":
+    if name in LINEAR and any(getattr(constant, "op", "get_attr") != "get_attr" for constant in node.args[1:3]):
         return [f"%{node.name} has weights that are no constant"]
     return []
 
@@ -102,8 +117,11 @@ def compare(before: Sequence[Array], after: Sequence[Array], tolerance: float, w
     """The largest difference relative to the largest entry. Raises `InternalError` if it is above `tolerance`."""
     worst = 0.0
     for first, second in zip(before, after, strict=True):
+        if first.shape != second.shape:
+            raise InternalError(f"{what} changed a result's shape from {first.shape} to {second.shape}")
         scale = float(np.abs(first).max(initial=0.0)) or 1.0
-        worst = max(worst, float(np.abs(first.astype(np.float64) - second).max(initial=0.0)) / scale)
+        change = float(np.abs(first.astype(np.float64) - second).max(initial=0.0)) / scale
+        worst = max(worst, change if np.isfinite(change) else np.inf)  # max() would pass over a NaN
     if not worst <= tolerance:
         raise InternalError(f"{what} changed the result by {worst:.2e} of its largest entry, allowed {tolerance:.2e}")
     return worst

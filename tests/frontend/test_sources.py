@@ -1,0 +1,157 @@
+"""What `load_source` takes, and what it says of everything else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+
+from hecompile.errors import CompileError
+from hecompile.frontend.examples import unet_inputs
+from hecompile.frontend.sources import load_source
+from hecompile.passes.trace import Trace
+from tests.frontend.architectures import ARCHITECTURES, build
+from tests.networks import Tiny, tiny_inputs
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    build("plain").save_pretrained(folder / "unet", safe_serialization=True)  # type: ignore[operator]
+    return folder
+
+
+def test_a_pipeline_folder_and_its_unet_are_the_same_source(saved: Path) -> None:
+    whole, own = load_source(saved), load_source(str(saved / "unet"))
+    assert (whole.name, own.name) == (saved.name, "unet")
+    assert whole.config == own.config
+    assert isinstance(whole.module, diffusers.UNet2DModel)
+    assert set(whole.inputs) == {("sample",), ("timestep",)}
+    assert "timestep" in whole.public
+
+
+def test_pickled_weights_are_refused_and_never_read(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((saved / "unet" / "config.json").read_bytes())
+    (tmp_path / "diffusion_pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    for path in (tmp_path, tmp_path / "diffusion_pytorch_model.bin"):
+        with pytest.raises(CompileError, match=r"pickled weights are refused.*\n.*safe_serialization=True"):
+            load_source(path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".pkl", ".bin"])
+def test_every_pickled_suffix_is_refused(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(CompileError, match="pickled weights are refused"):
+        load_source(tmp_path / f"model{suffix}")
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_all_named(wrong: float) -> None:
+    module = Tiny().eval()
+    with torch.no_grad():
+        module.first.weight[0, 0, 0, 0] = wrong
+        module.last.bias[1] = wrong
+    with pytest.raises(CompileError) as caught:
+        load_source(module, tiny_inputs())
+    assert [finding.message for finding in caught.value.diagnostics] == [
+        "weights of first.weight are not finite", "weights of last.bias are not finite",
+    ]  # fmt: skip
+
+
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match=r"not a model\n.*a diffusers folder, an .onnx file or the name of a zoo model"):
+        load_source(tmp_path / "nothing")
+    with pytest.raises(CompileError, match="no such file"):
+        load_source(tmp_path / "nothing.onnx")
+
+
+def test_an_onnx_file_is_read_when_it_is_traced(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"not a model")
+    source = load_source(path)
+    assert source.module is None
+    with pytest.raises(CompileError):
+        Trace().run(source)
+
+
+def test_a_folder_without_a_unet(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match=r"no UNet here\n.*config.json"):
+        load_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a model's configuration"),
+        ("[]", "not a model's configuration"),
+        ('{"_class_name": "AutoencoderKL"}', "a AutoencoderKL\n.*UNet2DModel"),
+        ("{}", "a None\n.*UNet2DModel"),
+        ('{"_class_name": "UNet2DModel"}', "no safetensors weights"),
+    ],
+)
+def test_a_configuration_of_something_else(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(CompileError, match=message):
+        load_source(tmp_path)
+
+
+def test_weights_of_another_model(saved: Path, tmp_path: Path) -> None:
+    config = json.loads((saved / "unet" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"block_out_channels": [16, 16]}))
+    weights = next((saved / "unet").glob("*.safetensors"))
+    (tmp_path / weights.name).write_bytes(weights.read_bytes())
+    with pytest.raises(CompileError, match="diffusers cannot load it"):
+        load_source(tmp_path)
+    (tmp_path / weights.name).write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(CompileError, match="diffusers cannot load it"):
+        load_source(tmp_path)
+
+
+def test_a_name_that_the_zoo_has_not() -> None:
+    with pytest.raises(CompileError, match=r"there is no model 'letters'\n.*digits"):
+        load_source("letters")
+
+
+def test_a_module_of_ones_own_needs_examples() -> None:
+    with pytest.raises(CompileError, match=r"Tiny: cannot guess how it is called\n.*example_inputs"):
+        load_source(Tiny())
+
+
+def test_examples_by_position_by_name_and_nested_are_the_same() -> None:
+    named = tiny_inputs()
+    by_position = load_source(Tiny(), list(named.values())).inputs
+    by_name = load_source(Tiny(), {**named, "timestep": 31}).inputs
+    assert list(by_position) == list(by_name) == [("sample",), ("timestep",), ("condition",)]
+    assert all(torch.equal(by_position[key], by_name[key]) for key in by_name)
+    nested = load_source(Tiny(), {"added": {"text": named["sample"]}}).inputs
+    assert list(nested) == [("added", "text")]
+
+
+def test_examples_that_are_no_tensors() -> None:
+    with pytest.raises(CompileError, match="example input 'sample' is a str, not a tensor"):
+        load_source(Tiny(), {**tiny_inputs(), "sample": "noise"})
+
+
+def test_examples_that_the_module_does_not_take() -> None:
+    with pytest.raises(CompileError, match="torch cannot trace Tiny"):
+        Trace().run(load_source(Tiny(), {**tiny_inputs(), "labels": torch.ones(2)}))
+
+
+def test_more_examples_than_the_module_takes() -> None:
+    with pytest.raises(CompileError, match="4 example inputs"):
+        load_source(Tiny(), [*tiny_inputs().values(), torch.ones(2)])
+
+
+def test_a_declared_input_is_public_beside_those_that_always_are() -> None:
+    assert load_source(Tiny(), tiny_inputs(), ["condition"]).public == {"timestep", "time_ids", "condition"}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_examples_of_a_unet_are_a_call_of_it(name: str) -> None:
+    unet = build(name)
+    inputs = unet_inputs(unet)
+    assert all(value.dim() == 0 or len(value) == 2 for value in inputs.values())
+    assert list(unet_inputs(unet)) == list(inputs)
+    assert all(torch.equal(value, unet_inputs(unet)[key]) for key, value in inputs.items())
