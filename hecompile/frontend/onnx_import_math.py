@@ -87,8 +87,9 @@ def _binary(name: str) -> Importer:
 
 
 IMPORTERS |= {
-    "Equal": _binary("eq.Tensor"), "Less": _binary("lt.Tensor"), "LessOrEqual": _binary("le.Tensor"), "Greater": _binary("gt.Tensor"),
-    "GreaterOrEqual": _binary("ge.Tensor"), "And": _binary("logical_and.default"), "Or": _binary("logical_or.default"),
+    "Equal": _binary("eq.Tensor"), "Less": _binary("lt.Tensor"), "LessOrEqual": _binary("le.Tensor"),
+    "Greater": _binary("gt.Tensor"), "GreaterOrEqual": _binary("ge.Tensor"), "And": _binary("logical_and.default"),
+    "Or": _binary("logical_or.default"),
 }  # fmt: skip
 
 

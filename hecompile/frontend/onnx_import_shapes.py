@@ -197,7 +197,7 @@ def _slice(call: Call) -> Value:
 def _cut(call: Call, x: Value, axis: int, starts: Sequence[int], ends: Sequence[int], step: int) -> Value:
     """One axis from start to end, each given at both batch sizes."""
     size = call.shape(x)[axis]
-    sizes = concrete_shape((size,) * 1, BATCHES[0]) + concrete_shape((size,), BATCHES[1])
+    sizes = concrete_shape((size,), BATCHES[0]) + concrete_shape((size,), BATCHES[1])
     if step < 0:
         if step != -1 or any(start not in (-1, own - 1) for start, own in zip(starts, sizes, strict=True)) or ends[0] > -sizes[0]:
             raise CompileError(
@@ -228,7 +228,7 @@ def _gather(call: Call) -> Value:
 
         def pick(data: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
             flat = places.flatten().long() % max(data.shape[axis], 1)
-            return data.index_select(axis, flat).reshape(*data.shape[:axis], *places.shape, *data.shape[axis + 1 :])
+            return data.index_select(axis, flat).reshape((*data.shape[:axis], *places.shape, *data.shape[axis + 1 :]))
 
         return call.both(pick, x, index)
     places, size = call.ints(index, "the index"), shape[axis]

@@ -23,7 +23,8 @@ from hecompile.ir.shapes import BATCHES, at_batch, dim_between, map_argument
 __all__ = ["DTYPES", "IMPORTERS", "Call", "Importer", "Known", "Value", "imports", "refuse_giants", "times"]
 
 DTYPES = {
-    1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64,
+    1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool,
+    11: torch.float64,
 }  # fmt: skip
 _SMALL, _GIANT = 1 << 14, 1 << 28  # elements: what is evaluated without a look at its size, and what is refused
 
