@@ -138,8 +138,8 @@ def measure_machine(
     as_json: Json = False,
 ) -> None:
     """Measure this machine's primitives once, for predictions."""
-    from hecompile.cost.machine import measure_machine as measure
     from hecompile.cost.machine import save_machine
+    from hecompile.cost.measure import measure_machine as measure
 
     found = measure()
     save_machine(found, output)

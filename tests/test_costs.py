@@ -10,7 +10,8 @@ import pytest
 
 from hecompile.artifact import read_half, read_manifest
 from hecompile.backends.integer import region_program
-from hecompile.cost.machine import Machine, load_machine, measure_machine, save_machine
+from hecompile.cost.machine import Machine, load_machine, save_machine
+from hecompile.cost.measure import measure_machine
 from hecompile.cost.plan import predict_programs, refuse_without_memory
 from hecompile.cost.source import partitioned, predict_source
 from hecompile.errors import CompileError

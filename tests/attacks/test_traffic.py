@@ -22,6 +22,9 @@ from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport, Transport
 
 
+pytestmark = pytest.mark.fhe
+
+
 class Wiretap(Transport):
     """Keeps every byte that the server gets."""
 

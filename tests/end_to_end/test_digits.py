@@ -46,6 +46,7 @@ def test_clear_is_close_to_the_float_model(digits_clear: Path) -> None:
     assert psnr(simulated, draw(model.load(), "ddim", labels, 2)) > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler(digits_clear: Path, scheduler: str) -> None:
     """Second-order solvers amplify the quantiser's error more than DDIM does; all ten digits stay what they are."""

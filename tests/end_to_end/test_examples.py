@@ -17,6 +17,7 @@ def test_an_example_has_at_most_forty_lines(name: str) -> None:
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 40
 
 
+@pytest.mark.fhe
 def test_own_pass() -> None:
     example = runpy.run_path(str(EXAMPLES / "own_pass.py"))
     assert "limit-work" in [record.name for record in example["compile_small"](10.0).passes]
@@ -24,6 +25,7 @@ def test_own_pass() -> None:
         example["compile_small"](1.0)
 
 
+@pytest.mark.fhe
 def test_own_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLES / "own_policy.py"), run_name="__main__")
