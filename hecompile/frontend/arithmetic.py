@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.builder import Builder
 from hecompile.frontend.rewrites import RULES, rule
 from hecompile.ir.graph import info
@@ -140,3 +141,43 @@ def _relu(b: Builder, x: fx.Node) -> fx.Node:
 @rule("gelu.default")
 def _gelu(b: Builder, x: fx.Node, approximate: str = "none") -> fx.Node:
     return b.emit("aten.gelu.default", x, approximate=approximate)
+
+
+@rule("hardtanh.default")
+def _hardtanh(b: Builder, x: fx.Node, low: float = -1.0, high: float = 1.0) -> fx.Node:
+    return b.emit("aten.clamp.default", x, low, high)
+
+
+@rule("log1p.default")
+def _log1p(b: Builder, x: fx.Node) -> fx.Node:
+    return b.emit("aten.log.default", add(b, x, 1))
+
+
+@rule("expm1.default")
+def _expm1(b: Builder, x: fx.Node) -> fx.Node:
+    return add(b, b.emit("aten.exp.default", x), -1)
+
+
+@rule("exp2.default")
+def _exp2(b: Builder, x: fx.Node) -> fx.Node:
+    return _power_of(b, 2, x)
+
+
+@rule("tan.default")
+def _tan(b: Builder, x: fx.Node) -> fx.Node:
+    return b.emit("aten.div.Tensor", b.emit("aten.sin.default", x), b.emit("aten.cos.default", x))
+
+
+def _on_bools(name: str) -> Any:
+    """Bitwise on bools is logical; on integers it is refused."""
+
+    def emit(b: Builder, *args: fx.Node) -> fx.Node:
+        if any(info(arg).dtype != "bool" for arg in args):
+            raise CompileError(Diagnostic("bitwise arithmetic of integers", source=b.origin.source))
+        return b.emit(f"aten.logical_{name}.default", *args)
+
+    return emit
+
+
+for _name, _overload in {"and": "Tensor", "or": "Tensor", "not": "default"}.items():
+    RULES[f"aten.bitwise_{_name}.{_overload}"] = _on_bools(_name)

@@ -199,16 +199,6 @@ def _to(b: Builder, x: fx.Node, *args: Any, **kwargs: Any) -> fx.Node:
     return x if name == info(x).dtype else b.emit("aten.to.dtype", x, getattr(torch, name))
 
 
-@rule("pad.default")
-def _pad(b: Builder, x: fx.Node, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> fx.Node:
-    names = {"constant": "constant_pad_nd", "reflect": "reflection_pad2d", "replicate": "replication_pad2d"}
-    if mode not in names:
-        raise CompileError(Diagnostic(f"padding mode '{mode}'", source=b.origin.source, help=f"use one of {', '.join(names)}"))
-    if mode == "constant":
-        return b.emit("aten.constant_pad_nd.default", x, list(pad), value or 0.0)
-    return b.emit(f"aten.{names[mode]}.default", x, list(pad))
-
-
 @rule("constant_pad_nd.default")
 def _constant_pad(b: Builder, x: fx.Node, pad: Sequence[int], value: float = 0.0) -> fx.Node:
     return b.emit("aten.constant_pad_nd.default", x, list(pad), value)

@@ -116,3 +116,24 @@ def _batch_norm(
     shift = shift if bias is None else b.emit("aten.add.Tensor", shift, bias)
     scale, shift = (b.emit("aten.reshape.default", part, list(shape)) for part in (scale, shift))
     return b.emit("aten.add.Tensor", b.emit("aten.mul.Tensor", x, scale), shift)
+
+
+@rule("linalg_vector_norm.default")
+def _vector_norm(b: Builder, x: fx.Node, order: Number = 2, dims: Any = None, keep: bool = False, *, dtype: Any = None) -> fx.Node:
+    if order not in (1, 2, math.inf):
+        raise CompileError(Diagnostic(f"a norm of order {order}", source=b.origin.source, help="use 1, 2 or infinity"))
+    x, dims = cast(b, x, dtype), _dims(b, x, dims)
+    if order == 2:
+        return b.emit("aten.sqrt.default", b.emit("aten.sum.dim_IntList", b.emit("aten.mul.Tensor", x, x), dims, keep))
+    name = "aten.sum.dim_IntList" if order == 1 else "aten.amax.default"
+    return b.emit(name, b.emit("aten.abs.default", x), dims, keep)
+
+
+@rule("_adaptive_avg_pool2d.default", "adaptive_avg_pool2d.default")
+def _adaptive_pool(b: Builder, x: fx.Node, sizes: Any) -> fx.Node:
+    """Equal windows; sizes that do not divide the picture are refused."""
+    own = [int(size) for size in b.shape(x)[2:]]  # type: ignore[arg-type]
+    if any(size % target for size, target in zip(own, sizes, strict=True)):
+        raise CompileError(Diagnostic(f"adaptive pooling of {own} to {list(sizes)}", source=b.origin.source, help="use a divisor"))
+    windows = [size // target for size, target in zip(own, sizes, strict=True)]
+    return b.emit("aten.avg_pool2d.default", x, windows, windows, [0, 0], False, True)
