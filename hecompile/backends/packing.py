@@ -122,13 +122,35 @@ class Layout:
         places = np.arange(self.geometry.picture[0]) % self.packing.p_in * self.area
         return places[:, None] + taps[None, :]
 
-    @cached_property
-    def reads(self) -> npt.NDArray[np.int64]:
-        """The coefficients of an answer that are read, in order: (p_out * share * tile_rows * columns)."""
-        jump = self.packing.p_in * self.area
+    @property
+    def windows(self) -> int:
+        """Areas of an output's sum that reach areas which are read (see `fold`)."""
+        return 2 * self.packing.p_out - 1
+
+    @property
+    def narrow(self) -> bool:
+        """Whether those windows are less than the whole polynomial."""
+        return self.windows * self.area < self.packing.dimension
+
+    @property
+    def columns(self) -> int:
+        """Coefficients of a rolled term that are multiplied: all of `a`, and of `b` those that matter."""
+        return self.packing.dimension + (self.windows * self.area if self.narrow else self.packing.dimension)
+
+    def _reads(self, jump: int) -> npt.NDArray[np.int64]:
         rows = np.arange(self.packing.tile_rows)[:, None] * self.stride + np.arange(self.geometry.grid[1])
         slots = np.arange(self.packing.share)[:, None, None] * self.slot + rows
         return (np.arange(self.packing.p_out)[:, None, None, None] * jump + slots).reshape(-1)
+
+    @cached_property
+    def reads(self) -> npt.NDArray[np.int64]:
+        """The coefficients of an answer that are read, in order: (p_out * share * tile_rows * columns)."""
+        return self._reads(self.packing.p_in * self.area)
+
+    @cached_property
+    def window_reads(self) -> npt.NDArray[np.int64]:
+        """The same where only the outputs' areas are kept, side by side."""
+        return self._reads(self.area)
 
     def place(self, picture: Array) -> npt.NDArray[np.int64]:
         """Integers (E, C', H', W') -> polynomials (blocks, uploads, N)."""

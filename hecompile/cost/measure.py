@@ -40,20 +40,19 @@ def _server() -> dict[str, float]:
     rng, kernel, dimension, limbs = np.random.default_rng(0), choose_kernel(), 2048, 6
     geometry, _ = conv2d(np.ones((64, 64, 3, 3)), (16, 16), (1, 1), (1, 1), (1, 1), 1)
     layout = Layout(geometry, Packing(dimension, 1, 1, 16, 3, 2))
-    extended = rng.integers(0, 255, (limbs, 2, layout.uploads, 3 * dimension)).astype(np.uint8)
+    extended = rng.integers(0, 255, (limbs, layout.uploads, 4 * dimension)).astype(np.uint8)
     terms = range(576)
-    operand = rolled(extended, layout, terms)
+    operand = np.empty((limbs, len(terms), dimension), np.uint8)
     weights = rng.integers(-127, 128, (64, 576)).astype(np.int8)
-    flat = operand.reshape(limbs, len(terms), -1)
-    sums = kernel.product(flat, weights).reshape(limbs, 64, 2, dimension)
-    answers = np.zeros((limbs, layout.answers, 2, dimension), np.int32)
-    product_s = _seconds(lambda: kernel.product(flat, weights))
-    roll_s = _seconds(lambda: rolled(extended, layout, terms))
+    roll_s = _seconds(lambda: rolled(extended, layout, terms, operand))
+    sums = kernel.product(operand, weights)
+    answers = np.zeros((limbs, layout.answers, dimension), np.int32)
+    product_s = _seconds(lambda: kernel.product(operand, weights))
     fold_s = _seconds(lambda: fold(sums, layout, answers))
     modulo_s = _seconds(lambda: modulo(answers, 8, (1 << 47) - 115))
     words = rng.integers(0, 1 << 47, 64 * dimension).astype(np.uint64)
     return {
-        "product_gmac_per_s": flat.size * 64 / product_s / 1e9,
+        "product_gmac_per_s": operand.size * 64 / product_s / 1e9,
         "roll_ns_per_byte": roll_s / operand.size * 1e9,
         "fold_ns_per_word": fold_s / sums.size * 1e9,
         "modulo_ns_per_word": modulo_s / answers[0].size * 1e9,

@@ -39,17 +39,17 @@ def layer_cost(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Mac
     dimension, limbs = layout.packing.dimension, -(-q_bits // 8)
     size = dimension / 2048
     terms, rows = layout.shifts.size, layout.answers * layout.packing.p_out
-    columns = 2 * dimension * layout.blocks
+    columns = layout.columns * layout.blocks
     wire_s = (sent.up_bytes + sent.down_bytes) * machine.wire_ns_per_byte * 1e-9
     server_s = (
         terms * rows * columns * limbs / machine.product_gmac_per_s
         + terms * columns * limbs * machine.roll_ns_per_byte
         + rows * columns * limbs * machine.fold_ns_per_word
-        + layout.answers * columns * machine.modulo_ns_per_word
+        + layout.answers * (dimension + len(layout.reads)) * layout.blocks * machine.modulo_ns_per_word
     ) * 1e-9
     server_s += (machine.layer_us + sent.uploads * size * machine.expand_us) * 1e-6 + wire_s
     client_s = (sent.uploads * machine.encrypt_us + sent.answers * machine.decrypt_us) * size * 1e-6 + wire_s
-    polynomial = 2 * dimension * limbs
+    polynomial = layout.columns * limbs
     sums = max(4 * polynomial * layout.packing.p_out, min(CHUNK_BYTES, 4 * polynomial * rows))
     words = 16 * dimension * (sent.uploads + sent.answers)  # both polynomials of everything that travels
     peak = min(CHUNK_BYTES, terms * polynomial) + 2 * sums + words

@@ -47,6 +47,14 @@ def negacyclic(a: np.ndarray, s: np.ndarray, q: int) -> np.ndarray:
     return result % q
 
 
+def answers_of(uploads: np.ndarray, weights: np.ndarray, layout: Layout, ring: Ring) -> tuple[np.ndarray, np.ndarray]:
+    """Whole ciphertexts, zero where `b` is not read: (answers, N) each."""
+    read, a = evaluate(uploads, weights, layout, ring)
+    b = np.zeros_like(a)
+    b[..., layout.reads] = read
+    return b.reshape(-1, ring.dimension), a.reshape(-1, ring.dimension)
+
+
 def measured_noise(ring: Ring, layout: Layout, weights: np.ndarray, limit: int, drops: tuple[int, int]) -> tuple[int, Array, Array]:
     """Largest |b + a s - round(q m / t)| over the read coefficients, with what SEAL decrypts and what it should."""
     rng = np.random.default_rng(5)
@@ -55,10 +63,9 @@ def measured_noise(ring: Ring, layout: Layout, weights: np.ndarray, limit: int, 
     key = SecretKey(ring)
     b, seeds = key.encrypt(layout.place(picture).reshape(-1, ring.dimension))
     uploads = np.stack([b, expand_seeds(ring, seeds)]).reshape(2, layout.blocks, layout.uploads, ring.dimension)
-    answers = evaluate(uploads, weights, layout, ring).reshape(2, -1, ring.dimension)
     b, a = (
         (round_off(part, drop, ring.q_bits) << np.uint64(drop)) % np.uint64(ring.q)
-        for part, drop in zip(answers, drops, strict=True)
+        for part, drop in zip(answers_of(uploads, weights, layout, ring), drops, strict=True)
     )
     decrypted = key.decrypt(b, a)[:, layout.reads]
     expected = correlate(picture.astype(float), weights.astype(float), geometry.taps, geometry.grid)
@@ -159,9 +166,9 @@ def test_seal_itself_decrypts_the_answers(tmp_path: Path) -> None:
         encryptor.encrypt_symmetric(plain, cipher)
         cipher.save(str(tmp_path / "cipher"))
         uploads.append(words_in(tmp_path / "cipher", ring))
-    answers = evaluate(np.stack(uploads, axis=1)[:, None], int8(weights), layout, ring)
+    answers = answers_of(np.stack(uploads, axis=1)[:, None], int8(weights), layout, ring)
     values = []
-    for b, a in zip(*answers[:, 0], strict=True):
+    for b, a in zip(*answers, strict=True):
         (tmp_path / "answer").write_bytes(as_file(b, a, ring))
         cipher, plain = seal.Ciphertext(context), seal.Plaintext()
         cipher.load(context, str(tmp_path / "answer"))

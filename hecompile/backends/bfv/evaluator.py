@@ -1,6 +1,6 @@
 """The server's work: a public linear map on ciphertext words, exact modulo q. No secret, no randomness.
 
-Words are extended to [w, -w, w] so that every negacyclic roll is a slice, cut into limbs of 7 or 8 bits, multiplied by the int8
+Words are extended to [w, -w, w, -w] so that every negacyclic roll is a slice, cut into limbs of 7 or 8 bits, multiplied by the int8
 weights with an exact integer kernel, folded into answers and put together modulo q.
 """
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hecompile.backends.bfv.product import Kernel, choose_kernel
 from hecompile.backends.bfv.seal import Ring, Words
-from hecompile.backends.fold import fold, rolled, weight_matrix
+from hecompile.backends.fold import extend, fold, fold_windows, rolled, rolled_windows, weight_matrix
 from hecompile.backends.packing import Layout
 
 __all__ = ["CHUNK_BYTES", "evaluate", "modulo", "split_limbs"]
@@ -48,33 +48,53 @@ def modulo(limb_sums: npt.NDArray[Any], limb_bits: int, q: int) -> Words:
     return total.view(np.uint64)
 
 
-def evaluate(words: Words, weights: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel | None = None) -> Words:
-    """Ciphertexts (2, blocks, uploads, N), `b` before `a` -> answers (2, blocks, answers, N), all words below q."""
+def evaluate(
+    words: Words, weights: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel | None = None
+) -> tuple[Words, Words]:
+    """Ciphertexts (2, blocks, uploads, N), `b` before `a` -> `b` where it is read (blocks, answers, reads), and `a`
+    (blocks, answers, N); all words below q."""
     kernel = kernel or choose_kernel()
     matrix = weight_matrix(weights, layout)
     results = [_block(words[:, block], matrix, layout, ring, kernel) for block in range(words.shape[1])]
-    return np.stack(results, axis=1)
+    return np.stack([b for b, _ in results]), np.stack([a for _, a in results])
 
 
-def _block(words: Words, matrix: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel) -> Words:
-    """One block of slots: (2, uploads, N) -> (2, answers, N). Answers are made some at a time, to bound memory."""
+def _operand(limbs: npt.NDArray[np.uint8], layout: Layout, terms: range) -> npt.NDArray[np.uint8]:
+    """Rolled terms of (L, 2, uploads, 4N) limbs: (L, len(terms), columns), `a` before `b`."""
+    dimension = layout.packing.dimension
+    operand = np.empty((len(limbs), len(terms), layout.columns), np.uint8)
+    rolled(limbs[:, 1], layout, terms, operand[:, :, :dimension])
+    if layout.narrow:
+        windows = operand[:, :, dimension:].reshape(len(limbs), len(terms), layout.windows, layout.area)
+        rolled_windows(limbs[:, 0], layout, terms, windows)
+    else:
+        rolled(limbs[:, 0], layout, terms, operand[:, :, dimension:])
+    return operand
+
+
+def _block(words: Words, matrix: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel) -> tuple[Words, Words]:
+    """One block of slots: (2, uploads, N) -> (answers, reads), (answers, N). Some answers at a time, to bound memory."""
     dimension, p_out = layout.packing.dimension, layout.packing.p_out
-    extended = np.concatenate([words, np.uint64(ring.q) - words, words], axis=-1)
-    limbs = split_limbs(extended, ring.q_bits, kernel.limb_bits)  # (L, 2, uploads, 3N)
-    polynomial = len(limbs) * 2 * dimension  # bytes of a rolled term, words of a row's sums
-    step = max(1, min(kernel.max_k, CHUNK_BYTES // polynomial))
+    limbs = split_limbs(extend(words, np.uint64(ring.q) - words), ring.q_bits, kernel.limb_bits)  # (L, 2, uploads, 4N)
+    term_bytes = len(limbs) * layout.columns
+    step = max(1, min(kernel.max_k, CHUNK_BYTES // term_bytes))
     chunks = [range(start, min(start + step, matrix.shape[1])) for start in range(0, matrix.shape[1], step)]
-    kept = rolled(limbs, layout, chunks[0]) if len(chunks) == 1 else None
-    at_once = max(1, CHUNK_BYTES // (4 * polynomial * p_out))
+    kept = _operand(limbs, layout, chunks[0]) if len(chunks) == 1 else None
+    at_once = max(1, CHUNK_BYTES // (4 * term_bytes * p_out))
     # int32 holds the sums of all outputs of an answer unless there are very many terms
     exact = np.int32 if matrix.shape[1] * p_out <= kernel.max_k else np.int64
     results = []
     for first in range(0, layout.answers, at_once):
         rows = matrix[first * p_out : (first + at_once) * p_out]
-        answers = np.zeros((len(limbs), len(rows) // p_out, 2, dimension), exact)
+        answers = len(rows) // p_out
+        a = np.zeros((len(limbs), answers, dimension), exact)
+        b = np.zeros((len(limbs), answers, p_out, layout.area) if layout.narrow else a.shape, exact)
         for terms in chunks:
-            operand = rolled(limbs, layout, terms) if kept is None else kept
-            sums = kernel.product(operand.reshape(len(limbs), len(terms), -1), rows[:, terms.start : terms.stop])
-            fold(sums.reshape(len(limbs), len(rows), 2, dimension), layout, answers)
-        results.append(modulo(answers, kernel.limb_bits, ring.q))
-    return np.ascontiguousarray(np.concatenate(results).swapaxes(0, 1))
+            operand = _operand(limbs, layout, terms) if kept is None else kept
+            sums = kernel.product(operand, rows[:, terms.start : terms.stop])  # (L, rows, columns)
+            fold(sums[:, :, :dimension], layout, a)
+            (fold_windows if layout.narrow else fold)(sums[:, :, dimension:], layout, b)
+        places = layout.window_reads if layout.narrow else layout.reads
+        read = b.reshape(len(limbs), answers, -1)[:, :, places]
+        results.append((modulo(read, kernel.limb_bits, ring.q), modulo(a, kernel.limb_bits, ring.q)))
+    return np.concatenate([b for b, _ in results]), np.concatenate([a for _, a in results])

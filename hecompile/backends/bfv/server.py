@@ -37,8 +37,8 @@ class BfvServer(RegionServer):
         for layer, ring, weights in zip(self._program.layers, self._rings, self._weights, strict=True):
             size = sizes(layer, batch).up
             words = _unpack_request(memoryview(payload)[start : start + size], layer, ring, batch)
-            answers = evaluate(words, weights, layer.layout(batch), ring)
-            replies.append(_pack_reply(answers, layer, ring, batch))
+            b, a = evaluate(words, weights, layer.layout(batch), ring)
+            replies.append(_pack_reply(b, a, layer, ring, batch))
             start += size
         return b"".join(replies)
 
@@ -62,9 +62,8 @@ def round_off(words: Words, bits: int, q_bits: int) -> Words:
     return rounded & np.uint64((1 << (q_bits - bits)) - 1)
 
 
-def _pack_reply(answers: Words, layer: LayerProgram, ring: Ring, batch: int) -> bytes:
-    """(2, blocks, answers, N) -> bytes."""
-    layout, row = layer.layout(batch), layer.packings[batch - 1]
-    read = round_off(answers[0][..., layout.reads], row.drop_b, ring.q_bits)
-    rest = round_off(answers[1], row.drop_a, ring.q_bits)
+def _pack_reply(b: Words, a: Words, layer: LayerProgram, ring: Ring, batch: int) -> bytes:
+    """(blocks, answers, reads) and (blocks, answers, N) -> bytes."""
+    row = layer.packings[batch - 1]
+    read, rest = round_off(b, row.drop_b, ring.q_bits), round_off(a, row.drop_a, ring.q_bits)
     return pack_bits(read, ring.q_bits - row.drop_b) + pack_bits(rest, ring.q_bits - row.drop_a)

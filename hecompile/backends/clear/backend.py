@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hecompile.backends.base import Array, Half, Pending, RegionClient, RegionServer, Session
 from hecompile.backends.bfv.parameters import Parameters
-from hecompile.backends.fold import fold, rolled, weight_matrix
+from hecompile.backends.fold import extend, fold, rolled, weight_matrix
 from hecompile.backends.integer import (
     IntegerBackend,
     Reading,
@@ -135,10 +135,11 @@ def _multiply(polynomials: Array, weights: npt.NDArray[np.int8], layout: Layout)
     """(uploads, N) integers -> (answers, N)."""
     matrix = weight_matrix(weights, layout).astype(np.float64)
     values = polynomials.astype(np.float64)
-    extended = np.concatenate([values, -values, values], axis=-1)[None, None]
-    answers = np.zeros((1, layout.answers, 1, layout.packing.dimension))
+    extended = extend(values, -values)[None]
+    answers = np.zeros((1, layout.answers, layout.packing.dimension))
     for start in range(0, matrix.shape[1], _CHUNK_TERMS):
         terms = range(start, min(start + _CHUNK_TERMS, matrix.shape[1]))
-        operand = rolled(extended, layout, terms)[0, :, 0]
-        fold((matrix[:, terms.start : terms.stop] @ operand)[None, :, None], layout, answers)
-    return answers[0, :, 0].astype(np.int64)
+        operand = np.empty((1, len(terms), layout.packing.dimension))
+        rolled(extended, layout, terms, operand)
+        fold((matrix[:, terms.start : terms.stop] @ operand[0])[None], layout, answers)
+    return answers[0].astype(np.int64)
