@@ -39,7 +39,10 @@ def open_onnx(path: Path | bytes, name: str) -> tuple[onnx.ModelProto, int]:
         raise CompileError(Diagnostic(f"not a valid ONNX model: {text}", source=name)) from error
     opset = _domains(model, name)
     if not isinstance(path, bytes):
-        external_data_helper.load_external_data_for_model(model, str(path.resolve().parent))
+        try:
+            external_data_helper.load_external_data_for_model(model, str(path.resolve().parent))
+        except (onnx.checker.ValidationError, OSError, ValueError) as error:
+            raise CompileError(Diagnostic(f"the weights beside the model cannot be read: {error}", source=name)) from error
     _finite(model, name)
     return model, opset
 
