@@ -4,7 +4,7 @@ For every output (answer, j): the sum over channels and taps of w X^-shift P, th
 negacyclic (X^N = -1).
 
 `a` of an answer is needed everywhere, `b` only where the answer is read: at the outputs' own areas, j p_in A + [0, A). The terms of
-output i fall there from areas (j - i) p_in A + [0, A) of its sum, so only those 2 p_out - 1 windows of the rolled `b` are multiplied.
+output i fall there from areas (j - i) p_in A + [0, A) of its sum, so only those 2 p_out - 1 windows of `b` are multiplied.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measuring this machine's primitives for a profile. Apart from it, as a server that reads profiles must not know how keys are made."""
+"""Measuring this machine's primitives for a profile. A module of its own: a server must not know how keys are made."""
 
 from __future__ import annotations
 

@@ -136,10 +136,11 @@ def _multiply(polynomials: Array, weights: npt.NDArray[np.int8], layout: Layout)
     matrix = weight_matrix(weights, layout).astype(np.float64)
     values = polynomials.astype(np.float64)
     extended = extend(values, -values)[None]
-    answers = np.zeros((1, layout.answers, layout.packing.dimension))
+    answers: Array = np.zeros((1, layout.answers, layout.packing.dimension))
     for start in range(0, matrix.shape[1], _CHUNK_TERMS):
         terms = range(start, min(start + _CHUNK_TERMS, matrix.shape[1]))
         operand = np.empty((1, len(terms), layout.packing.dimension))
         rolled(extended, layout, terms, operand)
         fold((matrix[:, terms.start : terms.stop] @ operand[0])[None], layout, answers)
-    return answers[0].astype(np.int64)
+    result: Array = answers[0].astype(np.int64)
+    return result

@@ -1,0 +1,19 @@
+"""Calibration: calls that a model really gets, and what its values look like on them. Passes that fit or select read both."""
+
+from __future__ import annotations
+
+from hecompile.calibration.calls import Calibration, Call, from_sampler, load_calibration, save_calibration
+from hecompile.calibration.statistics import NodeStatistics, Statistics, collect, sensitivity, timestep_bin
+
+__all__ = [
+    "Calibration",
+    "Call",
+    "NodeStatistics",
+    "Statistics",
+    "collect",
+    "from_sampler",
+    "load_calibration",
+    "save_calibration",
+    "sensitivity",
+    "timestep_bin",
+]
