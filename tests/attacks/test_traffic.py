@@ -21,7 +21,6 @@ from hecompile.runtime.client import EncryptedUNet
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport, Transport
 
-
 pytestmark = pytest.mark.fhe
 
 
