@@ -40,7 +40,8 @@ def _with_option_flags(function: Callable[..., None]) -> Callable[..., None]:
     flags = []
     for each in fields(CompileOptions):
         default = each.default_factory() if each.default_factory is not MISSING else each.default
-        kind: Any = {"str | None": str | None, "tuple[str, ...]": list[str]}.get(str(each.type), type(default))
+        kinds = {"str | None": str | None, "float | None": float | None, "int | None": int | None, "tuple[str, ...]": list[str]}
+        kind: Any = kinds.get(str(each.type), type(default))
         option = typer.Option("--" + each.name.replace("_", "-"), help=each.metadata["help"])
         default = list(default) if isinstance(default, tuple) else default
         flags.append(

@@ -48,6 +48,7 @@ class Compiled:
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
+    from hecompile.cost.optimise import Budgets
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
     from hecompile.passes.check_security import CheckSecurity
@@ -62,11 +63,14 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.passes.write import Write
 
     policy, backend = options.policy_name, options.backend
+    budgets = None
+    if options.partition == "optimised":
+        budgets = Budgets(options.client_seconds, options.most_rounds, options.client_weights_mib)
     passes: list[Pass[Any, Any]] = [
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(policy),  # what must not be seen
-        Partition(backend),  # tags only: which node runs where
+        Partition(backend, budgets=budgets, pins=options.pin),  # tags only: which node runs where
         CheckSecrecy(policy, backend),  # the promise, before anything is built on the partition
         Split(backend),  # regions and the plan
         Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else

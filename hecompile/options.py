@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hecompile.errors import CompileError, Diagnostic
+from hecompile.errors import CompileError, Diagnostic, unknown_name
 
 __all__ = ["CompileOptions"]
 
@@ -12,6 +12,9 @@ PROTECT_WEIGHTS = (
     "answers are not circuit-private: their `a` polynomials are sums of known polynomials with the weights as "
     "coefficients, so one answer gives the weights away. hecompile is for weights that the client may know"
 )
+
+
+PARTITIONS = ("all", "optimised")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,13 @@ class CompileOptions:
     security: int = field(default=128, metadata={"help": "bits of security of the lattice parameters"})
     max_batch: int = field(default=16, metadata={"help": "largest batch of one request; larger ones are cut"})
     public: tuple[str, ...] = field(default=(), metadata={"help": "inputs to declare public besides the timestep"})
+    partition: str = field(
+        default="all", metadata={"help": "all secret convs and linears to the server, or optimised: the fastest plan"}
+    )
+    client_seconds: float | None = field(default=None, metadata={"help": "optimised: most CPU seconds of the client per call"})
+    client_weights_mib: float | None = field(default=None, metadata={"help": "optimised: most int8 weights that the client holds"})
+    most_rounds: int | None = field(default=None, metadata={"help": "optimised: most requests per call"})
+    pin: tuple[str, ...] = field(default=(), metadata={"help": "optimised: layer=side by name or pattern, sides client and server"})
     verify: bool = field(default=False, metadata={"help": "compare before and after each pass for large models too"})
     protect_weights: bool = field(default=False, metadata={"help": "refused: see the documentation"})
 
@@ -49,6 +59,13 @@ class CompileOptions:
             )
         if not 1 <= self.max_batch <= 256:
             raise CompileError(f"max_batch is {self.max_batch}: it must be between 1 and 256")
+        if self.partition not in PARTITIONS:
+            raise unknown_name("partition", self.partition, PARTITIONS)
+        budgets = (self.client_seconds, self.client_weights_mib, self.most_rounds, *self.pin)
+        if self.partition == "all" and any(budget is not None for budget in budgets):
+            raise CompileError(Diagnostic("budgets and pins are for --partition optimised", help="add it, or leave them away"))
+        if any("=" not in pin for pin in self.pin):
+            raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
         if self.protect_weights:
             raise CompileError(Diagnostic("--protect-weights is not possible", help=PROTECT_WEIGHTS))
 

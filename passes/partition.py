@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from hecompile.backends.base import Candidate
 from hecompile.backends.registry import backend
 from hecompile.cost.machine import Machine
+from hecompile.cost.optimise import Budgets, optimise, problem_of
+from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.graph import ModelGraph, NodeInfo, info
 from hecompile.passes.base import Pass
 
@@ -45,7 +47,7 @@ def _within_run(graph: ModelGraph) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Partition(Pass[ModelGraph, ModelGraph]):
-    """Tag every node with its domain and region: secret convs and linears to the server, the rest to the client.
+    """Tag every node with its domain and region: secret convs and linears to the server, all or the fastest choice.
 
     %y = conv2d(%x)   # secret  ->  server_encrypted, region call_03
     %z = silu(%y)     # secret  ->  client, region client_03
@@ -54,9 +56,14 @@ class Partition(Pass[ModelGraph, ModelGraph]):
 
     backend: str
     machine: Machine = field(default_factory=Machine)
+    budgets: Budgets | None = None  # None: every candidate that fits; else the fastest plan within them
+    pins: tuple[str, ...] = ()
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        cover = greedy_cover(backend(self.backend).candidates(program, self.machine))
+        candidates = backend(self.backend).candidates(program, self.machine)
+        if self.budgets is not None:
+            candidates = self._fastest(program, candidates, self.budgets)
+        cover = greedy_cover(candidates)
         level, constant = _levels(program, cover), _within_run(program)
 
         def tag(name: str, record: NodeInfo) -> NodeInfo:
@@ -66,6 +73,19 @@ class Partition(Pass[ModelGraph, ModelGraph]):
             return replace(record, domain="server_encrypted", region=f"{kind}_{level[name]:02d}")
 
         return program.with_infos(lambda node, record: tag(node.name, record))
+
+    def _fastest(self, program: ModelGraph, candidates: list[Candidate], budgets: Budgets) -> list[Candidate]:
+        """The candidates of the optimal plan. Raises `CompileError` if that leaves nothing for the server."""
+        pins = dict(pin.split("=", 1) for pin in self.pins)
+        chosen = optimise(problem_of(program, self.machine), budgets, pins).server
+        if not chosen:
+            raise CompileError(
+                Diagnostic(
+                    "the fastest plan runs every layer at the client",
+                    help="limit what the client holds (--client-weights-mib) or does (--client-seconds), or pin layers",
+                )
+            )
+        return [candidate for candidate in candidates if candidate.nodes[-1] in chosen]
 
     def summary(self, before: ModelGraph, after: ModelGraph) -> str:
         regions = [info(node).region or "" for node in after.nodes if info(node).domain == "server_encrypted"]

@@ -45,7 +45,27 @@ def _add(call: Call) -> Value:
 def _mul(call: Call) -> Value:
     x, y = call.input(0), call.input(1)
     x, y = (y, x) if isinstance(x, Known) else (x, y)
+    if (gated := _gelu_of(call, x, y)) is not None:
+        return call.emit("aten.gelu.default", gated, approximate="none")
     return with_scale(call, x, y) or call.emit("aten.mul.Tensor", x, _operand(call, x, y))
+
+
+def _gelu_of(call: Call, product: Value, half: Value) -> fx.Node | None:
+    """x, if this is x (1 + erf(x / sqrt 2)) / 2 as opsets before 20 spell it."""
+    if call.number(half) != 0.5 or not isinstance(product, fx.Node) or str(product.target) != "aten.mul.Tensor":
+        return None
+    for x, gate in (product.args, product.args[::-1]):
+        inner: Any = gate
+        for name, number in (("add.Tensor", 1.0), ("erf.default", None), ("div.Tensor", math.sqrt(2))):
+            if not isinstance(inner, fx.Node) or str(inner.target) != f"aten.{name}":
+                break
+            given = inner.args[1] if number is not None else None
+            if number is not None and not (isinstance(given, int | float) and math.isclose(given, number, rel_tol=1e-6)):
+                break
+            inner = inner.args[0]
+        else:
+            return x if isinstance(x, fx.Node) and inner is x else None
+    return None
 
 
 @imports("Sub")
