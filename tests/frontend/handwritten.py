@@ -88,7 +88,7 @@ class Attention(nn.Module):
         scores = torch.einsum("bhid,bhjd->bhij", q, k) * (c // self.heads) ** -0.5
         scores = scores - scores.amax(dim=-1, keepdim=True).detach()
         out = torch.einsum("bhij,bhjd->bhid", scores.softmax(-1), v)
-        return x + self.out(out.permute(0, 2, 1, 3).reshape(b, h * w, c)).mT.unflatten(2, (h, w))
+        return x + self.out(out.permute(0, 2, 1, 3).reshape(b, h * w, c)).transpose(1, 2).reshape(b, c, h, w)
 
 
 class HandwrittenUNet(nn.Module):

@@ -40,7 +40,9 @@ def test_every_block_type_of_diffusers_is_tried() -> None:
     assert known - NOT_IN_UNETS <= tried
 
 
-@pytest.mark.parametrize("name", ["plain", pytest.param("attention", marks=pytest.mark.slow), "cross attention"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "attention")), "cross attention"]
+)
 def test_the_whole_pipeline_runs_through(name: str) -> None:
     compiled = compile_model(build(name), None, options=CompileOptions(backend="clear"))
     assert compiled.passes[-1].name == "check-security"
