@@ -121,6 +121,21 @@ def test_statistics_of_groups_become_a_group_norm() -> None:
     assert torch.allclose(graph(x)[0], expected, atol=1e-6)
 
 
+def test_a_gelu_spelled_by_erf_is_one_again() -> None:
+    nodes = [
+        helper.make_node("Div", ["x", "root"], ["a"]),
+        helper.make_node("Erf", ["a"], ["b"]),
+        helper.make_node("Add", ["b", "one"], ["c"]),
+        helper.make_node("Mul", ["x", "c"], ["d"]),
+        helper.make_node("Mul", ["d", "half"], ["y"]),
+    ]
+    weights = {name: np.array(value, np.float32) for name, value in (("root", 2**0.5), ("one", 1.0), ("half", 0.5))}
+    graph = Canonicalize().run(import_onnx(model(nodes, weights).SerializeToString(), frozenset()))
+    assert [str(node.target) for node in graph.nodes if node.op == "call_function"] == ["aten.gelu.default"]
+    x = torch.randn(3, 2)
+    assert torch.allclose(graph(x)[0], torch.nn.functional.gelu(x), atol=1e-6)
+
+
 def test_sizes_computed_from_the_batch_become_multiples_of_it() -> None:
     nodes = [
         helper.make_node("Shape", ["x"], ["s"]),
