@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from hecompile.backends.packing import Layout
 
-__all__ = ["extend", "fold", "fold_windows", "rolled", "rolled_windows", "weight_matrix"]
+__all__ = ["CHUNK_BYTES", "extend", "fold", "fold_windows", "rolled", "rolled_windows", "weight_matrix"]
 
 Array = npt.NDArray[Any]
+
+CHUNK_BYTES = 96 << 20  # of rolled polynomials at a time, and of their sums
 
 
 def weight_matrix(weights: npt.NDArray[np.int8], layout: Layout) -> npt.NDArray[np.int8]:

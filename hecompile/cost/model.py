@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hecompile.backends.base import Cost
-from hecompile.backends.bfv.bits import packed_bytes
+from hecompile.backends.bfv.bits import SEED_BYTES, packed_bytes
+from hecompile.backends.fold import CHUNK_BYTES
 from hecompile.backends.packing import Layout
 from hecompile.cost.machine import Machine
 
 __all__ = ["Traffic", "layer_cost", "seconds_of", "traffic"]
-
-SEED_BYTES = 64
-CHUNK_BYTES = 96 << 20  # of rolled limbs at a time, as in the evaluator
 
 
 @dataclass(frozen=True)

@@ -221,3 +221,15 @@ def _one_hot(call: Call) -> Value:
     places = torch.arange(depth)
     same = call.emit("aten.eq.Tensor", call.reshape(index, [*call.shape(index), 1]), Known(places, places))
     return call.emit("aten.where.self", same, Known(off_on[1], off_on[1]), Known(off_on[0], off_on[0]))
+
+
+@imports("ScatterND")
+def _scatter(call: Call) -> Value:
+    """Of constants only: how exporters write that a kernel is filled in."""
+    if call.attr("reduction", b"none") != b"none":
+        raise CompileError(Diagnostic("ScatterND with a reduction", help="add the parts instead"))
+
+    def put(data: torch.Tensor, places: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        return data.index_put(places.unbind(-1), entries)
+
+    return call.both(put, *(call.known(call.input(index), "what it fills in") for index in range(3)))

@@ -279,8 +279,12 @@ def _nearest(w: Writer, node: fx.Node, args: Args) -> str:
 
 @emits("upsample_bilinear2d.vec")
 def _bilinear(w: Writer, node: fx.Node, args: Args) -> str:
-    scales = w.constant([1.0, 1.0, *args[3]], np.float32)
     mode = "align_corners" if args[2] else "half_pixel"
+    target: Any = info(node).shape[2:]
+    exact = [size * factor for size, factor in zip(info(node.args[0]).shape[2:], args[3], strict=True)]
+    if np.allclose(exact, target, rtol=0, atol=1e-6):  # by sizes, as 7 / 6 in float32 is less than 7 / 6
+        return w.call("Resize", [args[0], "", "", w.ints(target)], axes=[2, 3], mode="linear", coordinate_transformation_mode=mode)
+    scales = w.constant([1.0, 1.0, *args[3]], np.float32)
     return w.call("Resize", [args[0], "", scales], mode="linear", coordinate_transformation_mode=mode)
 
 

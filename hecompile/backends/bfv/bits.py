@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["pack_bits", "packed_bytes", "unpack_bits"]
+__all__ = ["SEED_BYTES", "pack_bits", "packed_bytes", "unpack_bits"]
 
 Words = npt.NDArray[np.uint64]
+
+SEED_BYTES = 64  # what SEAL sends in place of a fresh `a`
 
 
 def packed_bytes(count: int, bits: int) -> int:

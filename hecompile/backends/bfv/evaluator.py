@@ -13,12 +13,10 @@ import numpy.typing as npt
 
 from hecompile.backends.bfv.product import Kernel, choose_kernel
 from hecompile.backends.bfv.seal import Ring, Words
-from hecompile.backends.fold import extend, fold, fold_windows, rolled, rolled_windows, weight_matrix
+from hecompile.backends.fold import CHUNK_BYTES, extend, fold, fold_windows, rolled, rolled_windows, weight_matrix
 from hecompile.backends.packing import Layout
 
-__all__ = ["CHUNK_BYTES", "evaluate", "modulo", "split_limbs"]
-
-CHUNK_BYTES = 96 << 20  # of rolled limbs at a time, and of their sums
+__all__ = ["evaluate", "modulo", "split_limbs"]
 
 
 def split_limbs(words: Words, q_bits: int, limb_bits: int) -> npt.NDArray[np.uint8]:

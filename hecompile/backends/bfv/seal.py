@@ -19,6 +19,7 @@ import numpy.typing as npt
 import tenseal.sealapi as seal
 import zstandard
 
+from hecompile.backends.bfv.bits import SEED_BYTES
 from hecompile.errors import InternalError, ProtocolError
 
 __all__ = ["SEED_BYTES", "Ring", "SecretKey", "Words", "expand_seeds", "make_ring"]
@@ -26,7 +27,6 @@ __all__ = ["SEED_BYTES", "Ring", "SecretKey", "Words", "expand_seeds", "make_rin
 Words = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
-SEED_BYTES = 64
 _MAGIC, _HEADER_BYTES, _MAJOR = 0xA15E, 16, 4
 _PRNG_BLAKE2XB = 1
 _MEMBERS_BYTES = 73  # of a ciphertext, before its words: parms_id, NTT flag, size, N, primes, scale, correction factor
