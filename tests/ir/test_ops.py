@@ -98,6 +98,7 @@ CASES: list[Case] = [
     ("upsample_nearest2d.vec", (X,), (ARG_X, None, [2.0, 3.0]), {}),
     ("upsample_bilinear2d.vec", (X,), (ARG_X, None, False, [2.0, 1.5]), {}),
     ("upsample_bilinear2d.vec", (X,), (ARG_X, None, True, [2.0, 0.5]), {}),
+    ("upsample_bilinear2d.vec", (X,), (ARG_X, None, False, [7 / 6, 1.3]), {}),
     ("embedding.default", (INDEX,), (weight(5, 3), ARG_X), {}),
     ("to.dtype", (X,), (ARG_X, torch.int64), {}),
     ("to.dtype", (X,), (ARG_X, torch.float64), {}),
