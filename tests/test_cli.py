@@ -24,6 +24,7 @@ def last_json(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_compile_model_writes_an_artifact(tmp_path: Path) -> None:
     result = run("digits", "-o", str(tmp_path / "a"), "--backend", "clear", "--max-batch", "2", "--json", command=COMPILE_MODEL)
     assert [record["name"] for record in last_json(result)["passes"]][-1] == "write"  # type: ignore[attr-defined, index]

@@ -12,9 +12,10 @@ from hecompile.artifact import read_half, read_manifest
 from hecompile.backends.integer import region_program
 from hecompile.cost.machine import Machine, load_machine, save_machine
 from hecompile.cost.measure import measure_machine
-from hecompile.cost.plan import predict_programs, refuse_without_memory
+from hecompile.cost.plan import predict_graph, predict_programs, refuse_without_memory
 from hecompile.cost.source import partitioned, predict_source
 from hecompile.errors import CompileError
+from hecompile.ir.graph import ModelGraph
 from hecompile.runtime.bundle import load_bundle
 
 
@@ -32,17 +33,20 @@ def test_bytes_and_rounds_are_those_of_the_artifact(digits: Path) -> None:
     assert prediction.total.rounds == 20
 
 
-def test_a_slower_network_costs_what_it_costs() -> None:
-    near = predict_source("digits", None, rtt_ms=0.0, bandwidth_mbps=1000.0, batch=1)
-    far = predict_source("digits", None, rtt_ms=20.0, bandwidth_mbps=1000.0, batch=1)
+@pytest.fixture(scope="module")
+def graph() -> ModelGraph:
+    return partitioned("digits")
+
+
+def test_a_slower_network_costs_what_it_costs(graph: ModelGraph) -> None:
+    near, far = (predict_graph(graph, Machine(rtt_ms=rtt_ms)) for rtt_ms in (0.0, 20.0))
     assert far.latency_s - near.latency_s == pytest.approx(20 * 0.020)
     assert near.worst_case_weights
     assert near.document()["rounds"] == 20
 
 
-def test_more_elements_cost_more_but_less_each() -> None:
-    one = predict_source("digits", None, 0.0, 1000.0, batch=1).total
-    ten = predict_source("digits", None, 0.0, 1000.0, batch=10).total
+def test_more_elements_cost_more_but_less_each(graph: ModelGraph) -> None:
+    one, ten = (predict_graph(graph, Machine(), batch).total for batch in (1, 10))
     assert one.client_s < ten.client_s < 10 * one.client_s
 
 
@@ -60,8 +64,8 @@ def test_profiles_that_make_no_sense(tmp_path: Path, document: str) -> None:
         load_machine(tmp_path / "machine.json")
 
 
-def test_too_little_memory_is_refused_with_advice() -> None:
-    prediction = predict_source("digits", None, 0.0, 1000.0, batch=1)
+def test_too_little_memory_is_refused_with_advice(graph: ModelGraph) -> None:
+    prediction = predict_graph(graph, Machine())
     refuse_without_memory(prediction, 4096)
     with pytest.raises(CompileError, match=r"the server needs .* MiB, 1 MiB are free\n  help: serve it on"):
         refuse_without_memory(replace(prediction, peak_mib=5000.0), 1.0)

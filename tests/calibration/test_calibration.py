@@ -35,11 +35,11 @@ def graph() -> ModelGraph:
 
 @pytest.fixture(scope="module")
 def calibration(graph: ModelGraph) -> Calibration:
-    return from_sampler(graph, SCHEDULER, steps=5, samples=4)
+    return from_sampler(graph, SCHEDULER, steps=5, samples=2)
 
 
 def test_it_replays_and_repeats(graph: ModelGraph, calibration: Calibration) -> None:
-    again = from_sampler(graph, SCHEDULER, steps=5, samples=4)
+    again = from_sampler(graph, SCHEDULER, steps=5, samples=2)
     assert [call.t for call in calibration] == [call.t for call in calibration] == [800.0, 600.0, 400.0, 200.0, 0.0]
     for first, second in zip(calibration, again, strict=True):
         for name in first.inputs:

@@ -40,9 +40,8 @@ def test_every_block_type_of_diffusers_is_tried() -> None:
     assert known - NOT_IN_UNETS <= tried
 
 
-@pytest.mark.parametrize(
-    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "attention")), "cross attention"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", "attention", "cross attention"])
 def test_the_whole_pipeline_runs_through(name: str) -> None:
     compiled = compile_model(build(name), None, options=CompileOptions(backend="clear"))
     assert compiled.passes[-1].name == "check-security"
@@ -53,6 +52,7 @@ def test_the_whole_pipeline_runs_through_for_sdxl() -> None:
     assert compile_model(build("text and time"), None, options=CompileOptions(backend="clear")).passes
 
 
+@pytest.mark.slow
 def test_the_whole_pipeline_runs_through_for_a_network_written_by_hand() -> None:
     compiled = compile_model(
         HandwrittenUNet().eval(), None, options=CompileOptions(backend="clear"), example_inputs=handwritten_inputs()
