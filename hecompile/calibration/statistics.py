@@ -14,6 +14,7 @@ from torch import fx
 from hecompile.calibration.calls import Calibration, Call
 from hecompile.errors import unknown_name
 from hecompile.ir.graph import ModelGraph, info
+from hecompile.ir.shapes import TRAIN_STEPS
 
 if TYPE_CHECKING:
     from hecompile.ir.linear import Array
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["NodeStatistics", "Statistics", "collect", "sensitivity", "timestep_bin"]
 
 Floats = npt.NDArray[np.float64]
-TIMESTEP_BINS, HISTOGRAM_BINS, TRAIN_STEPS = 20, 64, 1000
+TIMESTEP_BINS, HISTOGRAM_BINS = 20, 64
 
 
 def timestep_bin(t: float, bins: int = TIMESTEP_BINS) -> int:

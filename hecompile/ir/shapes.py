@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCHES",
+    "TRAIN_STEPS",
     "at_batch",
     "dim_between",
     "dtype_name",
@@ -26,6 +27,7 @@ __all__ = [
     "ones_for_batch",
 ]
 
+TRAIN_STEPS = 1000  # timesteps lie in [0, 1000): tables over timestep bins divide that
 BATCHES = (2, 3)  # not 1: a dimension of one broadcasts, and torch.export specialises on it
 
 
