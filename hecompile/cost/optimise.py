@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hecompile.backends.base import Cost
-from hecompile.cost.layers import cost_of, parameters_for
+from hecompile.cost.layers import cost_of, macs_of, parameters_for, weights_of
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import seconds_of
-from hecompile.cost.plan import macs_of, weights_of
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import LayerShape, secret_shapes
@@ -76,7 +75,7 @@ def problem_of(graph: ModelGraph, machine: Machine) -> Problem:
         nearest[node.name] = read
     choices = [parameters_for(shape, machine) for shape in shapes]
     server = tuple(None if choice is None else cost_of(choice, machine) for choice in choices)
-    client_s = tuple(macs_of(shape.geometry) * shape.multiple / machine.float_gmac_per_s * 1e-9 for shape in shapes)
+    client_s = tuple(macs_of(shape.geometry) * shape.multiple * machine.float_ps * 1e-12 for shape in shapes)
     return Problem(tuple(shape.nodes[-1] for shape in shapes), tuple(shapes), server, client_s, tuple(before), machine)
 
 
