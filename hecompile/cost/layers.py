@@ -27,6 +27,7 @@ class Stack:
     names: tuple[str, ...]
     shape: LayerShape
     weights: Array | None
+    rounding: float = 0.0  # variance of rounding the weights, relative to theirs
 
 
 def macs_of(geometry: Geometry) -> int:
@@ -47,24 +48,32 @@ def stacks(graph: ModelGraph, regions: Mapping[str, str] | None = None) -> list[
     for shape in secret_shapes(graph):
         region = regions[shape.nodes[-1]] if regions else ""
         groups.setdefault((region, shape.input, replace(shape.geometry, outputs=1)), []).append(shape)
-    weights = _int8_weights(graph)
+    quantized = _quantized(graph)
     found = []
     for group in groups.values():
         names = tuple(shape.nodes[-1] for shape in group)
         geometry = replace(group[0].geometry, outputs=sum(shape.geometry.outputs for shape in group))
         nodes = tuple(node for shape in group for node in shape.nodes)
-        values = np.concatenate([weights[name] for name in names]) if weights else None
-        found.append(Stack(names, replace(group[0], nodes=nodes, geometry=geometry), values))
+        own = [quantized[name] for name in names if quantized]
+        values = np.concatenate([weights for weights, _ in own]) if own else None
+        rounding = max((variance for _, variance in own), default=0.0)
+        found.append(Stack(names, replace(group[0], nodes=nodes, geometry=geometry), values, rounding))
     return found
 
 
-def _int8_weights(graph: ModelGraph) -> dict[str, Array]:
-    """The weights as `quantize` rounds them, by layer; empty for a model without."""
+def _quantized(graph: ModelGraph) -> dict[str, tuple[Array, float]]:
+    """Weights as `quantize` rounds them, and the relative variance of that, by layer; empty for a model without weights."""
     from hecompile.passes.quantize import quantize
 
-    if any(parameter.is_meta for parameter in (*graph.graph_module.parameters(), *graph.graph_module.buffers())):
+    if any(tensor.is_meta for tensor in (*graph.graph_module.parameters(), *graph.graph_module.buffers())):
         return {}
-    return {layer.nodes[-1]: quantize(layer.product).weights for layer in secret_layers(graph)}
+    found = {}
+    for layer in secret_layers(graph):
+        product, rounded = layer.product, quantize(layer.product)
+        error = rounded.weights * rounded.readout.weight_scales[:, None, None] - product.weights
+        power = float((product.weights**2).sum())
+        found[layer.nodes[-1]] = rounded.weights, float((error**2).sum()) / power if power else 0.0
+    return found
 
 
 def parameters_for(shape: LayerShape, machine: Machine, batch: int = 1, weights: Array | None = None) -> Choice | None:

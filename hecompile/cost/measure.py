@@ -1,8 +1,8 @@
 """Measuring this machine for a profile. A module of its own: a server must not know how keys are made.
 
-Whole requests of a dozen layers are timed through the client and the server that artifacts use, and explained by what they did: the
-times of a profile are the non-negative ones whose predictions are nearest, in proportion. Seconds are CPU seconds of the thread that
-works: on a quiet machine the clock's, on a busy one without the time that others took.
+Whole requests of a dozen layers are timed through the client and the server that artifacts use, and explained by what they did:
+the times of a profile are the non-negative ones whose predictions are nearest, in proportion. Seconds are CPU seconds of the thread
+that works: on a quiet machine the clock's, on a busy one without the time that others took.
 """
 
 from __future__ import annotations
