@@ -66,6 +66,9 @@ def load_bundle(folder: Path, policy_name: str = "strict", security_bits: int = 
         if policy(policy_name).needs_encryption and (reasons := chosen.check_security(half, security_bits)):
             raise ProtocolError(f"{folder}: {reasons[0]}")
         calls[step.region] = chosen.load_client(half)
+        for reveal in calls[step.region].reveals:
+            if reveal not in manifest.reveals:
+                raise ProtocolError(f"{folder}: region '{step.region}' reveals, undeclared, {reveal}")
         _judge_names(step.region, step.inputs, calls[step.region].inputs)
         _judge_names(step.region, step.outputs, calls[step.region].outputs)
     return Bundle(manifest, sessions, calls, folder)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hecompile.errors import CompileError
 from hecompile.ir.timesteps import timestep_bin
 
-__all__ = ["Granularity", "Grouping", "Masks", "nested_masks", "select", "static_mask"]
+__all__ = ["Granularity", "Grouping", "Masks", "mean_share", "nested_masks", "select", "static_mask"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -89,7 +89,7 @@ def select(distortion: Floats, tau: float, grouping: Grouping | None = None) -> 
     return grouping.spread(_prefix(sums, np.argsort(sums, axis=None, kind="stable"), tau), distortion.shape)
 
 
-def _mean_share(distortions: Sequence[Floats]) -> Floats:
+def mean_share(distortions: Sequence[Floats]) -> Floats:
     """The mean of D / D_tot: every sample weighs the same. Samples without distortion say nothing."""
     shares = [distortion / total for distortion in distortions if (total := distortion.sum()) > 0]
     if not shares:
@@ -100,7 +100,7 @@ def _mean_share(distortions: Sequence[Floats]) -> Floats:
 
 def static_mask(distortions: Sequence[Floats], tau: float, grouping: Grouping | None = None) -> Mask:
     """One mask for all inputs and steps, within tau of the mean normalised distortion of calibration samples."""
-    return select(_mean_share(distortions), tau, grouping)
+    return select(mean_share(distortions), tau, grouping)
 
 
 def nested_masks(distortions: Mapping[int, Sequence[Floats]], tau: float, grouping: Grouping | None = None) -> dict[int, Mask]:
@@ -109,7 +109,7 @@ def nested_masks(distortions: Mapping[int, Sequence[Floats]], tau: float, groupi
     So the union over all steps, which is what leaks, is the largest of them and not their sum.
     """
     grouping = grouping or Grouping()
-    means = {place: _mean_share(samples) for place, samples in distortions.items()}
+    means = {place: mean_share(samples) for place, samples in distortions.items()}
     overall: Floats = np.mean(list(means.values()), axis=0)
     _judge(overall, tau)
     order = np.argsort(grouping.sums(overall), axis=None, kind="stable")
