@@ -76,23 +76,17 @@ def compile_sampler(
     Raises:
         CompileError: for reveals that are whole, at full precision or above the budget; lists every finding.
     """
-    from hecompile.backends.affine.program import DIMENSION, AffineProgram, choose_parameters
+    from hecompile.backends.affine.program import WEIGHT_BITS, AffineProgram, choose_parameters
 
     options = options or SamplerOptions()
-    parameters, q, drops = choose_parameters(options.security)
-    masks = None if options.dynamic else _static_masks(shape, calibration, options, cost, DIMENSION)
+    parameters, q, drops = choose_parameters(int(np.prod(shape)), options.security)
+    masks = None if options.dynamic else _static_masks(shape, calibration, options, cost, parameters.dimension)
     clear = () if masks is None else tuple(int((~mask).sum()) for mask in masks.values)
     program = AffineProgram(
-        REGION, "affine", INPUTS, (OUTPUT,), shape, options.max_batch, parameters, q, drops, _weight_bits(), options.reveal_bits,
+        REGION, "affine", INPUTS, (OUTPUT,), shape, options.max_batch, parameters, q, drops, WEIGHT_BITS, options.reveal_bits,
         clear, int(options.most_clear * int(np.prod(shape))), options.tau, options.cost, options.fill,
     )  # fmt: skip
     return _write(Path(output), program, masks, options.security)
-
-
-def _weight_bits() -> int:
-    from hecompile.backends.affine.program import WEIGHT_BITS
-
-    return WEIGHT_BITS
 
 
 def _static_masks(

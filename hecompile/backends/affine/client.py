@@ -96,7 +96,7 @@ class AffineClient(RegionClient):
         return [result]
 
     def request_bytes(self, batch: int) -> int:
-        return self._program.sizes(batch, self._program.least_clear(batch)).up
+        return max(self._program.sizes(batch, clear).up for clear in self._program.counts(batch))
 
     def reply_bytes(self, batch: int) -> int:
-        return self._program.sizes(batch, self._program.least_clear(batch)).down
+        return max(self._program.sizes(batch, clear).down for clear in self._program.counts(batch))

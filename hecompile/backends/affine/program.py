@@ -26,8 +26,7 @@ from hecompile.security.table import max_q_bits
 __all__ = ["HEADER_BYTES", "WEIGHT_BITS", "AffineProgram", "Drops", "Sizes", "affine_program", "choose_parameters", "judge"]
 
 WEIGHT_BITS = 12  # W = 2^12: f and g are rounded to 1.5e-4 of |f| + |g|
-LIMIT = 2**15 - 1  # X: x and e are rounded to 2^-16 of their largest entry
-DIMENSION = 2048
+LIMIT = 2**14 - 1  # X: x and e are rounded to 2^-15 of their largest entry
 FULL_BITS = 17  # a reveal of so many bits tells what the arithmetic itself keeps
 HEADER_BYTES = 12
 
@@ -152,9 +151,12 @@ class AffineProgram:
         """Of F x + G e in clear."""
         return self.reveal_bits + self.weight_bits
 
-    def least_clear(self, batch: int) -> int:
-        """Entries in clear where a request is largest."""
-        return batch * min(self.clear, default=0)
+    def counts(self, batch: int) -> list[int]:
+        """Entries in clear of requests, of which one is the largest: all there are, or per number of polynomials the most."""
+        if not self.dynamic:
+            return [batch * clear for clear in sorted(set(self.clear))]
+        entries, dimension = batch * self.entries, self.parameters.dimension
+        return [min(entries - used - 1, batch * self.most_clear) for used in range(0, entries, dimension)]
 
 
 def judge(program: AffineProgram) -> list[Diagnostic]:
@@ -197,25 +199,27 @@ def affine_program(half: Half) -> AffineProgram:
         raise ProtocolError(f"region program: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def choose_parameters(security_bits: int = 128) -> tuple[Parameters, int, Drops]:
-    """The smallest t and q that the bounds allow, the prime, and the drops that save most.
+def choose_parameters(entries: int, security_bits: int = 128) -> tuple[Parameters, int, Drops]:
+    """The smallest t and q that the bounds allow, the prime, and the drops that save most; all words are whole bytes.
+
+    A ring of 4096 costs a fifth less per coefficient than one of 2048, where there are `entries` to fill it.
 
     Raises:
         CompileError: for a security level without a table.
     """
     from hecompile.backends.bfv.seal import make_ring
 
-    weight = 2**WEIGHT_BITS
+    weight, dimension = 2**WEIGHT_BITS, 4096 if entries >= 4096 else 2048
     t_bits = (weight * LIMIT + 1).bit_length() + 1
-    for q_bits in range(t_bits + 2, max_q_bits(DIMENSION, security_bits) + 1):
-        ring = make_ring(DIMENSION, q_bits, 1 << t_bits)
+    for q_bits in range(32, max_q_bits(dimension, security_bits) + 1, 8):
+        ring = make_ring(dimension, q_bits, 1 << t_bits)
         room = ring.q / 2 ** (t_bits + 1) - 1
         pairs = [
             Drops(b, a)
-            for a in range(q_bits)
-            for b in range(q_bits)
-            if noise_bound("worst-case", (weight, 0.0), DIMENSION, b, a) <= room
+            for a in range(0, q_bits, 8)
+            for b in range(0, q_bits, 8)
+            if noise_bound("worst-case", (weight, 0.0), dimension, b, a) <= room
         ]
         if pairs:
-            return Parameters(DIMENSION, q_bits, t_bits, LIMIT), ring.q, max(pairs, key=lambda drops: drops.a + drops.b)
+            return Parameters(dimension, q_bits, t_bits, LIMIT), ring.q, max(pairs, key=lambda drops: drops.a + drops.b)
     raise CompileError("no parameters for the sampler's step")

@@ -37,7 +37,7 @@ class AffineServer(RegionServer):
         self._program, self._ring = program, ring
 
     def request_bytes(self, batch: int) -> int:
-        return self._program.sizes(batch, self._program.least_clear(batch)).up
+        return max(self._program.sizes(batch, clear).up for clear in self._program.counts(batch))
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         program, ring = self._program, self._ring
