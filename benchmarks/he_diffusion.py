@@ -51,16 +51,19 @@ class Predictor:
         return (x - abar**0.5 * self._mean) * ((1 - abar) ** 0.5 / (VARIANCE * abar + 1 - abar))
 
 
-def sample(scheduler: Any, predictor: Predictor, x: torch.Tensor, steps: int) -> tuple[torch.Tensor, list[float], list[Call]]:
-    """The final latents, seconds per step without the predictor, and the calls of the UNet."""
+Seconds = list[tuple[float, float]]
+
+
+def sample(scheduler: Any, predictor: Predictor, x: torch.Tensor, steps: int) -> tuple[torch.Tensor, Seconds, list[Call]]:
+    """The final latents, wall and CPU seconds of every step without the predictor, and the calls of the UNet."""
     scheduler.set_timesteps(steps)
-    seconds, calls = list[float](), list[Call]()
+    seconds, calls = Seconds(), list[Call]()
     for t in scheduler.timesteps:
         calls.append(Call({"sample": x.numpy(), "timestep": np.asarray(float(t))}))
         noise = predictor(scheduler, x, t)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         x = scheduler.step(noise, t, x, return_dict=False)[0]
-        seconds.append(time.perf_counter() - started)
+        seconds.append((time.perf_counter() - started, time.process_time() - used))
     return x, seconds, calls
 
 
@@ -76,17 +79,19 @@ def ours(folder: Path, calls: list[Call], steps: int, runs: int, **options: Any)
     compile_sampler(artifact, SHAPE, calls, SamplerOptions(most_clear=0.9999, max_batch=1, fill=False, **options))
     scheduler, predictor = EncryptedScheduler(PNDMScheduler(**SCHEDULE), artifact), Predictor(0)
     masks = watch(scheduler)
-    medians, quality = [], []
+    walls, cpus, quality = [], [], []
     for _ in range(runs):
         x = scheduler.initial_noise()
         reference = sample(PNDMScheduler(**SCHEDULE), predictor, x, steps)[0]
         masks.clear()
         found, seconds, _ = sample(scheduler, predictor, x, steps)
-        medians.append(statistics.median(seconds))
+        wall, cpu = (statistics.median(column) for column in zip(*seconds, strict=True))
+        walls.append(wall)
+        cpus.append(cpu)
         quality.append(psnr(found, reference))
     meter = scheduler.meter
     return {
-        "step_s": statistics.median(medians), "min_s": min(medians), "max_s": max(medians), "n": runs,
+        "step_s": statistics.median(walls), "min_s": min(walls), "max_s": max(walls), "cpu_s": statistics.median(cpus), "n": runs,
         "encrypted_share": float(np.mean(masks)),
         "ever_clear_share": float((~np.stack(masks)).any(axis=0).mean()),
         "bytes_up": meter.bytes_up // meter.calls, "bytes_down": meter.bytes_down // meter.calls,

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
     from hecompile.sparsity.importance import Cost
     from hecompile.sparsity.selection import Masks
 
-__all__ = ["WATERMARK", "SamplerOptions", "compile_sampler"]
+__all__ = ["WATERMARK", "SamplerOptions", "compile_sampler", "parse_shape"]
 
 WATERMARK = "no cryptographic guarantee"
 REGION, INPUTS, OUTPUT = "sampler", ("sample", "noise", "step"), "previous"
 Floats = npt.NDArray[np.float64]
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """`4x64x64` -> (4, 64, 64). Raises `CompileError` for anything else."""
+    sizes = text.split("x")
+    if len(sizes) != 3 or not all(size.isdigit() and int(size) for size in sizes):
+        raise CompileError(f"a shape is written CxHxW, as 4x64x64, not '{text}'")
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])
 
 
 @dataclass(frozen=True)

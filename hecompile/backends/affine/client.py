@@ -92,7 +92,7 @@ class AffineClient(RegionClient):
         integers, mask = np.empty(pending.mask.shape), pending.mask
         integers[mask], integers[~mask] = sums.reshape(-1)[: sizes.encrypted], clear
         scales = np.where(mask, pending.encrypted_scales[:, None, None, None], pending.clear_scales[:, None, None, None])
-        result: Array = (integers * scales / pending.unit).astype(np.float32)
+        result: Array = np.clip(integers * scales / pending.unit, -LARGEST, LARGEST).astype(np.float32)
         return [result]
 
     def request_bytes(self, batch: int) -> int:
