@@ -84,6 +84,7 @@ def compile_sampler_command(
     **flags: Any,
 ) -> None:
     """Compile a sampler's step for the policy he-diffusion: the UNet stays at the client."""
+    from hecompile.policies import WATERMARK
     from hecompile.sampler import compile_sampler, parse_shape
 
     calls = []
@@ -96,7 +97,7 @@ def compile_sampler_command(
         _print_json({"artifact": str(output), "policy": manifest.policy, "reveals": manifest.reveals, **manifest.config})
         return
     for reveal in manifest.reveals:
-        _say(f"no cryptographic guarantee: {reveal}")
+        _say(f"{WATERMARK}: {reveal}")
     _say(f"{output}: {'reveals the above' if manifest.reveals else 'reveals nothing'}")
 
 

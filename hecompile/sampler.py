@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from hecompile.sparsity.importance import Cost
     from hecompile.sparsity.selection import Masks
 
-__all__ = ["WATERMARK", "SamplerOptions", "compile_sampler", "parse_shape"]
+__all__ = ["SamplerOptions", "compile_sampler", "parse_shape"]
 
-WATERMARK = "no cryptographic guarantee"
 REGION, INPUTS, OUTPUT = "sampler", ("sample", "noise", "step"), "previous"
 Floats = npt.NDArray[np.float64]
 
@@ -132,6 +131,8 @@ def _static_masks(
 
 def _config(program: AffineProgram) -> Mapping[str, Any]:
     """What people and programs may want to know of the reveal."""
+    from hecompile.policies import WATERMARK
+
     most = program.most_clear if program.dynamic else max(program.clear)
     return {
         "watermark": WATERMARK if program.reveals else "",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from hecompile.runtime.noise import secure_noise
 from hecompile.runtime.transports import HttpTransport, LocalTransport, Transport
 
 __all__ = ["EncryptedScheduler", "coefficients"]
-
-LOG = logging.getLogger(__name__)
 
 
 def coefficients(abar: float, abar_previous: float) -> tuple[float, float]:
@@ -68,8 +65,6 @@ class EncryptedScheduler:
         self._reveals = bundle.manifest.reveals
         self._noise: torch.Tensor | None = None
         self._steps_left, self._problem, self._first = 0, "", True
-        for reveal in self._reveals:
-            LOG.warning("no cryptographic guarantee: %s", reveal)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_scheduler":

@@ -94,7 +94,6 @@ class RegionClient(ABC):
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    reveals: tuple[str, ...] = ()  # what the server sees in clear, each as the manifest must declare it
 
     def start_run(self) -> None:  # noqa: B027
         """Forget what was kept of the last sampling run; most regions keep nothing."""
@@ -149,6 +148,10 @@ class Backend(ABC):
     encrypts: bool  # whether the server sees ciphertexts only
     integer: bool  # whether its regions are linear layers that pass through quantize, select-parameters and pack
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
+
+    def reveals(self, half: Half) -> tuple[str, ...]:
+        """What requests of this half show in clear, one sentence each; nothing unless a backend says so."""
+        return ()
 
     @abstractmethod
     def facts(self, half: Half) -> Facts:

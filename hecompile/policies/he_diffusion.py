@@ -17,7 +17,7 @@ class HeDiffusion(Strict):
     """
 
     name = "he-diffusion"
-    needs_encryption = True
+    may_reveal = True
 
     def check_graph(self, graph: ModelGraph) -> list[Diagnostic]:
         away = [node for node in graph.nodes if info(node).domain != "client"]

@@ -30,6 +30,9 @@ class AffineBackend(Backend):
     encrypts = True
     integer = False
 
+    def reveals(self, half: Half) -> tuple[str, ...]:
+        return affine_program(half).reveals
+
     def facts(self, half: Half) -> Facts:
         program = affine_program(half)
         parameters = program.parameters

@@ -49,7 +49,7 @@ class AffineClient(RegionClient):
     """Inputs x and e (B, C, H, W) and the public (t, f, g); output f x + g e."""
 
     def __init__(self, program: AffineProgram, ring: Ring, support: Support) -> None:
-        self.inputs, self.outputs, self.reveals = program.inputs, program.outputs, program.reveals
+        self.inputs, self.outputs = program.inputs, program.outputs
         self.support = support
         self._program, self._ring = program, ring
 
