@@ -22,9 +22,16 @@ def _clear() -> Backend:
     return ClearBackend()
 
 
+def _affine() -> Backend:
+    from hecompile.backends.affine.backend import AffineBackend
+
+    return AffineBackend()
+
+
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "bfv": _bfv,
     "clear": _clear,
+    "affine": _affine,
 }
 
 
