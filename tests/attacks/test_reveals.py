@@ -14,9 +14,8 @@ import torch
 
 import hecompile
 from hecompile.artifact import digest, to_json
-from hecompile.compiler import Compiled, compile_model, pipeline
+from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError, ProtocolError
-from hecompile.frontend.sources import load_source
 from hecompile.ir import own_ops as own_ops  # makes the operator known
 from hecompile.ir.graph import ModelGraph, copy_module, info, set_info
 from hecompile.ir.layers import constant_of
@@ -25,19 +24,9 @@ from hecompile.options import CompileOptions
 from hecompile.passes.check_secrecy import CheckSecrecy
 from hecompile.policies import policy
 from hecompile.policies.min_distortion import MinDistortion
-from tests.networks import Tiny, tiny_inputs
+from tests.networks import Tiny, partitioned, tiny_inputs
 
 OPTIONS = CompileOptions(policy="min-distortion", budget=0.5, importance="magnitude", max_batch=2)
-
-
-def partitioned(options: CompileOptions) -> ModelGraph:
-    program: Any = load_source(Tiny().eval(), tiny_inputs())
-    for each in pipeline(options, None):
-        if each.name == "check-secrecy":
-            break
-        program = each.run(program)
-    assert isinstance(program, ModelGraph)
-    return program
 
 
 @pytest.fixture(scope="module")
