@@ -26,6 +26,7 @@ from hecompile.runtime.samplers import coefficients
 from tests.attacks.test_traffic import Wiretap, looks_uniform, parse
 from tests.sampling import SHAPE, artifact, draw, load, make
 
+pytestmark = pytest.mark.fhe
 SHAPE_4096 = (4, 32, 32)
 
 

@@ -27,7 +27,7 @@ def revealing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["plms", "ddim"])
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["epsilon", pytest.param("v_prediction", marks=pytest.mark.fhe)])
 def test_fifty_steps_are_within_sixty_decibels(revealing: Path, kind: str, prediction: str) -> None:
     scheduler = load(make(kind, prediction_type=prediction), revealing)
     x = scheduler.initial_noise(2)
@@ -37,6 +37,7 @@ def test_fifty_steps_are_within_sixty_decibels(revealing: Path, kind: str, predi
     assert scheduler.meter.calls == len(scheduler.timesteps)
 
 
+@pytest.mark.fhe
 @pytest.mark.parametrize(
     "options",
     [
@@ -82,6 +83,7 @@ def test_coefficients_are_those_of_the_paper() -> None:
     assert g == pytest.approx(0.4**0.5 - f * 0.5**0.5)
 
 
+@pytest.mark.fhe
 def test_over_http(revealing: Path, tmp_path: Path, server: str) -> None:
     (tmp_path / "client-only").mkdir()
     for name in ("manifest.json", "client"):
@@ -181,6 +183,7 @@ def test_a_client_refuses_more_than_its_own_budget(tmp_path: Path) -> None:
         EncryptedScheduler(make("plms"), tmp_path / "a")
 
 
+@pytest.mark.fhe
 def test_a_unets_artifact_is_no_samplers(tiny: Compiled) -> None:
     assert tiny.artifact is not None
     with pytest.raises(ProtocolError, match="not a sampler's artifact"):
@@ -209,6 +212,7 @@ class LatentPipeline(DiffusionPipeline):  # type: ignore[misc]
         return latents
 
 
+@pytest.mark.fhe
 def test_in_a_pipeline_of_diffusers(revealing: Path) -> None:
     torch.manual_seed(0)
     unet = UNet2DModel(
