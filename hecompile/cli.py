@@ -104,10 +104,17 @@ def compile_sampler_command(
 @app.command()
 def inspect(
     artifact: Annotated[Path, typer.Argument(help="folder of an artifact")],
+    measured: Annotated[bool, typer.Option("--measured", help="run it here, and put predictions beside what was measured")] = False,
+    machine: Annotated[Path | None, typer.Option(help="measured: profile written by measure-machine")] = None,
+    batch: Annotated[int, typer.Option(help="measured: batch of the call", min=1)] = 1,
     as_json: Json = False,
 ) -> None:
-    """Show regions, domains, parameters, proofs, bytes and rounds."""
+    """Show regions, domains, parameters, proofs, bytes and rounds; or what a call costs, predicted and measured."""
     from hecompile.artifact import read_manifest
+
+    if measured:
+        _inspect_measured(artifact, machine, batch, as_json)
+        return
     from hecompile.report.tables import region_rows, totals
 
     manifest = read_manifest(artifact)
@@ -143,6 +150,21 @@ def inspect(
         console.print("SIMULATION: nothing in this artifact is encrypted")
 
 
+def _inspect_measured(artifact: Path, profile: Path | None, batch: int, as_json: bool) -> None:
+    """Run an artifact and compare."""
+    from hecompile.cost.machine import Machine, load_machine
+    from hecompile.cost.measured import compare, measure_artifact, predict_artifact
+    from hecompile.report.plan import print_comparison
+
+    found = compare(
+        predict_artifact(artifact, load_machine(profile) if profile else Machine(), batch), measure_artifact(artifact, batch)
+    )
+    if as_json:
+        _print_json({"artifact": str(artifact), "batch": batch, **found})
+    else:
+        print_comparison(str(artifact), found)
+
+
 @app.command()
 def plan(
     source: Annotated[str, typer.Argument(help="what `compile` takes, or the name of a shape such as sd15-shaped")],
@@ -150,17 +172,37 @@ def plan(
     rtt_ms: Annotated[float, typer.Option(help="round trip of the network", min=0)] = 0.0,
     bandwidth_mbps: Annotated[float, typer.Option(help="bandwidth of the network")] = 1000.0,
     batch: Annotated[int, typer.Option(min=1, max=256)] = 1,
+    memory_mib: Annotated[float | None, typer.Option(help="memory of the server; default: what is free here")] = None,
+    pareto: Annotated[Path | None, typer.Option(help="also write the fronts of plans to this .json and .png")] = None,
+    client_weights_mib: Annotated[float, typer.Option(help="pareto: most int8 weights that the client holds")] = 0.0,
+    client_seconds: Annotated[float | None, typer.Option(help="pareto: most CPU seconds of the client per call")] = None,
+    most_rounds: Annotated[int | None, typer.Option(help="pareto: most requests per call")] = None,
+    pin: Annotated[list[str] | None, typer.Option(help="pareto: layer=side by name or pattern")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="pareto: recorded calls; default: the model's own sampler")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict seconds, bytes, rounds and memory of a model, before anything is encrypted."""
-    from hecompile.cost.source import predict_source
-    from hecompile.report.plan import print_prediction
+    """Predict seconds, bytes, rounds and memory of a model, before anything is encrypted; with --pareto the fronts of plans."""
+    from hecompile.cost.pareto import fronts, write
+    from hecompile.cost.problem import Budgets
+    from hecompile.cost.source import machine_of, partitioned, pins_of, predict_source, problem_of_source
+    from hecompile.report.plan import print_fronts, print_prediction
 
-    prediction = predict_source(source, machine, rtt_ms, bandwidth_mbps, batch)
-    if as_json:
-        _print_json({"source": source, "batch": batch, **prediction.document()})
-    else:
+    chosen = machine_of(machine, rtt_ms, bandwidth_mbps)
+    graph = partitioned(source)
+    document = {"source": source, "batch": batch}
+    prediction = predict_source(graph, chosen, batch, memory_mib)
+    document |= prediction.document()
+    if not as_json:
         print_prediction(source, prediction)
+    if pareto is not None:
+        budgets = Budgets(client_seconds, most_rounds, client_weights_mib)
+        found = fronts(problem_of_source(graph, chosen, calibration), budgets, pins_of(pin or []))
+        files = [str(path) for path in write(found, pareto)]
+        document |= {"pareto": files, "fronts": {front.axis: [asdict(point) for point in front.points] for front in found}}
+        if not as_json:
+            print_fronts(found, files)
+    if as_json:
+        _print_json(document)
 
 
 @app.command("measure-machine")

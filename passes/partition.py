@@ -103,7 +103,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
 
     def _fastest(self, program: ModelGraph, candidates: list[Candidate], budgets: Budgets) -> list[Candidate]:
         """The candidates of the optimal plan. Raises `CompileError` if that leaves nothing for the server."""
-        pins = dict(pin.split("=", 1) for pin in self.pins)
+        pins = dict(pin.rsplit("=", 1) for pin in self.pins)
         chosen = optimise(problem_of(program, self.machine), budgets, pins).server
         if not chosen:
             raise CompileError(

@@ -56,8 +56,20 @@ class LayerShape:
 
     nodes: tuple[str, ...]
     input: str
-    geometry: Geometry
+    geometry: Geometry  # of what is encrypted
     multiple: int  # pictures per entry of the batch
+    released: int = 0  # further channels of the input, which the server sees in clear
+
+    def with_encrypted(self, channels: int) -> LayerShape:
+        """The same layer with this many channels of its input encrypted and the rest released.
+
+        Raises:
+            CompileError: if it has not that many, or none is left to encrypt.
+        """
+        total = self.geometry.channels + self.released
+        if not 1 <= channels <= total:
+            raise CompileError(f"{self.nodes[-1]}: {channels} encrypted channels, it has {total}")
+        return replace(self, geometry=replace(self.geometry, channels=channels), released=total - channels)
 
 
 def secret_layers(graph: ModelGraph) -> list[Layer]:
