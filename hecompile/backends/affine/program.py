@@ -109,6 +109,11 @@ class AffineProgram:
         return not self.clear
 
     @property
+    def most_revealed(self) -> int:
+        """Entries of a sample that are ever in clear, at most."""
+        return self.most_clear if self.dynamic else max(self.clear)
+
+    @property
     def weight(self) -> int:
         """W."""
         return 1 << self.weight_bits
@@ -120,7 +125,7 @@ class AffineProgram:
     @property
     def reveals(self) -> tuple[str, ...]:
         """What the server sees in clear, for manifests, reports and logs; nothing if nothing."""
-        most = self.most_clear if self.dynamic else max(self.clear)
+        most = self.most_revealed
         if not most:
             return ()
         share = f"{most:,} of {self.entries:,} entries ({most / self.entries:.1%}) counted over all steps"
