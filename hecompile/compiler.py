@@ -48,7 +48,8 @@ class Compiled:
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
-    from hecompile.cost.optimise import Budgets
+    from hecompile.cost.machine import Machine, load_machine
+    from hecompile.cost.problem import Budgets
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
     from hecompile.passes.check_security import CheckSecurity
@@ -63,6 +64,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.passes.write import Write
 
     policy, backend = options.policy_name, options.backend
+    machine = load_machine(Path(options.machine)) if options.machine else Machine()
     budgets = None
     if options.partition == "optimised":
         budgets = Budgets(options.client_seconds, options.most_rounds, options.client_weights_mib)
@@ -70,12 +72,12 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(policy),  # what must not be seen
-        Partition(backend, budgets=budgets, pins=options.pin),  # tags only: which node runs where
+        Partition(backend, machine, budgets=budgets, pins=options.pin),  # tags only: which node runs where
         CheckSecrecy(policy, backend),  # the promise, before anything is built on the partition
         Split(backend),  # regions and the plan
         Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else
-        SelectParameters(options.security),  # proofs need the rounded weights
-        Pack(options.max_batch),  # layouts need the ring
+        SelectParameters(options.security, machine),  # proofs need the rounded weights
+        Pack(options.max_batch, machine),  # layouts need the ring
         Lower(options),  # two halves that share no secret
         CheckSecurity(policy, options.security),  # again, on what will be written
     ]

@@ -37,6 +37,10 @@ class CompileOptions:
     client_weights_mib: float | None = field(default=None, metadata={"help": "optimised: most int8 weights that the client holds"})
     most_rounds: int | None = field(default=None, metadata={"help": "optimised: most requests per call"})
     pin: tuple[str, ...] = field(default=(), metadata={"help": "optimised: layer=side by name or pattern, sides client and server"})
+    machine: str | None = field(
+        default=None,
+        metadata={"help": "profile written by measure-machine, to choose parameters and plans by; default: a usual one"},
+    )
     verify: bool = field(default=False, metadata={"help": "compare before and after each pass for large models too"})
     protect_weights: bool = field(default=False, metadata={"help": "refused: see the documentation"})
 
