@@ -1,4 +1,4 @@
-"""The commands: compile, inspect, serve, sample, doctor. `compile-model` is `hecompile compile` by its own name."""
+"""The commands, one function each. `compile-model` is `hecompile compile` by its own name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ import typer
 
 from hecompile.errors import HecompileError, InternalError
 from hecompile.options import CompileOptions
+from hecompile.sampler import SamplerOptions
 
 __all__ = ["compile_model", "main"]
 
@@ -33,16 +35,17 @@ def _print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, default=str) + "\n")
 
 
-def _with_option_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """Adds one flag per field of `CompileOptions`; the function gets them as keyword arguments."""
+def _with_option_flags(function: Callable[..., None], options: type = CompileOptions) -> Callable[..., None]:
+    """Adds one flag per field of the options; the function gets them as keyword arguments."""
     signature = introspect.signature(function, eval_str=True)
     kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
     flags = []
-    for each in fields(CompileOptions):
+    for each in fields(options):
         default = each.default_factory() if each.default_factory is not MISSING else each.default
         kinds = {"str | None": str | None, "float | None": float | None, "int | None": int | None, "tuple[str, ...]": list[str]}
         kind: Any = kinds.get(str(each.type), type(default))
-        option = typer.Option("--" + each.name.replace("_", "-"), help=each.metadata["help"])
+        name = each.name.replace("_", "-")
+        option = typer.Option(f"--{name}/--no-{name}" if default is True else f"--{name}", help=each.metadata["help"])
         default = list(default) if isinstance(default, tuple) else default
         flags.append(
             introspect.Parameter(each.name, introspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
@@ -69,6 +72,33 @@ def compile_command(
     compiled = run(source, output, options=options, observer=show)
     if as_json:
         _print_json({"artifact": str(output), "passes": [asdict(record) for record in compiled.passes]})
+
+
+@app.command("compile-sampler")
+@partial(_with_option_flags, options=SamplerOptions)
+def compile_sampler_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
+    shape: Annotated[str, typer.Option(help="of a latent, as CxHxW")] = "4x64x64",
+    calibration: Annotated[Path | None, typer.Option(help="recorded calls of the UNet, for static masks (safetensors)")] = None,
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
+    """Compile a sampler's step for the policy he-diffusion: the UNet stays at the client."""
+    from hecompile.policies import WATERMARK
+    from hecompile.sampler import compile_sampler, parse_shape
+
+    calls = []
+    if calibration is not None:
+        from hecompile.calibration import load_calibration
+
+        calls = list(load_calibration(calibration))
+    manifest = compile_sampler(output, parse_shape(shape), calls, SamplerOptions(**flags))
+    if as_json:
+        _print_json({"artifact": str(output), "policy": manifest.policy, "reveals": manifest.reveals, **manifest.config})
+        return
+    for reveal in manifest.reveals:
+        _say(f"{WATERMARK}: {reveal}")
+    _say(f"{output}: {'reveals the above' if manifest.reveals else 'reveals nothing'}")
 
 
 @app.command()

@@ -10,9 +10,13 @@ from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.printing import print_node
 from hecompile.passes.base import Pass
 from hecompile.passes.mark_secrets import taint
-from hecompile.policies import policy
+from hecompile.policies import Policy
 
 __all__ = ["CheckSecrecy"]
+
+
+def _encrypts(name: str | None) -> bool:
+    return name is not None and backend(name).encrypts
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,10 @@ class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
     %m = mul(%eps, 2)  # marked public             ->  error: the mark is wrong
     """
 
-    policy: str
-    backend: str
+    policy: Policy
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        chosen = policy(self.policy)
+        chosen = self.policy
         # the marks are not trusted: taint is computed again
         secret = taint(program, frozenset(spec.name for spec in program.inputs if chosen.is_public(spec)))
         findings = []
@@ -38,8 +41,8 @@ class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
                 findings.append(self._finding(node, "is marked public but derives from a secret"))
             if record.domain not in ("client", "server_encrypted", "server_clear"):
                 findings.append(self._finding(node, f"has the unknown domain {record.domain!r}"))
-            if record.domain == "server_encrypted" and chosen.needs_encryption and not backend(self.backend).encrypts:
-                findings.append(self._finding(node, f"would run under '{self.backend}', which does not encrypt"))
+            if record.domain == "server_encrypted" and chosen.needs_encryption and not _encrypts(record.backend):
+                findings.append(self._finding(node, f"would run under '{record.backend}', which does not encrypt"))
         findings += chosen.check_graph(program)
         if findings:
             raise CompileError(findings)
@@ -53,4 +56,4 @@ class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
         return Diagnostic(f"%{node.name} {what}", source=info(node).source, line=print_node(node))
 
     def summary(self, before: ModelGraph, after: ModelGraph) -> str:
-        return f"policy '{self.policy}' holds"
+        return f"policy '{self.policy.name}' holds"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from hecompile.artifact import read_half, read_server
 from hecompile.backends.base import RegionServer
-from hecompile.backends.registry import backend
+from hecompile.backends.registry import backend_of
 from hecompile.errors import ProtocolError
 from hecompile.runtime.wire import HEADER_LIMIT, unpack_request
 
@@ -24,10 +25,12 @@ class Service:
     encrypted: bool
     regions: Mapping[str, RegionServer]
 
-    @property
+    @cached_property
     def body_limit(self) -> int:
-        """No well-formed request is longer than this."""
-        return HEADER_LIMIT + max(region.request_bytes(region.max_batch) for region in self.regions.values())
+        """No well-formed request is longer than this. (A larger batch may need fewer bytes, where it packs better.)"""
+        return HEADER_LIMIT + max(
+            region.request_bytes(batch) for region in self.regions.values() for batch in range(1, region.max_batch + 1)
+        )
 
     def answer(self, digest: str, region: str, body: bytes) -> bytes:
         """The reply to a request. Raises `ProtocolError` with a fitting status for anything malformed."""
@@ -49,8 +52,8 @@ def load_service(folder: Path) -> Service:
         UnsafeMachineError: if this CPU cannot multiply exactly.
     """
     manifest, found, root = read_server(folder)
-    chosen = backend(manifest.backend)
-    regions = {name: chosen.load_server(read_half(root, manifest.files, name)) for name in manifest.regions}
+    halves = {name: read_half(root, manifest.files, name) for name in manifest.regions}
+    regions = {name: backend_of(half).load_server(half) for name, half in halves.items()}
     if not regions:
         raise ProtocolError(f"{folder}: the server has nothing to do")
     return Service(manifest.name, found, manifest.encrypted, regions)

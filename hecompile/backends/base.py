@@ -16,7 +16,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
-    from hecompile.ir.regions import CallRegion
+    from hecompile.ir.regions import AnyCall
     from hecompile.options import CompileOptions
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Backend",
     "Candidate",
     "Cost",
+    "Facts",
     "Half",
     "Machine",
     "Pending",
@@ -58,10 +59,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Nodes that a backend can run as one piece, and what that costs at batch one."""
+    """Nodes that a backend can run as one piece, and what that costs at batch one. No path leaves the piece and returns."""
 
     nodes: tuple[str, ...]
     cost: Cost
+    backend: str
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,13 @@ class RegionClient(ABC):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
+    def start_run(self) -> None:  # noqa: B027
+        """Forget what was kept of the last sampling run; most regions keep nothing."""
+
     @abstractmethod
     def encrypt(self, values: Sequence[Array], batch: int) -> tuple[bytes, Pending]:
-        """The request's payload for float32 inputs in the order of `inputs`; its size depends on `batch` alone."""
+        """The request's payload for float32 inputs in the order of `inputs`; its size depends on `batch` alone,
+        or on what the region reveals."""
 
     @abstractmethod
     def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
@@ -103,11 +109,11 @@ class RegionClient(ABC):
 
     @abstractmethod
     def request_bytes(self, batch: int) -> int:
-        """Size of every payload at this batch."""
+        """Size of every payload at this batch; of the largest, where a region reveals."""
 
     @abstractmethod
     def reply_bytes(self, batch: int) -> int:
-        """Size of every reply at this batch."""
+        """Size of every reply at this batch; of the largest, where a region reveals."""
 
 
 class RegionServer(ABC):
@@ -121,7 +127,18 @@ class RegionServer(ABC):
 
     @abstractmethod
     def request_bytes(self, batch: int) -> int:
-        """Size of every well-formed payload at this batch."""
+        """Size of every well-formed payload at this batch; of the largest, where a region reveals."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a half says of its region at batch one, for tables and reports."""
+
+    layers: int
+    parameters: str
+    proof: str = ""
+    noise_bits: float = 0.0  # log2 of the largest noise that was proved, and of the room for it
+    budget_bits: float = 0.0
 
 
 class Backend(ABC):
@@ -129,14 +146,23 @@ class Backend(ABC):
 
     name: str
     encrypts: bool  # whether the server sees ciphertexts only
-    integer: bool  # whether its regions pass through quantize, select-parameters and pack
+    integer: bool  # whether its regions are linear layers that pass through quantize, select-parameters and pack
+    rest: str | None = None  # the backend that takes the linear layers that this one leaves
+
+    def reveals(self, half: Half) -> tuple[str, ...]:
+        """What requests of this half show in clear, one sentence each; nothing unless a backend says so."""
+        return ()
+
+    @abstractmethod
+    def facts(self, half: Half) -> Facts:
+        """What there is to say of a half."""
 
     @abstractmethod
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Pieces of secret work that this backend can run."""
 
     @abstractmethod
-    def lower(self, region: CallRegion, options: CompileOptions) -> tuple[Half, Half]:
+    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         """The client's and the server's half of a region."""
 
     @abstractmethod

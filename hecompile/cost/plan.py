@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 
 from hecompile.backends.base import Cost
 from hecompile.backends.integer import RegionProgram
-from hecompile.cost.layers import cost_of, macs_of, parameters_for, stacks, weights_of
+from hecompile.cost.layers import cost_of, macs_of, parameters_for, released_of, stacks, weights_of
 from hecompile.cost.local import LocalWork, graph_work
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import layer_cost, seconds_of
@@ -111,14 +111,14 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
         node = by_name[each.names[0]]
         if info(node).domain == "client":
             continue
-        choice = parameters_for(each.shape, machine, batch, each.weights)
+        choice = parameters_for(each, machine, batch)
         if choice is None:
             findings.append(Diagnostic(f"no parameters carry {', '.join(each.names)}", source=info(node).source))
             continue
         worst_case = worst_case or each.weights is None
-        macs = macs_of(each.shape.geometry) * each.shape.multiple * batch
-        cost = cost_of(choice, machine)
-        sums.add(regions[node.name], len(each.names), cost, macs, weights_of(each.shape.geometry))
+        macs = macs_of(each.geometry) * each.multiple * batch
+        cost = cost_of(choice, machine, released_of(each.geometry, each.split, each.multiple * batch))
+        sums.add(regions[node.name], len(each.names), cost, macs, weights_of(each.geometry))
     if findings:
         raise CompileError(findings)
     local = graph_work([node for node in graph.nodes if info(node).domain == "client"], batch)
@@ -133,7 +133,8 @@ def predict_programs(
     for program in programs:
         for layer in program.layers:
             row = layer.packings[batch - 1]
-            cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine)
+            released = released_of(layer.geometry, layer.split, layer.multiple * batch)
+            cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, released)
             macs = macs_of(layer.geometry) * layer.multiple * batch
             sums.add(program.region, len(layer.parts), cost, macs, weights_of(layer.geometry))
     return sums.prediction(local or LocalWork(), worst_case=False)
