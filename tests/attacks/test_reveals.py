@@ -24,7 +24,8 @@ from hecompile.options import CompileOptions
 from hecompile.passes.check_secrecy import CheckSecrecy
 from hecompile.policies import policy
 from hecompile.policies.min_distortion import MinDistortion
-from tests.networks import Tiny, partitioned, tiny_inputs
+from tests.networks import Tiny, tiny_inputs
+from tests.stages import partitioned
 
 OPTIONS = CompileOptions(policy="min-distortion", budget=0.5, importance="magnitude", max_batch=2)
 
