@@ -237,7 +237,7 @@ def sample(
     server: Annotated[str | None, typer.Option(help="URL of the server; without it the server half runs here")] = None,
     label: Annotated[list[int] | None, typer.Option(help="class to draw; may be repeated")] = None,
     steps: Annotated[int, typer.Option(help="sampler steps", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="seed of the first picture; the next has the next seed")] = 0,
+    seed: Annotated[int | None, typer.Option(help="seed of the first picture (default 0); the next has the next seed")] = None,
     scheduler: Annotated[str, typer.Option(help="ddim, pndm, euler or dpm++")] = "ddim",
     policy: Annotated[str, typer.Option(help="what this client insists on")] = "strict",
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file")] = Path("sample.png"),

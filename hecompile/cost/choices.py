@@ -11,11 +11,11 @@ from hecompile.cost.distortion import LayerDistortion
 from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, released_of, weights_of
 from hecompile.cost.local import LocalWork
 from hecompile.cost.machine import Machine
+from hecompile.ir.channels import ChannelSplit
 
 __all__ = ["SHARES", "Option", "Reveal", "ladder", "options_of"]
 
 SHARES = (0.75, 0.5, 0.25)  # of a layer's channels encrypted, under a revealing policy
-REVEAL_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Reveal:
     """A layer that shows a part of its input: `channels` stay encrypted, entries of the others are released with `bits` bits."""
 
     channels: int
-    bits: int = REVEAL_BITS
+    bits: int = ChannelSplit.bits
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,15 @@ class Option:
     server_weights: int = 0
 
 
-def ladder(stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int = REVEAL_BITS) -> dict[str, tuple[Reveal, ...]]:
+def ladder(
+    stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int = ChannelSplit.bits
+) -> dict[str, tuple[Reveal, ...]]:
     """Reveals at these shares for every stack, by its first layer."""
     found = {}
     for each in stacks:
-        counts = {max(1, round(each.shape.geometry.channels * share)) for share in shares} - {each.shape.geometry.channels}
-        found[each.names[0]] = tuple(Reveal(count, bits) for count in sorted(counts, reverse=True))
+        channels = each.shape.whole.channels
+        counts = {max(1, round(channels * share)) for share in shares} - {channels}
+        found[each.names[0]] = tuple(Reveal(count) for count in sorted(counts, reverse=True))
     return found
 
 
@@ -50,10 +53,10 @@ def options_of(
     stack: Stack, machine: Machine, reveals: Sequence[Reveal] = (), distortion: LayerDistortion | None = None
 ) -> tuple[Option, ...]:
     """The client first, then the server all encrypted if parameters carry that, then with every reveal."""
-    shape, weights = stack.shape, weights_of(stack.shape.geometry)
-    local = LocalWork(len(stack.names), 0, macs_of(shape.geometry) * shape.multiple)
+    shape, weights = stack.shape, weights_of(stack.shape.whole)
+    local = LocalWork(len(stack.names), 0, macs_of(shape.whole) * shape.multiple)
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
-    channels = shape.geometry.channels
+    channels = shape.whole.channels
     for reveal in (Reveal(channels), *reveals):
         kept = shape.with_encrypted(reveal.channels)
         # which channels are kept is decided later: any of this number stand for them here
@@ -72,7 +75,7 @@ def options_of(
 
 def entries_of(stack: Stack) -> int:
     """Secret entries that a stack reads, at batch one."""
-    geometry = stack.shape.geometry
+    geometry = stack.shape.whole
     return geometry.channels * prod(geometry.size) * stack.shape.multiple
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from hecompile.backends.base import Array
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import PRICES, Work, client_work, server_work
+from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry, conv2d, linear
 
 __all__ = ["explain", "measure_machine", "thread_seconds"]
@@ -119,7 +120,9 @@ def _request(geometry: Geometry, machine: Machine, runs: int) -> _Request:
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((geometry.rows, geometry.picture[0], len(geometry.taps)))
     parts = (Part("y", geometry.outputs),)
-    quantized = quantize(Product("x", geometry, parts, weights, np.zeros(geometry.outputs, np.float32)))
+    quantized = quantize(
+        Product("x", geometry, parts, weights, np.zeros(geometry.outputs, np.float32), ChannelSplit(geometry.channels))
+    )
     choice = choose(Weights(geometry, quantized.weights), 1, machine)
     if choice is None:
         raise InternalError(f"no parameters carry {geometry}")
