@@ -47,7 +47,7 @@ def test_fifty_steps_are_within_sixty_decibels(revealing: Path, kind: str, predi
         {"nested": True},
         {"dynamic": True, "most_clear": 0.5},
         {"dynamic": True, "fill": True, "cost": "magnitude"},
-        {"reveal_bits": 16, "cost": "variance"},
+        {"reveal_bits": 14, "cost": "variance"},
     ],
     ids=str,
 )
