@@ -43,7 +43,8 @@ class Split(Pass[ModelGraph, Program]):
                 clients[name] = _client_region(program, name, nodes)
             else:
                 calls[name] = _call_region(name, [layers[node.name] for node in nodes if node.name in layers], self.backend)
-        return Program(_plan(program, clients, calls), program.inputs, clients, calls, program.name, dict(program.config))
+        plan, config = _plan(program, clients, calls), dict(program.config)
+        return Program(plan, program.inputs, clients, calls, program.name, config, program.approximation)
 
     def summary(self, before: ModelGraph, after: Program) -> str:
         return f"{len(after.clients)} client regions, {len(after.calls)} calls, {after.plan.rounds} rounds a step"
