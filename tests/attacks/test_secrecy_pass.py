@@ -26,7 +26,7 @@ CHECK = CheckSecrecy("strict", "bfv")
 @pytest.fixture(scope="module")
 def partitioned() -> ModelGraph:
     program: Any = load_source(Tiny().eval(), tiny_inputs())
-    for each in pipeline(CompileOptions(), None)[:4]:
+    for each in pipeline(CompileOptions(), None)[:5]:
         program = each.run(program)
     return program  # type: ignore[no-any-return]
 
