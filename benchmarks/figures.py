@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/costs.md")
+DOCUMENTS = ("README.md", "docs/costs.md", "docs/approximation.md")
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -37,7 +37,49 @@ def digits_table(found: dict[str, Any]) -> str:
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
 
 
-TABLES = {"digits": digits_table}
+def _db(value: float | None) -> str:
+    """To a tenth; none where the pictures are no numbers."""
+    return "none" if value is None else f"{value:.1f}"
+
+
+def activations_table(found: dict[str, Any]) -> str:
+    """The settings of `benchmarks/activations.py`."""
+    head = (
+        "| run by | norms | degrees | fit | total depth | PSNR (dB) | in torch (dB) | promised (dB) | recognised | out of range |"
+    )
+    rows = [
+        f"| {row['backend']} | {row['norms']} | {_degrees(row)} | {row['fit'] or ''} | {row['depth']} | {_db(row['psnr_db'])} "
+        f"| {_db(row['float_psnr_db'])} | {_db(row['promised_db'])} | {row['recognised']:.1%} | {row['excursions']} |\n"
+        for row in found["settings"]
+    ]
+    machine = found["machine"]
+    where = f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}"
+    table = f"{head}\n{'|---' * 10}|\n{''.join(rows)}"
+    return f"{table}\n{found['samples']} samples, {found['steps']} steps; {where}\n"
+
+
+def _degrees(row: dict[str, Any]) -> str:
+    """How a setting chose them."""
+    if not row["degrees"]:
+        return "exact"
+    if row["degree"] is not None:
+        return f"{row['degree']}{', clamped' if row['clamp'] else ''}"
+    least, most = min(row["degrees"]), max(row["degrees"])
+    goal = f"budget {row['budget_db']:.0f} dB" if row["budget_db"] else "best of the depth"
+    return f"{least} to {most}, {goal}"
+
+
+def equal_depth_table(found: dict[str, Any]) -> str:
+    """Degrees by the error budget against one degree everywhere."""
+    rows = [f"| {row['norms']} | {row['depth']} | {row['degree']} | {row['gain_db']:+.1f} |\n" for row in found["equal_depth"]]
+    return "| norms | total depth | one degree | gain of the error budget (dB) |\n|---|---|---|---|\n" + "".join(rows)
+
+
+TABLES = {
+    "digits": ("digits", digits_table),
+    "activations": ("activations", activations_table),
+    "depth": ("activations", equal_depth_table),
+}
 
 
 def fill(text: str) -> str:
@@ -45,8 +87,9 @@ def fill(text: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         name = match[2]
-        found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
-        return f"{match[1]}{TABLES[name](found)}{match[3]}"
+        result, table = TABLES[name]
+        found = json.loads((ROOT / "benchmarks" / "results" / f"{result}.json").read_text())
+        return f"{match[1]}{table(found)}{match[3]}"
 
     return BLOCK.sub(block, text)
 
