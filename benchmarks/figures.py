@@ -75,7 +75,20 @@ def he_diffusion_table(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"digits": digits_table, "he_diffusion": he_diffusion_table}
+def costs_table(found: dict[str, Any]) -> str:
+    """The table of `benchmarks/costs.py`."""
+    wide = found["wide_conv"]
+    rows = [
+        (f"digits, {row['client_weights_mib']:g} MiB at the client, {row['rounds']} rounds", row) for row in found["digits_front"]
+    ]
+    rows.append((f"conv of {wide['channels']} channels, {wide['size']}x{wide['size']}", wide))
+    columns = ("server_s", "client_s", "bytes_up", "bytes_down", "peak_mib")
+    head = "| measured (over predicted) | server s | client s | bytes up | bytes down | peak MiB |\n|---|---|---|---|---|---|\n"
+    cells = [[name, *(f"{row[key]:,.4g} ({row[f'{key}_ratio']:.2f})" for key in columns)] for name, row in rows]
+    return head + "".join(f"| {' | '.join(each)} |\n" for each in cells)
+
+
+TABLES = {"costs": costs_table, "digits": digits_table, "he_diffusion": he_diffusion_table}
 
 
 def fill(text: str) -> str:
