@@ -104,6 +104,7 @@ def test_a_port_that_is_taken(digits: Path, server: str, tmp_path: Path) -> None
     assert (result.returncode, "cannot listen" in result.stderr) == (2, True)
 
 
+@pytest.mark.fhe
 def test_inspect_puts_predictions_beside_measurements(tiny: Compiled) -> None:
     found = last_json(run("inspect", str(tiny.artifact), "--measured", "--json"))
     assert {row["what"] for row in found["total"]} >= {"server_s", "client_s", "peak_mib"}  # type: ignore[attr-defined]

@@ -67,6 +67,7 @@ def test_more_elements_cost_more_but_less_each(graph: ModelGraph) -> None:
     assert one.client_s < ten.client_s < 10 * one.client_s
 
 
+@pytest.mark.fhe
 def test_a_profile_is_measured_and_read_back(tmp_path: Path) -> None:
     found = measure_machine(runs=1)
     save_machine(found, tmp_path / "machine.json")
@@ -114,6 +115,7 @@ def test_a_sparse_artifact_is_predicted_with_what_it_shows(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.fhe
 def test_prediction_beside_measurement(tiny: Compiled) -> None:
     """Bytes are equal but for headers; seconds depend on the machine, so only their places are looked at."""
     assert tiny.artifact is not None
