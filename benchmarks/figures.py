@@ -56,7 +56,10 @@ def he_diffusion_table(found: dict[str, Any]) -> str:
     lines = ["| one step at tau 0.01 | median | CPU | CPU over ours | n |", "|---|---|---|---|---|"]
     for name, run, times in methods:
         wall, cpu = (times * run.get(key, run.get("step_s")) for key in ("median_s", "cpu_s"))
-        lines.append(f"| {name} | {1e3 * wall:,.3g} ms | {1e3 * cpu:,.3g} ms | {cpu / found['ours']['cpu_s']:,.3g} | {run['n']} |")
+        shown = [f"{1e3 * value:,.0f} ms" if value > 1 else f"{1e3 * value:.3g} ms" for value in (wall, cpu)]
+        ratio = cpu / found["ours"]["cpu_s"]
+        shown_ratio = f"{ratio:,.0f}" if ratio > 100 else f"{ratio:.2g}"
+        lines.append(f"| {name} | {shown[0]} | {shown[1]} | {shown_ratio} | {run['n']} |")
     lines += [
         "",
         "| tau | support | encrypted per step | ever in clear | CPU a step | up | down | PSNR |",

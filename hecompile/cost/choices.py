@@ -57,7 +57,8 @@ def options_of(
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
     # which channels are shown is decided later: the last ones stand for any
     splits = [ChannelSplit(channels, tuple(range(each.channels, channels)), bits=each.bits) for each in reveals]
-    for split in (stack.split, *splits):
+    first = replace(stack.split, released=()) if splits else stack.split
+    for split in (first, *splits):
         choice = parameters_for(stack, machine, split=split)
         if choice is None:
             continue

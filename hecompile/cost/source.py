@@ -10,7 +10,7 @@ from typing import Any
 from hecompile.calibration import Calibration, from_sampler, load_calibration
 from hecompile.cost.machine import Machine, load_machine
 from hecompile.cost.plan import Prediction, available_mib, predict_graph, refuse_without_memory
-from hecompile.cost.problem import Problem, problem_of
+from hecompile.cost.problem import Budgets, Problem, problem_of
 from hecompile.errors import CompileError
 from hecompile.ir.graph import ModelGraph
 
@@ -59,6 +59,23 @@ def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None
     calibration = _calibration(graph, recorded) if all(each.weights is not None for each in found) else None
     distortions = measure_distortions(graph, calibration, found) if calibration else None
     return problem_of(graph, machine, ladder(found), distortions)
+
+
+def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets) -> Problem:
+    """What the plan of a graph is chosen from: layers show what its releases show, or less; distortions if budgeted."""
+    from hecompile.cost.choices import SHARES, Reveal
+    from hecompile.cost.distortion import measure_distortions
+    from hecompile.cost.layers import stacks
+
+    reveals = {}
+    for each in (found := stacks(graph)):
+        channels = each.geometry.channels
+        least = channels - len(each.split.released)
+        counts = {max(least, round(share * channels)) for share in (0.0, *SHARES)} - {channels}
+        shown = [Reveal(count, each.split.bits) for count in sorted(counts, reverse=True)]
+        reveals[each.names[0]] = shown if each.split.released else []
+    calibration = None if budgets.distortion is None else _calibration(graph, None)
+    return problem_of(graph, machine, reveals, measure_distortions(graph, calibration, found) if calibration else None)
 
 
 def pins_of(pins: Sequence[str]) -> dict[str, str]:

@@ -74,6 +74,7 @@ def secret_shapes(graph: ModelGraph) -> list[LayerShape]:
     shapes = []
     for node in _secret_linear_nodes(graph):
         nodes, source, factor = _folded(node)
+        source = source.all_input_nodes[0] if str(source.target) == RELEASE else source
         size = [int(str(dim)) for dim in info(node.args[1]).shape]
         transposed = str(node.target).startswith("aten.conv_transpose2d")
         linear = len(size) == 2
