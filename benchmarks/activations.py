@@ -1,8 +1,8 @@
 """Digits with polynomial activations: quality against degree, fit, norms and total depth.
 
 Each setting draws 200 digits in ten DDIM steps from the same noise as the float32 network. Artifacts of the
-`clear` backend are held below 47 dB by their int8 weights alone; `float_psnr_db` is of the approximated graph itself, in torch. What
-differs by the approximation only is drawn in torch only. Settings run in three processes: nothing here is timed.
+`clear` backend are held below 47 dB by their int8 weights alone; `float_psnr_db` is of the approximated graph itself, in torch.
+What differs by the approximation only is drawn in torch only. Settings run in three processes: nothing here is timed.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def measure(chosen: CompileOptions, as_artifact: bool, samples: int, steps: int)
         "depth": record.total_depth if record else 0,
         "psnr_db": psnr_db(images, reference),
         "float_psnr_db": psnr_db(of_graph, reference),
-        "recognised": recognised_share(images, labels),
+        "recognised": recognised_share(np.nan_to_num(images), labels),
         "promised_db": record.promised_db if record else None,
         "excursions": sum(each.count for each in record.excursions) if record else 0,
     }
