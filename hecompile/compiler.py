@@ -71,8 +71,8 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(policy),  # what must not be seen
         Partition(backend, budgets=budgets, pins=options.pin),  # tags only: which node runs where
-        CheckSecrecy(policy, backend),  # the promise, before anything is built on the partition
-        Split(backend),  # regions and the plan
+        CheckSecrecy(policy),  # the promise, before anything is built on the partition
+        Split(),  # regions and the plan
         Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else
         SelectParameters(options.security),  # proofs need the rounded weights
         Pack(options.max_batch),  # layouts need the ring

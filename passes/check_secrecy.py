@@ -15,6 +15,10 @@ from hecompile.policies import policy
 __all__ = ["CheckSecrecy"]
 
 
+def _encrypts(name: str | None) -> bool:
+    return name is not None and backend(name).encrypts
+
+
 @dataclass(frozen=True)
 class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
     """Refuse a graph in which the server would see what the policy hides. Changes nothing.
@@ -25,7 +29,6 @@ class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
     """
 
     policy: str
-    backend: str
 
     def run(self, program: ModelGraph) -> ModelGraph:
         chosen = policy(self.policy)
@@ -38,8 +41,8 @@ class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
                 findings.append(self._finding(node, "is marked public but derives from a secret"))
             if record.domain not in ("client", "server_encrypted", "server_clear"):
                 findings.append(self._finding(node, f"has the unknown domain {record.domain!r}"))
-            if record.domain == "server_encrypted" and chosen.needs_encryption and not backend(self.backend).encrypts:
-                findings.append(self._finding(node, f"would run under '{self.backend}', which does not encrypt"))
+            if record.domain == "server_encrypted" and chosen.needs_encryption and not _encrypts(record.backend):
+                findings.append(self._finding(node, f"would run under '{record.backend}', which does not encrypt"))
         findings += chosen.check_graph(program)
         if findings:
             raise CompileError(findings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hecompile.backends.registry import backend
-from hecompile.ir.regions import CallRegion, Lowered, Program
+from hecompile.ir.regions import AnyCall, Lowered, Program
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
 
@@ -23,7 +23,7 @@ class Lower(Pass[Program, Program]):
     options: CompileOptions
 
     def run(self, program: Program) -> Program:
-        def lower(region: CallRegion) -> CallRegion:
+        def lower(region: AnyCall) -> AnyCall:
             if region.lowered is not None:
                 return region
             client, server = backend(region.backend).lower(region, self.options)

@@ -43,10 +43,5 @@ class Pack(Pass[Program, Program]):
         return program.with_products(pack)
 
     def summary(self, before: Program, after: Program) -> str:
-        fills = [
-            product.choices[0].layout.fill
-            for region in after.calls.values()
-            for product in region.products
-            if isinstance(product, PackedProduct)
-        ]
+        fills = [product.choices[0].layout.fill for product in after.products if isinstance(product, PackedProduct)]
         return f"fill factor at batch 1: {sum(fills) / len(fills):.0%} on average" if fills else "nothing to do"

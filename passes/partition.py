@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
 
 from hecompile.backends.base import Candidate
 from hecompile.backends.registry import backend
 from hecompile.cost.machine import Machine
 from hecompile.cost.optimise import Budgets, optimise, problem_of
-from hecompile.errors import CompileError, Diagnostic
+from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import ModelGraph, NodeInfo, info
 from hecompile.passes.base import Pass
 
@@ -25,13 +26,21 @@ def greedy_cover(candidates: list[Candidate]) -> dict[str, int]:
 
 
 def _levels(graph: ModelGraph, cover: dict[str, int]) -> dict[str, int]:
-    """As early as possible: a server node is one level above its arguments, a client node on the highest of its arguments."""
-    level: dict[str, int] = {}
+    """As early as possible: a candidate is one level above what it reads, a client node on the highest of its arguments."""
+
+    def unit(name: str) -> str | int:
+        return cover.get(name, name)
+
+    reads: dict[str | int, set[str | int]] = {}
     for node in graph.nodes:
-        below = max((level[argument.name] for argument in node.all_input_nodes), default=0)
-        inner = any(cover.get(argument.name) == cover.get(node.name) for argument in node.all_input_nodes)
-        level[node.name] = below + (node.name in cover and not inner)
-    return level
+        reads.setdefault(unit(node.name), set()).update(unit(argument.name) for argument in node.all_input_nodes)
+    level: dict[str | int, int] = {}
+    try:
+        for each in TopologicalSorter({key: found - {key} for key, found in reads.items()}).static_order():
+            level[each] = max((level[read] for read in reads[each] - {each}), default=0) + isinstance(each, int)
+    except CycleError as error:
+        raise InternalError(f"a path leaves a candidate and returns: {error.args[1]}") from error
+    return {node.name: level[unit(node.name)] for node in graph.nodes}
 
 
 def _within_run(graph: ModelGraph) -> dict[str, bool]:
@@ -47,7 +56,7 @@ def _within_run(graph: ModelGraph) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Partition(Pass[ModelGraph, ModelGraph]):
-    """Tag every node with its domain and region: secret convs and linears to the server, all or the fastest choice.
+    """Tag every node with its domain, region and backend: secret convs and linears to the server, all or the fastest choice.
 
     %y = conv2d(%x)   # secret  ->  server_encrypted, region call_03
     %z = silu(%y)     # secret  ->  client, region client_03
@@ -60,7 +69,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
     pins: tuple[str, ...] = ()
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        candidates = backend(self.backend).candidates(program, self.machine)
+        candidates = self._candidates(program)
         if self.budgets is not None:
             candidates = self._fastest(program, candidates, self.budgets)
         cover = greedy_cover(candidates)
@@ -68,11 +77,21 @@ class Partition(Pass[ModelGraph, ModelGraph]):
 
         def tag(name: str, record: NodeInfo) -> NodeInfo:
             if name not in cover:
-                return replace(record, domain="client", region=f"client_{level[name]:02d}")
-            kind = "once" if constant[name] else "call"
-            return replace(record, domain="server_encrypted", region=f"{kind}_{level[name]:02d}")
+                return replace(record, domain="client", region=f"client_{level[name]:02d}", backend=None)
+            kind, chosen = "once" if constant[name] else "call", candidates[cover[name]].backend
+            region = f"{kind}_{level[name]:02d}" + ("" if backend(chosen).integer else f"_{chosen}")
+            return replace(record, domain="server_encrypted", region=region, backend=chosen)
 
         return program.with_infos(lambda node, record: tag(node.name, record))
+
+    def _candidates(self, program: ModelGraph) -> list[Candidate]:
+        """What the chosen backend can run, then what the backend for its rest can."""
+        names, found = [self.backend], list[Candidate]()
+        for name in names:
+            chosen = backend(name)
+            found += chosen.candidates(program, self.machine)
+            names += [chosen.rest] if chosen.rest else []
+        return found
 
     def _fastest(self, program: ModelGraph, candidates: list[Candidate], budgets: Budgets) -> list[Candidate]:
         """The candidates of the optimal plan. Raises `CompileError` if that leaves nothing for the server."""

@@ -39,8 +39,7 @@ class Quantize(Pass[Program, Program]):
     def run(self, program: Program) -> Program:
         findings = [
             Diagnostic(f"{part.output}: weights are not finite", source=part.source, help="repair the model's weights")
-            for region in program.calls.values()
-            for product in region.products
+            for product in program.products
             for part in product.parts
             if isinstance(product, Product) and not (np.isfinite(product.weights).all() and np.isfinite(product.bias).all())
         ]
@@ -52,6 +51,5 @@ class Quantize(Pass[Program, Program]):
         return quantize(product) if backend(region.backend).integer and isinstance(product, Product) else product
 
     def summary(self, before: Program, after: Program) -> str:
-        products = [product for region in after.calls.values() for product in region.products]
-        weights = sum(product.weights.size for product in products if isinstance(product, QuantizedProduct))
+        weights = sum(product.weights.size for product in after.products if isinstance(product, QuantizedProduct))
         return f"{weights} weights as int8"

@@ -53,8 +53,7 @@ class SelectParameters(Pass[Program, Program]):
     def summary(self, before: Program, after: Program) -> str:
         rings = {
             (product.parameters.dimension, product.parameters.q_bits)
-            for region in after.calls.values()
-            for product in region.products
+            for product in after.products
             if isinstance(product, ParameterizedProduct)
         }
         return ", ".join(f"N {dimension} q {q_bits} bits" for dimension, q_bits in sorted(rings)) or "nothing to do"

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hecompile.backends.registry import backend
 from hecompile.errors import InternalError
 from hecompile.ir.graph import InputSpec, ModelGraph, info, named_shape, set_info
-from hecompile.ir.layers import Layer, secret_layers, stack
+from hecompile.ir.layers import secret_layers, stack
 from hecompile.ir.plan import Plan, Step, Value
-from hecompile.ir.regions import CallRegion, ClientRegion, Program
+from hecompile.ir.regions import AnyCall, CallRegion, ClientRegion, Program, SubgraphRegion
 from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
@@ -21,14 +22,12 @@ __all__ = ["Split"]
 
 @dataclass(frozen=True)
 class Split(Pass[ModelGraph, Program]):
-    """Cut the tagged graph into client regions, call regions and the plan over named values.
+    """Cut the tagged graph into client regions, call regions of each backend and the plan over named values.
 
     %y = conv2d(%x)  # call_01    ->  call   call_01   (sample) -> (conv_in)
     %z = silu(%y)    # client_01  ->  client client_01 (conv_in) -> (silu)
     output(%z)                    ->  plan outputs: silu
     """
-
-    backend: str
 
     def run(self, program: ModelGraph) -> Program:
         layers = {layer.nodes[-1]: layer for layer in secret_layers(program)}
@@ -37,20 +36,20 @@ class Split(Pass[ModelGraph, Program]):
             if node.op == "call_function":
                 regions.setdefault(str(info(node).region), []).append(node)
         clients: dict[str, ClientRegion] = {}
-        calls: dict[str, CallRegion] = {}
+        calls: dict[str, AnyCall] = {}
         for name, nodes in regions.items():
-            if info(nodes[0]).domain == "client":
-                clients[name] = _client_region(program, name, nodes)
+            chosen, once = info(nodes[0]).backend, name.startswith("once_")
+            if chosen is None:
+                clients[name] = ClientRegion(name, *_cut(program, nodes))
+            elif backend(chosen).integer:
+                products = stack([layers[node.name].product for node in nodes if node.name in layers])
+                calls[name] = CallRegion(name, chosen, products, once)
             else:
-                calls[name] = _call_region(name, [layers[node.name] for node in nodes if node.name in layers], self.backend)
+                calls[name] = SubgraphRegion(name, chosen, *_cut(program, nodes), once)
         return Program(_plan(program, clients, calls), program.inputs, clients, calls, program.name, dict(program.config))
 
     def summary(self, before: ModelGraph, after: Program) -> str:
         return f"{len(after.clients)} client regions, {len(after.calls)} calls, {after.plan.rounds} rounds a step"
-
-
-def _call_region(name: str, layers: Sequence[Layer], backend: str) -> CallRegion:
-    return CallRegion(name, backend, stack([layer.product for layer in layers]), once=name.startswith("once_"))
 
 
 def _read_outside(node: fx.Node, inside: set[fx.Node]) -> bool:
@@ -58,8 +57,8 @@ def _read_outside(node: fx.Node, inside: set[fx.Node]) -> bool:
     return any(user not in inside for user in node.users)
 
 
-def _client_region(graph: ModelGraph, name: str, nodes: list[fx.Node]) -> ClientRegion:
-    """The nodes as a graph module of their own; constants are shared, other arguments become its inputs."""
+def _cut(graph: ModelGraph, nodes: list[fx.Node]) -> tuple[fx.GraphModule, tuple[str, ...], tuple[str, ...]]:
+    """The nodes as a graph module of their own with its inputs and outputs; constants are shared, other arguments are inputs."""
     from torch import fx
 
     new, mapping, inside = fx.Graph(), dict[fx.Node, fx.Node](), set(nodes)
@@ -73,10 +72,10 @@ def _client_region(graph: ModelGraph, name: str, nodes: list[fx.Node]) -> Client
     outputs = [node for node in nodes if _read_outside(node, inside)]
     new.output(tuple(mapping[node] for node in outputs))
     module = fx.GraphModule(graph.graph_module, new)
-    return ClientRegion(name, module, tuple(node.name for node in inputs), tuple(node.name for node in outputs))
+    return module, tuple(node.name for node in inputs), tuple(node.name for node in outputs)
 
 
-def _order(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str, CallRegion]) -> list[Step]:
+def _order(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str, AnyCall]) -> list[Step]:
     """Regions in an order that computes every value before it is read; among those that can run, clients first."""
     steps = [Step("client", name, region.inputs, region.outputs) for name, region in sorted(clients.items())]
     steps += [Step("call", name, region.inputs, region.outputs, region.once) for name, region in sorted(calls.items())]
@@ -91,7 +90,7 @@ def _order(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str,
     return ordered
 
 
-def _plan(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str, CallRegion]) -> Plan:
+def _plan(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str, AnyCall]) -> Plan:
     steps = _order(graph, clients, calls)
     names = [spec.name for spec in graph.inputs] + [name for step in steps for name in step.outputs]
     by_name = {node.name: node for node in graph.nodes}

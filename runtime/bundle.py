@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hecompile.artifact import Manifest, checked, read_half, read_manifest
 from hecompile.backends.base import RegionClient
-from hecompile.backends.registry import backend
+from hecompile.backends.registry import backend, backend_of
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.policies import policy
 
@@ -47,11 +47,10 @@ def load_bundle(folder: Path, policy_name: str = "strict", security_bits: int = 
     if manifest.encrypted and manifest.security_bits < security_bits:
         raise ProtocolError(f"{folder}: {manifest.security_bits} bits of security, this client insists on {security_bits}")
     try:
-        chosen = backend(manifest.backend)
+        if backend(manifest.backend).encrypts != manifest.encrypted:
+            raise ProtocolError(f"{folder}: the manifest is wrong about whether backend '{manifest.backend}' encrypts")
     except CompileError as error:
         raise ProtocolError(f"{folder}: {error}") from error
-    if chosen.encrypts != manifest.encrypted:
-        raise ProtocolError(f"{folder}: the manifest is wrong about whether backend '{manifest.backend}' encrypts")
     calls, sessions = dict[str, RegionClient](), dict[str, "onnxruntime.InferenceSession"]()
     for step in manifest.plan.steps:
         prefix = f"client/{step.region}"
@@ -61,6 +60,9 @@ def load_bundle(folder: Path, policy_name: str = "strict", security_bits: int = 
             _judge_names(step.region, step.outputs, [value.name for value in sessions[step.region].get_outputs()])
             continue
         half = read_half(folder, manifest.files, prefix)
+        chosen = backend_of(half)
+        if manifest.encrypted and not chosen.encrypts:
+            raise ProtocolError(f"{folder}: region '{step.region}' runs under '{chosen.name}', which does not encrypt")
         if policy(policy_name).needs_encryption and (reasons := chosen.check_security(half, security_bits)):
             raise ProtocolError(f"{folder}: {reasons[0]}")
         calls[step.region] = chosen.load_client(half)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hecompile.artifact import read_half, read_server
 from hecompile.backends.base import RegionServer, Session
-from hecompile.backends.registry import backend
+from hecompile.backends.registry import backend_of
 from hecompile.errors import ProtocolError
 from hecompile.runtime.sessions import SessionStore
 from hecompile.runtime.wire import HEADER_LIMIT, key_limit, unpack_keys, unpack_request
@@ -94,8 +94,8 @@ def load_service(folder: Path) -> Service:
         UnsafeMachineError: if this CPU cannot multiply exactly.
     """
     manifest, found, root = read_server(folder)
-    chosen = backend(manifest.backend)
-    regions = {name: chosen.load_server(read_half(root, manifest.files, name)) for name in manifest.regions}
+    halves = {name: read_half(root, manifest.files, name) for name in manifest.regions}
+    regions = {name: backend_of(half).load_server(half) for name, half in halves.items()}
     if not regions:
         raise ProtocolError(f"{folder}: the server has nothing to do")
     return Service(manifest.name, found, manifest.encrypted, regions)

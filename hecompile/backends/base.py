@@ -19,7 +19,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
-    from hecompile.ir.regions import CallRegion
+    from hecompile.ir.regions import AnyCall
     from hecompile.options import CompileOptions
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Backend",
     "Candidate",
     "Cost",
+    "Facts",
     "Half",
     "Machine",
     "Pending",
@@ -62,10 +63,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Nodes that a backend can run as one piece, and what that costs at batch one."""
+    """Nodes that a backend can run as one piece, and what that costs at batch one. No path leaves the piece and returns."""
 
     nodes: tuple[str, ...]
     cost: Cost
+    backend: str
 
 
 @dataclass(frozen=True)
@@ -154,19 +156,35 @@ class RegionServer(ABC):
         return bytes(data)
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a half says of its region at batch one, for tables and reports."""
+
+    layers: int
+    parameters: str
+    proof: str = ""
+    noise_bits: float = 0.0  # log2 of the largest noise that was proved, and of the room for it
+    budget_bits: float = 0.0
+
+
 class Backend(ABC):
     """A way to run secret regions at the server."""
 
     name: str
     encrypts: bool  # whether the server sees ciphertexts only
-    integer: bool  # whether its regions pass through quantize, select-parameters and pack
+    integer: bool  # whether its regions are linear layers that pass through quantize, select-parameters and pack
+    rest: str | None = None  # the backend that takes the linear layers that this one leaves
+
+    @abstractmethod
+    def facts(self, half: Half) -> Facts:
+        """What there is to say of a half."""
 
     @abstractmethod
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Pieces of secret work that this backend can run."""
 
     @abstractmethod
-    def lower(self, region: CallRegion, options: CompileOptions) -> tuple[Half, Half]:
+    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         """The client's and the server's half of a region."""
 
     @abstractmethod

@@ -16,18 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
-from hecompile.backends.base import Array, Backend, Candidate, Half
+from hecompile.backends.base import Array, Backend, Candidate, Facts, Half
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind
 from hecompile.backends.packing import Layout, Packing
 from hecompile.backends.stages import PackedProduct
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.linear import Geometry
 from hecompile.ir.products import Part, Readout, leading, quantize_picture
+from hecompile.ir.regions import CallRegion
 
 if TYPE_CHECKING:
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
-    from hecompile.ir.regions import CallRegion
+    from hecompile.ir.regions import AnyCall
     from hecompile.options import CompileOptions
 
 __all__ = [
@@ -206,13 +207,28 @@ class IntegerBackend(Backend):
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         from hecompile.cost.layers import candidates
 
-        return candidates(graph, machine)
+        return candidates(graph, machine, self.name)
 
     @abstractmethod
     def prime(self, parameters: Parameters) -> int:
         """The ciphertext modulus that stands in the program."""
 
-    def lower(self, region: CallRegion, options: CompileOptions) -> tuple[Half, Half]:
+    def facts(self, half: Half) -> Facts:
+        layers = region_program(half).layers
+        rings = sorted({(each.parameters.dimension, each.parameters.q_bits, each.parameters.t_bits) for each in layers})
+        first = [layer.packings[0] for layer in layers]
+        tightest = min(first, key=lambda row: row.budget_bits - row.noise_bits)
+        return Facts(
+            layers=sum(len(layer.parts) for layer in layers),
+            parameters="; ".join(f"N{dimension} q{q} t{t}" for dimension, q, t in rings),
+            proof=", ".join(sorted({row.proof for row in first})),
+            noise_bits=tightest.noise_bits,
+            budget_bits=tightest.budget_bits,
+        )
+
+    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
+        if not isinstance(region, CallRegion):
+            raise InternalError(f"region '{region.name}' holds more than linear layers")
         layers, client, server = [], dict[str, Array](), dict[str, Array]()
         for index, product in enumerate(region.products):
             if not isinstance(product, PackedProduct):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hecompile.backends.base import Backend
-from hecompile.errors import unknown_name
+from hecompile.backends.base import Backend, Half
+from hecompile.errors import CompileError, ProtocolError, unknown_name
 
-__all__ = ["backend", "backend_names"]
+__all__ = ["backend", "backend_names", "backend_of"]
 
 
 def _bfv() -> Backend:
@@ -38,3 +38,11 @@ def backend(name: str) -> Backend:
     if name not in _BACKENDS:
         raise unknown_name("backend", name, backend_names())
     return _BACKENDS[name]()
+
+
+def backend_of(half: Half) -> Backend:
+    """The backend that a half was lowered by. Raises `ProtocolError` if its program names none that exists."""
+    try:
+        return backend(str(half.program.get("backend")))
+    except CompileError as error:
+        raise ProtocolError(f"region program: {error}") from error

@@ -14,6 +14,7 @@ from torch import fx
 from hecompile.calibration.calls import Calibration, Call
 from hecompile.errors import unknown_name
 from hecompile.ir.graph import ModelGraph, info
+from hecompile.ir.timesteps import TIMESTEP_BINS, timestep_bin
 
 if TYPE_CHECKING:
     from hecompile.ir.linear import Array
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["NodeStatistics", "Statistics", "collect", "sensitivity", "timestep_bin"]
 
 Floats = npt.NDArray[np.float64]
-TIMESTEP_BINS, HISTOGRAM_BINS, TRAIN_STEPS = 20, 64, 1000
-
-
-def timestep_bin(t: float, bins: int = TIMESTEP_BINS) -> int:
-    """The bin of a timestep in [0, 1000); what lies outside belongs to the outermost."""
-    return int(np.clip(t * bins // TRAIN_STEPS, 0, bins - 1))
+HISTOGRAM_BINS = 64
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,10 +22,10 @@ def cost_of(choice: Choice, machine: Machine) -> Cost:
     return layer_cost(choice.layout, choice.parameters.q_bits, (choice.drop_b, choice.drop_a), machine)
 
 
-def candidates(graph: ModelGraph, machine: Machine) -> list[Candidate]:
+def candidates(graph: ModelGraph, machine: Machine, backend: str) -> list[Candidate]:
     """One candidate per linear layer of secret data, at the cost of its worst weights: the real ones cost no more."""
     found = []
     for shape in secret_shapes(graph):
         choice = parameters_for(shape, machine)
-        found.append(Candidate(shape.nodes, Cost(rounds=1) if choice is None else cost_of(choice, machine)))
+        found.append(Candidate(shape.nodes, Cost(rounds=1) if choice is None else cost_of(choice, machine), backend))
     return found

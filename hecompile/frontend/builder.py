@@ -17,6 +17,7 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir import own_ops as own_ops  # makes our operators known to torch
 from hecompile.ir.graph import Batch, InputSpec, ModelGraph, concrete_shape, info, set_info
 from hecompile.ir.ops import OPS
 from hecompile.ir.shapes import BATCHES, at_batch, dtype_named, info_between, map_argument

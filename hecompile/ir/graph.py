@@ -54,6 +54,7 @@ class NodeInfo:
     secret: bool | None = None  # None before mark-secrets
     domain: str | None = None  # "client", "server_encrypted", "server_clear"; None before partition
     region: str | None = None  # name of the region; None before partition
+    backend: str | None = None  # of server nodes; None before partition
 
     def __str__(self) -> str:
         size = "x".join(str(dim) for dim in self.shape) or "scalar"

@@ -29,14 +29,14 @@ Emitter = Callable[["Writer", "fx.Node", Sequence[Any]], str]
 EMITTERS: dict[str, Emitter] = {}
 
 
-def emits(*names: str) -> Callable[[Emitter], Emitter]:
+def emits(*names: str, namespace: str = "aten") -> Callable[[Emitter], Emitter]:
     """Register how canonical ops are written."""
 
     def register(function: Emitter) -> Emitter:
         for name in names:
-            if f"aten.{name}" in EMITTERS:
+            if f"{namespace}.{name}" in EMITTERS:
                 raise InternalError(f"two emitters for {name}")
-            EMITTERS[f"aten.{name}"] = function
+            EMITTERS[f"{namespace}.{name}"] = function
         return function
 
     return register

@@ -7,6 +7,7 @@ Kinds, which the passes dispatch on:
 - `attention`: softmax(q k^T) v in one piece
 - `elementwise`: broadcasts its arguments, entry by entry
 - `activation`: one value, entry by entry, not linear
+- `polynomial`: one value, entry by entry, additions and multiplications only
 - `norm`, `softmax`: statistics of the value itself
 - `reduction`: sums, means, pools
 - `shape`: entries move, repeat or are filled with a constant, none is computed
@@ -30,7 +31,7 @@ __all__ = ["LINEAR", "OPS", "Kind", "Op", "op_of", "table_markdown"]
 
 Kind = Literal[
     "linear", "bilinear", "attention", "elementwise", "activation", "norm", "softmax", "reduction", "shape", "resize",
-    "embedding", "cast",
+    "embedding", "cast", "polynomial",
 ]  # fmt: skip
 
 
@@ -54,13 +55,14 @@ class Op:
 OPS: dict[str, Op] = {}
 
 
-def _add(kind: Kind, rows: Mapping[str, str]) -> None:
+def _add(kind: Kind, rows: Mapping[str, str], namespace: str = "aten") -> None:
     """Rows of `overload: parameters ; note`."""
-    for name, text in rows.items():
+    for overload, text in rows.items():
+        name = f"{namespace}.{overload}"
         if name in OPS or kind not in get_args(Kind):
             raise InternalError(f"op table: {name} twice, or an unknown kind {kind}")
         parameters, _, note = text.partition(";")
-        OPS[f"aten.{name}"] = Op(f"aten.{name}", kind, tuple(parameters.split()), note.strip())
+        OPS[name] = Op(name, kind, tuple(parameters.split()), note.strip())
 
 
 _add("linear", {
@@ -110,6 +112,9 @@ _add("shape", {
 _add("resize", {"upsample_bilinear2d.vec": "x size corners factors; size is None"})
 _add("embedding", {"embedding.default": "weight index"})
 _add("cast", {"to.dtype": "x dtype"})
+_add("polynomial", {
+    "polynomial.default": "x t low high coefficients; Chebyshev, (bins, degree + 1); row by the timestep t; range low, high (bins)",
+}, namespace="hecompile")  # fmt: skip
 
 LINEAR = tuple(name for name, op in OPS.items() if op.kind == "linear")
 

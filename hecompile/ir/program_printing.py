@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hecompile.backends.stages import PackedProduct, ParameterizedProduct
 from hecompile.ir.products import AnyProduct, Product, QuantizedProduct
-from hecompile.ir.regions import CallRegion, Program
+from hecompile.ir.regions import AnyCall, CallRegion, ClientRegion, Program, SubgraphRegion
 
 __all__ = ["print_program"]
 
@@ -31,11 +31,19 @@ def _product(product: AnyProduct) -> str:
     return text
 
 
-def _call(region: CallRegion) -> list[str]:
+def _operations(region: ClientRegion | SubgraphRegion) -> str:
+    nodes = [node for node in region.graph_module.graph.nodes if node.op == "call_function"]
+    return f"    {', '.join(str(node.target).split('.')[1] for node in nodes)}"
+
+
+def _call(region: AnyCall) -> list[str]:
     lines = []
-    for product in region.products:
-        names = ", ".join(part.output for part in product.parts)
-        lines.append(f"    {names} <- {product.input}: {_product(product)}")
+    if isinstance(region, CallRegion):
+        for product in region.products:
+            names = ", ".join(part.output for part in product.parts)
+            lines.append(f"    {names} <- {product.input}: {_product(product)}")
+    else:
+        lines.append(_operations(region))
     if region.lowered is not None:
         for half, name in ((region.lowered.client, "client"), (region.lowered.server, "server")):
             tensors = ", ".join(f"{key} {array.dtype} {array.shape}" for key, array in sorted(half.tensors.items()))
@@ -50,8 +58,7 @@ def print_program(program: Program) -> str:
         once = " once a run" if step.once else ""
         lines.append(f"{step.kind} {step.region}{once} ({', '.join(step.inputs)}) -> ({', '.join(step.outputs)})")
         if step.kind == "client":
-            nodes = [node for node in program.clients[step.region].graph_module.graph.nodes if node.op == "call_function"]
-            lines.append(f"    {', '.join(str(node.target).split('.')[1] for node in nodes)}")
+            lines.append(_operations(program.clients[step.region]))
         else:
             lines += _call(program.calls[step.region])
     secret = sum(value.secret for value in program.plan.values)

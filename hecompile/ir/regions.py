@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hecompile.backends.base import Half
     from hecompile.ir.graph import InputSpec
 
-__all__ = ["CallRegion", "ClientRegion", "Lowered", "Program"]
+__all__ = ["AnyCall", "CallRegion", "ClientRegion", "Lowered", "Program", "SubgraphRegion"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +37,15 @@ class ClientRegion:
 
     def reference(self, values: Sequence[Array]) -> list[Array]:
         """The outputs, computed by torch."""
-        import torch
+        return _run(self.graph_module, values)
 
-        with torch.no_grad():
-            results = self.graph_module(*(torch.from_numpy(np.asarray(value)) for value in values))
-        return [result.numpy() for result in results]
+
+def _run(graph_module: fx.GraphModule, values: Sequence[Array]) -> list[Array]:
+    import torch
+
+    with torch.no_grad():
+        results = graph_module(*(torch.from_numpy(np.asarray(value)) for value in values))
+    return [result.numpy() for result in results]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +81,33 @@ class CallRegion:
 
 
 @dataclass(frozen=True, eq=False)
+class SubgraphRegion:
+    """A piece of the graph with several layers, answered by one request of a backend that is not `integer`."""
+
+    name: str
+    backend: str
+    graph_module: fx.GraphModule
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    once: bool = False
+    lowered: Lowered | None = None
+
+    def reference(self, values: Sequence[Array]) -> list[Array]:
+        """The outputs, computed by torch."""
+        return _run(self.graph_module, values)
+
+
+AnyCall = CallRegion | SubgraphRegion
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """Regions and the plan. Runnable at every stage."""
 
     plan: Plan
     inputs: tuple[InputSpec, ...]
     clients: Mapping[str, ClientRegion]
-    calls: Mapping[str, CallRegion]
+    calls: Mapping[str, AnyCall]
     name: str = "model"
     config: Mapping[str, object] = field(default_factory=dict)
 
@@ -102,7 +126,12 @@ class Program:
             values.update(zip(step.outputs, results, strict=True))
         return values
 
-    def with_calls(self, change: Callable[[CallRegion], CallRegion]) -> Program:
+    @property
+    def products(self) -> list[AnyProduct]:
+        """The products of all regions, at their stage."""
+        return [product for region in self.calls.values() if isinstance(region, CallRegion) for product in region.products]
+
+    def with_calls(self, change: Callable[[AnyCall], AnyCall]) -> Program:
         """A program whose call regions went through `change`; itself if none changed."""
         new = {name: change(region) for name, region in self.calls.items()}
         if all(new[name] is region for name, region in self.calls.items()):
@@ -112,7 +141,9 @@ class Program:
     def with_products(self, change: Callable[[CallRegion, AnyProduct], AnyProduct]) -> Program:
         """A program whose products went through `change`; itself if none changed."""
 
-        def each(region: CallRegion) -> CallRegion:
+        def each(region: AnyCall) -> AnyCall:
+            if not isinstance(region, CallRegion):
+                return region
             products = tuple(change(region, product) for product in region.products)
             unchanged = all(new is old for new, old in zip(products, region.products, strict=True))
             return region if unchanged else replace(region, products=products)

@@ -11,7 +11,7 @@ from hecompile.errors import InternalError
 from hecompile.ir.graph import KEY, ModelGraph, concrete_shape, info
 from hecompile.ir.linear import Array
 from hecompile.ir.ops import LINEAR, OPS
-from hecompile.ir.regions import Program
+from hecompile.ir.regions import CallRegion, Program
 
 if TYPE_CHECKING:
     from torch import fx
@@ -100,7 +100,10 @@ def compare_regions(before: Program, after: Program, inputs: Mapping[str, Array]
     """
     values = before.run(inputs)
     for name, region in after.calls.items():
-        for old, new in zip(before.calls[name].products, region.products, strict=True):
+        old_region = before.calls[name]
+        if not isinstance(region, CallRegion) or not isinstance(old_region, CallRegion):
+            continue
+        for old, new in zip(old_region.products, region.products, strict=True):
             if new is old:
                 continue
             value = values[new.input]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from hecompile.artifact import Manifest, read_half
 from hecompile.backends.base import Half
-from hecompile.backends.registry import backend
+from hecompile.backends.registry import backend_of
 
 __all__ = ["RegionRow", "region_rows", "totals"]
 
@@ -22,6 +21,7 @@ class RegionRow:
     domain: str
     inputs: int
     outputs: int
+    backend: str = ""
     layers: int = 0
     parameters: str = ""
     proof: str = ""
@@ -33,7 +33,6 @@ class RegionRow:
 
 def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
     """The plan's steps in order, call regions with their parameters and bytes."""
-    chosen = backend(manifest.backend)
     domain = "server_encrypted" if manifest.encrypted else "server (simulation)"
     rows = []
     for step in manifest.plan.steps:
@@ -50,31 +49,25 @@ def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
             half = read_half(folder, manifest.files, f"client/{step.region}")
         else:
             half = Half(json.loads(prefix.with_suffix(".json").read_bytes()), load_file(prefix.with_suffix(".safetensors")))
-        client = chosen.load_client(half)
-        rows.append(_call_row(step.region, domain, half, client.request_bytes(1), client.reply_bytes(1)))
+        chosen = backend_of(half)
+        client, facts = chosen.load_client(half), chosen.facts(half)
+        rows.append(
+            RegionRow(
+                step.region,
+                domain,
+                len(client.inputs),
+                len(client.outputs),
+                chosen.name,
+                facts.layers,
+                facts.parameters,
+                facts.proof,
+                facts.noise_bits,
+                facts.budget_bits,
+                client.request_bytes(1),
+                client.reply_bytes(1),
+            )
+        )
     return rows
-
-
-def _call_row(region: str, domain: str, half: Half, up: int, down: int) -> RegionRow:
-    layers: Sequence[Any] = half.program["layers"]  # type: ignore[assignment]
-    rings = sorted(
-        {(layer["parameters"]["dimension"], layer["parameters"]["q_bits"], layer["parameters"]["t_bits"]) for layer in layers}
-    )
-    first = [layer["packings"][0] for layer in layers]
-    tightest = min(first, key=lambda row: row["budget_bits"] - row["noise_bits"])
-    return RegionRow(
-        region,
-        domain,
-        len(half.program["inputs"]),  # type: ignore[arg-type]
-        len(half.program["outputs"]),  # type: ignore[arg-type]
-        layers=sum(len(layer["parts"]) for layer in layers),
-        parameters="; ".join(f"N{dimension} q{q} t{t}" for dimension, q, t in rings),
-        proof=", ".join(sorted({row["proof"] for row in first})),
-        noise_bits=tightest["noise_bits"],
-        budget_bits=tightest["budget_bits"],
-        up_bytes=up,
-        down_bytes=down,
-    )
 
 
 def totals(rows: Sequence[RegionRow], manifest: Manifest) -> dict[str, object]:

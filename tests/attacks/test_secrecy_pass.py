@@ -20,7 +20,7 @@ from hecompile.options import CompileOptions
 from hecompile.passes.check_secrecy import CheckSecrecy
 from tests.networks import Tiny, tiny_inputs
 
-CHECK = CheckSecrecy("strict", "bfv")
+CHECK = CheckSecrecy("strict")
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,9 @@ def test_all_leaks_are_reported_at_once(partitioned: ModelGraph) -> None:
 
 
 def test_strict_never_goes_with_a_backend_that_does_not_encrypt(partitioned: ModelGraph) -> None:
+    clear = partitioned.with_infos(lambda node, record: replace(record, backend=record.backend and "clear"))
     with pytest.raises(CompileError, match="does not encrypt"):
-        CheckSecrecy("strict", "clear").run(partitioned)
+        CHECK.run(clear)
     with pytest.raises(CompileError, match="does not encrypt"):
         CompileOptions(policy="strict", backend="clear")
 
@@ -127,6 +128,17 @@ def test_a_client_refuses_parameters_below_its_own_table(artifact: Path) -> None
     manifest = json.loads((artifact / "manifest.json").read_text())
     rewrite(artifact, files=manifest["files"] | {f"client/{region.name}": digest(region.read_bytes())})
     with pytest.raises(ProtocolError, match="less than 128 bits"):
+        hecompile.load(artifact)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("clear", "does not encrypt"), ("nothing", "no backend")])
+def test_a_client_refuses_a_region_of_a_weaker_backend(artifact: Path, name: str, reason: str) -> None:
+    region = next(path for path in sorted((artifact / "client").glob("call_*.json")))
+    program = json.loads(region.read_text())
+    region.write_bytes(to_json(program | {"backend": name}))
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    rewrite(artifact, files=manifest["files"] | {f"client/{region.name}": digest(region.read_bytes())})
+    with pytest.raises(ProtocolError, match=reason):
         hecompile.load(artifact)
 
 

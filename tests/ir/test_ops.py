@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
+from hecompile.calibration import timestep_bin
 from hecompile.frontend.builder import Builder
 from hecompile.ir.graph import Batch, InputSpec
 from hecompile.ir.onnx_export import EMITTERS, to_onnx
@@ -20,6 +21,7 @@ X = InputSpec("x", ("x",), (Batch(), 4, 6, 6), "float32")
 Y = InputSpec("y", ("y",), (Batch(), 4, 6, 6), "float32")
 INDEX = InputSpec("x", ("x",), (Batch(),), "int64")
 WHOLE = InputSpec("x", ("x",), (Batch(), 3), "int64")
+T = InputSpec("timestep", ("timestep",), (), "float32")
 TRUTH = tuple(InputSpec(name, (name,), (Batch(), 5), "bool") for name in "xy")
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -100,10 +102,16 @@ CASES: list[Case] = [
     ("upsample_bilinear2d.vec", (X,), (ARG_X, None, True, [2.0, 0.5]), {}),
     ("upsample_bilinear2d.vec", (X,), (ARG_X, None, False, [7 / 6, 1.3]), {}),
     ("embedding.default", (INDEX,), (weight(5, 3), ARG_X), {}),
+    ("hecompile.polynomial.default", (X, T), (ARG_X, "timestep", -1 - weight(7).abs(), 1 + weight(7).abs(), weight(7, 6)), {}),
+    ("hecompile.polynomial.default", (X, T), (ARG_X, "timestep", -weight(1).abs(), weight(1).abs() + 1, weight(1, 2).double()), {}),
     ("to.dtype", (X,), (ARG_X, torch.int64), {}),
     ("to.dtype", (X,), (ARG_X, torch.float64), {}),
     ("to.dtype", (WHOLE,), (ARG_X, torch.float32), {}),
 ]  # fmt: skip
+
+
+def full(name: str) -> str:
+    return name if name.startswith("hecompile.") else f"aten.{name}"
 
 
 def values(spec: InputSpec, batch: int, kind: object) -> torch.Tensor:
@@ -130,7 +138,7 @@ def test_its_onnx_computes_what_torch_computes(case: Case) -> None:
             return [resolve(item) for item in argument]
         return nodes[argument] if isinstance(argument, str) else argument
 
-    graph = builder.finish([builder.emit(f"aten.{name}", *(resolve(argument) for argument in args), **kwargs)], "op", {})
+    graph = builder.finish([builder.emit(full(name), *(resolve(argument) for argument in args), **kwargs)], "op", {})
     verify_graph(graph)
     data = to_onnx(graph.graph_module, "op")
     assert data == to_onnx(graph.graph_module, "op")
@@ -146,7 +154,7 @@ def test_its_onnx_computes_what_torch_computes(case: Case) -> None:
 
 
 def test_every_row_is_exercised() -> None:
-    assert {f"aten.{name}" for name, *_ in CASES} == set(OPS)
+    assert {full(name) for name, *_ in CASES} == set(OPS)
 
 
 def test_every_row_has_an_emitter_and_every_emitter_a_row() -> None:
@@ -167,3 +175,27 @@ def test_a_row_names_the_arguments_of_torch(name: str) -> None:
 def test_the_documented_table_is_the_table() -> None:
     path = Path(__file__).parents[2] / "docs" / "ops.md"
     assert path.read_text(encoding="utf-8") == table_markdown()
+
+
+@pytest.mark.parametrize("t", [0.0, 142.85, 142.86, 999.0, 1000.0, -3.0, 285.7142944335937, 428.5714111328125])
+def test_a_polynomial_takes_the_row_of_its_timestep(t: float) -> None:
+    bins = 7
+    builder = Builder()
+    x, time = builder.input(X), builder.input(T)
+    coefficients = torch.stack([torch.arange(bins).double(), torch.zeros(bins).double()], dim=1)
+    tables = [builder.constant(table) for table in (-torch.ones(bins), torch.ones(bins), coefficients)]
+    graph = builder.finish([builder.emit("hecompile.polynomial.default", x, time, *tables)], "op", {})
+    inputs = {"x": np.zeros((1, 4, 6, 6), np.float32), "timestep": np.asarray(t, np.float32)}
+    session = onnxruntime.InferenceSession(to_onnx(graph.graph_module, "op"), providers=["CPUExecutionProvider"])
+    expected = timestep_bin(float(inputs["timestep"]), bins)
+    assert (session.run(None, inputs)[0] == expected).all()
+    assert (graph(*(torch.from_numpy(value) for value in inputs.values()))[0] == expected).all()
+
+
+@pytest.mark.parametrize("degree", [1, 2, 9])
+def test_a_polynomial_is_numpys(degree: int) -> None:
+    rng = np.random.default_rng(0)
+    row, x = rng.standard_normal(degree + 1), rng.uniform(-2, 5, 50)
+    tables = (torch.tensor([-2.0]), torch.tensor([5.0]), torch.from_numpy(row[None]))
+    found = torch.ops.hecompile.polynomial(torch.from_numpy(x), torch.tensor(3.0), *tables)
+    np.testing.assert_allclose(found.numpy(), np.polynomial.Chebyshev(row, [-2, 5])(x), atol=1e-12)

@@ -1,0 +1,139 @@
+"""What it costs to touch an entry: distortions D_i = |x_i| rho_i by name (Chen et al., arXiv 2403.05794, section 4.1).
+
+Every cost maps one sample x (C, H, W) to D >= 0 of the same shape. Means and filters reflect at the border without repeating it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.errors import CompileError, Diagnostic, unknown_name
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Cost", "cost_function", "cost_names", "hill", "hill_summed", "jacobian", "magnitude", "variance"]
+
+Floats = npt.NDArray[np.float64]
+Cost = Callable[[Floats], Floats]
+
+HILL = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]], np.float64)  # Ker and Boehme's high-pass filter
+FLAT = 1e-10  # least texture: flat places are costly, not infinitely so
+
+
+def _mean(x: Floats, size: int) -> Floats:
+    """Over windows size x size of each channel."""
+    from scipy.ndimage import uniform_filter
+
+    # a running sum cancels where values differ by many orders; a mean of what is not negative is not negative
+    result: Floats = np.maximum(uniform_filter(x, (0, size, size), mode="mirror"), 0.0)
+    return result
+
+
+def _rho(texture: Floats) -> Floats:
+    """L2 * (1 / texture): cheap where there is texture around."""
+    return _mean(1.0 / np.maximum(texture, FLAT), 15)
+
+
+def _texture(x: Floats) -> Floats:
+    """L1 * |H * X|."""
+    from scipy.ndimage import convolve
+
+    return _mean(np.abs(convolve(x, HILL[None], mode="mirror")), 3)
+
+
+def hill(x: Floats) -> Floats:
+    """D = |x| L2 * (1 / (L1 * |H * x|)) per channel: L1 a 3x3 mean, L2 a 15x15 mean (Li et al., 2014)."""
+    return np.abs(x) * _rho(_texture(x))
+
+
+def hill_summed(x: Floats) -> Floats:
+    """The same with the residuals H * x summed over the channels before |.|, as the paper's own code has it; rho is shared."""
+    return np.abs(x) * _rho(_texture(x.sum(axis=0, keepdims=True)))
+
+
+def magnitude(x: Floats) -> Floats:
+    """D = |x|: rho = 1, the sum of absolute changes."""
+    return np.abs(x)
+
+
+def variance(x: Floats) -> Floats:
+    """D = |x| L2 * (1 / v) with v the variance of the 3x3 window around the entry."""
+    centred = x - x.mean(axis=(1, 2), keepdims=True)  # v is a difference of large numbers otherwise
+    return np.abs(x) * _rho(_mean(centred**2, 3) - _mean_signed(centred) ** 2)
+
+
+def _mean_signed(x: Floats) -> Floats:
+    from scipy.ndimage import uniform_filter
+
+    result: Floats = uniform_filter(x, (0, 3, 3), mode="mirror")
+    return result
+
+
+def jacobian(model: Callable[[torch.Tensor], torch.Tensor], probes: int = 32, seed: int = 0) -> Cost:
+    """D_i = |x_i| ||J e_i||, with J the Jacobian of `model` at x: the change of its output, to first order, when entry i is lost.
+
+    Hutchinson: for v of independent signs E[(J^T v)_i^2] = sum_k J_ki^2 = ||J e_i||^2, so a mean over `probes` backward passes
+    has a relative standard error below sqrt(2 / probes). `model` maps (1, C, H, W) to a tensor of any shape: the decoder, or
+    the UNet at a fixed timestep.
+    """
+
+    def cost(x: Floats) -> Floats:
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        point = torch.from_numpy(x[None]).float().requires_grad_()
+        output = model(point)
+        total = torch.zeros_like(point, dtype=torch.float64)
+        for _ in range(probes):
+            signs = torch.randint(0, 2, output.shape, generator=generator).to(output.dtype) * 2 - 1
+            total += torch.autograd.grad(output, point, signs, retain_graph=True)[0].double().square()
+        columns: Floats = (total[0] / probes).sqrt().numpy()
+        return np.abs(x) * columns
+
+    return cost
+
+
+_COSTS: dict[str, Cost] = {"hill": hill, "hill-summed": hill_summed, "magnitude": magnitude, "variance": variance}
+_OF_MODEL = {"jacobian": jacobian}
+
+
+def cost_names() -> tuple[str, ...]:
+    """Names for `--cost`."""
+    return (*_COSTS, *_OF_MODEL)
+
+
+def cost_function(choice: str | Cost, model: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Cost:
+    """The cost of this name, or a user's own callable, whose results are checked.
+
+    Raises:
+        CompileError: for an unknown name, or `jacobian` without a model; the returned cost raises it for results of another
+            shape, negative or not finite.
+    """
+    if isinstance(choice, str) and choice in _COSTS:
+        return _checked(choice, _COSTS[choice])
+    if isinstance(choice, str) and choice in _OF_MODEL:
+        if model is None:
+            raise CompileError(Diagnostic(f"cost '{choice}' needs a model", help="pass the decoder, or the UNet at a timestep"))
+        return _checked(choice, _OF_MODEL[choice](model))
+    if isinstance(choice, str):
+        raise unknown_name("cost", choice, cost_names())
+    return _checked(getattr(choice, "__name__", "of your own"), choice)
+
+
+def _checked(name: str, cost: Cost) -> Cost:
+    def checked(x: Floats) -> Floats:
+        if x.ndim != 3:
+            raise CompileError(f"cost '{name}' is of one sample (C, H, W), not of shape {x.shape}")
+        result = np.asarray(cost(np.asarray(x, np.float64)), np.float64)
+        if result.shape != x.shape:
+            raise CompileError(f"cost '{name}' has shape {result.shape} for a sample of shape {x.shape}")
+        if not np.isfinite(result).all() or (result < 0).any():
+            raise CompileError(f"cost '{name}' is negative or not finite somewhere")
+        return result
+
+    return checked
