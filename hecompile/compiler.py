@@ -52,6 +52,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
     from hecompile.passes.check_security import CheckSecurity
+    from hecompile.passes.extract_sparsity import ExtractSparsity
     from hecompile.passes.lower import Lower
     from hecompile.passes.mark_secrets import MarkSecrets
     from hecompile.passes.pack import Pack
@@ -61,23 +62,27 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.passes.split import Split
     from hecompile.passes.trace import Trace
     from hecompile.passes.write import Write
+    from hecompile.policies import policy
+    from hecompile.policies.min_distortion import MinDistortion
 
-    policy, backend = options.policy_name, options.backend
+    name, backend = options.policy_name, options.backend
+    chosen = policy(name).configured(options)
     budgets = None
     if options.partition == "optimised":
         budgets = Budgets(options.client_seconds, options.most_rounds, options.client_weights_mib)
     passes: list[Pass[Any, Any]] = [
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
-        MarkSecrets(policy),  # what must not be seen
+        MarkSecrets(name),  # what must not be seen
+        ExtractSparsity(chosen if isinstance(chosen, MinDistortion) else None, options.importance, options.reveal_bits),  # what may
         Partition(backend, budgets=budgets, pins=options.pin),  # tags only: which node runs where
-        CheckSecrecy(policy),  # the promise, before anything is built on the partition
+        CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan
         Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else
         SelectParameters(options.security),  # proofs need the rounded weights
         Pack(options.max_batch),  # layouts need the ring
         Lower(options),  # two halves that share no secret
-        CheckSecurity(policy, options.security),  # again, on what will be written
+        CheckSecurity(name, options.security),  # again, on what will be written
     ]
     return passes if target is None else [*passes, Write(options, target)]
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hecompile.errors import CompileError, Diagnostic, unknown_name
+
+if TYPE_CHECKING:
+    from hecompile.policies.base import Policy
 
 __all__ = ["CompileOptions"]
 
@@ -37,6 +41,14 @@ class CompileOptions:
     client_weights_mib: float | None = field(default=None, metadata={"help": "optimised: most int8 weights that the client holds"})
     most_rounds: int | None = field(default=None, metadata={"help": "optimised: most requests per call"})
     pin: tuple[str, ...] = field(default=(), metadata={"help": "optimised: layer=side by name or pattern, sides client and server"})
+    budget: float | None = field(
+        default=None, metadata={"help": "min-distortion: most of a value's distortion that its channels in clear may have, 0 to 1"}
+    )
+    importance: str = field(default="hill", metadata={"help": "min-distortion: how important an entry is"})
+    reveal_bits: int = field(default=8, metadata={"help": "min-distortion: bits of an entry in clear, 2 to 11"})
+    declare: tuple[str, ...] = field(
+        default=(), metadata={"help": "min-distortion: values that may be shown though latent, noise or prompt follow from them"}
+    )
     verify: bool = field(default=False, metadata={"help": "compare before and after each pass for large models too"})
     protect_weights: bool = field(default=False, metadata={"help": "refused: see the documentation"})
 
@@ -57,6 +69,7 @@ class CompileOptions:
                     help="leave --policy away (it becomes 'simulation'), or use --backend bfv",
                 )
             )
+        self._check_reveals(chosen)
         if not 1 <= self.max_batch <= 256:
             raise CompileError(f"max_batch is {self.max_batch}: it must be between 1 and 256")
         if self.partition not in PARTITIONS:
@@ -68,6 +81,23 @@ class CompileOptions:
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
         if self.protect_weights:
             raise CompileError(Diagnostic("--protect-weights is not possible", help=PROTECT_WEIGHTS))
+
+    def _check_reveals(self, chosen: Policy) -> None:
+        from hecompile.ir.channels import REVEAL_BITS
+        from hecompile.sparsity.importance import cost_function
+
+        cost_function(self.importance)
+        if (chosen.name == "min-distortion" and self.budget is None) or not 0 <= (self.budget or 0) < 1:
+            raise CompileError(Diagnostic(f"min-distortion with a budget of {self.budget}", help="give --budget from 0 to below 1"))
+        if not chosen.may_reveal and (self.budget is not None or self.declare):
+            raise CompileError(Diagnostic(f"policy '{chosen.name}' shows nothing", help="--budget is for --policy min-distortion"))
+        if not REVEAL_BITS[0] <= self.reveal_bits <= REVEAL_BITS[1]:
+            raise CompileError(
+                Diagnostic(
+                    f"reveals of {self.reveal_bits} bits: {REVEAL_BITS[1]} is the most, what is encrypted has one more",
+                    help=f"--reveal-bits {REVEAL_BITS[0]} to {REVEAL_BITS[1]}",
+                )
+            )
 
     @property
     def policy_name(self) -> str:

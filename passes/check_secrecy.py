@@ -10,7 +10,7 @@ from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.printing import print_node
 from hecompile.passes.base import Pass
 from hecompile.passes.mark_secrets import taint
-from hecompile.policies import policy
+from hecompile.policies import Policy
 
 __all__ = ["CheckSecrecy"]
 
@@ -28,10 +28,10 @@ class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
     %m = mul(%eps, 2)  # marked public             ->  error: the mark is wrong
     """
 
-    policy: str
+    policy: Policy
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        chosen = policy(self.policy)
+        chosen = self.policy
         # the marks are not trusted: taint is computed again
         secret = taint(program, frozenset(spec.name for spec in program.inputs if chosen.is_public(spec)))
         findings = []
@@ -56,4 +56,4 @@ class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
         return Diagnostic(f"%{node.name} {what}", source=info(node).source, line=print_node(node))
 
     def summary(self, before: ModelGraph, after: ModelGraph) -> str:
-        return f"policy '{self.policy}' holds"
+        return f"policy '{self.policy.name}' holds"

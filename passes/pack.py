@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hecompile.backends.bfv.parameters import Weights, choose
-from hecompile.backends.stages import PackedProduct, ParameterizedProduct
+from hecompile.backends.bfv.parameters import choose
+from hecompile.backends.stages import PackedProduct, ParameterizedProduct, encrypted_weights
 from hecompile.cost.machine import Machine
 from hecompile.errors import InternalError
 from hecompile.ir.products import AnyProduct
@@ -33,7 +33,7 @@ class Pack(Pass[Program, Program]):
                 return product
             multiple, choices = multiple_of(program, product), []
             for batch in range(1, self.max_batch + 1):
-                weights = Weights(product.geometry, product.quantized.weights)
+                weights = encrypted_weights(product.quantized)
                 choice = choose(weights, batch * multiple, self.machine, product.parameters)
                 if choice is None:
                     raise InternalError(f"{product.input}: no packing for batch {batch} under {product.parameters}")

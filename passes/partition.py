@@ -11,6 +11,7 @@ from hecompile.cost.machine import Machine
 from hecompile.cost.optimise import Budgets, optimise, problem_of
 from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import ModelGraph, NodeInfo, info
+from hecompile.ir.ops import RELEASE
 from hecompile.passes.base import Pass
 
 __all__ = ["Partition"]
@@ -60,6 +61,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
 
     %y = conv2d(%x)   # secret  ->  server_encrypted, region call_03
     %z = silu(%y)     # secret  ->  client, region client_03
+    %r = release(%x)  # secret  ->  server_clear, if a layer at the server reads it
     %t = sin(%time)   # public  ->  client
     """
 
@@ -75,7 +77,13 @@ class Partition(Pass[ModelGraph, ModelGraph]):
         cover = greedy_cover(candidates)
         level, constant = _levels(program, cover), _within_run(program)
 
+        shown = {
+            node.name for node in program.nodes if str(node.target) == RELEASE and any(user.name in cover for user in node.users)
+        }
+
         def tag(name: str, record: NodeInfo) -> NodeInfo:
+            if name in shown:
+                return replace(record, domain="server_clear", region=None, backend=None)
             if name not in cover:
                 return replace(record, domain="client", region=f"client_{level[name]:02d}", backend=None)
             kind, chosen = "once" if constant[name] else "call", candidates[cover[name]].backend

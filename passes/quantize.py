@@ -23,7 +23,7 @@ def quantize(product: Product) -> QuantizedProduct:
     peaks = np.abs(product.weights).max(axis=(1, 2), initial=0.0)
     scales = np.where(peaks > 0, peaks / WEIGHT_LIMIT, 1.0)
     weights = np.rint(product.weights / scales[:, None, None]).astype(np.int8)
-    readout = Readout(product.input, product.geometry, product.parts, scales, product.bias)
+    readout = Readout(product.input, product.geometry, product.parts, scales, product.bias, product.split)
     return QuantizedProduct(readout, weights)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Weights, choose
-from hecompile.backends.stages import ParameterizedProduct
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, choose
+from hecompile.backends.stages import ParameterizedProduct, encrypted_weights
 from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.products import AnyProduct, QuantizedProduct
@@ -39,7 +39,7 @@ class SelectParameters(Pass[Program, Program]):
             if not isinstance(product, QuantizedProduct):
                 return product
             multiple = multiple_of(program, product)
-            choice = choose(Weights(product.geometry, product.weights), multiple, self.machine, security_bits=self.security)
+            choice = choose(encrypted_weights(product), multiple, self.machine, security_bits=self.security)
             if choice is None:
                 findings.append(_finding(product))
                 return product

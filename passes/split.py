@@ -33,7 +33,7 @@ class Split(Pass[ModelGraph, Program]):
         layers = {layer.nodes[-1]: layer for layer in secret_layers(program)}
         regions: dict[str, list[fx.Node]] = {}
         for node in program.nodes:
-            if node.op == "call_function":
+            if node.op == "call_function" and info(node).domain != "server_clear":
                 regions.setdefault(str(info(node).region), []).append(node)
         clients: dict[str, ClientRegion] = {}
         calls: dict[str, AnyCall] = {}
@@ -63,12 +63,14 @@ def _cut(graph: ModelGraph, nodes: list[fx.Node]) -> tuple[fx.GraphModule, tuple
 
     new, mapping, inside = fx.Graph(), dict[fx.Node, fx.Node](), set(nodes)
     arguments = list(dict.fromkeys(argument for node in nodes for argument in node.all_input_nodes))
-    inputs = [argument for argument in arguments if argument not in inside and argument.op != "get_attr"]
+    shown = {argument: argument.all_input_nodes[0] for argument in arguments if info(argument).domain == "server_clear"}
+    read = dict.fromkeys(shown.get(argument, argument) for argument in arguments)  # beside the server, a release is its value
+    inputs = [argument for argument in read if argument not in inside and argument.op != "get_attr"]
     for argument in inputs:
         mapping[argument] = new.placeholder(argument.name)
         set_info(mapping[argument], info(argument))
     for node in [*(argument for argument in arguments if argument.op == "get_attr"), *nodes]:
-        mapping[node] = new.node_copy(node, lambda old: mapping[old])
+        mapping[node] = new.node_copy(node, lambda old: mapping[shown.get(old, old)])
     outputs = [node for node in nodes if _read_outside(node, inside)]
     new.output(tuple(mapping[node] for node in outputs))
     module = fx.GraphModule(graph.graph_module, new)

@@ -16,7 +16,7 @@ from hecompile.artifact import (
     write_half,
     write_server,
 )  # fmt: skip
-from hecompile.backends.registry import backend
+from hecompile.backends.registry import backend, backend_of
 from hecompile.errors import InternalError
 from hecompile.ir.graph import named_shape
 from hecompile.ir.onnx_export import to_onnx
@@ -48,18 +48,19 @@ class Write(Pass[Program, Program]):
         client.mkdir()
         for name, region in program.clients.items():
             (client / f"{name}.onnx").write_bytes(to_onnx(region.graph_module, name))
-        halves = {}
+        halves, reveals = {}, dict[str, None]()
         for name, call in program.calls.items():
             if call.lowered is None:
                 raise InternalError(f"region '{name}' is written before it is lowered")
             write_half(client, name, call.lowered.client)
             halves[name] = call.lowered.server
+            reveals.update(dict.fromkeys(backend_of(call.lowered.client).reveals(call.lowered.client)))
         options, encrypts = self.options, backend(self.options.backend).encrypts
         digest = write_server(folder / "server", program.name, options.backend, encrypts, options.max_batch, halves)
         inputs = tuple(Input(spec.name, spec.keyword, named_shape(spec.shape), spec.dtype, spec.public) for spec in program.inputs)
         manifest = Manifest(
-            FORMAT, program.name, options.policy_name, options.backend, encrypts, options.security, options.max_batch, (),
-            inputs, program.plan, digest, {}, dict(program.config),
+            FORMAT, program.name, options.policy_name, options.backend, encrypts, options.security, options.max_batch,
+            tuple(reveals), inputs, program.plan, digest, {}, dict(program.config),
         )  # fmt: skip
         self._report(folder, manifest)
         document = asdict(manifest) | {"files": checksums(folder)}

@@ -5,6 +5,7 @@ The client does not trust the artifact: whoever compiled it may be the server.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,14 @@ from hecompile.artifact import Manifest, checked, read_half, read_manifest
 from hecompile.backends.base import RegionClient
 from hecompile.backends.registry import backend, backend_of
 from hecompile.errors import CompileError, ProtocolError
-from hecompile.policies import policy
+from hecompile.policies import WATERMARK, policy
 
 if TYPE_CHECKING:
     import onnxruntime
 
 __all__ = ["Bundle", "load_bundle"]
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def load_bundle(folder: Path, policy_name: str = "strict", security_bits: int = 
             raise ProtocolError(f"{folder}: the manifest is wrong about whether backend '{manifest.backend}' encrypts")
     except CompileError as error:
         raise ProtocolError(f"{folder}: {error}") from error
+    reveals = dict[str, None]()
     calls, sessions = dict[str, RegionClient](), dict[str, "onnxruntime.InferenceSession"]()
     for step in manifest.plan.steps:
         prefix = f"client/{step.region}"
@@ -63,11 +67,13 @@ def load_bundle(folder: Path, policy_name: str = "strict", security_bits: int = 
         chosen = backend_of(half)
         if manifest.encrypted and not chosen.encrypts:
             raise ProtocolError(f"{folder}: region '{step.region}' runs under '{chosen.name}', which does not encrypt")
+        reveals.update(dict.fromkeys(chosen.reveals(half)))
         if policy(policy_name).needs_encryption and (reasons := chosen.check_security(half, security_bits)):
             raise ProtocolError(f"{folder}: {reasons[0]}")
         calls[step.region] = chosen.load_client(half)
         _judge_names(step.region, step.inputs, calls[step.region].inputs)
         _judge_names(step.region, step.outputs, calls[step.region].outputs)
+    _judge_reveals(manifest, tuple(reveals), policy_name)
     return Bundle(manifest, sessions, calls, folder)
 
 
@@ -83,8 +89,18 @@ def _judge_policy(manifest: Manifest, policy_name: str) -> None:
         raise ProtocolError(
             f"'{manifest.name}' was compiled under policy '{manifest.policy}', this client insists on '{policy_name}'"
         )
-    if manifest.reveals and policy_name in ("strict", "simulation"):
-        raise ProtocolError(f"'{manifest.name}' reveals {', '.join(manifest.reveals)}: not under policy '{policy_name}'")
+
+
+def _judge_reveals(manifest: Manifest, found: tuple[str, ...], policy_name: str) -> None:
+    """What requests would show must be what the manifest declares, and nothing unless the policy shows something."""
+    told = dict.fromkeys((*manifest.reveals, *found))
+    if told and not policy(policy_name).may_reveal:
+        raise ProtocolError(f"'{manifest.name}' reveals {', '.join(told)}: not under policy '{policy_name}'")
+    if set(found) != set(manifest.reveals):
+        said = ", ".join(manifest.reveals) or "nothing"
+        raise ProtocolError(f"'{manifest.name}' reveals {', '.join(found) or 'nothing'}, its manifest says {said}")
+    if found:
+        LOG.warning("%s: '%s' shows parts of %d values to the server (see its manifest)", WATERMARK, manifest.name, len(found))
 
 
 def _judge_names(region: str, plan: tuple[str, ...], found: tuple[str, ...] | list[str]) -> None:

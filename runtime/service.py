@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from hecompile.artifact import read_half, read_server
@@ -26,10 +27,12 @@ class Service:
     regions: Mapping[str, RegionServer]
     sessions: SessionStore = field(default_factory=SessionStore, repr=False)
 
-    @property
+    @cached_property
     def body_limit(self) -> int:
-        """No well-formed request is longer than this."""
-        return HEADER_LIMIT + max(region.request_bytes(region.max_batch) for region in self.regions.values())
+        """No well-formed request is longer than this. (A larger batch may need fewer bytes, where it packs better.)"""
+        return HEADER_LIMIT + max(
+            region.request_bytes(batch) for region in self.regions.values() for batch in range(1, region.max_batch + 1)
+        )
 
     @property
     def key_sizes(self) -> dict[str, int]:

@@ -175,6 +175,10 @@ class Backend(ABC):
     integer: bool  # whether its regions are linear layers that pass through quantize, select-parameters and pack
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
 
+    def reveals(self, half: Half) -> tuple[str, ...]:
+        """What requests of this half show in clear, one sentence each; nothing unless a backend says so."""
+        return ()
+
     @abstractmethod
     def facts(self, half: Half) -> Facts:
         """What there is to say of a half."""

@@ -21,6 +21,7 @@ from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parame
 from hecompile.backends.packing import Layout, Packing
 from hecompile.backends.stages import PackedProduct
 from hecompile.errors import InternalError, ProtocolError
+from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry
 from hecompile.ir.products import Part, Readout, leading, quantize_picture
 from hecompile.ir.regions import CallRegion
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from hecompile.options import CompileOptions
 
 __all__ = [
-    "IntegerBackend", "LayerProgram", "Reading", "RegionProgram", "readouts", "region_program", "to_polynomials", "to_values",
-    "weights_of",
+    "IntegerBackend", "LayerProgram", "LayerWeights", "Reading", "RegionProgram", "Sent", "readouts", "region_program",
+    "to_polynomials", "to_values", "weights_of",
 ]  # fmt: skip
 
 
@@ -60,12 +61,15 @@ class LayerProgram:
     multiple: int
     geometry: Geometry
     parts: tuple[Part, ...]
+    split: ChannelSplit
     parameters: Parameters
     q: int
     packings: tuple[PackingRow, ...]
 
     def __post_init__(self) -> None:
         parameters = self.parameters
+        if self.split.channels != self.geometry.channels:
+            raise ProtocolError(f"layer of {self.input}: {self.split} of {self.geometry.channels} channels")
         if parameters.dimension not in DIMENSIONS or not T_BITS[0] <= parameters.t_bits <= T_BITS[1]:
             raise ProtocolError(f"layer of {self.input}: parameters out of range: {parameters}")
         if not LIMITS[0] <= parameters.limit <= LIMITS[1] or self.q.bit_length() != parameters.q_bits:
@@ -89,7 +93,7 @@ class LayerProgram:
         rows = enumerate(self.packings, start=1)
         return [
             Layout(
-                self.geometry,
+                self.split.encrypted_geometry(self.geometry),
                 Packing(self.parameters.dimension, batch * self.multiple, row.share, row.tile_rows, row.p_in, row.p_out),
             )
             for batch, row in rows
@@ -152,16 +156,35 @@ def readouts(half: Half, program: RegionProgram) -> list[Readout]:
         bias = _tensor(half, f"{index}.bias", np.float32, (layer.geometry.outputs,))
         if not (np.isfinite(scales).all() and np.isfinite(bias).all()):
             raise ProtocolError(f"region '{program.region}': scales or biases are not finite")
-        result.append(Readout(layer.input, layer.geometry, layer.parts, scales, bias))
+        result.append(Readout(layer.input, layer.geometry, layer.parts, scales, bias, layer.split))
     return result
 
 
-def weights_of(half: Half, program: RegionProgram) -> list[npt.NDArray[np.int8]]:
-    """The server's weights (rows, C', K), layer by layer."""
-    return [
-        _tensor(half, f"{index}.weights", np.int8, (g.rows, g.picture[0], len(g.taps)))
-        for index, g in enumerate(layer.geometry for layer in program.layers)
-    ]
+@dataclass(frozen=True, eq=False)
+class LayerWeights:
+    """The server's weights of a layer (rows, channels, K): for the encrypted channels of the picture and for the released ones."""
+
+    encrypted: npt.NDArray[np.int8]
+    released: npt.NDArray[np.int8]
+
+    @property
+    def row_norm(self) -> int:
+        """The largest sum of |weights| of a row."""
+        norms = sum(np.abs(part.astype(np.int64)).sum(axis=(1, 2)) for part in (self.encrypted, self.released))
+        return int(np.max(norms, initial=0))
+
+
+def weights_of(half: Half, program: RegionProgram) -> list[LayerWeights]:
+    """The server's weights, layer by layer."""
+    result = []
+    for index, layer in enumerate(program.layers):
+        geometry, each = layer.geometry, layer.geometry.down[0] * layer.geometry.down[1]
+        shapes = [(geometry.rows, len(part) * each, len(geometry.taps)) for part in (layer.split.encrypted, layer.split.released)]
+        encrypted = _tensor(half, f"{index}.weights", np.int8, shapes[0])
+        has_released = bool(layer.split.released)
+        released = _tensor(half, f"{index}.released", np.int8, shapes[1]) if has_released else np.zeros(shapes[1], np.int8)
+        result.append(LayerWeights(encrypted, released))
+    return result
 
 
 @dataclass(frozen=True, repr=False)
@@ -172,10 +195,21 @@ class Reading:
     leading: tuple[int, ...]
 
 
-def to_polynomials(layer: LayerProgram, value: Array, batch: int) -> tuple[npt.NDArray[np.int64], Reading]:
-    """Quantise and place a layer's input: (blocks, uploads, N)."""
-    integers, scales = quantize_picture(layer.geometry.to_picture(value), layer.parameters.limit)
-    return layer.layout(batch).place(integers), Reading(scales, leading(value, layer.geometry))
+@dataclass(frozen=True, eq=False, repr=False)
+class Sent:
+    """What a layer's input becomes: polynomials (blocks, uploads, N) to encrypt, and integers (E, C', H, W) to show."""
+
+    polynomials: npt.NDArray[np.int64]
+    released: npt.NDArray[np.int64]
+
+
+def to_polynomials(layer: LayerProgram, value: Array, batch: int) -> tuple[Sent, Reading]:
+    """Quantise a layer's input, place what is encrypted and round what is released."""
+    split, limit = layer.split, layer.parameters.limit
+    integers, scales = quantize_picture(layer.geometry.to_picture(value), limit)
+    polynomials = layer.layout(batch).place(split.encrypted_of(integers, layer.geometry))
+    released = split.round(split.released_of(integers, layer.geometry), limit)
+    return Sent(polynomials, released), Reading(scales, leading(value, layer.geometry))
 
 
 def to_values(layer: LayerProgram, readout: Readout, read: Array, reading: Reading, batch: int) -> list[Array]:
@@ -196,7 +230,7 @@ def _layer_program(product: PackedProduct, q: int) -> LayerProgram:
             )
         )  # fmt: skip
     parameters = product.parameterized.parameters
-    return LayerProgram(product.input, product.multiple, product.geometry, product.parts, parameters, q, tuple(rows))
+    return LayerProgram(product.input, product.multiple, product.geometry, product.parts, product.split, parameters, q, tuple(rows))
 
 
 class IntegerBackend(Backend):
@@ -212,6 +246,13 @@ class IntegerBackend(Backend):
     @abstractmethod
     def prime(self, parameters: Parameters) -> int:
         """The ciphertext modulus that stands in the program."""
+
+    def reveals(self, half: Half) -> tuple[str, ...]:
+        return tuple(
+            f"{layer.input}: {len(layer.split.released)} of {layer.split.channels} channels at {layer.split.bits} bits"
+            for layer in region_program(half).layers
+            if layer.split.released
+        )
 
     def facts(self, half: Half) -> Facts:
         layers = region_program(half).layers
@@ -236,7 +277,10 @@ class IntegerBackend(Backend):
             layers.append(_layer_program(product, self.prime(product.parameterized.parameters)))
             readout = product.parameterized.quantized.readout
             client[f"{index}.scales"], client[f"{index}.bias"] = readout.weight_scales, readout.bias
-            server[f"{index}.weights"] = product.parameterized.quantized.weights
+            split, weights = product.split, product.parameterized.quantized.weights
+            server[f"{index}.weights"] = np.ascontiguousarray(split.encrypted_of(weights, product.geometry))
+            if split.released:
+                server[f"{index}.released"] = np.ascontiguousarray(split.released_of(weights, product.geometry))
         program = RegionProgram(region.name, self.name, region.inputs, region.outputs, tuple(layers))
         document: Mapping[str, Any] = asdict(program)
         return Half(document, client), Half(document, server)

@@ -185,6 +185,20 @@ class Layout:
         tiles = slots.reshape(packing.elements, self.tiles, *slots.shape[1:]).transpose(0, 2, 1, 3, 4)
         return tiles.reshape(packing.elements, self.geometry.rows, -1, width)[:, :, :height]
 
+    def unread(self, result: Array) -> Array:
+        """The inverse of `read`, zero where an answer is not full: (E, rows, *grid) -> (blocks, answers, len(reads))."""
+        packing, (height, width) = self.packing, self.geometry.grid
+        if self.tiled:
+            below = self.tiles * packing.tile_rows - height
+            padded = np.pad(result, ((0, 0), (0, 0), (0, below), (0, 0)))
+            split = padded.reshape(*result.shape[:2], self.tiles, packing.tile_rows, width)
+            result = split.transpose(0, 2, 1, 3, 4).reshape(-1, result.shape[1], packing.tile_rows, width)
+        shape = (self.blocks * packing.share, self.answers * packing.p_out, packing.tile_rows, width)
+        slots = np.zeros(shape, result.dtype)
+        slots[: len(result), : result.shape[1]] = result
+        grouped = slots.reshape(self.blocks, packing.share, self.answers, packing.p_out, packing.tile_rows, width)
+        return grouped.transpose(0, 2, 3, 1, 4, 5).reshape(self.blocks, self.answers, -1)
+
     def answer_norms(self, weights: npt.NDArray[np.int8]) -> tuple[int, float]:
         """Largest 1-norm and 2-norm over the answers, after adding up weights that hit the same coefficient.
 

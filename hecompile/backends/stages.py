@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hecompile.backends.bfv.parameters import Choice, Parameters
+from hecompile.backends.bfv.parameters import Choice, Parameters, Weights
 from hecompile.errors import InternalError
+from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Array, Geometry
 from hecompile.ir.products import Part, QuantizedProduct
 
-__all__ = ["PackedProduct", "ParameterizedProduct"]
+__all__ = ["PackedProduct", "ParameterizedProduct", "encrypted_weights"]
+
+
+def encrypted_weights(product: QuantizedProduct) -> Weights:
+    """What the parameters of a product depend on: the weights that meet ciphertexts, and the norm of all."""
+    split, geometry = product.split, product.geometry
+    values = split.encrypted_of(product.weights, geometry)
+    return Weights(split.encrypted_geometry(geometry), values, product.row_norm, bool(split.released))
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +38,10 @@ class ParameterizedProduct:
     @property
     def parts(self) -> tuple[Part, ...]:
         return self.quantized.parts
+
+    @property
+    def split(self) -> ChannelSplit:
+        return self.quantized.split
 
     def reference(self, value: Array) -> list[Array]:
         return self.quantized.integer_reference(value, self.parameters.limit)
@@ -63,6 +75,10 @@ class PackedProduct:
     @property
     def parts(self) -> tuple[Part, ...]:
         return self.parameterized.parts
+
+    @property
+    def split(self) -> ChannelSplit:
+        return self.parameterized.split
 
     def reference(self, value: Array) -> list[Array]:
         return self.parameterized.reference(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hecompile.calibration.calls import Calibration, Call, from_sampler, load_calibration, save_calibration
-from hecompile.calibration.statistics import NodeStatistics, Statistics, collect, sensitivity, timestep_bin
+from hecompile.calibration.statistics import NodeStatistics, Statistics, collect, sensitivity, timestep_bin, watch
 
 __all__ = [
     "Calibration",
@@ -16,4 +16,5 @@ __all__ = [
     "save_calibration",
     "sensitivity",
     "timestep_bin",
+    "watch",
 ]

@@ -19,7 +19,7 @@ from hecompile.ir.timesteps import TIMESTEP_BINS, timestep_bin
 if TYPE_CHECKING:
     from hecompile.ir.linear import Array
 
-__all__ = ["NodeStatistics", "Statistics", "collect", "sensitivity", "timestep_bin"]
+__all__ = ["NodeStatistics", "Statistics", "collect", "sensitivity", "timestep_bin", "watch"]
 
 Floats = npt.NDArray[np.float64]
 HISTOGRAM_BINS = 64
@@ -66,6 +66,14 @@ def _run(graph: ModelGraph, call: Call, watcher: _Watcher) -> torch.Tensor:
     with torch.no_grad():
         result: torch.Tensor = watcher.run(*(torch.from_numpy(np.asarray(call.inputs[spec.name])) for spec in graph.inputs))[0]
     return result
+
+
+def watch(
+    graph: ModelGraph, calibration: Calibration, nodes: Collection[str], show: Callable[[str, torch.Tensor], torch.Tensor]
+) -> None:
+    """Run every call; `show` gets each value of the named nodes and returns what takes its place."""
+    for call in calibration:
+        _run(graph, call, _Watcher(graph, nodes, show))
 
 
 def _float_nodes(graph: ModelGraph) -> list[str]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir import linear as forms
+from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import Batch, ModelGraph, info
 from hecompile.ir.linear import Array, Geometry, Pair
-from hecompile.ir.ops import LINEAR
+from hecompile.ir.ops import LINEAR, RELEASE
 from hecompile.ir.products import Part, Product
 
 if TYPE_CHECKING:
@@ -125,10 +126,39 @@ def _layer(graph: ModelGraph, node: fx.Node) -> Layer:
         raise CompileError(f"{node.name} has no constant weights")
     nodes, source, factor = _folded(node)
     geometry, weights = _form(node, weight, info(source).shape, factor)
+    source, split = _split(graph, source, geometry, weights)
     record = info(node)
     part = Part(node.name, geometry.outputs, record.path, record.source)
     offset = np.zeros(geometry.outputs, np.float32) if bias is None else bias.astype(np.float32)
-    return Layer(nodes, Product(source.name, geometry, (part,), weights, offset))
+    geometry, weights = _without_zero_taps(geometry, weights)
+    return Layer(nodes, Product(source.name, geometry, (part,), weights, offset, split))
+
+
+def _split(graph: ModelGraph, source: fx.Node, geometry: Geometry, weights: Array) -> tuple[fx.Node, ChannelSplit]:
+    """The value that a layer reads, and which of its channels the server gets how."""
+    absent = np.abs(weights).sum(axis=(0, 2)).reshape(geometry.channels, -1).sum(axis=1) == 0
+    released, bits = np.zeros(geometry.channels, np.bool_), ChannelSplit.bits
+    if str(source.target) == RELEASE:
+        released, bits = ~constant_of(graph, source.args[1]).numpy(), int(str(source.args[3]))
+        source = source.args[0]  # type: ignore[assignment]
+    absent &= ~released
+    if (absent | released).all():
+        absent[np.argmax(absent)] = False  # a ciphertext there must be
+    return source, ChannelSplit(geometry.channels, _numbers(released), _numbers(absent), bits)
+
+
+def _numbers(mask: Array) -> tuple[int, ...]:
+    return tuple(int(channel) for channel in np.flatnonzero(mask))
+
+
+def _without_zero_taps(geometry: Geometry, weights: Array) -> tuple[Geometry, Array]:
+    """Taps whose weights are all zero are not multiplied; one is kept."""
+    kept = np.flatnonzero(np.abs(weights).sum(axis=(0, 1)))
+    kept = kept if len(kept) else np.arange(1)
+    if len(kept) == len(geometry.taps):
+        return geometry, weights
+    taps = tuple(geometry.taps[place] for place in kept)
+    return replace(geometry, taps=taps), np.ascontiguousarray(weights[:, :, kept])
 
 
 def _upsampling(node: fx.Node) -> Pair | None:
@@ -161,10 +191,11 @@ def _form(
 
 
 def stack(products: Sequence[Product]) -> tuple[Product, ...]:
-    """Products with one input and one geometry become one with all their rows; the others stay as they are."""
-    groups: dict[tuple[str, Geometry], list[Product]] = {}
+    """Products with one input, one geometry and the same channels released become one with all their rows."""
+    groups: dict[tuple[str, Geometry, tuple[int, ...], int], list[Product]] = {}
     for product in products:
-        groups.setdefault((product.input, replace(product.geometry, outputs=1)), []).append(product)
+        key = (product.input, replace(product.geometry, outputs=1), product.split.released, product.split.bits)
+        groups.setdefault(key, []).append(product)
     return tuple(_stacked(group) for group in groups.values())
 
 
@@ -174,4 +205,7 @@ def _stacked(group: list[Product]) -> Product:
     parts = tuple(part for product in group for part in product.parts)
     geometry = replace(group[0].geometry, outputs=sum(part.outputs for part in parts))
     weights = np.concatenate([product.weights for product in group])
-    return Product(group[0].input, geometry, parts, weights, np.concatenate([product.bias for product in group]))
+    bias = np.concatenate([product.bias for product in group])
+    absent = set.intersection(*(set(product.split.absent) for product in group))
+    split = replace(group[0].split, absent=tuple(sorted(absent)))
+    return Product(group[0].input, geometry, parts, weights, bias, split)

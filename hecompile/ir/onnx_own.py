@@ -23,6 +23,11 @@ def _bin(w: Writer, t: str, bins: int) -> str:
     return w.call("Reshape", [w.call("Cast", [clipped], to=DTYPES["int64"]), w.ints([])])
 
 
+@emits("release.default", namespace="hecompile")
+def _release(w: Writer, node: fx.Node, args: Sequence[Any]) -> str:
+    return w.call("Identity", [args[0]])
+
+
 @emits("polynomial.default", namespace="hecompile")
 def _polynomial(w: Writer, node: fx.Node, args: Sequence[Any]) -> str:
     """Clenshaw's recurrence, as `own_ops` writes it."""

@@ -14,6 +14,7 @@ Kinds, which the passes dispatch on:
 - `resize`: a fixed linear interpolation
 - `embedding`: a table looked up by an index
 - `cast`: another dtype
+- `release`: where a value is shown to the server in part
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from hecompile.errors import InternalError
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["LINEAR", "OPS", "Kind", "Op", "op_of", "table_markdown"]
+__all__ = ["LINEAR", "OPS", "RELEASE", "Kind", "Op", "op_of", "table_markdown"]
 
 Kind = Literal[
     "linear", "bilinear", "attention", "elementwise", "activation", "norm", "softmax", "reduction", "shape", "resize",
-    "embedding", "cast", "polynomial",
+    "embedding", "cast", "polynomial", "release",
 ]  # fmt: skip
 
 
@@ -116,6 +117,11 @@ _add("polynomial", {
     "polynomial.default": "x t low high coefficients; Chebyshev, (bins, degree + 1); row by the timestep t; range low, high (bins)",
 }, namespace="hecompile")  # fmt: skip
 
+_add("release", {
+    "release.default": "x encrypted shares bits; x; channels outside the mask `encrypted` are shown to the server, rounded",
+}, namespace="hecompile")  # fmt: skip
+
+RELEASE = "hecompile.release.default"
 LINEAR = tuple(name for name, op in OPS.items() if op.kind == "linear")
 
 

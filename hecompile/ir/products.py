@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.errors import InternalError
+from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Array, Geometry, correlate
 
 __all__ = ["AnyProduct", "Part", "Product", "QuantizedProduct", "Readout", "quantize_picture"]
@@ -42,6 +43,8 @@ class AnyProduct(Protocol):
     def geometry(self) -> Geometry: ...
     @property
     def parts(self) -> tuple[Part, ...]: ...
+    @property
+    def split(self) -> ChannelSplit: ...
 
     def reference(self, value: Array) -> list[Array]:
         """The parts' values, float32, for one value, float32."""
@@ -68,6 +71,7 @@ class Product:
     parts: tuple[Part, ...]
     weights: npt.NDArray[np.float64]
     bias: npt.NDArray[np.float32]
+    split: ChannelSplit
 
     def __post_init__(self) -> None:
         expected = (self.geometry.rows, self.geometry.picture[0], len(self.geometry.taps))
@@ -75,6 +79,9 @@ class Product:
             raise InternalError(f"product of {self.input}: weights {self.weights.shape}, expected {expected}")
         if sum(part.outputs for part in self.parts) != self.geometry.outputs:
             raise InternalError(f"product of {self.input}: the parts do not add up to {self.geometry.outputs} outputs")
+        absent = self.split.places(self.split.absent, self.geometry)
+        if self.split.channels != self.geometry.channels or self.weights[:, absent].any():
+            raise InternalError(f"product of {self.input}: its channels do not fit: {self.split}")
 
     @property
     def macs(self) -> int:
@@ -116,6 +123,7 @@ class Readout:
     parts: tuple[Part, ...]
     weight_scales: npt.NDArray[np.float64]  # (rows)
     bias: npt.NDArray[np.float32]  # (outputs)
+    split: ChannelSplit
 
     def values(self, integers: Array, scales: Array, leading: tuple[int, ...]) -> list[Array]:
         """Integers (E, rows, grid) and the scales (E) of the input -> the parts' values, float32."""
@@ -143,6 +151,10 @@ class QuantizedProduct:
         return self.readout.parts
 
     @property
+    def split(self) -> ChannelSplit:
+        return self.readout.split
+
+    @property
     def row_norm(self) -> int:
         """The largest sum of |weights| of a row: W1 of the message bound."""
         return int(np.abs(self.weights.astype(np.int64)).sum(axis=(1, 2)).max(initial=0))
@@ -164,10 +176,11 @@ class QuantizedProduct:
         return self._without_bias(read * (self.readout.weight_scales / 2)[:, None, None], value)
 
     def value_rounding(self, value: Array, limit: int) -> list[Array]:
-        """How far rounded values may take the results from `reference`: half a step times the 1-norm of the weights."""
+        """How far rounded values may take the results from `reference`: each channel's error times the 1-norm of its weights."""
         _, scales = quantize_picture(self.geometry.to_picture(value), limit)
-        norms = np.abs(self.weights.astype(np.float64)).sum(axis=(1, 2)) * self.readout.weight_scales
-        picture = np.broadcast_to((scales[:, None] / 2 * norms)[:, :, None, None], (len(scales), len(norms), *self.geometry.grid))
+        norms = np.abs(self.weights.astype(np.float64)).sum(axis=2) @ self.split.errors(self.geometry, limit)
+        norms = norms * self.readout.weight_scales
+        picture = np.broadcast_to((scales[:, None] * norms)[:, :, None, None], (len(scales), len(norms), *self.geometry.grid))
         return self._without_bias(picture, value)
 
     def _without_bias(self, picture: Array, value: Array) -> list[Array]:
@@ -177,4 +190,5 @@ class QuantizedProduct:
     def integer_reference(self, value: Array, limit: int) -> list[Array]:
         """What every exact backend must return, bit for bit."""
         integers, scales = quantize_picture(self.geometry.to_picture(value), limit)
-        return self.readout.values(self.correlate(integers), scales, leading(value, self.geometry))
+        seen = self.split.seen(integers, self.geometry, limit)
+        return self.readout.values(self.correlate(seen), scales, leading(value, self.geometry))

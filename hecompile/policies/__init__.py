@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from hecompile.errors import CompileError, Diagnostic, unknown_name
 from hecompile.policies.base import Policy
+from hecompile.policies.min_distortion import MinDistortion
 from hecompile.policies.simulation import Simulation
 from hecompile.policies.strict import Strict
 
-__all__ = ["Policy", "policy", "policy_names", "register_policy"]
+WATERMARK = "no cryptographic guarantee"
+
+__all__ = ["WATERMARK", "Policy", "policy", "policy_names", "register_policy"]
 
 _POLICIES: dict[str, Policy] = {
     "strict": Strict(),
     "simulation": Simulation(),
+    "min-distortion": MinDistortion(),
 }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hecompile.errors import Diagnostic
     from hecompile.ir.graph import InputSpec, ModelGraph
+    from hecompile.options import CompileOptions
 
 __all__ = ["Policy"]
 
@@ -17,6 +18,11 @@ class Policy(ABC):
 
     name: str
     needs_encryption: bool
+    may_reveal: bool = False  # whether artifacts may show secrets in part, declared and rounded
+
+    def configured(self, options: CompileOptions) -> Policy:
+        """The policy with what the options say about it; itself unless it has budgets."""
+        return self
 
     @abstractmethod
     def is_public(self, spec: InputSpec) -> bool:

@@ -1,14 +1,17 @@
-"""For the `clear` backend: the same plan as under `strict`, run without encryption. Promises nothing."""
+"""For the `clear` backend: the same plan as under `strict` or `min-distortion`, run without encryption. Promises nothing."""
 
 from __future__ import annotations
 
-from hecompile.policies.strict import Strict
+from dataclasses import dataclass
+
+from hecompile.policies.min_distortion import MinDistortion
 
 __all__ = ["Simulation"]
 
 
-class Simulation(Strict):
-    """The graph must still be one that `strict` would accept, so that the simulation is of something that can be deployed."""
+@dataclass(frozen=True)
+class Simulation(MinDistortion):
+    """The graph must still be one that the real policies would accept, so that what is simulated can be deployed."""
 
     name = "simulation"
     needs_encryption = False

@@ -18,9 +18,10 @@ from hecompile.frontend.sources import load_source
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.options import CompileOptions
 from hecompile.passes.check_secrecy import CheckSecrecy
+from hecompile.policies import policy
 from tests.networks import Tiny, tiny_inputs
 
-CHECK = CheckSecrecy("strict")
+CHECK = CheckSecrecy(policy("strict"))
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,7 @@ CASES: list[Case] = [
     ("group_norm.default", (X,), (ARG_X, 4, None, None, 1e-5), {}),
     ("layer_norm.default", (X,), (ARG_X, [6], weight(6), weight(6), 1e-5), {}),
     ("layer_norm.default", (X,), (ARG_X, [6, 6], None, None, 1e-5), {}),
+    ("hecompile.release.default", (X,), (ARG_X, weight(4) > 0, weight(4), 8), {}),
     ("softmax.int", (X,), (ARG_X, 1), {}),
     *((name, (X,), (ARG_X, [1, 3], keep), {}) for keep in (True, False) for name in (
         "mean.dim", "sum.dim_IntList", "amax.default", "amin.default",

@@ -40,11 +40,11 @@ class BfvBackend(IntegerBackend):
         program = region_program(half)
         reasons = []
         for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
-            row_norm = int(abs(weights.astype(int)).sum(axis=(1, 2)).max(initial=0))
-            if row_norm * layer.parameters.limit > 2 ** (layer.parameters.t_bits - 1) - 1:
+            if weights.row_norm * layer.parameters.limit > 2 ** (layer.parameters.t_bits - 1) - 1:
                 reasons.append(f"region '{program.region}', layer of {layer.input}: sums may leave t")
             for batch in range(1, program.max_batch + 1):
-                bound, budget = _bounds(layer, batch, layer.layout(batch).answer_norms(weights))
+                first, second = layer.layout(batch).answer_norms(weights.encrypted)
+                bound, budget = _bounds(layer, batch, (first + bool(layer.split.released), second))
                 if bound > budget:
                     reasons.append(
                         f"region '{program.region}', layer of {layer.input}, batch {batch}: noise of "

@@ -12,6 +12,7 @@ from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.messages import Sizes, ring_of, sizes
 from hecompile.backends.bfv.seal import Ring, SecretKey, Words
 from hecompile.backends.integer import LayerProgram, Reading, RegionProgram, to_polynomials, to_values
+from hecompile.backends.released import pack_released
 from hecompile.errors import ProtocolError
 from hecompile.ir.products import Readout
 
@@ -41,9 +42,9 @@ class BfvClient(RegionClient):
         pending = _Pending(keys, [], batch)
         parts: list[bytes] = []
         for layer, ring in zip(self._program.layers, self._rings, strict=True):
-            polynomials, reading = to_polynomials(layer, named[layer.input], batch)
-            words, seeds = keys[ring].encrypt(polynomials.reshape(-1, ring.dimension))
-            parts += [pack_bits(words, ring.q_bits), seeds.tobytes()]
+            sent, reading = to_polynomials(layer, named[layer.input], batch)
+            words, seeds = keys[ring].encrypt(sent.polynomials.reshape(-1, ring.dimension))
+            parts += [pack_bits(words, ring.q_bits), seeds.tobytes(), pack_released(layer, sent.released)]
             pending.readings.append(reading)
         return b"".join(parts), pending
 

@@ -16,7 +16,7 @@ from hecompile.backends.bfv.seal import Ring, Words
 from hecompile.backends.fold import CHUNK_BYTES, extend, fold, fold_windows, rolled, rolled_windows, weight_matrix
 from hecompile.backends.packing import Layout
 
-__all__ = ["evaluate", "modulo", "split_limbs"]
+__all__ = ["encode", "evaluate", "modulo", "split_limbs"]
 
 
 def split_limbs(words: Words, q_bits: int, limb_bits: int) -> npt.NDArray[np.uint8]:
@@ -44,6 +44,18 @@ def modulo(limb_sums: npt.NDArray[Any], limb_bits: int, q: int) -> Words:
     total -= quotient * np.int64(q)  # now in (-q, q)
     total += np.where(total < 0, np.int64(q), np.int64(0))
     return total.view(np.uint64)
+
+
+def encode(sums: npt.NDArray[np.int64], t_bits: int, q: int) -> Words:
+    """round(q m / t) modulo q for integers |m| < t/2 = 2^(t_bits - 1), as words below q; exact for q below 2^60, t up to 2^33."""
+    high, low = divmod(q, 1 << 30)  # q m = high m 2^30 + low m, both products below 2^63
+    low_product = low * sums + (1 << (t_bits - 1))  # rounds
+    if t_bits >= 30:
+        scaled = high * sums + (low_product >> 30) >> (t_bits - 30)
+    else:
+        scaled = (high * sums << (30 - t_bits)) + (low_product >> t_bits)
+    scaled += np.where(scaled < 0, np.int64(q), np.int64(0))
+    return scaled.view(np.uint64)
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """The ring of a layer and the sizes of what travels for it: functions of the program and the batch, never of the data.
 
-Request: `b` of every upload, q_bits per word, then SEAL's 64-byte seeds of their `a`. Reply: `b` at the coefficients that are read,
-then `a`, each without its dropped low bits.
+Request: `b` of every upload, q_bits per word, then SEAL's 64-byte seeds of their `a`, then released entries, if any. Reply: `b` at
+the coefficients that are read, then `a`, each without its dropped low bits.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hecompile.backends.bfv.bits import packed_bytes
 from hecompile.backends.bfv.seal import SEED_BYTES, Ring, make_ring
 from hecompile.backends.integer import LayerProgram
+from hecompile.backends.released import released_bytes
 from hecompile.errors import ProtocolError
 
 __all__ = ["Sizes", "ring_of", "sizes"]
@@ -24,12 +25,13 @@ class Sizes:
     answers: int
     up_words: int
     up_seeds: int
+    up_released: int
     down_b: int
     down_a: int
 
     @property
     def up(self) -> int:
-        return self.up_words + self.up_seeds
+        return self.up_words + self.up_seeds + self.up_released
 
     @property
     def down(self) -> int:
@@ -45,6 +47,7 @@ def sizes(layer: LayerProgram, batch: int) -> Sizes:
         answers,
         up_words=packed_bytes(uploads * parameters.dimension, parameters.q_bits),
         up_seeds=uploads * SEED_BYTES,
+        up_released=released_bytes(layer, batch),
         down_b=packed_bytes(answers * len(layout.reads), parameters.q_bits - row.drop_b),
         down_a=packed_bytes(answers * parameters.dimension, parameters.q_bits - row.drop_a),
     )

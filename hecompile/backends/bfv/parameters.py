@@ -137,10 +137,16 @@ def _best_q(
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What parameters depend on: the norms of int8 weights (rows, C', K), or without weights the largest they can have."""
+    """What parameters depend on: the norms of int8 weights (rows, C', K), or without weights the largest they can have.
+
+    Geometry and values are of the encrypted channels. With `released`, the sum over the other ones is added to `b`, encoded: it
+    brings a rounding of 1/2, which counts as one more upload.
+    """
 
     geometry: Geometry
     values: npt.NDArray[np.int8] | None
+    message_norm: int = 0  # the largest sum of |weights| of a row over all channels; 0: over the encrypted ones
+    released: bool = False
 
     @property
     def row_norm(self) -> int:
@@ -152,9 +158,11 @@ class Weights:
     def answer_norms(self, layout: Layout) -> tuple[int, float]:
         """W1 and W2 for a packing."""
         if self.values is not None:
-            return layout.answer_norms(self.values)
-        first = self.row_norm * layout.packing.p_out
-        return first, math.sqrt(127.0 * first)
+            first, second = layout.answer_norms(self.values)
+        else:
+            first = self.row_norm * layout.packing.p_out
+            second = math.sqrt(127.0 * first)
+        return first + self.released, second
 
 
 def choose(
@@ -169,7 +177,7 @@ def choose(
     None if no parameters can be proved.
     """
     geometry, row_norm = weights.geometry, weights.row_norm
-    message = (fixed.t_bits, fixed.limit) if fixed else message_parameters(row_norm)
+    message = (fixed.t_bits, fixed.limit) if fixed else message_parameters(max(row_norm, weights.message_norm))
     if message is None:
         return None
     best: Choice | None = None
@@ -177,7 +185,7 @@ def choose(
         most = min(MAX_WORD_BITS, max_q_bits(dimension, security_bits))
         q_range = range(fixed.q_bits, fixed.q_bits + 1) if fixed else range(MIN_WORD_BITS, most + 1)
         kind: ProofKind = "worst-case"
-        if noise_bound(kind, (row_norm, 0.0), dimension, 0, 0) > _budget(q_range[-1], message[0]):
+        if noise_bound(kind, (row_norm + weights.released, 0.0), dimension, 0, 0) > _budget(q_range[-1], message[0]):
             kind = "probabilistic"  # even one output per answer is too much for the worst case
         floor = [(_seconds(layout, q_range[0], (0, 0), machine), layout) for layout in layouts(geometry, dimension, elements)]
         for seconds, layout in sorted(floor, key=lambda pair: pair[0]):

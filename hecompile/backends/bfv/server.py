@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from hecompile.backends.base import RegionServer, Session
 from hecompile.backends.bfv.bits import pack_bits, unpack_bits
-from hecompile.backends.bfv.evaluator import evaluate
+from hecompile.backends.bfv.evaluator import encode, evaluate
 from hecompile.backends.bfv.messages import ring_of, sizes
 from hecompile.backends.bfv.product import choose_kernel
 from hecompile.backends.bfv.seal import SEED_BYTES, Ring, Words, expand_seeds
-from hecompile.backends.integer import LayerProgram, RegionProgram
+from hecompile.backends.integer import LayerProgram, LayerWeights, RegionProgram
+from hecompile.backends.released import released_sums, unpack_released
 from hecompile.errors import ProtocolError
 
 __all__ = ["BfvServer"]
@@ -20,11 +20,11 @@ __all__ = ["BfvServer"]
 class BfvServer(RegionServer):
     """Answers requests for one region; keeps nothing between them."""
 
-    def __init__(self, program: RegionProgram, weights: list[npt.NDArray[np.int8]]) -> None:
+    def __init__(self, program: RegionProgram, weights: list[LayerWeights]) -> None:
         self.max_batch = program.max_batch
         self._program, self._weights = program, weights
         self._rings = [ring_of(layer) for layer in program.layers]
-        choose_kernel()  # refuses on a machine that multiplies wrongly
+        self._kernel = choose_kernel()  # refuses on a machine that multiplies wrongly
 
     def request_bytes(self, batch: int) -> int:
         return sum(sizes(layer, batch).up for layer in self._program.layers)
@@ -36,11 +36,21 @@ class BfvServer(RegionServer):
         replies, start = [], 0
         for layer, ring, weights in zip(self._program.layers, self._rings, self._weights, strict=True):
             size = sizes(layer, batch).up
-            words = _unpack_request(memoryview(payload)[start : start + size], layer, ring, batch)
-            b, a = evaluate(words, weights, layer.layout(batch), ring)
+            part = memoryview(payload)[start : start + size]
+            words = _unpack_request(part, layer, ring, batch)
+            b, a = evaluate(words, weights.encrypted, layer.layout(batch), ring, self._kernel)
+            if layer.split.released:
+                b = self._add_released(b, part, layer, weights, batch)
             replies.append(_pack_reply(b, a, layer, ring, batch))
             start += size
         return b"".join(replies)
+
+    def _add_released(self, b: Words, data: memoryview, layer: LayerProgram, weights: LayerWeights, batch: int) -> Words:
+        """`b` with the sum over the released channels, encoded. Raises `ProtocolError` for entries that no quantiser gives."""
+        released = unpack_released(data[len(data) - sizes(layer, batch).up_released :], layer, batch)
+        sums = released_sums(layer, released, weights.released, self._kernel)
+        encoded = encode(layer.layout(batch).unread(sums), layer.parameters.t_bits, layer.q)
+        return (b + encoded) % np.uint64(layer.q)
 
 
 def _unpack_request(data: memoryview, layer: LayerProgram, ring: Ring, batch: int) -> Words:
@@ -49,7 +59,7 @@ def _unpack_request(data: memoryview, layer: LayerProgram, ring: Ring, batch: in
     words = unpack_bits(data[: size.up_words], size.uploads * ring.dimension, ring.q_bits)
     if (words >= np.uint64(ring.q)).any():
         raise ProtocolError(f"layer of {layer.input}: a word of the request is not below q")
-    seeds = np.frombuffer(data[size.up_words :], np.uint8).reshape(size.uploads, SEED_BYTES)
+    seeds = np.frombuffer(data[size.up_words : size.up_words + size.up_seeds], np.uint8).reshape(size.uploads, SEED_BYTES)
     pair: Words = np.stack([words.reshape(size.uploads, -1), expand_seeds(ring, seeds)])
     return pair.reshape(2, layout.blocks, layout.uploads, ring.dimension)
 

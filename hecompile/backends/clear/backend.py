@@ -13,6 +13,8 @@ from hecompile.backends.bfv.parameters import Parameters
 from hecompile.backends.fold import extend, fold, rolled, weight_matrix
 from hecompile.backends.integer import (
     IntegerBackend,
+    LayerProgram,
+    LayerWeights,
     Reading,
     RegionProgram,
     readouts,
@@ -22,7 +24,9 @@ from hecompile.backends.integer import (
     weights_of,
 )  # fmt: skip
 from hecompile.backends.packing import Layout
+from hecompile.backends.released import pack_released, released_bytes, unpack_released
 from hecompile.errors import ProtocolError
+from hecompile.ir.linear import correlate
 from hecompile.ir.products import Readout
 
 __all__ = ["ClearBackend"]
@@ -73,8 +77,8 @@ class ClearClient(RegionClient):
         pending = _Pending([], batch)
         parts = []
         for layer in self._program.layers:
-            polynomials, reading = to_polynomials(layer, named[layer.input], batch)
-            parts.append(polynomials.astype("<i8").tobytes())
+            sent, reading = to_polynomials(layer, named[layer.input], batch)
+            parts += [sent.polynomials.astype("<i8").tobytes(), pack_released(layer, sent.released)]
             pending.readings.append(reading)
         return b"".join(parts), pending
 
@@ -90,7 +94,7 @@ class ClearClient(RegionClient):
         return outputs
 
     def request_bytes(self, batch: int) -> int:
-        return sum(_upload_bytes(layer.layout(batch)) for layer in self._program.layers)
+        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.layers)
 
     def reply_bytes(self, batch: int) -> int:
         return sum(_WORD_BYTES * _reply_words(layer.layout(batch)) for layer in self._program.layers)
@@ -99,36 +103,44 @@ class ClearClient(RegionClient):
 class ClearServer(RegionServer):
     """The same sums as the encrypted server's, on plain integers (exact in doubles: below 2^53)."""
 
-    def __init__(self, program: RegionProgram, weights: list[npt.NDArray[np.int8]]) -> None:
+    def __init__(self, program: RegionProgram, weights: list[LayerWeights]) -> None:
         self.max_batch = program.max_batch
         self._program, self._weights = program, weights
 
     def request_bytes(self, batch: int) -> int:
-        return sum(_upload_bytes(layer.layout(batch)) for layer in self._program.layers)
+        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.layers)
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         if len(payload) != self.request_bytes(batch):
             raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes")
-        words = np.frombuffer(payload, "<i8")
-        replies = []
+        data, replies = memoryview(payload), []
         for layer, weights in zip(self._program.layers, self._weights, strict=True):
-            layout = layer.layout(batch)
-            count = _upload_bytes(layout) // _WORD_BYTES
-            polynomials = words[:count].reshape(layout.blocks, layout.uploads, -1)
+            layout, split, size = layer.layout(batch), _upload_bytes(layer, batch), released_bytes(layer, batch)
+            polynomials = np.frombuffer(data[:split], "<i8").reshape(layout.blocks, layout.uploads, -1)
             if np.abs(polynomials).max(initial=0) > layer.parameters.limit:
                 raise ProtocolError(f"layer of {layer.input}: an entry is beyond {layer.parameters.limit}")
-            answers = [_multiply(block, weights, layout)[:, layout.reads] for block in polynomials]
-            replies.append(np.stack(answers).astype("<i8").tobytes())
-            words = words[count:]
+            answers = np.stack([_multiply(block, weights.encrypted, layout)[:, layout.reads] for block in polynomials])
+            if layer.split.released:
+                answers += layout.unread(_released_sums(layer, unpack_released(data[split : split + size], layer, batch), weights))
+            replies.append(answers.astype("<i8").tobytes())
+            data = data[split + size :]
         return b"".join(replies)
 
 
-def _upload_bytes(layout: Layout) -> int:
+def _upload_bytes(layer: LayerProgram, batch: int) -> int:
+    layout = layer.layout(batch)
     return _WORD_BYTES * layout.blocks * layout.uploads * layout.packing.dimension
 
 
 def _reply_words(layout: Layout) -> int:
     return layout.blocks * layout.answers * len(layout.reads)
+
+
+def _released_sums(layer: LayerProgram, released: Array, weights: LayerWeights) -> Array:
+    """What the released channels add to the results: (E, rows, *grid)."""
+    values = (released * layer.split.steps(layer.parameters.limit)[0]).astype(np.float64)
+    sums: Array = correlate(values, weights.released.astype(np.float64), layer.geometry.taps, layer.geometry.grid)
+    return sums.astype(np.int64)
 
 
 def _multiply(polynomials: Array, weights: npt.NDArray[np.int8], layout: Layout) -> Array:
