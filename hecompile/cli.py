@@ -65,7 +65,7 @@ def compile_command(
 
     chosen: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
     options = CompileOptions(**chosen)
-    show = None if as_json else lambda record: _say(f"{record.name:<18} {record.seconds:6.2f} s  {record.summary}")
+    show = None if as_json else lambda record: _say(f"{record.name:<22} {record.seconds:6.2f} s  {record.summary}")
     compiled = run(source, output, options=options, observer=show)
     if as_json:
         _print_json({"artifact": str(output), "passes": [asdict(record) for record in compiled.passes]})

@@ -49,6 +49,7 @@ class Compiled:
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
     from hecompile.cost.optimise import Budgets
+    from hecompile.passes.approximate_activations import ApproximateActivations
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
     from hecompile.passes.check_security import CheckSecurity
@@ -75,6 +76,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(name),  # what must not be seen
         ExtractSparsity(chosen if isinstance(chosen, MinDistortion) else None, options.importance, options.reveal_bits),  # what may
+        ApproximateActivations(options),  # before the partition, which may then keep them at the server
         Partition(backend, budgets=budgets, pins=options.pin),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan
@@ -141,13 +143,13 @@ def compile_model(
 class Checker:
     """Verifies the program after each pass, structure always, numbers for models below `VERIFY_GMAC`.
 
-    Passes on graphs must leave the result as it is, up to reordered float sums. Passes on programs are checked region by region:
-    equal bit for bit, or within the bound of what they round.
+    Passes on graphs must leave the result as it is, up to reordered float sums; one that changes it by design states its own bound.
+    Passes on programs are checked region by region: equal bit for bit, or within the bound of what they round.
     """
 
     def __init__(self, always: bool) -> None:
         self._always = always
-        self._inputs: dict[str, Array] = {}
+        self._inputs: Mapping[str, Array] = {}
         self._before: ModelGraph | Program | None = None
 
     def check(self, each: Pass[Any, Any], program: ModelGraph | Program) -> None:
@@ -158,8 +160,10 @@ class Checker:
             verify.verify_graph(program, canonical=each.name != "trace")
             if not self._inputs and (self._always or _gmac(program) <= VERIFY_GMAC):
                 self._inputs = verify.example_inputs(program)
+            if self._inputs and program.approximation is not None:
+                self._inputs = program.approximation.example  # where the polynomials hold
         before, self._before = self._before, program
-        if not self._inputs or before is None or before is program:
+        if not self._inputs or before is None or before is program or each.compare(before, program):
             return
         if isinstance(before, Program) and isinstance(program, Program):
             verify.compare_regions(before, program, self._inputs, each.name)

@@ -19,6 +19,10 @@ PROTECT_WEIGHTS = (
 
 
 PARTITIONS = ("all", "optimised")
+MOST_DEGREE = 31  # above it float32 adds no accuracy
+ACTIVATIONS = ("exact", "polynomial")
+FITS = ("weighted", "interpolation", "minimax")
+NORMS = ("exact", "static", "polynomial")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,16 @@ class CompileOptions:
     declare: tuple[str, ...] = field(
         default=(), metadata={"help": "min-distortion: values that may be shown though latent, noise or prompt follow from them"}
     )
+    activations: str = field(default="exact", metadata={"help": "exact at the client, or polynomial: additions and products only"})
+    norms: str = field(
+        default="exact", metadata={"help": "exact at the client, static: a fixed scale and shift, or polynomial: by sums"}
+    )
+    degree: int | None = field(default=None, metadata={"help": "polynomial: one degree for every site; default 7"})
+    budget_db: float | None = field(default=None, metadata={"help": "polynomial: least PSNR of the result, for the least depth"})
+    total_depth: int | None = field(default=None, metadata={"help": "polynomial: most depth of all sites together, best spent"})
+    fit: str = field(default="weighted", metadata={"help": "polynomial: weighted by the data, interpolation or minimax"})
+    clamp: bool = field(default=False, metadata={"help": "polynomial: keep arguments in range, at the client"})
+    calibration: str | None = field(default=None, metadata={"help": "file of recorded calls; default: the model's own sampler"})
     verify: bool = field(default=False, metadata={"help": "compare before and after each pass for large models too"})
     protect_weights: bool = field(default=False, metadata={"help": "refused: see the documentation"})
 
@@ -79,6 +93,12 @@ class CompileOptions:
             raise CompileError(Diagnostic("budgets and pins are for --partition optimised", help="add it, or leave them away"))
         if any("=" not in pin for pin in self.pin):
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
+        for kind, name, known in (
+            ("way of activations", self.activations, ACTIVATIONS), ("way of norms", self.norms, NORMS), ("fit", self.fit, FITS),
+        ):  # fmt: skip
+            if name not in known:
+                raise unknown_name(kind, name, known)
+        self._check_degrees()
         if self.protect_weights:
             raise CompileError(Diagnostic("--protect-weights is not possible", help=PROTECT_WEIGHTS))
 
@@ -105,3 +125,15 @@ class CompileOptions:
         if self.policy is None:
             raise CompileError("no policy")
         return self.policy
+
+    def _check_degrees(self) -> None:
+        """Raises `CompileError` for degrees that are chosen twice, are out of bounds, or belong to no polynomial."""
+        chosen = [name for name in ("degree", "budget_db", "total_depth") if getattr(self, name) is not None]
+        flags = " and ".join("--" + name.replace("_", "-") for name in chosen)
+        if len(chosen) > 1:
+            raise CompileError(Diagnostic(f"{flags} each choose the degrees", help="give one of them"))
+        if self.activations == "exact" and (chosen or self.clamp or self.norms == "polynomial"):
+            what = flags or ("--clamp" if self.clamp else "--norms polynomial")
+            raise CompileError(Diagnostic(f"{what} is about polynomials", help="add --activations polynomial, or leave it away"))
+        if self.degree is not None and not 1 <= self.degree <= MOST_DEGREE:
+            raise CompileError(f"degree is {self.degree}: it must be between 1 and {MOST_DEGREE}")

@@ -10,7 +10,7 @@ from hecompile.errors import unknown_name
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_model", "zoo"]
+__all__ = ["load_model", "schedule_of", "zoo"]
 
 
 def _digits() -> torch.nn.Module:
@@ -55,3 +55,10 @@ def load_model(name: str) -> torch.nn.Module:
     if name not in _ZOO:
         raise unknown_name("model", name, tuple(_ZOO))
     return _ZOO[name][1]()
+
+
+def schedule_of(name: str) -> dict[str, object] | None:
+    """What the scheduler of a trained model is made with; None for a shape."""
+    from hecompile.models import digits
+
+    return dict(digits.SCHEDULER) if name.startswith("digits") else None

@@ -30,6 +30,14 @@ class Pass(ABC, Generic[Before, After]):
     def run(self, program: Before) -> After:
         """The program after the pass. Raises `CompileError` for what the user can mend."""
 
+    def compare(self, before: Before, after: After) -> bool:
+        """For a pass that changes numbers by design: compares the two by the bound that it states, and says that it did.
+
+        Raises:
+            InternalError: if they are farther apart than that.
+        """
+        return False
+
     def summary(self, before: Before, after: After) -> str:
         """One line on what changed, for the log."""
         return "nothing to do" if after is before else "done"

@@ -67,7 +67,8 @@ class Canonicalize(Pass[ModelGraph, ModelGraph]):
         unchanged = [name for name in program.outputs if values[by_name[name]].op == "placeholder"]
         if unchanged:
             raise CompileError(f"output %{unchanged[0]} is an input, unchanged: there is nothing to compile")
-        return builder.finish([values[by_name[name]] for name in program.outputs], program.name, dict(program.config))
+        graph = builder.finish([values[by_name[name]] for name in program.outputs], program.name, dict(program.config))
+        return replace(graph, schedule=program.schedule)
 
     def summary(self, before: ModelGraph, after: ModelGraph) -> str:
         return f"{len(before.nodes)} nodes -> {len(after.nodes)}"

@@ -46,7 +46,8 @@ class Split(Pass[ModelGraph, Program]):
                 calls[name] = CallRegion(name, chosen, products, once)
             else:
                 calls[name] = SubgraphRegion(name, chosen, *_cut(program, nodes), once)
-        return Program(_plan(program, clients, calls), program.inputs, clients, calls, program.name, dict(program.config))
+        plan, config = _plan(program, clients, calls), dict(program.config)
+        return Program(plan, program.inputs, clients, calls, program.name, config, program.approximation)
 
     def summary(self, before: ModelGraph, after: Program) -> str:
         return f"{len(after.clients)} client regions, {len(after.calls)} calls, {after.plan.rounds} rounds a step"

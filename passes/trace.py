@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hecompile.frontend.sources import Source
 from hecompile.ir.graph import ModelGraph
@@ -26,7 +26,7 @@ class Trace(Pass[Source, ModelGraph]):
             return import_onnx(program.onnx, program.public)
         from hecompile.frontend.exported import import_module
 
-        return import_module(program)
+        return replace(import_module(program), schedule=program.schedule)
 
     def summary(self, before: Source, after: ModelGraph) -> str:
         return f"{len(after.nodes)} nodes from {before.name}"

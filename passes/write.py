@@ -62,14 +62,14 @@ class Write(Pass[Program, Program]):
             FORMAT, program.name, options.policy_name, options.backend, encrypts, options.security, options.max_batch,
             tuple(reveals), inputs, program.plan, digest, {}, dict(program.config),
         )  # fmt: skip
-        self._report(folder, manifest)
+        self._report(folder, manifest, program)
         document = asdict(manifest) | {"files": checksums(folder)}
         (folder / MANIFEST).write_bytes(to_json(document))
 
-    def _report(self, folder: Path, manifest: Manifest) -> None:
+    def _report(self, folder: Path, manifest: Manifest, program: Program) -> None:
         from hecompile.report.html import compile_report
 
-        (folder / "report.html").write_text(compile_report(folder, manifest), encoding="utf-8")
+        (folder / "report.html").write_text(compile_report(folder, manifest, program.approximation), encoding="utf-8")
 
     def summary(self, before: Program, after: Program) -> str:
         size = sum(path.stat().st_size for path in self.target.rglob("*") if path.is_file())

@@ -68,7 +68,7 @@ def from_sampler(
     import torch
     from diffusers import DDIMScheduler
 
-    scheduler = DDIMScheduler(**(schedule or {}))
+    scheduler = DDIMScheduler.from_config(dict(schedule or {}))
     scheduler.set_timesteps(steps)
     rng = np.random.default_rng(seed)
     classes = graph.config.get("num_class_embeds")

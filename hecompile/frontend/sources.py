@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class Source:
     public: frozenset[str]
     config: Mapping[str, object] = field(default_factory=dict)
     onnx: Path | None = None
+    schedule: Mapping[str, object] | None = None  # of the scheduler that the model samples with
 
 
 def load_source(
@@ -62,16 +63,18 @@ def load_source(
             raise CompileError(f"{path}: no such file")
         return Source(path.stem, None, {}, declared, onnx=path)
     if path.is_dir():
-        return _module(_from_folder(path), path.resolve().name, example_inputs, declared)
+        found = _module(_from_folder(path), path.resolve().name, example_inputs, declared)
+        return replace(found, schedule=_schedule(path))
     if path.suffix in _PICKLED:
         raise CompileError(_pickled(path))
     if path.exists() or len(path.parts) > 1:
         raise CompileError(
             Diagnostic(f"{path}: not a model", help="give a diffusers folder, an .onnx file or the name of a zoo model")
         )
-    from hecompile.models import load_model
+    from hecompile.models import load_model, schedule_of
 
-    return _module(load_model(str(source)), str(source), example_inputs, declared)
+    found = _module(load_model(str(source)), str(source), example_inputs, declared)
+    return replace(found, schedule=schedule_of(str(source)))
 
 
 def _pickled(path: Path) -> Diagnostic:
@@ -103,6 +106,15 @@ def _from_folder(folder: Path) -> torch.nn.Module:
         return getattr(diffusers, kind).from_pretrained(inner, use_safetensors=True, local_files_only=True)  # type: ignore[no-any-return]
     except Exception as error:  # diffusers raises many kinds; all mean that the folder is broken
         raise CompileError(f"{inner}: diffusers cannot load it: {error}") from error
+
+
+def _schedule(folder: Path) -> dict[str, object] | None:
+    """The scheduler's configuration beside the UNet in a pipeline folder; None without one."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    try:
+        return {key: value for key, value in json.loads(path.read_text()).items() if not key.startswith("_")}
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _module(module: torch.nn.Module, name: str, examples: object, public: frozenset[str]) -> Source:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from torch import fx
 
+    from hecompile.approx.record import Approximation
+
 __all__ = ["Batch", "Dim", "InputSpec", "ModelGraph", "NodeInfo", "concrete_shape", "info", "named_shape", "set_info"]
 
 KEY = "hecompile"  # the only entry that hecompile adds to node.meta
@@ -99,6 +101,8 @@ class ModelGraph:
     outputs: tuple[str, ...]
     name: str = "model"
     config: Mapping[str, object] = field(default_factory=dict)  # the UNet's own config, for EncryptedUNet
+    schedule: Mapping[str, object] | None = None  # of the scheduler that the model samples with, where it is known
+    approximation: Approximation | None = None  # None before approximate-activations, and where nothing was approximated
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         result: tuple[torch.Tensor, ...] = self.graph_module(*inputs)

@@ -20,6 +20,7 @@ from hecompile.ir.products import AnyProduct
 if TYPE_CHECKING:
     from torch import fx
 
+    from hecompile.approx.record import Approximation
     from hecompile.backends.base import Half
     from hecompile.ir.graph import InputSpec
 
@@ -110,6 +111,7 @@ class Program:
     calls: Mapping[str, AnyCall]
     name: str = "model"
     config: Mapping[str, object] = field(default_factory=dict)
+    approximation: Approximation | None = None
 
     def __post_init__(self) -> None:
         for step in self.plan.steps:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hecompile.artifact import Manifest
 from hecompile.report.tables import region_rows, totals
+
+if TYPE_CHECKING:
+    from hecompile.approx.record import Approximation
 
 __all__ = ["compile_report", "run_report"]
 
@@ -19,10 +22,12 @@ def _render(**context: Any) -> str:
     return environment.get_template("report.html").render(**context)
 
 
-def compile_report(folder: Path, manifest: Manifest) -> str:
-    """The report of an artifact."""
-    rows = region_rows(folder, manifest)
-    return _render(manifest=manifest, rows=rows, totals=totals(rows, manifest), figures={}, pictures=[])
+def compile_report(folder: Path, manifest: Manifest, approximation: Approximation | None = None) -> str:
+    """The report of an artifact, with a section on its polynomials if it has any."""
+    from hecompile.report.activations import section
+
+    rows, activations = region_rows(folder, manifest), approximation and section(approximation)
+    return _render(manifest=manifest, rows=rows, totals=totals(rows, manifest), figures={}, pictures=[], activations=activations)
 
 
 def run_report(folder: Path, manifest: Manifest, figures: Mapping[str, object], pictures: Sequence[tuple[str, bytes]]) -> str:

@@ -1,0 +1,114 @@
+"""The whole approximation of a graph: norms, ranges, fits, degrees, and the record of what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hecompile.approx.excursions import excursions
+from hecompile.approx.fits import FITS, Floats, depth
+from hecompile.approx.judge import Judge
+from hecompile.approx.norms import with_norms
+from hecompile.approx.record import Approximation, CurvePoint, SiteRecord
+from hecompile.approx.rewrite import with_polynomials
+from hecompile.approx.sites import find_sites
+from hecompile.approx.spend import MARGIN_DB, for_depth, uniform
+from hecompile.approx.tables import Fitter
+from hecompile.approx.trial import POLYNOMIAL, calibrations, psnr_db
+from hecompile.calibration import Calibration, Statistics, collect
+from hecompile.calibration.statistics import TIMESTEP_BINS
+from hecompile.ir.graph import ModelGraph, concrete_shape, info
+from hecompile.options import CompileOptions
+
+__all__ = ["approximate", "curve", "timestep_bins"]
+
+CURVE_DEGREES = (1, 3, 7, 15)  # the largest of each depth
+EXAMPLE_BATCH = 2
+
+
+def timestep_bins(graph: ModelGraph) -> int:
+    """How many rows the tables of a graph have: one if it reads no timestep."""
+    return TIMESTEP_BINS if any(spec.name == "timestep" for spec in graph.inputs) else 1
+
+
+def approximate(
+    program: ModelGraph, options: CompileOptions, choose: Callable[[Judge], Mapping[str, int]], recorded: Calibration | None
+) -> ModelGraph:
+    """The graph with its norms and activations as the options say; itself if it has none.
+
+    Args:
+        choose: the degree of each site, by name.
+        recorded: calls to fit to and to judge by, in place of the model's own sampler.
+
+    Raises:
+        CompileError: if a range does not allow a polynomial, or the degrees cannot be chosen.
+    """
+    bins = timestep_bins(program)
+    calibration, trial = calibrations(program, recorded)
+    graph = with_norms(program, options.norms, calibration, bins)
+    sites = find_sites(graph) if options.activations == "polynomial" else []
+    if not sites and graph is program:
+        return program
+    reference = trial.run(program)
+    statistics = collect(graph, calibration, {site.argument.name for site in sites}, bins)
+    judge = Judge(graph, reference, trial, Fitter(sites, statistics, options.fit))
+    degrees = choose(judge)
+    tables = {site.name: judge.fitter.table(site.name, degrees[site.name]) for site in sites}
+    new = with_polynomials(graph, sites, tables, options.clamp)
+    measured = psnr_db(reference, trial.run(new))
+    promised = options.budget_db if options.budget_db is not None else measured - MARGIN_DB
+    measures = options.budget_db is not None or options.total_depth is not None
+    points = curve(judge, statistics) if measures else ()
+    records = _records(new, judge, degrees, statistics, judge.sensitivity(calibration, bins))
+    record = Approximation(
+        options.fit, options.norms, promised, measured, records, excursions(new, trial), points, trial, _example(new, calibration)
+    )  # fmt: skip
+    return replace(new, approximation=record)
+
+
+def curve(judge: Judge, statistics: Statistics) -> tuple[CurvePoint, ...]:
+    """PSNR against total depth: one degree everywhere by each fit, and the chosen fit's degrees by the error budget."""
+    points, sites = [], list(judge.fitter.sites.values())
+    for kind in FITS:
+        other = (
+            judge
+            if kind == judge.fitter.kind
+            else Judge(judge.graph, judge.reference, judge.trial, Fitter(sites, statistics, kind))
+        )
+        for degree in CURVE_DEGREES:
+            total = depth(degree) * len(sites)
+            points.append(CurvePoint(kind, degree, total, other.psnr_db(uniform(other, degree))))
+    for total in sorted({point.total_depth for point in points}):
+        degrees = for_depth(judge, total)
+        spent = sum(depth(degree) for degree in degrees.values())
+        points.append(CurvePoint(judge.fitter.kind, None, spent, judge.psnr_db(degrees)))
+    return tuple(points)
+
+
+def _records(
+    graph: ModelGraph, judge: Judge, degrees: Mapping[str, int], statistics: Statistics, sensitivity: Mapping[str, Floats]
+) -> tuple[SiteRecord, ...]:
+    """One record per polynomial of the graph, in its order."""
+    nodes = [node for node in graph.nodes if str(node.target) == POLYNOMIAL]
+    records = []
+    for node, (name, site) in zip(nodes, judge.fitter.sites.items(), strict=True):
+        table, found = judge.fitter.table(name, degrees[name]), statistics[site.argument.name]
+        error = float(np.sqrt(np.mean(judge.fitter.errors(name, degrees[name]))))
+        records.append(
+            SiteRecord(
+                node.name, site.function, info(node).path, info(node).source, degrees[name], depth(degrees[name]),
+                float(table.low.min()), float(table.high.max()), error, tuple(map(float, sensitivity[name])),
+                tuple(map(float, found.histogram.sum(axis=0))),
+            )
+        )  # fmt: skip
+    return tuple(records)
+
+
+def _example(graph: ModelGraph, calibration: Calibration) -> dict[str, Any]:
+    """The inputs of a call from the middle of the calibration, cut to a batch of two."""
+    call = calibration.calls[len(calibration) // 2]
+    shapes = {spec.name: concrete_shape(spec.shape, EXAMPLE_BATCH) for spec in graph.inputs}
+    return {name: np.asarray(call.inputs[name][tuple(slice(0, size) for size in shape)]) for name, shape in shapes.items()}

@@ -1,0 +1,107 @@
+"""Polynomials for a function on a range, three ways, in the Chebyshev basis on [low, high] mapped to [-1, 1].
+
+`weighted` makes the mean squared error over the data least: it spends its accuracy where values are. `interpolation` and `minimax`
+treat the whole range alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numpy.polynomial import chebyshev
+
+from hecompile.errors import unknown_name
+
+__all__ = ["FITS", "Density", "depth", "fit", "mean_square_error"]
+
+Floats = npt.NDArray[np.float64]
+Function = Callable[[Floats], Floats]
+UNIFORM = 1e-4  # share of the weight that is spread over the whole range, so that the fit is bounded where no data was
+POINTS = 4  # of a cell of the histogram
+GRID = 256  # points of the range where a fit looks at all of it
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """Where the data is, on the range that a polynomial has to serve."""
+
+    low: float
+    high: float
+    edges: Floats  # of the histogram's cells
+    counts: Floats  # one fewer
+
+    def mapped(self, x: Floats) -> Floats:
+        """[low, high] -> [-1, 1]."""
+        return (2 * x - self.low - self.high) / (self.high - self.low)
+
+    def points(self) -> tuple[Floats, Floats]:
+        """Points inside the cells and their weights, which add up to one. Cells outside the range count at its ends."""
+        steps = (np.arange(POINTS) + 0.5) / POINTS
+        x = (self.edges[:-1, None] + np.diff(self.edges)[:, None] * steps).ravel()
+        filled = np.repeat(self.counts, POINTS) > 0
+        weights = np.repeat(self.counts / POINTS, POINTS)[filled]
+        return np.clip(x[filled], self.low, self.high), weights / weights.sum()
+
+    def grid(self) -> Floats:
+        """Points of the whole range, denser at its ends."""
+        u: Floats = np.cos(np.pi * (np.arange(GRID) + 0.5) / GRID)
+        return self.low + (u + 1) / 2 * (self.high - self.low)
+
+
+def depth(degree: int) -> int:
+    """Multiplications in sequence, as Paterson and Stockmeyer's evaluation needs them: ceil(log2(degree + 1))."""
+    return degree.bit_length()
+
+
+def _weighted(function: Function, density: Density, degree: int) -> Floats:
+    """Least squares weighted by the data and a little everywhere."""
+    x, weights = density.points()
+    x = np.concatenate([x, density.grid()])
+    weights = np.concatenate([weights * (1 - UNIFORM), np.full(GRID, UNIFORM / GRID)])
+    coefficients: Floats = chebyshev.chebfit(density.mapped(x), function(x), degree, w=np.sqrt(weights))
+    return coefficients
+
+
+def _interpolation(function: Function, density: Density, degree: int) -> Floats:
+    """Through the function at the Chebyshev points of the first kind."""
+    middle, half = (density.low + density.high) / 2, (density.high - density.low) / 2
+    coefficients: Floats = chebyshev.chebinterpolate(lambda u: function(middle + half * u), degree)
+    return coefficients
+
+
+def _minimax(function: Function, density: Density, degree: int) -> Floats:
+    """Least largest error on the grid: a linear program, min e with -e <= p(x) - f(x) <= e."""
+    from scipy.optimize import linprog
+
+    x = density.grid()
+    basis, target = chebyshev.chebvander(density.mapped(x), degree), function(x)
+    slack = -np.ones((len(x), 1))
+    rows = np.block([[basis, slack], [-basis, slack]])
+    cost = np.r_[np.zeros(degree + 1), 1]
+    found = linprog(cost, rows, np.r_[target, -target], bounds=[(None, None)] * (degree + 1) + [(0, None)], method="highs")
+    coefficients: Floats = found.x[:-1]
+    return coefficients
+
+
+FITS: dict[str, Callable[[Function, Density, int], Floats]] = {
+    "weighted": _weighted,
+    "interpolation": _interpolation,
+    "minimax": _minimax,
+}
+
+
+def fit(kind: str, function: Function, density: Density, degree: int) -> Floats:
+    """The coefficients, (degree + 1). Raises `CompileError` for a fit that does not exist."""
+    if kind not in FITS:
+        raise unknown_name("fit", kind, tuple(FITS))
+    return FITS[kind](function, density, degree)
+
+
+def mean_square_error(function: Function, density: Density, coefficients: Floats) -> float:
+    """Over the data."""
+    x, weights = density.points()
+    errors = chebyshev.chebval(density.mapped(x), coefficients) - function(x)
+    return float(weights @ errors**2)

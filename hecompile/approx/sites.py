@@ -1,0 +1,54 @@
+"""Where polynomials may stand: activations of secret values, each with the value that it reads and its exact function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from hecompile.approx.fits import Floats
+from hecompile.frontend.builder import operator
+from hecompile.ir.graph import ModelGraph, info
+
+__all__ = ["FUNCTIONS", "POSITIVE", "Site", "find_sites"]
+
+FUNCTIONS = ("silu", "gelu", "mish", "sigmoid", "tanh", "exp", "reciprocal")
+POSITIVE = ("reciprocal", "rsqrt")  # their ranges must not hold zero
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One activation."""
+
+    node: fx.Node
+    argument: fx.Node
+    function: str
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    def exact(self, x: Floats) -> Floats:
+        """The function itself, in double precision."""
+        value = torch.from_numpy(x)
+        if self.function == "rsqrt":
+            return value.rsqrt().numpy()
+        result: Floats = operator(str(self.node.target))(value, *self.node.args[1:], **self.node.kwargs).numpy()
+        return result
+
+
+def find_sites(graph: ModelGraph) -> list[Site]:
+    """Every secret activation of `FUNCTIONS` in execution order. A reciprocal of a root is one site, the inverse square root."""
+    sites = []
+    for node in graph.nodes:
+        function = str(node.target).removeprefix("aten.").removesuffix(".default")
+        if node.op != "call_function" or function not in FUNCTIONS or not info(node).secret:
+            continue
+        argument = node.args[0]
+        if not isinstance(argument, fx.Node):
+            continue
+        if function == "reciprocal" and str(argument.target) == "aten.sqrt.default":
+            function, argument = "rsqrt", argument.all_input_nodes[0]
+        sites.append(Site(node, argument, function))
+    return sites

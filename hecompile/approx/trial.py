@@ -1,0 +1,96 @@
+"""What an approximation is judged by: the pictures of a sampler's run, or the outputs of recorded calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from hecompile.approx.fits import Floats
+from hecompile.calibration import Calibration, from_sampler
+from hecompile.ir.graph import ModelGraph
+
+__all__ = ["Replacement", "Trial", "Watch", "calibrations", "psnr_db"]
+
+Replacement = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (x, t) -> what stands for the node
+Watch = Callable[[int, fx.Node, tuple[torch.Tensor, ...]], None]  # (call, node, its arguments), before it runs
+POLYNOMIAL = "hecompile.polynomial.default"
+STEPS, SAMPLES = 20, 50  # of the run that polynomials are fitted to: every timestep bin is met once
+TRIAL_STEPS, TRIAL_SAMPLES, TRIAL_SEED = 10, 20, 1  # of the run that judges them: other noise
+
+
+def psnr_db(reference: Floats, found: Floats) -> float:
+    """10 log10(R^2 / MSE), R the width of the reference. Infinite for equal arrays, minus infinite for what is not finite."""
+    error = float(np.mean((found - reference) ** 2))
+    if not np.isfinite(error):
+        return -np.inf
+    return float(10 * np.log10((reference.max() - reference.min()) ** 2 / error)) if error else np.inf
+
+
+class _Replaced(fx.Interpreter):
+    """Runs a graph with functions in place of some nodes."""
+
+    def __init__(
+        self, graph: ModelGraph, replaced: Mapping[str, tuple[str, Replacement]], t: torch.Tensor, call: int, watch: Watch | None
+    ) -> None:
+        super().__init__(graph.graph_module, garbage_collect_values=False)
+        self._replaced, self._t, self._call, self._watch = replaced, t, call, watch
+        self._by_name = {node.name: node for node in graph.nodes}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if self._watch is not None and str(n.target) == POLYNOMIAL:
+            self._watch(self._call, n, self.fetch_args_kwargs_from_env(n)[0])
+        if n.name not in self._replaced:
+            return super().run_node(n)
+        argument, function = self._replaced[n.name]
+        return function(self.env[self._by_name[argument]], self._t)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Calls, and how their latents follow from each other: by DDIM on this schedule, or (None) as they were recorded."""
+
+    calls: Calibration
+    schedule: Mapping[str, Any] | None
+
+    def run(
+        self, graph: ModelGraph, replaced: Mapping[str, tuple[str, Replacement]] | None = None, watch: Watch | None = None
+    ) -> Floats:
+        """The final samples, or all outputs one after the other.
+
+        Args:
+            replaced: node -> the value that it reads, and what stands for it.
+            watch: is shown the arguments of every polynomial of the graph.
+        """
+        from diffusers import DDIMScheduler
+
+        scheduler = None if self.schedule is None else DDIMScheduler.from_config(dict(self.schedule))
+        if scheduler is not None:
+            scheduler.set_timesteps(len(self.calls))
+        sample, outputs = None, list[torch.Tensor]()
+        for place, call in enumerate(self.calls):
+            inputs = {name: torch.from_numpy(np.asarray(value)) for name, value in call.inputs.items()}
+            if sample is not None:
+                inputs["sample"] = sample
+            interpreter = _Replaced(graph, replaced or {}, torch.tensor(call.t), place, watch)
+            with torch.no_grad():
+                output = interpreter.run(*(inputs[spec.name] for spec in graph.inputs))[0]
+            if scheduler is None:
+                outputs.append(output.flatten())
+            else:
+                sample = scheduler.step(output, int(call.t), inputs["sample"]).prev_sample
+        result: Floats = (torch.cat(outputs) if sample is None else sample).double().numpy()
+        return result
+
+
+def calibrations(graph: ModelGraph, recorded: Calibration | None) -> tuple[Calibration, Trial]:
+    """What to fit to, and what to judge by. Recorded calls serve as both."""
+    if recorded is not None:
+        return recorded, Trial(recorded, None)
+    schedule = graph.schedule or {}
+    judged = from_sampler(graph, schedule, TRIAL_STEPS, TRIAL_SAMPLES, TRIAL_SEED)
+    return from_sampler(graph, schedule, STEPS, SAMPLES), Trial(judged, schedule)
