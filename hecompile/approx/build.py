@@ -19,8 +19,8 @@ from hecompile.approx.spend import MARGIN_DB, for_depth, uniform
 from hecompile.approx.tables import Fitter
 from hecompile.approx.trial import POLYNOMIAL, calibrations, psnr_db
 from hecompile.calibration import Calibration, Statistics, collect
-from hecompile.calibration.statistics import TIMESTEP_BINS
 from hecompile.ir.graph import ModelGraph, concrete_shape, info
+from hecompile.ir.timesteps import TIMESTEP_BINS
 from hecompile.options import CompileOptions
 
 __all__ = ["approximate", "curve", "timestep_bins"]

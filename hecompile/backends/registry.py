@@ -22,9 +22,23 @@ def _clear() -> Backend:
     return ClearBackend()
 
 
+def _ckks() -> Backend:
+    from hecompile.backends.ckks.backend import CkksBackend
+
+    return CkksBackend()
+
+
+def _ckks_clear() -> Backend:
+    from hecompile.backends.ckks.backend import CkksClearBackend
+
+    return CkksClearBackend()
+
+
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "bfv": _bfv,
     "clear": _clear,
+    "ckks": _ckks,
+    "ckks-clear": _ckks_clear,
 }
 
 

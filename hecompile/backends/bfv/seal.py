@@ -20,6 +20,7 @@ __all__ = ["SEED_BYTES", "Ring", "SecretKey", "Words", "expand_seeds", "make_rin
 Words = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
+
 @dataclass(frozen=True)
 class Ring:
     """Public BFV parameters: dimension N, one prime q, plaintext modulus t."""

@@ -83,11 +83,11 @@ class Engine:
             if op.kind == "dot":
                 return self.dot(args, op)
             if op.kind == "plus":
-                return self.plus(args[0], self.table(str(attributes["table"]), self.row))
+                return self.plus(args[0], self.timed(str(attributes["table"])))
             if op.kind == "switch":
                 return self.switch(args[0], op.level)
             if op.kind == "polynomial":
-                return evaluate(self, args[0], self.table(str(attributes["table"]), self.row))
+                return evaluate(self, args[0], self.timed(str(attributes["table"])))
             if op.kind == "output":
                 return args[0]
             result: Value = getattr(self, op.kind)(*args)
@@ -100,6 +100,10 @@ class Engine:
         found: Vector = self.tables[name.removeprefix("@")][row].astype(np.float64)
         return found
 
+    def timed(self, name: str) -> Vector:
+        """The row of the timestep's bin of a table that has a row per bin, or only one."""
+        return self.table(name, self.row if len(self.tables[name.removeprefix("@")]) > 1 else 0)
+
     def vectors(self, op: Op) -> list[Vector]:
         """The plaintexts of a `dot`, one period each: rows of its table, times the scaling of the timestep where it has one."""
         name, first = str(op.attributes["table"]), int(op.attributes["row"])
@@ -107,7 +111,7 @@ class Engine:
         scaling = str(op.attributes["scaled"])
         if scaling == "none":
             return rows
-        factors = self.table(scaling, self.row)
+        factors = self.timed(scaling)
         length = max(len(rows[0]), len(factors))
         factors = np.roll(np.tile(factors, length // len(factors)), int(op.attributes["roll"]))
         return [np.tile(row, length // len(row)) * factors for row in rows]

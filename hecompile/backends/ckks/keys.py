@@ -10,7 +10,17 @@ from hecompile.backends.ckks.program import SlotProgram
 from hecompile.backends.ckks.ring import Ring
 from hecompile.errors import ProtocolError
 
-__all__ = ["TAG_BYTES", "LoadedKey", "galois_element", "key_size", "key_sizes", "key_tag", "load_key", "relin_name", "rotation_name"]
+__all__ = [
+    "TAG_BYTES",
+    "LoadedKey",
+    "galois_element",
+    "key_size",
+    "key_sizes",
+    "key_tag",
+    "load_key",
+    "relin_name",
+    "rotation_name",
+]
 
 TAG_BYTES = 16  # of a session's keys in front of every request, so that a ciphertext under other keys is told
 
