@@ -11,16 +11,20 @@ if TYPE_CHECKING:
     from hecompile.compiler import compile_model as compile
     from hecompile.options import CompileOptions
     from hecompile.runtime.client import EncryptedUNet, load
+    from hecompile.runtime.samplers import EncryptedScheduler
+    from hecompile.sampler import compile_sampler
 
 __all__ = [
     "CompileError",
     "CompileOptions",
     "Compiled",
+    "EncryptedScheduler",
     "EncryptedUNet",
     "HecompileError",
     "InternalError",
     "ProtocolError",
     "compile",
+    "compile_sampler",
     "load",
 ]
 
@@ -29,8 +33,10 @@ __version__ = "0.1.0"
 _LAZY = {
     "CompileOptions": ("hecompile.options", "CompileOptions"),
     "Compiled": ("hecompile.compiler", "Compiled"),
+    "EncryptedScheduler": ("hecompile.runtime.samplers", "EncryptedScheduler"),
     "EncryptedUNet": ("hecompile.runtime.client", "EncryptedUNet"),
     "compile": ("hecompile.compiler", "compile_model"),
+    "compile_sampler": ("hecompile.sampler", "compile_sampler"),
     "load": ("hecompile.runtime.client", "load"),
 }
 

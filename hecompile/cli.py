@@ -1,4 +1,4 @@
-"""The commands: compile, inspect, serve, sample, doctor. `compile-model` is `hecompile compile` by its own name."""
+"""The commands, one function each. `compile-model` is `hecompile compile` by its own name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ import typer
 
 from hecompile.errors import HecompileError, InternalError
 from hecompile.options import CompileOptions
+from hecompile.sampler import SamplerOptions
 
 __all__ = ["compile_model", "main"]
 
@@ -33,16 +35,17 @@ def _print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, default=str) + "\n")
 
 
-def _with_option_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """Adds one flag per field of `CompileOptions`; the function gets them as keyword arguments."""
+def _with_option_flags(function: Callable[..., None], options: type = CompileOptions) -> Callable[..., None]:
+    """Adds one flag per field of the options; the function gets them as keyword arguments."""
     signature = introspect.signature(function, eval_str=True)
     kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
     flags = []
-    for each in fields(CompileOptions):
+    for each in fields(options):
         default = each.default_factory() if each.default_factory is not MISSING else each.default
         kinds = {"str | None": str | None, "float | None": float | None, "int | None": int | None, "tuple[str, ...]": list[str]}
         kind: Any = kinds.get(str(each.type), type(default))
-        option = typer.Option("--" + each.name.replace("_", "-"), help=each.metadata["help"])
+        name = each.name.replace("_", "-")
+        option = typer.Option(f"--{name}/--no-{name}" if default is True else f"--{name}", help=each.metadata["help"])
         default = list(default) if isinstance(default, tuple) else default
         flags.append(
             introspect.Parameter(each.name, introspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
@@ -71,13 +74,47 @@ def compile_command(
         _print_json({"artifact": str(output), "passes": [asdict(record) for record in compiled.passes]})
 
 
+@app.command("compile-sampler")
+@partial(_with_option_flags, options=SamplerOptions)
+def compile_sampler_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
+    shape: Annotated[str, typer.Option(help="of a latent, as CxHxW")] = "4x64x64",
+    calibration: Annotated[Path | None, typer.Option(help="recorded calls of the UNet, for static masks (safetensors)")] = None,
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
+    """Compile a sampler's step for the policy he-diffusion: the UNet stays at the client."""
+    from hecompile.policies import WATERMARK
+    from hecompile.sampler import compile_sampler, parse_shape
+
+    calls = []
+    if calibration is not None:
+        from hecompile.calibration import load_calibration
+
+        calls = list(load_calibration(calibration))
+    manifest = compile_sampler(output, parse_shape(shape), calls, SamplerOptions(**flags))
+    if as_json:
+        _print_json({"artifact": str(output), "policy": manifest.policy, "reveals": manifest.reveals, **manifest.config})
+        return
+    for reveal in manifest.reveals:
+        _say(f"{WATERMARK}: {reveal}")
+    _say(f"{output}: {'reveals the above' if manifest.reveals else 'reveals nothing'}")
+
+
 @app.command()
 def inspect(
     artifact: Annotated[Path, typer.Argument(help="folder of an artifact")],
+    measured: Annotated[bool, typer.Option("--measured", help="run it here, and put predictions beside what was measured")] = False,
+    machine: Annotated[Path | None, typer.Option(help="measured: profile written by measure-machine")] = None,
+    batch: Annotated[int, typer.Option(help="measured: batch of the call", min=1)] = 1,
     as_json: Json = False,
 ) -> None:
-    """Show regions, domains, parameters, proofs, bytes and rounds."""
+    """Show regions, domains, parameters, proofs, bytes and rounds; or what a call costs, predicted and measured."""
     from hecompile.artifact import read_manifest
+
+    if measured:
+        _inspect_measured(artifact, machine, batch, as_json)
+        return
     from hecompile.report.tables import region_rows, totals
 
     manifest = read_manifest(artifact)
@@ -113,6 +150,21 @@ def inspect(
         console.print("SIMULATION: nothing in this artifact is encrypted")
 
 
+def _inspect_measured(artifact: Path, profile: Path | None, batch: int, as_json: bool) -> None:
+    """Run an artifact and compare."""
+    from hecompile.cost.machine import Machine, load_machine
+    from hecompile.cost.measured import compare, measure_artifact, predict_artifact
+    from hecompile.report.plan import print_comparison
+
+    found = compare(
+        predict_artifact(artifact, load_machine(profile) if profile else Machine(), batch), measure_artifact(artifact, batch)
+    )
+    if as_json:
+        _print_json({"artifact": str(artifact), "batch": batch, **found})
+    else:
+        print_comparison(str(artifact), found)
+
+
 @app.command()
 def plan(
     source: Annotated[str, typer.Argument(help="what `compile` takes, or the name of a shape such as sd15-shaped")],
@@ -120,17 +172,37 @@ def plan(
     rtt_ms: Annotated[float, typer.Option(help="round trip of the network", min=0)] = 0.0,
     bandwidth_mbps: Annotated[float, typer.Option(help="bandwidth of the network")] = 1000.0,
     batch: Annotated[int, typer.Option(min=1, max=256)] = 1,
+    memory_mib: Annotated[float | None, typer.Option(help="memory of the server; default: what is free here")] = None,
+    pareto: Annotated[Path | None, typer.Option(help="also write the fronts of plans to this .json and .png")] = None,
+    client_weights_mib: Annotated[float, typer.Option(help="pareto: most int8 weights that the client holds")] = 0.0,
+    client_seconds: Annotated[float | None, typer.Option(help="pareto: most CPU seconds of the client per call")] = None,
+    most_rounds: Annotated[int | None, typer.Option(help="pareto: most requests per call")] = None,
+    pin: Annotated[list[str] | None, typer.Option(help="pareto: layer=side by name or pattern")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="pareto: recorded calls; default: the model's own sampler")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict seconds, bytes, rounds and memory of a model, before anything is encrypted."""
-    from hecompile.cost.source import predict_source
-    from hecompile.report.plan import print_prediction
+    """Predict seconds, bytes, rounds and memory of a model, before anything is encrypted; with --pareto the fronts of plans."""
+    from hecompile.cost.pareto import fronts, write
+    from hecompile.cost.problem import Budgets
+    from hecompile.cost.source import machine_of, partitioned, pins_of, predict_source, problem_of_source
+    from hecompile.report.plan import print_fronts, print_prediction
 
-    prediction = predict_source(source, machine, rtt_ms, bandwidth_mbps, batch)
-    if as_json:
-        _print_json({"source": source, "batch": batch, **prediction.document()})
-    else:
+    chosen = machine_of(machine, rtt_ms, bandwidth_mbps)
+    graph = partitioned(source)
+    document = {"source": source, "batch": batch}
+    prediction = predict_source(graph, chosen, batch, memory_mib)
+    document |= prediction.document()
+    if not as_json:
         print_prediction(source, prediction)
+    if pareto is not None:
+        budgets = Budgets(client_seconds, most_rounds, client_weights_mib)
+        found = fronts(problem_of_source(graph, chosen, calibration), budgets, pins_of(pin or []))
+        files = [str(path) for path in write(found, pareto)]
+        document |= {"pareto": files, "fronts": {front.axis: [asdict(point) for point in front.points] for front in found}}
+        if not as_json:
+            print_fronts(found, files)
+    if as_json:
+        _print_json(document)
 
 
 @app.command("measure-machine")

@@ -70,7 +70,10 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     chosen = policy(name).configured(options)
     budgets = None
     if options.partition == "optimised":
-        budgets = Budgets(options.client_seconds, options.most_rounds, options.client_weights_mib)
+        budgets = Budgets(
+            options.client_seconds, options.most_rounds, options.client_weights_mib, options.most_distortion, options.most_leakage,
+            options.server_mib,
+        )  # fmt: skip
     passes: list[Pass[Any, Any]] = [
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing

@@ -44,6 +44,9 @@ class CompileOptions:
     client_seconds: float | None = field(default=None, metadata={"help": "optimised: most CPU seconds of the client per call"})
     client_weights_mib: float | None = field(default=None, metadata={"help": "optimised: most int8 weights that the client holds"})
     most_rounds: int | None = field(default=None, metadata={"help": "optimised: most requests per call"})
+    most_distortion: float | None = field(default=None, metadata={"help": "optimised: most relative variance of the output"})
+    most_leakage: float | None = field(default=None, metadata={"help": "optimised: most of what layers read that is in clear"})
+    server_mib: float | None = field(default=None, metadata={"help": "optimised: most memory of the server"})
     pin: tuple[str, ...] = field(default=(), metadata={"help": "optimised: layer=side by name or pattern, sides client and server"})
     budget: float | None = field(
         default=None, metadata={"help": "min-distortion: most of a value's distortion that its channels in clear may have, 0 to 1"}
@@ -88,7 +91,8 @@ class CompileOptions:
             raise CompileError(f"max_batch is {self.max_batch}: it must be between 1 and 256")
         if self.partition not in PARTITIONS:
             raise unknown_name("partition", self.partition, PARTITIONS)
-        budgets = (self.client_seconds, self.client_weights_mib, self.most_rounds, *self.pin)
+        limits = (self.client_seconds, self.client_weights_mib, self.most_rounds)
+        budgets = (*limits, self.most_distortion, self.most_leakage, self.server_mib, *self.pin)
         if self.partition == "all" and any(budget is not None for budget in budgets):
             raise CompileError(Diagnostic("budgets and pins are for --partition optimised", help="add it, or leave them away"))
         if any("=" not in pin for pin in self.pin):

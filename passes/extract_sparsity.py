@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hecompile.errors import CompileError
-from hecompile.ir.graph import ModelGraph, copy_module, info, set_info
+from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import LayerShape, secret_shapes
-from hecompile.ir.ops import RELEASE
+from hecompile.ir.releases import Mask, Release, insert_releases, releases
 from hecompile.passes.base import Pass
 from hecompile.policies.min_distortion import MinDistortion, from_latent
 from hecompile.sparsity.importance import Floats, cost_function
@@ -18,7 +18,6 @@ from hecompile.sparsity.selection import Grouping, select
 
 if TYPE_CHECKING:
     import torch
-    from torch import fx
 
     from hecompile.calibration import Calibration
 
@@ -49,15 +48,16 @@ class ExtractSparsity(Pass[ModelGraph, ModelGraph]):
                 readers.setdefault(shape.input, []).append(shape)
         shares = _shares(program, {name: shapes[0] for name, shapes in readers.items()}, self.cost, self.calibration)
         masks = {name: _encrypted(share, self.policy.budget) for name, share in shares.items()}
-        chosen = {name: (masks[name], shares[name]) for name in masks if not masks[name].all()}
-        return _with_releases(program, chosen, readers, self.bits) if chosen else program
+        new = [Release(name, masks[name], shares[name], self.bits) for name in masks if not masks[name].all()]
+        read = {name: [shape.nodes[0] for shape in shapes] for name, shapes in readers.items()}
+        return insert_releases(program, new, read) if new else program
 
     def summary(self, before: ModelGraph, after: ModelGraph) -> str:
-        nodes = [node for node in after.nodes if str(node.target) == RELEASE]
-        return f"{len(nodes)} values are shown in part" if nodes else "nothing is shown"
+        count = len(releases(after))
+        return f"{count} values are shown in part" if count else "nothing is shown"
 
 
-def _encrypted(shares: Floats, budget: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _encrypted(shares: Floats, budget: float) -> Mask:
     """The mask of fewest channels; one stays encrypted in any case: (C)."""
     mask = select(shares[:, None, None], budget, Grouping("channel"))[:, 0, 0]
     if not mask.any():
@@ -85,35 +85,3 @@ def _shares(program: ModelGraph, values: dict[str, LayerShape], cost: str, calib
     if silent:
         raise CompileError(f"calibration: {', '.join(silent)} are zero at every call: there is nothing to choose by")
     return {name: np.mean(found, axis=0) for name, found in samples.items()}
-
-
-def _with_releases(
-    program: ModelGraph,
-    chosen: dict[str, tuple[np.ndarray[tuple[int, ...], np.dtype[np.bool_]], Floats]],
-    readers: dict[str, list[LayerShape]],
-    bits: int,
-) -> ModelGraph:
-    """A copy in which the layers read their values through a release."""
-    import torch
-
-    from hecompile.ir import own_ops as own_ops  # makes the operator known
-
-    module = copy_module(program.graph_module)
-    graph = module.graph
-    nodes = {node.name: node for node in graph.nodes}
-    for name, (mask, shares) in chosen.items():
-        value = nodes[name]
-        constants: list[fx.Node] = []
-        with graph.inserting_before(value.next):
-            for label, tensor in (("encrypted", torch.from_numpy(mask)), ("shares", torch.from_numpy(shares).float())):
-                module.register_buffer(f"{name}_{label}", tensor)
-                constants.append(graph.get_attr(f"{name}_{label}"))
-                dtype = str(tensor.dtype).removeprefix("torch.")
-                set_info(constants[-1], replace(info(value), shape=tuple(tensor.shape), dtype=dtype, secret=False))
-            release = graph.call_function(torch.ops.hecompile.release.default, (value, *constants, bits))
-        release.name = f"{name}_release"
-        set_info(release, info(value))
-        for shape in readers[name]:
-            nodes[shape.nodes[0]].replace_input_with(value, release)
-    module.recompile()
-    return replace(program, graph_module=module)

@@ -8,10 +8,13 @@ from graphlib import CycleError, TopologicalSorter
 from hecompile.backends.base import Candidate
 from hecompile.backends.registry import backend
 from hecompile.cost.machine import Machine
-from hecompile.cost.optimise import Budgets, optimise, problem_of
+from hecompile.cost.optimise import Budgets, OptimalPlan, optimise
+from hecompile.cost.source import pins_of, problem_within
 from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import ModelGraph, NodeInfo, info
+from hecompile.ir.layers import secret_shapes
 from hecompile.ir.ops import RELEASE
+from hecompile.ir.releases import Release, narrow_releases
 from hecompile.passes.base import Pass
 
 __all__ = ["Partition"]
@@ -55,6 +58,14 @@ def _within_run(graph: ModelGraph) -> dict[str, bool]:
     return constant
 
 
+def _narrowed(program: ModelGraph, release: Release, plan: OptimalPlan) -> Release:
+    """As much encrypted as any layer of the plan that reads the value wants, and no less than was encrypted before."""
+    readers = [shape.nodes[-1] for shape in secret_shapes(program) if shape.input == release.value]
+    share = max((plan.encrypted[name] for name in readers if name in plan.encrypted), default=1.0)
+    count = max(int(release.encrypted.sum()), round(share * len(release.encrypted)))
+    return release if count == release.encrypted.sum() else release.with_encrypted(count)
+
+
 @dataclass(frozen=True)
 class Partition(Pass[ModelGraph, ModelGraph]):
     """Tag every node with its domain, region and backend: secret convs and linears to the server, all or the fastest choice.
@@ -73,7 +84,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
     def run(self, program: ModelGraph) -> ModelGraph:
         candidates = self._candidates(program)
         if self.budgets is not None:
-            candidates = self._fastest(program, candidates, self.budgets)
+            program, candidates = self._fastest(program, candidates, self.budgets)
         cover = greedy_cover(candidates)
         level, constant = _levels(program, cover), _within_run(program)
 
@@ -101,18 +112,20 @@ class Partition(Pass[ModelGraph, ModelGraph]):
             names += [chosen.rest] if chosen.rest else []
         return found
 
-    def _fastest(self, program: ModelGraph, candidates: list[Candidate], budgets: Budgets) -> list[Candidate]:
-        """The candidates of the optimal plan. Raises `CompileError` if that leaves nothing for the server."""
-        pins = dict(pin.split("=", 1) for pin in self.pins)
-        chosen = optimise(problem_of(program, self.machine), budgets, pins).server
-        if not chosen:
+    def _fastest(self, program: ModelGraph, candidates: list[Candidate], budgets: Budgets) -> tuple[ModelGraph, list[Candidate]]:
+        """The candidates of the optimal plan, and the graph with releases that show no more than the plan.
+
+        Raises `CompileError` if that leaves nothing for the server."""
+        found = optimise(problem_within(program, self.machine, budgets), budgets, pins_of(self.pins))
+        if not found.server:
             raise CompileError(
                 Diagnostic(
                     "the fastest plan runs every layer at the client",
                     help="limit what the client holds (--client-weights-mib) or does (--client-seconds), or pin layers",
                 )
             )
-        return [candidate for candidate in candidates if candidate.nodes[-1] in chosen]
+        kept = [candidate for candidate in candidates if candidate.nodes[-1] in found.server]
+        return narrow_releases(program, lambda release: _narrowed(program, release, found)), kept
 
     def summary(self, before: ModelGraph, after: ModelGraph) -> str:
         regions = [info(node).region or "" for node in after.nodes if info(node).domain == "server_encrypted"]

@@ -64,6 +64,8 @@ class Executor:
     def start_run(self) -> None:
         """Forget what was kept of the last run."""
         self._kept = {}
+        for client in self.bundle.calls.values():
+            client.start_run()
 
     def close(self) -> None:
         """Ask the server to forget the keys, if it has any; a server that is gone will forget them by itself."""
@@ -139,8 +141,6 @@ class Executor:
         times.append(time.perf_counter())
         reply = self._transport.send(self.bundle.manifest.server, step.region, body)
         times.append(time.perf_counter())
-        if len(reply) != client.reply_bytes(batch):
-            raise ProtocolError(f"region '{step.region}': {len(reply)} bytes came, expected {client.reply_bytes(batch)}")
         outputs = client.decrypt(reply, pending)
         times.append(time.perf_counter())
         encrypt_s, wait_s, decrypt_s = np.diff(times)

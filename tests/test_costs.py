@@ -41,7 +41,7 @@ def graph() -> ModelGraph:
 def test_a_slower_network_costs_what_it_costs(graph: ModelGraph) -> None:
     near, far = (predict_graph(graph, Machine(rtt_ms=rtt_ms)) for rtt_ms in (0.0, 20.0))
     assert far.latency_s - near.latency_s == pytest.approx(20 * 0.020)
-    assert near.worst_case_weights
+    assert not near.worst_case_weights  # digits has weights
     assert near.document()["rounds"] == 20
 
 
@@ -51,10 +51,10 @@ def test_more_elements_cost_more_but_less_each(graph: ModelGraph) -> None:
 
 
 def test_a_profile_is_measured_and_read_back(tmp_path: Path) -> None:
-    found = measure_machine()
+    found = measure_machine(runs=1)
     save_machine(found, tmp_path / "machine.json")
     assert load_machine(tmp_path / "machine.json") == found
-    assert found.product_gmac_per_s > 1
+    assert found.mac_ps > 0
 
 
 @pytest.mark.parametrize("document", ["", "[]", "{}x", '{"nonsense": 1}', '{"encrypt_us": -1}', '{"encrypt_us": "fast"}'])

@@ -45,6 +45,13 @@ def test_the_code_of_the_readme_runs_and_is_short(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "out" / "seven.png").is_file()
 
 
+@pytest.mark.parametrize("name", ["he-diffusion.md"])
+def test_the_code_of_documents_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.S):
+        run_block(compile(block, name, "exec"), {})
+
+
 def run_block(code: object, namespace: dict[str, object]) -> None:
     """The README is ours: running what it says is the point."""
     exec(code, namespace)  # type: ignore[arg-type]

@@ -76,8 +76,8 @@ def test_the_public_api() -> None:
     import hecompile
 
     assert hecompile.__all__ == [
-        "CompileError", "CompileOptions", "Compiled", "EncryptedUNet", "HecompileError", "InternalError", "ProtocolError",
-        "compile", "load",
+        "CompileError", "CompileOptions", "Compiled", "EncryptedScheduler", "EncryptedUNet", "HecompileError", "InternalError",
+        "ProtocolError", "compile", "compile_sampler", "load",
     ]  # fmt: skip
     for name in hecompile.__all__:
         assert getattr(hecompile, name).__doc__

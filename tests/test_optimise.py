@@ -2,90 +2,138 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hecompile.cost.choices import ladder
+from hecompile.cost.distortion import LayerDistortion
+from hecompile.cost.layers import stacks
 from hecompile.cost.machine import Machine
-from hecompile.cost.optimise import Budgets, Problem, client_seconds, latency_of, optimise, problem_of, rounds_of
+from hecompile.cost.optimise import Budgets, Problem, optimise, problem_of, rounds_of, totals_of
+from hecompile.cost.plan import predict_graph
 from hecompile.cost.source import partitioned
 from hecompile.errors import CompileError
+from hecompile.ir.graph import ModelGraph
+
+MACHINE = Machine(rtt_ms=5.0)
 
 
 @pytest.fixture(scope="module")
-def digits() -> Problem:
-    return problem_of(partitioned("digits"), Machine(rtt_ms=5.0))
+def graph() -> ModelGraph:
+    return partitioned("digits")
+
+
+@pytest.fixture(scope="module")
+def strict(graph: ModelGraph) -> Problem:
+    """Client or server, nothing in between."""
+    return problem_of(graph, MACHINE)
+
+
+@pytest.fixture(scope="module")
+def revealing(graph: ModelGraph) -> Problem:
+    """Every layer may show three quarters, a half or a quarter of its channels, at a price in distortion."""
+    found = stacks(graph)
+    distortions = [LayerDistortion(1e-6 * (place + 1), 2.0 + place) for place in range(len(found))]
+    return problem_of(graph, MACHINE, ladder(found), distortions)
+
+
+def all_at(problem: Problem, side: str) -> tuple[int, ...]:
+    """Every layer at one side, all encrypted."""
+    return tuple(next(n for n, option in enumerate(options) if option.side == side) for options in problem.options)
 
 
 def sub_problem(problem: Problem, count: int) -> Problem:
-    """The first layers of a problem."""
+    """The first stacks of a problem."""
     before = tuple(tuple(earlier for earlier in read if earlier < count) for read in problem.before[:count])
-    return Problem(
-        problem.names[:count], problem.shapes[:count], problem.server[:count], problem.client_s[:count], before, problem.machine
-    )
+    return replace(problem, names=problem.names[:count], options=problem.options[:count], before=before)
 
 
-def test_rounds_are_those_of_the_artifact(digits: Problem) -> None:
-    assert len(digits.names) == 33
-    assert rounds_of(digits, [True] * 33) == 20
-    assert rounds_of(digits, [False] * 33) == 0
+def test_all_encrypted_is_what_the_plan_predicts(graph: ModelGraph, strict: Problem) -> None:
+    assert sum(len(names) for names in strict.names) == 33
+    found, prediction = totals_of(strict, all_at(strict, "server")), predict_graph(graph, MACHINE)
+    assert found.rounds == prediction.total.rounds == 20
+    assert found.latency_s == pytest.approx(prediction.latency_s, rel=1e-2)
+    assert found.server_mib == pytest.approx(prediction.peak_mib)
+    assert rounds_of(strict, all_at(strict, "client")) == found.leakage == found.client_weights_mib == 0
 
 
-@pytest.mark.parametrize("least_saved", [0.0, 0.3, 0.8])
-def test_a_small_problem_against_every_plan(digits: Problem, least_saved: float) -> None:
-    problem = sub_problem(digits, 9)
-    total = sum(np.prod((s.geometry.rows, s.geometry.picture[0], len(s.geometry.taps))) for s in problem.shapes) / 2**20
-    budgets = Budgets(client_weights_mib=float(total) * (1 - least_saved))
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        Budgets(),
+        Budgets(client_weights_mib=0.02),
+        Budgets(client_weights_mib=0.0),
+        Budgets(client_weights_mib=0.0, leakage=0.2),
+        Budgets(client_weights_mib=0.01, distortion=2e-3),
+        Budgets(rounds=3, leakage=0.1, client_weights_mib=0.02),
+    ],
+)
+def test_a_small_problem_against_every_plan(revealing: Problem, budgets: Budgets) -> None:
+    problem = sub_problem(revealing, 6)
+    every = [totals_of(problem, choice) for choice in product(*(range(len(options)) for options in problem.options))]
     best = optimise(problem, budgets)
-    sizes = [s.geometry.rows * s.geometry.picture[0] * len(s.geometry.taps) / 2**20 for s in problem.shapes]
-    feasible = [
-        latency_of(problem, sides)
-        for sides in product([False, True], repeat=9)
-        if sum(size for size, side in zip(sizes, sides, strict=True) if not side) <= total * (1 - least_saved) + 1e-9
-    ]
-    assert best.latency_s == pytest.approx(min(feasible), rel=1e-3)
+    assert budgets.kept_by(best.totals)
+    assert best.totals.latency_s == pytest.approx(min(each.latency_s for each in every if budgets.kept_by(each)), abs=1e-5)
     assert best.gap_s < 1e-6
 
 
-def test_never_slower_than_other_plans(digits: Problem) -> None:
-    """All at the client, all encrypted, and 200 random plans; with and without a limit on what the client holds."""
-    rng = np.random.default_rng(0)
-    sizes = np.array([s.geometry.rows * s.geometry.picture[0] * len(s.geometry.taps) / 2**20 for s in digits.shapes])
-    for limit in (None, 0.05):
-        best = optimise(digits, Budgets(client_weights_mib=limit))
-        compared = 0
-        random = [rng.random(33) < rng.random() for _ in range(2000)]
-        for sides in [np.zeros(33, bool), np.ones(33, bool), *random]:
-            if limit is not None and sizes[~sides].sum() > limit:
-                continue
+@pytest.mark.parametrize("budgets", [Budgets(), Budgets(client_weights_mib=0.05), Budgets(leakage=0.3, distortion=0.1)])
+def test_never_slower_than_other_plans(revealing: Problem, budgets: Budgets) -> None:
+    """All at the client, all encrypted, and 200 random plans that keep the budgets."""
+    rng, best, compared = np.random.default_rng(0), optimise(revealing, budgets), 0
+    random = (random_choice(revealing, rng) for _ in range(20_000))
+    for choice in (all_at(revealing, "client"), all_at(revealing, "server"), *random):
+        totals = totals_of(revealing, choice)
+        if budgets.kept_by(totals):
             compared += 1
-            assert best.latency_s <= latency_of(digits, list(sides)) + 1e-5
-        assert compared >= 200
+            assert best.totals.latency_s <= totals.latency_s + 1e-5
+        if compared == 202:
+            break
+    assert compared >= 201
 
 
-def test_the_same_plan_every_time(digits: Problem) -> None:
-    budgets = Budgets(client_weights_mib=0.05)
-    assert optimise(digits, budgets) == optimise(digits, budgets)
+def random_choice(problem: Problem, rng: np.random.Generator) -> tuple[int, ...]:
+    """Mostly at one side, mostly all encrypted, more or less."""
+    server, shown = rng.random(), rng.random() ** 2
+    return tuple(
+        0 if rng.random() > server else int(rng.integers(1, len(options))) if rng.random() < shown else 1
+        for options in problem.options
+    )
 
 
-def test_budgets_are_kept(digits: Problem) -> None:
-    plan = optimise(digits, Budgets(rounds=3, client_weights_mib=0.16))
-    assert plan.rounds <= 3
-    everything = client_seconds(digits, [True] * 33)
-    assert optimise(digits, Budgets(client_s=everything / 2)).client_s <= everything / 2 + 1e-5
+def test_the_same_plan_every_time(revealing: Problem) -> None:
+    budgets = Budgets(client_weights_mib=0.05, leakage=0.2)
+    assert optimise(revealing, budgets) == optimise(revealing, budgets)
+
+
+def test_budgets_are_kept(revealing: Problem) -> None:
+    everything = asdict(totals_of(revealing, all_at(revealing, "server")))
+    assert optimise(revealing, Budgets(rounds=3, client_weights_mib=0.16)).totals.rounds <= 3
+    for name in ("client_s", "distortion", "server_mib"):
+        budgets = Budgets(client_weights_mib=0.1, **{name: everything[name] * 0.98})
+        assert budgets.kept_by(optimise(revealing, budgets).totals)
     with pytest.raises(CompileError, match="no plan keeps"):
-        optimise(digits, Budgets(rounds=1, client_weights_mib=0.0))
+        optimise(revealing, Budgets(rounds=1, client_weights_mib=0.0))
 
 
-def test_pins(digits: Problem) -> None:
-    plan = optimise(digits, pins={"conv_in*": "server", "*time_emb_proj*": "client"})
+def test_less_is_encrypted_only_where_leakage_is_allowed(revealing: Problem) -> None:
+    for leakage in (0.0, None):
+        plan = optimise(revealing, Budgets(client_weights_mib=0.0, leakage=leakage))
+        assert (min(plan.encrypted.values()) < 1) == (leakage is None)
+        assert (plan.totals.leakage > 0) == (leakage is None)
+
+
+def test_pins(strict: Problem) -> None:
+    plan = optimise(strict, pins={"conv_in*": "server", "*time_emb_proj*": "client"})
     assert any(name.startswith("conv_in") for name in plan.server)
     assert not any("time_emb_proj" in name for name in plan.server)
     for pins in ({"nothing*": "server"}, {"conv_in*": "moon"}):
         with pytest.raises(CompileError, match="fits no layer or side"):
-            optimise(digits, pins=pins)
+            optimise(strict, pins=pins)
 
 
 def test_an_optimised_artifact_computes_the_same_with_fewer_rounds(tmp_path: Path) -> None:

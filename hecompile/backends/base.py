@@ -106,12 +106,13 @@ class RegionClient(ABC):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
+    def start_run(self) -> None:  # noqa: B027
+        """Forget what was kept of the last sampling run; most regions keep nothing."""
+
     @abstractmethod
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
-        """The request's payload for float32 inputs in the order of `inputs`; its size depends on `batch` alone.
-
-        `secrets` are those of the session, for regions that declare keys.
-        """
+        """The request's payload for float32 inputs in the order of `inputs`; its size depends on `batch` alone,
+        or on what the region reveals. `secrets` are those of the session, for regions that declare keys."""
 
     @abstractmethod
     def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
@@ -119,11 +120,11 @@ class RegionClient(ABC):
 
     @abstractmethod
     def request_bytes(self, batch: int) -> int:
-        """Size of every payload at this batch."""
+        """Size of every payload at this batch; of the largest, where a region reveals."""
 
     @abstractmethod
     def reply_bytes(self, batch: int) -> int:
-        """Size of every reply at this batch."""
+        """Size of every reply at this batch; of the largest, where a region reveals."""
 
     def key_sizes(self) -> Mapping[str, int]:
         """Evaluation keys that the server needs: most bytes by name; none means no session."""
@@ -145,7 +146,7 @@ class RegionServer(ABC):
 
     @abstractmethod
     def request_bytes(self, batch: int) -> int:
-        """Size of every well-formed payload at this batch."""
+        """Size of every well-formed payload at this batch; of the largest, where a region reveals."""
 
     def key_sizes(self) -> Mapping[str, int]:
         """The same as the client half declares."""

@@ -34,11 +34,18 @@ def _ckks_clear() -> Backend:
     return CkksClearBackend()
 
 
+def _affine() -> Backend:
+    from hecompile.backends.affine.backend import AffineBackend
+
+    return AffineBackend()
+
+
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "bfv": _bfv,
     "clear": _clear,
     "ckks": _ckks,
     "ckks-clear": _ckks_clear,
+    "affine": _affine,
 }
 
 

@@ -52,41 +52,40 @@ def unpack_released(data: memoryview, layer: LayerProgram, batch: int) -> Intege
 
 def released_sums(layer: LayerProgram, released: Integers, weights: npt.NDArray[np.int8], kernel: Kernel) -> Integers:
     """S for weights (rows, C', K): (E, rows, *grid)."""
-    geometry, bits = layer.geometry, layer.split.bits
+    bits, (height, width) = layer.split.bits, layer.geometry.grid
     offset = 1 << (bits - 1)
-    limbs = _limbs((released + offset).astype(np.uint16), bits, kernel.limb_bits)  # zero is `offset` here, also around the picture
-    borders = [offset >> (limb * kernel.limb_bits) & ((1 << kernel.limb_bits) - 1) for limb in range(len(limbs))]
-    matrix = weights.reshape(len(weights), -1)
-    elements, (height, width) = len(released), geometry.grid
-    step = max(1, min(kernel.max_k, CHUNK_BYTES // max(1, len(limbs) * elements * height * width)))
-    total = np.zeros((len(weights), elements * height * width), np.int64)
-    for start in range(0, matrix.shape[1], step):
-        terms = range(start, min(start + step, matrix.shape[1]))
-        operand = _windows(limbs, borders, layer, terms)
-        sums = kernel.product(operand, np.ascontiguousarray(matrix[:, terms.start : terms.stop]))  # (L, rows, columns)
-        for limb, part in enumerate(sums):
-            total += part.astype(np.int64) << np.int64(limb * kernel.limb_bits)
-    total -= offset * matrix.astype(np.int64).sum(axis=1, keepdims=True)
-    result = total.reshape(len(weights), elements, height, width).transpose(1, 0, 2, 3)
+    limbs = _padded_limbs(layer, (released + offset).astype(np.uint16), kernel.limb_bits)
+    columns, taps = len(released) * height * width, weights.shape[2]
+    step = max(1, min(kernel.max_k // taps, CHUNK_BYTES // (len(limbs) * taps * columns)))
+    total = np.zeros((len(weights), columns), np.int64)
+    for start in range(0, weights.shape[1], step):
+        channels = slice(start, start + step)
+        matrix = np.ascontiguousarray(weights[:, channels].reshape(len(weights), -1))
+        for limb, sums in enumerate(kernel.product(_windows(limbs[:, :, channels], layer), matrix)):  # (rows, columns) each
+            total += sums.astype(np.int64) << np.int64(limb * kernel.limb_bits)
+    total -= offset * weights.astype(np.int64).sum(axis=(1, 2))[:, None]
+    result = total.reshape(len(weights), -1, height, width).transpose(1, 0, 2, 3)
     return result * layer.split.steps(layer.parameters.limit)[0]
 
 
-def _limbs(values: npt.NDArray[np.uint16], bits: int, limb_bits: int) -> npt.NDArray[np.uint8]:
-    """Values below 2^bits -> (L, ...) limbs, lowest first."""
+def _padded_limbs(layer: LayerProgram, values: npt.NDArray[np.uint16], limb_bits: int) -> npt.NDArray[np.uint8]:
+    """Offset entries (E, C', H, W) -> limbs (L, E, C', ...), lowest first, with the zeros that taps reach around the picture."""
+    taps, grid = layer.geometry.taps, layer.geometry.grid
+    low = [min(0, *(tap[axis] for tap in taps)) for axis in (0, 1)]
+    high = [max(0, grid[axis] + max(tap[axis] for tap in taps) - values.shape[2 + axis]) for axis in (0, 1)]
+    zero = 1 << (layer.split.bits - 1)
+    padded = np.pad(values, ((0, 0), (0, 0), (-low[0], high[0]), (-low[1], high[1])), constant_values=zero)
     mask = (1 << limb_bits) - 1
-    return np.stack([(values >> (limb * limb_bits) & mask).astype(np.uint8) for limb in range(-(-bits // limb_bits))])
+    return np.stack([(padded >> (limb * limb_bits) & mask).astype(np.uint8) for limb in range(-(-layer.split.bits // limb_bits))])
 
 
-def _windows(limbs: npt.NDArray[np.uint8], borders: list[int], layer: LayerProgram, terms: range) -> npt.NDArray[np.uint8]:
-    """Terms k = (channel, tap) of (L, E, C', H, W) pictures: (L, len(terms), E * grid)."""
+def _windows(limbs: npt.NDArray[np.uint8], layer: LayerProgram) -> npt.NDArray[np.uint8]:
+    """Padded limbs (L, E, C', ...) -> the terms (channel, tap) of a product: (L, C' K, E * grid)."""
     taps, (height, width) = layer.geometry.taps, layer.geometry.grid
     low = [min(0, *(tap[axis] for tap in taps)) for axis in (0, 1)]
-    high = [max(0, layer.geometry.grid[axis] + max(tap[axis] for tap in taps) - limbs.shape[3 + axis]) for axis in (0, 1)]
-    around = ((0, 0), (0, 0), (-low[0], high[0]), (-low[1], high[1]))
-    padded = np.stack([np.pad(limb, around, constant_values=border) for limb, border in zip(limbs, borders, strict=True)])
-    result = np.empty((len(limbs), len(terms), limbs.shape[1], height, width), np.uint8)
-    for place, term in enumerate(terms):
-        channel, tap = divmod(term, len(taps))
-        y, x = taps[tap][0] - low[0], taps[tap][1] - low[1]
-        result[:, place] = padded[:, :, channel, y : y + height, x : x + width]
-    return result.reshape(len(limbs), len(terms), -1)
+    channels_first = limbs.transpose(0, 2, 1, 3, 4)
+    result = np.empty((*channels_first.shape[:2], len(taps), limbs.shape[1], height, width), np.uint8)
+    for place, tap in enumerate(taps):
+        y, x = tap[0] - low[0], tap[1] - low[1]
+        result[:, :, place] = channels_first[..., y : y + height, x : x + width]
+    return result.reshape(len(limbs), -1, limbs.shape[1] * height * width)

@@ -11,30 +11,39 @@ from hecompile.errors import CompileError
 
 __all__ = ["Machine", "load_machine", "save_machine"]
 
+NEVER_ZERO = ("limb_bits", "mac_ps", "encrypt_us", "decrypt_us", "float_ps", "base_mib", "bandwidth_mbps")
+
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine's primitives, and the network between client and server. The defaults are two cores of a server of 2023."""
+    """One machine's times, and the network between client and server. The defaults are two cores of a server of 2023."""
 
-    product_gmac_per_s: float = 100.0  # u8 by s8 products of the server
-    roll_ns_per_byte: float = 0.35  # copying rolled limbs
-    fold_ns_per_word: float = 1.0  # adding int32 sums into answers, per limb and row
-    modulo_ns_per_word: float = 12.0  # putting limbs together modulo q
+    limb_bits: float = 8.0  # of the integer product that is fastest there
+    mac_ps: float = 7.0  # u8 by s8 multiply-add of the server
+    term_ns: float = 0.3  # a byte of a rolled term
+    sum_ns: float = 2.0  # an int32 sum, folded into an answer
+    run_ns: float = 5.0  # a window of sums or terms, one by one
+    word_ns: float = 3.0  # a limb's word of an answer, put together modulo q
+    extend_ns: float = 1.0  # a byte of an upload's limbs, extended
     layer_us: float = 400.0  # what a layer costs the server whatever its size
     expand_us: float = 200.0  # a seed to a polynomial of 2048 coefficients
-    encrypt_us: float = 280.0  # a polynomial of 2048 coefficients
-    decrypt_us: float = 260.0
-    key_us: float = 150.0  # a fresh key
-    wire_ns_per_byte: float = 4.0  # packing and unpacking words, on one side
+    encrypt_us: float = 360.0  # a polynomial of 2048 coefficients
+    decrypt_us: float = 300.0
+    way_us: float = 300.0  # what a layer costs the client each way whatever its size, a fresh key among it
+    wire_ns: float = 4.0  # packing or unpacking a byte of words, at the server
+    carry_ns: float = 6.0  # the same at the client, with placing or reading values
     request_us: float = 2000.0  # HTTP on loopback, both sides
-    float_gmac_per_s: float = 40.0  # float32 convolutions in ONNX Runtime
+    float_ps: float = 20.0  # float32 multiply-add of a convolution in ONNX Runtime
+    node_us: float = 5.0  # an operation of a client region, whatever its size
+    entry_ns: float = 1.0  # an entry that such an operation makes
+    base_mib: float = 160.0  # of a server process that has done nothing yet
     bandwidth_mbps: float = 1000.0
     rtt_ms: float = 0.0
 
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if not value > 0 and not (each.name == "rtt_ms" and value == 0):
+            if not value >= 0 or (value == 0 and each.name in NEVER_ZERO):
                 raise CompileError(f"machine profile: {each.name} is {value}, it must be above zero")
 
 

@@ -1,93 +1,157 @@
-"""Measuring this machine's primitives for a profile. A module of its own: a server must not know how keys are made."""
+"""Measuring this machine for a profile. A module of its own: a server must not know how keys are made.
+
+Whole requests of a dozen layers are timed through the client and the server that artifacts use, and explained by what they did:
+the times of a profile are the non-negative ones whose predictions are nearest, in proportion. Seconds are CPU seconds of the thread
+that works: on a quiet machine the clock's, on a busy one without the time that others took.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from statistics import median
 
 import numpy as np
 
+from hecompile.backends.base import Array
 from hecompile.cost.machine import Machine
+from hecompile.cost.model import PRICES, Work, client_work, server_work
+from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.linear import Geometry, conv2d, linear
 
-__all__ = ["measure_machine"]
+__all__ = ["explain", "measure_machine", "thread_seconds"]
+
+CONVS = (
+    (1, 16, 8), (16, 16, 8), (48, 16, 8), (16, 32, 4), (32, 32, 4), (64, 32, 4), (64, 64, 16), (64, 64, 32), (128, 128, 8),
+    (320, 320, 16),
+)  # fmt: skip
+TOKENS = ((64, 32, 1), (64, 520, 1), (32, 128, 16), (32, 32, 16), (256, 256, 64))
+SERVER = ("macs", "terms", "sums", "runs", "words", "extends", "layers")
 
 
-def _seconds(task: Callable[[], object], runs: int = 5) -> float:
+def thread_seconds(task: Callable[[], object], runs: int) -> float:
+    """CPU seconds of this thread, the median after a first run."""
     task()
     found = []
     for _ in range(runs):
-        started = time.perf_counter()
+        started = time.thread_time()
         task()
-        found.append(time.perf_counter() - started)
+        found.append(time.thread_time() - started)
     return median(found)
 
 
-def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0) -> Machine:
-    """Measure this machine's primitives, medians of five; some ten seconds. The network is not measured."""
-    return Machine(**_server(), **_client(), bandwidth_mbps=bandwidth_mbps, rtt_ms=rtt_ms)
+def explain(amounts: Array, seconds: Array, sweeps: int = 20_000) -> Array:
+    """The non-negative prices (n) for which amounts (m, n) @ prices is nearest to seconds (m) in proportion: least squares by
+    coordinate descent."""
+    rows = amounts / seconds[:, None]
+    scale = np.where(rows.any(axis=0), rows.max(axis=0), 1.0)
+    rows = rows / scale
+    gram, right = rows.T @ rows, rows.sum(axis=0)
+    prices = np.zeros(len(right))
+    for _ in range(sweeps):
+        for place in np.flatnonzero(np.diag(gram)):
+            prices[place] = max(0.0, prices[place] + (right[place] - gram[place] @ prices) / gram[place, place])
+    found: Array = prices / scale
+    return found
 
 
-def _server() -> dict[str, float]:
-    """The evaluator's parts on a layer of 64 channels."""
-    from hecompile.backends.bfv.bits import pack_bits
-    from hecompile.backends.bfv.evaluator import modulo
+def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: int = 7) -> Machine:
+    """Measure this machine; some ten seconds. The network is not measured."""
     from hecompile.backends.bfv.product import choose_kernel
-    from hecompile.backends.fold import fold, rolled
-    from hecompile.backends.packing import Layout, Packing
-    from hecompile.ir.linear import conv2d
+    from hecompile.cost.measure_local import measure_local
+    from hecompile.cost.measure_server import measure_server_process
 
-    rng, kernel, dimension, limbs = np.random.default_rng(0), choose_kernel(), 2048, 6
-    geometry, _ = conv2d(np.ones((64, 64, 3, 3)), (16, 16), (1, 1), (1, 1), (1, 1), 1)
-    layout = Layout(geometry, Packing(dimension, 1, 1, 16, 3, 2))
-    extended = rng.integers(0, 255, (limbs, layout.uploads, 4 * dimension)).astype(np.uint8)
-    terms = range(576)
-    operand = np.empty((limbs, len(terms), dimension), np.uint8)
-    weights = rng.integers(-127, 128, (64, 576)).astype(np.int8)
-    roll_s = _seconds(lambda: rolled(extended, layout, terms, operand))
-    sums = kernel.product(operand, weights)
-    answers = np.zeros((limbs, layout.answers, dimension), np.int32)
-    product_s = _seconds(lambda: kernel.product(operand, weights))
-    fold_s = _seconds(lambda: fold(sums, layout, answers))
-    modulo_s = _seconds(lambda: modulo(answers, 8, (1 << 47) - 115))
-    words = rng.integers(0, 1 << 47, 64 * dimension).astype(np.uint64)
+    found: dict[str, float] = {"limb_bits": float(choose_kernel().limb_bits)} | _primitives(runs)
+    known = Machine(**found)
+    requests = [_request(geometry, known, runs) for geometry in _geometries()]
+    found |= _prices([each.server for each in requests], [each.server_s for each in requests], SERVER, known)
+    client = [each.encrypting for each in requests] + [each.decrypting for each in requests]
+    client_s = [each.encrypt_s for each in requests] + [each.decrypt_s for each in requests]
+    found |= _prices(client, client_s, ("encrypts", "decrypts", "carries", "ways"), known)
+    return Machine(**found | measure_local(runs) | measure_server_process(), bandwidth_mbps=bandwidth_mbps, rtt_ms=rtt_ms)
+
+
+def _geometries() -> list[Geometry]:
+    convs = [conv2d(np.ones((o, c, 3, 3)), (n, n), (1, 1), (1, 1), (1, 1), 1)[0] for c, o, n in CONVS]
+    return convs + [linear(np.ones((o, c)), n)[0] for c, o, n in TOKENS]
+
+
+def _primitives(runs: int) -> dict[str, float]:
+    """What is timed by itself: expanding seeds, packing and unpacking words."""
+    from hecompile.backends.bfv.bits import pack_bits, unpack_bits
+    from hecompile.backends.bfv.seal import SEED_BYTES, expand_seeds, make_ring
+
+    ring, bits = make_ring(2048, 47, 1 << 25), 47
+    words = np.random.default_rng(0).integers(0, 1 << bits, 8 * 2048).astype(np.uint64)
+    packed = pack_bits(words, bits)
+    both_s = thread_seconds(lambda: pack_bits(words, bits), runs)
+    both_s += thread_seconds(lambda: unpack_bits(memoryview(packed), len(words), bits), runs)
+    seeds = np.zeros((8, SEED_BYTES), np.uint8)
     return {
-        "product_gmac_per_s": operand.size * 64 / product_s / 1e9,
-        "roll_ns_per_byte": roll_s / operand.size * 1e9,
-        "fold_ns_per_word": fold_s / sums.size * 1e9,
-        "modulo_ns_per_word": modulo_s / answers[0].size * 1e9,
-        "wire_ns_per_byte": _seconds(lambda: pack_bits(words, 47)) / (words.size * 47 / 8) * 1e9,
+        "expand_us": thread_seconds(lambda: expand_seeds(ring, seeds), runs) / 8 * 1e6,
+        "wire_ns": both_s / 2 / len(packed) * 1e9,
     }
 
 
-def _client() -> dict[str, float]:
-    """SEAL's parts, and float32 convolutions."""
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
+@dataclass(frozen=True)
+class _Request:
+    """One layer's work and CPU seconds, at the server and both ways at the client."""
 
-    from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
+    server: Work
+    encrypting: Work
+    decrypting: Work
+    server_s: float
+    encrypt_s: float
+    decrypt_s: float
 
-    ring = make_ring(2048, 47, 1 << 25)
-    key, polynomials = SecretKey(ring), np.random.default_rng(0).integers(-2047, 2048, (8, 2048))
-    b, seeds = key.encrypt(polynomials)
-    a = expand_seeds(ring, seeds)
-    weight = numpy_helper.from_array(np.ones((64, 64, 3, 3), np.float32), "w")
-    shape = [1, 64, 32, 32]
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
-        "conv",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [weight],
+
+def _request(geometry: Geometry, machine: Machine, runs: int) -> _Request:
+    """A layer with random weights, from float values to float values."""
+    from hecompile.backends.bfv.parameters import Weights, choose
+    from hecompile.backends.registry import backend
+    from hecompile.backends.stages import PackedProduct, ParameterizedProduct
+    from hecompile.errors import InternalError
+    from hecompile.ir.products import Part, Product
+    from hecompile.ir.regions import CallRegion
+    from hecompile.options import CompileOptions
+    from hecompile.passes.quantize import quantize
+
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((geometry.rows, geometry.picture[0], len(geometry.taps)))
+    parts = (Part("y", geometry.outputs),)
+    quantized = quantize(
+        Product("x", geometry, parts, weights, np.zeros(geometry.outputs, np.float32), ChannelSplit(geometry.channels))
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    picture = np.ones(shape, np.float32)
-    float_s = _seconds(lambda: session.run(None, {"x": picture}))
-    return {
-        "encrypt_us": _seconds(lambda: key.encrypt(polynomials)) / 8 * 1e6,
-        "decrypt_us": _seconds(lambda: key.decrypt(b, a)) / 8 * 1e6,
-        "expand_us": _seconds(lambda: expand_seeds(ring, seeds)) / 8 * 1e6,
-        "key_us": _seconds(lambda: SecretKey(ring)) * 1e6,
-        "float_gmac_per_s": 64 * 64 * 9 * 32 * 32 / float_s / 1e9,
-    }
+    choice = choose(Weights(geometry, quantized.weights), 1, machine)
+    if choice is None:
+        raise InternalError(f"no parameters carry {geometry}")
+    product = PackedProduct(ParameterizedProduct(quantized, choice.parameters), 1, (choice,))
+    bfv = backend("bfv")
+    client_half, server_half = bfv.lower(CallRegion("call_01", "bfv", (product,)), CompileOptions(max_batch=1))
+    client, server = bfv.load_client(client_half), bfv.load_server(server_half)
+    shape = (1, *geometry.size[:1], geometry.channels) if geometry.tokens else (1, geometry.channels, *geometry.size)
+    value = rng.standard_normal(shape).astype(np.float32)
+    payload, pending = client.encrypt([value], 1)
+    reply = server.evaluate(payload, 1)
+    layout, q_bits, drops = choice.layout, choice.parameters.q_bits, (choice.drop_b, choice.drop_a)
+    whole = client_work(layout, q_bits, drops)
+    return _Request(
+        server_work(layout, q_bits, drops, machine),
+        Work(encrypts=whole.encrypts, ways=1, carries=len(payload)),
+        Work(decrypts=whole.decrypts, ways=1, carries=len(reply)),
+        thread_seconds(lambda: server.evaluate(payload, 1), runs),
+        thread_seconds(lambda: client.encrypt([value], 1), runs),
+        thread_seconds(lambda: client.decrypt(reply, pending), runs),
+    )
+
+
+def _prices(works: Sequence[Work], seconds: Sequence[float], wanted: Sequence[str], known: Machine) -> dict[str, float]:
+    """The prices of what is wanted, the rest being known."""
+    rest = [
+        Work(**{each.name: 0.0 if each.name in wanted else getattr(work, each.name) for each in fields(Work)}) for work in works
+    ]
+    left = np.array([max(total - work.seconds(known), 0.05 * total) for total, work in zip(seconds, rest, strict=True)])
+    amounts = np.array([[getattr(work, name) for name in wanted] for work in works], np.float64)
+    found = dict(zip(wanted, explain(amounts, left), strict=True))
+    return {field: float(found[name]) / unit for name, field, unit in PRICES if name in found}

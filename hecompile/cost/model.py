@@ -1,4 +1,8 @@
-"""What one encrypted layer costs, from its packing and parameters: the terms of the evaluator and of the client, one by one."""
+"""What one encrypted layer costs, from its packing and parameters: what there is to do, counted, times a profile's times.
+
+The evaluator cuts every upload's words into limbs, rolls them once per term, multiplies, folds the sums into answers and puts the
+answers together modulo q. `Work` has the numbers, `Machine` the time of each.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from hecompile.backends.fold import CHUNK_BYTES
 from hecompile.backends.packing import Layout
 from hecompile.cost.machine import Machine
 
-__all__ = ["Traffic", "layer_cost", "seconds_of", "traffic"]
+__all__ = ["Released", "Traffic", "Work", "client_work", "layer_cost", "seconds_of", "server_work", "traffic"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,56 @@ class Traffic:
     down_bytes: int
 
 
+@dataclass(frozen=True)
+class Work:
+    """Numbers of things to do. Every field has its time in the field of `Machine` with the same beginning."""
+
+    macs: float = 0.0  # u8 by s8
+    terms: float = 0.0  # bytes of rolled terms
+    sums: float = 0.0  # int32 words of products
+    runs: float = 0.0  # windows that are copied or added up one by one
+    words: float = 0.0  # limb words put together modulo q
+    extends: float = 0.0  # bytes of the uploads' limbs, extended
+    expands: float = 0.0  # seeds to polynomials of 2048 coefficients
+    encrypts: float = 0.0  # polynomials of 2048 coefficients
+    decrypts: float = 0.0
+    wires: float = 0.0  # bytes packed or unpacked at the server
+    carries: float = 0.0  # bytes packed or unpacked at the client, with the values that they come from or become
+    layers: float = 0.0  # layers, for the server
+    ways: float = 0.0  # layers, for the client, each way
+
+    def seconds(self, machine: Machine) -> float:
+        """Predicted."""
+        return sum(float(getattr(self, name) * getattr(machine, field)) * unit for name, field, unit in PRICES)
+
+
+PRICES = (
+    ("macs", "mac_ps", 1e-12),
+    ("terms", "term_ns", 1e-9),
+    ("sums", "sum_ns", 1e-9),
+    ("runs", "run_ns", 1e-9),
+    ("words", "word_ns", 1e-9),
+    ("extends", "extend_ns", 1e-9),
+    ("expands", "expand_us", 1e-6),
+    ("encrypts", "encrypt_us", 1e-6),
+    ("decrypts", "decrypt_us", 1e-6),
+    ("wires", "wire_ns", 1e-9),
+    ("carries", "carry_ns", 1e-9),
+    ("layers", "layer_us", 1e-6),
+    ("ways", "way_us", 1e-6),
+)
+
+
+@dataclass(frozen=True)
+class Released:
+    """The part of a layer's input that the server sees in the clear: a product of plain integers of two limbs beside the other."""
+
+    entries: int  # of the input, shown in clear
+    bits: int  # of each
+    macs: int
+    error_var: float = 0.0  # what rounding them adds to the layer's output, relative to it
+
+
 def traffic(layout: Layout, q_bits: int, drops: tuple[int, int]) -> Traffic:
     """What travels; `drops` are the low bits that answers leave out of b and a."""
     dimension = layout.packing.dimension
@@ -31,31 +85,90 @@ def traffic(layout: Layout, q_bits: int, drops: tuple[int, int]) -> Traffic:
     return Traffic(uploads, answers, packed_bytes(uploads * dimension, q_bits) + SEED_BYTES * uploads, down)
 
 
-def layer_cost(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine) -> Cost:
-    """One request for this layer. Rounds are the region's, not the layer's: zero here."""
+@dataclass(frozen=True)
+class _Chunks:
+    """How the evaluator cuts a block: terms per product, and how often the terms are rolled."""
+
+    terms: int
+    rows: int
+    products: int
+    rolls: int
+
+
+def _chunks(layout: Layout, limbs: int) -> _Chunks:
+    terms, p_out = layout.shifts.size, layout.packing.p_out
+    at_once = min(terms, max(1, CHUNK_BYTES // (limbs * layout.columns)))
+    answers = min(layout.answers, max(1, CHUNK_BYTES // (4 * limbs * layout.columns * p_out)))
+    products = -(-terms // at_once)
+    return _Chunks(at_once, answers * p_out, products, -(-layout.answers // answers) if products > 1 else 1)
+
+
+def server_work(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine) -> Work:
+    """What a server does to answer one request for a layer."""
+    sent, limbs = traffic(layout, q_bits, drops), _limbs(q_bits, machine)
+    cut, dimension, terms = _chunks(layout, limbs), layout.packing.dimension, layout.shifts.size
+    rows = layout.answers * layout.packing.p_out
+    columns = layout.columns * layout.blocks * limbs
+    windows = layout.windows * layout.blocks * limbs if layout.narrow else 0
+    return Work(
+        macs=terms * rows * columns,
+        terms=terms * columns * cut.rolls,
+        sums=rows * columns * cut.products,
+        runs=(terms * cut.rolls + rows * cut.products) * windows,
+        words=layout.answers * (dimension + len(layout.reads)) * layout.blocks * limbs,
+        extends=8 * sent.uploads * dimension * limbs,
+        expands=sent.uploads * dimension / 2048,
+        wires=sent.up_bytes + sent.down_bytes,
+        layers=1,
+    )
+
+
+def client_work(layout: Layout, q_bits: int, drops: tuple[int, int]) -> Work:
+    """What a client does for one request for a layer: both ways."""
+    sent, size = traffic(layout, q_bits, drops), layout.packing.dimension / 2048
+    carries = sent.up_bytes + sent.down_bytes
+    return Work(encrypts=sent.uploads * size, decrypts=sent.answers * size, carries=carries, ways=2)
+
+
+def _limbs(q_bits: int, machine: Machine) -> int:
+    return -(-q_bits // int(machine.limb_bits))
+
+
+def _peak_bytes(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine) -> float:
+    """What a server holds at its fullest: the request, one block's limbs, terms, sums and answers; copies where they are made."""
+    sent, limbs = traffic(layout, q_bits, drops), _limbs(q_bits, machine)
+    cut, dimension = _chunks(layout, limbs), layout.packing.dimension
+    request = 16 * sent.uploads * dimension + 2 * sent.up_bytes
+    extended = layout.uploads * dimension * (80 + 8 * limbs)
+    held = layout.uploads * dimension * 8 * limbs
+    operand = 2 * cut.terms * layout.columns * limbs  # and turned for the product
+    sums = 2 * 4 * cut.rows * layout.columns * limbs
+    answers = 4 * limbs * cut.rows * (dimension / layout.packing.p_out + layout.area)
+    reply = 2 * 8 * sent.answers * (dimension + len(layout.reads)) + sent.down_bytes
+    weights = 2 * cut.rows * layout.shifts.size
+    return request + max(extended, held + operand + sums + answers + reply + weights)
+
+
+def layer_cost(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine, released: Released | None = None) -> Cost:
+    """One request for this layer, `layout` being that of its encrypted channels. Rounds are the region's, not the layer's: zero."""
     sent = traffic(layout, q_bits, drops)
-    dimension, limbs = layout.packing.dimension, -(-q_bits // 8)
-    size = dimension / 2048
-    terms, rows = layout.shifts.size, layout.answers * layout.packing.p_out
-    columns = layout.columns * layout.blocks
-    wire_s = (sent.up_bytes + sent.down_bytes) * machine.wire_ns_per_byte * 1e-9
-    server_s = (
-        terms * rows * columns * limbs / machine.product_gmac_per_s
-        + terms * columns * limbs * machine.roll_ns_per_byte
-        + rows * columns * limbs * machine.fold_ns_per_word
-        + layout.answers * (dimension + len(layout.reads)) * layout.blocks * machine.modulo_ns_per_word
-    ) * 1e-9
-    server_s += (machine.layer_us + sent.uploads * size * machine.expand_us) * 1e-6 + wire_s
-    client_s = (sent.uploads * machine.encrypt_us + sent.answers * machine.decrypt_us) * size * 1e-6 + wire_s
-    polynomial = layout.columns * limbs
-    sums = max(4 * polynomial * layout.packing.p_out, min(CHUNK_BYTES, 4 * polynomial * rows))
-    words = 16 * dimension * (sent.uploads + sent.answers)  # both polynomials of everything that travels
-    peak = min(CHUNK_BYTES, terms * polynomial) + 2 * sums + words
-    return Cost(server_s, client_s, sent.up_bytes, sent.down_bytes, peak_mib=peak / 2**20)
+    server_s = server_work(layout, q_bits, drops, machine).seconds(machine)
+    client_s = client_work(layout, q_bits, drops).seconds(machine)
+    peak_mib = _peak_bytes(layout, q_bits, drops, machine) / 2**20
+    cost = Cost(server_s, client_s, sent.up_bytes, sent.down_bytes, peak_mib=peak_mib)
+    return cost if released is None else cost + released_cost(released, machine)
+
+
+def released_cost(released: Released, machine: Machine) -> Cost:
+    """The released part: two limbs of each entry through the same product, packed bits on the wire."""
+    up = packed_bytes(released.entries, released.bits)
+    work = Work(macs=2 * released.macs, wires=up)
+    client_s = Work(carries=up).seconds(machine)
+    return Cost(work.seconds(machine), client_s, up, error_var=released.error_var, released=released.entries)
 
 
 def seconds_of(cost: Cost, machine: Machine) -> float:
     """Latency: both sides in turn, the bytes through the network, and the rounds."""
     network_s = (cost.up_bytes + cost.down_bytes) * 8 / machine.bandwidth_mbps * 1e-6
-    rounds_s = cost.rounds * (machine.rtt_ms * 1e-3 + (machine.request_us + machine.key_us) * 1e-6)
+    rounds_s = cost.rounds * (machine.rtt_ms * 1e-3 + machine.request_us * 1e-6)
     return cost.server_s + cost.client_s + network_s + rounds_s

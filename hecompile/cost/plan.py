@@ -1,26 +1,26 @@
 """What a model will cost, region by region, before anything is encrypted.
 
-`predict_graph` needs shapes only (also of a model on the meta device, whose parameters then come from the largest weights there can
-be); `predict_artifact` reads the parameters of an artifact. Both give the same record.
+`predict_graph` chooses parameters as compiling does, or for a model without weights those of the largest weights there can be;
+`predict_programs` reads the parameters of an artifact. Both give the same record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from math import prod
 
 from hecompile.backends.base import Cost
 from hecompile.backends.integer import RegionProgram
-from hecompile.cost.layers import cost_of, parameters_for
+from hecompile.cost.layers import cost_of, macs_of, parameters_for, released_of, stacks, weights_of
+from hecompile.cost.local import LocalWork, graph_work
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import layer_cost, seconds_of
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph, info
-from hecompile.ir.layers import secret_shapes
-from hecompile.ir.linear import Geometry
+from hecompile.ir.layers import LayerShape
 
-__all__ = ["Prediction", "RegionCost", "macs_of", "predict_graph", "predict_programs"]
+__all__ = ["Prediction", "RegionCost", "available_mib", "predict_graph", "predict_programs", "refuse_without_memory"]
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,17 @@ class Prediction:
     """One call of the model. Seconds are CPU seconds; `latency_s` adds the network and the rounds."""
 
     regions: tuple[RegionCost, ...]
-    total: Cost
+    total: Cost  # the client's own regions included
+    local_s: float  # those alone
     latency_s: float
-    plaintext_s: float  # the linear layers in float32 on the client's machine
+    plaintext_s: float  # the whole model in float32 on the client's machine
     weight_mib: float  # int8 weights, kept by the server in memory and on disk
-    peak_mib: float  # of the server while it works on its largest region
-    worst_case_weights: bool  # parameters from the largest weights there can be, as the real ones were not read
+    peak_mib: float  # of the server's process: what it has before any work, its weights, its largest region
+    worst_case_weights: bool  # parameters from the largest weights there can be, as there are no real ones
 
     @property
     def offload_ratio(self) -> float:
-        """CPU seconds of the client over those of running the linear layers itself."""
+        """CPU seconds of the client over those of running the model itself."""
         return self.total.client_s / self.plaintext_s if self.plaintext_s else float("inf")
 
     def document(self) -> dict[str, object]:
@@ -54,6 +55,7 @@ class Prediction:
         return {
             "server_s": self.total.server_s,
             "client_s": self.total.client_s,
+            "client_regions_s": self.local_s,
             "plaintext_s": self.plaintext_s,
             "offload_ratio": self.offload_ratio,
             "latency_s": self.latency_s,
@@ -67,66 +69,80 @@ class Prediction:
         }
 
 
-def macs_of(geometry: Geometry) -> int:
-    """Multiply-adds of a layer in the clear, per element."""
-    return geometry.rows * geometry.picture[0] * len(geometry.taps) * prod(geometry.grid)
+@dataclass
+class _Sums:
+    """What is added up layer by layer."""
 
+    machine: Machine
+    regions: dict[str, list[Cost]]
+    layers: dict[str, int]
+    macs: int = 0
+    weights: int = 0
 
-def weights_of(geometry: Geometry) -> int:
-    """Entries of a layer's weight matrix."""
-    return geometry.rows * geometry.picture[0] * len(geometry.taps)
+    def add(self, region: str, layers: int, cost: Cost, macs: int, weights: int) -> None:
+        self.regions.setdefault(region, []).append(cost)
+        self.layers[region] = self.layers.get(region, 0) + layers
+        self.macs += macs
+        self.weights += weights
+
+    def prediction(self, local: LocalWork, worst_case: bool) -> Prediction:
+        """Regions and totals. A region is one round however many layers it has."""
+        regions, machine = [], self.machine
+        for name, costs in self.regions.items():
+            rounds = Cost(rounds=0 if name.startswith("once_") else 1)
+            one_by_one = max(each.peak_mib for each in costs)  # layers of a region are worked on in turn
+            regions.append(RegionCost(name, self.layers[name], replace(sum(costs, rounds), peak_mib=one_by_one)))
+        local_s, weight_mib = local.seconds(machine), self.weights / 2**20
+        total = sum((each.cost for each in regions), Cost(client_s=local_s))
+        peak_mib = machine.base_mib + weight_mib + max((each.cost.peak_mib for each in regions), default=0.0)
+        plaintext_s = LocalWork(sum(self.layers.values()), 0, self.macs).seconds(machine) + local_s
+        latency_s = seconds_of(total, machine)
+        return Prediction(tuple(regions), total, local_s, latency_s, plaintext_s, weight_mib, peak_mib, worst_case)
 
 
 def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Prediction:
-    """The cost of a partitioned graph with parameters for the largest weights there can be.
+    """The cost of a partitioned graph.
 
     Raises:
         CompileError: naming every layer that no parameters carry.
     """
     by_name = {node.name: node for node in graph.nodes}
-    grouped: dict[str, list[Cost]] = {}
-    findings, macs, weights = [], 0, 0
-    for shape in secret_shapes(graph):
-        choice = parameters_for(shape, machine, batch)
-        node = by_name[shape.nodes[-1]]
-        if choice is None:
-            findings.append(Diagnostic(f"no parameters carry {node.name}", source=info(node).source))
+    regions = {name: str(info(node).region) for name, node in by_name.items()}
+    sums, findings, worst_case = _Sums(machine, {}, {}), list[Diagnostic](), False
+    for each in stacks(graph, regions):
+        node = by_name[each.names[0]]
+        if info(node).domain == "client":
             continue
-        grouped.setdefault(str(info(node).region), []).append(cost_of(choice, machine))
-        macs += macs_of(shape.geometry) * shape.multiple * batch
-        weights += weights_of(shape.geometry)
+        shape = each.shape
+        values = None if each.weights is None else each.weights[:, : shape.geometry.picture[0]]  # any channels stand for these
+        choice = parameters_for(shape, machine, batch, values)
+        if choice is None:
+            findings.append(Diagnostic(f"no parameters carry {', '.join(each.names)}", source=info(node).source))
+            continue
+        worst_case = worst_case or each.weights is None
+        macs = macs_of(shape.whole) * shape.multiple * batch
+        cost = cost_of(choice, machine, released_of(shape, ChannelSplit.bits, batch=batch))
+        sums.add(regions[node.name], len(each.names), cost, macs, weights_of(shape.whole))
     if findings:
         raise CompileError(findings)
-    return _prediction(grouped, macs, weights, machine, worst_case=True)
+    local = graph_work([node for node in graph.nodes if info(node).domain == "client"], batch)
+    return sums.prediction(local, worst_case)
 
 
-def predict_programs(programs: Sequence[RegionProgram], machine: Machine, batch: int = 1) -> Prediction:
+def predict_programs(
+    programs: Sequence[RegionProgram], machine: Machine, batch: int = 1, local: LocalWork | None = None
+) -> Prediction:
     """The cost of an artifact's regions, with the parameters they have."""
-    grouped: dict[str, list[Cost]] = {}
-    macs = weights = 0
+    sums = _Sums(machine, {}, {})
     for program in programs:
         for layer in program.layers:
             row = layer.packings[batch - 1]
-            cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine)
-            grouped.setdefault(program.region, []).append(cost)
-            macs += macs_of(layer.geometry) * layer.multiple * batch
-            weights += weights_of(layer.geometry)
-    return _prediction(grouped, macs, weights, machine, worst_case=False)
-
-
-def _prediction(grouped: dict[str, list[Cost]], macs: int, weights: int, machine: Machine, worst_case: bool) -> Prediction:
-    """Regions and totals. A region is one round however many layers it has."""
-    regions = []
-    for name, costs in grouped.items():
-        rounds = Cost(rounds=0 if name.startswith("once_") else 1)
-        one_by_one = max(each.peak_mib for each in costs)  # layers of a region are worked on in turn
-        regions.append(RegionCost(name, len(costs), replace(sum(costs, rounds), peak_mib=one_by_one)))
-    total = sum((each.cost for each in regions), Cost())
-    largest = max((each.cost.peak_mib for each in regions), default=0.0)
-    weight_mib = weights / 2**20
-    plaintext_s = macs / machine.float_gmac_per_s * 1e-9
-    latency_s = seconds_of(total, machine)
-    return Prediction(tuple(regions), total, latency_s, plaintext_s, weight_mib, weight_mib + largest, worst_case)
+            shape = LayerShape((), layer.input, layer.geometry, layer.multiple).with_encrypted(len(layer.split.encrypted))
+            shown = released_of(shape, layer.split.bits, batch=batch)
+            cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, shown)
+            macs = macs_of(layer.geometry) * layer.multiple * batch
+            sums.add(program.region, len(layer.parts), cost, macs, weights_of(layer.geometry))
+    return sums.prediction(local or LocalWork(), worst_case=False)
 
 
 def refuse_without_memory(prediction: Prediction, available_mib: float) -> None:
@@ -135,13 +151,14 @@ def refuse_without_memory(prediction: Prediction, available_mib: float) -> None:
         raise CompileError(
             Diagnostic(
                 f"the server needs {prediction.peak_mib:,.0f} MiB, {available_mib:,.0f} MiB are free",
-                help=f"serve it on a machine with {prediction.peak_mib / 1024 * 1.25:.0f} GiB, or lower the batch",
+                help=f"serve it on a machine with {prediction.peak_mib / 1024 * 1.25:.0f} GiB (--memory-mib), or lower the batch",
             )
         )
 
 
 def available_mib() -> float:
-    """Memory that is free on this machine."""
-    import os
+    """Memory that processes of this machine may still have: what is free, and what caches would give back."""
+    from pathlib import Path
 
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1024

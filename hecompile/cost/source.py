@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hecompile.calibration import Calibration, from_sampler, load_calibration
 from hecompile.cost.machine import Machine, load_machine
 from hecompile.cost.plan import Prediction, available_mib, predict_graph, refuse_without_memory
+from hecompile.cost.problem import Budgets, Problem, problem_of
+from hecompile.errors import CompileError
 from hecompile.ir.graph import ModelGraph
 
-__all__ = ["partitioned", "predict_source"]
+__all__ = ["machine_of", "partitioned", "pins_of", "predict_source", "problem_of_source"]
 
 
 def partitioned(source: str) -> ModelGraph:
@@ -28,14 +32,61 @@ def partitioned(source: str) -> ModelGraph:
     return program  # type: ignore[no-any-return]
 
 
-def predict_source(source: str, profile: Path | None, rtt_ms: float, bandwidth_mbps: float, batch: int) -> Prediction:
-    """The prediction for a source on a machine and a network.
+def machine_of(profile: Path | None, rtt_ms: float, bandwidth_mbps: float) -> Machine:
+    """A profile, or the default one, on a network. Raises `CompileError` for what is no profile."""
+    machine = load_machine(profile) if profile else Machine()
+    return replace(machine, rtt_ms=rtt_ms, bandwidth_mbps=bandwidth_mbps)
+
+
+def predict_source(graph: ModelGraph, machine: Machine, batch: int, memory_mib: float | None = None) -> Prediction:
+    """The prediction for a partitioned source.
 
     Raises:
-        CompileError: if the source cannot be traced, no parameters carry a layer, or memory will not do.
+        CompileError: if no parameters carry a layer, or the server's memory (this machine's by default) will not do.
     """
-    machine = load_machine(profile) if profile else Machine()
-    machine = replace(machine, rtt_ms=rtt_ms, bandwidth_mbps=bandwidth_mbps)
-    prediction = predict_graph(partitioned(source), machine, batch)
-    refuse_without_memory(prediction, available_mib())
+    prediction = predict_graph(graph, machine, batch)
+    refuse_without_memory(prediction, available_mib() if memory_mib is None else memory_mib)
     return prediction
+
+
+def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None = None) -> Problem:
+    """What plans are chosen from where layers may show a part of their input, distortions measured where the model has weights."""
+    from hecompile.cost.choices import ladder
+    from hecompile.cost.distortion import measure_distortions
+    from hecompile.cost.layers import stacks
+
+    found = stacks(graph)
+    calibration = _calibration(graph, recorded) if all(each.weights is not None for each in found) else None
+    distortions = measure_distortions(graph, calibration, found) if calibration else None
+    return problem_of(graph, machine, ladder(found), distortions)
+
+
+def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets) -> Problem:
+    """What the plan of a graph is chosen from: layers show what its releases show, or less; distortions if budgeted."""
+    from hecompile.cost.choices import SHARES, Reveal
+    from hecompile.cost.distortion import measure_distortions
+    from hecompile.cost.layers import stacks
+
+    reveals = {}
+    for each in (found := stacks(graph)):
+        least, channels = each.shape.geometry.channels, each.shape.whole.channels
+        counts = {max(least, round(share * channels)) for share in (0.0, *SHARES)} - {channels}
+        reveals[each.names[0]] = tuple(Reveal(count) for count in sorted(counts, reverse=True)) if least < channels else ()
+    calibration = None if budgets.distortion is None else _calibration(graph, None)
+    return problem_of(graph, machine, reveals, measure_distortions(graph, calibration, found) if calibration else None)
+
+
+def pins_of(pins: Sequence[str]) -> dict[str, str]:
+    """Pins as they are written, layer=side. Raises `CompileError` for what is not."""
+    if broken := [pin for pin in pins if "=" not in pin]:
+        raise CompileError(f"pins are written layer=side, not {', '.join(broken)}")
+    return dict(pin.rsplit("=", 1) for pin in pins)
+
+
+def _calibration(graph: ModelGraph, recorded: Path | None) -> Calibration | None:
+    """What was recorded, or a short run of the model's own sampler; None for a model without one."""
+    if recorded is not None:
+        return load_calibration(recorded)
+    if not {"sample", "timestep"} <= {spec.name for spec in graph.inputs}:
+        return None
+    return from_sampler(graph, steps=4, samples=2)

@@ -12,7 +12,7 @@ __all__ = ["print_program"]
 def _product(product: AnyProduct) -> str:
     geometry = product.geometry
     picture, grid = "x".join(map(str, geometry.picture)), "x".join(map(str, (geometry.rows, *geometry.grid)))
-    text = f"{picture} -> {grid}, {len(geometry.taps)} taps"
+    text = f"{picture} -> {grid}, {len(geometry.taps)} taps" + ("" if product.split.whole else f", {product.split}")
     if isinstance(product, Product):
         return f"{text}, weights float64"
     if isinstance(product, QuantizedProduct):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hecompile.errors import CompileError, Diagnostic, unknown_name
 from hecompile.policies.base import Policy
+from hecompile.policies.he_diffusion import HeDiffusion
 from hecompile.policies.min_distortion import MinDistortion
 from hecompile.policies.simulation import Simulation
 from hecompile.policies.strict import Strict
@@ -15,6 +16,7 @@ __all__ = ["WATERMARK", "Policy", "policy", "policy_names", "register_policy"]
 _POLICIES: dict[str, Policy] = {
     "strict": Strict(),
     "simulation": Simulation(),
+    "he-diffusion": HeDiffusion(),
     "min-distortion": MinDistortion(),
 }
 

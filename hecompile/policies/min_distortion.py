@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hecompile.errors import Diagnostic
 from hecompile.ir.channels import REVEAL_BITS
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.ops import RELEASE
 from hecompile.ir.printing import print_node
+from hecompile.ir.releases import Release, read_release
 from hecompile.policies.strict import Strict
 
 if TYPE_CHECKING:
@@ -54,18 +53,17 @@ class MinDistortion(Strict):
     def check_graph(self, graph: ModelGraph) -> list[Diagnostic]:
         clear = [node for node in graph.nodes if info(node).domain == "server_clear"]
         findings, latent = list[Diagnostic](), from_latent(graph)
-        shown: dict[fx.Node, Shown] = {}
+        shown: dict[fx.Node, Release] = {}
         for node in clear:
             if str(node.target) != RELEASE:
                 findings.append(_finding(node, f"%{node.name} would reach the server in clear, undeclared"))
                 continue
-            value, bits = node.args[0], int(str(node.args[3]))
-            reason = self._reason(graph, value, bits, latent)  # type: ignore[arg-type]
-            if reason:
+            value, release = node.all_input_nodes[0], read_release(graph, node)
+            if reason := self._reason(graph, value, release.bits, latent):
                 findings.append(_finding(node, reason))
-            earlier = shown.get(value)  # type: ignore[arg-type]
-            shown[value] = Shown.of(graph, node) if earlier is None else earlier.union(Shown.of(graph, node))  # type: ignore[index]
-        findings += [_finding(value, reason) for value, each in shown.items() if (reason := each.reason(value, self.budget))]
+            earlier = shown.get(value, release)  # what several releases show of a value counts together
+            shown[value] = replace(release, encrypted=release.encrypted & earlier.encrypted)
+        findings += [_finding(value, reason) for value, each in shown.items() if (reason := _excess(each, self.budget))]
         return findings
 
     def _reason(self, graph: ModelGraph, value: fx.Node, bits: int, latent: dict[str, bool]) -> str:
@@ -79,33 +77,14 @@ class MinDistortion(Strict):
         return ""
 
 
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """The channels of a value that are in clear at some step, and every channel's share of the distortion."""
-
-    released: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-    shares: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-
-    @classmethod
-    def of(cls, graph: ModelGraph, release: fx.Node) -> Shown:
-        """What one release shows."""
-        from hecompile.ir.layers import constant_of
-
-        encrypted, shares = (constant_of(graph, argument).numpy() for argument in release.args[1:3])
-        return cls(~encrypted, shares.astype(np.float64))
-
-    def union(self, other: Shown) -> Shown:
-        """What both show together."""
-        return Shown(self.released | other.released, np.maximum(self.shares, other.shares))
-
-    def reason(self, value: fx.Node, budget: float) -> str:
-        """Why this is too much; empty if it is not."""
-        if self.released.all():
-            return f"all of %{value.name} would be revealed: at least one channel must stay encrypted"
-        share = float(self.shares[self.released].sum())
-        if share > budget * (1 + 1e-6):  # the shares are float32
-            return f"%{value.name}: the channels shown over all steps have {share:.3f} of its distortion, the budget is {budget:g}"
-        return ""
+def _excess(release: Release, budget: float) -> str:
+    """Why this shows too much; empty if it does not."""
+    if not release.encrypted.any():
+        return f"all of %{release.value} would be revealed: at least one channel must stay encrypted"
+    share = float(release.shares[~release.encrypted].sum())
+    if share > budget * (1 + 1e-6):  # the shares are float32
+        return f"%{release.value}: the channels shown over all steps have {share:.3f} of its distortion, the budget is {budget:g}"
+    return ""
 
 
 def _finding(node: fx.Node, message: str) -> Diagnostic:

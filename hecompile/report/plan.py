@@ -1,13 +1,17 @@
-"""Predictions as a table."""
+"""Predictions, what was measured beside them, and fronts, as tables."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from hecompile.cost.pareto import AXES, Front
 from hecompile.cost.plan import Prediction
 
-__all__ = ["print_prediction"]
+__all__ = ["print_comparison", "print_fronts", "print_prediction"]
 
 
 def print_prediction(source: str, prediction: Prediction) -> None:
@@ -25,4 +29,43 @@ def print_prediction(source: str, prediction: Prediction) -> None:
         if key != "regions":
             console.print(f"{key:<20} {value:,.4g}" if isinstance(value, float) else f"{key:<20} {value}")
     if prediction.worst_case_weights:
-        console.print("parameters are those of the largest weights there can be; the real ones cost no more")
+        console.print("no weights: parameters are those of the largest weights there can be; the real ones cost no more")
+
+
+def print_comparison(name: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """What `compare` found: totals, then requests."""
+    console = Console(highlight=False)
+    table = Table(title=f"{name}: one call")
+    for column in ("", "predicted", "measured", "measured / predicted"):
+        table.add_column(column, justify="right")
+    for row in found["total"]:
+        table.add_row(row["what"], f"{row['predicted']:,.4g}", f"{row['measured']:,.4g}", f"{row['ratio']:.2f}")
+    console.print(table)
+    table = Table(title="by request: milliseconds predicted, measured")
+    for column in ("region", "server", "", "client", ""):
+        table.add_column(column, justify="right")
+    for row in found["regions"]:
+        keys = ("server_s_predicted", "server_s_measured", "client_s_predicted", "client_s_measured")
+        table.add_row(row["region"], *(f"{row[key] * 1e3:.2f}" for key in keys))
+    console.print(table)
+
+
+def print_fronts(found: Sequence[Front], files: Sequence[str]) -> None:
+    """Every front, fastest last."""
+    console = Console(highlight=False)
+    for front in found:
+        table = Table(title=f"latency against {front.axis}: {AXES[front.axis]}")
+        for column in (front.axis, "latency s", "client s", "rounds", "layers at the server", "fully encrypted"):
+            table.add_column(column, justify="right")
+        for point in front.points:
+            totals, shares = point.totals, point.encrypted.values()
+            numbers = (
+                f"{getattr(totals, front.axis):.4g}",
+                f"{totals.latency_s:.4g}",
+                f"{totals.client_s:.4g}",
+                str(totals.rounds),
+            )
+            table.add_row(*numbers, str(len(shares)), str(sum(share == 1 for share in shares)))
+        console.print(table)
+    console.print("what is shown in clear has no cryptographic guarantee, and needs --policy min-distortion")
+    console.print("written: " + ", ".join(files))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hecompile.errors import CompileError
 from hecompile.ir.timesteps import timestep_bin
 
-__all__ = ["Granularity", "Grouping", "Masks", "nested_masks", "select", "static_mask"]
+__all__ = ["Granularity", "Grouping", "Masks", "mean_share", "nested_masks", "select", "static_mask"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -61,13 +61,10 @@ class Grouping:
         return groups.repeat(h, axis=1).repeat(w, axis=2)
 
 
-def _prefix(distortion: Floats, order: npt.NDArray[np.intp], tau: float) -> Mask:
-    """True behind the longest prefix of `order` whose distortions add up to at most tau of all."""
-    sums = np.cumsum(distortion.ravel()[order])
-    left = int(np.searchsorted(sums, tau * sums[-1], side="right")) if sums.size else 0
-    encrypted = np.ones(distortion.size, np.bool_)
-    encrypted[order[:left]] = False
-    return encrypted.reshape(distortion.shape)
+def _prefix(ordered: Floats, tau: float) -> int:
+    """Length of the longest prefix that adds up to at most tau of all."""
+    sums = np.cumsum(ordered)
+    return int(np.searchsorted(sums, tau * sums[-1], side="right")) if sums.size else 0
 
 
 def _judge(distortion: Floats, tau: float) -> None:
@@ -86,10 +83,18 @@ def select(distortion: Floats, tau: float, grouping: Grouping | None = None) -> 
     _judge(distortion, tau)
     grouping = grouping or Grouping()
     sums = grouping.sums(distortion)
-    return grouping.spread(_prefix(sums, np.argsort(sums, axis=None, kind="stable"), tau), distortion.shape)
+    ordered = np.sort(sums, axis=None)
+    left = _prefix(ordered, tau)
+    if not left:
+        return np.ones(distortion.shape, np.bool_)
+    dearest = ordered[left - 1]  # sorting values and comparing is ten times faster than sorting places
+    encrypted = sums > dearest
+    ties = np.flatnonzero(sums == dearest)
+    encrypted.flat[ties[left - int((sums < dearest).sum()) :]] = True
+    return grouping.spread(encrypted, distortion.shape)
 
 
-def _mean_share(distortions: Sequence[Floats]) -> Floats:
+def mean_share(distortions: Sequence[Floats]) -> Floats:
     """The mean of D / D_tot: every sample weighs the same. Samples without distortion say nothing."""
     shares = [distortion / total for distortion in distortions if (total := distortion.sum()) > 0]
     if not shares:
@@ -100,7 +105,7 @@ def _mean_share(distortions: Sequence[Floats]) -> Floats:
 
 def static_mask(distortions: Sequence[Floats], tau: float, grouping: Grouping | None = None) -> Mask:
     """One mask for all inputs and steps, within tau of the mean normalised distortion of calibration samples."""
-    return select(_mean_share(distortions), tau, grouping)
+    return select(mean_share(distortions), tau, grouping)
 
 
 def nested_masks(distortions: Mapping[int, Sequence[Floats]], tau: float, grouping: Grouping | None = None) -> dict[int, Mask]:
@@ -109,11 +114,17 @@ def nested_masks(distortions: Mapping[int, Sequence[Floats]], tau: float, groupi
     So the union over all steps, which is what leaks, is the largest of them and not their sum.
     """
     grouping = grouping or Grouping()
-    means = {place: _mean_share(samples) for place, samples in distortions.items()}
+    means = {place: mean_share(samples) for place, samples in distortions.items()}
     overall: Floats = np.mean(list(means.values()), axis=0)
     _judge(overall, tau)
     order = np.argsort(grouping.sums(overall), axis=None, kind="stable")
-    return {place: grouping.spread(_prefix(grouping.sums(mean), order, tau), mean.shape) for place, mean in means.items()}
+    masks = {}
+    for place, mean in means.items():
+        sums = grouping.sums(mean)
+        encrypted = np.ones(sums.shape, np.bool_)
+        encrypted.flat[order[: _prefix(sums.ravel()[order], tau)]] = False
+        masks[place] = grouping.spread(encrypted, mean.shape)
+    return masks
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""What benchmarks compare with: other methods, in our own statement."""

@@ -1,0 +1,100 @@
+"""The releases of a graph: which channels of which values the server sees, read, inserted and narrowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.ir.graph import ModelGraph, copy_module, info, set_info
+from hecompile.ir.layers import constant_of
+from hecompile.ir.ops import RELEASE
+
+if TYPE_CHECKING:
+    from torch import fx
+
+__all__ = ["Release", "insert_releases", "narrow_releases", "read_release", "releases"]
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """What is shown of a value: the channels outside `encrypted` (C), rounded to `bits` bits; `shares` (C) of its distortion."""
+
+    value: str
+    encrypted: Mask
+    shares: Floats
+    bits: int
+
+    def with_encrypted(self, count: int) -> Release:
+        """The same with only the `count` most important channels encrypted."""
+        mask = np.zeros(len(self.shares), np.bool_)
+        mask[np.argsort(self.shares, kind="stable")[len(mask) - count :]] = True
+        return replace(self, encrypted=mask)
+
+
+def read_release(graph: ModelGraph, node: fx.Node) -> Release:
+    """The record of a release node."""
+    encrypted, shares = (constant_of(graph, argument).numpy() for argument in node.args[1:3])
+    return Release(node.all_input_nodes[0].name, encrypted, shares.astype(np.float64), int(str(node.args[3])))
+
+
+def releases(graph: ModelGraph) -> dict[str, Release]:
+    """Every release by the name of its node."""
+    return {node.name: read_release(graph, node) for node in graph.nodes if str(node.target) == RELEASE}
+
+
+def insert_releases(graph: ModelGraph, new: Sequence[Release], readers: Mapping[str, Sequence[str]]) -> ModelGraph:
+    """A copy in which the nodes that `readers` names read their values through a release."""
+    import torch
+
+    from hecompile.ir import own_ops as own_ops  # makes the operator known
+
+    module = copy_module(graph.graph_module)
+    nodes = {node.name: node for node in module.graph.nodes}
+    for each in new:
+        value = nodes[each.value]
+        with module.graph.inserting_before(value.next):
+            constants = [_constant(module, value, each, name) for name in ("encrypted", "shares")]
+            release = module.graph.call_function(torch.ops.hecompile.release.default, (value, *constants, each.bits))
+        release.name = f"{each.value}_release"
+        set_info(release, info(value))
+        for reader in readers[each.value]:
+            nodes[reader].replace_input_with(value, release)
+    module.recompile()
+    return replace(graph, graph_module=module)
+
+
+def narrow_releases(graph: ModelGraph, change: Callable[[Release], Release]) -> ModelGraph:
+    """A copy in which releases show what `change` makes of them; the graph itself if nothing changes."""
+    found = releases(graph)
+    new = {name: change(each) for name, each in found.items()}
+    if all((new[name].encrypted == found[name].encrypted).all() for name in found):
+        return graph
+    module = copy_module(graph.graph_module)
+    for node in module.graph.nodes:
+        if node.name in new:
+            with module.graph.inserting_before(node):
+                mask = _constant(module, node.all_input_nodes[0], new[node.name], "encrypted", "_chosen")
+            node.replace_input_with(node.args[1], mask)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return replace(graph, graph_module=module)
+
+
+def _constant(module: fx.GraphModule, value: fx.Node, release: Release, name: str, suffix: str = "") -> fx.Node:
+    """The mask or the shares of a release as a constant of the graph."""
+    import torch
+
+    tensor = torch.from_numpy(release.encrypted) if name == "encrypted" else torch.from_numpy(release.shares).float()
+    key = f"{release.value}_{name}{suffix}"
+    module.register_buffer(key, tensor)
+    node: fx.Node = module.graph.get_attr(key)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    set_info(node, replace(info(value), shape=tuple(tensor.shape), dtype=dtype, secret=False))
+    return node

@@ -1,0 +1,241 @@
+"""The sampler's step is exact on integers, its noise lies under the bound, and broken requests are refused."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hecompile.artifact import read_half, read_manifest
+from hecompile.backends.affine.backend import AffineBackend
+from hecompile.backends.affine.client import AffineClient
+from hecompile.backends.affine.program import AffineProgram, affine_program, choose_parameters
+from hecompile.backends.affine.server import AffineServer, pack_signed, unpack_signed
+from hecompile.backends.affine.support import DynamicSupport, filled
+from hecompile.backends.base import Half
+from hecompile.backends.bfv.bits import unpack_bits
+from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
+from hecompile.compiler import compile_model
+from hecompile.errors import CompileError, ProtocolError
+from hecompile.options import CompileOptions
+from hecompile.sparsity.importance import magnitude
+from hecompile.sparsity.selection import select
+from tests.backends.test_bfv_noise import negacyclic, secret_coefficients
+from tests.networks import Tiny, tiny_inputs
+from tests.sampling import SHAPE, artifact
+
+ENTRIES = math.prod(SHAPE)
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Half:
+    folder = tmp_path_factory.mktemp("sampler") / "a"
+    artifact(folder)
+    return read_half(folder, read_manifest(folder).files, "client/sampler")
+
+
+def sides(half: Half) -> tuple[AffineClient, AffineServer]:
+    client, server = AffineBackend().load_client(half), AffineBackend().load_server(half)
+    assert isinstance(client, AffineClient)
+    assert isinstance(server, AffineServer)
+    return client, server
+
+
+def step(half: Half, x: np.ndarray, e: np.ndarray, f: float, g: float) -> np.ndarray:
+    client, server = sides(half)
+    payload, pending = client.encrypt([x, e, np.array([500.0, f, g])], len(x))
+    assert len(payload) <= client.request_bytes(len(x)) == server.request_bytes(len(x))
+    reply = server.evaluate(payload, len(x))
+    assert len(reply) <= client.reply_bytes(len(x))
+    return client.decrypt(reply, pending)[0]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("f", "g"), [(1.02, -0.05), (14.6, -0.07), (-1.0, 3.0), (1.0, 0.0)])
+def test_the_step_is_that_of_rounded_numbers(half: Half, batch: int, f: float, g: float) -> None:
+    """Within half a unit of each rounding: of x, e, f and g."""
+    x, e = np.random.default_rng(1).standard_normal((2, batch, *SHAPE))
+    peak = np.abs(np.stack([x, e])).max()
+    limit = peak / (2**11 - 1)  # a unit of what is revealed, the coarser one
+    weight = (abs(f) + abs(g)) / (2**12 - 1)
+    bound = (abs(f) + abs(g)) * limit / 2 + weight / 2 * (np.abs(x) + np.abs(e)) + weight * limit
+    assert (np.abs(step(half, x, e, f, g) - (f * x + g * e)) <= bound + 1e-6).all()
+
+
+def test_whole_numbers_come_back_exactly(half: Half) -> None:
+    """With entries that are integers of the quantiser and F = f: no rounding anywhere, so no error."""
+    program = affine_program(half)
+    weight, limit = program.weight - 1, program.parameters.limit
+    mask = sides(half)[0].support.choose(np.zeros((2, *SHAPE)), 0.0)
+    rng = np.random.default_rng(2)
+    x, e = (np.where(mask, rng.choice([-limit, limit], mask.shape), rng.choice([-2047, 2047], mask.shape)) for _ in range(2))
+    f, g = 3000.0, float(3000 - weight)
+    assert np.array_equal(step(half, x, e, f, g), (f * x + g * e).astype(np.float32))
+
+
+def test_noise_lies_under_the_bound(half: Half) -> None:
+    program = affine_program(half)
+    parameters, q = program.parameters, program.q
+    ring = make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits)
+    f, g = 3 * program.weight // 4, -(program.weight // 4)
+    rng = np.random.default_rng(3)
+    pair = rng.choice([-parameters.limit, parameters.limit], (2, ENTRIES))
+    used = program.sizes(1, program.clear[0]).encrypted
+    polynomials = np.zeros((2, ring.dimension), np.int64)
+    polynomials[:, :used] = pair[:, :used]
+    key = SecretKey(ring)
+    b, seeds = key.encrypt(polynomials)
+    a = expand_seeds(ring, seeds)
+    drops = program.drops
+    rounded = [
+        ((f * part[0].astype(object) + g * part[1].astype(object)) % q + (1 << drop >> 1)) // (1 << drop) * (1 << drop) % q
+        for part, drop in ((b, drops.b), (a, drops.a))
+    ]
+    message = f * polynomials[0] + g * polynomials[1]
+    assert np.array_equal(key.decrypt(*(np.array([part], np.uint64) for part in rounded))[0], message)
+    scaled = (2 * q * message.astype(object) + ring.t) // (2 * ring.t)
+    phase = rounded[0] + negacyclic(rounded[1], secret_coefficients(key, ring), q)
+    noise = np.abs((phase - scaled + q // 2) % q - q // 2).max()
+    assert 0 < noise <= program.noise_bound <= q / 2 / ring.t - 1
+
+
+@given(st.integers(1, 400_000))
+@settings(max_examples=10, deadline=None)
+def test_parameters_are_proved_and_secure_for_every_size(entries: int) -> None:
+    parameters, q, drops = choose_parameters(entries)
+    assert parameters.q_bits <= {2048: 53, 4096: 106}[parameters.dimension]
+    assert 21.5 * 4096 + 2.0 ** (drops.b - 1) + parameters.dimension * 2.0 ** (drops.a - 1) <= q / 2 / 2**parameters.t_bits - 1
+    assert 4096 * parameters.limit <= 2 ** (parameters.t_bits - 1) - 1
+
+
+@given(st.lists(st.integers(-2048, 2047)), st.integers(12, 30))
+def test_signed_integers_come_back(values: list[int], bits: int) -> None:
+    data = pack_signed(np.array(values, np.int64), bits)
+    assert unpack_signed(memoryview(data), len(values), bits).tolist() == values
+
+
+def request(half: Half) -> bytearray:
+    x = np.random.default_rng(5).standard_normal((1, *SHAPE))
+    return bytearray(sides(half)[0].encrypt([x, x, np.array([500.0, 1.0, -0.1])], 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ((4096, 1, None), "at most 4096 was proved"),
+        ((-(2**31), 0, None), "was proved"),
+        ((1, 1, 0), "not what the artifact declares"),
+        ((1, 1, 2**32 - 1), "not what the artifact declares"),
+    ],
+)
+def test_headers_beyond_the_proof_or_the_declaration_are_refused(
+    half: Half, header: tuple[int, int, int | None], reason: str
+) -> None:  # fmt: skip
+    payload, server = request(half), sides(half)[1]
+    f, g, clear = header
+    payload[:12] = struct.pack("<iiI", f, g, affine_program(half).clear[0] if clear is None else clear)
+    with pytest.raises(ProtocolError, match=reason):
+        server.evaluate(bytes(payload), 1)
+
+
+def test_broken_requests_are_refused(half: Half) -> None:
+    payload, server = request(half), sides(half)[1]
+    for broken, batch in ((payload[:-1], 1), (payload + b"x", 1), (b"", 1), (payload, 2), (payload, 4), (payload, 0)):
+        with pytest.raises(ProtocolError):
+            server.evaluate(bytes(broken), batch)
+    program = affine_program(half)
+    sizes = program.sizes(1, program.clear[0])
+    start = 12 + 2 * sizes.up_clear
+    payload[start : start + 6] = b"\xff" * 6
+    with pytest.raises(ProtocolError, match="not below q"):
+        server.evaluate(bytes(payload), 1)
+
+
+def test_broken_replies_are_refused(half: Half) -> None:
+    client, server = sides(half)
+    x = np.zeros((1, *SHAPE))
+    payload, pending = client.encrypt([x, x, np.array([500.0, 1.0, -0.1])], 1)
+    reply = server.evaluate(payload, 1)
+    for broken in (reply[:-1], reply + b"x", b""):
+        with pytest.raises(ProtocolError, match="expected"):
+            client.decrypt(broken, pending)
+
+
+def test_masks_that_say_otherwise_are_refused(half: Half) -> None:
+    masks = half.tensors["masks"].copy()
+    masks[0, 0] ^= 0xFF
+    with pytest.raises(ProtocolError, match="than it declares"):
+        AffineBackend().load_client(Half(half.program, {"masks": masks}))
+    with pytest.raises(ProtocolError, match="missing"):
+        AffineBackend().load_client(Half(half.program, {}))
+    two = np.concatenate([half.tensors["masks"], np.roll(half.tensors["masks"], 1, axis=1)])
+    clear = [int(ENTRIES - np.unpackbits(row).sum()) for row in two]
+    with pytest.raises(ProtocolError, match="not nested"):
+        AffineBackend().load_client(Half({**half.program, "clear": clear}, {"masks": two}))
+
+
+def test_programs_out_of_range_are_refused(half: Half) -> None:
+    program = affine_program(half)
+    wrong: list[dict[str, object]] = [
+        {"weight_bits": 20}, {"q": program.q + 2}, {"drops": {"a": -1, "b": 0}}, {"shape": (0, 1, 1)}, {"max_batch": 0},
+        {"reveal_bits": 24}, {"clear": (ENTRIES,)}, {"most_clear": 1}, {"backend": "bfv"}, {"drops": {"a": 40, "b": 0}},
+    ]  # fmt: skip
+    for changes in wrong:
+        with pytest.raises(ProtocolError):
+            AffineBackend().load_client(Half({**half.program, **changes}, half.tensors))
+
+
+def test_weak_parameters_are_named(half: Half) -> None:
+    ring = make_ring(2048, 54, 1 << affine_program(half).parameters.t_bits)
+    weak = {**half.program, "q": ring.q, "parameters": {**half.program["parameters"], "q_bits": 54}, "weight_bits": 8}  # type: ignore[dict-item]
+    assert "less than 128 bits" in AffineBackend().check_security(Half(weak, half.tensors), 128)[0]
+
+
+def test_a_unet_is_not_for_this_backend() -> None:
+    with pytest.raises(CompileError, match="not a UNet"):
+        compile_model(Tiny().eval(), options=CompileOptions(backend="affine"), example_inputs=tiny_inputs())
+
+
+def test_filling_encrypts_the_dearest_of_what_would_be_clear() -> None:
+    distortion = np.random.default_rng(6).random((2, 8, 8))
+    mask = select(distortion, 0.3)
+    more = filled(mask, distortion, 50)
+    assert more.sum() % 50 == 0 or more.all()
+    assert (more >= mask).all()
+    assert distortion[more & ~mask].min(initial=2) >= distortion[~more].max(initial=0)
+
+
+def test_dynamic_masks_keep_the_budget_of_the_run() -> None:
+    support, rng = DynamicSupport(magnitude, 0.1, 40, None), np.random.default_rng(7)
+    seen = np.zeros((2, 1, 10, 10), np.bool_)
+    for t in range(900, 0, -100):
+        seen |= ~support.choose(rng.standard_normal(seen.shape), t)
+        assert (seen.sum(axis=(1, 2, 3)) <= 40).all()
+    assert (seen.sum(axis=(1, 2, 3)) == 40).all()
+    support.start_run()
+    fresh = support.choose(rng.standard_normal(seen.shape), 900)
+    assert (~fresh & ~seen).any()
+    assert support.choose(np.zeros(seen.shape), 800).all()  # a flat sample is never revealed whole
+
+
+def test_the_largest_request_is_known() -> None:
+    parameters, q, drops = choose_parameters(ENTRIES)
+    program = AffineProgram(
+        "sampler", "affine", ("x", "e", "s"), ("y",), SHAPE, 2, parameters, q, drops, 12, 12, (), ENTRIES - 1, 0.1, "hill", False
+    )
+    for limited in (program, replace(program, most_clear=300)):
+        largest = max(limited.sizes(2, clear).up for clear in limited.counts(2))
+        assert largest == max(limited.sizes(2, clear).up for clear in range(2 * limited.most_clear + 1))
+
+
+def test_words_of_a_request_are_whole_bytes(half: Half) -> None:
+    """They pack without shuffling bits."""
+    program = affine_program(half)
+    bits = (program.parameters.q_bits, program.parameters.q_bits - program.drops.a, program.parameters.q_bits - program.drops.b)
+    assert all(each % 8 == 0 for each in bits)
+    assert unpack_bits(memoryview(bytes(6)), 1, 48).tolist() == [0]

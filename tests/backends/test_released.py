@@ -1,0 +1,153 @@
+"""Layers whose input is shown in part: the sums are exact, the encoding is, and the noise stays under its bound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hecompile.backends.base import Half, RegionClient, RegionServer
+from hecompile.backends.bfv.evaluator import encode
+from hecompile.backends.bfv.product import self_test
+from hecompile.backends.integer import LayerProgram, region_program
+from hecompile.backends.packing import Layout, layouts
+from hecompile.backends.registry import backend
+from hecompile.backends.released import pack_released, released_bytes, released_sums, unpack_released
+from hecompile.compiler import Compiled, compile_model
+from hecompile.errors import ProtocolError
+from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.linear import conv2d, correlate
+from hecompile.options import CompileOptions
+from tests.networks import Tiny, tiny_inputs
+
+
+@cache
+def shown(kind: str) -> Compiled:
+    """`Tiny` with about half of its inner channels shown."""
+    policy = "min-distortion" if kind == "bfv" else None
+    options = CompileOptions(policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3)
+    return compile_model(Tiny().eval(), options=options, example_inputs=tiny_inputs())
+
+
+@pytest.fixture(scope="module", params=["bfv", "clear"])
+def compiled(request: pytest.FixtureRequest) -> Compiled:
+    return shown(request.param)
+
+
+def sides(compiled: Compiled) -> list[tuple[Any, RegionClient, RegionServer]]:
+    found = []
+    for region in compiled.program.calls.values():
+        assert region.lowered is not None
+        chosen = backend(region.backend)
+        found.append((region, chosen.load_client(region.lowered.client), chosen.load_server(region.lowered.server)))
+    return found
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_every_region_gives_the_reference_bit_for_bit(compiled: Compiled, batch: int) -> None:
+    rng, splits = np.random.default_rng(batch), 0
+    for region, client, server in sides(compiled):
+        values = []
+        for name in region.inputs:
+            shape = compiled.program.plan.value(name).shape
+            values.append(rng.standard_normal([batch if dim == "B" else int(dim) for dim in shape]).astype(np.float32))
+        payload, pending = client.encrypt(values, batch)
+        assert len(payload) == client.request_bytes(batch) == server.request_bytes(batch)
+        for got, want in zip(client.decrypt(server.evaluate(payload, batch), pending), region.reference(values), strict=True):
+            np.testing.assert_array_equal(got, want)
+        splits += any(product.split.released for product in region.products)
+    assert splits >= 3
+
+
+def test_the_stated_bounds_hold_on_the_weights_of_the_server(compiled: Compiled) -> None:
+    for region, _, _ in sides(compiled):
+        assert backend(region.backend).check_proofs(region.lowered.server) == []
+
+
+def layer(limit: int, bits: int) -> LayerProgram:
+    """The first released layer of `Tiny`, with another quantiser."""
+    region = next(region for region, _, _ in sides(shown("clear")) if any(product.split.released for product in region.products))
+    found = next(each for each in region_program(region.lowered.client).layers if each.split.released)
+    return replace(found, parameters=replace(found.parameters, limit=limit), split=replace(found.split, bits=bits))
+
+
+@pytest.mark.parametrize("bits", [2, 7, 8, 9, 11])
+def test_the_sums_over_what_is_shown_are_exact_with_every_kernel(bits: int) -> None:
+    each, rng = layer(2047, bits), np.random.default_rng(bits)
+    step, most = each.split.steps(2047)
+    geometry = each.geometry
+    channels = len(each.split.released) * geometry.down[0] * geometry.down[1]
+    released = rng.integers(-most, most + 1, (2, channels, *geometry.picture[1:]))
+    weights = rng.integers(-127, 128, (geometry.rows, channels, len(geometry.taps))).astype(np.int8)
+    want = correlate(released * float(step), weights.astype(float), geometry.taps, geometry.grid)
+    exact = [kernel for kernel, report in self_test() if report.exact]
+    assert exact
+    for kernel in exact:
+        np.testing.assert_array_equal(released_sums(each, released, weights, kernel), want)
+
+
+def test_shown_integers_survive_the_wire_and_larger_ones_are_refused() -> None:
+    each = layer(100 + 127, 8)
+    _, most = each.split.steps(each.parameters.limit)
+    geometry = each.geometry
+    shape = (2 * each.multiple, len(each.split.released) * geometry.down[0] * geometry.down[1], *geometry.picture[1:])
+    integers = np.random.default_rng(0).integers(-most, most + 1, shape)
+    data = pack_released(each, integers)
+    assert len(data) == released_bytes(each, 2)
+    np.testing.assert_array_equal(unpack_released(memoryview(data), each, 2), integers)
+    integers[0, 0, 0, 0] = most + 1
+    with pytest.raises(ProtocolError, match="beyond"):
+        unpack_released(memoryview(pack_released(each, integers)), each, 2)
+
+
+@given(t_bits=st.integers(16, 33), q_bits=st.integers(40, 60), data=st.data())
+def test_encoding_is_the_rounded_quotient(t_bits: int, q_bits: int, data: st.DataObject) -> None:
+    q = data.draw(st.integers(2 ** (q_bits - 1) + 1, 2**q_bits - 1)) | 1
+    half = 2 ** (t_bits - 1) - 1
+    messages = [*data.draw(st.lists(st.integers(-half, half), min_size=1, max_size=8)), half, -half, 0]
+    want = [(2 * q * message + 2**t_bits) // (2 ** (t_bits + 1)) % q for message in messages]
+    assert encode(np.array(messages, np.int64), t_bits, q).tolist() == want
+
+
+@settings(max_examples=20)
+@given(elements=st.integers(1, 5), rows=st.integers(1, 9), size=st.sampled_from([(8, 8), (5, 7), (70, 30)]))
+def test_what_is_read_can_be_put_back(elements: int, rows: int, size: tuple[int, int]) -> None:
+    geometry, _ = conv2d(np.ones((rows, 3, 3, 3)), size, (1, 1), (1, 1), (1, 1), 1)
+    layout: Layout
+    for layout in layouts(geometry, 2048, elements):
+        result = np.random.default_rng(0).integers(-99, 99, (elements, rows, *geometry.grid))
+        np.testing.assert_array_equal(layout.read(layout.unread(result)), result)
+
+
+def test_a_half_that_shows_everything_or_more_bits_is_refused() -> None:
+    import copy
+
+    region = next(region for region, _, _ in sides(shown("bfv")) if any(product.split.released for product in region.products))
+    half = region.lowered.client
+    for change in ({"released": [0, 1, 2, 3, 4, 5]}, {"bits": 12}, {"channels": 5}):
+        program = copy.deepcopy(dict(half.program))
+        program["layers"][0]["split"].update(change)  # type: ignore[index]
+        with pytest.raises(ProtocolError):
+            backend("bfv").load_client(Half(program, half.tensors))
+
+
+def test_channels_and_taps_of_zeros_are_not_multiplied() -> None:
+    import torch
+
+    network = Tiny().eval()
+    with torch.no_grad():
+        network.down.weight[:, 2] = 0
+        network.down.weight[:, :, 0] = 0
+    compiled = compile_model(network, options=CompileOptions(max_batch=1), example_inputs=tiny_inputs())
+    product = next(each for each in compiled.program.products if each.parts[0].path == "down")
+    assert product.split.absent == (2,)
+    assert not product.split.released
+    assert isinstance(product.split, ChannelSplit)
+    full = compile_model(Tiny().eval(), options=CompileOptions(max_batch=1), example_inputs=tiny_inputs())
+    before = next(each for each in full.program.products if each.parts[0].path == "down")
+    assert len(product.geometry.taps) < len(before.geometry.taps)

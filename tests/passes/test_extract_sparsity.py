@@ -1,0 +1,147 @@
+"""What the pass shows: within the budget, no more than that, never inputs, outputs or conditions, and the numbers stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hecompile.calibration import from_sampler
+from hecompile.compiler import compile_model, pipeline
+from hecompile.errors import CompileError
+from hecompile.frontend.sources import load_source
+from hecompile.ir import verify
+from hecompile.ir.graph import ModelGraph, info
+from hecompile.ir.layers import constant_of
+from hecompile.ir.ops import RELEASE
+from hecompile.ir.printing import print_graph
+from hecompile.ir.program_printing import print_program
+from hecompile.options import CompileOptions
+from hecompile.passes.extract_sparsity import ExtractSparsity
+from hecompile.policies.min_distortion import MinDistortion
+from tests.golden_files import check
+from tests.networks import Tiny, tiny_inputs
+
+CASE = "half of the distortion of a small network may be shown"
+OPTIONS = CompileOptions(policy="min-distortion", budget=0.5, importance="magnitude", max_batch=1)
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Any]:
+    program: Any = load_source(Tiny().eval(), tiny_inputs())
+    found = {}
+    for each in pipeline(OPTIONS, None):
+        program = each.run(program)
+        found[each.name] = program
+    return found
+
+
+@pytest.mark.parametrize("name", ["extract-sparsity", "partition", "pack"])
+def test_the_program_after_the_pass(stages: dict[str, Any], name: str) -> None:
+    program = stages[name]
+    check(f"{name}/{CASE}", print_graph(program) if isinstance(program, ModelGraph) else print_program(program))
+
+
+def releases(graph: ModelGraph) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Per value that is shown in part: the mask of encrypted channels and all shares."""
+    found = [node for node in graph.nodes if str(node.target) == RELEASE]
+    return {
+        node.args[0].name: tuple(constant_of(graph, argument).numpy() for argument in node.args[1:3])  # type: ignore[misc, union-attr]
+        for node in found
+    }
+
+
+def test_as_many_channels_as_the_budget_allows_and_no_more(stages: dict[str, Any]) -> None:
+    shown = releases(stages["extract-sparsity"])
+    assert shown
+    for encrypted, shares in shown.values():
+        assert np.isclose(shares.sum(), 1)
+        assert shares[~encrypted].sum() <= 0.5 * (1 + 1e-6)
+        if encrypted.sum() > 1:
+            assert shares[~encrypted].sum() + shares[encrypted].min() > 0.5
+        assert shares[~encrypted].max() <= shares[encrypted].min()
+
+
+def test_the_numbers_stay(stages: dict[str, Any]) -> None:
+    before, after = stages["mark-secrets"], stages["extract-sparsity"]
+    inputs = verify.example_inputs(before)
+    for got, want in zip(verify.run(after, inputs), verify.run(before, inputs), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_inputs_outputs_and_conditions_stay_encrypted(stages: dict[str, Any]) -> None:
+    graph = stages["extract-sparsity"]
+    shown = set(releases(graph))
+    assert not shown & {spec.name for spec in graph.inputs}
+    assert not shown & set(graph.outputs)
+    conditions = {node.name for node in graph.nodes if "label" in info(node).path or "gate" in info(node).path}
+    assert conditions
+    assert not shown & conditions
+
+
+def test_shares_are_those_of_the_values_on_calibration_data(stages: dict[str, Any]) -> None:
+    before = stages["mark-secrets"]
+    calibration = from_sampler(before, steps=2, samples=3)
+    graph = ExtractSparsity(MinDistortion(budget=0.5), "magnitude", 8, calibration).run(before)
+    name, (_, shares) = next(iter(releases(graph).items()))
+    wanted = []
+    for call in calibration:
+        inputs = [torch.from_numpy(np.asarray(call.inputs[spec.name])) for spec in before.inputs]
+        values = dict(zip((node.name for node in before.nodes), _all_values(before, inputs), strict=True))
+        wanted += [np.abs(each).sum(axis=(1, 2)) / np.abs(each).sum() for each in values[name].double().numpy()]
+    np.testing.assert_allclose(shares, np.mean(wanted, axis=0), rtol=1e-5)
+
+
+def _all_values(graph: ModelGraph, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    interpreter = torch.fx.Interpreter(graph.graph_module, garbage_collect_values=False)
+    with torch.no_grad():
+        interpreter.run(*inputs)
+    return [interpreter.env[node] for node in graph.nodes]
+
+
+@pytest.mark.parametrize("policy", [None, MinDistortion(budget=0.0)])
+def test_without_a_budget_nothing_changes(stages: dict[str, Any], policy: MinDistortion | None) -> None:
+    before = stages["mark-secrets"]
+    assert ExtractSparsity(policy).run(before) is before
+
+
+def test_a_larger_budget_shows_more(stages: dict[str, Any]) -> None:
+    counts = []
+    for budget in (0.05, 0.3, 0.9):
+        graph = ExtractSparsity(MinDistortion(budget=budget), "magnitude").run(stages["mark-secrets"])
+        counts.append(sum(int((~encrypted).sum()) for encrypted, _ in releases(graph).values()))
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
+def test_layers_that_move_to_the_client_show_nothing() -> None:
+    pins = ("down*=client", "last*=client", "up*=server", "first*=server", "label*=server", "gate*=server")
+    options = CompileOptions(
+        policy="min-distortion", budget=0.5, importance="magnitude", max_batch=1, partition="optimised", pin=pins
+    )
+    program = compile_model(Tiny().eval(), options=options, example_inputs=tiny_inputs()).program
+    at_server = {part.path for product in program.products for part in product.parts}
+    assert at_server == {"up", "first", "label", "gate"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ({"budget": None}, "budget of None"),
+        ({"budget": 1.0}, "below 1"),
+        ({"budget": -0.1}, "below 1"),
+        ({"reveal_bits": 12}, "11 is the most"),
+        ({"importance": "nothing"}, "known: hill"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be_are_refused(choice: dict[str, Any], reason: str) -> None:
+    with pytest.raises(CompileError, match=reason):
+        CompileOptions(**({"policy": "min-distortion", "budget": 0.1} | choice))
+
+
+def test_strict_takes_no_budget() -> None:
+    with pytest.raises(CompileError, match="shows nothing"):
+        CompileOptions(budget=0.1)
