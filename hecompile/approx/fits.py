@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 Function = Callable[[Floats], Floats]
 UNIFORM = 1e-4  # share of the weight that is spread over the whole range, so that the fit is bounded where no data was
 POINTS = 4  # of a cell of the histogram
-GRID = 256  # points of the range where a fit looks at all of it
+GRID = 256  # points that stand for the whole range
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +45,9 @@ class Density:
         weights = np.repeat(self.counts / POINTS, POINTS)[filled]
         return np.clip(x[filled], self.low, self.high), weights / weights.sum()
 
-    def grid(self) -> Floats:
+    def grid(self, count: int) -> Floats:
         """Points of the whole range, denser at its ends."""
-        u: Floats = np.cos(np.pi * (np.arange(GRID) + 0.5) / GRID)
+        u: Floats = np.cos(np.pi * (np.arange(count) + 0.5) / count)
         return self.low + (u + 1) / 2 * (self.high - self.low)
 
 
@@ -59,7 +59,7 @@ def depth(degree: int) -> int:
 def _weighted(function: Function, density: Density, degree: int) -> Floats:
     """Least squares weighted by the data and a little everywhere."""
     x, weights = density.points()
-    x = np.concatenate([x, density.grid()])
+    x = np.concatenate([x, density.grid(GRID)])
     weights = np.concatenate([weights * (1 - UNIFORM), np.full(GRID, UNIFORM / GRID)])
     coefficients: Floats = chebyshev.chebfit(density.mapped(x), function(x), degree, w=np.sqrt(weights))
     return coefficients
@@ -76,7 +76,7 @@ def _minimax(function: Function, density: Density, degree: int) -> Floats:
     """Least largest error on the grid: a linear program, min e with -e <= p(x) - f(x) <= e."""
     from scipy.optimize import linprog
 
-    x = density.grid()
+    x = density.grid(8 * (degree + 1))
     basis, target = chebyshev.chebvander(density.mapped(x), degree), function(x)
     slack = -np.ones((len(x), 1))
     rows = np.block([[basis, slack], [-basis, slack]])

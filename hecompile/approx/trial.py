@@ -11,8 +11,9 @@ import torch
 from torch import fx
 
 from hecompile.approx.fits import Floats
-from hecompile.calibration import Calibration, from_sampler
-from hecompile.ir.graph import ModelGraph
+from hecompile.calibration import Calibration, Call, from_sampler
+from hecompile.ir.graph import Batch, ModelGraph
+from hecompile.ir.linear import Array
 
 __all__ = ["Replacement", "Trial", "Watch", "calibrations", "psnr_db"]
 
@@ -66,11 +67,7 @@ class Trial:
             replaced: node -> the value that it reads, and what stands for it.
             watch: is shown the arguments of every polynomial of the graph.
         """
-        from diffusers import DDIMScheduler
-
-        scheduler = None if self.schedule is None else DDIMScheduler.from_config(dict(self.schedule))
-        if scheduler is not None:
-            scheduler.set_timesteps(len(self.calls))
+        scheduler = None if self.schedule is None else _scheduler(self.schedule, len(self.calls))
         sample, outputs = None, list[torch.Tensor]()
         for place, call in enumerate(self.calls):
             inputs = {name: torch.from_numpy(np.asarray(value)) for name, value in call.inputs.items()}
@@ -87,10 +84,37 @@ class Trial:
         return result
 
 
+def _scheduler(schedule: Mapping[str, Any], steps: int) -> Any:
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler.from_config(dict(schedule))
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+def _halves(graph: ModelGraph, recorded: Calibration) -> tuple[Calibration, Calibration]:
+    """The entries of every call's batch dealt to two calibrations; both are the whole where an input has but one entry."""
+    shapes = {spec.name: spec.shape for spec in graph.inputs}
+    grown = {name: shape[0].multiple for name, shape in shapes.items() if shape and isinstance(shape[0], Batch)}
+    if any(len(call.inputs[name]) < 2 * multiple for call in recorded for name, multiple in grown.items()):
+        return recorded, recorded
+
+    def part(name: str, value: Array, second: bool) -> Array:
+        middle = len(value) // grown[name] // 2 * grown[name] if name in grown else 0
+        return value if name not in grown else value[middle:] if second else value[:middle]
+
+    first, second = (
+        Calibration(tuple(Call({name: part(name, value, half) for name, value in call.inputs.items()}) for call in recorded))
+        for half in (False, True)
+    )
+    return first, second
+
+
 def calibrations(graph: ModelGraph, recorded: Calibration | None) -> tuple[Calibration, Trial]:
-    """What to fit to, and what to judge by. Recorded calls serve as both."""
+    """What to fit to, and what to judge by: other noise of the sampler, or the other half of each recorded batch."""
     if recorded is not None:
-        return recorded, Trial(recorded, None)
+        fitted, judged = _halves(graph, recorded)
+        return fitted, Trial(judged, None)
     schedule = graph.schedule or {}
-    judged = from_sampler(graph, schedule, TRIAL_STEPS, TRIAL_SAMPLES, TRIAL_SEED)
-    return from_sampler(graph, schedule, STEPS, SAMPLES), Trial(judged, schedule)
+    other = from_sampler(graph, schedule, TRIAL_STEPS, TRIAL_SAMPLES, TRIAL_SEED)
+    return from_sampler(graph, schedule, STEPS, SAMPLES), Trial(other, schedule)

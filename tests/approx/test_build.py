@@ -1,0 +1,144 @@
+"""Whole approximations: what was judged is what is built, ranges are watched, budgets are kept on other inputs or refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from hecompile.approx.excursions import excursions
+from hecompile.approx.trial import Trial, psnr_db
+from hecompile.calibration import Calibration, Call, from_sampler, save_calibration
+from hecompile.errors import CompileError, InternalError
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.onnx_export import to_onnx
+from hecompile.ir.verify import verify_graph
+from hecompile.options import CompileOptions
+from hecompile.passes.approximate_activations import ApproximateActivations
+from tests.approx.networks import Mixer, marked, mixer_calls, tiny
+from tests.frontend.architectures import build
+
+ON = CompileOptions(backend="clear", activations="polynomial")
+
+
+def approximated(graph: ModelGraph, **changes: Any) -> ModelGraph:
+    each = ApproximateActivations(replace(ON, **changes))
+    after = each.run(graph)
+    verify_graph(after)
+    assert each.compare(graph, after)
+    return after
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("calls") / "mixer.safetensors"
+    save_calibration(mixer_calls(0), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def mixer() -> ModelGraph:
+    return marked(Mixer().eval(), {"tokens": torch.zeros(2, 5, 8)})
+
+
+def in_onnx(graph: ModelGraph, calls: Calibration) -> np.ndarray:
+    session = onnxruntime.InferenceSession(to_onnx(graph.graph_module, "model"), providers=["CPUExecutionProvider"])
+    read = {item.name for item in session.get_inputs()}
+    runs = [session.run(None, {name: value for name, value in call.inputs.items() if name in read})[0] for call in calls]
+    return np.concatenate([run.ravel() for run in runs])
+
+
+@pytest.mark.parametrize("norms", ["exact", "static", "polynomial"])
+def test_a_network_of_layer_norm_and_gelu_keeps_its_promise(mixer: ModelGraph, recorded: str, norms: str) -> None:
+    graph = approximated(mixer, degree=9, norms=norms, calibration=recorded)
+    assert graph.approximation is not None
+    others = mixer_calls(1)
+    exact, found = (Trial(others, None).run(each) for each in (mixer, graph))
+    assert psnr_db(exact, found) >= graph.approximation.promised_db
+    np.testing.assert_allclose(in_onnx(graph, others), found, atol=2e-5 * np.abs(found).max())
+
+
+def test_a_budget_is_kept_with_the_least_depth(mixer: ModelGraph, recorded: str) -> None:
+    cheap, dear = (approximated(mixer, budget_db=budget, calibration=recorded) for budget in (25.0, 45.0))
+    assert cheap.approximation is not None
+    assert dear.approximation is not None
+    assert cheap.approximation.total_depth < dear.approximation.total_depth
+    exact = Trial(mixer_calls(1), None).run(mixer)
+    for graph, budget in ((cheap, 25.0), (dear, 45.0)):
+        assert psnr_db(exact, Trial(mixer_calls(1), None).run(graph)) >= budget
+    points = dear.approximation.curve
+    assert {point.fit for point in points} == {"weighted", "interpolation", "minimax"}
+    assert any(point.degree is None for point in points)
+
+
+def test_a_budget_out_of_reach_names_the_site_and_the_best(mixer: ModelGraph, recorded: str) -> None:
+    with pytest.raises(CompileError, match=r"cannot be met: \w+ stands in the way even at degree \d+.*the best that can be had is"):
+        approximated(mixer, budget_db=200.0, calibration=recorded)
+    with pytest.raises(CompileError, match="the norms stand in the way; the best that can be had is"):
+        approximated(mixer, budget_db=90.0, norms="static", calibration=recorded)
+    with pytest.raises(CompileError, match="each needs one: at least 3"):
+        approximated(mixer, total_depth=2, calibration=recorded)
+
+
+def test_values_out_of_range_are_reported_with_what_caused_them(mixer: ModelGraph, recorded: str) -> None:
+    graph = approximated(mixer, degree=5, calibration=recorded)
+    tokens = mixer_calls(1).calls[0].inputs["tokens"].copy()
+    tokens[7] *= 5
+    calm, wild = Call({"tokens": tokens[:7]}), Call({"tokens": tokens})
+    found = excursions(graph, Trial(Calibration((calm, wild)), None))
+    assert found
+    for each in found:
+        assert (each.call, each.sample, each.bin) == (1, 7, 0)
+        assert not each.low <= each.value <= each.high
+        assert each.site in str(each)
+    clamped = approximated(mixer, degree=5, clamp=True, calibration=recorded)
+    assert not excursions(clamped, Trial(Calibration((calm, wild)), None))
+
+
+def test_a_reciprocal_of_what_may_be_zero_is_refused(tmp_path: Path) -> None:
+    class Inverse(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.reciprocal(x)
+
+    save_calibration(Calibration((Call({"x": np.linspace(-1, 1, 8, dtype=np.float32)[:, None]}),)), tmp_path / "calls.safetensors")
+    with pytest.raises(CompileError, match="values reach down to -1, no polynomial is a reciprocal there"):
+        approximated(marked(Inverse(), {"x": torch.ones(2, 1)}), calibration=str(tmp_path / "calls.safetensors"))
+
+
+def test_a_graph_worse_than_promised_is_caught() -> None:
+    graph = tiny()
+    each = ApproximateActivations(ON)
+    after = each.run(graph)
+    assert after.approximation is not None
+    assert each.run(after) is after
+    spoilt = replace(after, approximation=replace(after.approximation, promised_db=after.approximation.measured_db + 1))
+    with pytest.raises(InternalError, match="promised"):
+        each.compare(graph, spoilt)
+
+
+def test_tables_follow_the_timestep() -> None:
+    """In torch and in ONNX, at timesteps of every bin."""
+    graph = approximated(tiny(), norms="static", clamp=True, degree=5)
+    start = from_sampler(graph, steps=1, samples=4).calls[0].inputs
+    calls = Calibration(tuple(Call({**start, "timestep": np.asarray(t, np.float32)}) for t in range(0, 1000, 49)))
+    found = Trial(calls, None).run(graph)
+    assert len({value.tobytes() for value in np.split(found, len(calls))}) == len(calls)
+    np.testing.assert_allclose(in_onnx(graph, calls), found, atol=2e-5 * np.abs(found).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norms", ["exact", "polynomial"])
+def test_a_conditional_unet_keeps_its_budget(norms: str) -> None:
+    model = build("cross attention")
+    graph = marked(model)
+    after = approximated(graph, budget_db=30.0, norms=norms)
+    calls = from_sampler(graph, steps=10, samples=8, seed=7)
+    exact, found = (Trial(calls, {}).run(each) for each in (graph, after))
+    assert psnr_db(exact, found) >= 30.0
+    exact, found = (Trial(calls, None).run(each) for each in (graph, after))
+    np.testing.assert_allclose(in_onnx(after, calls), found, atol=1e-4 * np.abs(found).max())

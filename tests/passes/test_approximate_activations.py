@@ -1,0 +1,91 @@
+"""The pass in the pipeline: golden graphs, artifacts that run, options that make sense."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import hecompile
+from hecompile.compiler import compile_model
+from hecompile.errors import CompileError
+from hecompile.ir.printing import print_graph
+from hecompile.options import CompileOptions
+from hecompile.passes.approximate_activations import ApproximateActivations
+from tests.approx.networks import tiny
+from tests.golden_files import check
+from tests.networks import Tiny, tiny_inputs
+
+ON = CompileOptions(backend="clear", activations="polynomial", max_batch=2)
+
+
+@pytest.mark.parametrize(
+    ("case", "changes"),
+    [
+        ("activations become polynomials", {}),
+        ("clamped at the client", {"clamp": True}),
+        ("norms become a scale and a shift", {"norms": "static"}),
+        ("norms become sums and an inverse square root", {"norms": "polynomial"}),
+    ],
+)
+def test_golden(case: str, changes: dict[str, Any]) -> None:
+    check(f"approximate-activations/{case}", print_graph(ApproximateActivations(replace(ON, **changes)).run(tiny())))
+
+
+def test_off_it_returns_its_argument() -> None:
+    graph = tiny()
+    assert ApproximateActivations(CompileOptions()).run(graph) is graph
+
+
+def test_an_artifact_computes_what_the_graph_computes(tmp_path: Path) -> None:
+    """Up to the integers of the clear backend; the report shows sites and plot."""
+    options = replace(ON, total_depth=10, norms="static")
+    compiled = compile_model(Tiny().eval(), tmp_path / "artifact", options=options, example_inputs=tiny_inputs())
+    record = compiled.program.approximation
+    assert record is not None
+    assert record.total_depth <= 10
+    unet = hecompile.load(tmp_path / "artifact", policy="simulation")
+    inputs = {name: torch.from_numpy(np.asarray(value)) for name, value in record.example.items()}
+    expected = compiled.program.run(record.example)[compiled.program.plan.outputs[0]]
+    found = unet(**inputs, return_dict=False)[0].numpy()
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    report = (tmp_path / "artifact" / "report.html").read_text()
+    assert all(site.name in report for site in record.sites)
+    assert "PSNR against total depth" in report
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"degree": 3, "budget_db": 30.0, "activations": "polynomial"}, "--degree and --budget-db each choose the degrees"),
+        ({"degree": 3}, "--degree is about polynomials"),
+        ({"clamp": True}, "--clamp is about polynomials"),
+        ({"norms": "polynomial"}, "--norms polynomial is about polynomials"),
+        ({"degree": 40, "activations": "polynomial"}, "between 1 and 31"),
+        ({"fit": "cubic"}, "there is no fit 'cubic'"),
+        ({"norms": "none"}, "there is no way of norms 'none'"),
+        ({"activations": "relu"}, "there is no way of activations 'relu'"),
+    ],
+)
+def test_choices_that_make_no_sense_are_refused(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(CompileError, match=message):
+        CompileOptions(**flags)
+
+
+@pytest.mark.slow
+def test_digits_keep_what_was_promised_on_other_noise(tmp_path: Path) -> None:
+    from benchmarks.digits import draw
+    from hecompile.models import digits
+    from hecompile.models.digits.classifier import recognised_share
+
+    labels = [place % 10 for place in range(40)]
+    compiled = compile_model("digits", tmp_path / "artifact", options=replace(ON, budget_db=35.0, max_batch=16))
+    images = draw(hecompile.load(tmp_path / "artifact", policy="simulation"), labels, 10)
+    error = np.mean((images.astype(np.float64) - draw(digits.load(), labels, 10)) ** 2)
+    assert 10 * np.log10(1 / error) >= 34.5  # int8 weights add the error of 46 dB
+    assert recognised_share(images, labels) >= 0.95
+    assert compiled.program.approximation is not None
