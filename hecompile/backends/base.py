@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -175,6 +176,7 @@ class Backend(ABC):
     encrypts: bool  # whether the server sees ciphertexts only
     integer: bool  # whether its regions are linear layers that pass through quantize, select-parameters and pack
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
+    defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact
 
     def reveals(self, half: Half) -> tuple[str, ...]:
         """What requests of this half show in clear, one sentence each; nothing unless a backend says so."""

@@ -44,7 +44,7 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "bfv": _bfv,
     "clear": _clear,
     "ckks": _ckks,
-    "ckks-clear": _ckks_clear,
+    "ckks_clear": _ckks_clear,
     "affine": _affine,
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 
+from types import MappingProxyType
+
 from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.ckks.chains import chains
 from hecompile.backends.ckks.document import document_of, read_document, read_tables
@@ -23,10 +25,11 @@ MOST_ERROR = 0.25  # of a region's outputs, in their own units: beyond it a regi
 class CkksClearBackend(Backend):
     """Simulation: slot programs on plain vectors."""
 
-    name = "ckks-clear"
+    name = "ckks_clear"
     encrypts = False
     integer = False
     rest = "clear"
+    defaults = MappingProxyType({"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 4})
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         return [Candidate(nodes, Cost(rounds=1), self.name) for nodes in chains(graph)]
@@ -38,12 +41,11 @@ class CkksClearBackend(Backend):
         if not isinstance(region, SubgraphRegion):
             raise InternalError(f"region '{region.name}' is a single layer: not for backend '{self.name}'")
         chain = read_chain(region)
-        lowering = lower_chain(chain, region.name, options.security)
+        lowering = lower_chain(chain, region.outputs, region.name, options.security)
         bins = max(len(table) for name, table in lowering.tables.items() if not name.startswith("t"))
         timestep = chain.timestep if bins > 1 else None
-        inputs = tuple(name for name in region.inputs if name in chain.inputs or name == timestep)
         layers = sum("conv" in str(node.target) for node in region.graph_module.graph.nodes) + len(chain.polynomials)
-        document = document_of(lowering, region.name, self.name, inputs, options.max_batch, timestep, bins, layers)
+        document = document_of(lowering, region.name, self.name, region.inputs, options.max_batch, timestep, bins, layers)
         client: dict[str, Array] = {}
         server = Half(document, dict(lowering.tables))
         self._judge_noise(server, chain_source(region))

@@ -15,12 +15,14 @@ from hecompile.ir.graph import ModelGraph, info
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["MOST_DEPTH", "POLYNOMIAL", "chains", "is_lookup", "peeled"]
+__all__ = ["LAYERS", "MOST_DEPTH", "POLYNOMIAL", "UPSAMPLE", "chains", "is_lookup", "peeled"]
 
 MOST_DEPTH = 12  # levels of a region at dimension 16384
+MOST_LAYERS = 2  # in a row: more would take levels that another round costs less than
 POLYNOMIAL = "hecompile.polynomial.default"
 LAYERS = ("aten.conv2d.default", "aten.conv_transpose2d.input")
-LINEAR = (*LAYERS, "aten.upsample_nearest2d.vec", "aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default")
+UPSAMPLE = "aten.upsample_nearest2d.vec"
+LINEAR = (*LAYERS, "aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default")
 LOOKUP = ("aten.reshape.default", "aten.embedding.default", "aten.to.dtype", "aten.clamp.default", "aten.floor.default",
           "aten.div.Tensor", "aten.mul.Tensor")  # fmt: skip
 
@@ -41,7 +43,7 @@ def _carried(node: fx.Node) -> bool:
 
 def is_lookup(node: fx.Node) -> bool:
     """Whether a public value is the row of a table for the timestep's bin: the same at all timesteps of a bin."""
-    if info(node).secret or node.op != "call_function":
+    if node.op != "call_function" or info(node).secret:
         return False
     name = str(node.target)
     if name == "aten.embedding.default":
@@ -79,10 +81,16 @@ class _Chain:
         self.nodes: set[fx.Node] = set()
         self._graph, self._taken = graph, taken
         self._depth: dict[fx.Node, int] = {}
+        self._layers: dict[fx.Node, int] = {}
         self._include(first)
         grown = True
         while grown:
             grown = any([self._forward(node) for node in graph.nodes])
+            before = len(self.nodes)
+            for node in list(self.nodes):
+                for operand in node.all_input_nodes:
+                    self._backward(operand)
+            grown = grown or len(self.nodes) > before
         self._trim()
         if not any(str(node.target) in LAYERS for node in self.nodes):
             self.nodes = set()
@@ -92,7 +100,7 @@ class _Chain:
         self.nodes.add(node)
         for operand in node.all_input_nodes:
             self._backward(operand)
-        self._depth[node] = self._depth_of(node)
+        self._depth[node], self._layers[node] = self._depth_of(node), self._layers_of(node)
 
     def _backward(self, node: fx.Node) -> None:
         if node in self.nodes or node.op != "call_function" or node.name in self._taken:
@@ -125,17 +133,23 @@ class _Chain:
             return False
         if not self.nodes.intersection(_secret_operands(node)) or self._late(node):
             return False
-        if self._depth_of(node) + 1 > MOST_DEPTH:
+        if self._depth_of(node) + 1 > MOST_DEPTH or self._layers_of(node) > MOST_LAYERS:
             return False
         self._include(node)
         return True
 
     def _depth_of(self, node: fx.Node) -> int:
-        """Levels used up to a node, where sums of layers count as one layer."""
+        """Levels used before a node's own layer: one for each layer before it, and those of polynomials."""
         below = max((self._depth.get(operand, 0) for operand in node.all_input_nodes), default=0)
         if str(node.target) == POLYNOMIAL:
             return below + 1 + depth_of(int(str(info(node.args[4]).shape[1])) - 1)
-        return below
+        return below + (str(node.target) in LAYERS and self._layers_of(node) > 1)
+
+    def _layers_of(self, node: fx.Node) -> int:
+        """Layers in a row since the last polynomial."""
+        if str(node.target) == POLYNOMIAL:
+            return 0
+        return max((self._layers.get(operand, 0) for operand in node.all_input_nodes), default=0) + (str(node.target) in LAYERS)
 
     def _trim(self) -> None:
         """Leave sums with what the client has to the client, unless the region goes on with them."""

@@ -61,7 +61,7 @@ class CkksClient(RegionClient):
         return made
 
     def _secret(self, secrets: Secrets | None) -> _Secret:
-        found = (secrets or {}).get(self._ring.name)
+        found = None if secrets is None else secrets.get(self._ring.name)
         if not isinstance(found, _Secret):
             raise InternalError(f"region '{self._document.region}' is called outside a session")
         return found

@@ -76,7 +76,7 @@ def read_document(half: Half) -> Document:
     problems = []
     if set(made) != {upload.name for upload in document.uploads} or set(sent) != set(document.outputs):
         problems.append("inputs or outputs that its slot program does not have")
-    if reads != set(document.inputs) or tuple(result.output for result in document.results) != document.outputs:
+    if not reads <= set(document.inputs) or tuple(result.output for result in document.results) != document.outputs:
         problems.append("inputs or outputs without a layout")
     if document.bins < 1 or document.max_batch < 1 or document.grid.area < 1 or document.grid.area > slots:
         problems.append("sizes out of range")
@@ -115,5 +115,7 @@ def read_tables(half: Half, document: Document) -> dict[str, Array]:
         if not right or not np.isfinite(table).all() or (not polynomial and document.program.ring.slots % table.shape[1]):
             raise ProtocolError(f"region '{document.region}': table '{name}' is malformed")
         if name.startswith(("p", "b", "s")) and len(table) not in (1, document.bins):
-            raise ProtocolError(f"region '{document.region}': table '{name}' has {len(table)} rows for {document.bins} timestep bins")
+            raise ProtocolError(
+                f"region '{document.region}': table '{name}' has {len(table)} rows for {document.bins} timestep bins"
+            )
     return tables

@@ -47,30 +47,34 @@ class Lowering:
 
 
 def depths(chain: Chain) -> tuple[dict[str, int], int]:
-    """Levels used when each polynomial's result is there, by name, and by the whole chain."""
+    """Levels used when each polynomial and value between layers is there, by name, and by the whole chain."""
     found: dict[str, int] = {}
-    for name, polynomial in chain.polynomials.items():
-        found[name] = _below(polynomial.argument, found) + 1 + depth_of(polynomial.coefficients.shape[1] - 1)
-    return found, max(_below(affine, found) + 1 for affine in chain.outputs.values())
+    for name in chain.order:
+        if name in chain.between:
+            found[name] = _below(chain.between[name], found) + 1
+        else:
+            polynomial = chain.polynomials[name]
+            found[name] = _below(polynomial.argument, found) + 1 + depth_of(polynomial.coefficients.shape[1] - 1)
+    return found, max(*found.values(), *(_below(affine, found) + 1 for affine in chain.outputs.values()), 1)
 
 
 def _below(affine: Affine, found: dict[str, int]) -> int:
     return max((found[source] for source in affine.matrices if source in found), default=0)
 
 
-def lower_chain(chain: Chain, where: str, security_bits: int = 128) -> Lowering:
-    """The slot program of a chain.
+def lower_chain(chain: Chain, outputs: tuple[str, ...], where: str, security_bits: int = 128) -> Lowering:
+    """The slot program of a chain, with its outputs in their order.
 
     Raises:
         CompileError: if no secure ring carries it; names the layer.
     """
     used, depth = depths(chain)
     shapes = [*chain.inputs.values(), *(each.argument.shape for each in chain.polynomials.values())]
-    shapes += [each.shape for each in chain.outputs.values()]
+    shapes += [each.shape for each in (*chain.outputs.values(), *chain.between.values())]
     grid = Grid(power_of_two(max(each[1] for each in shapes)), power_of_two(max(each[2] for each in shapes)))
     labels = ", ".join(each.label for each in chain.polynomials.values())
     ring = ring_for(depth, slots_needed(chain, grid), f"region '{where}' (layers {labels})", security_bits)
-    return _Lowerer(chain, grid, ring, used).lowering()
+    return _Lowerer(chain, grid, ring, used).lowering(outputs)
 
 
 class _Lowerer:
@@ -85,15 +89,21 @@ class _Lowerer:
         self._keys: list[int] = []
 
     def _affines(self) -> dict[str, Affine]:
-        return {name: each.argument for name, each in self._chain.polynomials.items()} | dict(self._chain.outputs)
+        arguments = {name: each.argument for name, each in self._chain.polynomials.items()}
+        return arguments | self._chain.between | self._chain.outputs
 
-    def lowering(self) -> Lowering:
+    def lowering(self, outputs: tuple[str, ...]) -> Lowering:
         for upload in self._uploads:
             label = ", ".join(piece.input for piece in upload.pieces)
             op = self._emit("input", (), upload.level, upload.scale, INPUT_RANGE, label, name=upload.name)
             self._values[upload.name] = (op, upload.period)
         results = []
-        for name, polynomial in self._chain.polynomials.items():
+        for name in self._chain.order:
+            if name in self._chain.between:
+                affine = self._chain.between[name]
+                self._values[name] = (self._affine(affine, None, name), self._grid.period(affine.shape[0]))
+                continue
+            polynomial = self._chain.polynomials[name]
             form = normal(polynomial, self._grid)
             argument = self._affine(polynomial.argument, form, polynomial.label)
             level, rows = argument.level - depth_of(polynomial.coefficients.shape[1] - 1), form.rows
@@ -101,8 +111,9 @@ class _Lowerer:
             table = self._table("p", rows)
             result = self._emit("polynomial", (argument,), level, scale, form.result_range, polynomial.label, table=table)
             self._values[name] = (result, self._grid.period(polynomial.argument.shape[0]))
-        for name, affine in self._chain.outputs.items():
-            value = self._affine(affine, None, name)
+        for name in outputs:
+            affine = self._chain.outputs.get(name) or self._chain.between[name]
+            value = self._values[name][0] if name in self._values else self._affine(affine, None, name)
             if value.level:
                 value = self._emit("switch", (value,), 0, value.scale, value.range)
             self._emit("output", (value,), value.level, value.scale, value.range, name, name="")
@@ -176,8 +187,8 @@ class _Lowerer:
             rows, columns = np.nonzero(matrix)
             weights = matrix[rows, columns] * fixed[rows]
             outputs = slots[rows]
-            if source in self._chain.polynomials:
-                inputs = self._grid.slots(self._chain.polynomials[source].argument.shape)[columns]
+            if source in self._used:
+                inputs = self._grid.slots(self._affines()[source].shape)[columns]
                 found.setdefault(source, []).append((outputs, inputs, weights))
                 continue
             upload = next(each for each in self._uploads if any(piece.input == source for piece in each.pieces))
@@ -191,10 +202,11 @@ class _Lowerer:
             for each in range(piece.copies):
                 places[copy == each] = upload.place(piece, each, inputs[copy == each], self._grid)
             found.setdefault(upload.name, []).append((outputs, places, weights))
-        return {
-            source: Entries(*(np.concatenate(each) for each in zip(*parts, strict=True)), self._values[source][1], period)
-            for source, parts in found.items()
-        }
+        merged = {}
+        for source, parts in found.items():
+            outputs, places, weights = (np.concatenate(each) for each in zip(*parts, strict=True))
+            merged[source] = Entries(outputs, places, weights, self._values[source][1], period)
+        return merged
 
     def _product(self, value: Op, entries: Entries, factors: str, bound: float, label: str) -> Op:
         """A matrix times a value, not rescaled: baby steps, then Horner's rule over giant steps."""

@@ -22,15 +22,18 @@ from hecompile.backends.ckks.program import Op, SlotProgram
 __all__ = ["SIGMAS", "Estimate", "NoiseEngine", "predict"]
 
 SIGMA2 = 10.5
+TYPICAL = 3.0  # ranges over root mean squares, of values that are read by a layer
+POINTS = 201  # of a polynomial's range
 SIGMAS = 7.0  # of a bound: exceeded with probability below 2^-38 a slot
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Variance of the error per slot, and a bound of the values themselves."""
+    """Variance of the error per slot, and a bound of the values themselves. Within a polynomial: per point of its range."""
 
     variance: Vector
     range: float
+    points: Vector | None = None  # the values at the points
 
 
 class NoiseEngine(Engine):
@@ -56,40 +59,56 @@ class NoiseEngine(Engine):
     def _ranged(self, x: Value, op: Op) -> Value:
         return replace(x, data=replace(x.data, range=op.range))
 
+    def polynomial(self, x: Value, row: Vector) -> Value:
+        """The error at the worst point of the argument's range."""
+        points = np.linspace(-x.data.range, x.data.range, POINTS)
+        inside = replace(x, data=Estimate(np.full(POINTS, x.data.variance.max()), x.data.range, points))
+        result = super().polynomial(inside, row)
+        worst = np.full(self.ring.slots, result.data.variance.max())
+        return replace(result, data=Estimate(worst, float(np.abs(result.data.points).max())))
+
     def _rotate(self, x: Value, steps: int) -> Estimate:
         return Estimate(np.roll(x.data.variance, -steps) + self._switching(x), x.data.range)
 
     def _dot(self, args: Sequence[Value], op: Op, scale: float) -> Estimate:
-        total = np.full(self.ring.slots, self._slots(1 / 12, scale) * sum(x.data.range**2 for x in args))
+        squares = sum((x.data.range / TYPICAL) ** 2 for x in args)
+        total = np.full(self.ring.slots, self._slots(1 / 12, scale) * squares)
         for x, vector in zip(args, self.vectors(op), strict=True):
             total += x.data.variance * self._tiled(vector) ** 2
         return Estimate(total, op.range)
 
     def _times(self, x: Value, number: float, scale: float) -> Estimate:
         rounding = self._slots(1 / 12, scale) / self.ring.dimension  # a number is one coefficient
-        return Estimate(x.data.variance * number**2 + rounding * x.data.range**2, x.data.range * abs(number))
+        if x.data.points is None:
+            return Estimate(x.data.variance * number**2 + rounding * x.data.range**2, x.data.range * abs(number))
+        points = x.data.points * number
+        return Estimate(x.data.variance * number**2 + rounding * x.data.points**2, float(np.abs(points).max()), points)
 
     def _plus(self, x: Value, vector: Vector | float) -> Estimate:
         largest = float(np.abs(vector).max())
-        return Estimate(x.data.variance + self._slots(1 / 12, x.scale), x.data.range + largest)
+        points = None if x.data.points is None else x.data.points + vector
+        return Estimate(x.data.variance + self._slots(1 / 12, x.scale), x.data.range + largest, points)
 
     def _add(self, x: Value, y: Value) -> Estimate:
         deviation = np.sqrt(x.data.variance) + np.sqrt(y.data.variance)  # they may come from one source
-        return Estimate(deviation**2, x.data.range + y.data.range)
+        points = None if x.data.points is None else x.data.points + y.data.points
+        return Estimate(deviation**2, x.data.range + y.data.range, points)
 
     def _mul(self, x: Value, y: Value) -> Estimate:
-        deviation = np.sqrt(x.data.variance) * y.data.range + np.sqrt(y.data.variance) * x.data.range
-        return Estimate(deviation**2, x.data.range * y.data.range)
+        first, second = (each.data.range if each.data.points is None else np.abs(each.data.points) for each in (x, y))
+        deviation = np.sqrt(x.data.variance) * second + np.sqrt(y.data.variance) * first
+        points = None if x.data.points is None else x.data.points * y.data.points
+        return Estimate(deviation**2, x.data.range * y.data.range, points)
 
     def _relinearize(self, x: Value) -> Estimate:
-        return Estimate(x.data.variance + self._switching(x), x.data.range)
+        return Estimate(x.data.variance + self._switching(x), x.data.range, x.data.points)
 
     def _rescale(self, x: Value) -> Estimate:
         scale = x.scale / self.primes[x.level]
-        return Estimate(x.data.variance + self._slots(self._rounding, scale), x.data.range)
+        return Estimate(x.data.variance + self._slots(self._rounding, scale), x.data.range, x.data.points)
 
     def _negate(self, x: Value) -> Any:
-        return x.data
+        return x.data if x.data.points is None else replace(x.data, points=-x.data.points)
 
 
 def predict(program: SlotProgram, tables: Tables, row: int) -> Mapping[str, Vector]:

@@ -16,7 +16,6 @@ __all__ = ["Normal", "normal"]
 
 Floats = npt.NDArray[np.float64]
 LEAST_QUARTIC = 5e-3  # of the polynomial's size, at the end of the range: where the leading term is less it is made so
-MARGIN = 1.25  # of a polynomial's range, for the values that it is given
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,4 +70,4 @@ def normal(polynomial: Polynomial, grid: Grid) -> Normal:
     table = np.stack(rows)
     if quartic and (table[:, 1] == 0).any():
         table[table[:, 1] == 0, 1] = 1.0
-    return Normal(np.array(factors), np.array(offsets), table, MARGIN * max(ranges), MARGIN * max(results))
+    return Normal(np.array(factors), np.array(offsets), table, max(ranges), max(results))

@@ -24,7 +24,10 @@ def evaluated(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview])
     shares = [range(1 + worker, len(pieces), workers) for worker in range(workers)]
     started = [_start(task, [pieces[place] for place in share]) for share in shares[1:] if share]
     own = [task(pieces[place]) for place in shares[0]]
-    found = [own, *[_finish(child, descriptor, len(share)) for (child, descriptor), share in zip(started, shares[1:], strict=False)]]
+    found = [
+        own,
+        *[_finish(child, descriptor, len(share)) for (child, descriptor), share in zip(started, shares[1:], strict=False)],
+    ]
     placed = {place: answer for share, some in zip(shares, found, strict=False) for place, answer in zip(share, some, strict=True)}
     return answers + [placed[place] for place in range(1, len(pieces))]
 

@@ -16,7 +16,8 @@ def _spread(shape: Shape, grid: Grid) -> bool:
 
 def _blocks(chain: Chain, grid: Grid) -> int:
     """The largest period of what a region computes: inputs begin at multiples of it."""
-    results = [each.argument.shape for each in chain.polynomials.values()] + [each.shape for each in chain.outputs.values()]
+    results = [each.argument.shape for each in chain.polynomials.values()]
+    results += [each.shape for each in (*chain.outputs.values(), *chain.between.values())]
     return max(grid.period(shape[0]) for shape in results)
 
 
