@@ -29,7 +29,7 @@ class CkksClearBackend(Backend):
     encrypts = False
     integer = False
     rest = "clear"
-    defaults = MappingProxyType({"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 4})
+    defaults = MappingProxyType({"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 2})
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         return [Candidate(nodes, Cost(rounds=1), self.name) for nodes in chains(graph)]

@@ -222,7 +222,7 @@ class Engine:
 
 
 class ClearEngine(Engine):
-    """Plain vectors of slots: the oracle. Data are float64 arrays (slots)."""
+    """Plain vectors of slots: the oracle. Data are float64 arrays (..., slots), several elements of a batch at a time."""
 
     def tiled(self, vector: Vector | float) -> Vector:
         """A period repeated over all slots."""
@@ -234,10 +234,10 @@ class ClearEngine(Engine):
         return result
 
     def _rotate(self, x: Value, steps: int) -> Vector:
-        return np.roll(x.data, -steps)
+        return np.roll(x.data, -steps, axis=-1)
 
     def _dot(self, args: Sequence[Value], op: Op, scale: float) -> Vector:
-        result = np.zeros(self.ring.slots)
+        result = np.zeros_like(args[0].data)
         for x, vector in zip(args, self.vectors(op), strict=True):
             result += x.data * self.tiled(vector)
         return result

@@ -90,9 +90,10 @@ class NoiseEngine(Engine):
         return Estimate(x.data.variance + self._slots(1 / 12, x.scale), x.data.range + largest, points)
 
     def _add(self, x: Value, y: Value) -> Estimate:
-        deviation = np.sqrt(x.data.variance) + np.sqrt(y.data.variance)  # they may come from one source
-        points = None if x.data.points is None else x.data.points + y.data.points
-        return Estimate(deviation**2, x.data.range + y.data.range, points)
+        if x.data.points is None:  # shares of a sum read different slots: their errors are independent
+            return Estimate(x.data.variance + y.data.variance, x.data.range + y.data.range)
+        deviation = np.sqrt(x.data.variance) + np.sqrt(y.data.variance)  # terms of a polynomial have one source
+        return Estimate(deviation**2, x.data.range + y.data.range, x.data.points + y.data.points)
 
     def _mul(self, x: Value, y: Value) -> Estimate:
         first, second = (each.data.range if each.data.points is None else np.abs(each.data.points) for each in (x, y))

@@ -10,12 +10,12 @@ from numpy.polynomial import Chebyshev, Polynomial as Powers
 
 from hecompile.backends.ckks.affine import Affine, Polynomial
 from hecompile.backends.ckks.layout import Grid
-from hecompile.backends.ckks.polynomial import plain, powers_row, quartic_row
+from hecompile.backends.ckks.polynomial import plain, powers_row, quadratic_row, quartic_row
 
 __all__ = ["Normal", "normal"]
 
 Floats = npt.NDArray[np.float64]
-LEAST_QUARTIC = 5e-3  # of the polynomial's size, at the end of the range: where the leading term is less it is made so
+LEAST_LEADING = 5e-3  # of the polynomial's size, at the end of the range: where the leading term is less it is made so
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +42,22 @@ def _single(rows: Floats) -> Floats:
 
 def normal(polynomial: Polynomial, grid: Grid) -> Normal:
     """The normal form of a polynomial for all its timestep bins."""
-    quartic = polynomial.coefficients.shape[1] == 5
+    degree = polynomial.coefficients.shape[1] - 1
+    monic = {2: quadratic_row, 4: quartic_row}.get(degree)
     factors, offsets, rows, ranges, results = [], [], [], [], []
     for low, high, coefficients in zip(polynomial.low, polynomial.high, polynomial.coefficients, strict=True):
         series = Chebyshev(coefficients, domain=[low, high])
         x = np.linspace(low, high, 201)
         results.append(float(np.abs(series(x)).max()))
-        if quartic:
-            powers = np.zeros(5)
+        if monic is not None:
+            powers = np.zeros(degree + 1)
             found = series.convert(kind=Powers, domain=[-1, 1], window=[-1, 1]).coef
             powers[: len(found)] = found
             reach = max(abs(low), abs(high))
-            least = LEAST_QUARTIC * max(results[-1], 1e-6) / reach**4
-            if abs(powers[4]) < least:
-                powers[4] = least if powers[4] >= 0 else -least
-            row, factor = quartic_row(powers)
+            least = LEAST_LEADING * max(results[-1], 1e-6) / reach**degree
+            if abs(powers[degree]) < least:
+                powers[degree] = least if powers[degree] >= 0 else -least
+            row, factor = monic(powers)
             factors.append(factor)
             offsets.append(0.0)
             ranges.append(factor * reach)
@@ -67,7 +68,4 @@ def normal(polynomial: Polynomial, grid: Grid) -> Normal:
             ranges.append(1.0)
         rows.append(row)
         results[-1] = max(results[-1], float(np.abs(plain(row, x * factors[-1] + offsets[-1])).max()))
-    table = np.stack(rows)
-    if quartic and (table[:, 1] == 0).any():
-        table[table[:, 1] == 0, 1] = 1.0
-    return Normal(np.array(factors), np.array(offsets), table, max(ranges), max(results))
+    return Normal(np.array(factors), np.array(offsets), np.stack(rows), max(ranges), max(results))

@@ -5,6 +5,7 @@ A row of a polynomial's table is `[form, ...]`:
 - form 0, `c_0 ... c_d` of a value in [-1, 1]: by powers v^(2^j) and halving, depth ceil(log2(d + 1)) (Paterson and Stockmeyer's split
   at powers of two). Every addition happens at one scale by choice of the scales at which coefficients are encoded; the parts that are
   not multiplied further are neither rescaled nor relinearized on their own.
+- form 2, `sign r s`: the quadratic sign y^2 + r y + s in depth 1 with one product, its leading coefficient taken into y.
 - form 1, `sign p q r s`: the quartic sign (y^2 + p y + q)^2 + r y + s in depth 2 with two products. Any quartic is one, its leading
   coefficient taken into y.
 """
@@ -21,20 +22,27 @@ from hecompile.errors import ProtocolError
 if TYPE_CHECKING:
     from hecompile.backends.ckks.engine import Engine, Value
 
-__all__ = ["depth_of", "evaluate", "plain", "powers_row", "quartic_row"]
+__all__ = ["depth_of", "evaluate", "plain", "powers_row", "quadratic_row", "quartic_row"]
 
 Row = npt.NDArray[np.float64]
-POWERS, QUARTIC = 0.0, 1.0
+POWERS, QUARTIC, QUADRATIC = 0.0, 1.0, 2.0
 
 
 def depth_of(degree: int) -> int:
     """Levels that a polynomial takes."""
-    return 2 if degree == 4 else max(1, int(degree).bit_length())
+    return {2: 1, 4: 2}.get(degree, max(1, int(degree).bit_length()))
 
 
 def powers_row(coefficients: Row) -> Row:
     """A row of form 0."""
     return np.concatenate([[POWERS], coefficients])
+
+
+def quadratic_row(coefficients: Row) -> tuple[Row, float]:
+    """A row of form 2 for c_0 ... c_2, and the factor from x to y. The leading coefficient must not be zero."""
+    c0, c1, c2 = (float(each) for each in coefficients)
+    factor = float(abs(c2) ** 0.5)
+    return np.array([QUADRATIC, np.sign(c2), c1 / factor, c0]), factor
 
 
 def quartic_row(coefficients: Row) -> tuple[Row, float]:
@@ -52,6 +60,9 @@ def plain(row: Row, x: Row) -> Row:
     if row[0] == POWERS:
         result: Row = np.polynomial.polynomial.polyval(x, row[1:])
         return result
+    if row[0] == QUADRATIC:
+        square: Row = row[1] * x * x + row[2] * x + row[3]
+        return square
     _, sign, p, q, r, s = row
     quadratic = x * x + p * x + q
     whole: Row = sign * quadratic * quadratic + r * x + s
@@ -62,9 +73,20 @@ def evaluate(engine: Engine, x: Value, row: Row) -> Value:
     """The polynomial of a row on a value, at the ring's scale."""
     if row[0] == POWERS:
         return _powers(engine, x, row[1:])
+    if row[0] == QUADRATIC and len(row) == 4:
+        return _quadratic(engine, x, row)
     if row[0] == QUARTIC and len(row) == 6:
         return _quartic(engine, x, row)
     raise ProtocolError(f"layer '{engine.label}': a polynomial of unknown form: compile the artifact again")
+
+
+def _quadratic(engine: Engine, y: Value, row: Row) -> Value:
+    _, sign, r, s = (float(each) for each in row)
+    square = engine.mul(y, y)
+    if sign < 0:
+        square = engine.negate(square)
+    result = engine.plus(engine.add(square, engine.times(y, r, y.scale)), s)
+    return engine.rescale(engine.relinearize(result))
 
 
 def _quartic(engine: Engine, y: Value, row: Row) -> Value:
