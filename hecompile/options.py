@@ -103,7 +103,8 @@ class CompileOptions:
         if any("=" not in pin for pin in self.pin):
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
         for kind, name, known in (
-            ("way of activations", self.activations, ACTIVATIONS), ("way of norms", self.norms, NORMS), ("fit", self.fit, FITS), ("choice of sites", self.sites, SITES),
+            ("way of activations", self.activations, ACTIVATIONS), ("way of norms", self.norms, NORMS), ("fit", self.fit, FITS),
+            ("choice of sites", self.sites, SITES),
         ):  # fmt: skip
             if name not in known:
                 raise unknown_name(kind, name, known)

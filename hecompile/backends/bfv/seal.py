@@ -1,4 +1,4 @@
-"""BFV by SEAL: contexts, keys, and ciphertexts as arrays of words. Sampling, key generation, encryption and decryption are SEAL's."""
+"""BFV by SEAL: contexts, keys, and ciphertexts as arrays of words. Sampling, keys, encryption and decryption are SEAL's."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from types import MappingProxyType
 
 from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
@@ -61,7 +60,7 @@ class CkksClearBackend(Backend):
                     Diagnostic(
                         f"region '{document.region}': {label} may be off by {bound:.3g}, more than {MOST_ERROR}",
                         source=source,
-                        help="lower the degree of its polynomials, so that fewer levels leave more bits for each, or use --backend bfv",
+                        help="a lower --degree leaves more bits for each level; or use --backend bfv",
                     )
                 )
 

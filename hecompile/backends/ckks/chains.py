@@ -1,8 +1,8 @@
 """Which nodes a `ckks` region takes: polynomials with the linear layers before and after them, as far as the levels reach.
 
-Between two answers the client has every value in clear; what it computes there is exact and costs no level. So a region begins at the
-layers whose inputs the client has, goes through polynomials whose arguments nothing else reads, and ends where an exact activation or
-norm, or a value that comes later, is needed.
+Between two answers the client has every value in clear; what it computes there is exact and costs no level. So a region begins at
+the layers whose inputs the client has, goes through polynomials, and ends where an exact activation or norm, or a value that comes
+later, is needed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _carried(node: fx.Node) -> bool:
         return False
     name = str(node.target)
     if name == "aten.mul.Tensor":
-        return len(_secret_operands(node)) == 1 and len(node.all_input_nodes) == 2 or len(node.all_input_nodes) == 1
+        return (len(_secret_operands(node)) == 1 and len(node.all_input_nodes) == 2) or len(node.all_input_nodes) == 1
     return name in LINEAR or name == POLYNOMIAL
 
 
@@ -85,12 +85,13 @@ class _Chain:
         self._include(first)
         grown = True
         while grown:
-            grown = any([self._forward(node) for node in graph.nodes])
             before = len(self.nodes)
+            for node in graph.nodes:
+                self._forward(node)
             for node in list(self.nodes):
                 for operand in node.all_input_nodes:
                     self._backward(operand)
-            grown = grown or len(self.nodes) > before
+            grown = len(self.nodes) > before
         self._trim()
         if not any(str(node.target) in LAYERS for node in self.nodes):
             self.nodes = set()
@@ -107,9 +108,9 @@ class _Chain:
             return
         if not all(user in self.nodes for user in node.users):
             return
-        if str(node.target) != POLYNOMIAL and _carried(node) and not self._late(node):
-            self._include(node)
-        elif is_lookup(node) or (not info(node).secret and str(node.target) in LOOKUP and self._scalar(node)):
+        layer = str(node.target) != POLYNOMIAL and _carried(node) and not self._late(node)
+        row = not info(node).secret and str(node.target) in LOOKUP and self._scalar(node)
+        if layer or row or is_lookup(node):
             self._include(node)
 
     def _scalar(self, node: fx.Node) -> bool:
@@ -127,16 +128,14 @@ class _Chain:
                 after.add(each)
         return node in after
 
-    def _forward(self, node: fx.Node) -> bool:
+    def _forward(self, node: fx.Node) -> None:
         """Take a node that reads the region, if its other operands are there and levels are left."""
         if node in self.nodes or node.name in self._taken or not _carried(node):
-            return False
+            return
         if not self.nodes.intersection(_secret_operands(node)) or self._late(node):
-            return False
-        if self._depth_of(node) + 1 > MOST_DEPTH or self._layers_of(node) > MOST_LAYERS:
-            return False
-        self._include(node)
-        return True
+            return
+        if self._depth_of(node) + 1 <= MOST_DEPTH and self._layers_of(node) <= MOST_LAYERS:
+            self._include(node)
 
     def _depth_of(self, node: fx.Node) -> int:
         """Levels used before a node's own layer: one for each layer before it, and those of polynomials."""

@@ -1,7 +1,7 @@
 """A linear map of slots as few rotations and products: non-zero diagonals, baby steps and giant steps by Horner's rule.
 
-Vectors are periodic: a source has period S, the result period D, both powers of two. A product of a diagonal with the source rotated
-by d serves all entries (o, i) with i - o = d modulo min(S, D) at once. Where S > D the D-th parts are added up afterwards
+Vectors are periodic: a source has period S, the result period D, both powers of two. A product of a diagonal with the source
+rotated by d serves all entries (o, i) with i - o = d modulo min(S, D) at once. Where S > D the D-th parts are added up afterwards
 (Juvekar et al., Gazelle, section 4.2). Written as offsets d = k g + b, the sum is
 
     sum_k rot^k_g( sum_b diagonal rolled by k g * rot_b(x) )  =  Z_0 + rot_g(Z_1 + rot_g(Z_2 + ...))

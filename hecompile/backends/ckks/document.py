@@ -52,7 +52,8 @@ _DOCUMENT = pydantic.TypeAdapter(Document)
 
 
 def document_of(
-    lowering: Lowering, region: str, backend: str, inputs: tuple[str, ...], max_batch: int, timestep: str | None, bins: int, layers: int
+    lowering: Lowering, region: str, backend: str, inputs: tuple[str, ...], max_batch: int, timestep: str | None,
+    bins: int, layers: int,
 ) -> dict[str, object]:  # fmt: skip
     """The JSON document of a lowered region."""
     document = Document(

@@ -234,10 +234,11 @@ class ClearEngine(Engine):
         return result
 
     def _rotate(self, x: Value, steps: int) -> Vector:
-        return np.roll(x.data, -steps, axis=-1)
+        result: Vector = np.roll(x.data, -steps, axis=-1)
+        return result
 
     def _dot(self, args: Sequence[Value], op: Op, scale: float) -> Vector:
-        result = np.zeros_like(args[0].data)
+        result: Vector = np.zeros_like(args[0].data)
         for x, vector in zip(args, self.vectors(op), strict=True):
             result += x.data * self.tiled(vector)
         return result

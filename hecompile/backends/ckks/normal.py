@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numpy.polynomial import Chebyshev, Polynomial as Powers
+from numpy.polynomial import Chebyshev
+from numpy.polynomial import Polynomial as Powers
 
 from hecompile.backends.ckks.affine import Affine, Polynomial
 from hecompile.backends.ckks.layout import Grid

@@ -2,12 +2,12 @@
 
 A row of a polynomial's table is `[form, ...]`:
 
-- form 0, `c_0 ... c_d` of a value in [-1, 1]: by powers v^(2^j) and halving, depth ceil(log2(d + 1)) (Paterson and Stockmeyer's split
-  at powers of two). Every addition happens at one scale by choice of the scales at which coefficients are encoded; the parts that are
-  not multiplied further are neither rescaled nor relinearized on their own.
-- form 2, `sign r s`: the quadratic sign y^2 + r y + s in depth 1 with one product, its leading coefficient taken into y.
+- form 0, `c_0 ... c_d` of a value in [-1, 1]: by powers v^(2^j) and halving, depth ceil(log2(d + 1)) (Paterson and Stockmeyer's
+  split at powers of two). Every addition happens at one scale by choice of the scales at which coefficients are encoded; the parts
+  that are not multiplied further are neither rescaled nor relinearized on their own.
 - form 1, `sign p q r s`: the quartic sign (y^2 + p y + q)^2 + r y + s in depth 2 with two products. Any quartic is one, its leading
   coefficient taken into y.
+- form 2, `sign r s`: the quadratic sign y^2 + r y + s in depth 1 with one product, in the same way.
 """
 
 from __future__ import annotations

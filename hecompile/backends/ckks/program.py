@@ -8,7 +8,7 @@
     he.output %f "conv2"
 
 Tables are named tensors; those with a row per timestep bin are read at the row of t. A program says the level, scale and range of
-every value, and `verify` believes none of it. The same program runs on SEAL and on plain vectors (`hecompile.backends.ckks.engine`).
+every value, and an engine believes none of it. The same program runs on SEAL and on plain vectors (`ckks/engine.py`).
 """
 
 from __future__ import annotations

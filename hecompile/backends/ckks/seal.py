@@ -17,8 +17,8 @@ from hecompile.backends.seal_files import ARRAY_BYTES, FILE, HEADER_BYTES, MEMBE
 from hecompile.errors import InternalError, ProtocolError
 
 __all__ = [
-    "context_of", "encoder_of", "evaluator_of", "fresh_bytes", "load_answer", "load_fresh", "parms_id", "reply_bytes", "save_answer",
-    "split_fresh",
+    "context_of", "encoder_of", "evaluator_of", "fresh_bytes", "load_answer", "load_fresh", "parms_id", "reply_bytes",
+    "save_answer", "split_fresh",
 ]  # fmt: skip
 
 Words = npt.NDArray[np.uint64]

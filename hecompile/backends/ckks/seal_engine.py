@@ -20,7 +20,7 @@ __all__ = ["Plaintexts", "SealEngine"]
 class Plaintexts:
     """Encoded plaintexts, the least recently used forgotten beyond a number of bytes."""
 
-    def __init__(self, limit_bytes: int = 1 << 30) -> None:
+    def __init__(self, limit_bytes: int = 128 << 20) -> None:
         self._limit, self._bytes = limit_bytes, 0
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 

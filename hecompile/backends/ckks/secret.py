@@ -1,4 +1,4 @@
-"""The client's secret key of a session: encryption, decryption and the making of evaluation keys, all by SEAL. No server imports it."""
+"""The client's secret key of a session: encryption, decryption and evaluation keys, all by SEAL. No server imports it."""
 
 from __future__ import annotations
 

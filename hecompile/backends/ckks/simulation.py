@@ -75,4 +75,6 @@ class SimulatedServer(RegionServer):
         vectors = np.frombuffer(payload, np.float64, offset=8).reshape(batch, len(document.uploads), -1)
         engine = ClearEngine(document.program, self._tables, document.row(t))
         outputs = engine.run({upload.name: vectors[:, place] for place, upload in enumerate(document.uploads)})
-        return np.stack([outputs[result.output].data for result in document.results], axis=1).tobytes()
+        answers = np.stack([outputs[result.output].data for result in document.results], axis=1)
+        reply: bytes = answers.astype(np.float64).tobytes()
+        return reply
