@@ -77,7 +77,7 @@ def ours(folder: Path, calls: list[Call], steps: int, runs: int, **options: Any)
     """One setting of the encrypted scheduler: whole runs of `steps` steps."""
     artifact = folder / "sampler.he"
     compile_sampler(artifact, SHAPE, calls, SamplerOptions(most_clear=0.9999, max_batch=1, fill=False, **options))
-    scheduler, predictor = EncryptedScheduler(PNDMScheduler(**SCHEDULE), artifact), Predictor(0)
+    scheduler, predictor = EncryptedScheduler(PNDMScheduler(**SCHEDULE), artifact, most_clear=1.0), Predictor(0)
     masks = watch(scheduler)
     walls, cpus, quality = [], [], []
     for _ in range(runs):

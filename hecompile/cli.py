@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect as introspect
 import json
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from hecompile.errors import HecompileError, InternalError
+from hecompile.flags import with_option_flags
 from hecompile.options import CompileOptions
 from hecompile.sampler import SamplerOptions
 
@@ -35,28 +35,8 @@ def _print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, default=str) + "\n")
 
 
-def _with_option_flags(function: Callable[..., None], options: type = CompileOptions) -> Callable[..., None]:
-    """Adds one flag per field of the options; the function gets them as keyword arguments."""
-    signature = introspect.signature(function, eval_str=True)
-    kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-    flags = []
-    for each in fields(options):
-        default = each.default_factory() if each.default_factory is not MISSING else each.default
-        kinds = {"str | None": str | None, "float | None": float | None, "int | None": int | None, "tuple[str, ...]": list[str]}
-        kind: Any = kinds.get(str(each.type), type(default))
-        name = each.name.replace("_", "-")
-        option = typer.Option(f"--{name}/--no-{name}" if default is True else f"--{name}", help=each.metadata["help"])
-        default = list(default) if isinstance(default, tuple) else default
-        flags.append(
-            introspect.Parameter(each.name, introspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-        )
-    function.__signature__ = signature.replace(parameters=[*kept, *flags])  # type: ignore[attr-defined]
-    function.__annotations__ = {each.name: each.annotation for each in [*kept, *flags]} | {"return": None}
-    return function
-
-
 @app.command("compile")
-@_with_option_flags
+@with_option_flags
 def compile_command(
     source: Annotated[str, typer.Argument(help="a diffusers folder, an .onnx file or the name of a zoo model")],
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
@@ -75,7 +55,7 @@ def compile_command(
 
 
 @app.command("compile-sampler")
-@partial(_with_option_flags, options=SamplerOptions)
+@partial(with_option_flags, options=SamplerOptions)
 def compile_sampler_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
     shape: Annotated[str, typer.Option(help="of a latent, as CxHxW")] = "4x64x64",
@@ -115,6 +95,7 @@ def inspect(
     if measured:
         _inspect_measured(artifact, machine, batch, as_json)
         return
+    from hecompile.policies import WATERMARK
     from hecompile.report.tables import region_rows, totals
 
     manifest = read_manifest(artifact)
@@ -146,6 +127,8 @@ def inspect(
     for key, value in summary.items():
         if key != "regions":
             console.print(f"{key}: {value}", highlight=False)
+    for reveal in manifest.reveals:
+        console.print(f"{WATERMARK}: {reveal}", highlight=False)
     if not manifest.encrypted:
         console.print("SIMULATION: nothing in this artifact is encrypted")
 
@@ -254,7 +237,7 @@ def sample(
     server: Annotated[str | None, typer.Option(help="URL of the server; without it the server half runs here")] = None,
     label: Annotated[list[int] | None, typer.Option(help="class to draw; may be repeated")] = None,
     steps: Annotated[int, typer.Option(help="sampler steps", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="seed of the first picture; the next has the next seed")] = 0,
+    seed: Annotated[int | None, typer.Option(help="seed of the first picture (default 0); the next has the next seed")] = None,
     scheduler: Annotated[str, typer.Option(help="ddim, pndm, euler or dpm++")] = "ddim",
     policy: Annotated[str, typer.Option(help="what this client insists on")] = "strict",
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file")] = Path("sample.png"),

@@ -48,7 +48,9 @@ class Compiled:
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
-    from hecompile.cost.optimise import Budgets
+    from hecompile.calibration import load_calibration
+    from hecompile.cost.machine import Machine, load_machine
+    from hecompile.cost.problem import Budgets
     from hecompile.passes.approximate_activations import ApproximateActivations
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
@@ -68,6 +70,9 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
 
     name, backend = options.policy_name, options.backend
     chosen = policy(name).configured(options)
+    shows = chosen if isinstance(chosen, MinDistortion) else None
+    recorded = load_calibration(Path(options.calibration)) if options.calibration else None
+    machine = load_machine(Path(options.machine)) if options.machine else Machine()
     budgets = None
     if options.partition == "optimised":
         budgets = Budgets(
@@ -78,14 +83,14 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(name),  # what must not be seen
-        ExtractSparsity(chosen if isinstance(chosen, MinDistortion) else None, options.importance, options.reveal_bits),  # what may
+        ExtractSparsity(shows, options.importance, options.reveal_bits, recorded),  # what may be seen, if the policy lets it
         ApproximateActivations(options),  # before the partition, which may then keep them at the server
-        Partition(backend, budgets=budgets, pins=options.pin),  # tags only: which node runs where
+        Partition(backend, machine, budgets=budgets, pins=options.pin),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan
         Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else
-        SelectParameters(options.security),  # proofs need the rounded weights
-        Pack(options.max_batch),  # layouts need the ring
+        SelectParameters(options.security, machine),  # proofs need the rounded weights
+        Pack(options.max_batch, machine),  # layouts need the ring
         Lower(options),  # two halves that share no secret
         CheckSecurity(name, options.security),  # again, on what will be written
     ]

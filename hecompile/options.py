@@ -49,6 +49,10 @@ class CompileOptions:
     most_leakage: float | None = field(default=None, metadata={"help": "optimised: most of what layers read that is in clear"})
     server_mib: float | None = field(default=None, metadata={"help": "optimised: most memory of the server"})
     pin: tuple[str, ...] = field(default=(), metadata={"help": "optimised: layer=side by name or pattern, sides client and server"})
+    machine: str | None = field(
+        default=None,
+        metadata={"help": "profile written by measure-machine, to choose parameters and plans by; default: a usual one"},
+    )
     budget: float | None = field(
         default=None, metadata={"help": "min-distortion: most of a value's distortion that its channels in clear may have, 0 to 1"}
     )

@@ -133,14 +133,12 @@ def _config(program: AffineProgram) -> Mapping[str, Any]:
     """What people and programs may want to know of the reveal."""
     from hecompile.policies import WATERMARK
 
-    most = program.most_clear if program.dynamic else max(program.clear)
     return {
         "watermark": WATERMARK if program.reveals else "",
         "tau": program.tau,
         "cost": program.cost,
         "support": "dynamic" if program.dynamic else "static",
-        "clear_share": most / program.entries,
-        "noise_known_share": most / program.entries,
+        "clear_share": program.most_revealed / program.entries,  # of x and of e alike
         "reveal_bits": program.reveal_bits,
     }
 

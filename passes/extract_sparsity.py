@@ -28,7 +28,7 @@ __all__ = ["ExtractSparsity"]
 class ExtractSparsity(Pass[ModelGraph, ModelGraph]):
     """Mark channels that the server may see: least important first, within the budget, the same for all steps. min-distortion only.
 
-    %y = conv2d(%x)  ->  %r = release(%x, encrypted<32>, shares<32>, 8); %y = conv2d(%r)
+    %y = conv2d(%x)  ->  %r = release(%x, encrypted<32>, shares<32>, 8)  # coo<9 of 32 encrypted>; %y = conv2d(%r)
     one release per value, whatever reads it; inputs, outputs and what derives from conditions alone stay encrypted
     other policies   ->  unchanged
     """

@@ -81,6 +81,8 @@ class EncryptedUNet(torch.nn.Module):
         self._last_t = float("-inf")
         self._problem = ""
         self._conditions: dict[str, Array] = {}
+        self._fresh = True  # whether the next call is a run's first
+        self._noise: torch.Tensor | None = None
         self.config = _Config(bundle.manifest.config)
         for key, value in self.config.items():
             if isinstance(value, list):
@@ -89,6 +91,22 @@ class EncryptedUNet(torch.nn.Module):
     @property
     def manifest_name(self) -> str:
         return self._executor.bundle.manifest.name
+
+    @property
+    def reveals(self) -> tuple[str, ...]:
+        """What the server sees in clear; nothing under `strict`."""
+        return self._executor.bundle.manifest.reveals
+
+    def initial_noise(self, batch: int = 1, seed: bytes | None = None) -> torch.Tensor:
+        """Latents to start a run from, (B, C, H, W) standard normal, from a generator of at least 128 bits: see `secure_noise`.
+
+        Artifacts that reveal anything accept no others: a few entries in clear would give away an integer seed.
+        """
+        from hecompile.runtime.noise import secure_noise
+
+        spec = next(spec for spec in self._executor.bundle.manifest.inputs if spec.name == "sample")
+        self._noise = secure_noise((batch, *(int(dim) for dim in spec.shape[1:])), seed)
+        return self._noise.clone()
 
     @property
     def meter(self) -> Meter:
@@ -112,6 +130,7 @@ class EncryptedUNet(torch.nn.Module):
                 depend on what is secret.
         """
         self._start()
+        self._fresh = True
         yield self
         problem, self._problem = self._problem, ""
         self._last_t = float("-inf")
@@ -132,21 +151,37 @@ class EncryptedUNet(torch.nn.Module):
         """The model's own call: `sample` (B, C, H, W), `timestep` and what else it was compiled for; `return_dict` as in diffusers.
 
         Raises:
-            InputError: for shapes, types or arguments that the compiled model does not have.
+            InputError: for shapes, types or arguments that the compiled model does not have, and for a run that starts from other
+                latents than `initial_noise` gave, where the artifact reveals anything.
             ProtocolError: if the server refuses or is gone.
         """
         return_dict = kwargs.pop("return_dict", True)
         inputs, batch = self._inputs(args, kwargs)
         t = float(inputs["timestep"]) if "timestep" in inputs and not inputs["timestep"].shape else float("inf")
+        self._fresh = self._fresh or t > self._last_t
         if not t < self._last_t:
             self._start()
-        self._last_t = t
+        if self._fresh and self.reveals:
+            self._judge_noise(inputs["sample"])
+        self._last_t, self._fresh = t, False
         outputs = self._batched(inputs, batch)
         self._judge(inputs, outputs)
         result = torch.from_numpy(outputs[0])
         if not return_dict:
             return (result, *(torch.from_numpy(value) for value in outputs[1:]))
         return self._output(result)
+
+    def _judge_noise(self, sample: Array) -> None:
+        """A run's first latents are those of `initial_noise`, up to the scheduler's factor, whatever guidance repeats."""
+        noise = np.zeros((1, 1)) if self._noise is None else self._noise.numpy().reshape(len(self._noise), -1)
+        for place, latent in enumerate(sample.reshape(len(sample), -1).astype(np.float64)):
+            own = noise[place % len(noise)].astype(np.float64)
+            fits = own.shape == latent.shape and np.dot(own, latent) > 0.999999 * np.linalg.norm(own) * np.linalg.norm(latent) > 0
+            if not fits:
+                raise InputError(
+                    "edge noise -> sample: the first latents come from a generator whose state a few revealed entries give away "
+                    "(an integer seed, or torch's own); pass latents=unet.initial_noise(batch) to the pipeline, and no generator"
+                )
 
     def _judge(self, inputs: Mapping[str, Array], outputs: list[Array]) -> None:
         """Note what went wrong, after the call's last message; `run` raises it at its end."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hecompile.errors import CompileError, Diagnostic
-from hecompile.runtime.bundle import load_bundle
+from hecompile.errors import CompileError, Diagnostic, ProtocolError
+from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.client import InputError
 from hecompile.runtime.executor import Executor, Meter
 from hecompile.runtime.noise import secure_noise
@@ -41,11 +41,13 @@ class EncryptedScheduler:
         *,
         policy: str = "he-diffusion",
         security_bits: int = 128,
+        most_clear: float = 0.25,
     ) -> None:
         """Load the artifact of `compile-sampler`.
 
         Args:
             server: URL of the server, or a transport; None runs the server's half in this process.
+            most_clear: most entries, as a share, that this client lets be revealed over all steps, whatever the artifact says.
 
         Raises:
             CompileError: for a scheduler whose step is not f x + g e with public f and g.
@@ -53,6 +55,7 @@ class EncryptedScheduler:
         """
         _judge(scheduler)
         bundle = load_bundle(Path(artifact), policy, security_bits)
+        _judge_share(bundle, most_clear)
         if server is None:
             from hecompile.runtime.service import load_service
 
@@ -169,6 +172,20 @@ class EncryptedScheduler:
             "step": np.array([timestep, *coefficients(abar, before)]),
         }
         return torch.from_numpy(self._executor.run(inputs, len(sample))[0]).to(sample)
+
+
+def _judge_share(bundle: Bundle, most_clear: float) -> None:
+    """The client's own budget."""
+    from hecompile.backends.affine.client import AffineClient
+
+    found = [client.clear_share for client in bundle.calls.values() if isinstance(client, AffineClient)]
+    if len(found) != 1:
+        raise ProtocolError(f"{bundle.folder} is not a sampler's artifact: make one with hecompile compile-sampler")
+    if found[0] > most_clear:
+        raise ProtocolError(
+            f"{bundle.folder}: sample and noise -> sampler: {found[0]:.1%} of the entries would be revealed, counted over all "
+            f"steps; this client insists on at most {most_clear:.1%} (most_clear)"
+        )
 
 
 def _judge(scheduler: Any) -> None:

@@ -63,13 +63,13 @@ def picture_row(images: Any, scale: int = 16) -> Any:
 
 
 def draw(
-    artifact: Path, server: str | None, labels: Sequence[int], steps: int, seed: int, scheduler: str, policy: str,
+    artifact: Path, server: str | None, labels: Sequence[int], steps: int, seed: int | None, scheduler: str, policy: str,
     output: Path, progress: bool = True,
 ) -> dict[str, object]:  # fmt: skip
-    """Draw one picture per label and write them side by side; what was measured.
+    """Draw one picture per label and write them side by side; what was measured. Seeds count up from `seed`, 0 by default.
 
     Raises:
-        CompileError: if the model takes no labels, or a label is out of range.
+        CompileError: if the model takes no labels, a label is out of range, or an artifact that reveals anything gets a seed.
         ProtocolError: if the artifact or the server is not in order.
     """
     try:
@@ -88,13 +88,23 @@ def draw(
     wrong = [label for label in labels if not 0 <= label < classes]
     if wrong:
         raise CompileError(f"labels {wrong}: the model has classes 0 to {classes - 1}")
+    if unet.reveals and seed is not None:
+        raise CompileError(
+            Diagnostic(
+                f"edge noise -> sample: seed {seed} for an artifact that reveals: what it shows gives that away",
+                help="leave --seed away: the noise then comes from 128 bits that nobody knows",
+            )
+        )
     if not output.parent.is_dir():
         raise CompileError(f"{output.parent}: no such folder")
     pipeline = ClassConditionalPipeline(unet, make_scheduler(scheduler, dict(SCHEDULER)))
     pipeline.set_progress_bar_config(disable=not progress)
-    generators = [torch.Generator().manual_seed(seed + place) for place in range(len(labels))]
     started = time.perf_counter()
-    images = pipeline(labels, steps, generators, output_type="np").images
+    if unet.reveals:
+        images = pipeline(labels, steps, output_type="np", latents=unet.initial_noise(len(labels))).images
+    else:
+        generators = [torch.Generator().manual_seed((seed or 0) + place) for place in range(len(labels))]
+        images = pipeline(labels, steps, generators, output_type="np").images
     wall_s = time.perf_counter() - started
     picture_row(images).save(output)
     meter = unet.meter

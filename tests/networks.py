@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-
-from hecompile.compiler import pipeline
-from hecompile.frontend.sources import load_source
-from hecompile.ir.graph import ModelGraph
-from hecompile.options import CompileOptions
 
 
 class Tiny(torch.nn.Module):
@@ -34,17 +27,6 @@ class Tiny(torch.nn.Module):
         small = torch.nn.functional.silu(self.down(hidden))  # (B, 8, 2, 2)
         large = self.up(torch.nn.functional.interpolate(small, scale_factor=2.0, mode="nearest"))  # (B, 6, 4, 4)
         return self.last(torch.nn.functional.silu(large) + hidden)
-
-
-def partitioned(options: CompileOptions) -> ModelGraph:
-    """`Tiny` as it is before its secrecy is checked."""
-    program: Any = load_source(Tiny().eval(), tiny_inputs())
-    for each in pipeline(options, None):
-        if each.name == "check-secrecy":
-            break
-        program = each.run(program)
-    assert isinstance(program, ModelGraph)
-    return program
 
 
 def tiny_inputs(batch: int = 2) -> dict[str, torch.Tensor]:

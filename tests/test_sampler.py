@@ -56,7 +56,8 @@ def test_filling_reveals_nothing_that_would_travel_encrypted_for_nothing(tmp_pat
     ("options", "reason"),
     [
         ({"reveal_bits": 24}, "sample -> sampler and noise -> sampler: revealed at full precision"),
-        ({"reveal_bits": 1}, "full precision"),
+        ({"reveal_bits": 15}, "full precision"),
+        ({"reveal_bits": 1}, "reveal_bits is from 2 to 14"),
         ({"dynamic": True, "most_clear": 1.0}, "noise -> sampler: revealed at fraction 1"),
         ({"tau": 0.5, "most_clear": 0.25}, "counted over all steps, are above the budget of 256"),
         ({"tau": 0.5, "nested": True, "most_clear": 0.25}, "counted over all steps"),
@@ -129,6 +130,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert (found["policy"], found["watermark"], len(found["reveals"])) == ("he-diffusion", "no cryptographic guarantee", 2)
     assert json.loads(runner.invoke(app, ["inspect", artifact, "--json"]).stdout)["reveals"] == found["reveals"]
     assert "no cryptographic guarantee: noise" in runner.invoke(app, [*arguments, "--tau", "0.1", "--no-fill"]).stdout
+    assert "no cryptographic guarantee: noise" in runner.invoke(app, ["inspect", artifact]).stdout
     assert "reveals nothing" in runner.invoke(app, arguments).stdout
     refused = runner.invoke(app, [*arguments, "--reveal-bits", "24"])
     assert isinstance(refused.exception, CompileError)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,8 @@ from hecompile.approx.sites import find_sites
 from hecompile.approx.spend import MARGIN_DB, for_depth, uniform
 from hecompile.approx.tables import Fitter
 from hecompile.approx.trial import POLYNOMIAL, calibrations, psnr_db
-from hecompile.calibration import Calibration, Statistics, collect
+from hecompile.calibration import Calibration, Call, Statistics, collect
+from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.graph import ModelGraph, concrete_shape, info
 from hecompile.ir.timesteps import TIMESTEP_BINS
 from hecompile.options import CompileOptions
@@ -27,7 +27,7 @@ from hecompile.options import CompileOptions
 __all__ = ["approximate", "curve", "timestep_bins"]
 
 CURVE_DEGREES = (1, 3, 7, 15)  # the largest of each depth
-EXAMPLE_BATCH = 2
+EXAMPLE_BATCH, PROBE_BATCH = 2, 8  # of the comparison between passes, and of what measures sensitivity
 
 
 def timestep_bins(graph: ModelGraph) -> int:
@@ -57,16 +57,22 @@ def approximate(
     reference = trial.run(program)
     statistics = collect(graph, calibration, {site.argument.name for site in sites}, bins)
     judge = Judge(graph, reference, trial, Fitter(sites, statistics, options.fit))
-    degrees = choose(judge)
+    degrees = choose(judge) if sites else {}
     tables = {site.name: judge.fitter.table(site.name, degrees[site.name]) for site in sites}
     new = with_polynomials(graph, sites, tables, options.clamp)
-    measured = psnr_db(reference, trial.run(new))
+    measured, outside = psnr_db(reference, trial.run(new)), excursions(new, trial)
+    if outside and not np.isfinite(measured):
+        raise CompileError(
+            Diagnostic(f"a polynomial explodes out of its range: {outside[0]}", help="another --degree or --norms, or --clamp")
+        )
     promised = options.budget_db if options.budget_db is not None else measured - MARGIN_DB
     measures = options.budget_db is not None or options.total_depth is not None
     points = curve(judge, statistics) if measures else ()
-    records = _records(new, judge, degrees, statistics, judge.sensitivity(calibration, bins))
+    probes = [_cut(new, call, PROBE_BATCH) for call in calibration]
+    records = _records(new, judge, degrees, statistics, judge.sensitivity(probes, bins))
+    example = _cut(new, calibration.calls[len(calibration) // 2], EXAMPLE_BATCH).inputs
     record = Approximation(
-        options.fit, options.norms, promised, measured, records, excursions(new, trial), points, trial, _example(new, calibration)
+        options.fit, options.norms, promised, measured, records, outside, points, trial, example
     )  # fmt: skip
     return replace(new, approximation=record)
 
@@ -109,8 +115,7 @@ def _records(
     return tuple(records)
 
 
-def _example(graph: ModelGraph, calibration: Calibration) -> dict[str, Any]:
-    """The inputs of a call from the middle of the calibration, cut to a batch of two."""
-    call = calibration.calls[len(calibration) // 2]
-    shapes = {spec.name: concrete_shape(spec.shape, EXAMPLE_BATCH) for spec in graph.inputs}
-    return {name: np.asarray(call.inputs[name][tuple(slice(0, size) for size in shape)]) for name, shape in shapes.items()}
+def _cut(graph: ModelGraph, call: Call, batch: int) -> Call:
+    """The call with at most so large a batch."""
+    shapes = {spec.name: concrete_shape(spec.shape, batch) for spec in graph.inputs}
+    return Call({name: np.asarray(call.inputs[name][tuple(map(slice, shape))]) for name, shape in shapes.items()})

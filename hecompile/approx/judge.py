@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import fx
 from hecompile.approx.fits import Floats, depth
 from hecompile.approx.tables import Fitter
 from hecompile.approx.trial import Replacement, Trial, psnr_db
-from hecompile.calibration import Calibration, timestep_bin
+from hecompile.calibration import Call, timestep_bin
 from hecompile.ir.graph import ModelGraph
 
 __all__ = ["DEGREES", "Judge"]
@@ -59,10 +59,10 @@ class Judge:
         """(sites, degrees)."""
         return np.array([[self.damage(name, degree) for degree in degrees] for name in self.fitter.sites])
 
-    def sensitivity(self, calibration: Calibration, bins: int) -> dict[str, Floats]:
+    def sensitivity(self, calls: Iterable[Call], bins: int) -> dict[str, Floats]:
         """By site and bin: RMS change of the model's output over the RMS change of the site's, for the error of a low degree."""
         changes = {name: np.zeros((2, bins)) for name in self.fitter.sites}
-        for call in calibration:
+        for call in calls:
             inputs = [torch.from_numpy(np.asarray(call.inputs[spec.name])) for spec in self.graph.inputs]
             with torch.no_grad():
                 exact = fx.Interpreter(self.graph.graph_module, garbage_collect_values=False)

@@ -20,8 +20,8 @@ __all__ = ["Replacement", "Trial", "Watch", "calibrations", "psnr_db"]
 Replacement = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (x, t) -> what stands for the node
 Watch = Callable[[int, fx.Node, tuple[torch.Tensor, ...]], None]  # (call, node, its arguments), before it runs
 POLYNOMIAL = "hecompile.polynomial.default"
-STEPS, SAMPLES = 20, 50  # of the run that polynomials are fitted to: every timestep bin is met once
-TRIAL_STEPS, TRIAL_SAMPLES, TRIAL_SEED = 10, 20, 1  # of the run that judges them: other noise
+STEPS, SAMPLES = (20, 10), 50  # of the runs that polynomials are fitted to: every bin is met, and runs of unlike length
+TRIAL_STEPS, TRIAL_SAMPLES, TRIAL_SEED = 10, 20, 9  # of the run that judges them: other noise
 
 
 def psnr_db(reference: Floats, found: Floats) -> float:
@@ -117,4 +117,5 @@ def calibrations(graph: ModelGraph, recorded: Calibration | None) -> tuple[Calib
         return fitted, Trial(judged, None)
     schedule = graph.schedule or {}
     other = from_sampler(graph, schedule, TRIAL_STEPS, TRIAL_SAMPLES, TRIAL_SEED)
-    return from_sampler(graph, schedule, STEPS, SAMPLES), Trial(other, schedule)
+    runs = [from_sampler(graph, schedule, steps, SAMPLES, seed) for seed, steps in enumerate(STEPS)]
+    return Calibration(tuple(call for run in runs for call in run)), Trial(other, schedule)

@@ -16,6 +16,7 @@ from hecompile.ir.channels import ChannelSplit
 __all__ = ["SHARES", "Option", "Reveal", "ladder", "options_of"]
 
 SHARES = (0.75, 0.5, 0.25)  # of a layer's channels encrypted, under a revealing policy
+REVEAL_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Reveal:
     """A layer that shows a part of its input: `channels` stay encrypted, entries of the others are released with `bits` bits."""
 
     channels: int
-    bits: int = ChannelSplit.bits
+    bits: int = REVEAL_BITS
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,13 @@ class Option:
     server_weights: int = 0
 
 
-def ladder(
-    stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int = ChannelSplit.bits
-) -> dict[str, tuple[Reveal, ...]]:
+def ladder(stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int = REVEAL_BITS) -> dict[str, tuple[Reveal, ...]]:
     """Reveals at these shares for every stack, by its first layer."""
     found = {}
     for each in stacks:
-        channels = each.shape.whole.channels
-        counts = {max(1, round(channels * share)) for share in shares} - {channels}
-        found[each.names[0]] = tuple(Reveal(count) for count in sorted(counts, reverse=True))
+        channels = each.geometry.channels
+        counts = {max(1, round(channels * share)) for share in shares} - {channels} if each.split.whole else set()
+        found[each.names[0]] = tuple(Reveal(count, bits) for count in sorted(counts, reverse=True))
     return found
 
 
@@ -53,30 +52,26 @@ def options_of(
     stack: Stack, machine: Machine, reveals: Sequence[Reveal] = (), distortion: LayerDistortion | None = None
 ) -> tuple[Option, ...]:
     """The client first, then the server all encrypted if parameters carry that, then with every reveal."""
-    shape, weights = stack.shape, weights_of(stack.shape.whole)
-    local = LocalWork(len(stack.names), 0, macs_of(shape.whole) * shape.multiple)
+    geometry, weights, channels = stack.geometry, weights_of(stack.geometry), stack.geometry.channels
+    local = LocalWork(len(stack.names), 0, macs_of(geometry) * stack.multiple)
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
-    channels = shape.whole.channels
-    for reveal in (Reveal(channels), *reveals):
-        kept = shape.with_encrypted(reveal.channels)
-        # which channels are kept is decided later: any of this number stand for them here
-        values = None if stack.weights is None else stack.weights[:, : kept.geometry.picture[0]]
-        choice = parameters_for(kept, machine, weights=values)
+    # which channels are shown is decided later: the last ones stand for any
+    splits = [ChannelSplit(channels, tuple(range(each.channels, channels)), bits=each.bits) for each in reveals]
+    first = replace(stack.split, released=()) if splits else stack.split
+    for split in (first, *splits):
+        choice = parameters_for(stack, machine, split=split)
         if choice is None:
             continue
-        share = reveal.channels / channels
-        cost = cost_of(choice, machine, released_of(kept, reveal.bits))
+        cost, share = cost_of(choice, machine, released_of(geometry, split, stack.multiple)), 1 - len(split.released) / channels
         if distortion is not None:
-            shown = distortion.error_var(2.0 ** (reveal.bits - 1), 1 - share) - distortion.weights if share < 1 else 0.0
-            cost = replace(cost, error_var=distortion.error_var(choice.parameters.limit, share) + shown)
+            cost = replace(cost, error_var=distortion.error_var(choice.parameters.limit, share, 2.0 ** (split.bits - 1)))
         options.append(Option("server", cost, share, server_weights=weights))
     return tuple(options)
 
 
 def entries_of(stack: Stack) -> int:
     """Secret entries that a stack reads, at batch one."""
-    geometry = stack.shape.whole
-    return geometry.channels * prod(geometry.size) * stack.shape.multiple
+    return stack.geometry.channels * prod(stack.geometry.size) * stack.multiple
 
 
 def reveals_for(stack: Stack, reveals: Mapping[str, Sequence[Reveal]]) -> tuple[Reveal, ...]:

@@ -24,19 +24,19 @@ class LayerDistortion:
     weights: float
     values: float
 
-    def error_var(self, steps: float, share: float = 1.0) -> float:
-        """Int8 weights, and this share of the values rounded to `steps` steps on either side of zero."""
-        return self.weights + share * self.values / steps**2
+    def error_var(self, steps: float, share: float = 1.0, shown_steps: float = 1.0) -> float:
+        """Int8 weights, this share of the values rounded to `steps` steps on either side of zero, the others to `shown_steps`."""
+        return self.weights + self.values * (share / steps**2 + (1 - share) / shown_steps**2)
 
 
 def measure_distortions(graph: ModelGraph, calibration: Calibration, stacks: list[Stack]) -> list[LayerDistortion]:
     """One measurement per stack: sensitivities of what it reads and of what it makes."""
-    statistics = collect(graph, calibration, sorted({each.shape.input for each in stacks}), bins=1)
-    read = {name: sensitivity(graph, calibration, name) for name in {each.shape.input for each in stacks}}
+    statistics = collect(graph, calibration, sorted({each.input for each in stacks}), bins=1)
+    read = {name: sensitivity(graph, calibration, name) for name in {each.input for each in stacks}}
     found = []
     for each in stacks:
         made = sum(sensitivity(graph, calibration, name) ** 2 for name in each.names)
-        found.append(LayerDistortion(made * each.rounding, read[each.shape.input] ** 2 * _step_var(statistics, each.shape.input)))
+        found.append(LayerDistortion(made * each.rounding, read[each.input] ** 2 * _step_var(statistics, each.input)))
     return found
 
 

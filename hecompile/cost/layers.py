@@ -8,25 +8,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hecompile.backends.base import Candidate, Cost
 from hecompile.backends.bfv.parameters import Choice, Weights, choose
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import Released, layer_cost
+from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
-from hecompile.ir.layers import LayerShape, secret_layers, secret_shapes
+from hecompile.ir.layers import LayerShape, secret_layers, secret_shapes, stack
 from hecompile.ir.linear import Array, Geometry
+
+if TYPE_CHECKING:
+    from hecompile.ir.products import Product
 
 __all__ = ["Stack", "candidates", "cost_of", "macs_of", "parameters_for", "released_of", "stacks", "weights_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Layers that share a request's uploads: one shape with all their rows. `weights` are int8, None where there are none."""
+    """Layers that share a request's uploads: one product with all their rows. `weights` are int8, None where there are none."""
 
     names: tuple[str, ...]
-    shape: LayerShape
-    weights: Array | None
+    nodes: tuple[str, ...]  # those folded in among them
+    input: str
+    geometry: Geometry
+    multiple: int  # pictures per entry of the batch
+    split: ChannelSplit
+    weights: Array | None = None
     rounding: float = 0.0  # variance of rounding the weights, relative to theirs
 
 
@@ -42,55 +53,67 @@ def weights_of(geometry: Geometry) -> int:
 
 def stacks(graph: ModelGraph, regions: Mapping[str, str] | None = None) -> list[Stack]:
     """The secret layers of a graph, those of one region that read one value in one way together; with weights where it has any."""
-    import numpy as np
+    shapes = {shape.nodes[-1]: shape for shape in secret_shapes(graph)}
+    places = {name: place for place, name in enumerate(shapes)}
+    if any(tensor.is_meta for tensor in (*graph.graph_module.parameters(), *graph.graph_module.buffers())):
+        found = _shape_stacks(shapes, regions)
+    else:
+        by_region: dict[str, list[Product]] = {}
+        for layer in secret_layers(graph):
+            by_region.setdefault(regions[layer.nodes[-1]] if regions else "", []).append(layer.product)
+        found = [_stack(product, shapes) for products in by_region.values() for product in stack(products)]
+    return sorted(found, key=lambda each: places[each.names[0]])
 
-    groups: dict[tuple[object, ...], list[LayerShape]] = {}
-    for shape in secret_shapes(graph):
-        region = regions[shape.nodes[-1]] if regions else ""
-        groups.setdefault((region, shape.input, replace(shape.geometry, outputs=1)), []).append(shape)
-    quantized = _quantized(graph)
+
+def _shape_stacks(shapes: Mapping[str, LayerShape], regions: Mapping[str, str] | None) -> list[Stack]:
+    """Stacks without weights."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for name, shape in shapes.items():
+        groups.setdefault((regions[name] if regions else "", shape.input, replace(shape.geometry, outputs=1)), []).append(name)
     found = []
-    for group in groups.values():
-        names = tuple(shape.nodes[-1] for shape in group)
-        geometry = replace(group[0].geometry, outputs=sum(shape.geometry.outputs for shape in group))
-        nodes = tuple(node for shape in group for node in shape.nodes)
-        own = [quantized[name] for name in names if quantized]
-        values = np.concatenate([weights for weights, _ in own]) if own else None
-        rounding = max((variance for _, variance in own), default=0.0)
-        found.append(Stack(names, replace(group[0], nodes=nodes, geometry=geometry), values, rounding))
+    for names in groups.values():
+        first = shapes[names[0]]
+        geometry = replace(first.geometry, outputs=sum(shapes[name].geometry.outputs for name in names))
+        nodes = tuple(node for name in names for node in shapes[name].nodes)
+        found.append(Stack(tuple(names), nodes, first.input, geometry, first.multiple, ChannelSplit(geometry.channels)))
     return found
 
 
-def _quantized(graph: ModelGraph) -> dict[str, tuple[Array, float]]:
-    """Weights as `quantize` rounds them, and the relative variance of that, by layer; empty for a model without weights."""
+def _stack(product: Product, shapes: Mapping[str, LayerShape]) -> Stack:
+    """A stacked product, its weights rounded as `quantize` does."""
     from hecompile.passes.quantize import quantize
 
-    if any(tensor.is_meta for tensor in (*graph.graph_module.parameters(), *graph.graph_module.buffers())):
-        return {}
-    found = {}
-    for layer in secret_layers(graph):
-        product, rounded = layer.product, quantize(layer.product)
-        error = rounded.weights * rounded.readout.weight_scales[:, None, None] - product.weights
-        power = float((product.weights**2).sum())
-        found[layer.nodes[-1]] = rounded.weights, float((error**2).sum()) / power if power else 0.0
-    return found
+    rounded, names = quantize(product), tuple(part.output for part in product.parts)
+    error = rounded.weights * rounded.readout.weight_scales[:, None, None] - product.weights
+    power = float(np.square(product.weights).sum())
+    rounding = float(np.square(error).sum()) / power if power else 0.0
+    nodes, multiple = tuple(node for name in names for node in shapes[name].nodes), shapes[names[0]].multiple
+    return Stack(names, nodes, product.input, product.geometry, multiple, product.split, rounded.weights, rounding)
 
 
-def parameters_for(shape: LayerShape, machine: Machine, batch: int = 1, weights: Array | None = None) -> Choice | None:
-    """Parameters and packing for these weights, or without them for the largest there can be; None if nothing carries those."""
-    found = choose(Weights(shape.geometry, weights), shape.multiple, machine)
+def parameters_for(stack: Stack, machine: Machine, batch: int = 1, split: ChannelSplit | None = None) -> Choice | None:
+    """Parameters and packing for a stack, its channels split so; for the largest weights there can be if it has none.
+
+    None if no parameters carry it.
+    """
+    split = split or stack.split
+    geometry, values = split.encrypted_geometry(stack.geometry), stack.weights
+    row_norm = Weights(stack.geometry, values).row_norm
+    encrypted = None if values is None else split.encrypted_of(values, stack.geometry)
+    weights = Weights(geometry, encrypted, row_norm, bool(split.released))
+    found = choose(weights, stack.multiple, machine)
     if batch == 1 or found is None:
         return found
-    return choose(Weights(shape.geometry, weights), batch * shape.multiple, machine, found.parameters)  # the ring is batch one's
+    return choose(weights, batch * stack.multiple, machine, found.parameters)  # the ring is batch one's
 
 
-def released_of(shape: LayerShape, bits: int, error_var: float = 0.0, batch: int = 1) -> Released | None:
-    """What is shown in clear of a layer's input: `None` for a layer that is all encrypted."""
-    if not shape.released:
+def released_of(geometry: Geometry, split: ChannelSplit, elements: int) -> Released | None:
+    """What is shown in clear of a layer's input; None for nothing."""
+    if not split.released:
         return None
-    geometry, elements = shape.geometry, batch * shape.multiple
-    macs = geometry.rows * shape.released * prod(geometry.down) * len(geometry.taps) * prod(geometry.grid) * elements
-    return Released(shape.released * prod(geometry.size) * elements, bits, macs, error_var)
+    channels = len(split.places(split.released, geometry))
+    entries = channels * geometry.picture[1] * geometry.picture[2] * elements
+    return Released(entries, split.bits, geometry.rows, channels * len(geometry.taps), prod(geometry.grid) * elements)
 
 
 def cost_of(choice: Choice, machine: Machine, released: Released | None = None) -> Cost:
@@ -99,9 +122,5 @@ def cost_of(choice: Choice, machine: Machine, released: Released | None = None) 
 
 
 def candidates(graph: ModelGraph, machine: Machine, backend: str) -> list[Candidate]:
-    """One candidate per linear layer of secret data, at the cost of its worst weights: the real ones cost no more."""
-    found = []
-    for shape in secret_shapes(graph):
-        choice = parameters_for(shape, machine)
-        found.append(Candidate(shape.nodes, Cost(rounds=1) if choice is None else cost_of(choice, machine), backend))
-    return found
+    """One candidate per linear layer of secret data, without a price: the optimiser prices stacks of them."""
+    return [Candidate(shape.nodes, Cost(rounds=1), backend) for shape in secret_shapes(graph)]

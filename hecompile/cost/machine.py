@@ -26,6 +26,7 @@ class Machine:
     word_ns: float = 3.0  # a limb's word of an answer, put together modulo q
     extend_ns: float = 1.0  # a byte of an upload's limbs, extended
     layer_us: float = 400.0  # what a layer costs the server whatever its size
+    release_us: float = 500.0  # what a part in clear costs the server whatever its size
     expand_us: float = 200.0  # a seed to a polynomial of 2048 coefficients
     encrypt_us: float = 360.0  # a polynomial of 2048 coefficients
     decrypt_us: float = 300.0

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from hecompile.backends.base import Array
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import PRICES, Work, client_work, server_work
+from hecompile.errors import InternalError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry, conv2d, linear
 
@@ -27,7 +29,7 @@ CONVS = (
     (320, 320, 16),
 )  # fmt: skip
 TOKENS = ((64, 32, 1), (64, 520, 1), (32, 128, 16), (32, 32, 16), (256, 256, 64))
-SERVER = ("macs", "terms", "sums", "runs", "words", "extends", "layers")
+SERVER = ("terms", "sums", "runs", "words", "extends", "layers")
 
 
 def thread_seconds(task: Callable[[], object], runs: int) -> float:
@@ -69,19 +71,27 @@ def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: i
     client = [each.encrypting for each in requests] + [each.decrypting for each in requests]
     client_s = [each.encrypt_s for each in requests] + [each.decrypt_s for each in requests]
     found |= _prices(client, client_s, ("encrypts", "decrypts", "carries", "ways"), known)
+    found |= _release(Machine(**found), runs)
     return Machine(**found | measure_local(runs) | measure_server_process(), bandwidth_mbps=bandwidth_mbps, rtt_ms=rtt_ms)
 
 
+def _conv(channels: int, outputs: int, size: int) -> Geometry:
+    return conv2d(np.ones((outputs, channels, 3, 3)), (size, size), (1, 1), (1, 1), (1, 1), 1)[0]
+
+
 def _geometries() -> list[Geometry]:
-    convs = [conv2d(np.ones((o, c, 3, 3)), (n, n), (1, 1), (1, 1), (1, 1), 1)[0] for c, o, n in CONVS]
-    return convs + [linear(np.ones((o, c)), n)[0] for c, o, n in TOKENS]
+    return [_conv(*each) for each in CONVS] + [linear(np.ones((outputs, channels)), size)[0] for channels, outputs, size in TOKENS]
 
 
 def _primitives(runs: int) -> dict[str, float]:
-    """What is timed by itself: expanding seeds, packing and unpacking words."""
+    """What is timed by itself: products, expanding seeds, packing and unpacking words."""
     from hecompile.backends.bfv.bits import pack_bits, unpack_bits
+    from hecompile.backends.bfv.product import choose_kernel
     from hecompile.backends.bfv.seal import SEED_BYTES, expand_seeds, make_ring
 
+    kernel, limbs = choose_kernel(), np.ones((6, 1440, 2048), np.uint8)
+    matrices = [np.ones((rows, 1440), np.int8) for rows in (32, 288)]
+    few_s, many_s = (thread_seconds(partial(kernel.product, limbs, matrix), runs) for matrix in matrices)
     ring, bits = make_ring(2048, 47, 1 << 25), 47
     words = np.random.default_rng(0).integers(0, 1 << bits, 8 * 2048).astype(np.uint64)
     packed = pack_bits(words, bits)
@@ -89,9 +99,24 @@ def _primitives(runs: int) -> dict[str, float]:
     both_s += thread_seconds(lambda: unpack_bits(memoryview(packed), len(words), bits), runs)
     seeds = np.zeros((8, SEED_BYTES), np.uint8)
     return {
+        "mac_ps": max(many_s - few_s, 0.1 * many_s) / (limbs.size * 256) * 1e12,  # without what any product costs
         "expand_us": thread_seconds(lambda: expand_seeds(ring, seeds), runs) / 8 * 1e6,
         "wire_ns": both_s / 2 / len(packed) * 1e9,
     }
+
+
+def _release(machine: Machine, runs: int) -> dict[str, float]:
+    """What a part in clear costs whatever its size: of a small layer with half of its channels in clear."""
+    from hecompile.cost.layers import released_of
+    from hecompile.cost.model import released_cost
+
+    geometry, split = _conv(32, 32, 4), ChannelSplit(32, tuple(range(16)))
+    request, released = _request(geometry, machine, runs, split), released_of(geometry, split, 1)
+    if released is None:
+        raise InternalError("nothing is in clear")
+    without = replace(machine, release_us=0.0)
+    expected_s = request.server.seconds(without) + released_cost(released, without).server_s
+    return {"release_us": max(request.server_s - expected_s, 0.0) * 1e6}
 
 
 @dataclass(frozen=True)
@@ -106,24 +131,23 @@ class _Request:
     decrypt_s: float
 
 
-def _request(geometry: Geometry, machine: Machine, runs: int) -> _Request:
+def _request(geometry: Geometry, machine: Machine, runs: int, split: ChannelSplit | None = None) -> _Request:
     """A layer with random weights, from float values to float values."""
-    from hecompile.backends.bfv.parameters import Weights, choose
+    from hecompile.backends.bfv.parameters import choose
     from hecompile.backends.registry import backend
-    from hecompile.backends.stages import PackedProduct, ParameterizedProduct
-    from hecompile.errors import InternalError
+    from hecompile.backends.stages import PackedProduct, ParameterizedProduct, encrypted_weights
     from hecompile.ir.products import Part, Product
     from hecompile.ir.regions import CallRegion
     from hecompile.options import CompileOptions
     from hecompile.passes.quantize import quantize
 
-    rng = np.random.default_rng(0)
+    rng, split = np.random.default_rng(0), split or ChannelSplit(geometry.channels)
     weights = rng.standard_normal((geometry.rows, geometry.picture[0], len(geometry.taps)))
     parts = (Part("y", geometry.outputs),)
     quantized = quantize(
         Product("x", geometry, parts, weights, np.zeros(geometry.outputs, np.float32), ChannelSplit(geometry.channels))
     )
-    choice = choose(Weights(geometry, quantized.weights), 1, machine)
+    choice = choose(encrypted_weights(quantized), 1, machine)
     if choice is None:
         raise InternalError(f"no parameters carry {geometry}")
     product = PackedProduct(ParameterizedProduct(quantized, choice.parameters), 1, (choice,))

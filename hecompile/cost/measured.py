@@ -17,10 +17,12 @@ import numpy as np
 from hecompile.artifact import Manifest, checked, read_half, read_manifest
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.integer import region_program
+from hecompile.backends.registry import backend_of
 from hecompile.cost.local import LocalWork, onnx_work
 from hecompile.cost.machine import Machine
 from hecompile.cost.measure_server import peak_mib, server_process
 from hecompile.cost.plan import Prediction, predict_programs
+from hecompile.errors import CompileError
 from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor
 from hecompile.runtime.service import load_service
@@ -45,13 +47,23 @@ class Measured:
 
 
 def predict_artifact(folder: Path, machine: Machine, batch: int = 1) -> Prediction:
-    """The prediction for an artifact, the client's own regions included."""
+    """The prediction for an artifact on this machine alone, the client's own regions included: bytes go through loopback.
+
+    Raises:
+        CompileError: for regions of a backend without a cost model.
+    """
+    machine = replace(machine, rtt_ms=0.0, bandwidth_mbps=1e9)
     manifest = read_manifest(folder)
     programs, local = [], LocalWork()
     for step in manifest.plan.steps:
         prefix = f"client/{step.region}"
         if step.kind == "call":
-            programs.append(region_program(read_half(folder, manifest.files, prefix)))
+            half = read_half(folder, manifest.files, prefix)
+            if not backend_of(half).integer:
+                raise CompileError(
+                    f"{folder}: region '{step.region}' is of backend '{backend_of(half).name}', which has no cost model"
+                )
+            programs.append(region_program(half))
         else:
             local += onnx_work(checked(folder, manifest.files, f"{prefix}.onnx"), batch)
     return predict_programs(programs, machine, batch, local)

@@ -6,7 +6,7 @@ answers together modulo q. `Work` has the numbers, `Machine` the time of each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hecompile.backends.base import Cost
 from hecompile.backends.bfv.bits import SEED_BYTES, packed_bytes
@@ -15,6 +15,8 @@ from hecompile.backends.packing import Layout
 from hecompile.cost.machine import Machine
 
 __all__ = ["Released", "Traffic", "Work", "client_work", "layer_cost", "seconds_of", "server_work", "traffic"]
+
+ENCODED = 4  # int64 words that encoding a sum goes through, each like a limb's word of an answer
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Work:
     wires: float = 0.0  # bytes packed or unpacked at the server
     carries: float = 0.0  # bytes packed or unpacked at the client, with the values that they come from or become
     layers: float = 0.0  # layers, for the server
+    releases: float = 0.0  # those of them with a part in clear
     ways: float = 0.0  # layers, for the client, each way
 
     def seconds(self, machine: Machine) -> float:
@@ -63,18 +66,20 @@ PRICES = (
     ("wires", "wire_ns", 1e-9),
     ("carries", "carry_ns", 1e-9),
     ("layers", "layer_us", 1e-6),
+    ("releases", "release_us", 1e-6),
     ("ways", "way_us", 1e-6),
 )
 
 
 @dataclass(frozen=True)
 class Released:
-    """The part of a layer's input that the server sees in the clear: a product of plain integers of two limbs beside the other."""
+    """The part of a layer's input that the server sees in clear: a product of plain integers, encoded and added to the answers."""
 
-    entries: int  # of the input, shown in clear
+    entries: int
     bits: int  # of each
-    macs: int
-    error_var: float = 0.0  # what rounding them adds to the layer's output, relative to it
+    rows: int
+    terms: int  # channels of the picture times taps
+    columns: int  # of the result: its grid, for all elements
 
 
 def traffic(layout: Layout, q_bits: int, drops: tuple[int, int]) -> Traffic:
@@ -156,15 +161,27 @@ def layer_cost(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Mac
     client_s = client_work(layout, q_bits, drops).seconds(machine)
     peak_mib = _peak_bytes(layout, q_bits, drops, machine) / 2**20
     cost = Cost(server_s, client_s, sent.up_bytes, sent.down_bytes, peak_mib=peak_mib)
-    return cost if released is None else cost + released_cost(released, machine)
+    if released is None:
+        return cost
+    clear = released_cost(released, machine)
+    return replace(cost + clear, peak_mib=max(peak_mib, clear.peak_mib))  # one after the other
 
 
 def released_cost(released: Released, machine: Machine) -> Cost:
-    """The released part: two limbs of each entry through the same product, packed bits on the wire."""
-    up = packed_bytes(released.entries, released.bits)
-    work = Work(macs=2 * released.macs, wires=up)
+    """The released part."""
+    up, limbs = packed_bytes(released.entries, released.bits), _limbs(released.bits, machine)
+    columns, sums = released.columns * limbs, released.rows * released.columns
+    work = Work(
+        macs=released.terms * released.rows * columns,
+        terms=released.terms * columns,
+        sums=sums * limbs,
+        words=ENCODED * sums,
+        wires=up,
+        releases=1,
+    )
     client_s = Work(carries=up).seconds(machine)
-    return Cost(work.seconds(machine), client_s, up, error_var=released.error_var, released=released.entries)
+    peak = 2 * released.terms * columns + (8 * limbs + 8 * ENCODED) * sums
+    return Cost(work.seconds(machine), client_s, up, peak_mib=peak / 2**20, released=released.entries)
 
 
 def seconds_of(cost: Cost, machine: Machine) -> float:

@@ -16,9 +16,7 @@ from hecompile.cost.local import LocalWork, graph_work
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import layer_cost, seconds_of
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph, info
-from hecompile.ir.layers import LayerShape
 
 __all__ = ["Prediction", "RegionCost", "available_mib", "predict_graph", "predict_programs", "refuse_without_memory"]
 
@@ -113,16 +111,14 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
         node = by_name[each.names[0]]
         if info(node).domain == "client":
             continue
-        shape = each.shape
-        values = None if each.weights is None else each.weights[:, : shape.geometry.picture[0]]  # any channels stand for these
-        choice = parameters_for(shape, machine, batch, values)
+        choice = parameters_for(each, machine, batch)
         if choice is None:
             findings.append(Diagnostic(f"no parameters carry {', '.join(each.names)}", source=info(node).source))
             continue
         worst_case = worst_case or each.weights is None
-        macs = macs_of(shape.whole) * shape.multiple * batch
-        cost = cost_of(choice, machine, released_of(shape, ChannelSplit.bits, batch=batch))
-        sums.add(regions[node.name], len(each.names), cost, macs, weights_of(shape.whole))
+        macs = macs_of(each.geometry) * each.multiple * batch
+        cost = cost_of(choice, machine, released_of(each.geometry, each.split, each.multiple * batch))
+        sums.add(regions[node.name], len(each.names), cost, macs, weights_of(each.geometry))
     if findings:
         raise CompileError(findings)
     local = graph_work([node for node in graph.nodes if info(node).domain == "client"], batch)
@@ -137,9 +133,8 @@ def predict_programs(
     for program in programs:
         for layer in program.layers:
             row = layer.packings[batch - 1]
-            shape = LayerShape((), layer.input, layer.geometry, layer.multiple).with_encrypted(len(layer.split.encrypted))
-            shown = released_of(shape, layer.split.bits, batch=batch)
-            cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, shown)
+            released = released_of(layer.geometry, layer.split, layer.multiple * batch)
+            cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, released)
             macs = macs_of(layer.geometry) * layer.multiple * batch
             sums.add(program.region, len(layer.parts), cost, macs, weights_of(layer.geometry))
     return sums.prediction(local or LocalWork(), worst_case=False)

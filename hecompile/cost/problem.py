@@ -77,7 +77,7 @@ def problem_of(
         options_of(each, machine, reveals_for(each, reveals or {}), distortion)
         for each, distortion in zip(found, measured, strict=True)
     )
-    layers = {node for each in found for node in each.shape.nodes}
+    layers = {node for each in found for node in each.nodes}
     local = graph_work([node for node in graph.nodes if node.name not in layers], 1)
     entries = sum(entries_of(each) for each in found)
     return Problem(tuple(each.names for each in found), options, _before(graph, found), entries, local.seconds(machine), machine)

@@ -69,9 +69,11 @@ def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets) -> Pro
 
     reveals = {}
     for each in (found := stacks(graph)):
-        least, channels = each.shape.geometry.channels, each.shape.whole.channels
+        channels = each.geometry.channels
+        least = channels - len(each.split.released)
         counts = {max(least, round(share * channels)) for share in (0.0, *SHARES)} - {channels}
-        reveals[each.names[0]] = tuple(Reveal(count) for count in sorted(counts, reverse=True)) if least < channels else ()
+        shown = [Reveal(count, each.split.bits) for count in sorted(counts, reverse=True)]
+        reveals[each.names[0]] = shown if each.split.released else []
     calibration = None if budgets.distortion is None else _calibration(graph, None)
     return problem_of(graph, machine, reveals, measure_distortions(graph, calibration, found) if calibration else None)
 

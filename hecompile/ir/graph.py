@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import fx
 
     from hecompile.approx.record import Approximation
+    from hecompile.ir.coo import Coo
 
 __all__ = ["Batch", "Dim", "InputSpec", "ModelGraph", "NodeInfo", "concrete_shape", "info", "named_shape", "set_info"]
 
@@ -57,11 +58,12 @@ class NodeInfo:
     domain: str | None = None  # "client", "server_encrypted", "server_clear"; None before partition
     region: str | None = None  # name of the region; None before partition
     backend: str | None = None  # of server nodes; None before partition
+    coo: Coo | None = None  # of values that the server holds in part as ciphertexts
 
     def __str__(self) -> str:
         size = "x".join(str(dim) for dim in self.shape) or "scalar"
         kind = {None: "", True: "secret", False: "public"}[self.secret]
-        return f"{kind}<{size} {self.dtype}>"
+        return f"{kind}<{size} {self.dtype}>" + (f" {self.coo}" if self.coo else "")
 
 
 def info(node: object) -> NodeInfo:

@@ -56,25 +56,8 @@ class LayerShape:
 
     nodes: tuple[str, ...]
     input: str
-    geometry: Geometry  # of what is encrypted
+    geometry: Geometry
     multiple: int  # pictures per entry of the batch
-    released: int = 0  # further channels of the input, which the server sees in clear
-
-    @property
-    def whole(self) -> Geometry:
-        """Of all channels, encrypted or not."""
-        return replace(self.geometry, channels=self.geometry.channels + self.released)
-
-    def with_encrypted(self, channels: int) -> LayerShape:
-        """The same layer with this many channels of its input encrypted and the rest released.
-
-        Raises:
-            CompileError: if it has not that many, or none is left to encrypt.
-        """
-        total = self.whole.channels
-        if not 1 <= channels <= total:
-            raise CompileError(f"{self.nodes[-1]}: {channels} encrypted channels, it has {total}")
-        return replace(self, geometry=replace(self.geometry, channels=channels), released=total - channels)
 
 
 def secret_layers(graph: ModelGraph) -> list[Layer]:
@@ -91,9 +74,7 @@ def secret_shapes(graph: ModelGraph) -> list[LayerShape]:
     shapes = []
     for node in _secret_linear_nodes(graph):
         nodes, source, factor = _folded(node)
-        encrypted: fx.Node | None = None
-        if str(source.target) == RELEASE:
-            source, encrypted = source.all_input_nodes[:2]
+        source = source.all_input_nodes[0] if str(source.target) == RELEASE else source
         size = [int(str(dim)) for dim in info(node.args[1]).shape]
         transposed = str(node.target).startswith("aten.conv_transpose2d")
         linear = len(size) == 2
@@ -103,8 +84,7 @@ def secret_shapes(graph: ModelGraph) -> list[LayerShape]:
         geometry = replace(geometry, channels=int(str(channels)), outputs=int(str(outputs)))
         first = info(source).shape[0]
         multiple = first.multiple if isinstance(first, Batch) else 1
-        shape = LayerShape(nodes, source.name, geometry, multiple)
-        shapes.append(shape if encrypted is None else shape.with_encrypted(int(constant_of(graph, encrypted).sum())))
+        shapes.append(LayerShape(nodes, source.name, geometry, multiple))
     return shapes
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hecompile.ir.coo import Coo
 from hecompile.ir.graph import ModelGraph, copy_module, info, set_info
-from hecompile.ir.layers import constant_of
+from hecompile.ir.layers import constant_of, secret_layers
 from hecompile.ir.ops import RELEASE
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def insert_releases(graph: ModelGraph, new: Sequence[Release], readers: Mapping[
         for reader in readers[each.value]:
             nodes[reader].replace_input_with(value, release)
     module.recompile()
-    return replace(graph, graph_module=module)
+    return _typed(replace(graph, graph_module=module))
 
 
 def narrow_releases(graph: ModelGraph, change: Callable[[Release], Release]) -> ModelGraph:
@@ -84,7 +85,21 @@ def narrow_releases(graph: ModelGraph, change: Callable[[Release], Release]) -> 
             node.replace_input_with(node.args[1], mask)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return replace(graph, graph_module=module)
+    return _typed(replace(graph, graph_module=module))
+
+
+def _typed(graph: ModelGraph) -> ModelGraph:
+    """Releases and what the layers make of them as COO values. At the client, behind a layer, they are whole again."""
+    found = {node: Coo(_numbers(each.encrypted), len(each.encrypted)) for node, each in releases(graph).items()}
+    for layer in secret_layers(graph):
+        product = layer.product
+        if product.split.released:
+            found[layer.nodes[-1]] = Coo(product.split.encrypted, product.split.channels).through(product.geometry, product.weights)
+    return graph.with_infos(lambda node, record: replace(record, coo=found.get(node.name)))
+
+
+def _numbers(mask: Mask) -> tuple[int, ...]:
+    return tuple(int(channel) for channel in np.flatnonzero(mask))
 
 
 def _constant(module: fx.GraphModule, value: fx.Node, release: Release, name: str, suffix: str = "") -> fx.Node:

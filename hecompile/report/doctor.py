@@ -23,7 +23,7 @@ _BASE = (
 )
 _EXTRAS = {
     "client": ("torch", "diffusers", "httpx", "pillow"),
-    "compile": ("jinja2", "matplotlib", "ortools"),
+    "compile": ("jinja2", "matplotlib", "ortools", "scipy"),
     "models": ("scikit-learn",),
     "concrete": ("concrete-python", "concrete-ml"),
 }

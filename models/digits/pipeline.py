@@ -26,12 +26,14 @@ class ClassConditionalPipeline(DiffusionPipeline):  # type: ignore[misc]
         num_inference_steps: int = 10,
         generator: torch.Generator | list[torch.Generator] | None = None,
         output_type: str = "pil",
+        latents: torch.Tensor | None = None,
     ) -> ImagePipelineOutput:
         config = self.unet.config
         labels = torch.tensor(list(class_labels), dtype=torch.long)
         shape = (len(labels), config.in_channels, config.sample_size, config.sample_size)
         self.scheduler.set_timesteps(num_inference_steps)
-        sample = randn_tensor(shape, generator=generator) * self.scheduler.init_noise_sigma
+        noise = randn_tensor(shape, generator=generator) if latents is None else latents
+        sample = noise * self.scheduler.init_noise_sigma
         for t in self.progress_bar(self.scheduler.timesteps):
             scaled = self.scheduler.scale_model_input(sample, t)
             noise = self.unet(scaled, t, class_labels=labels).sample

@@ -20,7 +20,7 @@ from hecompile.ir.onnx_export import to_onnx
 from hecompile.ir.verify import verify_graph
 from hecompile.options import CompileOptions
 from hecompile.passes.approximate_activations import ApproximateActivations
-from tests.approx.networks import Mixer, marked, mixer_calls, tiny
+from tests.approx.networks import Mixer, Only, marked, mixer_calls, tiny
 from tests.frontend.architectures import build
 
 ON = CompileOptions(backend="clear", activations="polynomial")
@@ -110,6 +110,14 @@ def test_a_reciprocal_of_what_may_be_zero_is_refused(tmp_path: Path) -> None:
         approximated(marked(Inverse(), {"x": torch.ones(2, 1)}), calibration=str(tmp_path / "calls.safetensors"))
 
 
+def test_a_polynomial_that_explodes_is_refused_with_the_value(tmp_path: Path) -> None:
+    calm, wild = np.linspace(-3, 3, 8, dtype=np.float32), np.full(8, 1e6, np.float32)
+    save_calibration(Calibration((Call({"x": np.concatenate([calm, wild])[:, None]}),)), tmp_path / "calls.safetensors")
+    graph = marked(Only(torch.nn.SiLU()), {"x": torch.ones(2, 1)})
+    with pytest.raises(CompileError, match=r"explodes out of its range: \w+, timestep bin 0: 8 values outside .* farthest 1e\+06"):
+        approximated(graph, degree=9, calibration=str(tmp_path / "calls.safetensors"))
+
+
 def test_a_graph_worse_than_promised_is_caught() -> None:
     graph = tiny()
     each = ApproximateActivations(ON)
@@ -132,13 +140,13 @@ def test_tables_follow_the_timestep() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norms", ["exact", "polynomial"])
-def test_a_conditional_unet_keeps_its_budget(norms: str) -> None:
-    model = build("cross attention")
-    graph = marked(model)
-    after = approximated(graph, budget_db=30.0, norms=norms)
+@pytest.mark.parametrize("chosen", [{"budget_db": 30.0}, {"degree": 15, "norms": "polynomial"}])
+def test_a_conditional_unet_keeps_its_promise(chosen: dict[str, Any]) -> None:
+    graph = marked(build("cross attention"))
+    after = approximated(graph, **chosen)
+    assert after.approximation is not None
     calls = from_sampler(graph, steps=10, samples=8, seed=7)
     exact, found = (Trial(calls, {}).run(each) for each in (graph, after))
-    assert psnr_db(exact, found) >= 30.0
+    assert psnr_db(exact, found) >= after.approximation.promised_db
     exact, found = (Trial(calls, None).run(each) for each in (graph, after))
     np.testing.assert_allclose(in_onnx(after, calls), found, atol=1e-4 * np.abs(found).max())

@@ -24,7 +24,8 @@ from hecompile.options import CompileOptions
 from hecompile.passes.check_secrecy import CheckSecrecy
 from hecompile.policies import policy
 from hecompile.policies.min_distortion import MinDistortion
-from tests.networks import Tiny, partitioned, tiny_inputs
+from tests.networks import Tiny, tiny_inputs
+from tests.stages import partitioned
 
 OPTIONS = CompileOptions(policy="min-distortion", budget=0.5, importance="magnitude", max_batch=2)
 
@@ -202,3 +203,32 @@ def test_the_server_sees_the_declared_entries_rounded_and_no_others(shown: Compi
         assert len(tails[0]) * 8 <= np.prod(shape) * len(split.released) / split.channels * split.bits + 7
         return
     raise AssertionError("no region shows anything")
+
+
+def test_a_run_starts_from_noise_of_128_bits_only(shown: Compiled) -> None:
+    assert shown.artifact is not None
+    unet = hecompile.load(shown.artifact, policy="min-distortion")
+    rest = {"timestep": torch.tensor(900.0), "condition": tiny_inputs()["condition"]}
+    with pytest.raises(ValueError, match="edge noise -> sample"):
+        unet(sample=torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0)), **rest)
+    assert unet.meter.requests == 0  # refused before anything was sent
+    noise = unet.initial_noise(2)
+    unet(sample=noise * 7.5, **rest)
+    unet(sample=torch.zeros(2, 2, 4, 4), **(rest | {"timestep": torch.tensor(800.0)}))  # within the run anything goes
+    with pytest.raises(ValueError, match="edge noise -> sample"):
+        unet(sample=torch.ones(2, 2, 4, 4), **rest)
+    with pytest.raises(CompileError, match="integer seed"):
+        unet.initial_noise(2, seed=7)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.fhe
+def test_drawing_with_a_seed_is_refused_and_without_one_works(tmp_path: Path) -> None:
+    from hecompile.runtime.sampling import draw
+
+    compile_model("digits", tmp_path / "d", options=replace(OPTIONS, max_batch=1))
+    arguments = {"server": None, "labels": [3], "steps": 1, "scheduler": "ddim", "policy": "min-distortion", "progress": False}
+    with pytest.raises(CompileError, match="seed 5"):
+        draw(tmp_path / "d", seed=5, output=tmp_path / "x.png", **arguments)  # type: ignore[arg-type]
+    draw(tmp_path / "d", seed=None, output=tmp_path / "x.png", **arguments)  # type: ignore[arg-type]
+    assert (tmp_path / "x.png").is_file()

@@ -22,10 +22,11 @@ from hecompile.backends.bfv.bits import unpack_bits
 from hecompile.errors import ProtocolError
 from hecompile.runtime.client import InputError
 from hecompile.runtime.noise import secure_noise
-from hecompile.runtime.samplers import EncryptedScheduler, coefficients
+from hecompile.runtime.samplers import coefficients
 from tests.attacks.test_traffic import Wiretap, looks_uniform, parse
-from tests.sampling import SHAPE, artifact, draw, make
+from tests.sampling import SHAPE, artifact, draw, load, make
 
+pytestmark = pytest.mark.fhe
 SHAPE_4096 = (4, 32, 32)
 
 
@@ -43,7 +44,7 @@ def program_of(folder: Path) -> AffineProgram:
 def traffic(folder: Path, seed: int = 0, steps: int = 4, spoil: float | None = None) -> list[bytes]:
     """Payloads of a run of DDIM whose predictions are noise of their own, or `spoil` everywhere."""
     tap = Wiretap(folder)
-    scheduler = EncryptedScheduler(make("ddim"), folder, tap)
+    scheduler = load(make("ddim"), folder, tap)
     x = scheduler.initial_noise(1, bytes([seed]) * 32)
     scheduler.set_timesteps(steps)
     for place, t in enumerate(scheduler.timesteps):
@@ -120,7 +121,7 @@ def test_a_static_support_tells_nothing_of_the_input_and_a_dynamic_one_is_declar
 def test_a_run_never_shows_more_entries_than_its_budget(tmp_path: Path) -> None:
     """The server keeps everything: together all steps show at most what the manifest says."""
     artifact(tmp_path / "a", SHAPE, dynamic=True, most_clear=0.3)
-    scheduler = EncryptedScheduler(make("plms"), tmp_path / "a")
+    scheduler = load(make("plms"), tmp_path / "a")
     support = scheduler._executor.bundle.calls["sampler"].support  # type: ignore[attr-defined]
     choose, seen = support.choose, []
     support.choose = lambda x, t: seen.append(~choose(x, t)) or ~seen[-1]
@@ -156,14 +157,14 @@ def test_a_client_refuses_reveals_that_are_not_declared_or_not_allowed(
     folder: Path, tmp_path: Path, manifest: dict[str, object], program: dict[str, object], reason: str
 ) -> None:  # fmt: skip
     with pytest.raises(ProtocolError, match=reason):
-        EncryptedScheduler(make("ddim"), tampered(folder, tmp_path / "t", manifest, program), Wiretap(folder))
+        load(make("ddim"), tampered(folder, tmp_path / "t", manifest, program), Wiretap(folder))
 
 
 def test_a_strict_client_refuses_a_region_that_reveals(folder: Path, tmp_path: Path) -> None:
     """Also where the manifest claims to be strict and to reveal nothing."""
     claims = tampered(folder, tmp_path / "t", {"policy": "strict", "reveals": []}, {})
     with pytest.raises(ProtocolError, match=r"reveals sample.*not under policy 'strict'"):
-        EncryptedScheduler(make("ddim"), claims, Wiretap(folder), policy="strict")
+        load(make("ddim"), claims, Wiretap(folder), policy="strict")
 
 
 def test_the_server_holds_no_key_no_mask_and_no_torch(folder: Path) -> None:

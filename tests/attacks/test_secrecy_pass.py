@@ -18,14 +18,14 @@ from hecompile.ir.graph import ModelGraph, info
 from hecompile.options import CompileOptions
 from hecompile.passes.check_secrecy import CheckSecrecy
 from hecompile.policies import policy
-from tests import networks
+from tests import stages
 
 CHECK = CheckSecrecy(policy("strict"))
 
 
 @pytest.fixture(scope="module")
 def partitioned() -> ModelGraph:
-    return networks.partitioned(CompileOptions())
+    return stages.partitioned(CompileOptions())
 
 
 def retag(graph: ModelGraph, name: str, **changes: Any) -> ModelGraph:

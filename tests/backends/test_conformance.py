@@ -126,5 +126,5 @@ def test_halves_that_make_no_sense_are_refused(tiny: Compiled, damage: str) -> N
 
 def test_backends_have_names() -> None:
     assert set(BACKENDS) <= set(backend_names())
-    with pytest.raises(CompileError, match="known: bfv, clear"):
+    with pytest.raises(CompileError, match=r"known: .*bfv, .*clear"):
         backend("nothing")

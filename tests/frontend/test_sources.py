@@ -33,6 +33,21 @@ def test_a_pipeline_folder_and_its_unet_are_the_same_source(saved: Path) -> None
     assert "timestep" in whole.public
 
 
+def test_the_schedule_comes_from_the_pipeline_folder_or_the_zoo(saved: Path) -> None:
+    from hecompile.models.digits import SCHEDULER
+
+    assert load_source(saved).schedule is None
+    scheduler = diffusers.DDIMScheduler(beta_schedule="scaled_linear")
+    scheduler.save_pretrained(saved / "scheduler")
+    found = load_source(saved)
+    assert found.schedule is not None
+    assert found.schedule["beta_schedule"] == "scaled_linear"
+    assert "_class_name" not in found.schedule
+    assert Trace().run(found).schedule == found.schedule
+    assert load_source("digits").schedule == SCHEDULER
+    assert load_source("sd15-shaped").schedule is None
+
+
 def test_pickled_weights_are_refused_and_never_read(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((saved / "unet" / "config.json").read_bytes())
     (tmp_path / "diffusion_pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")

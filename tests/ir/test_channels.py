@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.coo import Coo
 from hecompile.ir.linear import conv2d
 
 
@@ -37,6 +38,16 @@ def test_strided_layers_split_by_channels_of_the_tensor() -> None:
     assert split.encrypted == (1,)
     assert split.places(split.encrypted, geometry).tolist() == [4, 5, 6, 7]
     assert split.encrypted_geometry(geometry).picture[0] == 4
+
+
+def test_what_depends_on_an_encrypted_channel_is_encrypted() -> None:
+    weight = np.zeros((4, 1, 2, 2))  # depthwise, two outputs per channel
+    weight[:3] = 1
+    geometry, weights = conv2d(weight, (4, 4), (2, 2), (0, 0), (1, 1), 2)
+    assert Coo((1,), 2).through(geometry, weights) == Coo((2,), 4)
+    assert Coo((0,), 2).through(geometry, weights) == Coo((0, 1), 4)
+    dense, full = conv2d(np.ones((3, 2, 3, 3)), (4, 4), (1, 1), (1, 1), (1, 1), 1)
+    assert Coo((1,), 2).through(dense, full) == Coo((0, 1, 2), 3)
 
 
 @pytest.mark.parametrize(

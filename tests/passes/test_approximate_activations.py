@@ -76,6 +76,13 @@ def test_choices_that_make_no_sense_are_refused(flags: dict[str, Any], message: 
         CompileOptions(**flags)
 
 
+def test_the_options_name_what_there_is() -> None:
+    from hecompile.approx.fits import FITS
+    from hecompile.options import FITS as NAMES
+
+    assert tuple(FITS) == NAMES
+
+
 @pytest.mark.slow
 def test_digits_keep_what_was_promised_on_other_noise(tmp_path: Path) -> None:
     from benchmarks.digits import draw

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -75,6 +75,7 @@ def test_a_static_mask_is_the_selection_of_the_mean_share(samples: list[np.ndarr
     ),
     st.floats(0, 0.999),
 )
+@settings(max_examples=30)
 def test_masks_of_bins_are_nested_and_each_within_its_budget(samples: dict[int, list[np.ndarray]], tau: float) -> None:
     masks = nested_masks(samples, tau)
     ordered = sorted(masks.values(), key=lambda mask: mask.sum())

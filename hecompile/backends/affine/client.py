@@ -46,11 +46,12 @@ def _rounded(pair: Floats, chosen: Mask, limit: int) -> tuple[Integers, Floats]:
 
 
 class AffineClient(RegionClient):
-    """Inputs x and e (B, C, H, W) and the public (t, f, g); output f x + g e."""
+    """Inputs x and e (B, C, H, W) and the public (t, f, g); output f x + g e. `clear_share` is of entries ever revealed."""
 
     def __init__(self, program: AffineProgram, ring: Ring, support: Support) -> None:
         self.inputs, self.outputs = program.inputs, program.outputs
         self.support = support
+        self.clear_share = program.most_revealed / program.entries
         self._program, self._ring = program, ring
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:

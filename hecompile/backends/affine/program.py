@@ -27,7 +27,7 @@ __all__ = ["HEADER_BYTES", "WEIGHT_BITS", "AffineProgram", "Drops", "Sizes", "af
 
 WEIGHT_BITS = 12  # W = 2^12: f and g are rounded to 1.5e-4 of |f| + |g|
 LIMIT = 2**14 - 1  # X: x and e are rounded to 2^-15 of their largest entry
-FULL_BITS = 17  # a reveal of so many bits tells what the arithmetic itself keeps
+FULL_BITS = 15  # what encrypted entries keep: a reveal keeps less
 HEADER_BYTES = 12
 
 
@@ -109,6 +109,11 @@ class AffineProgram:
         return not self.clear
 
     @property
+    def most_revealed(self) -> int:
+        """Entries of a sample that are ever in clear, at most."""
+        return self.most_clear if self.dynamic else max(self.clear)
+
+    @property
     def weight(self) -> int:
         """W."""
         return 1 << self.weight_bits
@@ -120,7 +125,7 @@ class AffineProgram:
     @property
     def reveals(self) -> tuple[str, ...]:
         """What the server sees in clear, for manifests, reports and logs; nothing if nothing."""
-        most = self.most_clear if self.dynamic else max(self.clear)
+        most = self.most_revealed
         if not most:
             return ()
         share = f"{most:,} of {self.entries:,} entries ({most / self.entries:.1%}) counted over all steps"
@@ -169,9 +174,10 @@ def judge(program: AffineProgram) -> list[Diagnostic]:
             Diagnostic(f"{edge}: revealed at fraction 1", help="lower tau or the budget: some entries must be encrypted")
         )
     if not 2 <= program.reveal_bits < FULL_BITS:
+        precision = "at full precision" if program.reveal_bits >= FULL_BITS else "with a sign at most"
         findings.append(
             Diagnostic(
-                f"{edge}: revealed at full precision ({program.reveal_bits} bits)", help=f"reveal_bits is from 2 to {FULL_BITS - 1}"
+                f"{edge}: revealed {precision} ({program.reveal_bits} bits)", help=f"reveal_bits is from 2 to {FULL_BITS - 1}"
             )
         )
     if most > program.most_clear:

@@ -32,18 +32,26 @@ def split_limbs(words: Words, q_bits: int, limb_bits: int) -> npt.NDArray[np.uin
 def modulo(limb_sums: npt.NDArray[Any], limb_bits: int, q: int) -> Words:
     """Sum of limb_sums[l] 2^(l limb_bits), modulo q, as words below q.
 
-    The low 64 bits of the sum are exact in wrapping arithmetic; the quotient needs to be right only to within one, for which
-    doubles suffice: the sum is below 2^85 q / q, the quotient below 2^26, its error below 2^-20.
+    Low and high limbs are put together exactly (each below 2^61); the low 64 bits of the whole are exact in wrapping arithmetic.
+    The quotient needs to be right only to within one, for which doubles suffice: it is below 2^26, its error below 2^-20.
     """
-    total = np.zeros(limb_sums.shape[1:], np.int64)
-    estimate = np.zeros(limb_sums.shape[1:], np.float64)
-    for limb, sums in enumerate(limb_sums):
-        total += sums.astype(np.int64) << np.int64(limb * limb_bits)
-        estimate += sums * float(1 << (limb * limb_bits))
-    quotient = np.rint(estimate * (1.0 / q)).astype(np.int64)
-    total -= quotient * np.int64(q)  # now in (-q, q)
-    total += np.where(total < 0, np.int64(q), np.int64(0))
+    cut = min(32 // limb_bits, len(limb_sums) - 1)
+    low, total = _put_together(limb_sums[:cut], limb_bits), _put_together(limb_sums[cut:], limb_bits)
+    quotient = np.rint((total * float(1 << (cut * limb_bits)) + low) * (1.0 / q)).astype(np.int64)
+    total <<= cut * limb_bits
+    total += low
+    total -= quotient * q  # now in (-q, q)
+    total += (total >> 63) & q  # the shift gives -1 where it is negative
     return total.view(np.uint64)
+
+
+def _put_together(limb_sums: npt.NDArray[Any], limb_bits: int) -> npt.NDArray[np.int64]:
+    """Sum of limb_sums[l] 2^(l limb_bits)."""
+    total: npt.NDArray[np.int64] = limb_sums[-1].astype(np.int64)
+    for sums in limb_sums[-2::-1]:
+        total <<= limb_bits
+        total += sums
+    return total
 
 
 def encode(sums: npt.NDArray[np.int64], t_bits: int, q: int) -> Words:
@@ -85,7 +93,8 @@ def _operand(limbs: npt.NDArray[np.uint8], layout: Layout, terms: range) -> npt.
 def _block(words: Words, matrix: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel) -> tuple[Words, Words]:
     """One block of slots: (2, uploads, N) -> (answers, reads), (answers, N). Some answers at a time, to bound memory."""
     dimension, p_out = layout.packing.dimension, layout.packing.p_out
-    limbs = split_limbs(extend(words, np.uint64(ring.q) - words), ring.q_bits, kernel.limb_bits)  # (L, 2, uploads, 4N)
+    positive, negative = (split_limbs(each, ring.q_bits, kernel.limb_bits) for each in (words, np.uint64(ring.q) - words))
+    limbs = extend(positive, negative)  # (L, 2, uploads, 4N)
     term_bytes = len(limbs) * layout.columns
     step = max(1, min(kernel.max_k, CHUNK_BYTES // term_bytes))
     chunks = [range(start, min(start + step, matrix.shape[1])) for start in range(0, matrix.shape[1], step)]

@@ -1,0 +1,20 @@
+"""How each benchmark's JSON becomes tables: one file per benchmark, one line per table in `TABLES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.tables.activations import activations_table, equal_depth_table
+from benchmarks.tables.digits import digits_table
+from benchmarks.tables.he_diffusion import he_diffusion_table
+
+__all__ = ["TABLES"]
+
+# name in the documents: file of the results, its table
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "digits": ("digits", digits_table),
+    "he_diffusion": ("he_diffusion", he_diffusion_table),
+    "activations": ("activations", activations_table),
+    "depth": ("activations", equal_depth_table),
+}
