@@ -26,6 +26,10 @@ class _File(threading.local):
     """One memory file per thread."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """A file of its own, also for a process that was forked: it would share its parent's."""
         self.descriptor = os.memfd_create("hecompile", os.MFD_CLOEXEC)
         self.path = f"/proc/self/fd/{self.descriptor}"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.base import Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.ckks.chains import chains
 from hecompile.backends.ckks.document import document_of, read_document, read_tables
 from hecompile.backends.ckks.engine import Engine
 from hecompile.backends.ckks.keys import key_sizes
 from hecompile.backends.ckks.noise import SIGMAS, predict
+from hecompile.backends.ckks.ring import DIMENSIONS
 from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import ModelGraph
@@ -40,29 +41,36 @@ class CkksClearBackend(Backend):
         if not isinstance(region, SubgraphRegion):
             raise InternalError(f"region '{region.name}' is a single layer: not for backend '{self.name}'")
         chain = read_chain(region)
-        lowering = lower_chain(chain, region.outputs, region.name, options.security)
-        bins = max(len(table) for name, table in lowering.tables.items() if not name.startswith("t"))
-        timestep = chain.timestep if bins > 1 else None
         layers = sum("conv" in str(node.target) for node in region.graph_module.graph.nodes) + len(chain.polynomials)
-        document = document_of(lowering, region.name, self.name, region.inputs, options.max_batch, timestep, bins, layers)
-        client: dict[str, Array] = {}
-        server = Half(document, dict(lowering.tables))
-        self._judge_noise(server, chain_source(region))
-        return Half(document, client), server
+        dimension, problem = 0, ""
+        while dimension < DIMENSIONS[-1]:
+            lowering = lower_chain(chain, region.outputs, region.name, options.security, dimension + 1)
+            dimension = lowering.program.ring.dimension
+            bins = max(len(table) for name, table in lowering.tables.items() if not name.startswith("t"))
+            timestep = chain.timestep if bins > 1 else None
+            document = document_of(
+                lowering, region.name, self.name, region.inputs, options.max_batch, timestep, bins, layers
+            )  # fmt: skip
+            server = Half(document, dict(lowering.tables))
+            problem = self._noise_problem(server)
+            if not problem:
+                return Half(document, {}), server
+        raise CompileError(
+            Diagnostic(
+                problem, source=chain_source(region), help="a lower --degree leaves more bits for each level; or use --backend bfv"
+            )
+        )
 
-    def _judge_noise(self, half: Half, source: str) -> None:
-        """Raises `CompileError` if the errors of CKKS may be larger than what an activation minds."""
+    def _noise_problem(self, half: Half) -> str:
+        """Why the errors of CKKS may be larger than what an activation minds; empty if they may not."""
         document = read_document(half)
-        for label, deviation in predict(document.program, read_tables(half, document), 0).items():
-            bound = SIGMAS * float(deviation.max())
-            if not bound <= MOST_ERROR:
-                raise CompileError(
-                    Diagnostic(
-                        f"region '{document.region}': {label} may be off by {bound:.3g}, more than {MOST_ERROR}",
-                        source=source,
-                        help="a lower --degree leaves more bits for each level; or use --backend bfv",
-                    )
-                )
+        tables = read_tables(half, document)
+        for row in range(document.bins):
+            for label, deviation in predict(document.program, tables, row).items():
+                bound = SIGMAS * float(deviation.max())
+                if not bound <= MOST_ERROR:
+                    return f"region '{document.region}': {label} may be off by {bound:.3g}, more than {MOST_ERROR}"
+        return ""
 
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         return [f"region '{read_document(half).region}' is not encrypted: backend '{self.name}' is a simulation"]

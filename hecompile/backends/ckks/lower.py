@@ -62,8 +62,8 @@ def _below(affine: Affine, found: dict[str, int]) -> int:
     return max((found[source] for source in affine.matrices if source in found), default=0)
 
 
-def lower_chain(chain: Chain, outputs: tuple[str, ...], where: str, security_bits: int = 128) -> Lowering:
-    """The slot program of a chain, with its outputs in their order.
+def lower_chain(chain: Chain, outputs: tuple[str, ...], where: str, security_bits: int = 128, least_dimension: int = 0) -> Lowering:
+    """The slot program of a chain, with its outputs in their order, in a ring of `least_dimension` or more.
 
     Raises:
         CompileError: if no secure ring carries it; names the layer.
@@ -73,7 +73,7 @@ def lower_chain(chain: Chain, outputs: tuple[str, ...], where: str, security_bit
     shapes += [each.shape for each in (*chain.outputs.values(), *chain.between.values())]
     grid = Grid(power_of_two(max(each[1] for each in shapes)), power_of_two(max(each[2] for each in shapes)))
     labels = ", ".join(each.label for each in chain.polynomials.values())
-    ring = ring_for(depth, slots_needed(chain, grid), f"region '{where}' (layers {labels})", security_bits)
+    ring = ring_for(depth, slots_needed(chain, grid), f"region '{where}' (layers {labels})", security_bits, least_dimension)
     return _Lowerer(chain, grid, ring, used).lowering(outputs)
 
 
@@ -163,11 +163,11 @@ class _Lowerer:
             part = products[0]
             for other in products[1:]:
                 part = self._emit("add", (part, other), part.level, part.scale, bound)
-            part = self._emit("rescale", (part,), part.level - 1, part.scale / self._primes[part.level], bound)
             step = own // 2
-            while step >= period:
+            while step >= period:  # before rescaling: the errors of rotations are divided too
                 part = self._emit("add", (part, self._rotate(part, step)), part.level, part.scale, bound)
                 step //= 2
+            part = self._emit("rescale", (part,), part.level - 1, part.scale / self._primes[part.level], bound)
             total = part if total is None else self._emit("add", (total, part), part.level, part.scale, bound)
         if total is None:
             raise InternalError(f"{affine.name} depends on nothing")

@@ -6,12 +6,16 @@ N v / scale^2 (real and imaginary part together). For a ternary secret, sigma^2 
     fresh                10.5 + 1/12                          rescaling    (1 + 2 N / 3) / 12
     key switching at l   sum_i N 10.5 q_i^2 / 12 / P^2 + (1 + 2 N / 3) / 12
     plaintexts           1/12 each, times the value
+
+SEAL rounds down when it switches keys: an error of 1/2 in every coefficient of both polynomials besides, which is large in the few
+slots whose root of unity z is near one, |1 + X + ... + X^(N-1)| = 2 / |1 - z|.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -68,7 +72,11 @@ class NoiseEngine(Engine):
         return replace(result, data=Estimate(worst, float(np.abs(result.data.points).max())))
 
     def _rotate(self, x: Value, steps: int) -> Estimate:
-        return Estimate(np.roll(x.data.variance, -steps) + self._switching(x), x.data.range)
+        return Estimate(np.roll(x.data.variance, -steps) + self._switching(x) + self._bias(x), x.data.range)
+
+    def _bias(self, x: Value) -> Vector:
+        """Of rounding down: |2 / (1 - z)|^2 / 4 per slot, in the first polynomial and, times the secret, in the second."""
+        return _roots(self.ring.dimension) / 4 * (1 + 2 * self.ring.dimension / 3) / x.scale**2
 
     def _dot(self, args: Sequence[Value], op: Op, scale: float) -> Estimate:
         squares = sum((x.data.range / TYPICAL) ** 2 for x in args)
@@ -102,7 +110,8 @@ class NoiseEngine(Engine):
         return Estimate(deviation**2, x.data.range * y.data.range, points)
 
     def _relinearize(self, x: Value) -> Estimate:
-        return Estimate(x.data.variance + self._switching(x), x.data.range, x.data.points)
+        worst = self._bias(x).max()  # products are relinearized at twice the scale: it is small
+        return Estimate(x.data.variance + self._switching(x) + worst, x.data.range, x.data.points)
 
     def _rescale(self, x: Value) -> Estimate:
         scale = x.scale / self.primes[x.level]
@@ -110,6 +119,18 @@ class NoiseEngine(Engine):
 
     def _negate(self, x: Value) -> Any:
         return x.data if x.data.points is None else replace(x.data, points=-x.data.points)
+
+
+@lru_cache(maxsize=8)
+def _roots(dimension: int) -> Vector:
+    """|2 / (1 - z)|^2 per slot: slot j belongs to the root exp(i pi 3^j / N)."""
+    powers = np.empty(dimension // 2)
+    power = 1
+    for place in range(len(powers)):
+        powers[place] = power
+        power = power * 3 % (2 * dimension)
+    result: Vector = 1 / np.sin(np.pi * powers / (2 * dimension)) ** 2
+    return result
 
 
 def predict(program: SlotProgram, tables: Tables, row: int) -> Mapping[str, Vector]:

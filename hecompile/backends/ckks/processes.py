@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 
+from hecompile.backends.seal_files import FILE
 from hecompile.errors import InternalError, ProtocolError
 
 __all__ = ["evaluated"]
@@ -41,6 +42,7 @@ def _start(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview]) ->
         return child, reader
     status = 1
     try:
+        FILE.renew()
         os.close(reader)
         with os.fdopen(writer, "wb") as stream:
             for piece in pieces:

@@ -62,15 +62,15 @@ class Ring:
         return f"{found.q_bits} modulus bits at dimension {found.dimension} give less than {security_bits} bits of security"
 
 
-def ring_for(depth: int, slots: int, where: str, security_bits: int = 128) -> Ring:
-    """The smallest ring with this many levels and slots.
+def ring_for(depth: int, slots: int, where: str, security_bits: int = 128, least_dimension: int = 0) -> Ring:
+    """The smallest ring with this many levels and slots, of `least_dimension` or more.
 
     Raises:
         CompileError: naming `where`, if there is none.
     """
     for dimension in DIMENSIONS:
         scale_bits = min(SCALE_BITS[1], (max_q_bits(dimension, security_bits) - 2 * HEADROOM) // (depth + 2))
-        if scale_bits >= SCALE_BITS[0] and dimension // 2 >= slots:
+        if scale_bits >= SCALE_BITS[0] and dimension // 2 >= slots and dimension >= least_dimension:
             return Ring(dimension, (scale_bits + HEADROOM, *(scale_bits,) * depth), scale_bits + HEADROOM)
     raise CompileError(
         Diagnostic(
