@@ -43,6 +43,7 @@ class Engine:
         self.steps = set(program.steps if steps is None else steps)
         self.primes = primes(program.ring)
         self.label = ""
+        self.op: Op | None = None
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Value]:
         """The outputs by label, for the data of the inputs by name.
@@ -50,11 +51,12 @@ class Engine:
         Raises:
             ProtocolError: naming the operation, if a level, scale, key or table is not what it must be.
         """
-        values, outputs = dict[str, Value](), dict[str, Value]()
-        for op in self.program.ops:
-            self.label = op.label or self.label
+        values, outputs, made = dict[str, Value](), dict[str, Value](), set[str]()
+        last = {argument: place for place, op in enumerate(self.program.ops) for argument in op.args}
+        for place, op in enumerate(self.program.ops):
+            self.op, self.label = op, op.label or self.label
             least, most, attributes = KINDS[op.kind]
-            if not least <= len(op.args) <= most or not set(attributes) >= set(op.attributes) or op.name in values:
+            if not least <= len(op.args) <= most or not set(attributes) >= set(op.attributes) or op.name in made:
                 raise self.error(op, "has other arguments or attributes than its kind")
             if any(argument not in values for argument in op.args):
                 raise self.error(op, "reads a value that is not there yet")
@@ -69,6 +71,10 @@ class Engine:
                 outputs[op.label] = result
             else:
                 values[op.name] = result
+                made.add(op.name)
+            for argument in op.args:
+                if last[argument] == place:
+                    values.pop(argument, None)  # nothing reads it any more
         return outputs
 
     def error(self, op: Op, what: str) -> ProtocolError:

@@ -97,7 +97,14 @@ class SealEngine(Engine):
 
     def _plus(self, x: Value, vector: Vector | float) -> Any:
         result = seal.Ciphertext()
-        plain = self._encoded(vector if isinstance(vector, np.ndarray) else float(vector), x.level, x.data.scale)
+        if isinstance(vector, np.ndarray) and self.op is not None:
+            key = (self.op.name, -1, self.row)
+            plain = self._plaintexts.get(key)
+            if plain is None:
+                plain = self._encoded(vector, x.level, x.data.scale)
+                self._plaintexts.put(key, plain, 8 * self.ring.dimension * (x.level + 1))
+        else:
+            plain = self._encoded(float(vector), x.level, x.data.scale)
         self._evaluator.add_plain(x.data, plain, result)
         return result
 
