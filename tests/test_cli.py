@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hecompile.compiler import Compiled
+
 HECOMPILE = [sys.executable, "-c", "from hecompile.cli import main; main()"]
 COMPILE_MODEL = [sys.executable, "-c", "from hecompile.cli import compile_model; compile_model()"]
 
@@ -100,3 +102,22 @@ def test_a_server_that_is_gone(digits: Path, tmp_path: Path) -> None:
 def test_a_port_that_is_taken(digits: Path, server: str, tmp_path: Path) -> None:
     result = run("serve", str(digits), "--port", server.rsplit(":", 1)[1])
     assert (result.returncode, "cannot listen" in result.stderr) == (2, True)
+
+
+@pytest.mark.fhe
+def test_inspect_puts_predictions_beside_measurements(tiny: Compiled) -> None:
+    found = last_json(run("inspect", str(tiny.artifact), "--measured", "--json"))
+    assert {row["what"] for row in found["total"]} >= {"server_s", "client_s", "peak_mib"}  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_plan_writes_fronts(tmp_path: Path) -> None:
+    found = last_json(run("plan", "digits", "--rtt-ms", "5", "--pareto", str(tmp_path / "front"), "--json", cwd=tmp_path))
+    assert found["worst_case_weights"] is False
+    assert {path.name for path in tmp_path.iterdir()} == {"front.json", "front.png"}
+
+
+@pytest.mark.slow
+def test_plan_refuses_what_the_server_has_no_memory_for(tmp_path: Path) -> None:
+    result = run("plan", "digits", "--memory-mib", "100", cwd=tmp_path)
+    assert (result.returncode, "100 MiB are free" in result.stderr, "help: serve it on" in result.stderr) == (2, True, True)

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hecompile.artifact import read_half, read_manifest
+from hecompile.backends.base import Cost
 from hecompile.backends.integer import region_program
+from hecompile.compiler import Compiled, compile_model
+from hecompile.cost.layers import Stack, cost_of, parameters_for, released_of
 from hecompile.cost.machine import Machine, load_machine, save_machine
-from hecompile.cost.measure import measure_machine
+from hecompile.cost.measure import explain, measure_machine
+from hecompile.cost.measured import compare, measure_artifact, predict_artifact
 from hecompile.cost.plan import predict_graph, predict_programs, refuse_without_memory
-from hecompile.cost.source import partitioned, predict_source
+from hecompile.cost.source import machine_of, partitioned, pins_of, predict_source
 from hecompile.errors import CompileError
+from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.linear import conv2d
+from hecompile.options import CompileOptions
 from hecompile.runtime.bundle import load_bundle
+from tests.networks import Tiny, tiny_inputs
 
 
 def programs(folder: Path) -> list[object]:
@@ -38,6 +48,13 @@ def graph() -> ModelGraph:
     return partitioned("digits")
 
 
+def test_a_graph_with_weights_costs_what_its_artifact_does(graph: ModelGraph, digits: Path) -> None:
+    before, after = predict_graph(graph, Machine()), predict_programs(programs(digits), Machine())  # type: ignore[arg-type]
+    assert [(each.region, each.layers) for each in before.regions] == [(each.region, each.layers) for each in after.regions]
+    assert (before.total.up_bytes, before.total.down_bytes) == (after.total.up_bytes, after.total.down_bytes)
+    assert (before.total.server_s, before.peak_mib) == pytest.approx((after.total.server_s, after.peak_mib))
+
+
 def test_a_slower_network_costs_what_it_costs(graph: ModelGraph) -> None:
     near, far = (predict_graph(graph, Machine(rtt_ms=rtt_ms)) for rtt_ms in (0.0, 20.0))
     assert far.latency_s - near.latency_s == pytest.approx(20 * 0.020)
@@ -50,6 +67,7 @@ def test_more_elements_cost_more_but_less_each(graph: ModelGraph) -> None:
     assert one.client_s < ten.client_s < 10 * one.client_s
 
 
+@pytest.mark.fhe
 def test_a_profile_is_measured_and_read_back(tmp_path: Path) -> None:
     found = measure_machine(runs=1)
     save_machine(found, tmp_path / "machine.json")
@@ -64,6 +82,64 @@ def test_profiles_that_make_no_sense(tmp_path: Path, document: str) -> None:
         load_machine(tmp_path / "machine.json")
 
 
+def test_times_are_explained_by_what_was_done() -> None:
+    """Exact times give their prices back; a price that would be negative is zero."""
+    rng = np.random.default_rng(0)
+    amounts, prices = rng.random((12, 3)), np.array([2.0, 0.0, 5e-3])
+    assert explain(amounts, amounts @ prices) == pytest.approx(prices, abs=1e-6)
+    assert explain(amounts, amounts @ np.array([2.0, -0.1, 1.0])).min() == 0
+
+
+def test_what_is_shown_costs_less_than_what_is_encrypted() -> None:
+    geometry, _ = conv2d(np.ones((64, 64, 3, 3)), (16, 16), (1, 1), (1, 1), (1, 1), 1)
+    stack, costs = Stack(("y",), ("y",), "x", geometry, 1, ChannelSplit(64)), list[Cost]()
+    for count in (0, 32, 48):
+        split = ChannelSplit(64, tuple(range(count)))
+        choice = parameters_for(stack, Machine(), split=split)
+        assert choice is not None
+        costs.append(cost_of(choice, Machine(), released_of(geometry, split, 1)))
+    assert [cost.released for cost in costs] == [0, 32 * 256, 48 * 256]
+    for more, less in pairwise(costs):
+        assert less.server_s < more.server_s
+        assert less.client_s < more.client_s
+        assert less.up_bytes < more.up_bytes
+
+
+def test_a_sparse_artifact_is_predicted_with_what_it_shows(tmp_path: Path) -> None:
+    options = CompileOptions(policy="min-distortion", budget=0.5, max_batch=1)
+    compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
+    found = predict_artifact(tmp_path / "a", Machine())
+    assert found.total.released > 0
+    assert found.total.up_bytes == sum(
+        client.request_bytes(1) for client in load_bundle(tmp_path / "a", "min-distortion").calls.values()
+    )
+
+
+@pytest.mark.fhe
+def test_prediction_beside_measurement(tiny: Compiled) -> None:
+    """Bytes are equal but for headers; seconds depend on the machine, so only their places are looked at."""
+    assert tiny.artifact is not None
+    found = compare(predict_artifact(tiny.artifact, Machine()), measure_artifact(tiny.artifact, runs=1))
+    totals = {row["what"]: row for row in found["total"]}
+    assert set(totals) == {"server_s", "client_s", "wall_s", "bytes_up", "bytes_down", "peak_mib"}
+    assert all(row["measured"] > 0 and row["predicted"] > 0 for row in totals.values())
+    assert totals["bytes_down"]["ratio"] == 1
+    assert 1 <= totals["bytes_up"]["ratio"] < 1.05
+    assert {row["region"] for row in found["regions"]} == set(tiny.program.calls)
+
+
+def test_client_regions_are_counted_alike_before_and_after(graph: ModelGraph, digits: Path) -> None:
+    exported, machine = predict_artifact(digits, Machine()).local_s, Machine()
+    assert exported / 2 < predict_graph(graph, machine).local_s < exported * 2
+
+
+@pytest.mark.parametrize("pin", ["conv", ""])
+def test_pins_have_a_side(pin: str) -> None:
+    with pytest.raises(CompileError, match="layer=side"):
+        pins_of([pin])
+    assert pins_of(["a=b=server"]) == {"a=b": "server"}
+
+
 def test_too_little_memory_is_refused_with_advice(graph: ModelGraph) -> None:
     prediction = predict_graph(graph, Machine())
     refuse_without_memory(prediction, 4096)
@@ -74,7 +150,6 @@ def test_too_little_memory_is_refused_with_advice(graph: ModelGraph) -> None:
 def test_a_model_without_weights_is_planned_but_not_compiled() -> None:
     import torch
 
-    from hecompile.compiler import compile_model
     from hecompile.models.digits import build
 
     with torch.device("meta"):
@@ -91,4 +166,6 @@ def test_stable_diffusions_shape_is_planned_in_two_minutes() -> None:
     graph = partitioned("sd15-shaped")
     assert time.perf_counter() - started < 120
     assert sum(str(node.target).startswith("aten.conv2d") for node in graph.nodes) > 60
-    json.dumps(predict_source("sd15-shaped", None, 20.0, 100.0, 1).document())
+    prediction = predict_source(graph, machine_of(None, 20.0, 100.0), 1, memory_mib=1e6)
+    assert prediction.worst_case_weights
+    json.dumps(prediction.document())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.tables.activations import activations_table, equal_depth_table
+from benchmarks.tables.costs import costs_table
 from benchmarks.tables.digits import digits_table
 from benchmarks.tables.he_diffusion import he_diffusion_table
 
@@ -13,6 +14,7 @@ __all__ = ["TABLES"]
 
 # name in the documents: file of the results, its table
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "costs": ("costs", costs_table),
     "digits": ("digits", digits_table),
     "he_diffusion": ("he_diffusion", he_diffusion_table),
     "activations": ("activations", activations_table),

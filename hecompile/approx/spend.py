@@ -14,7 +14,7 @@ from hecompile.ir.printing import print_node
 __all__ = ["MARGIN_DB", "Degrees", "for_budget", "for_depth", "uniform"]
 
 Degrees = dict[str, int]  # by site
-MARGIN_DB = 2.0  # between what the trial must reach and what is promised for other inputs, whose width differs too
+MARGIN_DB = 3.0  # between what the trial must reach and what is promised for other inputs, whose width differs too
 ATTEMPTS = 8  # errors do not quite add up: the budget is corrected by what was measured
 
 

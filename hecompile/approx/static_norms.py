@@ -1,7 +1,7 @@
 """Norms as a scale and a shift per channel and timestep bin, folded into the next linear layer where that is the same.
 
-The scale and shift are those of least squared error, found norm after norm on a network in which all earlier norms are replaced
-already, towards what the exact network computes: later norms make up for the errors of earlier ones.
+The scale and shift give the result the mean and variance that it has in the exact network, found norm after norm on a network in
+which all earlier norms are replaced already. Least squares would be nearer at each norm, but it shrinks values, and that adds up.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _fitted(graph: ModelGraph, norms: Sequence[fx.Node], calls: Sequence[Call]) 
                 continue
             argument: Any = node.args[0]
             pairs = [(run.env[argument].double(), other.env[node].double()) for run, other in zip(runs, exact, strict=True)]
-            found[node] = _regression(pairs, _summed(node))
+            found[node] = _matched(pairs, _summed(node))
             scale, shift = (_aligned(node, each) for each in found[node])
             for run, (x, _) in zip(runs, pairs, strict=True):
                 run.env[node] = (x * scale + shift).float()
@@ -85,16 +85,17 @@ def _aligned(node: fx.Node, row: torch.Tensor) -> torch.Tensor:
     return row.reshape(-1, *[1] * (len(info(node).shape) - 2)) if str(node.target) == GROUP else row
 
 
-def _regression(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], dims: list[int]) -> Affine:
-    """The scale and shift that make the mean squared error of scale x + shift against y least, over all pairs (x, y)."""
+def _matched(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], dims: list[int]) -> Affine:
+    """The scale and shift for which scale x + shift has the mean and variance of y, over all pairs (x, y), and rises with it."""
 
     def mean(values: Iterable[torch.Tensor]) -> torch.Tensor:
         return torch.stack([value.mean(dims) for value in values]).mean(0)
 
     x_mean, y_mean = mean(x for x, _ in pairs), mean(y for _, y in pairs)
-    variance = mean(x * x for x, _ in pairs) - x_mean**2
-    covariance = mean(x * y for x, y in pairs) - x_mean * y_mean
-    scale = torch.where(variance > LEAST_VARIANCE, covariance / variance, 0)
+    x_variance = mean(x * x for x, _ in pairs) - x_mean**2
+    y_variance = (mean(y * y for _, y in pairs) - y_mean**2).clamp(min=0)
+    rises = torch.sign(mean(x * y for x, y in pairs) - x_mean * y_mean)
+    scale = torch.where(x_variance > LEAST_VARIANCE, rises * torch.sqrt(y_variance / x_variance), 0)
     return scale, y_mean - scale * x_mean
 
 

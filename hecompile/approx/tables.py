@@ -17,6 +17,7 @@ from hecompile.ir.printing import print_node
 __all__ = ["Fitter", "Table", "densities"]
 
 MARGIN = 0.1  # of the width of what was seen, half of it at each end
+POSITIVE_MARGIN = 1.5  # a factor at each end where values are variances and the like: their tails are long
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +49,11 @@ def nearest_filled(counts: Floats) -> list[int]:
 
 
 def _range(low: float, high: float, positive: bool) -> tuple[float, float]:
-    """The range with its margin. A constant gets a width; a positive one keeps its sign."""
+    """The range with its margin, which does not change the sign of a positive one; a constant gets a width."""
+    if positive:
+        return low / POSITIVE_MARGIN, high * POSITIVE_MARGIN
     width = max(high - low, 1e-3 * abs(high), 1e-6)
-    bottom = low - MARGIN / 2 * width
-    if positive and bottom < low / (1 + MARGIN):
-        bottom = low / (1 + MARGIN)
-    return bottom, high + MARGIN / 2 * width
+    return low - MARGIN / 2 * width, high + MARGIN / 2 * width
 
 
 def densities(site: Site, found: NodeStatistics) -> list[Density]:

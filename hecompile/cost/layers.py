@@ -101,10 +101,8 @@ def parameters_for(stack: Stack, machine: Machine, batch: int = 1, split: Channe
     row_norm = Weights(stack.geometry, values).row_norm
     encrypted = None if values is None else split.encrypted_of(values, stack.geometry)
     weights = Weights(geometry, encrypted, row_norm, bool(split.released))
-    found = choose(weights, stack.multiple, machine)
-    if batch == 1 or found is None:
-        return found
-    return choose(weights, batch * stack.multiple, machine, found.parameters)  # the ring is batch one's
+    found = choose(weights, stack.multiple, machine)  # as select-parameters does
+    return None if found is None else choose(weights, batch * stack.multiple, machine, found.parameters)  # as pack does
 
 
 def released_of(geometry: Geometry, split: ChannelSplit, elements: int) -> Released | None:

@@ -144,7 +144,7 @@ def _peak_bytes(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Ma
     sent, limbs = traffic(layout, q_bits, drops), _limbs(q_bits, machine)
     cut, dimension = _chunks(layout, limbs), layout.packing.dimension
     request = 16 * sent.uploads * dimension + 2 * sent.up_bytes
-    extended = layout.uploads * dimension * (80 + 8 * limbs)
+    extended = layout.uploads * dimension * (16 + 12 * limbs)  # negatives, limbs of both signs, and these extended
     held = layout.uploads * dimension * 8 * limbs
     operand = 2 * cut.terms * layout.columns * limbs  # and turned for the product
     sums = 2 * 4 * cut.rows * layout.columns * limbs

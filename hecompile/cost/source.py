@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from hecompile.ir.graph import ModelGraph
 __all__ = ["machine_of", "partitioned", "pins_of", "predict_source", "problem_of_source"]
 
 
-def partitioned(source: str) -> ModelGraph:
-    """The graph of a source with domains and regions under `strict`."""
+def partitioned(source: Any, example_inputs: Mapping[str, Any] | None = None) -> ModelGraph:
+    """The graph of a source, anything that `compile` takes, with domains and regions under `strict`."""
     from hecompile.compiler import pipeline
     from hecompile.frontend.sources import load_source
     from hecompile.options import CompileOptions
 
-    program: Any = load_source(source)
+    program: Any = load_source(source, example_inputs)
     for each in pipeline(CompileOptions(), None):
         if not isinstance(program, ModelGraph) or each.name != "split":
             program = each.run(program)
