@@ -112,7 +112,14 @@ def ring_names(folder: Path) -> set[str]:
 
 def main() -> None:
     """Measure and print."""
-    options = arguments(__doc__)
+    options = arguments(__doc__, ("bfv", "ckks"))
+    if options.backend == "ckks":
+        from benchmarks.digits_chains import measure_chains
+
+        with tempfile.TemporaryDirectory() as folder:
+            figures = measure_chains(Path(folder), *((1, 2, 10) if options.smoke else (10, 10, 200)))
+        finish({"benchmark": "digits", "backend": "ckks", "smoke": options.smoke, **figures, "machine": machine()}, options.json)
+        return
     with tempfile.TemporaryDirectory() as folder:
         size = (2, 1, 10) if options.smoke else (10, options.runs, 200)
         figures = measure(Path(folder), *size)

@@ -10,19 +10,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 __all__ = ["arguments", "finish", "machine", "median_of"]
 
 
-def arguments(doc: str | None) -> argparse.Namespace:
-    """`--smoke` for a quick run of the same code, `--json` for the object alone, `--runs` for the number of medians."""
+def arguments(doc: str | None, backends: Sequence[str] = ()) -> argparse.Namespace:
+    """`--smoke` for a quick run of the same code, `--json` for the object alone, `--runs` for the number of medians; `--backend`
+    where there are several, the first by default."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--smoke", action="store_true", help="the same code on less, in seconds: its figures mean nothing")
     parser.add_argument("--json", action="store_true", help="print the JSON object alone")
     parser.add_argument("--runs", type=int, default=5)
+    if backends:
+        parser.add_argument("--backend", choices=backends, default=backends[0])
     return parser.parse_args()
 
 

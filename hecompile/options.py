@@ -23,6 +23,7 @@ MOST_DEGREE = 31  # above it float32 adds no accuracy
 ACTIVATIONS = ("exact", "polynomial")
 FITS = ("weighted", "interpolation", "minimax")
 NORMS = ("exact", "static", "polynomial")
+SITES = ("all", "inner")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class CompileOptions:
     norms: str = field(
         default="exact", metadata={"help": "exact at the client, static: a fixed scale and shift, or polynomial: by sums"}
     )
+    sites: str = field(default="all", metadata={"help": "which to approximate: all, or inner ones that nothing else reads"})
     degree: int | None = field(default=None, metadata={"help": "polynomial: one degree for every site; default 7"})
     budget_db: float | None = field(default=None, metadata={"help": "polynomial: least PSNR of the result, for the least depth"})
     total_depth: int | None = field(default=None, metadata={"help": "polynomial: most depth of all sites together, best spent"})
@@ -79,6 +81,9 @@ class CompileOptions:
         from hecompile.security.table import max_q_bits
 
         encrypts = backend(self.backend).encrypts
+        if self.activations == self.norms == "exact":
+            for name, value in backend(self.backend).defaults.items():
+                object.__setattr__(self, name, value)
         max_q_bits(2048, self.security)
         if self.policy is None:
             object.__setattr__(self, "policy", "strict" if encrypts else "simulation")
@@ -103,6 +108,7 @@ class CompileOptions:
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
         for kind, name, known in (
             ("way of activations", self.activations, ACTIVATIONS), ("way of norms", self.norms, NORMS), ("fit", self.fit, FITS),
+            ("choice of sites", self.sites, SITES),
         ):  # fmt: skip
             if name not in known:
                 raise unknown_name(kind, name, known)

@@ -138,7 +138,8 @@ class EncryptedUNet(torch.nn.Module):
             raise InputError(f"{problem}; the result of this run means nothing")
 
     def close(self) -> None:
-        """Close the connection to the server."""
+        """Close the session and the connection."""
+        self._executor.close()
         self._transport.close()
 
     def _start(self) -> None:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from hecompile.backends.base import Array
+from hecompile.backends.base import Array, RegionClient, Secrets
+from hecompile.errors import ProtocolError
 from hecompile.ir.plan import Step
 from hecompile.runtime.bundle import Bundle
 from hecompile.runtime.transports import Transport
-from hecompile.runtime.wire import pack_request
+from hecompile.runtime.wire import pack_keys, pack_request
 
 __all__ = ["Executor", "Meter"]
 
@@ -29,6 +31,8 @@ class Meter:
     bytes_up: int = 0
     bytes_down: int = 0
     encrypt_s: float = 0.0
+    key_bytes: int = 0  # evaluation keys, sent once per session
+    key_s: float = 0.0  # making and sending them
     decrypt_s: float = 0.0
     local_s: float = 0.0  # client regions
     wait_s: float = 0.0  # from sending a request to having its reply
@@ -37,22 +41,50 @@ class Meter:
 
     @property
     def client_s(self) -> float:
-        return self.encrypt_s + self.decrypt_s + self.local_s
+        return self.encrypt_s + self.decrypt_s + self.local_s + self.key_s
+
+
+@dataclass(frozen=True, repr=False)
+class _Open:
+    """A session at the server and the secrets that belong to it."""
+
+    identifier: str
+    secrets: Secrets
 
 
 class Executor:
-    """Runs a plan. Keeps the answers of `once` regions from `start_run` to the next."""
+    """Runs a plan. Keeps the answers of `once` regions from `start_run` to the next, and the session until it is closed."""
 
     def __init__(self, bundle: Bundle, transport: Transport) -> None:
         self.bundle, self.meter = bundle, Meter()
         self._transport = transport
         self._kept: dict[str, dict[str, Array]] = {}
+        self._session: _Open | None = None
 
     def start_run(self) -> None:
         """Forget what was kept of the last run."""
         self._kept = {}
         for client in self.bundle.calls.values():
             client.start_run()
+
+    def close(self) -> None:
+        """Ask the server to forget the keys, if it has any; a server that is gone will forget them by itself."""
+        session, self._session = self._session, None
+        if session is not None:
+            with suppress(ProtocolError):
+                self._transport.close_session(self.bundle.manifest.server, session.identifier)
+
+    def _open_session(self) -> _Open:
+        """Fresh secrets for every region that needs them, their evaluation keys left at the server."""
+        started, secrets, keys = time.perf_counter(), Secrets(), dict[str, bytes]()
+        for client in self.bundle.calls.values():
+            if not set(client.key_sizes()) <= set(keys):
+                keys.update(client.evaluation_keys(secrets))
+        body = pack_keys(keys)
+        session = _Open(self._transport.open_session(self.bundle.manifest.server, body), secrets)
+        self.meter.key_bytes += len(body)
+        self.meter.key_s += time.perf_counter() - started
+        return session
 
     def run(self, inputs: Mapping[str, Array], batch: int) -> list[Array]:
         """The model's outputs for one batch, at most the artifact's largest.
@@ -84,10 +116,28 @@ class Executor:
         return dict(zip(step.outputs, results, strict=True))
 
     def _call(self, step: Step, values: Mapping[str, Array], batch: int) -> dict[str, Array]:
-        client, meter = self.bundle.calls[step.region], self.meter
+        client = self.bundle.calls[step.region]
+        inputs = [values[name] for name in step.inputs]
+        if not client.key_sizes():
+            return self._exchange(step, client, inputs, batch, None)
+        known, self._session = self._session is not None, self._session or self._open_session()
+        try:
+            return self._exchange(step, client, inputs, batch, self._session)
+        except ProtocolError as error:
+            if not known or error.status not in (404, 410):
+                raise
+        self._session = None  # the server forgot it: fresh secrets, and what was encrypted for the old ones is encrypted anew
+        self._session = self._open_session()
+        return self._exchange(step, client, inputs, batch, self._session)
+
+    def _exchange(
+        self, step: Step, client: RegionClient, inputs: list[Array], batch: int, session: _Open | None
+    ) -> dict[str, Array]:
+        """One request and its reply."""
+        meter = self.meter
         times = [time.perf_counter()]
-        payload, pending = client.encrypt([values[name] for name in step.inputs], batch)
-        body = pack_request(batch, payload)
+        payload, pending = client.encrypt(inputs, batch, session.secrets if session else None)
+        body = pack_request(batch, payload, session.identifier if session else "")
         times.append(time.perf_counter())
         reply = self._transport.send(self.bundle.manifest.server, step.region, body)
         times.append(time.perf_counter())

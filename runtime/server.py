@@ -18,6 +18,7 @@ __all__ = ["bind", "create_app", "serve_socket"]
 
 LOG = logging.getLogger(__name__)
 QUEUE = 16  # requests that may wait; the next one is told to come back
+SLOWEST_UPLOAD = 1 << 20  # bytes of keys per second
 
 
 def _refusal(status: int, reason: str) -> JSONResponse:
@@ -25,22 +26,21 @@ def _refusal(status: int, reason: str) -> JSONResponse:
     return JSONResponse({"error": reason}, status_code=status, headers=headers)
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _body(request: Request, limit: int) -> bytearray:
     """The body, given up as soon as it is longer than any well-formed one."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
         raise ProtocolError(f"a request may have {limit} bytes", status=413)
-    chunks, size = [], 0
+    body = bytearray()
     async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
+        if len(body) + len(chunk) > limit:
             raise ProtocolError(f"a request may have {limit} bytes", status=413)
-        chunks.append(chunk)
-    return b"".join(chunks)
+        body += chunk
+    return body
 
 
 def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
-    """Routes of one artifact: `POST /v1/artifacts/{digest}/regions/{region}` and `GET /healthz`."""
+    """Routes of one artifact: its regions, the sessions that keep keys for them, and `GET /healthz`."""
     app = FastAPI(title="hecompile", docs_url=None, redoc_url=None, openapi_url=None)
     turn = asyncio.Lock()  # one product uses all cores; more at once would only be slower
     waiting = 0
@@ -49,28 +49,51 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
     async def health() -> dict[str, object]:
         return {"status": "ok", "name": service.name, "artifact": service.digest, "encrypted": service.encrypted}
 
-    @app.post("/v1/artifacts/{digest}/regions/{region}")
-    async def evaluate(digest: str, region: str, request: Request) -> Response:
+    async def answer(request: Request, limit: int, timeout_s: float, task: Callable[[bytearray], bytes]) -> Response:
+        """Read the body within its limits, wait for a turn, and run the task on it."""
         nonlocal waiting
         if waiting >= QUEUE:
             return _refusal(503, f"{QUEUE} requests are waiting already")
         waiting += 1
         try:
-            body = await asyncio.wait_for(_body(request, service.body_limit), body_timeout_s)
+            body = await asyncio.wait_for(_body(request, limit), timeout_s)
             async with turn:
-                reply = await run_in_threadpool(service.answer, digest, region, body)
+                reply = await run_in_threadpool(task, body)
         except TimeoutError:
-            return _refusal(408, f"the request did not arrive within {body_timeout_s:g} seconds")
+            return _refusal(408, f"the request did not arrive within {timeout_s:g} seconds")
         except ProtocolError as error:
             return _refusal(error.status, str(error))
         finally:
             waiting -= 1
         return Response(reply, media_type="application/octet-stream")
 
+    @app.post("/v1/artifacts/{digest}/regions/{region}")
+    async def evaluate(digest: str, region: str, request: Request) -> Response:
+        return await answer(request, service.body_limit, body_timeout_s, lambda body: service.answer(digest, region, bytes(body)))
+
+    @app.post("/v1/artifacts/{digest}/sessions")
+    async def open_session(digest: str, request: Request) -> Response:
+        limit = service.key_limit
+        try:
+            service.sessions.reserve(limit)
+        except ProtocolError as error:
+            return _refusal(error.status, str(error))
+        timeout_s = body_timeout_s + limit / SLOWEST_UPLOAD
+        return await answer(request, limit, timeout_s, lambda body: service.open_session(digest, body).encode())
+
+    @app.delete("/v1/artifacts/{digest}/sessions/{identifier}")
+    async def close_session(digest: str, identifier: str) -> Response:
+        try:
+            service.close_session(digest, identifier)
+        except ProtocolError as error:
+            return _refusal(error.status, str(error))
+        return Response()
+
     @app.middleware("http")
     async def note(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await call_next(request)
-        LOG.debug("%s %s %d", request.method, request.url.path, response.status_code)
+        route = request.scope.get("route")  # its pattern, not the address: that may hold a session's identifier
+        LOG.debug("%s %s %d", request.method, getattr(route, "path", "unknown"), response.status_code)
         return response
 
     return app

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from hecompile.artifact import read_half, read_server
-from hecompile.backends.base import RegionServer
+from hecompile.backends.base import RegionServer, Session
 from hecompile.backends.registry import backend_of
 from hecompile.errors import ProtocolError
-from hecompile.runtime.wire import HEADER_LIMIT, unpack_request
+from hecompile.runtime.sessions import SessionStore
+from hecompile.runtime.wire import HEADER_LIMIT, key_limit, unpack_keys, unpack_request
 
 __all__ = ["Service", "load_service"]
 
 
 @dataclass(frozen=True)
 class Service:
-    """Regions by name; stateless."""
+    """Regions by name. Nothing is kept between requests but the evaluation keys of open sessions."""
 
     name: str
     digest: str
     encrypted: bool
     regions: Mapping[str, RegionServer]
+    sessions: SessionStore = field(default_factory=SessionStore, repr=False)
 
     @cached_property
     def body_limit(self) -> int:
@@ -32,16 +34,59 @@ class Service:
             region.request_bytes(batch) for region in self.regions.values() for batch in range(1, region.max_batch + 1)
         )
 
-    def answer(self, digest: str, region: str, body: bytes) -> bytes:
-        """The reply to a request. Raises `ProtocolError` with a fitting status for anything malformed."""
+    @property
+    def key_sizes(self) -> dict[str, int]:
+        """The evaluation keys of a session: most bytes by name; empty if no region needs any."""
+        return {name: size for region in self.regions.values() for name, size in region.key_sizes().items()}
+
+    @property
+    def key_limit(self) -> int:
+        """No well-formed upload of keys is longer than this."""
+        return key_limit(self.key_sizes)
+
+    def open_session(self, digest: str, body: bytes | bytearray) -> str:
+        """Keep the keys of an upload; the identifier of their session.
+
+        Raises:
+            ProtocolError: if the keys are not exactly those that the artifact declares, malformed, or there is no room.
+        """
+        self._judge_digest(digest)
+        if len(body) > self.key_limit:
+            raise ProtocolError(f"keys of this artifact have at most {self.key_limit} bytes", status=413)
+        sizes = self.key_sizes
+        if not sizes:
+            raise ProtocolError("this artifact needs no session: it has no evaluation keys", status=404)
+        found, loaded = unpack_keys(body, sizes), dict[str, object]()
+        for region in self.regions.values():
+            for name in region.key_sizes():
+                if name not in loaded:
+                    loaded[name] = region.load_key(name, found[name])
+        return self.sessions.open(loaded, len(body))
+
+    def close_session(self, digest: str, identifier: str) -> None:
+        """Forget the keys of a session."""
+        self._judge_digest(digest)
+        self.sessions.close(identifier)
+
+    def _judge_digest(self, digest: str) -> None:
         if digest != self.digest:
             raise ProtocolError(f"this server serves artifact {self.digest[:12]}, not {digest[:12]}", status=404)
+
+    def _session(self, region: str, identifier: str) -> Session | None:
+        """The session that a request names, as its region demands. The client tells from the status whether to open a new one."""
+        if not self.regions[region].key_sizes():
+            return None
+        return self.sessions.find(identifier)
+
+    def answer(self, digest: str, region: str, body: bytes) -> bytes:
+        """The reply to a request. Raises `ProtocolError` with a fitting status for anything malformed."""
+        self._judge_digest(digest)
         if region not in self.regions:
             raise ProtocolError(f"there is no region '{region[:64]}'", status=404)
         if len(body) > self.body_limit:
             raise ProtocolError(f"a request may have {self.body_limit} bytes", status=413)
-        batch, payload = unpack_request(body)
-        return self.regions[region].evaluate(payload, batch)
+        batch, session, payload = unpack_request(body)
+        return self.regions[region].evaluate(payload, batch, self._session(region, session))
 
 
 def load_service(folder: Path) -> Service:

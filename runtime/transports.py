@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hecompile.errors import ProtocolError
+from hecompile.runtime.wire import SESSION_DIGITS
 
 if TYPE_CHECKING:
     from hecompile.runtime.service import Service
@@ -25,6 +26,14 @@ class Transport(ABC):
     @abstractmethod
     def send(self, digest: str, region: str, body: bytes) -> bytes:
         """The reply to a request. Raises `ProtocolError` if it is refused, `ServerGoneError` if there is no answer."""
+
+    @abstractmethod
+    def open_session(self, digest: str, body: bytes) -> str:
+        """Leave evaluation keys at the server; the identifier of their session. Raises as `send` does."""
+
+    @abstractmethod
+    def close_session(self, digest: str, identifier: str) -> None:
+        """Ask the server to forget them. Raises as `send` does."""
 
     @abstractmethod
     def close(self) -> None:
@@ -46,6 +55,12 @@ class LocalTransport(Transport):
     def send(self, digest: str, region: str, body: bytes) -> bytes:
         return self._service.answer(digest, region, body)
 
+    def open_session(self, digest: str, body: bytes) -> str:
+        return self._service.open_session(digest, body)
+
+    def close_session(self, digest: str, identifier: str) -> None:
+        self._service.close_session(digest, identifier)
+
     def close(self) -> None:
         return None
 
@@ -66,12 +81,26 @@ class HttpTransport(Transport):
         self.url = url
 
     def send(self, digest: str, region: str, body: bytes) -> bytes:
+        return self._request("POST", f"/v1/artifacts/{digest}/regions/{region}", body, f"region '{region}'")
+
+    def open_session(self, digest: str, body: bytes) -> str:
+        reply = self._request("POST", f"/v1/artifacts/{digest}/sessions", body, "the evaluation keys")
+        identifier = reply.decode("ascii", "replace")
+        if len(identifier) != SESSION_DIGITS or not identifier.isalnum():
+            raise ProtocolError(f"{self.url} answers with {len(identifier)} characters that name no session")
+        return identifier
+
+    def close_session(self, digest: str, identifier: str) -> None:
+        self._request("DELETE", f"/v1/artifacts/{digest}/sessions/{identifier}", b"", "to close a session")
+
+    def _request(self, method: str, path: str, body: bytes, what: str) -> bytes:
+        """The answer to a request, tried again while the server is busy or away."""
         reason = ""
         for attempt in range(self._retries + 1):
             if attempt:
                 time.sleep(self._pause_s * 2 ** (attempt - 1))
             try:
-                response = self._client.post(f"/v1/artifacts/{digest}/regions/{region}", content=body)
+                response = self._client.request(method, path, content=body)
             except (self._httpx.TransportError, self._httpx.InvalidURL) as error:
                 reason = f"{type(error).__name__}: {error}"
                 continue
@@ -79,7 +108,7 @@ class HttpTransport(Transport):
                 return response.content
             reason = f"{response.status_code}: {_reason(response.text)}"
             if response.status_code not in (408, 502, 503, 504):
-                raise ProtocolError(f"{self.url} refuses region '{region}': {reason}", status=response.status_code)
+                raise ProtocolError(f"{self.url} refuses {what}: {reason}", status=response.status_code)
         raise ServerGoneError(f"{self.url} does not answer, after {self._retries + 1} attempts: {reason}", status=503)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from hecompile.approx.excursions import excursions
 from hecompile.approx.fits import FITS, Floats, depth
+from hecompile.approx.inner import is_inner
 from hecompile.approx.judge import Judge
 from hecompile.approx.norms import with_norms
 from hecompile.approx.record import Approximation, CurvePoint, SiteRecord
@@ -48,8 +49,9 @@ def approximate(
     """
     bins = timestep_bins(program)
     calibration, trial = calibrations(program, recorded)
-    graph = with_norms(program, options.norms, calibration, bins)
+    graph = with_norms(program, options.norms, calibration, bins, options.sites)
     sites = find_sites(graph) if options.activations == "polynomial" else []
+    sites = [site for site in sites if options.sites == "all" or is_inner(site.node)]
     if not sites and graph is program:
         return program
     reference = trial.run(program)

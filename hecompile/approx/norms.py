@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import fx
 
+from hecompile.approx.inner import is_inner
 from hecompile.approx.rewrite import Change, Values, rewritten
 from hecompile.approx.static_norms import GROUP, static_changes
 from hecompile.calibration import Calibration
@@ -23,9 +24,9 @@ def secret_norms(graph: ModelGraph) -> list[fx.Node]:
     return [node for node in graph.nodes if str(node.target) in (GROUP, LAYER) and info(node).secret]
 
 
-def with_norms(graph: ModelGraph, kind: str, calibration: Calibration, bins: int) -> ModelGraph:
-    """The graph with its secret norms exact, static or polynomial; itself if there is nothing to change."""
-    norms = secret_norms(graph)
+def with_norms(graph: ModelGraph, kind: str, calibration: Calibration, bins: int, which: str = "all") -> ModelGraph:
+    """The graph with its secret norms, all or inner ones, exact, static or polynomial; itself if there is nothing to change."""
+    norms = [node for node in secret_norms(graph) if which == "all" or is_inner(node)]
     if kind == "exact" or not norms:
         return graph
     if kind == "polynomial":

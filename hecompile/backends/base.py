@@ -1,14 +1,18 @@
 """What a backend is: it proposes pieces of the graph that it can run, and turns a region into a client and a server half.
 
-A backend splits what it does between two objects that never share a key: `RegionClient` holds what the owner of the data needs
-(scales, biases; a fresh secret key per request), `RegionServer` holds the weights and has no field for a key.
+A backend splits what it does between two objects that never share a secret key: `RegionClient` holds what the owner of the data
+needs (scales, biases; a fresh secret key per request), `RegionServer` holds the weights and has no field for a secret key.
+
+Backends that need evaluation keys declare them by name and size in both halves (`key_sizes`). The client makes them once per
+**session**; regions that declare the same name share the key. The secrets of a session are the client's `Secrets`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -30,6 +34,7 @@ __all__ = [
     "Pending",
     "RegionClient",
     "RegionServer",
+    "Secrets",
     "Session",
 ]
 
@@ -54,7 +59,7 @@ class Cost:
     released: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Cost)))
+        return Cost(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Cost)))
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,17 @@ class Pending:
 
 @dataclass(frozen=True)
 class Session:
-    """Public evaluation keys of one client, for backends that need them."""
+    """Public evaluation keys of one client at the server, as `RegionServer.load_key` made them. The identifier is a capability."""
 
-    identifier: str
-    keys: Mapping[str, bytes]
+    identifier: str = field(repr=False)
+    keys: Mapping[str, object] = field(repr=False)
+
+
+class Secrets(dict[str, object]):
+    """The client's secret keys of one session, by names of the backend's own choice. Never leaves, never printed."""
+
+    def __repr__(self) -> str:
+        return "Secrets(hidden)"
 
 
 class RegionClient(ABC):
@@ -99,9 +111,9 @@ class RegionClient(ABC):
         """Forget what was kept of the last sampling run; most regions keep nothing."""
 
     @abstractmethod
-    def encrypt(self, values: Sequence[Array], batch: int) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
         """The request's payload for float32 inputs in the order of `inputs`; its size depends on `batch` alone,
-        or on what the region reveals."""
+        or on what the region reveals. `secrets` are those of the session, for regions that declare keys."""
 
     @abstractmethod
     def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
@@ -114,6 +126,14 @@ class RegionClient(ABC):
     @abstractmethod
     def reply_bytes(self, batch: int) -> int:
         """Size of every reply at this batch; of the largest, where a region reveals."""
+
+    def key_sizes(self) -> Mapping[str, int]:
+        """Evaluation keys that the server needs: most bytes by name; none means no session."""
+        return {}
+
+    def evaluation_keys(self, secrets: Secrets) -> Mapping[str, bytes]:
+        """Those keys, for secrets that are taken from `secrets`, or made and left there for the other regions of the session."""
+        return {}
 
 
 class RegionServer(ABC):
@@ -128,6 +148,14 @@ class RegionServer(ABC):
     @abstractmethod
     def request_bytes(self, batch: int) -> int:
         """Size of every well-formed payload at this batch; of the largest, where a region reveals."""
+
+    def key_sizes(self) -> Mapping[str, int]:
+        """The same as the client half declares."""
+        return {}
+
+    def load_key(self, name: str, data: memoryview) -> object:
+        """A key of `key_sizes` ready for use, kept in the session under its name. Raises `ProtocolError` if it is malformed."""
+        return bytes(data)
 
 
 @dataclass(frozen=True)
@@ -148,6 +176,7 @@ class Backend(ABC):
     encrypts: bool  # whether the server sees ciphertexts only
     integer: bool  # whether its regions are linear layers that pass through quantize, select-parameters and pack
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
+    defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact
 
     def reveals(self, half: Half) -> tuple[str, ...]:
         """What requests of this half show in clear, one sentence each; nothing unless a backend says so."""

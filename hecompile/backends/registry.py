@@ -22,6 +22,18 @@ def _clear() -> Backend:
     return ClearBackend()
 
 
+def _ckks() -> Backend:
+    from hecompile.backends.ckks.backend import CkksBackend
+
+    return CkksBackend()
+
+
+def _ckks_clear() -> Backend:
+    from hecompile.backends.ckks.backend import CkksClearBackend
+
+    return CkksClearBackend()
+
+
 def _affine() -> Backend:
     from hecompile.backends.affine.backend import AffineBackend
 
@@ -31,6 +43,8 @@ def _affine() -> Backend:
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "bfv": _bfv,
     "clear": _clear,
+    "ckks": _ckks,
+    "ckks_clear": _ckks_clear,
     "affine": _affine,
 }
 

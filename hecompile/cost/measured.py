@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hecompile.artifact import Manifest, checked, read_half, read_manifest
-from hecompile.backends.base import Array, Pending, RegionClient
+from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.integer import region_program
 from hecompile.backends.registry import backend_of
 from hecompile.cost.local import LocalWork, onnx_work
@@ -92,9 +92,15 @@ class _TimedClient(RegionClient):
         self.inputs, self.outputs = inner.inputs, inner.outputs
         self._region, self._inner, self._clock = region, inner, clock
 
-    def encrypt(self, values: Sequence[Array], batch: int) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
         with self._clock.of("client", self._region):
-            return self._inner.encrypt(values, batch)
+            return self._inner.encrypt(values, batch, secrets)
+
+    def key_sizes(self) -> Mapping[str, int]:
+        return self._inner.key_sizes()
+
+    def evaluation_keys(self, secrets: Secrets) -> Mapping[str, bytes]:
+        return self._inner.evaluation_keys(secrets)
 
     def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
         with self._clock.of("client", self._region):
@@ -127,6 +133,12 @@ class _TimedTransport(Transport):
     def send(self, digest: str, region: str, body: bytes) -> bytes:
         with self._clock.of("server", region):
             return self._inner.send(digest, region, body)
+
+    def open_session(self, digest: str, body: bytes) -> str:
+        return self._inner.open_session(digest, body)
+
+    def close_session(self, digest: str, identifier: str) -> None:
+        self._inner.close_session(digest, identifier)
 
     def close(self) -> None:
         self._inner.close()

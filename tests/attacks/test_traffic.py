@@ -35,6 +35,13 @@ class Wiretap(Transport):
         self.seen.append((digest, region, body))
         return self._inner.send(digest, region, body)
 
+    def open_session(self, digest: str, body: bytes) -> str:
+        self.seen.append((digest, "sessions", body))
+        return self._inner.open_session(digest, body)
+
+    def close_session(self, digest: str, identifier: str) -> None:
+        self._inner.close_session(digest, identifier)
+
     def close(self) -> None:
         return None
 
@@ -65,7 +72,7 @@ def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
     for digest, region, body in seen:
         header, payload = parse(body)
         assert digest == manifest.server
-        assert header == {"format": 1, "batch": 1, "bytes": len(payload)}
+        assert header == {"format": 2, "batch": 1, "bytes": len(payload), "session": ""}
         start = 0
         for layer in region_program(read_half(digits, manifest.files, f"client/{region}")).layers:
             size = sizes(layer, 1)

@@ -10,13 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hecompile.errors import ProtocolError
-from hecompile.runtime.wire import HEADER_LIMIT, pack_request, unpack_request
+from hecompile.runtime.wire import HEADER_LIMIT, SESSION_DIGITS, key_limit, pack_keys, pack_request, unpack_keys, unpack_request
 
 
-@given(st.integers(1, 256), st.binary(max_size=100))
-def test_round_trip(batch: int, payload: bytes) -> None:
-    body = pack_request(batch, payload)
-    assert unpack_request(body) == (batch, payload)
+@given(st.integers(1, 256), st.binary(max_size=100), st.sampled_from(["", "0" * SESSION_DIGITS]))
+def test_round_trip(batch: int, payload: bytes, session: str) -> None:
+    body = pack_request(batch, payload, session)
+    assert unpack_request(body) == (batch, session, payload)
     assert len(body) - len(payload) <= HEADER_LIMIT
 
 
@@ -32,17 +32,50 @@ def test_garbage_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        {"format": 1, "batch": 1},
-        {"format": 1, "batch": 1, "bytes": 0, "more": 1},
-        {"format": 1, "batch": True, "bytes": 0},
-        {"format": 1, "batch": 1.0, "bytes": 0},
         {"format": 2, "batch": 1, "bytes": 0},
-        {"format": 1, "batch": 0, "bytes": 0},
-        {"format": 1, "batch": 1, "bytes": 7},
-        [1, 1, 0],
+        {"format": 2, "batch": 1, "bytes": 0, "session": "", "more": 1},
+        {"format": 2, "batch": True, "bytes": 0, "session": ""},
+        {"format": 2, "batch": 1.0, "bytes": 0, "session": ""},
+        {"format": 1, "batch": 1, "bytes": 0, "session": ""},
+        {"format": 2, "batch": 0, "bytes": 0, "session": ""},
+        {"format": 2, "batch": 1, "bytes": 7, "session": ""},
+        {"format": 2, "batch": 1, "bytes": 0, "session": b""},
+        [2, 1, 0, ""],
     ],
 )
 def test_headers_with_other_fields_are_refused(header: object) -> None:
     data = msgpack.packb(header)
     with pytest.raises(ProtocolError):
         unpack_request(struct.pack("<H", len(data)) + data)
+
+
+SIZES = {"relin": 9, "galois 3": 4}
+
+
+def test_keys_round_trip_within_their_limit() -> None:
+    keys = {"galois 3": b"abc", "relin": b"123456789"}
+    body = pack_keys(keys)
+    assert len(body) <= key_limit(SIZES)
+    assert {name: bytes(data) for name, data in unpack_keys(body, SIZES).items()} == keys
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"relin": b"1"}, "missing .'galois 3'.*new session"),
+        ({"relin": b"1", "galois 3": b"1", "galois 5": b"1"}, "unknown .'galois 5'"),
+        ({"relin": bytes(10), "galois 3": b"1"}, "'relin' has 10 bytes, at most 9"),
+        ({"relin": b"", "galois 3": b"1"}, "'relin' has 0 bytes"),
+    ],
+)
+def test_other_keys_are_refused(keys: dict[str, bytes], reason: str) -> None:
+    with pytest.raises(ProtocolError, match=reason):
+        unpack_keys(pack_keys(keys), SIZES)
+
+
+@given(st.binary(max_size=80), st.integers(0, 40))
+def test_damaged_keys_are_refused(noise: bytes, cut: int) -> None:
+    good = pack_keys({"galois 3": b"abc", "relin": b"123456789"})
+    for body in (noise, good[:cut], good + noise + b"x"):
+        with pytest.raises(ProtocolError):
+            unpack_keys(body, SIZES)

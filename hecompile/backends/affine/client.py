@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hecompile.backends.affine.program import AffineProgram, Sizes
 from hecompile.backends.affine.server import pack_signed, unpack_signed
 from hecompile.backends.affine.support import Support
-from hecompile.backends.base import Array, Pending, RegionClient
+from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.seal import Ring, SecretKey
 from hecompile.errors import ProtocolError
@@ -54,7 +54,7 @@ class AffineClient(RegionClient):
         self.clear_share = program.most_revealed / program.entries
         self._program, self._ring = program, ring
 
-    def encrypt(self, values: Sequence[Array], batch: int) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
         program, ring = self._program, self._ring
         t, f, g = (float(number) for number in values[2])
         pair = np.nan_to_num(np.stack(values[:2]).astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Array, Pending, RegionClient
+from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.messages import Sizes, ring_of, sizes
 from hecompile.backends.bfv.seal import Ring, SecretKey, Words
@@ -36,7 +36,7 @@ class BfvClient(RegionClient):
         self._program, self._readouts = program, readouts
         self._rings = [ring_of(layer) for layer in program.layers]
 
-    def encrypt(self, values: Sequence[Array], batch: int) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
         named = dict(zip(self.inputs, values, strict=True))
         keys = {ring: SecretKey(ring) for ring in self._rings}
         pending = _Pending(keys, [], batch)

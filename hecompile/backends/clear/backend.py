@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Array, Half, Pending, RegionClient, RegionServer, Session
+from hecompile.backends.base import Array, Half, Pending, RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.bfv.parameters import Parameters
 from hecompile.backends.fold import extend, fold, rolled, weight_matrix
 from hecompile.backends.integer import (
@@ -72,7 +72,7 @@ class ClearClient(RegionClient):
         self.inputs, self.outputs = program.inputs, program.outputs
         self._program, self._readouts = program, readouts
 
-    def encrypt(self, values: Sequence[Array], batch: int) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
         named = dict(zip(self.inputs, values, strict=True))
         pending = _Pending([], batch)
         parts = []

@@ -1,0 +1,137 @@
+"""The `ckks` backend and its simulation: chains of layers and polynomials; single layers are left to `bfv`."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from hecompile.backends.base import Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.ckks.chains import chains
+from hecompile.backends.ckks.document import document_of, read_document, read_tables
+from hecompile.backends.ckks.engine import Engine
+from hecompile.backends.ckks.keys import key_sizes
+from hecompile.backends.ckks.noise import SIGMAS, predict
+from hecompile.backends.ckks.ring import DIMENSIONS
+from hecompile.cost.machine import Machine
+from hecompile.errors import CompileError, Diagnostic, InternalError
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.regions import AnyCall, SubgraphRegion
+from hecompile.options import CompileOptions
+
+__all__ = ["CkksBackend", "CkksClearBackend"]
+
+MOST_ERROR = 0.25  # of a region's outputs, in their own units: beyond it a region is refused
+
+
+class CkksClearBackend(Backend):
+    """Simulation: slot programs on plain vectors."""
+
+    name = "ckks_clear"
+    encrypts = False
+    integer = False
+    rest = "clear"
+    defaults = MappingProxyType({"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 2})
+
+    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
+        return [Candidate(nodes, Cost(rounds=1), self.name) for nodes in chains(graph)]
+
+    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
+        from hecompile.backends.ckks.affine import read_chain
+        from hecompile.backends.ckks.lower import lower_chain
+
+        if not isinstance(region, SubgraphRegion):
+            raise InternalError(f"region '{region.name}' is a single layer: not for backend '{self.name}'")
+        chain = read_chain(region)
+        layers = sum("conv" in str(node.target) for node in region.graph_module.graph.nodes) + len(chain.polynomials)
+        dimension, problem = 0, ""
+        while dimension < DIMENSIONS[-1]:
+            lowering = lower_chain(chain, region.outputs, region.name, options.security, dimension + 1)
+            dimension = lowering.program.ring.dimension
+            bins = max(len(table) for name, table in lowering.tables.items() if not name.startswith("t"))
+            timestep = chain.timestep if bins > 1 else None
+            document = document_of(
+                lowering, region.name, self.name, region.inputs, options.max_batch, timestep, bins, layers
+            )  # fmt: skip
+            server = Half(document, dict(lowering.tables))
+            problem = self._noise_problem(server)
+            if not problem:
+                return Half(document, {}), server
+        raise CompileError(
+            Diagnostic(
+                problem, source=chain_source(region), help="a lower --degree leaves more bits for each level; or use --backend bfv"
+            )
+        )
+
+    def _noise_problem(self, half: Half) -> str:
+        """Why the errors of CKKS may be larger than what an activation minds; empty if they may not."""
+        document = read_document(half)
+        tables = read_tables(half, document)
+        for row in range(document.bins):
+            for label, deviation in predict(document.program, tables, row).items():
+                bound = SIGMAS * float(deviation.max())
+                if not bound <= MOST_ERROR:
+                    return f"region '{document.region}': {label} may be off by {bound:.3g}, more than {MOST_ERROR}"
+        return ""
+
+    def check_security(self, half: Half, security_bits: int) -> list[str]:
+        return [f"region '{read_document(half).region}' is not encrypted: backend '{self.name}' is a simulation"]
+
+    def check_proofs(self, half: Half) -> list[str]:
+        """Levels, scales, keys and tables of the slot program."""
+        from hecompile.errors import ProtocolError
+
+        document = read_document(half)
+        try:
+            inputs = dict.fromkeys((upload.name for upload in document.uploads), None)
+            Engine(document.program, read_tables(half, document)).run(inputs)
+        except ProtocolError as error:
+            return [f"region '{document.region}': {error}"]
+        return []
+
+    def facts(self, half: Half) -> Facts:
+        document = read_document(half)
+        ring, mib = document.program.ring, sum(key_sizes(document.program).values()) / 2**20
+        return Facts(layers=document.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
+
+    def load_client(self, half: Half) -> RegionClient:
+        from hecompile.backends.ckks.simulation import SimulatedClient
+
+        return SimulatedClient(read_document(half))
+
+    def load_server(self, half: Half) -> RegionServer:
+        from hecompile.backends.ckks.simulation import SimulatedServer
+
+        document = read_document(half)
+        return SimulatedServer(document, read_tables(half, document))
+
+
+class CkksBackend(CkksClearBackend):
+    """CKKS by SEAL. Needs sessions."""
+
+    name = "ckks"
+    encrypts = True
+    rest = "bfv"
+
+    def check_security(self, half: Half, security_bits: int) -> list[str]:
+        document = read_document(half)
+        reason = document.program.ring.insecure(security_bits)
+        labels = ", ".join(sorted({op.label for op in document.program.ops if op.kind == "polynomial"}))
+        return [f"region '{document.region}' (layers {labels}): {reason}: compile it again"] if reason else []
+
+    def load_client(self, half: Half) -> RegionClient:
+        from hecompile.backends.ckks.client import CkksClient
+
+        return CkksClient(read_document(half))
+
+    def load_server(self, half: Half) -> RegionServer:
+        from hecompile.backends.ckks.server import CkksServer
+
+        document = read_document(half)
+        return CkksServer(document, read_tables(half, document))
+
+
+def chain_source(region: SubgraphRegion) -> str:
+    """Where a region's first polynomial stands in the model's code."""
+    from hecompile.backends.ckks.chains import POLYNOMIAL
+    from hecompile.ir.graph import info
+
+    return next((info(node).source for node in region.graph_module.graph.nodes if str(node.target) == POLYNOMIAL), "")

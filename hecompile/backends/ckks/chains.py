@@ -1,0 +1,160 @@
+"""Which nodes a `ckks` region takes: polynomials with the linear layers before and after them, as far as the levels reach.
+
+Between two answers the client has every value in clear; what it computes there is exact and costs no level. So a region begins at
+the layers whose inputs the client has, goes through polynomials, and ends where an exact activation or norm, or a value that comes
+later, is needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hecompile.backends.ckks.polynomial import depth_of
+from hecompile.ir.graph import ModelGraph, info
+
+if TYPE_CHECKING:
+    from torch import fx
+
+__all__ = ["LAYERS", "MOST_DEPTH", "POLYNOMIAL", "UPSAMPLE", "chains", "is_lookup", "peeled"]
+
+MOST_DEPTH = 12  # levels of a region at dimension 16384
+MOST_LAYERS = 2  # in a row: more would take levels that another round costs less than
+POLYNOMIAL = "hecompile.polynomial.default"
+LAYERS = ("aten.conv2d.default", "aten.conv_transpose2d.input")
+UPSAMPLE = "aten.upsample_nearest2d.vec"
+LINEAR = (*LAYERS, "aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default")
+LOOKUP = ("aten.reshape.default", "aten.embedding.default", "aten.to.dtype", "aten.clamp.default", "aten.floor.default",
+          "aten.div.Tensor", "aten.mul.Tensor")  # fmt: skip
+
+
+def _secret_operands(node: fx.Node) -> list[fx.Node]:
+    return [each for each in node.all_input_nodes if info(each).secret]
+
+
+def _carried(node: fx.Node) -> bool:
+    """Whether a region can hold the node at all: pictures, and linear in what is secret."""
+    if not info(node).secret or len(info(node).shape) != 4:
+        return False
+    name = str(node.target)
+    if name == "aten.mul.Tensor":
+        return (len(_secret_operands(node)) == 1 and len(node.all_input_nodes) == 2) or len(node.all_input_nodes) == 1
+    return name in LINEAR or name == POLYNOMIAL
+
+
+def is_lookup(node: fx.Node) -> bool:
+    """Whether a public value is the row of a table for the timestep's bin: the same at all timesteps of a bin."""
+    if node.op != "call_function" or info(node).secret:
+        return False
+    name = str(node.target)
+    if name == "aten.embedding.default":
+        return True
+    return name == "aten.reshape.default" and isinstance(node.args[0], type(node)) and is_lookup(node.args[0])
+
+
+def peeled(node: fx.Node) -> fx.Node:
+    """The value under scales and shifts that are constants or looked up by the timestep."""
+    while str(node.target) in ("aten.add.Tensor", "aten.mul.Tensor"):
+        secrets = _secret_operands(node)
+        others = [each for each in node.all_input_nodes if each not in secrets]
+        if len(secrets) != 1 or not all(each.op == "get_attr" or is_lookup(each) for each in others):
+            break
+        node = secrets[0]
+    return node
+
+
+def chains(graph: ModelGraph) -> list[tuple[str, ...]]:
+    """The nodes of every region, in execution order, around the polynomials of pictures."""
+    taken, found = set[str](), list[tuple[str, ...]]()
+    for node in graph.nodes:
+        if str(node.target) == POLYNOMIAL and _carried(node) and node.name not in taken:
+            nodes = _Chain(graph, node, taken).nodes
+            if nodes:
+                found.append(tuple(each.name for each in graph.nodes if each in nodes))
+                taken.update(found[-1])
+    return found
+
+
+class _Chain:
+    """Grows a region from its first polynomial."""
+
+    def __init__(self, graph: ModelGraph, first: fx.Node, taken: set[str]) -> None:
+        self.nodes: set[fx.Node] = set()
+        self._graph, self._taken = graph, taken
+        self._depth: dict[fx.Node, int] = {}
+        self._layers: dict[fx.Node, int] = {}
+        self._include(first)
+        grown = True
+        while grown:
+            before = len(self.nodes)
+            for node in graph.nodes:
+                self._forward(node)
+            for node in list(self.nodes):
+                for operand in node.all_input_nodes:
+                    self._backward(operand)
+            grown = len(self.nodes) > before
+        self._trim()
+        if not any(str(node.target) in LAYERS for node in self.nodes):
+            self.nodes = set()
+
+    def _include(self, node: fx.Node) -> None:
+        """Take a node and what only the region needs it for."""
+        self.nodes.add(node)
+        for operand in node.all_input_nodes:
+            self._backward(operand)
+        self._depth[node], self._layers[node] = self._depth_of(node), self._layers_of(node)
+
+    def _backward(self, node: fx.Node) -> None:
+        if node in self.nodes or node.op != "call_function" or node.name in self._taken:
+            return
+        if not all(user in self.nodes for user in node.users):
+            return
+        layer = str(node.target) != POLYNOMIAL and _carried(node) and not self._late(node)
+        row = not info(node).secret and str(node.target) in LOOKUP and self._scalar(node)
+        if layer or row or is_lookup(node):
+            self._include(node)
+
+    def _scalar(self, node: fx.Node) -> bool:
+        """Part of the arithmetic that finds a table's row."""
+        return all(user in self.nodes and not info(user).secret for user in node.users)
+
+    def _late(self, node: fx.Node) -> bool:
+        """Whether an operand comes from this region by way of something outside it."""
+        return any(operand not in self.nodes and self._follows(operand) for operand in node.all_input_nodes)
+
+    def _follows(self, node: fx.Node) -> bool:
+        after = set(self.nodes)
+        for each in self._graph.nodes:
+            if after.intersection(each.all_input_nodes):
+                after.add(each)
+        return node in after
+
+    def _forward(self, node: fx.Node) -> None:
+        """Take a node that reads the region, if its other operands are there and levels are left."""
+        if node in self.nodes or node.name in self._taken or not _carried(node):
+            return
+        if not self.nodes.intersection(_secret_operands(node)) or self._late(node):
+            return
+        if self._depth_of(node) + 1 <= MOST_DEPTH and self._layers_of(node) <= MOST_LAYERS:
+            self._include(node)
+
+    def _depth_of(self, node: fx.Node) -> int:
+        """Levels used before a node's own layer: one for each layer before it, and those of polynomials."""
+        below = max((self._depth.get(operand, 0) for operand in node.all_input_nodes), default=0)
+        if str(node.target) == POLYNOMIAL:
+            return below + 1 + depth_of(int(str(info(node.args[4]).shape[1])) - 1)
+        return below + (str(node.target) in LAYERS and self._layers_of(node) > 1)
+
+    def _layers_of(self, node: fx.Node) -> int:
+        """Layers in a row since the last polynomial."""
+        if str(node.target) == POLYNOMIAL:
+            return 0
+        return max((self._layers.get(operand, 0) for operand in node.all_input_nodes), default=0) + (str(node.target) in LAYERS)
+
+    def _trim(self) -> None:
+        """Leave sums with what the client has to the client, unless the region goes on with them."""
+        for node in reversed(self._graph.nodes):
+            if node not in self.nodes or str(node.target) not in ("aten.add.Tensor", "aten.sub.Tensor"):
+                continue
+            outside = any(operand not in self.nodes for operand in _secret_operands(node))
+            if outside and not self.nodes.intersection(node.users):
+                self.nodes.discard(node)

@@ -1,0 +1,101 @@
+"""The client's half of a `ckks` region: fresh symmetric encryptions under the session's key. No server imports this module."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hecompile.backends.base import Array, Pending, RegionClient, Secrets
+from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.keys import key_sizes, key_tag, relin_name, rotation_name
+from hecompile.backends.ckks.lower import INPUT_RANGE
+from hecompile.backends.ckks.messages import placed, read, timestep_of
+from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
+from hecompile.backends.ckks.secret import SecretKey
+from hecompile.errors import InternalError, ProtocolError
+
+__all__ = ["CkksClient"]
+
+HEAD_BYTES = 24  # tag of the session's keys, timestep
+
+
+@dataclass(frozen=True, repr=False)
+class _Pending(Pending):
+    key: SecretKey
+    batch: int
+
+
+@dataclass(frozen=True, repr=False)
+class _Secret:
+    """The secret key of a ring in a session, and the tag of what is public of it."""
+
+    key: SecretKey
+    tag: bytes
+
+
+class CkksClient(RegionClient):
+    """Encrypts a region's inputs, clipped to their range, and decrypts its outputs."""
+
+    def __init__(self, document: Document) -> None:
+        self.inputs, self.outputs = document.inputs, document.outputs
+        self._document, self._ring = document, document.program.ring
+
+    def key_sizes(self) -> Mapping[str, int]:
+        return key_sizes(self._document.program)
+
+    def evaluation_keys(self, secrets: Secrets) -> Mapping[str, bytes]:
+        ring, made = self._ring, dict[str, bytes]()
+        if ring.name not in secrets:
+            key = SecretKey(ring)
+            made[relin_name(ring)] = key.relinearization_key()
+            secrets[ring.name] = _Secret(key, key_tag(made[relin_name(ring)]))
+        found = self._secret(secrets)
+        for steps in self._document.program.steps:
+            name = rotation_name(ring, steps)
+            if name not in secrets:
+                secrets[name] = True
+                made[name] = found.key.galois_key(steps)
+        return made
+
+    def _secret(self, secrets: Secrets | None) -> _Secret:
+        found = None if secrets is None else secrets.get(self._ring.name)
+        if not isinstance(found, _Secret):
+            raise InternalError(f"region '{self._document.region}' is called outside a session")
+        return found
+
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+        document, secret = self._document, self._secret(secrets)
+        document.judge_batch(batch)
+        named = dict(zip(self.inputs, values, strict=True))
+        parts = [secret.tag, struct.pack("<d", timestep_of(document, named))]
+        for element in range(batch):
+            for upload in document.uploads:
+                vector = placed(document, upload, named, element, INPUT_RANGE)
+                parts.append(secret.key.encrypt(vector, upload.level, upload.scale))
+        return b"".join(parts), _Pending(secret.key, batch)
+
+    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+        if not isinstance(pending, _Pending):
+            raise ProtocolError("a reply to another backend's request")
+        document = self._document
+        if len(reply) != self.reply_bytes(pending.batch):
+            raise ProtocolError(f"region '{document.region}': a reply of {len(reply)} bytes is not an answer")
+        vectors, start = [], 0
+        for _ in range(pending.batch):
+            for result in document.results:
+                size = reply_bytes(self._ring, result.level)
+                data = memoryview(reply)[start : start + size]
+                vectors.append(pending.key.decrypt(data, result.level, result.scale))
+                start += size
+        return read(document, np.stack(vectors).reshape(pending.batch, len(document.results), -1))
+
+    def request_bytes(self, batch: int) -> int:
+        self._document.judge_batch(batch)
+        return HEAD_BYTES + batch * sum(fresh_bytes(self._ring, upload.level) for upload in self._document.uploads)
+
+    def reply_bytes(self, batch: int) -> int:
+        self._document.judge_batch(batch)
+        return batch * sum(reply_bytes(self._ring, result.level) for result in self._document.results)

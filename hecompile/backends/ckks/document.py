@@ -1,0 +1,122 @@
+"""A lowered region on disk: one JSON document, the same in both halves, and the server's tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import pydantic
+
+from hecompile.backends.base import Array, Half
+from hecompile.backends.ckks.layout import Grid, Upload
+from hecompile.backends.ckks.lower import Lowering, Result
+from hecompile.backends.ckks.program import SlotProgram, parse_program, print_program
+from hecompile.errors import ProtocolError
+from hecompile.ir.timesteps import timestep_bin
+
+__all__ = ["Document", "document_of", "read_document", "read_tables"]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A region: what it reads and makes, where that lies in slots, and the slot program as text."""
+
+    region: str
+    backend: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    max_batch: int
+    timestep: str | None  # the input that chooses the row of the tables
+    bins: int
+    layers: int
+    grid: Grid
+    uploads: tuple[Upload, ...]
+    results: tuple[Result, ...]
+    text: str
+
+    @cached_property
+    def program(self) -> SlotProgram:
+        return parse_program(self.text)
+
+    def row(self, t: float) -> int:
+        """The row of a timestep."""
+        return timestep_bin(t, self.bins) if np.isfinite(t) else 0
+
+    def judge_batch(self, batch: int) -> None:
+        if not 1 <= batch <= self.max_batch:
+            raise ProtocolError(f"batch {batch}: this artifact was compiled for 1 to {self.max_batch}")
+
+
+_DOCUMENT = pydantic.TypeAdapter(Document)
+
+
+def document_of(
+    lowering: Lowering, region: str, backend: str, inputs: tuple[str, ...], max_batch: int, timestep: str | None,
+    bins: int, layers: int,
+) -> dict[str, object]:  # fmt: skip
+    """The JSON document of a lowered region."""
+    document = Document(
+        region, backend, inputs, tuple(result.output for result in lowering.results), max_batch, timestep, bins, layers,
+        lowering.grid, lowering.uploads, lowering.results, print_program(lowering.program),
+    )  # fmt: skip
+    return asdict(document)
+
+
+def read_document(half: Half) -> Document:
+    """The document of a half, checked. Raises `ProtocolError`."""
+    try:
+        document = _DOCUMENT.validate_python(half.program)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise ProtocolError(f"region program: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    program, slots = document.program, document.program.ring.slots
+    made = {op.name: op for op in program.ops if op.kind == "input"}
+    sent = {op.label: op for op in program.ops if op.kind == "output"}
+    reads = {piece.input for upload in document.uploads for piece in upload.pieces} | {document.timestep} - {None}
+    problems = []
+    if set(made) != {upload.name for upload in document.uploads} or set(sent) != set(document.outputs):
+        problems.append("inputs or outputs that its slot program does not have")
+    if not reads <= set(document.inputs) or tuple(result.output for result in document.results) != document.outputs:
+        problems.append("inputs or outputs without a layout")
+    if document.bins < 1 or document.max_batch < 1 or document.grid.area < 1 or document.grid.area > slots:
+        problems.append("sizes out of range")
+    if problems:
+        raise ProtocolError(f"region '{document.region}' has {', '.join(problems)}")
+    for upload in document.uploads:
+        _judge_upload(document, upload)
+    for result in document.results:
+        if document.grid.slots(result.shape).max() >= slots:
+            raise ProtocolError(f"region '{document.region}': {result.output} does not fit {slots} slots")
+        if (result.level, result.scale) != (sent[result.output].level, sent[result.output].scale):
+            raise ProtocolError(f"region '{document.region}': {result.output} has another level than its slot program says")
+    return document
+
+
+def _judge_upload(document: Document, upload: Upload) -> None:
+    slots = document.program.ring.slots
+    op = document.program.op(upload.name)
+    if (upload.level, upload.scale) != (op.level, op.scale) or not 0 <= upload.level <= document.program.ring.depth:
+        raise ProtocolError(f"region '{document.region}': {upload.name} has another level than its slot program says")
+    whole = upload.block > 0 and 0 < upload.period <= slots and slots % upload.period == 0
+    if not whole or any(piece.copies < 1 or upload.block % piece.copies for piece in upload.pieces):
+        raise ProtocolError(f"region '{document.region}': {upload.name} is laid out wrongly")
+    for piece in upload.pieces:
+        if min(piece.start, *piece.shape) < 0 or piece.start + piece.size(upload.block, document.grid.area) > upload.period:
+            raise ProtocolError(f"region '{document.region}': {piece.input} lies outside its upload")
+        document.grid.slots(piece.shape)
+
+
+def read_tables(half: Half, document: Document) -> dict[str, Array]:
+    """The tables of a server half. Raises `ProtocolError` for one that is missing, malformed or does not fit the slots."""
+    tables = dict(half.tensors)
+    for name, table in tables.items():
+        right = table.ndim == 2 and table.dtype in (np.float32, np.float64) and len(table) > 0
+        polynomial = name.startswith("p")
+        if not right or not np.isfinite(table).all() or (not polynomial and document.program.ring.slots % table.shape[1]):
+            raise ProtocolError(f"region '{document.region}': table '{name}' is malformed")
+        if name.startswith(("p", "b", "s")) and len(table) not in (1, document.bins):
+            raise ProtocolError(
+                f"region '{document.region}': table '{name}' has {len(table)} rows for {document.bins} timestep bins"
+            )
+    return tables

@@ -1,0 +1,41 @@
+"""From a batch of pictures to vectors of slots and back: what `ckks` and its simulation share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.backends.base import Array
+from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.layout import Upload
+
+__all__ = ["placed", "read", "timestep_of"]
+
+Vector = npt.NDArray[np.float64]
+
+
+def timestep_of(document: Document, named: Mapping[str, Array]) -> float:
+    """The timestep, public; zero for regions without tables over it."""
+    return float(named[document.timestep]) if document.timestep is not None else 0.0
+
+
+def placed(document: Document, upload: Upload, named: Mapping[str, Array], element: int, limit: float) -> Vector:
+    """All slots of an upload for one element of the batch. What is not finite or out of range is clipped: traffic must not tell."""
+    values = {}
+    for piece in upload.pieces:
+        value = named[piece.input]
+        one = value[element if len(value) > 1 else 0].astype(np.float64)
+        values[piece.input] = np.clip(np.nan_to_num(one, nan=0.0, posinf=limit, neginf=-limit), -limit, limit)
+    vector = upload.vector(values, document.grid)
+    return np.tile(vector, document.program.ring.slots // upload.period)
+
+
+def read(document: Document, vectors: Vector) -> list[Array]:
+    """(batch, results, slots) -> the outputs, float32."""
+    outputs: list[Array] = []
+    for place, result in enumerate(document.results):
+        slots = document.grid.slots(result.shape)
+        outputs.append(vectors[:, place][:, slots].reshape(-1, *result.shape).astype(np.float32))
+    return outputs

@@ -1,0 +1,129 @@
+"""Slot programs: what a `ckks` region does, one operation a line, on vectors of slots.
+
+    %a = he.input "silu" : level 4, scale 8589934592.0
+    %b = he.rotate %a {steps = 1} : ...
+    %c = he.dot %a, %b {table = @t0, row = 0, roll = 0, scaled = @s0} : ...      sum of argument i times row + i of the table
+    %d = he.add %c, %e        he.plus %c {table = @b0}       he.switch %c        he.rescale %c
+    %f = he.mul %c, %d        he.relinearize %f              he.polynomial %c {table = @p0}
+    he.output %f "conv2"
+
+Tables are named tensors; those with a row per timestep bin are read at the row of t. A program says the level, scale and range of
+every value, and an engine believes none of it. The same program runs on SEAL and on plain vectors (`ckks/engine.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hecompile.backends.ckks.ring import Ring
+from hecompile.errors import ProtocolError
+
+__all__ = ["KINDS", "Op", "SlotProgram", "parse_program", "print_program"]
+
+KINDS = {
+    # kind: (least arguments, most arguments, attributes)
+    "input": (0, 0, ()), "rotate": (1, 1, ("steps",)), "dot": (1, 64, ("table", "row", "roll", "scaled")),
+    "add": (2, 2, ()), "plus": (1, 1, ("table",)), "switch": (1, 1, ()), "rescale": (1, 1, ()), "mul": (2, 2, ()),
+    "relinearize": (1, 1, ()), "polynomial": (1, 1, ("table",)), "output": (1, 1, ()),
+}  # fmt: skip
+
+Attribute = int | str
+
+
+@dataclass(frozen=True)
+class Op:
+    """One line. `label` is a tensor's name at inputs and outputs, a layer's elsewhere: what errors point at."""
+
+    name: str
+    kind: str
+    args: tuple[str, ...]
+    level: int
+    scale: float
+    range: float  # values are meant to stay in [-range, range]
+    label: str = ""
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        head = "" if self.kind == "output" else f"%{self.name} = "
+        parts = [", ".join(f"%{argument}" for argument in self.args)] if self.args else []
+        if self.label:
+            parts.append(f'"{self.label}"')
+        if self.attributes:
+            parts.append("{" + ", ".join(f"{key} = {value}" for key, value in self.attributes.items()) + "}")
+        return f"{head}he.{self.kind} {' '.join(parts)} : level {self.level}, scale {self.scale!r}, range {self.range:.6g}"
+
+
+@dataclass(frozen=True)
+class SlotProgram:
+    """A ring and operations in order."""
+
+    ring: Ring
+    ops: tuple[Op, ...]
+
+    def op(self, name: str) -> Op:
+        """The operation that makes a value. Raises `KeyError`."""
+        for each in self.ops:
+            if each.name == name and each.kind != "output":
+                return each
+        raise KeyError(name)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Every rotation, each once: what Galois keys are needed for."""
+        return tuple(sorted({int(op.attributes["steps"]) for op in self.ops if op.kind == "rotate"}))
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether a relinearization key is needed."""
+        return any(op.kind in ("relinearize", "polynomial") for op in self.ops)
+
+    def counts(self) -> dict[str, int]:
+        """Operations by kind."""
+        found: dict[str, int] = {}
+        for op in self.ops:
+            found[op.kind] = found.get(op.kind, 0) + (len(op.args) if op.kind == "dot" else 1)
+        return found
+
+
+def print_program(program: SlotProgram) -> str:
+    """The program as text; `parse_program` reads it back."""
+    ring = program.ring
+    bits = ", ".join(map(str, ring.bits))
+    return "\n".join([f"ring {ring.dimension} primes [{bits}] special {ring.special_bits}", *map(str, program.ops)]) + "\n"
+
+
+_RING = re.compile(r"ring (\d+) primes \[([\d, ]+)\] special (\d+)")
+_LINE = re.compile(
+    r"(?:%(?P<name>\w+) = )?he\.(?P<kind>\w+)(?P<args>(?: %\w+,?)*)(?: \"(?P<label>[^\"]*)\")?(?: \{(?P<attributes>[^}]*)\})?"
+    r" : level (?P<level>\d+), scale (?P<scale>[\d.e+]+), range (?P<range>[\d.e+-]+)"
+)
+
+
+def parse_program(text: str) -> SlotProgram:
+    """The program of a text. Raises `ProtocolError` naming the line that is none."""
+    lines = text.splitlines()
+    head = _RING.fullmatch(lines[0]) if lines else None
+    if head is None:
+        raise ProtocolError("slot program: the first line names no ring")
+    ring = Ring(int(head[1]), tuple(int(each) for each in head[2].split(",")), int(head[3]))
+    return SlotProgram(ring, tuple(_parse_line(number, line) for number, line in enumerate(lines[1:], start=2)))
+
+
+def _parse_line(number: int, line: str) -> Op:
+    found = _LINE.fullmatch(line)
+    if found is None or found["kind"] not in KINDS or (found["name"] is None) != (found["kind"] == "output"):
+        raise ProtocolError(f"slot program, line {number}: not an operation: {line[:80]}")
+    attributes: dict[str, Attribute] = {}
+    for item in (found["attributes"] or "").split(", ") if found["attributes"] else ():
+        key, separator, value = item.partition(" = ")
+        if not separator:
+            raise ProtocolError(f"slot program, line {number}: '{item[:40]}' is no attribute")
+        attributes[key] = int(value) if re.fullmatch(r"-?\d+", value) else value
+    args = tuple(re.findall(r"%(\w+)", found["args"]))
+    try:
+        level, scale, bound = int(found["level"]), float(found["scale"]), float(found["range"])
+    except ValueError as error:
+        raise ProtocolError(f"slot program, line {number}: {error}") from error
+    return Op(found["name"] or "", found["kind"], args, level, scale, bound, found["label"] or "", attributes)

@@ -1,0 +1,79 @@
+"""The server's half of a `ckks` region: tables, and evaluation keys of a session. There is no field or import for a secret key."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from hecompile.backends.base import Array, RegionServer, Session
+from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.keys import TAG_BYTES, LoadedKey, key_sizes, load_key, relin_name
+from hecompile.backends.ckks.processes import evaluated
+from hecompile.backends.ckks.seal import fresh_bytes, load_fresh, save_answer
+from hecompile.backends.ckks.seal_engine import Plaintexts, SealEngine
+from hecompile.errors import ProtocolError
+
+__all__ = ["CkksServer"]
+
+HEAD_BYTES = TAG_BYTES + 8
+
+
+class CkksServer(RegionServer):
+    """Runs the slot program of one region, the elements of a batch on all cores."""
+
+    def __init__(self, document: Document, tables: Mapping[str, Array]) -> None:
+        self.max_batch = document.max_batch
+        self._document, self._tables, self._plaintexts = document, tables, Plaintexts()
+
+    def key_sizes(self) -> Mapping[str, int]:
+        return key_sizes(self._document.program)
+
+    def load_key(self, name: str, data: memoryview) -> object:
+        import tenseal.sealapi as seal
+
+        ring = self._document.program.ring
+        kind = seal.RelinKeys if name == relin_name(ring) else seal.GaloisKeys
+        try:
+            return load_key(ring, name, data, kind)
+        except ProtocolError as error:
+            raise ProtocolError(f"region '{self._document.region}': {error}") from error
+
+    def request_bytes(self, batch: int) -> int:
+        self._document.judge_batch(batch)
+        return HEAD_BYTES + batch * self._element_bytes
+
+    @property
+    def _element_bytes(self) -> int:
+        return sum(fresh_bytes(self._document.program.ring, upload.level) for upload in self._document.uploads)
+
+    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+        document = self._document
+        if len(payload) != self.request_bytes(batch):
+            expected = self.request_bytes(batch)
+            raise ProtocolError(f"region '{document.region}', batch {batch}: {len(payload)} bytes, expected {expected}")
+        keys = {} if session is None else session.keys
+        missing = sorted(set(self.key_sizes()) - set(keys))
+        if missing:
+            raise ProtocolError(f"region '{document.region}': no evaluation key '{missing[0]}': open a new session", status=410)
+        own = keys[relin_name(document.program.ring)]
+        if isinstance(own, LoadedKey) and payload[:TAG_BYTES] != own.tag:
+            raise ProtocolError(
+                f"region '{document.region}': encrypted for the keys of another session: open a new session", status=410
+            )
+        (t,) = struct.unpack_from("<d", payload, TAG_BYTES)
+        body, size = memoryview(payload)[HEAD_BYTES:], self._element_bytes
+        pieces = [body[place * size : (place + 1) * size] for place in range(batch)]
+        row = document.row(t)
+        return b"".join(evaluated(lambda piece: self._element(piece, row, keys), pieces))
+
+    def _element(self, data: memoryview, row: int, keys: Mapping[str, object]) -> bytes:
+        """One element's answer."""
+        document, ring = self._document, self._document.program.ring
+        inputs, start = dict[str, Any](), 0
+        for upload in document.uploads:
+            size = fresh_bytes(ring, upload.level)
+            inputs[upload.name] = load_fresh(data[start : start + size], ring, upload.level, upload.scale)
+            start += size
+        outputs = SealEngine(document.program, self._tables, row, keys, self._plaintexts).run(inputs)
+        return b"".join(save_answer(outputs[result.output].data, ring, result.level) for result in document.results)

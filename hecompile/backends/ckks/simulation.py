@@ -1,0 +1,80 @@
+"""`ckks` without encryption: the same slot programs on plain vectors. The oracle, and what quality is measured with."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hecompile.backends.base import Array, Pending, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.engine import ClearEngine
+from hecompile.backends.ckks.lower import INPUT_RANGE
+from hecompile.backends.ckks.messages import placed, read, timestep_of
+from hecompile.errors import ProtocolError
+
+__all__ = ["SimulatedClient", "SimulatedServer"]
+
+
+def _request_bytes(document: Document, batch: int) -> int:
+    document.judge_batch(batch)
+    return 8 + 8 * batch * len(document.uploads) * document.program.ring.slots
+
+
+@dataclass(frozen=True, repr=False)
+class _Pending(Pending):
+    batch: int
+
+
+class SimulatedClient(RegionClient):
+    """Sends slots as they are."""
+
+    def __init__(self, document: Document) -> None:
+        self.inputs, self.outputs = document.inputs, document.outputs
+        self._document = document
+
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+        named = dict(zip(self.inputs, values, strict=True))
+        self._document.judge_batch(batch)
+        parts = [struct.pack("<d", timestep_of(self._document, named))]
+        for element in range(batch):
+            parts += [placed(self._document, each, named, element, INPUT_RANGE).tobytes() for each in self._document.uploads]
+        return b"".join(parts), _Pending(batch)
+
+    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+        if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
+            raise ProtocolError(f"region '{self._document.region}': a reply of {len(reply)} bytes is not an answer")
+        vectors = np.frombuffer(reply, np.float64)
+        return read(self._document, vectors.reshape(pending.batch, len(self._document.results), -1))
+
+    def request_bytes(self, batch: int) -> int:
+        return _request_bytes(self._document, batch)
+
+    def reply_bytes(self, batch: int) -> int:
+        self._document.judge_batch(batch)
+        return 8 * batch * len(self._document.results) * self._document.program.ring.slots
+
+
+class SimulatedServer(RegionServer):
+    """Interprets the slot program."""
+
+    def __init__(self, document: Document, tables: Mapping[str, Array]) -> None:
+        self.max_batch = document.max_batch
+        self._document, self._tables = document, tables
+
+    def request_bytes(self, batch: int) -> int:
+        return _request_bytes(self._document, batch)
+
+    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+        document = self._document
+        if len(payload) != self.request_bytes(batch):
+            raise ProtocolError(f"region '{document.region}', batch {batch}: {len(payload)} bytes")
+        (t,) = struct.unpack_from("<d", payload)
+        vectors = np.frombuffer(payload, np.float64, offset=8).reshape(batch, len(document.uploads), -1)
+        engine = ClearEngine(document.program, self._tables, document.row(t))
+        outputs = engine.run({upload.name: vectors[:, place] for place, upload in enumerate(document.uploads)})
+        answers = np.stack([outputs[result.output].data for result in document.results], axis=1)
+        reply: bytes = answers.astype(np.float64).tobytes()
+        return reply

@@ -1,0 +1,65 @@
+"""SEAL's documented file format (`seal/serialization.h`, version 4.x), through memory files.
+
+SEAL's Python binding reads and writes files only, and always compresses what it writes. Files here are memory files
+(`memfd_create`): plaintexts and keys pass through them, so they never have a name in a folder. Any other version is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+
+import zstandard
+
+from hecompile.errors import InternalError
+
+__all__ = ["ARRAY_BYTES", "FILE", "HEADER_BYTES", "MEMBERS_BYTES", "PRNG_BLAKE2XB", "array", "header"]
+
+_MAGIC, HEADER_BYTES, _MAJOR = 0xA15E, 16, 4
+PRNG_BLAKE2XB = 1
+MEMBERS_BYTES = 73  # of a ciphertext, before its words: parms_id, NTT flag, size, N, primes, scale, correction factor
+ARRAY_BYTES = 24  # header of the array of words and its count
+
+
+class _File(threading.local):
+    """One memory file per thread."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """A file of its own, also for a process that was forked: it would share its parent's."""
+        self.descriptor = os.memfd_create("hecompile", os.MFD_CLOEXEC)
+        self.path = f"/proc/self/fd/{self.descriptor}"
+
+    def write(self, blob: bytes | memoryview) -> str:
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, blob, 0)
+        return self.path
+
+    def read(self) -> bytes:
+        """What SEAL wrote, without its header and uncompressed."""
+        blob = os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
+        magic, length, major, _, mode, _, size = struct.unpack("<HBBBBHQ", blob[:HEADER_BYTES])
+        if (magic, length, major) != (_MAGIC, HEADER_BYTES, _MAJOR) or size != len(blob):
+            raise InternalError(f"SEAL wrote format version {major}: hecompile knows version {_MAJOR} only")
+        if mode == 2:
+            members: bytes = zstandard.ZstdDecompressor().decompressobj().decompress(blob[HEADER_BYTES:])
+            return members
+        if mode == 0:
+            return blob[HEADER_BYTES:]
+        raise InternalError(f"SEAL compressed a file in mode {mode}: hecompile knows 0 and 2")
+
+
+FILE = _File()
+
+
+def header(payload: int) -> bytes:
+    """SEAL's 16-byte header for an uncompressed object of `payload` bytes."""
+    return struct.pack("<HBBBBHQ", _MAGIC, HEADER_BYTES, _MAJOR, 3, 0, 0, HEADER_BYTES + payload)
+
+
+def array(data: bytes, count: int) -> bytes:
+    """An array of words with its header and count."""
+    return header(8 + len(data)) + struct.pack("<Q", count) + data

@@ -1,0 +1,37 @@
+"""A network whose middle stays at the server: two convs, each followed by a norm and an activation that nothing else reads."""
+
+from __future__ import annotations
+
+import torch
+
+from hecompile.compiler import Compiled, compile_model
+from hecompile.options import CompileOptions
+
+
+class Chained(torch.nn.Module):
+    """conv, (norm, silu, conv) twice, with the time added in between and a residual from the client."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first = torch.nn.Conv2d(1, 4, 3, padding=1)
+        self.norm = torch.nn.GroupNorm(2, 4)
+        self.second = torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.norm2 = torch.nn.GroupNorm(2, 4)
+        self.last = torch.nn.Conv2d(4, 1, 1)
+        self.time = torch.nn.Linear(2, 4)
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        clock = self.time(torch.sin(timestep * torch.arange(1, 3) / 300)[None])[:, :, None, None]  # (1, 4, 1, 1), public
+        hidden = torch.nn.functional.silu(self.norm(self.first(sample)))  # (B, 4, 4, 4)
+        hidden = torch.nn.functional.silu(self.norm2(self.second(hidden) + clock))
+        return self.last(hidden) + 0.5 * sample
+
+
+def compiled(backend: str, degree: int = 2) -> Compiled:
+    """`Chained` under `ckks` or its simulation."""
+    options = CompileOptions(
+        backend=backend, max_batch=3, activations="polynomial", norms="static", sites="inner", degree=degree
+    )  # fmt: skip
+    inputs = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
+    return compile_model(Chained().eval(), options=options, example_inputs=inputs)

@@ -1,0 +1,175 @@
+"""Encrypted against the interpreted slot program: within the predicted bound; and what keys, sessions and damage lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hecompile.backends.base import Half, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.ckks.backend import CkksBackend, CkksClearBackend
+from hecompile.backends.ckks.document import read_document, read_tables
+from hecompile.backends.ckks.keys import key_sizes
+from hecompile.backends.ckks.noise import SIGMAS, predict
+from hecompile.compiler import Compiled
+from hecompile.errors import InternalError, ProtocolError
+from tests.backends.ckks.regions import chain_region, values
+
+pytestmark = pytest.mark.fhe
+
+
+@pytest.fixture(scope="module")
+def halves(chained: Compiled) -> tuple[Half, Half]:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    return lowered.client, lowered.server
+
+
+@pytest.fixture(scope="module")
+def sides(halves: tuple[Half, Half]) -> tuple[RegionClient, RegionServer]:
+    return CkksBackend().load_client(halves[0]), CkksBackend().load_server(halves[1])
+
+
+@pytest.fixture(scope="module")
+def secrets() -> Secrets:
+    return Secrets()
+
+
+@pytest.fixture(scope="module")
+def keys(sides: tuple[RegionClient, RegionServer], secrets: Secrets) -> Mapping[str, bytes]:
+    return sides[0].evaluation_keys(secrets)
+
+
+@pytest.fixture(scope="module")
+def session(sides: tuple[RegionClient, RegionServer], keys: Mapping[str, bytes]) -> Session:
+    return Session("0" * 32, {name: sides[1].load_key(name, memoryview(key)) for name, key in keys.items()})
+
+
+def test_errors_stay_within_the_predicted_bound(
+    chained: Compiled, halves: tuple[Half, Half], sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
+) -> None:
+    """Ten inputs with timesteps of their own; the bound is not idle either: errors reach a thousandth of it."""
+    region, (client, server) = chain_region(chained), sides
+    document = read_document(halves[1])
+    tables = read_tables(halves[1], document)
+    clear = CkksClearBackend()
+    clear_client, clear_server = clear.load_client(halves[0]), clear.load_server(halves[1])
+    largest = 0.0
+    for seed in range(10):
+        inputs = values(chained, region, 1, seed)
+        payload, pending = client.encrypt(inputs, 1, secrets)
+        assert len(payload) == client.request_bytes(1) == server.request_bytes(1)
+        found = client.decrypt(server.evaluate(payload, 1, session), pending)
+        payload, pending = clear_client.encrypt(inputs, 1)
+        wanted = clear_client.decrypt(clear_server.evaluate(payload, 1), pending)
+        t = float(inputs[document.inputs.index("timestep")])
+        bounds = predict(document.program, tables, document.row(t))
+        for result, got, want in zip(document.results, found, wanted, strict=True):
+            bound = SIGMAS * bounds[result.output][document.grid.slots(result.shape)].reshape(result.shape)
+            assert (np.abs(got - want) <= bound + 1e-6).all()
+            largest = max(largest, float((np.abs(got - want) / bound).max()))
+    assert largest > 1e-3
+
+
+def test_a_batch_gives_what_its_elements_give(
+    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
+) -> None:
+    """Three elements, on as many processes as there are cores."""
+    region, (client, server) = chain_region(chained), sides
+    inputs = values(chained, region, 3)
+    payload, pending = client.encrypt(inputs, 3, secrets)
+    reply = server.evaluate(payload, 3, session)
+    assert len(reply) == client.reply_bytes(3)
+    for got, want in zip(client.decrypt(reply, pending), region.reference(inputs), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-2 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("fill", [0.0, 1e30, np.nan, np.inf])
+def test_odd_values_go_through_with_the_same_sizes(
+    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session, fill: float
+) -> None:
+    region, (client, server) = chain_region(chained), sides
+    inputs = [np.full_like(value, fill) if value.ndim == 4 else value for value in values(chained, region, 1)]
+    payload, pending = client.encrypt(inputs, 1, secrets)
+    assert len(payload) == client.request_bytes(1)
+    assert all(output.dtype == np.float32 for output in client.decrypt(server.evaluate(payload, 1, session), pending))
+
+
+def test_equal_inputs_give_unrelated_requests(
+    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets
+) -> None:
+    inputs = values(chained, chain_region(chained), 1)
+    first, second = (sides[0].encrypt(inputs, 1, secrets)[0][24:] for _ in range(2))
+    equal = np.mean(np.frombuffer(first, np.uint8) == np.frombuffer(second, np.uint8))
+    assert equal < 0.02
+
+
+def test_keys_are_no_longer_than_declared_and_all_there(halves: tuple[Half, Half], keys: Mapping[str, bytes]) -> None:
+    sizes = key_sizes(read_document(halves[0]).program)
+    assert set(keys) == set(sizes)
+    assert all(0.9 * sizes[name] < len(key) <= sizes[name] for name, key in keys.items())
+
+
+def test_regions_of_a_session_share_keys(sides: tuple[RegionClient, RegionServer], secrets: Secrets, keys: object) -> None:
+    assert sides[0].evaluation_keys(secrets) == {}
+    assert "hidden" in repr(secrets)
+
+
+def test_calls_outside_a_session_are_refused(
+    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
+) -> None:
+    inputs = values(chained, chain_region(chained), 1)
+    with pytest.raises(InternalError, match="outside a session"):
+        sides[0].encrypt(inputs, 1)
+    payload, _ = sides[0].encrypt(inputs, 1, secrets)
+    with pytest.raises(ProtocolError, match=r"region 'call_01_ckks'.*no evaluation key.*open a new session"):
+        sides[1].evaluate(payload, 1)
+    missing = {name: key for name, key in session.keys.items() if "rotate" not in name}
+    with pytest.raises(ProtocolError, match=r"region 'call_01_ckks'.*rotate.*open a new session"):
+        sides[1].evaluate(payload, 1, replace(session, keys=missing))
+
+
+def test_keys_of_another_session_are_told(chained: Compiled, sides: tuple[RegionClient, RegionServer], session: Session) -> None:
+    other = Secrets()
+    sides[0].evaluation_keys(other)
+    payload, _ = sides[0].encrypt(values(chained, chain_region(chained), 1), 1, other)
+    with pytest.raises(ProtocolError, match=r"region 'call_01_ckks'.*keys of another session.*open a new session"):
+        sides[1].evaluate(payload, 1, session)
+
+
+@pytest.mark.parametrize("damage", ["cut", "word", "header", "empty"])
+def test_damaged_keys_are_refused(sides: tuple[RegionClient, RegionServer], keys: Mapping[str, bytes], damage: str) -> None:
+    name = next(name for name in keys if "relin" in name)
+    key = bytearray(keys[name])
+    if damage == "cut":
+        del key[-100:]
+    elif damage == "word":
+        key[len(key) // 2 : len(key) // 2 + 64] = b"\xff" * 64
+    elif damage == "header":
+        key[0] ^= 0xFF
+    else:
+        key = bytearray(b"x")
+    with pytest.raises(ProtocolError, match=r"region 'call_01_ckks'.*relin.*damaged.*open a new session"):
+        sides[1].load_key(name, memoryview(bytes(key)))
+
+
+def test_words_above_their_prime_are_refused(
+    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
+) -> None:
+    payload, _ = sides[0].encrypt(values(chained, chain_region(chained), 1), 1, secrets)
+    with pytest.raises(ProtocolError, match="not below its prime"):
+        sides[1].evaluate(payload[:24] + b"\xff" * (len(payload) - 24), 1, session)
+    with pytest.raises(ProtocolError, match="bytes, expected"):
+        sides[1].evaluate(payload[:-1], 1, session)
+
+
+def test_weaker_rings_are_refused_at_load(halves: tuple[Half, Half]) -> None:
+    """The client judges by its own table, whoever compiled the artifact."""
+    text = str(halves[0].program["text"]).replace("special 36", "special 58", 1)
+    assert text != halves[0].program["text"]
+    reasons = CkksBackend().check_security(Half(dict(halves[0].program) | {"text": text}, {}), 128)
+    assert "less than 128 bits" in reasons[0]
+    assert "layers" in reasons[0]
+    assert CkksBackend().check_security(halves[0], 128) == []

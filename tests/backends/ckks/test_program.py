@@ -1,0 +1,92 @@
+"""Slot programs as text: printed, parsed back, verified."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from hecompile.backends.ckks.document import read_document, read_tables
+from hecompile.backends.ckks.engine import Engine
+from hecompile.backends.ckks.program import parse_program, print_program
+from hecompile.compiler import Compiled
+from hecompile.errors import ProtocolError
+from tests.backends.ckks.regions import chain_region
+from tests.golden_files import check
+
+pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
+
+
+def test_a_region_of_two_convs_with_activations_as_text(chained: Compiled) -> None:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    check("slot-programs/two convs with activations", rounded(str(lowered.server.program["text"])))
+
+
+def rounded(text: str) -> str:
+    """Ranges come from a fit on this machine's floats: without them."""
+    return re.sub(r", range [\d.e+-]+", "", text)
+
+
+def test_programs_are_parsed_back(chained: Compiled) -> None:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    text = str(lowered.server.program["text"])
+    assert print_program(parse_program(text)) == text
+
+
+@pytest.mark.parametrize("line", ["", "ring 8192", "%a = he.jump %b : level 1, scale 1.0, range 1", "he.rotate %a {steps = 1}"])
+def test_lines_that_are_none_are_refused(chained: Compiled, line: str) -> None:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    lines = str(lowered.server.program["text"]).splitlines()
+    with pytest.raises(ProtocolError, match="line 3"):
+        parse_program("\n".join([*lines[:2], line, *lines[2:]]))
+    with pytest.raises(ProtocolError, match="names no ring"):
+        parse_program(line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (r"he\.rescale (%\w+) : level 4", r"he.rescale \1 : level 3", "comes out at level 4"),
+        (r"scale 268435456\.0", "scale 268435457.5e1", "comes out at level|different levels or scales"),
+        (r"table = @t0", "table = @t9", "not there"),
+        (r"row = 0", "row = 900", "not there"),
+        (r"he\.relinearize", "he.relinearise", "not an operation"),
+        (r"he\.add (%\w+), (%\w+)", r"he.add \1, %nothing", "not there yet"),
+        (r"\{steps = (-?\d+)\}", r"{steps = \1, more = 1}", "other arguments or attributes"),
+    ],
+)
+def test_programs_that_do_not_add_up_are_refused(chained: Compiled, old: str, new: str, reason: str) -> None:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    document = read_document(lowered.server)
+    changed = re.sub(old, new, document.text, count=1)
+    if changed == document.text:
+        assert "relinearise" in new
+        changed = document.text.replace("he.rotate", "he.turn", 1)
+    tables, inputs = read_tables(lowered.server, document), dict.fromkeys(each.name for each in document.uploads)
+    with pytest.raises(ProtocolError, match=reason):
+        Engine(parse_program(changed), tables).run(inputs)
+
+
+def test_a_missing_rotation_key_is_named_with_its_layer(chained: Compiled) -> None:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    document = read_document(lowered.server)
+    engine = Engine(document.program, read_tables(lowered.server, document), steps=[])
+    with pytest.raises(ProtocolError, match=r"layer '.+': no key for a rotation by .* open a new session"):
+        engine.run(dict.fromkeys(each.name for each in document.uploads))
+
+
+def test_tables_are_checked(chained: Compiled) -> None:
+    from hecompile.backends.base import Half
+
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    half, document = lowered.server, read_document(lowered.server)
+    for bad in (np.zeros((1, 3), np.float32), np.full((1, 4), np.nan, np.float32), np.zeros(4, np.float32)):
+        with pytest.raises(ProtocolError, match="malformed"):
+            read_tables(Half(half.program, dict(half.tensors) | {"t0": bad}), document)

@@ -1,0 +1,64 @@
+"""A region in the clear: what it takes of the graph, and that its slot program computes what the graph does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hecompile.backends.ckks.document import read_document
+from hecompile.backends.ckks.ring import ring_for
+from hecompile.backends.registry import backend
+from hecompile.compiler import Compiled
+from hecompile.errors import CompileError
+from tests.backends.ckks.network import compiled
+from tests.backends.ckks.regions import chain_region, values
+
+pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
+
+
+def test_two_convs_with_their_activations_are_one_region(chained: Compiled) -> None:
+    region = chain_region(chained)
+    operations = [str(node.target).split(".")[1] for node in region.graph_module.graph.nodes if node.op == "call_function"]
+    assert (operations.count("conv2d"), operations.count("polynomial")) == (3, 2)
+    assert chained.program.plan.rounds == 1
+    assert chained.options.policy == "strict"
+
+
+@pytest.mark.parametrize("degree", [2, 3, 4, 7])
+def test_the_slot_program_computes_what_the_graph_does(degree: int) -> None:
+    """Within what float32 leaves on both sides, times the polynomials' slopes."""
+    simulated = compiled("ckks_clear", degree)
+    region = chain_region(simulated)
+    assert region.lowered is not None
+    chosen = backend("ckks_clear")
+    client, server = chosen.load_client(region.lowered.client), chosen.load_server(region.lowered.server)
+    inputs = values(simulated, region, 3)
+    payload, pending = client.encrypt(inputs, 3)
+    assert len(payload) == client.request_bytes(3) == server.request_bytes(3)
+    for got, want in zip(client.decrypt(server.evaluate(payload, 3), pending), region.reference(inputs), strict=True):
+        np.testing.assert_allclose(got, want, atol=2e-4 * np.abs(want).max())
+
+
+def test_levels_are_those_of_layers_and_polynomials(chained: Compiled) -> None:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    document = read_document(lowered.client)
+    assert document.program.ring.depth == 3 + 2  # three convs, two quadratics
+    assert [upload.level for upload in document.uploads] == [5]
+    assert all(result.level == 0 for result in document.results)
+
+
+def test_a_region_that_no_secure_ring_carries_is_refused() -> None:
+    """Two polynomials of degree 31 take ten levels beside three convs."""
+    with pytest.raises(CompileError, match=r"layers .* no ring up to dimension .*128 bits of security") as caught:
+        ring_for(24, 4096, "region 'call_01_ckks' (layers first, second)")
+    assert "lower the degree" in str(caught.value)
+
+
+def test_a_region_that_would_lose_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hecompile.backends.ckks import backend as module
+
+    monkeypatch.setattr(module, "MOST_ERROR", 1e-9)
+    with pytest.raises(CompileError, match=r"may be off by .*, more than 1e-09") as caught:
+        compiled("ckks_clear")
+    assert "--degree" in str(caught.value)
