@@ -17,6 +17,7 @@ from hecompile.runtime.service import Service
 __all__ = ["bind", "create_app", "serve_socket"]
 
 LOG = logging.getLogger(__name__)
+GONE_S = 1.0  # so often a client is asked whether it still waits
 QUEUE = 16  # requests that may wait; the next one is told to come back
 SLOWEST_UPLOAD = 1 << 20  # bytes of keys per second
 
@@ -39,6 +40,15 @@ async def _body(request: Request, limit: int) -> bytearray:
     return body
 
 
+async def _unless_gone(request: Request, task: Callable[[], bytes], cancel: Callable[[], None]) -> bytes:
+    """The task's result; it is cancelled once nobody waits for it any more."""
+    running = asyncio.ensure_future(run_in_threadpool(task))
+    while not (await asyncio.wait({running}, timeout=GONE_S))[0]:
+        if await request.is_disconnected():
+            cancel()
+    return await running
+
+
 def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
     """Routes of one artifact: its regions, the sessions that keep keys for them, and `GET /healthz`."""
     app = FastAPI(title="hecompile", docs_url=None, redoc_url=None, openapi_url=None)
@@ -49,7 +59,13 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
     async def health() -> dict[str, object]:
         return {"status": "ok", "name": service.name, "artifact": service.digest, "encrypted": service.encrypted}
 
-    async def answer(request: Request, limit: int, timeout_s: float, task: Callable[[bytearray], bytes]) -> Response:
+    async def answer(
+        request: Request,
+        limit: int,
+        timeout_s: float,
+        task: Callable[[bytearray], bytes],
+        cancel: Callable[[], None] = lambda: None,
+    ) -> Response:
         """Read the body within its limits, wait for a turn, and run the task on it."""
         nonlocal waiting
         if waiting >= QUEUE:
@@ -58,7 +74,7 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
         try:
             body = await asyncio.wait_for(_body(request, limit), timeout_s)
             async with turn:
-                reply = await run_in_threadpool(task, body)
+                reply = await _unless_gone(request, lambda: task(body), cancel)
         except TimeoutError:
             return _refusal(408, f"the request did not arrive within {timeout_s:g} seconds")
         except ProtocolError as error:
@@ -69,7 +85,13 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
 
     @app.post("/v1/artifacts/{digest}/regions/{region}")
     async def evaluate(digest: str, region: str, request: Request) -> Response:
-        return await answer(request, service.body_limit, body_timeout_s, lambda body: service.answer(digest, region, bytes(body)))
+        return await answer(
+            request,
+            service.body_limit,
+            body_timeout_s,
+            lambda body: service.answer(digest, region, bytes(body)),
+            lambda: service.cancel(region),
+        )
 
     @app.post("/v1/artifacts/{digest}/sessions")
     async def open_session(digest: str, request: Request) -> Response:

@@ -7,23 +7,23 @@ both halves. Scales and biases go to the client, int8 weights to the server.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pydantic
 
 from hecompile.backends.base import Array, Backend, Candidate, Facts, Half
-from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind, choose
 from hecompile.backends.packing import Layout, Packing
-from hecompile.backends.stages import PackedProduct
+from hecompile.backends.stages import PackedProduct, ParameterizedProduct, encrypted_weights
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry
-from hecompile.ir.products import Part, Readout, leading, quantize_picture
+from hecompile.ir.products import AnyProduct, Part, QuantizedProduct, Readout, leading, quantize_picture
 from hecompile.ir.regions import CallRegion
 
 if TYPE_CHECKING:
@@ -148,14 +148,27 @@ def _tensor(half: Half, name: str, dtype: type[np.generic], shape: tuple[int, ..
     return tensor
 
 
-def readouts(half: Half, program: RegionProgram) -> list[Readout]:
+class LinearLayer(Protocol):
+    """What a client reads of a layer under any backend."""
+
+    @property
+    def input(self) -> str: ...
+    @property
+    def geometry(self) -> Geometry: ...
+    @property
+    def parts(self) -> tuple[Part, ...]: ...
+    @property
+    def split(self) -> ChannelSplit: ...
+
+
+def readouts(half: Half, region: str, layers: Sequence[LinearLayer]) -> list[Readout]:
     """The client's scales and biases, layer by layer."""
     result = []
-    for index, layer in enumerate(program.layers):
+    for index, layer in enumerate(layers):
         scales = _tensor(half, f"{index}.scales", np.float64, (layer.geometry.rows,))
         bias = _tensor(half, f"{index}.bias", np.float32, (layer.geometry.outputs,))
         if not (np.isfinite(scales).all() and np.isfinite(bias).all()):
-            raise ProtocolError(f"region '{program.region}': scales or biases are not finite")
+            raise ProtocolError(f"region '{region}': scales or biases are not finite")
         result.append(Readout(layer.input, layer.geometry, layer.parts, scales, bias, layer.split))
     return result
 
@@ -242,6 +255,10 @@ class IntegerBackend(Backend):
         from hecompile.cost.layers import candidates
 
         return candidates(graph, machine, self.name)
+
+    def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
+        choice = choose(encrypted_weights(product), multiple, machine, security_bits=security_bits)
+        return None if choice is None else ParameterizedProduct(product, choice.parameters)
 
     @abstractmethod
     def prime(self, parameters: Parameters) -> int:
