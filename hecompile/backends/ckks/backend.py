@@ -109,6 +109,7 @@ class CkksBackend(CkksClearBackend):
 
     name = "ckks"
     encrypts = True
+    exact = False
     rest = "bfv"
 
     def check_security(self, half: Half, security_bits: int) -> list[str]:

@@ -10,6 +10,7 @@ from hecompile.backends.ckks.ring import ring_for
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError
+from hecompile.options import CompileOptions
 from tests.backends.ckks.network import compiled
 from tests.backends.ckks.regions import chain_region, values
 
@@ -46,6 +47,13 @@ def test_levels_are_those_of_layers_and_polynomials(chained: Compiled) -> None:
     assert document.program.ring.depth == 3 + 2  # three convs, two quadratics
     assert [upload.level for upload in document.uploads] == [5]
     assert all(result.level == 0 for result in document.results)
+
+
+@pytest.mark.parametrize("policy", ["min-distortion", "he-diffusion"])
+def test_policies_that_show_values_are_refused(policy: str) -> None:
+    """Li and Micciancio: what CKKS decrypted gives the key away."""
+    with pytest.raises(CompileError, match="give its key away"):
+        CompileOptions(backend="ckks", policy=policy, budget=0.1)
 
 
 def test_a_region_that_no_secure_ring_carries_is_refused() -> None:
