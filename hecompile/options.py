@@ -125,10 +125,18 @@ class CompileOptions:
             raise CompileError(Diagnostic("--protect-weights is not possible", help=PROTECT_WEIGHTS))
 
     def _check_reveals(self, chosen: Policy) -> None:
+        from hecompile.backends.registry import backend
         from hecompile.ir.channels import REVEAL_BITS
         from hecompile.sparsity.importance import cost_function
 
         cost_function(self.importance)
+        if chosen.may_reveal and not backend(self.backend).exact:
+            raise CompileError(
+                Diagnostic(
+                    f"policy '{chosen.name}' shows values that '{self.backend}' decrypted, and their errors give its key away",
+                    help="use --backend bfv with it, or --policy strict",
+                )
+            )
         if (chosen.name == "min-distortion" and self.budget is None) or not 0 <= (self.budget or 0) < 1:
             raise CompileError(Diagnostic(f"min-distortion with a budget of {self.budget}", help="give --budget from 0 to below 1"))
         if not chosen.may_reveal and (self.budget is not None or self.declare):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from hecompile.backends.base import Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
-from hecompile.backends.ckks.chains import chains
+from hecompile.backends.ckks.chains import LAYERS, chains
 from hecompile.backends.ckks.document import document_of, read_document, read_tables
 from hecompile.backends.ckks.engine import Engine
 from hecompile.backends.ckks.keys import key_sizes
@@ -41,7 +41,7 @@ class CkksClearBackend(Backend):
         if not isinstance(region, SubgraphRegion):
             raise InternalError(f"region '{region.name}' is a single layer: not for backend '{self.name}'")
         chain = read_chain(region)
-        layers = sum("conv" in str(node.target) for node in region.graph_module.graph.nodes) + len(chain.polynomials)
+        layers = sum(str(node.target) in LAYERS for node in region.graph_module.graph.nodes) + len(chain.polynomials)
         dimension, problem = 0, ""
         while dimension < DIMENSIONS[-1]:
             lowering = lower_chain(chain, region.outputs, region.name, options.security, dimension + 1)
@@ -109,6 +109,7 @@ class CkksBackend(CkksClearBackend):
 
     name = "ckks"
     encrypts = True
+    exact = False
     rest = "bfv"
 
     def check_security(self, half: Half, security_bits: int) -> list[str]:

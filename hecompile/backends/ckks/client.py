@@ -11,7 +11,7 @@ import numpy as np
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.keys import key_sizes, key_tag, relin_name, rotation_name
-from hecompile.backends.ckks.lower import INPUT_RANGE
+from hecompile.backends.ckks.layout import INPUT_RANGE
 from hecompile.backends.ckks.messages import placed, read, timestep_of
 from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
 from hecompile.backends.ckks.secret import SecretKey

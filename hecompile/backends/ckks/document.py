@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydantic
 
 from hecompile.backends.base import Array, Half
-from hecompile.backends.ckks.layout import Grid, Upload
-from hecompile.backends.ckks.lower import Lowering, Result
+from hecompile.backends.ckks.layout import Grid, Result, Upload
 from hecompile.backends.ckks.program import SlotProgram, parse_program, print_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.timesteps import timestep_bin
+
+if TYPE_CHECKING:
+    from hecompile.backends.ckks.lower import Lowering
 
 __all__ = ["Document", "document_of", "read_document", "read_tables"]
 

@@ -22,6 +22,7 @@ __all__ = ["ClearEngine", "Engine", "Tables", "Value"]
 
 Vector = npt.NDArray[np.float64]
 Tables = Mapping[str, npt.NDArray[Any]]
+FAR = 12.0  # ranges: a polynomial is meaningless there
 CLOSE = 1e-6  # scales that differ by less are one: primes of 21 bits differ by 2^-7 at least
 
 
@@ -268,3 +269,14 @@ class ClearEngine(Engine):
     def _negate(self, x: Value) -> Vector:
         result: Vector = -x.data
         return result
+
+    def polynomial(self, x: Value, row: Vector) -> Value:
+        """As the base class. Raises `ProtocolError` for values far outside the polynomial's range, where it explodes."""
+        if self.op is not None and self.op.args:
+            bound, largest = self.program.op(self.op.args[0]).range, float(np.abs(x.data).max())
+            if not largest <= FAR * bound:
+                raise ProtocolError(
+                    f"layer '{self.label}': a value of {largest:.3g} where its polynomial holds to {bound:.3g}: compile with "
+                    "--calibration of calls like these, a higher --degree, or the layer's norm exact"
+                )
+        return super().polynomial(x, row)

@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["Grid", "Piece", "Upload", "power_of_two"]
+__all__ = ["INPUT_RANGE", "Grid", "Piece", "Result", "Upload", "power_of_two"]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
+INPUT_RANGE = 32.0  # what the client clips a region's inputs to
 
 
 def power_of_two(number: int) -> int:
@@ -96,3 +97,13 @@ class Upload:
             for copy in range(piece.copies):
                 whole[self.place(piece, copy, slots, grid)] = value
         return whole
+
+
+@dataclass(frozen=True)
+class Result:
+    """One output: where its entries lie in the slots of an answer."""
+
+    output: str
+    shape: tuple[int, int, int]
+    level: int
+    scale: float

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hecompile.backends.ckks.affine import Affine, Chain
 from hecompile.backends.ckks.diagonals import Diagonals, Entries, diagonals
-from hecompile.backends.ckks.layout import Grid, Upload, power_of_two
+from hecompile.backends.ckks.layout import INPUT_RANGE, Grid, Result, Upload, power_of_two
 from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.normal import Normal, normal
 from hecompile.backends.ckks.polynomial import depth_of
@@ -18,21 +18,10 @@ from hecompile.backends.ckks.ring import Ring, ring_for
 from hecompile.backends.ckks.uploads import plan_uploads, slots_needed
 from hecompile.errors import InternalError
 
-__all__ = ["INPUT_RANGE", "Lowering", "Result", "depths", "lower_chain"]
+__all__ = ["Lowering", "depths", "lower_chain"]
 
 Floats = npt.NDArray[np.float64]
-INPUT_RANGE = 32.0  # what the client clips a region's inputs to
 OUTPUT_RANGE = 64.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """One output: where its entries lie in the slots of an answer."""
-
-    output: str
-    shape: tuple[int, int, int]
-    level: int
-    scale: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 from hecompile.backends.base import Array, Pending, RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.engine import ClearEngine
-from hecompile.backends.ckks.lower import INPUT_RANGE
+from hecompile.backends.ckks.layout import INPUT_RANGE
 from hecompile.backends.ckks.messages import placed, read, timestep_of
 from hecompile.errors import ProtocolError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from hecompile.compiler import Compiled, compile_model
@@ -28,10 +30,10 @@ class Chained(torch.nn.Module):
         return self.last(hidden) + 0.5 * sample
 
 
-def compiled(backend: str, degree: int = 2) -> Compiled:
+def compiled(backend: str, degree: int = 2, output: Path | None = None) -> Compiled:
     """`Chained` under `ckks` or its simulation."""
     options = CompileOptions(
         backend=backend, max_batch=3, activations="polynomial", norms="static", sites="inner", degree=degree
     )  # fmt: skip
     inputs = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
-    return compile_model(Chained().eval(), options=options, example_inputs=inputs)
+    return compile_model(Chained().eval(), output, options=options, example_inputs=inputs)

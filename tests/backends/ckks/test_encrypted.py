@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hecompile.backends.base import Half, RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.ckks.backend import CkksBackend, CkksClearBackend
@@ -15,6 +17,11 @@ from hecompile.backends.ckks.keys import key_sizes
 from hecompile.backends.ckks.noise import SIGMAS, predict
 from hecompile.compiler import Compiled
 from hecompile.errors import InternalError, ProtocolError
+from hecompile.runtime.bundle import load_bundle
+from hecompile.runtime.client import EncryptedUNet
+from hecompile.runtime.service import load_service
+from hecompile.runtime.transports import LocalTransport
+from tests.backends.ckks.network import compiled
 from tests.backends.ckks.regions import chain_region, values
 
 pytestmark = pytest.mark.fhe
@@ -173,3 +180,23 @@ def test_weaker_rings_are_refused_at_load(halves: tuple[Half, Half]) -> None:
     assert "less than 128 bits" in reasons[0]
     assert "layers" in reasons[0]
     assert CkksBackend().check_security(halves[0], 128) == []
+
+
+def test_a_model_through_a_server_with_sessions(tmp_path: Path) -> None:
+    """Keys are sent once, also after the server forgot them; close() removes them; the traffic tells nothing of values."""
+    folder = tmp_path / "chained.he"
+    compiled("ckks", output=folder)
+    service = load_service(folder)
+    unet = EncryptedUNet(load_bundle(folder), LocalTransport(service))
+    sample = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    with unet.run():
+        first = unet(sample, 500.0)
+    assert (unet.meter.requests, len(service.sessions)) == (1, 1)
+    assert service.key_limit > unet.meter.key_bytes > 1 << 20
+    service.sessions.close(next(iter(service.sessions._entries)))
+    with unet.run():
+        second = unet(sample, 500.0)
+    torch.testing.assert_close(first, second, atol=1e-2, rtol=0)
+    assert not torch.equal(first, second)  # other keys, other errors
+    unet.close()
+    assert len(service.sessions) == 0

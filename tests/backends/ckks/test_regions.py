@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hecompile.backends.ckks.document import read_document
+from hecompile.backends.ckks.document import read_document, read_tables
+from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.ring import ring_for
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
-from hecompile.errors import CompileError
+from hecompile.errors import CompileError, ProtocolError
+from hecompile.options import CompileOptions
 from tests.backends.ckks.network import compiled
 from tests.backends.ckks.regions import chain_region, values
 
@@ -46,6 +48,23 @@ def test_levels_are_those_of_layers_and_polynomials(chained: Compiled) -> None:
     assert document.program.ring.depth == 3 + 2  # three convs, two quadratics
     assert [upload.level for upload in document.uploads] == [5]
     assert all(result.level == 0 for result in document.results)
+
+
+def test_values_far_outside_a_polynomials_range_are_told(chained: Compiled) -> None:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    document = read_document(lowered.server)
+    engine = ClearEngine(document.program, read_tables(lowered.server, document))
+    inputs = {upload.name: np.full(document.program.ring.slots, 30.0) for upload in document.uploads}
+    with pytest.raises(ProtocolError, match=r"layer '.+': a value of .* where its polynomial holds to .*--calibration"):
+        engine.run(inputs)
+
+
+@pytest.mark.parametrize("policy", ["min-distortion", "he-diffusion"])
+def test_policies_that_show_values_are_refused(policy: str) -> None:
+    """Li and Micciancio: what CKKS decrypted gives the key away."""
+    with pytest.raises(CompileError, match="give its key away"):
+        CompileOptions(backend="ckks", policy=policy, budget=0.1)
 
 
 def test_a_region_that_no_secure_ring_carries_is_refused() -> None:
