@@ -17,7 +17,6 @@ from hecompile.runtime.service import Service
 __all__ = ["bind", "create_app", "serve_socket"]
 
 LOG = logging.getLogger(__name__)
-GONE_S = 1.0  # so often a client is asked whether it still waits
 QUEUE = 16  # requests that may wait; the next one is told to come back
 SLOWEST_UPLOAD = 1 << 20  # bytes of keys per second
 
@@ -43,9 +42,11 @@ async def _body(request: Request, limit: int) -> bytearray:
 async def _unless_gone(request: Request, task: Callable[[], bytes], cancel: Callable[[], None]) -> bytes:
     """The task's result; it is cancelled once nobody waits for it any more."""
     running = asyncio.ensure_future(run_in_threadpool(task))
-    while not (await asyncio.wait({running}, timeout=GONE_S))[0]:
-        if await request.is_disconnected():
-            cancel()
+    gone = asyncio.ensure_future(request.receive())  # after the body nothing comes but the end of the connection
+    done, _ = await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
+    if running not in done:
+        cancel()
+    gone.cancel()
     return await running
 
 

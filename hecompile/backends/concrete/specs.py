@@ -70,7 +70,7 @@ def _encryptions(document: Mapping[str, Any]) -> Iterator[Encryption]:
         yield Encryption("a keyswitch key", dimensions[key["outputId"]], float(key["params"]["variance"]))
     for key in keyset["packingKeyswitchKeys"]:
         params = key["params"]
-        yield Encryption("a packing key", params["glweDimension"] * params["glwePolynomialSize"], float(params["variance"]))
+        yield Encryption("a packing key", params["glweDimension"] * params["polynomialSize"], float(params["variance"]))
 
 
 def parse_specs(text: str) -> Specs:
