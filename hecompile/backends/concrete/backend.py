@@ -13,7 +13,7 @@ import numpy as np
 from hecompile.backends.base import Array, Backend, Candidate, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.concrete.program import LayerProgram, LinearProgram, linear_program
 from hecompile.backends.concrete.stages import LimitedProduct
-from hecompile.backends.integer import readouts
+from hecompile.backends.readouts import readouts
 from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
 from hecompile.ir.products import AnyProduct, QuantizedProduct
 from hecompile.ir.regions import CallRegion
