@@ -1,7 +1,7 @@
 # On a fresh machine with Python 3.11 and make: `make demo`, `make test`. Both set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
-BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/digits_chains.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test lint quick fhe slow smoke bench venv clean
@@ -39,9 +39,13 @@ slow: venv
 
 smoke: venv
 	set -e; for each in $(BENCHMARKS); do $(BIN)/python $$each --smoke --json; done
+	$(BIN)/python benchmarks/digits.py --backend ckks --smoke --json
+	$(BIN)/python benchmarks/figures.py --smoke
 
 bench: venv
 	set -e; for each in $(BENCHMARKS); do $(BIN)/python $$each --json | tail -1 > benchmarks/results/$$(basename $$each .py).json; done
+	$(BIN)/python benchmarks/digits.py --backend ckks --json | tail -1 > benchmarks/results/digits_ckks.json
+	$(BIN)/python benchmarks/figures.py
 
 clean:
 	rm -rf .venv out build dist *.egg-info

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/costs.md", "docs/he-diffusion.md", "docs/approximation.md")
+DOCUMENTS = ("README.md", "docs/costs.md", "docs/he-diffusion.md", "docs/approximation.md", "docs/min-distortion.md")
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
