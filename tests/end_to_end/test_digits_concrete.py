@@ -22,7 +22,7 @@ SERVE = [sys.executable, "-c", "from hecompile.cli import main; main()", "serve"
 @pytest.mark.slow
 @pytest.mark.fhe
 def test_a_digit_in_two_steps_is_close_to_the_float_model(tmp_path: Path) -> None:
-    """Ten steps take a minute and more; they reach 44 dB."""
+    """Ten steps take minutes; they reach 43 dB."""
     folder = tmp_path / "digits"
     compiled = compile_model("digits", folder, options=CompileOptions(backend="concrete", max_batch=1))
     assert {region.backend for region in compiled.program.calls.values()} == {"concrete"}
