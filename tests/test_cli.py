@@ -89,11 +89,13 @@ def test_bad_input_has_status_2_a_reason_and_leaves_nothing(tmp_path: Path, argu
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_label_that_does_not_exist(digits: Path, tmp_path: Path) -> None:
     result = run("sample", str(digits), "--label", "12", cwd=tmp_path)
     assert (result.returncode, "classes 0 to 9" in result.stderr, list(tmp_path.iterdir())) == (2, True, [])
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone(digits: Path, tmp_path: Path) -> None:
     result = run("sample", str(digits), "--server", "http://127.0.0.1:9", "--steps", "1", cwd=tmp_path)
     assert (result.returncode, "does not answer" in result.stderr, list(tmp_path.iterdir())) == (2, True, [])

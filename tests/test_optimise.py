@@ -19,6 +19,8 @@ from hecompile.cost.source import partitioned
 from hecompile.errors import CompileError
 from hecompile.ir.graph import ModelGraph
 
+pytestmark = pytest.mark.slow  # all of them together
+
 MACHINE = Machine(rtt_ms=5.0)
 
 

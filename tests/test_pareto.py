@@ -17,6 +17,8 @@ from hecompile.cost.source import partitioned, problem_of_source
 from hecompile.ir.graph import ModelGraph
 from tests.networks import Tiny, tiny_inputs
 
+pytestmark = pytest.mark.slow  # all of them together
+
 
 @pytest.fixture(scope="module")
 def graph() -> ModelGraph:

@@ -23,6 +23,8 @@ from hecompile.passes.approximate_activations import ApproximateActivations
 from tests.approx.networks import Mixer, Only, marked, mixer_calls, tiny
 from tests.frontend.architectures import build
 
+pytestmark = pytest.mark.slow  # all of them together
+
 ON = CompileOptions(backend="clear", activations="polynomial")
 
 

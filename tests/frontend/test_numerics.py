@@ -23,6 +23,7 @@ def test_every_architecture_keeps_its_numbers(name: str) -> None:
     assert worst_difference(load_source(build(name))) <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_network_written_by_hand_keeps_its_numbers() -> None:
     assert worst_difference(load_source(HandwrittenUNet().eval(), handwritten_inputs())) <= TOLERANCE
 

@@ -26,7 +26,7 @@ ON = CompileOptions(backend="clear", activations="polynomial", max_batch=2)
 @pytest.mark.parametrize(
     ("case", "changes"),
     [
-        ("activations become polynomials", {}),
+        pytest.param("activations become polynomials", {}, marks=pytest.mark.slow),
         pytest.param("clamped at the client", {"clamp": True}, marks=pytest.mark.slow),
         pytest.param("norms become a scale and a shift", {"norms": "static"}, marks=pytest.mark.slow),
         pytest.param("norms become sums and an inverse square root", {"norms": "polynomial"}, marks=pytest.mark.slow),
