@@ -49,6 +49,7 @@ class CompileOptions:
     most_leakage: float | None = field(default=None, metadata={"help": "optimised: most of what layers read that is in clear"})
     server_mib: float | None = field(default=None, metadata={"help": "optimised: most memory of the server"})
     pin: tuple[str, ...] = field(default=(), metadata={"help": "optimised: layer=side by name or pattern, sides client and server"})
+    p_error: float = field(default=2.0**-40, metadata={"help": "concrete: probability that one result, or lookup, is wrong"})
     machine: str | None = field(
         default=None,
         metadata={"help": "profile written by measure-machine, to choose parameters and plans by; default: a usual one"},
@@ -61,6 +62,9 @@ class CompileOptions:
     declare: tuple[str, ...] = field(
         default=(), metadata={"help": "min-distortion: values that may be shown though latent, noise or prompt follow from them"}
     )
+    lookup_db: float = field(default=25.0, metadata={"help": "concrete_lookups: least PSNR of a region against float32, in dB"})
+    lookup_seconds: float = field(default=180.0, metadata={"help": "concrete_lookups: most predicted CPU seconds of a region"})
+    lookup_key_mib: float = field(default=2048.0, metadata={"help": "concrete_lookups: most MiB of a region's evaluation keys"})
     activations: str = field(default="exact", metadata={"help": "exact at the client, or polynomial: additions and products only"})
     norms: str = field(
         default="exact", metadata={"help": "exact at the client, static: a fixed scale and shift, or polynomial: by sums"}
@@ -98,12 +102,16 @@ class CompileOptions:
         self._check_reveals(chosen)
         if not 1 <= self.max_batch <= 256:
             raise CompileError(f"max_batch is {self.max_batch}: it must be between 1 and 256")
+        if not 2.0**-128 <= self.p_error <= 2.0**-10:
+            raise CompileError(f"p_error is {self.p_error}: it must be between 2^-128 and 2^-10")
         if self.partition not in PARTITIONS:
             raise unknown_name("partition", self.partition, PARTITIONS)
         limits = (self.client_seconds, self.client_weights_mib, self.most_rounds)
         budgets = (*limits, self.most_distortion, self.most_leakage, self.server_mib, *self.pin)
         if self.partition == "all" and any(budget is not None for budget in budgets):
             raise CompileError(Diagnostic("budgets and pins are for --partition optimised", help="add it, or leave them away"))
+        if self.partition == "optimised" and self.backend.startswith("concrete"):
+            raise CompileError(Diagnostic("optimised partitions price bfv only", help="use --partition all"))
         if any("=" not in pin for pin in self.pin):
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
         for kind, name, known in (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hecompile.backends.registry import backend
-from hecompile.ir.regions import AnyCall, Lowered, Program
+from hecompile.calibration.regions import region_inputs
+from hecompile.ir.regions import AnyCall, Lowered, Program, SubgraphRegion
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
 
@@ -26,7 +27,11 @@ class Lower(Pass[Program, Program]):
         def lower(region: AnyCall) -> AnyCall:
             if region.lowered is not None:
                 return region
-            client, server = backend(region.backend).lower(region, self.options)
+            chosen = backend(region.backend)
+            if chosen.calibrated:
+                client, server = chosen.lower_calibrated(region, self.options, region_inputs(program, region))
+            else:
+                client, server = chosen.lower(region, self.options)
             return replace(region, lowered=Lowered(client, server))
 
         return program.with_calls(lower)
@@ -35,4 +40,9 @@ class Lower(Pass[Program, Program]):
         size = sum(
             tensor.nbytes for region in after.calls.values() if region.lowered for tensor in region.lowered.server.tensors.values()
         )
-        return f"{len(after.calls)} regions, {size / 2**20:.2f} MiB of weights at the server"
+        facts = [
+            f"; {region.name}: {backend(region.backend).facts(region.lowered.client).parameters}"
+            for region in after.calls.values()
+            if isinstance(region, SubgraphRegion) and region.lowered is not None
+        ]
+        return f"{len(after.calls)} regions, {size / 2**20:.2f} MiB of weights at the server" + "".join(facts)

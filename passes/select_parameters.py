@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, choose
-from hecompile.backends.stages import ParameterizedProduct, encrypted_weights
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS
+from hecompile.backends.registry import backend
+from hecompile.backends.stages import ParameterizedProduct
 from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.products import AnyProduct, QuantizedProduct
@@ -39,11 +40,11 @@ class SelectParameters(Pass[Program, Program]):
             if not isinstance(product, QuantizedProduct):
                 return product
             multiple = multiple_of(program, product)
-            choice = choose(encrypted_weights(product), multiple, self.machine, security_bits=self.security)
-            if choice is None:
+            found = backend(region.backend).parameterize(product, multiple, self.machine, self.security)
+            if found is None:
                 findings.append(_finding(product))
                 return product
-            return ParameterizedProduct(product, choice.parameters)
+            return found
 
         result = program.with_products(parameterize)
         if findings:

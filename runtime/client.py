@@ -52,7 +52,8 @@ def load(
 
         transport: Transport = LocalTransport(load_service(folder))
     else:
-        transport = HttpTransport(server) if isinstance(server, str) else server
+        patience_s = max((call.patience_s for call in bundle.calls.values()), default=60.0)
+        transport = HttpTransport(server, timeout_s=patience_s) if isinstance(server, str) else server
     return EncryptedUNet(bundle, transport)
 
 

@@ -39,6 +39,17 @@ async def _body(request: Request, limit: int) -> bytearray:
     return body
 
 
+async def _unless_gone(request: Request, task: Callable[[], bytes], cancel: Callable[[], None]) -> bytes:
+    """The task's result; it is cancelled once nobody waits for it any more."""
+    running = asyncio.ensure_future(run_in_threadpool(task))
+    gone = asyncio.ensure_future(request.receive())  # after the body nothing comes but the end of the connection
+    done, _ = await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
+    if running not in done:
+        cancel()
+    gone.cancel()
+    return await running
+
+
 def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
     """Routes of one artifact: its regions, the sessions that keep keys for them, and `GET /healthz`."""
     app = FastAPI(title="hecompile", docs_url=None, redoc_url=None, openapi_url=None)
@@ -49,7 +60,13 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
     async def health() -> dict[str, object]:
         return {"status": "ok", "name": service.name, "artifact": service.digest, "encrypted": service.encrypted}
 
-    async def answer(request: Request, limit: int, timeout_s: float, task: Callable[[bytearray], bytes]) -> Response:
+    async def answer(
+        request: Request,
+        limit: int,
+        timeout_s: float,
+        task: Callable[[bytearray], bytes],
+        cancel: Callable[[], None] = lambda: None,
+    ) -> Response:
         """Read the body within its limits, wait for a turn, and run the task on it."""
         nonlocal waiting
         if waiting >= QUEUE:
@@ -58,7 +75,7 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
         try:
             body = await asyncio.wait_for(_body(request, limit), timeout_s)
             async with turn:
-                reply = await run_in_threadpool(task, body)
+                reply = await _unless_gone(request, lambda: task(body), cancel)
         except TimeoutError:
             return _refusal(408, f"the request did not arrive within {timeout_s:g} seconds")
         except ProtocolError as error:
@@ -69,7 +86,13 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
 
     @app.post("/v1/artifacts/{digest}/regions/{region}")
     async def evaluate(digest: str, region: str, request: Request) -> Response:
-        return await answer(request, service.body_limit, body_timeout_s, lambda body: service.answer(digest, region, bytes(body)))
+        return await answer(
+            request,
+            service.body_limit,
+            body_timeout_s,
+            lambda body: service.answer(digest, region, bytes(body)),
+            lambda: service.cancel(region),
+        )
 
     @app.post("/v1/artifacts/{digest}/sessions")
     async def open_session(digest: str, request: Request) -> Response:

@@ -78,6 +78,11 @@ class Service:
             return None
         return self.sessions.find(identifier)
 
+    def cancel(self, region: str) -> None:
+        """Give up what a region is evaluating."""
+        if region in self.regions:
+            self.regions[region].cancel()
+
     def answer(self, digest: str, region: str, body: bytes) -> bytes:
         """The reply to a request. Raises `ProtocolError` with a fitting status for anything malformed."""
         self._judge_digest(digest)

@@ -28,6 +28,12 @@ def tiny_clear(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 
 
 @pytest.fixture(scope="session")
+def tiny_concrete(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """`Tiny` under `concrete`."""
+    return _tiny(tmp_path_factory.mktemp("artifacts") / "tiny-concrete", "concrete")
+
+
+@pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits model under `bfv`."""
     folder = tmp_path_factory.mktemp("artifacts") / "digits"

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from hecompile.errors import InternalError
+
 if TYPE_CHECKING:
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.products import AnyProduct, QuantizedProduct
     from hecompile.ir.regions import AnyCall
     from hecompile.options import CompileOptions
 
@@ -106,6 +109,7 @@ class RegionClient(ABC):
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    patience_s: float = 60.0  # after so long without an answer the server is asked again
 
     def start_run(self) -> None:  # noqa: B027
         """Forget what was kept of the last sampling run; most regions keep nothing."""
@@ -113,7 +117,10 @@ class RegionClient(ABC):
     @abstractmethod
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
         """The request's payload for float32 inputs in the order of `inputs`; its size depends on `batch` alone,
-        or on what the region reveals. `secrets` are those of the session, for regions that declare keys."""
+        or on what the region reveals.
+
+        `secrets` are those of the session, for regions that declare keys.
+        """
 
     @abstractmethod
     def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
@@ -153,6 +160,9 @@ class RegionServer(ABC):
         """The same as the client half declares."""
         return {}
 
+    def cancel(self) -> None:  # noqa: B027
+        """Give up what is being evaluated, where that takes long enough to be worth it."""
+
     def load_key(self, name: str, data: memoryview) -> object:
         """A key of `key_sizes` ready for use, kept in the session under its name. Raises `ProtocolError` if it is malformed."""
         return bytes(data)
@@ -174,7 +184,8 @@ class Backend(ABC):
 
     name: str
     encrypts: bool  # whether the server sees ciphertexts only
-    integer: bool  # whether its regions are linear layers that pass through quantize, select-parameters and pack
+    integer: bool  # whether its regions are linear layers that pass through quantize and select-parameters
+    calibrated: bool = False  # whether its regions are lowered with their inputs over a calibration
     exact: bool = True  # whether a decrypted value tells nothing of the key, so that policies may show some
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
     defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact
@@ -191,9 +202,18 @@ class Backend(ABC):
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Pieces of secret work that this backend can run."""
 
+    def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
+        """The product with parameters that carry it, `multiple` pictures per entry of the batch; None if there are none.
+        Of `integer` backends only."""
+        raise InternalError(f"backend '{self.name}' has no linear layers")
+
     @abstractmethod
     def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         """The client's and the server's half of a region."""
+
+    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> tuple[Half, Half]:
+        """The same for `calibrated` backends: `inputs` are what the region gets, samples along the first dimension."""
+        return self.lower(region, options)
 
     @abstractmethod
     def check_security(self, half: Half, security_bits: int) -> list[str]:

@@ -17,13 +17,14 @@ import numpy.typing as npt
 import pydantic
 
 from hecompile.backends.base import Array, Backend, Candidate, Facts, Half
-from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind, choose
 from hecompile.backends.packing import Layout, Packing
-from hecompile.backends.stages import PackedProduct
+from hecompile.backends.readouts import readouts, tensor_of
+from hecompile.backends.stages import PackedProduct, ParameterizedProduct, encrypted_weights
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry
-from hecompile.ir.products import Part, Readout, leading, quantize_picture
+from hecompile.ir.products import AnyProduct, Part, QuantizedProduct, Readout, leading, quantize_picture
 from hecompile.ir.regions import CallRegion
 
 if TYPE_CHECKING:
@@ -140,26 +141,6 @@ def region_program(half: Half) -> RegionProgram:
     return program
 
 
-def _tensor(half: Half, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> Array:
-    tensor = half.tensors.get(name)
-    if tensor is None or tensor.dtype != dtype or tensor.shape != shape:
-        found = "missing" if tensor is None else f"{tensor.dtype} {tensor.shape}"
-        raise ProtocolError(f"tensor '{name}' is {found}, expected {np.dtype(dtype)} {shape}")
-    return tensor
-
-
-def readouts(half: Half, program: RegionProgram) -> list[Readout]:
-    """The client's scales and biases, layer by layer."""
-    result = []
-    for index, layer in enumerate(program.layers):
-        scales = _tensor(half, f"{index}.scales", np.float64, (layer.geometry.rows,))
-        bias = _tensor(half, f"{index}.bias", np.float32, (layer.geometry.outputs,))
-        if not (np.isfinite(scales).all() and np.isfinite(bias).all()):
-            raise ProtocolError(f"region '{program.region}': scales or biases are not finite")
-        result.append(Readout(layer.input, layer.geometry, layer.parts, scales, bias, layer.split))
-    return result
-
-
 @dataclass(frozen=True, eq=False)
 class LayerWeights:
     """The server's weights of a layer (rows, channels, K): for the encrypted channels of the picture and for the released ones."""
@@ -180,9 +161,9 @@ def weights_of(half: Half, program: RegionProgram) -> list[LayerWeights]:
     for index, layer in enumerate(program.layers):
         geometry, each = layer.geometry, layer.geometry.down[0] * layer.geometry.down[1]
         shapes = [(geometry.rows, len(part) * each, len(geometry.taps)) for part in (layer.split.encrypted, layer.split.released)]
-        encrypted = _tensor(half, f"{index}.weights", np.int8, shapes[0])
+        encrypted = tensor_of(half, f"{index}.weights", np.int8, shapes[0])
         has_released = bool(layer.split.released)
-        released = _tensor(half, f"{index}.released", np.int8, shapes[1]) if has_released else np.zeros(shapes[1], np.int8)
+        released = tensor_of(half, f"{index}.released", np.int8, shapes[1]) if has_released else np.zeros(shapes[1], np.int8)
         result.append(LayerWeights(encrypted, released))
     return result
 
@@ -242,6 +223,10 @@ class IntegerBackend(Backend):
         from hecompile.cost.layers import candidates
 
         return candidates(graph, machine, self.name)
+
+    def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
+        choice = choose(encrypted_weights(product), multiple, machine, security_bits=security_bits)
+        return None if choice is None else ParameterizedProduct(product, choice.parameters)
 
     @abstractmethod
     def prime(self, parameters: Parameters) -> int:

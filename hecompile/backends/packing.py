@@ -75,14 +75,14 @@ class Layout:
     @property
     def stride(self) -> int:
         (low, high), columns = self._reach[1], self.geometry.picture[2]
-        return columns + max(0, -low, self.geometry.grid[1] + high - columns)
+        return max(columns + max(0, -low, self.geometry.grid[1] + high - columns), self.geometry.grid[1])
 
     @property
     def slot_rows(self) -> int:
         if self.tiled:
             return self.in_rows  # the rows that taps reach are part of the tile
         (low, high), rows = self._reach[0], self.geometry.picture[1]
-        return rows + max(0, -low, self.geometry.grid[0] + high - rows)
+        return max(rows + max(0, -low, self.geometry.grid[0] + high - rows), self.geometry.grid[0])
 
     @property
     def slot(self) -> int:

@@ -34,6 +34,18 @@ def _ckks_clear() -> Backend:
     return CkksClearBackend()
 
 
+def _concrete() -> Backend:
+    from hecompile.backends.concrete.backend import ConcreteBackend
+
+    return ConcreteBackend()
+
+
+def _concrete_lookups() -> Backend:
+    from hecompile.backends.concrete.lookup_backend import LookupBackend
+
+    return LookupBackend()
+
+
 def _affine() -> Backend:
     from hecompile.backends.affine.backend import AffineBackend
 
@@ -45,6 +57,8 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "clear": _clear,
     "ckks": _ckks,
     "ckks_clear": _ckks_clear,
+    "concrete": _concrete,
+    "concrete_lookups": _concrete_lookups,
     "affine": _affine,
 }
 

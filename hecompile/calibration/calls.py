@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.ir.graph import InputSpec, ModelGraph, concrete_shape
+from hecompile.ir.graph import InputSpec, concrete_shape
 from hecompile.ir.linear import Array
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Calibration", "Call", "from_sampler", "load_calibration", "save_calibration"]
 
@@ -48,6 +51,17 @@ class Calibration:
         return len(self.calls)
 
 
+class Sampled(Protocol):
+    """What can be sampled from: a graph, or a program at any stage."""
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]: ...
+    @property
+    def config(self) -> Mapping[str, object]: ...
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
+
+
 def _condition(spec: InputSpec, samples: int, classes: int, rng: np.random.Generator) -> Array:
     """A condition as the model may get it: labels in turn, embeddings of unit variance."""
     shape = concrete_shape(spec.shape, samples)
@@ -57,7 +71,7 @@ def _condition(spec: InputSpec, samples: int, classes: int, rng: np.random.Gener
 
 
 def from_sampler(
-    graph: ModelGraph, schedule: Mapping[str, Any] | None = None, steps: int = 10, samples: int = 10, seed: int = 0
+    graph: Sampled, schedule: Mapping[str, Any] | None = None, steps: int = 10, samples: int = 10, seed: int = 0
 ) -> Calibration:
     """The calls of a DDIM run of the model itself.
 

@@ -18,6 +18,7 @@ from hecompile.backends.bfv.seal import Ring, SecretKey, expand_seeds, make_ring
 from hecompile.backends.bfv.server import round_off
 from hecompile.backends.integer import region_program, weights_of
 from hecompile.backends.packing import Layout
+from hecompile.backends.seal_files import header
 from hecompile.cost.machine import Machine
 from hecompile.ir import linear as forms
 from hecompile.ir.linear import Array, Geometry, correlate
@@ -193,8 +194,8 @@ def as_file(b: np.ndarray, a: np.ndarray, ring: Ring) -> bytes:
     """Words as an uncompressed file of SEAL."""
     members = words_of._members(ring)
     data = b.tobytes() + a.tobytes()
-    array = words_of._header(8 + len(data)) + struct.pack("<Q", 2 * ring.dimension) + data
-    return words_of._header(len(members) + len(array)) + members + array
+    array = header(8 + len(data)) + struct.pack("<Q", 2 * ring.dimension) + data
+    return header(len(members) + len(array)) + members + array
 
 
 def test_the_probabilistic_bound_is_used_only_where_the_worst_case_fits_nowhere() -> None:

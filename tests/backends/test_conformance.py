@@ -12,12 +12,13 @@ from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.graph import concrete_shape
 from hecompile.ir.regions import CallRegion
 
-BACKENDS = ["bfv", "clear"]
+BACKENDS = {"bfv": "tiny", "clear": "tiny_clear", "concrete": "tiny_concrete"}
 
 
-@pytest.fixture(params=BACKENDS)
-def compiled(request: pytest.FixtureRequest, tiny: Compiled, tiny_clear: Compiled) -> Compiled:
-    return {"bfv": tiny, "clear": tiny_clear}[request.param]
+@pytest.fixture(params=["bfv", "clear", pytest.param("concrete", marks=pytest.mark.fhe)])
+def compiled(request: pytest.FixtureRequest) -> Compiled:
+    found: Compiled = request.getfixturevalue(BACKENDS[request.param])
+    return found
 
 
 def halves(region: CallRegion) -> tuple[RegionClient, RegionServer]:

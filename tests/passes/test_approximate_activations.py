@@ -27,9 +27,9 @@ ON = CompileOptions(backend="clear", activations="polynomial", max_batch=2)
     ("case", "changes"),
     [
         ("activations become polynomials", {}),
-        ("clamped at the client", {"clamp": True}),
-        ("norms become a scale and a shift", {"norms": "static"}),
-        ("norms become sums and an inverse square root", {"norms": "polynomial"}),
+        pytest.param("clamped at the client", {"clamp": True}, marks=pytest.mark.slow),
+        pytest.param("norms become a scale and a shift", {"norms": "static"}, marks=pytest.mark.slow),
+        pytest.param("norms become sums and an inverse square root", {"norms": "polynomial"}, marks=pytest.mark.slow),
     ],
 )
 def test_golden(case: str, changes: dict[str, Any]) -> None:
@@ -41,6 +41,7 @@ def test_off_it_returns_its_argument() -> None:
     assert ApproximateActivations(CompileOptions()).run(graph) is graph
 
 
+@pytest.mark.slow
 def test_an_artifact_computes_what_the_graph_computes(tmp_path: Path) -> None:
     """Up to the integers of the clear backend; the report shows sites and plot."""
     options = replace(ON, total_depth=10, norms="static")

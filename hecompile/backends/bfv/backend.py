@@ -56,7 +56,7 @@ class BfvBackend(IntegerBackend):
         from hecompile.backends.bfv.client import BfvClient
 
         program = region_program(half)
-        return BfvClient(program, readouts(half, program))
+        return BfvClient(program, readouts(half, program.region, program.layers))
 
     def load_server(self, half: Half) -> RegionServer:
         from hecompile.backends.bfv.server import BfvServer

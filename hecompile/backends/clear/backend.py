@@ -52,7 +52,7 @@ class ClearBackend(IntegerBackend):
 
     def load_client(self, half: Half) -> RegionClient:
         program = region_program(half)
-        return ClearClient(program, readouts(half, program))
+        return ClearClient(program, readouts(half, program.region, program.layers))
 
     def load_server(self, half: Half) -> RegionServer:
         program = region_program(half)

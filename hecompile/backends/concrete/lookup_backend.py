@@ -1,0 +1,137 @@
+"""The `concrete_lookups` backend: conv, activation, conv wholly at the server, by Concrete ML; the rest by `concrete`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hecompile.backends.base import Array, Backend, Candidate, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.concrete.backend import bytes_of
+from hecompile.backends.concrete.lookup_program import LookupProgram, Range, lookup_program
+from hecompile.errors import InternalError, ProtocolError
+from hecompile.ir.regions import SubgraphRegion
+
+if TYPE_CHECKING:
+    from hecompile.backends.concrete.lowering import Twin
+    from hecompile.cost.machine import Machine
+    from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.regions import AnyCall
+    from hecompile.options import CompileOptions
+
+__all__ = ["Halves", "LookupBackend", "Names"]
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Names:
+    """A region and the values that it reads and makes."""
+
+    region: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A lowered region, and the CPU seconds of its trial."""
+
+    client: Half
+    server: Half
+    measured_s: float
+
+
+class LookupBackend(Backend):
+    """Exact non-linear functions at the server, up to the declared error probability; evaluation keys once per session."""
+
+    name = "concrete_lookups"
+    encrypts = True
+    integer = False
+    rest = "concrete"
+    calibrated = True
+
+    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
+        from hecompile.backends.concrete.chains import chain_candidates
+
+        return chain_candidates(graph, self.name)
+
+    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
+        raise InternalError(f"region '{region.name}' is lowered without its inputs of a calibration")
+
+    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> tuple[Half, Half]:
+        from hecompile.backends.concrete.gate import Limits, measured_pace, predict
+        from hecompile.backends.concrete.lowering import search_widths
+
+        if not isinstance(region, SubgraphRegion) or len(region.inputs) != 1 or len(region.outputs) != 1:
+            raise InternalError(f"region '{region.name}' is no chain of one input and one output")
+        (values,) = inputs
+        twin = search_widths(region.graph_module, values, region.reference([values])[0], options.lookup_db, options.p_error)
+        prediction = predict(twin, measured_pace())
+        prediction.refuse_above(Limits(options.lookup_seconds, options.lookup_key_mib), f"region '{region.name}' at {twin.widths}")
+        LOG.info("%s: %s, %.1f dB, predicted: %s", region.name, twin, twin.distortion_db, prediction)
+        found = self.halves(twin, values, Names(region.name, region.inputs, region.outputs), options.max_batch)
+        LOG.info("%s: %.1f CPU seconds measured", region.name, found.measured_s)
+        return found.client, found.server
+
+    def halves(self, twin: Twin, values: Array, names: Names, max_batch: int) -> Halves:
+        """Both halves of a compiled circuit, after one encrypted run that must equal its twin."""
+        from hecompile.backends.concrete.circuits import framed
+
+        source = twin.source.quantise(values[:1])
+        trial = framed(twin.module.fhe_circuit, source, twin.integers(source))
+        program = LookupProgram(
+            names.region, self.name, names.inputs, names.outputs, max_batch, twin.p_error, twin.specs.text,
+            trial.request, trial.reply, Range(twin.source.scale, twin.source.low, twin.source.high), twin.result.scale,
+            len(trial.keys), twin.lookups, twin.complexity, str(twin.widths),
+            round(twin.distortion_db, 3),
+        )  # fmt: skip
+        document: Mapping[str, Any] = asdict(program)
+        client = {"source.zero": np.atleast_1d(twin.source.zero), "result.zero": np.atleast_1d(twin.result.zero)}
+        server = {"mlir": np.frombuffer(twin.mlir.encode(), np.uint8)}
+        return Halves(Half(document, client), Half(document, server), trial.seconds)
+
+    def facts(self, half: Half) -> Facts:
+        program = lookup_program(half)
+        return Facts(
+            layers=2,
+            parameters=f"{program.widths}; {program.lookups} lookups, complexity {program.complexity:.2g}, "
+            f"some {program.cpu_s:.0f} CPU seconds, {program.key_bytes / 2**20:.0f} MiB of keys, {program.distortion_db:.1f} dB",
+            proof=f"p_error 2^{math.log2(program.p_error):.0f}",
+        )
+
+    def check_security(self, half: Half, security_bits: int) -> list[str]:
+        program = lookup_program(half)
+        return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
+
+    def check_proofs(self, half: Half) -> list[str]:
+        return []  # Concrete's own bounds; the circuit was tried against its twin
+
+    def load_client(self, half: Half) -> RegionClient:
+        from hecompile.backends.concrete.lookup_client import LookupClient
+        from hecompile.backends.concrete.lowering import Quantiser
+
+        program = lookup_program(half)
+        zeros = [_zeros(half, f"{name}.zero") for name in ("source", "result")]
+        source = Quantiser(program.source.scale, zeros[0], program.source.low, program.source.high)
+        return LookupClient(program, source, Quantiser(program.result_scale, zeros[1], 0, 1))
+
+    def load_server(self, half: Half) -> RegionServer:
+        from hecompile.backends.concrete.lookup_server import LookupServer
+        from hecompile.backends.concrete.workers import ServerCircuit
+
+        program, mlir = lookup_program(half), bytes_of(half, "mlir")
+        name = hashlib.sha256(mlir).hexdigest()
+        return LookupServer(program, ServerCircuit(name, mlir.decode(), program.p_error, program.specs, lookups=True))
+
+
+def _zeros(half: Half, name: str) -> Array:
+    tensor = half.tensors.get(name)
+    if tensor is None or tensor.dtype != np.float64 or not np.isfinite(tensor).all():
+        raise ProtocolError(f"tensor '{name}' is missing or not of finite float64")
+    return tensor

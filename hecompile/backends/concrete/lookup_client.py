@@ -1,0 +1,66 @@
+"""The client's half of a region with lookups: keys once per session, then integers in and out. The server never imports this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hecompile.backends.base import Array, Pending, RegionClient, Secrets
+from hecompile.backends.concrete.circuits import concrete
+from hecompile.backends.concrete.lookup_program import LookupProgram
+from hecompile.backends.concrete.lowering import Quantiser
+from hecompile.backends.concrete.program import cut
+from hecompile.errors import InternalError, ProtocolError
+
+__all__ = ["LookupClient"]
+
+
+@dataclass(frozen=True, repr=False)
+class _Pending(Pending):
+    client: Any  # with the session's keys
+    batch: int
+
+
+class LookupClient(RegionClient):
+    """Quantises with fixed scales, encrypts under the session's key, decrypts."""
+
+    def __init__(self, program: LookupProgram, source: Quantiser, result: Quantiser) -> None:
+        self.inputs, self.outputs = program.inputs, program.outputs
+        self.patience_s = program.limit_s
+        self._program, self._source, self._result = program, source, result
+
+    def key_sizes(self) -> Mapping[str, int]:
+        return {self._program.key_name: self._program.key_bytes}
+
+    def evaluation_keys(self, secrets: Secrets) -> Mapping[str, bytes]:
+        fhe = concrete()
+        client = fhe.Client(fhe.ClientSpecs.deserialize(self._program.specs.encode()))
+        client.keygen(force=True)
+        secrets[self._program.key_name] = client
+        return {self._program.key_name: client.evaluation_keys.serialize()}
+
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+        self._program.judge_batch(batch)
+        client: Any = None if secrets is None else secrets.get(self._program.key_name)
+        if client is None:
+            raise InternalError(f"region '{self._program.region}' encrypts outside a session")
+        integers = self._source.quantise(values[0])
+        parts = [self._program.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
+        return b"".join(parts), _Pending(client, batch)
+
+    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+        if not isinstance(pending, _Pending):
+            raise ProtocolError("a reply to another backend's request")
+        value, frame = concrete().Value, self._program.reply
+        pieces = cut(reply, [frame.size] * pending.batch)
+        results = [pending.client.decrypt(value.deserialize(frame.wrap(piece))) for piece in pieces]
+        return [self._result.value(np.concatenate(results))]
+
+    def request_bytes(self, batch: int) -> int:
+        return batch * self._program.request.size
+
+    def reply_bytes(self, batch: int) -> int:
+        return batch * self._program.reply.size

@@ -1,0 +1,33 @@
+"""Messages between a server and its workers, on pipes: eight bytes of length, then msgpack."""
+
+from __future__ import annotations
+
+import struct
+from typing import IO, Any
+
+import msgpack
+
+__all__ = ["read_message", "write_message"]
+
+LARGEST = 1 << 33
+
+
+def write_message(stream: IO[bytes], message: dict[str, Any]) -> None:
+    """One message, flushed."""
+    data = msgpack.packb(message)
+    stream.write(struct.pack("<Q", len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
+    """The next message; None where the stream ends."""
+    header = stream.read(8)
+    if len(header) < 8:
+        return None
+    (size,) = struct.unpack("<Q", header)
+    data = stream.read(size) if size <= LARGEST else b""
+    if len(data) < size:
+        return None
+    message: dict[str, Any] = msgpack.unpackb(data, max_bin_len=LARGEST)
+    return message

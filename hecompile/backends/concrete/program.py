@@ -1,0 +1,121 @@
+"""The document of a region under `concrete`, the same in both halves: one circuit per product, for one element of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pydantic
+
+from hecompile.backends.base import Half
+from hecompile.backends.concrete.frames import Frame
+from hecompile.backends.concrete.specs import Specs, parse_specs
+from hecompile.errors import ProtocolError
+from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.linear import Geometry
+from hecompile.ir.products import Part
+
+__all__ = ["LayerProgram", "LinearProgram", "linear_program"]
+
+WIDTHS = (2, 40)  # bits of a message
+
+
+@dataclass(frozen=True)
+class LayerProgram:
+    """One product. Integers within the limits of `stages` go in, up to `largest` come out."""
+
+    input: str
+    multiple: int
+    geometry: Geometry
+    parts: tuple[Part, ...]
+    limit: int
+    largest: int
+    specs: str
+    request: Frame
+    reply: Frame
+
+    def __post_init__(self) -> None:
+        specs = self.circuit
+        if self.multiple < 1 or self.limit < 1 or self.largest < 0:
+            raise ProtocolError(f"layer of {self.input}: numbers below one")
+        if sum(part.outputs for part in self.parts) != self.geometry.outputs:
+            raise ProtocolError(f"layer of {self.input}: parts do not add up to {self.geometry.outputs} outputs")
+        shapes = (1, *self.geometry.picture), (1, self.geometry.rows, *self.geometry.grid)
+        if (specs.input_shape, specs.output_shape) != shapes or specs.lookups:
+            raise ProtocolError(f"layer of {self.input}: the circuit's specification is of another layer")
+        if (self.request.size, self.reply.size) != (8 * specs.input_words, 8 * specs.output_words):
+            raise ProtocolError(f"layer of {self.input}: frames of another circuit")
+        if not WIDTHS[0] <= specs.output_width <= WIDTHS[1]:
+            raise ProtocolError(f"layer of {self.input}: a width of {specs.output_width} bits")
+
+    @cached_property
+    def circuit(self) -> Specs:
+        """The specification, parsed."""
+        return parse_specs(self.specs)
+
+    @property
+    def split(self) -> ChannelSplit:
+        """All channels are encrypted: nothing is released under `concrete`."""
+        return ChannelSplit(self.geometry.channels)
+
+    def elements(self, batch: int) -> int:
+        """Ciphertexts of a request at this batch size."""
+        return batch * self.multiple
+
+
+@dataclass(frozen=True)
+class LinearProgram:
+    """A region's document."""
+
+    region: str
+    backend: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    max_batch: int
+    p_error: float
+    layers: tuple[LayerProgram, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers or self.max_batch < 1 or not 0 < self.p_error < 1:
+            raise ProtocolError(f"region '{self.region}': no layers, or numbers out of range")
+        if {layer.input for layer in self.layers} != set(self.inputs):
+            raise ProtocolError(f"region '{self.region}': inputs {self.inputs} are not those of its layers")
+        if tuple(part.output for layer in self.layers for part in layer.parts) != self.outputs:
+            raise ProtocolError(f"region '{self.region}': outputs {self.outputs} are not those of its layers")
+
+    def judge_batch(self, batch: int) -> None:
+        """Raises `ProtocolError` beyond the largest."""
+        if not 1 <= batch <= self.max_batch:
+            raise ProtocolError(f"batch {batch}: this artifact was compiled for 1 to {self.max_batch}")
+
+    def request_bytes(self, batch: int) -> int:
+        """Size of every request."""
+        return sum(layer.elements(batch) * layer.request.size for layer in self.layers)
+
+    def reply_bytes(self, batch: int) -> int:
+        """Size of every reply."""
+        return sum(layer.elements(batch) * layer.reply.size for layer in self.layers)
+
+
+_PROGRAM = pydantic.TypeAdapter(LinearProgram)
+
+
+def linear_program(half: Half) -> LinearProgram:
+    """The document of a half, checked. Raises `ProtocolError`."""
+    try:
+        return _PROGRAM.validate_python(half.program)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ProtocolError(f"region program: {place}: {first['msg']}") from error
+
+
+def cut(data: bytes, sizes: list[int]) -> list[memoryview]:
+    """Consecutive pieces. Raises `ProtocolError` if they are not all there is."""
+    if len(data) != sum(sizes):
+        raise ProtocolError(f"{len(data)} bytes came, expected {sum(sizes)}")
+    pieces, start, view = list[memoryview](), 0, memoryview(data)
+    for size in sizes:
+        pieces.append(view[start : start + size])
+        start += size
+    return pieces

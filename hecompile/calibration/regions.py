@@ -1,0 +1,61 @@
+"""What a region of a program really gets: its inputs over a run of the model's own sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hecompile.calibration.calls import Calibration, from_sampler
+from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.graph import InputSpec
+from hecompile.ir.linear import Array
+from hecompile.ir.regions import AnyCall, Program
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["region_inputs"]
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """A program as a function of tensors."""
+
+    program: Program
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        return self.program.inputs
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        return self.program.config
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        import torch
+
+        named = {spec.name: value.numpy() for spec, value in zip(self.inputs, inputs, strict=True)}
+        values = self.program.run(named)
+        return tuple(torch.from_numpy(values[name]) for name in self.program.plan.outputs)
+
+
+def region_inputs(program: Program, region: AnyCall, calibration: Calibration | None = None) -> list[Array]:
+    """Each input of a region over all calls, samples along the first dimension; of the model's own sampler if None.
+
+    Raises:
+        CompileError: if a value is not finite.
+    """
+    calls = calibration or from_sampler(_Sampled(program), steps=5, samples=8)
+    found = [[values[name] for name in region.inputs] for values in (program.run(call.inputs) for call in calls)]
+    inputs: list[Array] = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    broken = [name for name, value in zip(region.inputs, inputs, strict=True) if not np.isfinite(value).all()]
+    if broken:
+        raise CompileError(
+            Diagnostic(
+                f"region '{region.name}': {', '.join(broken)} is not finite in calibration", help="repair the model's weights"
+            )
+        )
+    return inputs

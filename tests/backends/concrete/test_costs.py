@@ -1,0 +1,47 @@
+"""Linear circuits have a price before they are compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hecompile.backends.base import Cost
+from hecompile.backends.registry import backend
+from hecompile.compiler import pipeline
+from hecompile.cost.machine import Machine
+from hecompile.frontend.sources import load_source
+from hecompile.options import CompileOptions
+from tests.networks import Tiny, tiny_inputs
+
+
+def test_every_secret_layer_is_a_candidate_with_bytes_and_seconds_and_no_keys() -> None:
+    program: Any = load_source(Tiny().eval(), tiny_inputs())
+    for each in pipeline(CompileOptions(), None)[:3]:
+        program = each.run(program)
+    candidates = backend("concrete").candidates(program, Machine())
+    total = sum((candidate.cost for candidate in candidates), Cost())
+    assert [len(candidate.nodes) for candidate in candidates].count(2) == 1  # the upsampling is folded in
+    assert len(candidates) == 6
+    assert total.key_bytes == 0
+    assert 0.001 < total.server_s < 1
+    assert 100_000 < total.down_bytes < 100_000_000
+
+
+def test_chains_are_found_and_long_ones_are_left() -> None:
+    import torch
+
+    class Chain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 1, 3, padding=1)
+
+        def forward(self, sample: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = self.second(torch.nn.functional.silu(self.first(sample)))
+            return result
+
+    for side, found in ((8, 1), (32, 0)):
+        program: Any = load_source(Chain().eval(), {"sample": torch.zeros(2, 1, side, side)})
+        for each in pipeline(CompileOptions(), None)[:3]:
+            program = each.run(program)
+        candidates = backend("concrete_lookups").candidates(program, Machine())
+        assert len(candidates) == found
+        assert all(len(candidate.nodes) == 3 and candidate.cost.key_bytes > 0 for candidate in candidates)

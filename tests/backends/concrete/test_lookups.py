@@ -1,0 +1,167 @@
+"""Regions with activations at the server: equal to their twin in the clear, within a mixed plan, and what goes wrong."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hecompile.backends.base import Half, Secrets, Session
+from hecompile.backends.concrete.lowering import Widths, export, lower_region, search_widths
+from hecompile.backends.registry import backend
+from hecompile.calibration import Calibration, Call
+from hecompile.calibration.regions import region_inputs
+from hecompile.compiler import Compiled, compile_model
+from hecompile.errors import CompileError, ProtocolError
+from hecompile.ir.regions import SubgraphRegion
+from hecompile.options import CompileOptions
+from hecompile.runtime.bundle import load_bundle
+from hecompile.runtime.client import EncryptedUNet
+from hecompile.runtime.service import load_service
+from hecompile.runtime.transports import LocalTransport
+
+pytestmark = [pytest.mark.fhe, pytest.mark.slow]
+
+
+class Chain(torch.nn.Module):
+    """conv, SiLU, conv between two other convs, on 4x4."""
+
+    def __init__(self, channels: int = 2) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = torch.nn.Conv2d(1, channels, 3, padding=1)
+        self.norm = torch.nn.GroupNorm(1, channels)
+        self.before = torch.nn.Conv2d(channels, channels, 3, padding=1)
+        self.after = torch.nn.Conv2d(channels, channels, 3, padding=1)
+        self.last = torch.nn.Conv2d(channels, 1, 3, padding=1)
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        hidden = self.norm(self.first(sample)) + torch.sin(timestep / 1000)
+        return self.last(hidden + self.after(torch.nn.functional.silu(self.before(hidden))))
+
+
+EXAMPLE = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(31.0)}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    folder = tmp_path_factory.mktemp("artifacts") / "chain"
+    options = CompileOptions(backend="concrete_lookups", max_batch=2)
+    return compile_model(Chain().eval(), folder, options=options, example_inputs=EXAMPLE)
+
+
+def region_of(compiled: Compiled) -> SubgraphRegion:
+    (region,) = [each for each in compiled.program.calls.values() if isinstance(each, SubgraphRegion)]
+    return region
+
+
+def test_a_region_equals_its_twin_in_the_clear(chain: Compiled) -> None:
+    region = region_of(chain)
+    assert region.lowered is not None
+    (values,) = region_inputs(chain.program, region)
+    options = chain.options
+    twin = search_widths(region.graph_module, values, region.reference([values])[0], options.lookup_db, options.p_error)
+    chosen = backend("concrete_lookups")
+    client, server = chosen.load_client(region.lowered.client), chosen.load_server(region.lowered.server)
+    assert client.key_sizes() == server.key_sizes()
+    secrets = Secrets()
+    keys = client.evaluation_keys(secrets)
+    session = Session("0" * 32, {name: server.load_key(name, memoryview(data)) for name, data in keys.items()})
+    value = values[3:5]
+    payload, pending = client.encrypt([value], 2, secrets)
+    assert len(payload) == client.request_bytes(2) == server.request_bytes(2)
+    (got,) = client.decrypt(server.evaluate(payload, 2, session), pending)
+    np.testing.assert_array_equal(got, twin.result.value(twin.integers(twin.source.quantise(value))))
+    assert int(str(region.lowered.client.program["lookups"])) > 32
+
+
+def test_a_mixed_plan_runs_through_sessions(chain: Compiled) -> None:
+    assert chain.artifact is not None
+    assert {region.backend for region in chain.program.calls.values()} == {"concrete", "concrete_lookups"}
+    service = load_service(chain.artifact)
+    unet = EncryptedUNet(load_bundle(chain.artifact), LocalTransport(service))
+    sample = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    got = unet(sample, 31.0)
+    assert len(service.sessions) == 1
+    assert unet.meter.key_bytes > 1 << 20
+    unet.close()
+    assert len(service.sessions) == 0
+    with torch.no_grad():
+        want = Chain().eval()(sample, torch.tensor(31.0))
+    assert float(((got - want) ** 2).mean().sqrt()) < 0.1 * float(want.abs().max())
+
+
+def test_keys_that_are_cut_off_or_of_another_circuit_are_refused(chain: Compiled) -> None:
+    region = region_of(chain)
+    assert region.lowered is not None
+    server = backend("concrete_lookups").load_server(region.lowered.server)
+    ((name, size),) = server.key_sizes().items()
+    for wrong in (size - 1, size + 8, 100):
+        with pytest.raises(ProtocolError, match="cut off, or of another circuit"):
+            server.load_key(name, memoryview(bytes(wrong)))
+    with pytest.raises(ProtocolError, match="needs a session"):
+        server.evaluate(bytes(server.request_bytes(1)), 1)
+
+
+def test_keys_of_the_right_size_that_are_no_keys_are_told_and_the_server_goes_on(chain: Compiled) -> None:
+    region = region_of(chain)
+    assert region.lowered is not None
+    server = backend("concrete_lookups").load_server(region.lowered.server)
+    ((name, size),) = server.key_sizes().items()
+    session = Session("1" * 32, {name: server.load_key(name, memoryview(bytes(size)))})
+    with pytest.raises(ProtocolError):
+        server.evaluate(bytes(server.request_bytes(1)), 1, session)
+    test_a_region_equals_its_twin_in_the_clear(chain)
+
+
+def test_a_half_without_sense_is_refused(chain: Compiled) -> None:
+    region = region_of(chain)
+    assert region.lowered is not None
+    for name, value in (("key_bytes", 0), ("lookups", 0), ("inputs", ["a", "b"]), ("specs", "{}"), ("p_error", 2.0)):
+        program = copy.deepcopy(dict(region.lowered.client.program)) | {name: value}
+        with pytest.raises(ProtocolError):
+            backend("concrete_lookups").load_client(Half(program, region.lowered.client.tensors))
+    with pytest.raises(ProtocolError, match=r"source\.zero"):
+        backend("concrete_lookups").load_client(Half(region.lowered.client.program, {}))
+
+
+def test_values_that_are_not_finite_in_calibration_are_named(chain: Compiled) -> None:
+    region = region_of(chain)
+    huge = {"sample": np.full((1, 1, 4, 4), 3e38, np.float32), "timestep": np.asarray(1.0, np.float32)}
+    with np.errstate(all="ignore"), pytest.raises(CompileError, match="not finite"):
+        region_inputs(chain.program, region, Calibration((Call(huge),)))
+    with pytest.raises(CompileError, match="not finite"):
+        Calibration((Call({"sample": np.full((1, 1, 4, 4), np.nan, np.float32)}),))
+
+
+def test_accumulators_beyond_what_lookups_read_are_refused_in_concretes_words() -> None:
+    values = np.random.default_rng(0).standard_normal((10, 2, 4, 4)).astype(np.float32)
+
+    class Wide(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = torch.nn.Conv2d(2, 2, 3, padding=1)
+
+        def forward(self, value: torch.Tensor) -> tuple[torch.Tensor]:
+            return (torch.nn.functional.silu(self.conv(value)),)
+
+    module: Any = Wide().eval()
+    reference = module(torch.from_numpy(values))[0].detach().numpy()
+    model = export(module, values[:1])
+    with pytest.raises(CompileError, match="Concrete refuses the region at 10 bits") as caught:
+        lower_region(model, values, reference, Widths(10, None), 2.0**-40)
+    assert "16" in str(caught.value)
+    with pytest.raises(CompileError, match="no widths keep the region within 90 dB"):
+        search_widths(module, values, reference, 90.0, 2.0**-40, (Widths(3, 5),))
+
+
+def test_a_region_above_its_limits_is_refused_before_keys_and_nothing_is_written(tmp_path: Path) -> None:
+    options = CompileOptions(backend="concrete_lookups", max_batch=1, lookup_seconds=0.001)
+    with pytest.raises(CompileError, match="CPU seconds"):
+        compile_model(Chain().eval(), tmp_path / "artifact", options=options, example_inputs=EXAMPLE)
+    assert list(tmp_path.iterdir()) == []
