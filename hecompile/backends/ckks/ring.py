@@ -15,7 +15,7 @@ __all__ = ["DIMENSIONS", "HEADROOM", "Ring", "ring_for"]
 
 DIMENSIONS = (4096, 8192, 16384)  # keys at 32768 take gigabytes
 HEADROOM = 8  # bits of q_0 above the scale: values up to 2^7
-SCALE_BITS = (21, 36)  # least for an error of 2^-10, most that is of use
+SCALE_BITS = (21, 32)  # least for an error of 2^-10, most that is of use; whole bytes are packed fast
 
 
 @dataclass(frozen=True)
