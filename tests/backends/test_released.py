@@ -136,6 +136,7 @@ def test_a_half_that_shows_everything_or_more_bits_is_refused() -> None:
             backend("bfv").load_client(Half(program, half.tensors))
 
 
+@pytest.mark.slow
 def test_channels_and_taps_of_zeros_are_not_multiplied() -> None:
     import torch
 

@@ -92,6 +92,7 @@ def test_statistics_are_those_of_the_values(graph: ModelGraph, calibration: Cali
     assert found[graph.outputs[0]].high[timestep_bin(800.0)] == pytest.approx(float(eps.max()))
 
 
+@pytest.mark.slow
 def test_sensitivity_of_the_output_itself_is_one(graph: ModelGraph, calibration: Calibration) -> None:
     assert sensitivity(graph, calibration, graph.outputs[0]) == pytest.approx(1.0, rel=0.1)
     # at the last step the latent is nearly clean, and all of an error at it is taken for noise

@@ -118,7 +118,7 @@ ARCHITECTURES: dict[str, Config] = {
         class_embed_type="simple_projection", projection_class_embeddings_input_dim=6, class_embeddings_concat=True,
     ),
 }  # fmt: skip
-QUICK = ("classes", "cross attention")
+QUICK = ("classes",)
 
 
 def build(name: str) -> torch.nn.Module:

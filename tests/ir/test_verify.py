@@ -12,16 +12,22 @@ from torch import fx
 
 from hecompile.errors import InternalError
 from hecompile.frontend.sources import load_source
-from hecompile.ir.graph import Batch, ModelGraph, info, set_info
+from hecompile.ir.graph import Batch, ModelGraph, copy_module, info, set_info
 from hecompile.ir.verify import compare, example_inputs, run, verify_graph
 from hecompile.passes.canonicalize import Canonicalize
 from hecompile.passes.trace import Trace
 from tests.networks import Tiny, tiny_inputs
 
 
-@pytest.fixture
-def graph() -> ModelGraph:
+@pytest.fixture(scope="module")
+def original() -> ModelGraph:
     return Canonicalize().run(Trace().run(load_source(Tiny().eval(), tiny_inputs())))
+
+
+@pytest.fixture
+def graph(original: ModelGraph) -> ModelGraph:
+    """A copy that a test may break."""
+    return replace(original, graph_module=copy_module(original.graph_module))
 
 
 def node_of(graph: ModelGraph, name: str) -> fx.Node:

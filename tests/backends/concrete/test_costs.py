@@ -13,6 +13,7 @@ from hecompile.options import CompileOptions
 from tests.networks import Tiny, tiny_inputs
 
 
+@pytest.mark.slow
 def test_every_secret_layer_is_a_candidate_with_bytes_and_seconds_and_no_keys() -> None:
     program: Any = load_source(Tiny().eval(), tiny_inputs())
     for each in pipeline(CompileOptions(), None)[:3]:
@@ -26,6 +27,7 @@ def test_every_secret_layer_is_a_candidate_with_bytes_and_seconds_and_no_keys() 
     assert 100_000 < total.down_bytes < 100_000_000
 
 
+@pytest.mark.slow
 def test_chains_are_found_and_long_ones_are_left() -> None:
     import torch
 
