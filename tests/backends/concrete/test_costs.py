@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from hecompile.backends.base import Cost
 from hecompile.backends.registry import backend
 from hecompile.compiler import pipeline
