@@ -138,7 +138,9 @@ def test_noise_lies_under_the_bound_on_every_layer_of_digits(digits: Path) -> No
         for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
             row, parameters = layer.packings[0], layer.parameters
             ring = make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits)
-            noise, read, expected = measured_noise(ring, layer.layout(1), weights, parameters.limit, (row.drop_b, row.drop_a))
+            noise, read, expected = measured_noise(
+                ring, layer.layout(1), weights.encrypted, parameters.limit, (row.drop_b, row.drop_a)
+            )
             np.testing.assert_array_equal(read, expected)
             assert 0 < noise <= 2 ** (row.noise_bits + 0.001)  # the program keeps three digits
             count += 1
