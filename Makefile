@@ -39,7 +39,6 @@ slow: venv
 
 smoke: venv
 	set -e; for each in $(BENCHMARKS); do $(BIN)/python $$each --smoke --json; done
-	$(BIN)/python benchmarks/digits.py --backend ckks --smoke --json
 	$(BIN)/python benchmarks/figures.py --smoke
 
 bench: venv
