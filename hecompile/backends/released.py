@@ -15,8 +15,11 @@ from hecompile.backends.bfv.product import Kernel
 from hecompile.backends.fold import CHUNK_BYTES
 from hecompile.backends.integer import LayerProgram
 from hecompile.errors import ProtocolError
+from hecompile.ir.linear import correlate
 
-__all__ = ["pack_released", "released_bytes", "released_sums", "unpack_released"]
+__all__ = ["kernel_sums", "pack_released", "released_bytes", "released_sums", "unpack_released"]
+
+SMALL_MACS = 8_000_000
 
 Integers = npt.NDArray[np.int64]
 
@@ -51,7 +54,17 @@ def unpack_released(data: memoryview, layer: LayerProgram, batch: int) -> Intege
 
 
 def released_sums(layer: LayerProgram, released: Integers, weights: npt.NDArray[np.int8], kernel: Kernel) -> Integers:
-    """S for weights (rows, C', K): (E, rows, *grid)."""
+    """S for weights (rows, C', K): (E, rows, *grid). Small ones in doubles, which are exact below 2^53 and need no limbs."""
+    geometry = layer.geometry
+    if weights.size * len(released) * geometry.grid[0] * geometry.grid[1] > SMALL_MACS:
+        return kernel_sums(layer, released, weights, kernel)
+    sums = correlate(released.astype(np.float64), weights.astype(np.float64), geometry.taps, geometry.grid)
+    result: Integers = sums.astype(np.int64) * layer.split.steps(layer.parameters.limit)[0]
+    return result
+
+
+def kernel_sums(layer: LayerProgram, released: Integers, weights: npt.NDArray[np.int8], kernel: Kernel) -> Integers:
+    """The same by the integer product of ciphertext limbs."""
     bits, (height, width) = layer.split.bits, layer.geometry.grid
     offset = 1 << (bits - 1)
     limbs = _padded_limbs(layer, (released + offset).astype(np.uint16), kernel.limb_bits)

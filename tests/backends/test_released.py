@@ -17,7 +17,7 @@ from hecompile.backends.bfv.product import self_test
 from hecompile.backends.integer import LayerProgram, region_program
 from hecompile.backends.packing import Layout, layouts
 from hecompile.backends.registry import backend
-from hecompile.backends.released import pack_released, released_bytes, released_sums, unpack_released
+from hecompile.backends.released import kernel_sums, pack_released, released_bytes, released_sums, unpack_released
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
@@ -89,6 +89,7 @@ def test_the_sums_over_what_is_shown_are_exact_with_every_kernel(bits: int) -> N
     assert exact
     for kernel in exact:
         np.testing.assert_array_equal(released_sums(each, released, weights, kernel), want)
+        np.testing.assert_array_equal(kernel_sums(each, released, weights, kernel), want)
 
 
 def test_shown_integers_survive_the_wire_and_larger_ones_are_refused() -> None:
