@@ -2,8 +2,9 @@
 
 One channel of `e` elements (of the batch, or tiles of a large picture) takes an area of A coefficients: rows of `stride`,
 `slot_rows` rows per element, with zeros that keep shifted pictures from running into each other. `p_in` channels share an upload,
-channel i at i A; `p_out` outputs share an answer, output j at j p_in A. That is exact iff p_in p_out A <= N: the sum for one
-output leaves residue in at most p_in - 1 areas on either side of its own.
+channel i at i A; `p_out` outputs share an answer, output j at j J. The jump J is N over the next power of two, so that moving by J
+moves whole groups of coefficients (see `groups`). That is exact iff p_in A <= J: the sum for one output leaves residue in at most
+p_in - 1 areas on either side of its own.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Layout:
             raise ProtocolError(f"packing: numbers below one: {packing}")
         if packing.tile_rows > self.geometry.grid[0] or packing.p_in > self.geometry.picture[0]:
             raise ProtocolError(f"packing: larger than the picture: {packing}")
-        if packing.p_in * packing.p_out * self.area > packing.dimension:
+        if packing.p_in * self.area > self.jump:
             raise ProtocolError(f"packing: {packing} needs more than {packing.dimension} coefficients")
 
     @cached_property
@@ -123,34 +124,30 @@ class Layout:
         return places[:, None] + taps[None, :]
 
     @property
-    def windows(self) -> int:
-        """Areas of an output's sum that reach areas which are read (see `fold`)."""
-        return 2 * self.packing.p_out - 1
+    def groups(self) -> int:
+        """Groups of coefficients, a power of two; the first p_out of an answer carry an output each."""
+        return 1 << (self.packing.p_out - 1).bit_length()
 
     @property
-    def narrow(self) -> bool:
-        """Whether those windows are less than the whole polynomial."""
-        return self.windows * self.area < self.packing.dimension
+    def jump(self) -> int:
+        """Coefficients of a group."""
+        return self.packing.dimension // self.groups
 
     @property
     def columns(self) -> int:
-        """Coefficients of a rolled term that are multiplied: all of `a`, and of `b` those that matter."""
-        return self.packing.dimension + (self.windows * self.area if self.narrow else self.packing.dimension)
+        """Coefficients of each group that are multiplied: all of `a`, and of `b` those of an area."""
+        return self.jump + self.area
 
-    def _reads(self, jump: int) -> npt.NDArray[np.int64]:
+    @cached_property
+    def area_reads(self) -> npt.NDArray[np.int64]:
+        """The coefficients of an area that are read, in order: (share * tile_rows * columns)."""
         rows = np.arange(self.packing.tile_rows)[:, None] * self.stride + np.arange(self.geometry.grid[1])
-        slots = np.arange(self.packing.share)[:, None, None] * self.slot + rows
-        return (np.arange(self.packing.p_out)[:, None, None, None] * jump + slots).reshape(-1)
+        return (np.arange(self.packing.share)[:, None, None] * self.slot + rows).reshape(-1)
 
     @cached_property
     def reads(self) -> npt.NDArray[np.int64]:
         """The coefficients of an answer that are read, in order: (p_out * share * tile_rows * columns)."""
-        return self._reads(self.packing.p_in * self.area)
-
-    @cached_property
-    def window_reads(self) -> npt.NDArray[np.int64]:
-        """The same where only the outputs' areas are kept, side by side."""
-        return self._reads(self.area)
+        return (np.arange(self.packing.p_out)[:, None] * self.jump + self.area_reads).reshape(-1)
 
     def place(self, picture: Array) -> npt.NDArray[np.int64]:
         """Integers (E, C', H', W') -> polynomials (blocks, uploads, N)."""
@@ -210,10 +207,10 @@ class Layout:
         padded = np.zeros((rows, self.uploads * packing.p_in, taps), np.int64)
         padded[: len(weights), :channels] = weights
         wide = padded.reshape(self.answers, packing.p_out, self.uploads, packing.p_in, taps)
-        # the monomial of (j, i, tap) is X^(j p_in A - i A - tap), with X^N = -1
+        # the monomial of (j, i, tap) is X^(j J - i A - tap), with X^N = -1
         shifts = self.shifts[: packing.p_in]
-        jump = np.arange(packing.p_out)[:, None, None] * packing.p_in * self.area
-        powers = (jump - shifts[None]) % (2 * packing.dimension)
+        places = np.arange(packing.p_out)[:, None, None] * self.jump
+        powers = (places - shifts[None]) % (2 * packing.dimension)
         signs = np.where(powers >= packing.dimension, -1, 1)
         places, inverse = np.unique((powers % packing.dimension).reshape(-1), return_inverse=True)
         terms = (wide * signs[None, :, None]).transpose(0, 2, 1, 3, 4).reshape(self.answers, self.uploads, -1)
@@ -245,7 +242,8 @@ def layouts(geometry: Geometry, dimension: int, elements: int) -> list[Layout]:
         share = -(-slots // -(-slots // (dimension // single.slot)))
         room = dimension // (share * single.slot)
         for p_in in _useful_shares(geometry.picture[0], min(room, geometry.picture[0])):
-            answers = -(-geometry.rows // min(room // p_in, geometry.rows))
+            most = 1 << ((room // p_in).bit_length() - 1)  # outputs that are whole groups apart
+            answers = -(-geometry.rows // min(most, geometry.rows))
             p_out = -(-geometry.rows // answers)
             found.append(Layout(geometry, Packing(dimension, elements, share, tile_rows, p_in, p_out)))
         if 2 * single.slot <= dimension:

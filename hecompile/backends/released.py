@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.bfv.bits import pack_bits, packed_bytes, unpack_bits
-from hecompile.backends.bfv.product import Kernel
-from hecompile.backends.fold import CHUNK_BYTES
+from hecompile.backends.bfv.product import MAX_K, Held, Kernel
+from hecompile.backends.groups import CHUNK_BYTES
 from hecompile.backends.integer import LayerProgram
 from hecompile.errors import ProtocolError
 from hecompile.ir.linear import correlate
@@ -67,9 +67,9 @@ def kernel_sums(layer: LayerProgram, released: Integers, weights: npt.NDArray[np
     """The same by the integer product of ciphertext limbs."""
     bits, (height, width) = layer.split.bits, layer.geometry.grid
     offset = 1 << (bits - 1)
-    limbs = _padded_limbs(layer, (released + offset).astype(np.uint16), kernel.limb_bits)
+    limbs = kernel.hold(_padded_limbs(layer, (released + offset).astype(np.uint16), kernel.limb_bits))
     columns, taps = len(released) * height * width, weights.shape[2]
-    step = max(1, min(kernel.max_k // taps, CHUNK_BYTES // (len(limbs) * taps * columns)))
+    step = max(1, min(MAX_K // taps, CHUNK_BYTES // (len(limbs) * taps * columns)))
     total = np.zeros((len(weights), columns), np.int64)
     for start in range(0, weights.shape[1], step):
         channels = slice(start, start + step)
@@ -92,12 +92,12 @@ def _padded_limbs(layer: LayerProgram, values: npt.NDArray[np.uint16], limb_bits
     return np.stack([(padded >> (limb * limb_bits) & mask).astype(np.uint8) for limb in range(-(-layer.split.bits // limb_bits))])
 
 
-def _windows(limbs: npt.NDArray[np.uint8], layer: LayerProgram) -> npt.NDArray[np.uint8]:
+def _windows(limbs: Held, layer: LayerProgram) -> Held:
     """Padded limbs (L, E, C', ...) -> the terms (channel, tap) of a product: (L, C' K, E * grid)."""
     taps, (height, width) = layer.geometry.taps, layer.geometry.grid
     low = [min(0, *(tap[axis] for tap in taps)) for axis in (0, 1)]
     channels_first = limbs.transpose(0, 2, 1, 3, 4)
-    result = np.empty((*channels_first.shape[:2], len(taps), limbs.shape[1], height, width), np.uint8)
+    result = np.empty((*channels_first.shape[:2], len(taps), limbs.shape[1], height, width), limbs.dtype)
     for place, tap in enumerate(taps):
         y, x = tap[0] - low[0], tap[1] - low[1]
         result[:, :, place] = channels_first[..., y : y + height, x : x + width]

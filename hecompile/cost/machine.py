@@ -19,10 +19,10 @@ class Machine:
     """One machine's times, and the network between client and server. The defaults are two cores of a server of 2023."""
 
     limb_bits: float = 8.0  # of the integer product that is fastest there
-    mac_ps: float = 7.0  # u8 by s8 multiply-add of the server
+    mac_ps: float = 2.0  # u8 by s8 multiply-add of the server
     term_ns: float = 0.3  # a byte of a rolled term
-    sum_ns: float = 2.0  # an int32 sum, folded into an answer
-    run_ns: float = 5.0  # a window of sums or terms, one by one
+    weight_ns: float = 1.0  # a byte of weights, laid out for groups
+    sum_ns: float = 1.0  # an int32 sum
     word_ns: float = 3.0  # a limb's word of an answer, put together modulo q
     extend_ns: float = 1.0  # a byte of an upload's limbs, extended
     layer_us: float = 400.0  # what a layer costs the server whatever its size
@@ -31,7 +31,7 @@ class Machine:
     encrypt_us: float = 360.0  # a polynomial of 2048 coefficients
     decrypt_us: float = 300.0
     way_us: float = 300.0  # what a layer costs the client each way whatever its size, a fresh key among it
-    wire_ns: float = 4.0  # packing or unpacking a byte of words, at the server
+    wire_ns: float = 1.0  # packing or unpacking a byte of words, at the server
     carry_ns: float = 6.0  # the same at the client, with placing or reading values
     request_us: float = 2000.0  # HTTP on loopback, both sides
     float_ps: float = 20.0  # float32 multiply-add of a convolution in ONNX Runtime

@@ -29,7 +29,7 @@ CONVS = (
     (320, 320, 16),
 )  # fmt: skip
 TOKENS = ((64, 32, 1), (64, 520, 1), (32, 128, 16), (32, 32, 16), (256, 256, 64))
-SERVER = ("terms", "sums", "runs", "words", "extends", "layers")
+SERVER = ("terms", "weights", "sums", "words", "extends", "layers")
 
 
 def thread_seconds(task: Callable[[], object], runs: int) -> float:
@@ -89,7 +89,8 @@ def _primitives(runs: int) -> dict[str, float]:
     from hecompile.backends.bfv.product import choose_kernel
     from hecompile.backends.bfv.seal import SEED_BYTES, expand_seeds, make_ring
 
-    kernel, limbs = choose_kernel(), np.ones((6, 1440, 2048), np.uint8)
+    kernel = choose_kernel()
+    limbs = kernel.hold(np.ones((6, 1440, 2048), np.uint8))
     matrices = [np.ones((rows, 1440), np.int8) for rows in (32, 288)]
     few_s, many_s = (thread_seconds(partial(kernel.product, limbs, matrix), runs) for matrix in matrices)
     ring, bits = make_ring(2048, 47, 1 << 25), 47

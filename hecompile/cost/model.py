@@ -1,7 +1,7 @@
 """What one encrypted layer costs, from its packing and parameters: what there is to do, counted, times a profile's times.
 
-The evaluator cuts every upload's words into limbs, rolls them once per term, multiplies, folds the sums into answers and puts the
-answers together modulo q. `Work` has the numbers, `Machine` the time of each.
+The evaluator cuts every upload's words into limbs, rolls them once per term, multiplies by weights laid out for the answers' groups
+and puts the limbs of the answers together modulo q. `Work` has the numbers, `Machine` the time of each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from hecompile.backends.base import Cost
 from hecompile.backends.bfv.bits import SEED_BYTES, packed_bytes
-from hecompile.backends.fold import CHUNK_BYTES
+from hecompile.backends.groups import chunks
 from hecompile.backends.packing import Layout
 from hecompile.cost.machine import Machine
 
@@ -36,7 +36,7 @@ class Work:
     macs: float = 0.0  # u8 by s8
     terms: float = 0.0  # bytes of rolled terms
     sums: float = 0.0  # int32 words of products
-    runs: float = 0.0  # windows that are copied or added up one by one
+    weights: float = 0.0  # bytes of weights, laid out for groups
     words: float = 0.0  # limb words put together modulo q
     extends: float = 0.0  # bytes of the uploads' limbs, extended
     expands: float = 0.0  # seeds to polynomials of 2048 coefficients
@@ -57,7 +57,7 @@ PRICES = (
     ("macs", "mac_ps", 1e-12),
     ("terms", "term_ns", 1e-9),
     ("sums", "sum_ns", 1e-9),
-    ("runs", "run_ns", 1e-9),
+    ("weights", "weight_ns", 1e-9),
     ("words", "word_ns", 1e-9),
     ("extends", "extend_ns", 1e-9),
     ("expands", "expand_us", 1e-6),
@@ -92,34 +92,31 @@ def traffic(layout: Layout, q_bits: int, drops: tuple[int, int]) -> Traffic:
 
 @dataclass(frozen=True)
 class _Chunks:
-    """How the evaluator cuts a block: terms per product, and how often the terms are rolled."""
+    """How the evaluator cuts a block: rows and terms of a product, how many products make an answer, how often terms are rolled."""
 
-    terms: int
     rows: int
+    terms: int
     products: int
     rolls: int
 
 
 def _chunks(layout: Layout, limbs: int) -> _Chunks:
-    terms, p_out = layout.shifts.size, layout.packing.p_out
-    at_once = min(terms, max(1, CHUNK_BYTES // (limbs * layout.columns)))
-    answers = min(layout.answers, max(1, CHUNK_BYTES // (4 * limbs * layout.columns * p_out)))
-    products = -(-terms // at_once)
-    return _Chunks(at_once, answers * p_out, products, -(-layout.answers // answers) if products > 1 else 1)
+    answers, terms = chunks(layout, limbs)
+    products = -(-layout.shifts.size // terms)
+    return _Chunks(answers * layout.groups, terms * layout.groups, products, -(-layout.answers // answers) if products > 1 else 1)
 
 
 def server_work(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine) -> Work:
     """What a server does to answer one request for a layer."""
     sent, limbs = traffic(layout, q_bits, drops), _limbs(q_bits, machine)
-    cut, dimension, terms = _chunks(layout, limbs), layout.packing.dimension, layout.shifts.size
-    rows = layout.answers * layout.packing.p_out
+    cut, dimension = _chunks(layout, limbs), layout.packing.dimension
+    rows, terms = layout.answers * layout.groups, layout.shifts.size * layout.groups
     columns = layout.columns * layout.blocks * limbs
-    windows = layout.windows * layout.blocks * limbs if layout.narrow else 0
     return Work(
         macs=terms * rows * columns,
         terms=terms * columns * cut.rolls,
+        weights=terms * rows * layout.blocks,
         sums=rows * columns * cut.products,
-        runs=(terms * cut.rolls + rows * cut.products) * windows,
         words=layout.answers * (dimension + len(layout.reads)) * layout.blocks * limbs,
         extends=8 * sent.uploads * dimension * limbs,
         expands=sent.uploads * dimension / 2048,
@@ -147,10 +144,10 @@ def _peak_bytes(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Ma
     extended = layout.uploads * dimension * (16 + 12 * limbs)  # negatives, limbs of both signs, and these extended
     held = layout.uploads * dimension * 8 * limbs
     operand = 2 * cut.terms * layout.columns * limbs  # and turned for the product
-    sums = 2 * 4 * cut.rows * layout.columns * limbs
-    answers = 4 * limbs * cut.rows * (dimension / layout.packing.p_out + layout.area)
+    sums = 4 * cut.rows * layout.columns * limbs + (8 * cut.rows * layout.columns * limbs if cut.products > 1 else 0)
+    answers = 3 * 8 * cut.rows * layout.columns  # put together
     reply = 2 * 8 * sent.answers * (dimension + len(layout.reads)) + sent.down_bytes
-    weights = 2 * cut.rows * layout.shifts.size
+    weights = 4 * cut.rows * cut.terms  # and what they are laid out from, and turned
     return request + max(extended, held + operand + sums + answers + reply + weights)
 
 

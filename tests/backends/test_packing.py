@@ -1,4 +1,4 @@
-"""Packings: place, fold and read give the convolution, for every geometry; never more than the ring holds."""
+"""Packings: place, multiply and read give the convolution, for every geometry; never more than the ring holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hecompile.ir.linear import Array, Geometry, correlate
 
 def through_polynomials(layout: Layout, weights: Array, picture: Array) -> Array:
     """Place, multiply in the clear, read."""
-    answers = [_multiply(block, weights, layout)[:, layout.reads] for block in layout.place(picture)]
+    answers = [_multiply(block, weights, layout) for block in layout.place(picture)]
     return layout.read(np.stack(answers))
 
 
@@ -70,7 +70,7 @@ def test_norms_are_those_of_the_polynomials() -> None:
         sums: dict[tuple[int, int, int], int] = {}
         packing = layout.packing
         for (row, channel, tap), weight in np.ndenumerate(weights):
-            power = row % packing.p_out * packing.p_in * layout.area - int(layout.shifts[channel, tap])
+            power = row % packing.p_out * layout.jump - int(layout.shifts[channel, tap])
             turns, place = divmod(power, packing.dimension)
             key = (row // packing.p_out, channel // packing.p_in, place)
             sums[key] = sums.get(key, 0) + int(weight) * (-1) ** turns

@@ -24,12 +24,14 @@ def packed_bytes(count: int, bits: int) -> int:
 
 def pack_bits(words: Words, bits: int) -> bytes:
     """Words below 2^bits, in C order."""
-    octets = np.ascontiguousarray(words, "<u8").reshape(-1, 1).view(np.uint8)  # (n, 8)
+    flat = np.ascontiguousarray(words, "<u8").reshape(-1)
     whole, rest = divmod(bits, 8)
-    packed = octets[:, :whole].tobytes()
+    packed = _low_bytes(flat, whole).tobytes() if whole else b""
     if rest:
-        high = np.unpackbits(octets[:, whole : whole + 1], axis=1, count=rest, bitorder="little")
-        packed += np.packbits(high, bitorder="little").tobytes()
+        octets = np.zeros(-(-len(flat) // 8) * 8, np.uint8)
+        octets[: len(flat)] = flat.view(np.uint8)[whole::8]
+        squeezed = _low_bytes(_squeeze(octets.view("<u8"), rest), rest).tobytes()
+        packed += squeezed[: -(-len(flat) * rest // 8)]
     return packed
 
 
@@ -38,11 +40,43 @@ def unpack_bits(data: memoryview, count: int, bits: int) -> Words:
     if len(data) != packed_bytes(count, bits):
         raise ProtocolError(f"{len(data)} bytes where {count} words of {bits} bits take {packed_bytes(count, bits)}")
     whole, rest = divmod(bits, 8)
-    octets = np.zeros((count, 8), np.uint8)
-    octets[:, :whole] = np.frombuffer(data, np.uint8, count * whole).reshape(count, whole)
+    words = np.zeros(count, "<u8")
+    if whole:
+        _low_bytes(words, whole)[...] = np.frombuffer(data, f"V{whole}", count)
     if rest:
-        tail = np.unpackbits(np.frombuffer(data, np.uint8, offset=count * whole), bitorder="little")
-        if tail[count * rest :].any():
+        groups = -(-count // 8)
+        squeezed = np.zeros(groups, "<u8")
+        _low_bytes(squeezed, rest)[...] = np.frombuffer(bytes(data[count * whole :]).ljust(groups * rest, b"\0"), f"V{rest}")
+        octets = _spread(squeezed, rest).view(np.uint8)
+        if octets[count:].any():
             raise ProtocolError("the bits after the last word are not zero")
-        octets[:, whole] = np.packbits(tail[: count * rest].reshape(count, rest), axis=1, bitorder="little")[:, 0]
-    return octets.view("<u8").reshape(count)
+        words.view(np.uint8)[whole::8] = octets[:count]
+    return words
+
+
+def _low_bytes(words: Words, count: int) -> npt.NDArray[np.void]:
+    """A view of the `count` lowest bytes of every word, each as one item: numpy copies items faster than rows of bytes."""
+    return np.ndarray(len(words), f"V{count}", words, 0, (8,))
+
+
+def _lanes(width: int, bits: int) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """For words of lanes of `width` bits, in pairs: the low `bits` of each pair's first lane, the same of its second moved down to
+    them, and by how much."""
+    first = sum(((1 << bits) - 1) << start for start in range(0, 64, 2 * width))
+    return np.uint64(first), np.uint64(first << bits), np.uint64(width - bits)
+
+
+def _squeeze(octets: Words, bits: int) -> Words:
+    """Eight bytes below 2^bits in every word -> 8 * bits bits, the first byte lowest."""
+    for width in (8, 16, 32):
+        first, second, jump = _lanes(width, width // 8 * bits)
+        octets = octets & first | octets >> jump & second
+    return octets
+
+
+def _spread(squeezed: Words, bits: int) -> Words:
+    """The inverse of `_squeeze`."""
+    for width in (32, 16, 8):
+        first, second, jump = _lanes(width, width // 8 * bits)
+        squeezed = squeezed & first | (squeezed & second) << jump
+    return squeezed

@@ -1,7 +1,7 @@
 """The server's work: a public linear map on ciphertext words, exact modulo q. No secret, no randomness.
 
-Words are extended to [w, -w, w, -w] so that every negacyclic roll is a slice, cut into limbs of 7 or 8 bits, multiplied by the int8
-weights with an exact integer kernel, folded into answers and put together modulo q.
+Words are cut into limbs of 7 or 8 bits, extended to [w, -w, w] so that every negacyclic roll is a slice, multiplied by the int8
+weights with an exact integer kernel, and the limbs of the answers put together modulo q.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ import numpy.typing as npt
 
 from hecompile.backends.bfv.product import Kernel, choose_kernel
 from hecompile.backends.bfv.seal import Ring, Words
-from hecompile.backends.fold import CHUNK_BYTES, extend, fold, fold_windows, rolled, rolled_windows, weight_matrix
+from hecompile.backends.groups import chunks, extend, gather_terms, group_matrix
 from hecompile.backends.packing import Layout
+
+IN_CACHE = 1 << 14  # words put together at a time
+
+Limbs = npt.NDArray[Any]
 
 __all__ = ["encode", "evaluate", "modulo", "split_limbs"]
 
@@ -35,6 +39,14 @@ def modulo(limb_sums: npt.NDArray[Any], limb_bits: int, q: int) -> Words:
     Low and high limbs are put together exactly (each below 2^61); the low 64 bits of the whole are exact in wrapping arithmetic.
     The quotient needs to be right only to within one, for which doubles suffice: it is below 2^26, its error below 2^-20.
     """
+    flat = limb_sums.reshape(len(limb_sums), -1)
+    words = np.empty(flat.shape[1], np.uint64)
+    for start in range(0, len(words), IN_CACHE):
+        words[start : start + IN_CACHE] = _modulo(flat[:, start : start + IN_CACHE], limb_bits, q)
+    return words.reshape(limb_sums.shape[1:])
+
+
+def _modulo(limb_sums: npt.NDArray[Any], limb_bits: int, q: int) -> Words:
     cut = min(32 // limb_bits, len(limb_sums) - 1)
     low, total = _put_together(limb_sums[:cut], limb_bits), _put_together(limb_sums[cut:], limb_bits)
     quotient = np.rint((total * float(1 << (cut * limb_bits)) + low) * (1.0 / q)).astype(np.int64)
@@ -62,7 +74,7 @@ def encode(sums: npt.NDArray[np.int64], t_bits: int, q: int) -> Words:
         scaled = high * sums + (low_product >> 30) >> (t_bits - 30)
     else:
         scaled = (high * sums << (30 - t_bits)) + (low_product >> t_bits)
-    scaled += np.where(scaled < 0, np.int64(q), np.int64(0))
+    scaled += (scaled >> 63) & q  # the shift gives -1 where it is negative
     return scaled.view(np.uint64)
 
 
@@ -72,48 +84,37 @@ def evaluate(
     """Ciphertexts (2, blocks, uploads, N), `b` before `a` -> `b` where it is read (blocks, answers, reads), and `a`
     (blocks, answers, N); all words below q."""
     kernel = kernel or choose_kernel()
-    matrix = weight_matrix(weights, layout)
-    results = [_block(words[:, block], matrix, layout, ring, kernel) for block in range(words.shape[1])]
+    results = [_block(words[:, block], weights, layout, ring, kernel) for block in range(words.shape[1])]
     return np.stack([b for b, _ in results]), np.stack([a for _, a in results])
 
 
-def _operand(limbs: npt.NDArray[np.uint8], layout: Layout, terms: range) -> npt.NDArray[np.uint8]:
-    """Rolled terms of (L, 2, uploads, 4N) limbs: (L, len(terms), columns), `a` before `b`."""
-    dimension = layout.packing.dimension
-    operand = np.empty((len(limbs), len(terms), layout.columns), np.uint8)
-    rolled(limbs[:, 1], layout, terms, operand[:, :, :dimension])
-    if layout.narrow:
-        windows = operand[:, :, dimension:].reshape(len(limbs), len(terms), layout.windows, layout.area)
-        rolled_windows(limbs[:, 0], layout, terms, windows)
-    else:
-        rolled(limbs[:, 0], layout, terms, operand[:, :, dimension:])
-    return operand
-
-
-def _block(words: Words, matrix: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel) -> tuple[Words, Words]:
-    """One block of slots: (2, uploads, N) -> (answers, reads), (answers, N). Some answers at a time, to bound memory."""
-    dimension, p_out = layout.packing.dimension, layout.packing.p_out
+def _block(words: Words, weights: npt.NDArray[np.int8], layout: Layout, ring: Ring, kernel: Kernel) -> tuple[Words, Words]:
+    """One block of slots: (2, uploads, N) -> (answers, reads), (answers, N)."""
     positive, negative = (split_limbs(each, ring.q_bits, kernel.limb_bits) for each in (words, np.uint64(ring.q) - words))
-    limbs = extend(positive, negative)  # (L, 2, uploads, 4N)
-    term_bytes = len(limbs) * layout.columns
-    step = max(1, min(kernel.max_k, CHUNK_BYTES // term_bytes))
-    chunks = [range(start, min(start + step, matrix.shape[1])) for start in range(0, matrix.shape[1], step)]
-    kept = _operand(limbs, layout, chunks[0]) if len(chunks) == 1 else None
-    at_once = max(1, CHUNK_BYTES // (4 * term_bytes * p_out))
-    # int32 holds the sums of all outputs of an answer unless there are very many terms
-    exact = np.int32 if matrix.shape[1] * p_out <= kernel.max_k else np.int64
+    limbs = kernel.hold(extend(positive, negative))  # (L, 2, uploads, 3N)
+    at_once, step = chunks(layout, len(limbs))
+    terms = [range(start, min(start + step, layout.shifts.size)) for start in range(0, layout.shifts.size, step)]
+    kept = _operands(limbs, layout, terms[0]) if len(terms) == 1 else None
     results = []
     for first in range(0, layout.answers, at_once):
-        rows = matrix[first * p_out : (first + at_once) * p_out]
-        answers = len(rows) // p_out
-        a = np.zeros((len(limbs), answers, dimension), exact)
-        b = np.zeros((len(limbs), answers, p_out, layout.area) if layout.narrow else a.shape, exact)
-        for terms in chunks:
-            operand = _operand(limbs, layout, terms) if kept is None else kept
-            sums = kernel.product(operand, rows[:, terms.start : terms.stop])  # (L, rows, columns)
-            fold(sums[:, :, :dimension], layout, a)
-            (fold_windows if layout.narrow else fold)(sums[:, :, dimension:], layout, b)
-        places = layout.window_reads if layout.narrow else layout.reads
-        read = b.reshape(len(limbs), answers, -1)[:, :, places]
-        results.append((modulo(read, kernel.limb_bits, ring.q), modulo(a, kernel.limb_bits, ring.q)))
+        answers = range(first, min(first + at_once, layout.answers))
+        sums: list[npt.NDArray[Any]] = []  # of `b` and of `a`: (L, answers G, width)
+        for some in terms:
+            matrix = group_matrix(weights, layout, answers, some)
+            parts = [kernel.product(operand, matrix) for operand in kept or _operands(limbs, layout, some)]
+            sums = [total + part.astype(np.int64) for total, part in zip(sums, parts, strict=True)] if sums else list(parts)
+        results.append(_read(sums[0], sums[1], layout, ring, kernel.limb_bits))
     return np.concatenate([b for b, _ in results]), np.concatenate([a for _, a in results])
+
+
+def _operands(limbs: Limbs, layout: Layout, terms: range) -> tuple[Limbs, Limbs]:
+    """Rolled terms of `b` (L, len(terms) G, A) and of `a` (L, len(terms) G, J)."""
+    return gather_terms(limbs[:, 0], layout, terms, layout.area), gather_terms(limbs[:, 1], layout, terms, layout.jump)
+
+
+def _read(b: Limbs, a: Limbs, layout: Layout, ring: Ring, limb_bits: int) -> tuple[Words, Words]:
+    """Limb sums (L, answers G, A) and (L, answers G, J) -> `b` where it is read (answers, reads), and `a` (answers, N)."""
+    answers = a.shape[1] // layout.groups
+    first = modulo(b, limb_bits, ring.q).reshape(answers, layout.groups, layout.area)
+    read = first[:, : layout.packing.p_out, layout.area_reads]
+    return read.reshape(answers, -1), modulo(a, limb_bits, ring.q).reshape(answers, -1)

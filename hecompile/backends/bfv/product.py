@@ -1,26 +1,29 @@
 """The integer product on ciphertext words, exact on every CPU it agrees to run on.
 
 A word below 2^60 is split into unsigned limbs of 7 or 8 bits; int8 weights times one limb is a `MatMulInteger` of ONNX Runtime
-with 32-bit sums (DESIGN section 3). Which operand order and limb width are exact and fast depends on the CPU: without VNNI,
-u8 * s8 saturates in int16 and one wrong limb destroys a ciphertext. So every kernel proves itself at start on the extreme and on
-random operands, and the fastest exact one is used.
+with 32-bit sums (DESIGN section 3). Which types and limb widths are exact and fast depends on the CPU: without VNNI, u8 * s8
+saturates in int16 and one wrong limb destroys a ciphertext. So every kernel proves itself at start on the extreme and on random
+operands, and the fastest exact one is used.
 """
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hecompile.errors import HecompileError
 
-__all__ = ["KERNELS", "Kernel", "KernelReport", "UnsafeMachineError", "choose_kernel", "self_test"]
+__all__ = ["KERNELS", "MAX_K", "Held", "Kernel", "KernelReport", "UnsafeMachineError", "choose_kernel", "self_test"]
+
+MAX_K = (2**31 - 1) // (255 * 255)  # longest sum of bytes times bytes that cannot overflow int32
 
 Bytes = npt.NDArray[np.uint8]
+Held = npt.NDArray[Any]
 Sums = npt.NDArray[np.int32]
 
 
@@ -28,87 +31,57 @@ class UnsafeMachineError(HecompileError):
     """No kernel of this machine multiplies integers exactly: the server refuses to start."""
 
 
-class Kernel(ABC):
-    """`product(limbs, weights)`: (L, K, M) limbs and (O, K) int8 weights to (L, O, M) int32 sums."""
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """`product(hold(limbs), weights)`: (L, K, M) limbs and (O, K) int8 weights to (L, O, M) int32 sums.
+
+    Weights go in unsigned, with a zero point of 128, limbs unsigned or signed, less half of their range.
+    """
 
     name: str
     limb_bits: int
-    max_k: int  # longest sum that cannot overflow int32
+    signed: bool
 
-    @abstractmethod
-    def product(self, limbs: Bytes, weights: npt.NDArray[np.int8]) -> Sums:
-        """Exact sums over K, for K up to `max_k`."""
+    def hold(self, limbs: Bytes) -> Held:
+        """Limbs as the product takes them: bytes of the same shape."""
+        return (limbs - np.uint8(1 << (self.limb_bits - 1))).view(np.int8) if self.signed else limbs
 
-
-def _session(left: str, transpose: bool) -> object:
-    """An ONNX Runtime session of one `MatMulInteger`; `transpose` swaps the last two dimensions of the limbs first."""
-    import onnx
-    import onnxruntime
-    from onnx import TensorProto, helper
-
-    if left == "weights":
-        nodes = [helper.make_node("MatMulInteger", ["weights", "limbs", "zero"], ["sums"])]
-        weight_type, zero = TensorProto.UINT8, [128]
-        zeros = [helper.make_tensor("zero", TensorProto.UINT8, [], zero)]
-    else:
-        nodes = [
-            helper.make_node("Transpose", ["limbs"], ["turned"], perm=[0, 2, 1]),
-            helper.make_node("MatMulInteger", ["turned", "weights"], ["sums"]),
-        ]
-        weight_type, zeros = TensorProto.INT8, []
-    graph = helper.make_graph(
-        nodes,
-        "product",
-        [
-            helper.make_tensor_value_info("limbs", TensorProto.UINT8, ["L", "K", "M"]),
-            helper.make_tensor_value_info("weights", weight_type, ["X", "Y"]),
-        ],
-        [helper.make_tensor_value_info("sums", TensorProto.INT32, ["L", "A", "B"])],
-        zeros,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    options = onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = True
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-class WeightsLeft(Kernel):
-    """Unsigned times unsigned, weights offset by a zero point of 128: exact without VNNI, nothing is transposed."""
-
-    name, limb_bits, max_k = "u8u8", 8, (2**31 - 1) // (255 * 255)
-
-    def __init__(self) -> None:
-        self._run = _session("weights", transpose=False).run  # type: ignore[attr-defined]
-
-    def product(self, limbs: Bytes, weights: npt.NDArray[np.int8]) -> Sums:
-        shifted = (weights.astype(np.int16) + 128).astype(np.uint8)
-        sums: Sums = self._run(None, {"limbs": limbs, "weights": shifted})[0]
+    def product(self, limbs: Held, weights: npt.NDArray[np.int8]) -> Sums:
+        """Exact sums over K, for K up to `MAX_K`."""
+        sums: Sums = self._run(None, {"limbs": limbs, "weights": weights.view(np.uint8) ^ np.uint8(128)})[0]
         return sums
 
+    @cached_property
+    def _run(self) -> Any:
+        """An ONNX Runtime session of one `MatMulInteger`."""
+        import onnx
+        import onnxruntime
+        from onnx import TensorProto, helper
 
-class LimbsLeft(Kernel):
-    """Unsigned limbs times signed weights, the order that VNNI instructions want: (M, K) @ (K, O)."""
+        limb_type, limb_zero = (TensorProto.INT8, -(1 << (self.limb_bits - 1))) if self.signed else (TensorProto.UINT8, 0)
+        graph = helper.make_graph(
+            [helper.make_node("MatMulInteger", ["weights", "limbs", "weight_zero", "limb_zero"], ["sums"])],
+            "product",
+            [
+                helper.make_tensor_value_info("limbs", limb_type, ["L", "K", "M"]),
+                helper.make_tensor_value_info("weights", TensorProto.UINT8, ["O", "K"]),
+            ],
+            [helper.make_tensor_value_info("sums", TensorProto.INT32, ["L", "O", "M"])],
+            [
+                helper.make_tensor("weight_zero", TensorProto.UINT8, [], [128]),
+                helper.make_tensor("limb_zero", limb_type, [], [limb_zero]),
+            ],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        onnx.checker.check_model(model)
+        options = onnxruntime.SessionOptions()
+        options.enable_cpu_mem_arena = True
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run
 
-    name, limb_bits, max_k = "u8s8", 8, (2**31 - 1) // (255 * 127)
 
-    def __init__(self) -> None:
-        self._run = _session("limbs", transpose=True).run  # type: ignore[attr-defined]
-
-    def product(self, limbs: Bytes, weights: npt.NDArray[np.int8]) -> Sums:
-        turned = np.ascontiguousarray(weights.T)
-        sums: Sums = self._run(None, {"limbs": limbs, "weights": turned})[0]
-        return sums.transpose(0, 2, 1)
-
-
-class ShortLimbsLeft(LimbsLeft):
-    """The same with 7-bit limbs: pairs of products fit int16, so saturating CPUs are exact too."""
-
-    name, limb_bits, max_k = "u7s8", 7, (2**31 - 1) // (127 * 127)
-
-
-KERNELS: tuple[type[Kernel], ...] = (LimbsLeft, WeightsLeft, ShortLimbsLeft)
+# Signed limbs are what VNNI instructions want. Without VNNI pairs of products are added in int16: it holds those of 7-bit limbs.
+KERNELS = (Kernel("u8s8", 8, signed=True), Kernel("u8u8", 8, signed=False), Kernel("u8s7", 7, signed=True))
 
 
 @dataclass(frozen=True)
@@ -135,14 +108,14 @@ def _exact(kernel: Kernel) -> bool:
     weights = np.concatenate([constant, alternating, random]).astype(np.int8)
     for limbs in (extremes, noise.astype(np.uint8), np.full((2, k, 64), top, np.uint8)):
         want = np.einsum("ok,lkm->lom", weights.astype(np.int64), limbs.astype(np.int64))
-        if not np.array_equal(kernel.product(np.ascontiguousarray(limbs), weights), want):
+        if not np.array_equal(kernel.product(kernel.hold(limbs), weights), want):
             return False
     return True
 
 
 def _speed(kernel: Kernel) -> float:
     """GMAC/s on a layer of middle size, best of three."""
-    limbs = np.full((4, 288, 2048), 3, np.uint8)
+    limbs = kernel.hold(np.full((4, 288, 2048), 3, np.uint8))
     weights = np.full((32, 288), 5, np.int8)
     best = float("inf")
     for _ in range(3):
@@ -156,8 +129,7 @@ def _speed(kernel: Kernel) -> float:
 def self_test() -> tuple[tuple[Kernel, KernelReport], ...]:
     """Every kernel of this build with its verdict on this machine."""
     results = []
-    for kind in KERNELS:
-        kernel = kind()
+    for kernel in KERNELS:
         exact = _exact(kernel)
         results.append((kernel, KernelReport(kernel.name, kernel.limb_bits, exact, _speed(kernel) if exact else 0.0)))
     return tuple(results)

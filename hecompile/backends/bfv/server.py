@@ -50,7 +50,8 @@ class BfvServer(RegionServer):
         released = unpack_released(data[len(data) - sizes(layer, batch).up_released :], layer, batch)
         sums = released_sums(layer, released, weights.released, self._kernel)
         encoded = encode(layer.layout(batch).unread(sums), layer.parameters.t_bits, layer.q)
-        return (b + encoded) % np.uint64(layer.q)
+        total = b + encoded  # below 2 q
+        return np.minimum(total, total - np.uint64(layer.q))  # below q the difference wraps around to something larger
 
 
 def _unpack_request(data: memoryview, layer: LayerProgram, ring: Ring, batch: int) -> Words:

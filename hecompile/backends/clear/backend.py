@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hecompile.backends.base import Array, Half, Pending, RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.bfv.parameters import Parameters
-from hecompile.backends.fold import extend, fold, rolled, weight_matrix
+from hecompile.backends.groups import extend, gather_terms, group_matrix
 from hecompile.backends.integer import (
     IntegerBackend,
     LayerProgram,
@@ -119,7 +119,7 @@ class ClearServer(RegionServer):
             polynomials = np.frombuffer(data[:split], "<i8").reshape(layout.blocks, layout.uploads, -1)
             if np.abs(polynomials).max(initial=0) > layer.parameters.limit:
                 raise ProtocolError(f"layer of {layer.input}: an entry is beyond {layer.parameters.limit}")
-            answers = np.stack([_multiply(block, weights.encrypted, layout)[:, layout.reads] for block in polynomials])
+            answers = np.stack([_multiply(block, weights.encrypted, layout) for block in polynomials])
             if layer.split.released:
                 answers += layout.unread(_released_sums(layer, unpack_released(data[split : split + size], layer, batch), weights))
             replies.append(answers.astype("<i8").tobytes())
@@ -144,15 +144,13 @@ def _released_sums(layer: LayerProgram, released: Array, weights: LayerWeights) 
 
 
 def _multiply(polynomials: Array, weights: npt.NDArray[np.int8], layout: Layout) -> Array:
-    """(uploads, N) integers -> (answers, N)."""
-    matrix = weight_matrix(weights, layout).astype(np.float64)
-    values = polynomials.astype(np.float64)
+    """(uploads, N) integers -> where the answers are read (answers, reads)."""
+    values, all_terms = polynomials.astype(np.float64), layout.shifts.size
     extended = extend(values, -values)[None]
-    answers: Array = np.zeros((1, layout.answers, layout.packing.dimension))
-    for start in range(0, matrix.shape[1], _CHUNK_TERMS):
-        terms = range(start, min(start + _CHUNK_TERMS, matrix.shape[1]))
-        operand = np.empty((1, len(terms), layout.packing.dimension))
-        rolled(extended, layout, terms, operand)
-        fold((matrix[:, terms.start : terms.stop] @ operand[0])[None], layout, answers)
-    result: Array = answers[0].astype(np.int64)
-    return result
+    sums = np.zeros((layout.answers * layout.groups, layout.area))
+    for start in range(0, all_terms, _CHUNK_TERMS):
+        terms = range(start, min(start + _CHUNK_TERMS, all_terms))
+        matrix = group_matrix(weights, layout, range(layout.answers), terms).astype(np.float64)
+        sums += matrix @ gather_terms(extended, layout, terms, layout.area)[0]
+    grouped = sums.astype(np.int64).reshape(layout.answers, layout.groups, -1)
+    return grouped[:, : layout.packing.p_out, layout.area_reads].reshape(layout.answers, -1)
