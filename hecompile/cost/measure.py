@@ -112,12 +112,11 @@ def _release(machine: Machine, runs: int) -> dict[str, float]:
     from hecompile.cost.model import released_cost
 
     geometry, split = _conv(32, 32, 4), ChannelSplit(32, tuple(range(16)))
-    request, released = _request(geometry, machine, runs, split), released_of(geometry, split, 1)
+    without, released = _request(_conv(16, 32, 4), machine, runs), released_of(geometry, split, 1)
     if released is None:
         raise InternalError("nothing is in clear")
-    without = replace(machine, release_us=0.0)
-    expected_s = request.server.seconds(without) + released_cost(released, without).server_s
-    return {"release_us": max(request.server_s - expected_s, 0.0) * 1e6}
+    expected_s = without.server_s + released_cost(released, replace(machine, release_us=0.0)).server_s
+    return {"release_us": max(_request(geometry, machine, runs, split).server_s - expected_s, 0.0) * 1e6}
 
 
 @dataclass(frozen=True)
