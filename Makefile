@@ -1,6 +1,7 @@
 # On a fresh machine with Python 3.11 and make: `make demo`, `make test`. Both set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/digits_chains.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -29,13 +30,13 @@ lint: venv
 	$(BIN)/mypy
 
 quick: venv
-	$(BIN)/pytest -m 'not fhe and not slow'
+	$(PYTEST) -m 'not fhe and not slow'
 
 fhe: venv
-	$(BIN)/pytest -m 'fhe and not slow'
+	$(PYTEST) -m 'fhe and not slow'
 
 slow: venv
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 smoke: venv
 	set -e; for each in $(BENCHMARKS); do $(BIN)/python $$each --smoke --json; done
