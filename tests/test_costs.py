@@ -24,6 +24,7 @@ from hecompile.errors import CompileError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.linear import conv2d
+from hecompile.ir.tiles import Tiles
 from hecompile.options import CompileOptions
 from hecompile.runtime.bundle import load_bundle
 from tests.networks import Tiny, tiny_inputs
@@ -97,7 +98,7 @@ def test_what_is_shown_costs_less_than_what_is_encrypted() -> None:
         split = ChannelSplit(64, tuple(range(count)))
         choice = parameters_for(stack, Machine(), split=split)
         assert choice is not None
-        costs.append(cost_of(choice, Machine(), released_of(geometry, split, 1)))
+        costs.append(cost_of(choice, Machine(), released_of(geometry, split, 1, choice.parameters.t_bits)))
     assert [cost.released for cost in costs] == [0, 32 * 256, 48 * 256]
     for more, less in pairwise(costs):
         assert less.server_s < more.server_s
@@ -105,14 +106,40 @@ def test_what_is_shown_costs_less_than_what_is_encrypted() -> None:
         assert less.up_bytes < more.up_bytes
 
 
-def test_a_sparse_artifact_is_predicted_with_what_it_shows(tmp_path: Path) -> None:
-    options = CompileOptions(policy="min-distortion", budget=0.5, max_batch=1)
-    compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
+def quarter_encrypted(size: int, split: ChannelSplit) -> tuple[Cost, Cost]:
+    """A conv of 64 channels on a picture of this size: all encrypted, and split so."""
+    geometry, _ = conv2d(np.ones((64, 64, 3, 3)), (size, size), (1, 1), (1, 1), (1, 1), 1)
+    stack, costs = Stack(("y",), ("y",), "x", geometry, 1, ChannelSplit(64)), list[Cost]()
+    for each in (ChannelSplit(64), split):
+        choice = parameters_for(stack, Machine(), split=each)
+        assert choice is not None
+        costs.append(cost_of(choice, Machine(), released_of(geometry, each, 1, choice.parameters.t_bits)))
+    return costs[0], costs[1]
+
+
+def test_tiles_save_where_a_picture_fills_polynomials_and_hardly_where_it_does_not() -> None:
+    quarter = tuple(range(4))
+    whole, tiles = quarter_encrypted(64, ChannelSplit(64, tiles=Tiles(16, 1, quarter)))
+    _, channels = quarter_encrypted(64, ChannelSplit(64, tuple(range(48))))
+    assert tiles.released == channels.released == 48 * 64 * 64
+    assert tiles.server_s < 0.5 * whole.server_s
+    assert tiles.client_s < 0.75 * channels.client_s  # answers are fewer too
+    assert tiles.down_bytes < 0.75 * channels.down_bytes
+    whole, tiles = quarter_encrypted(8, ChannelSplit(64, tiles=Tiles(4, 4, quarter)))
+    assert tiles.server_s > 0.75 * whole.server_s
+
+
+@pytest.mark.parametrize("granularity", ["channel", "tile"])
+def test_a_sparse_artifact_is_predicted_with_what_it_shows(tmp_path: Path, granularity: str) -> None:
+    options = CompileOptions(policy="min-distortion", budget=0.5, max_batch=1, granularity=granularity, tile="2x2")
+    compiled = compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
     found = predict_artifact(tmp_path / "a", Machine())
-    assert found.total.released > 0
-    assert found.total.up_bytes == sum(
-        client.request_bytes(1) for client in load_bundle(tmp_path / "a", "min-distortion").calls.values()
-    )
+    declared = [int(each.split(", ")[1].split()[0]) for each in read_manifest(tmp_path / "a").reveals]
+    assert found.total.released == sum(declared) > 0
+    calls = load_bundle(tmp_path / "a", "min-distortion").calls.values()
+    assert found.total.up_bytes == sum(client.request_bytes(1) for client in calls)
+    assert found.total.down_bytes == sum(client.reply_bytes(1) for client in calls)
+    assert any(product.split.tiles for product in compiled.program.products) == (granularity == "tile")
 
 
 @pytest.mark.fhe

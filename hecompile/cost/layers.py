@@ -100,18 +100,18 @@ def parameters_for(stack: Stack, machine: Machine, batch: int = 1, split: Channe
     geometry, values = split.encrypted_geometry(stack.geometry), stack.weights
     row_norm = Weights(stack.geometry, values).row_norm
     encrypted = None if values is None else split.encrypted_of(values, stack.geometry)
-    weights = Weights(geometry, encrypted, row_norm, bool(split.released))
+    weights = Weights(geometry, encrypted, row_norm, bool(split.released), split.slots)
     found = choose(weights, stack.multiple, machine)  # as select-parameters does
     return None if found is None else choose(weights, batch * stack.multiple, machine, found.parameters)  # as pack does
 
 
-def released_of(geometry: Geometry, split: ChannelSplit, elements: int) -> Released | None:
-    """What is shown in clear of a layer's input; None for nothing."""
-    if not split.released:
+def released_of(geometry: Geometry, split: ChannelSplit, elements: int, t_bits: int) -> Released | None:
+    """What is shown in clear of a layer's input; None for nothing. Sums are as wide as plaintexts, t_bits."""
+    if not split.shows:
         return None
-    channels = len(split.places(split.released, geometry))
-    entries = channels * geometry.picture[1] * geometry.picture[2] * elements
-    return Released(entries, split.bits, geometry.rows, channels * len(geometry.taps), prod(geometry.grid) * elements)
+    shape = split.shown_shape(geometry, elements)
+    columns, sum_bits = prod(geometry.grid) * elements, t_bits if split.tiles else 0
+    return Released(prod(shape), split.bits, geometry.rows, shape[1] * len(geometry.taps), columns, sum_bits)
 
 
 def cost_of(choice: Choice, machine: Machine, released: Released | None = None) -> Cost:

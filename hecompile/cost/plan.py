@@ -117,7 +117,8 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
             continue
         worst_case = worst_case or each.weights is None
         macs = macs_of(each.geometry) * each.multiple * batch
-        cost = cost_of(choice, machine, released_of(each.geometry, each.split, each.multiple * batch))
+        released = released_of(each.geometry, each.split, each.multiple * batch, choice.parameters.t_bits)
+        cost = cost_of(choice, machine, released)
         sums.add(regions[node.name], len(each.names), cost, macs, weights_of(each.geometry))
     if findings:
         raise CompileError(findings)
@@ -133,7 +134,7 @@ def predict_programs(
     for program in programs:
         for layer in program.layers:
             row = layer.packings[batch - 1]
-            released = released_of(layer.geometry, layer.split, layer.multiple * batch)
+            released = released_of(layer.geometry, layer.split, layer.multiple * batch, layer.parameters.t_bits)
             cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, released)
             macs = macs_of(layer.geometry) * layer.multiple * batch
             sums.add(program.region, len(layer.parts), cost, macs, weights_of(layer.geometry))

@@ -69,11 +69,13 @@ def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets) -> Pro
 
     reveals = {}
     for each in (found := stacks(graph)):
-        channels = each.geometry.channels
-        least = channels - len(each.split.released)
-        counts = {max(least, round(share * channels)) for share in (0.0, *SHARES)} - {channels}
-        shown = [Reveal(count, each.split.bits) for count in sorted(counts, reverse=True)]
-        reveals[each.names[0]] = shown if each.split.released else []
+        tiles = each.split.tiles
+        whole = tiles.count if tiles else each.geometry.channels
+        least = len(tiles.encrypted) if tiles else whole - len(each.split.released)
+        counts = {max(least, round(share * whole)) for share in (0.0, *SHARES)} - {whole}
+        cut = (tiles.rows, tiles.columns) if tiles else None
+        shown = [Reveal(count, each.split.bits, cut) for count in sorted(counts, reverse=True)]
+        reveals[each.names[0]] = shown if each.split.shows else []
     calibration = None if budgets.distortion is None else _calibration(graph, None)
     return problem_of(graph, machine, reveals, measure_distortions(graph, calibration, found) if calibration else None)
 

@@ -140,13 +140,14 @@ class Weights:
     """What parameters depend on: the norms of int8 weights (rows, C', K), or without weights the largest they can have.
 
     Geometry and values are of the encrypted channels. With `released`, the sum over the other ones is added to `b`, encoded: it
-    brings a rounding of 1/2, which counts as one more upload.
+    brings a rounding of 1/2, which counts as one more upload. (What tiles release is not added to `b`: it travels beside it.)
     """
 
     geometry: Geometry
     values: npt.NDArray[np.int8] | None
     message_norm: int = 0  # the largest sum of |weights| of a row over all channels; 0: over the encrypted ones
     released: bool = False
+    slots: int = 1  # pictures of the geometry per element: encrypted tiles
 
     @property
     def row_norm(self) -> int:
@@ -187,7 +188,10 @@ def choose(
         kind: ProofKind = "worst-case"
         if noise_bound(kind, (row_norm + weights.released, 0.0), dimension, 0, 0) > _budget(q_range[-1], message[0]):
             kind = "probabilistic"  # even one output per answer is too much for the worst case
-        floor = [(_seconds(layout, q_range[0], (0, 0), machine), layout) for layout in layouts(geometry, dimension, elements)]
+        floor = [
+            (_seconds(layout, q_range[0], (0, 0), machine), layout)
+            for layout in layouts(geometry, dimension, elements * weights.slots)
+        ]
         for seconds, layout in sorted(floor, key=lambda pair: pair[0]):
             if best is not None and seconds >= best.seconds:
                 break
