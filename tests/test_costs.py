@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hecompile.artifact import read_half, read_manifest
 from hecompile.backends.base import Cost
 from hecompile.backends.integer import region_program
 from hecompile.compiler import Compiled, compile_model
-from hecompile.cost.layers import Stack, cost_of, parameters_for, released_of
+from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, released_of, stacks, weights_of
 from hecompile.cost.machine import Machine, load_machine, save_machine
 from hecompile.cost.measure import explain, measure_machine
 from hecompile.cost.measured import compare, measure_artifact, predict_artifact
@@ -23,6 +24,7 @@ from hecompile.cost.source import machine_of, partitioned, pins_of, predict_sour
 from hecompile.errors import CompileError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.layers import secret_shapes
 from hecompile.ir.linear import conv2d
 from hecompile.ir.tiles import Tiles
 from hecompile.options import CompileOptions
@@ -104,6 +106,24 @@ def test_what_is_shown_costs_less_than_what_is_encrypted() -> None:
         assert less.server_s < more.server_s
         assert less.client_s < more.client_s
         assert less.up_bytes < more.up_bytes
+
+
+def test_a_plan_shows_what_zero_taps_and_channels_save() -> None:
+    network = Tiny().eval()
+    with torch.no_grad():
+        network.first.weight[:, 1] = 0  # one of two channels
+        network.last.weight[:, 3:] = 0  # three of six
+        network.down.weight[:, :, 0] = 0  # one of three rows of taps
+    graph = partitioned(network, tiny_inputs())
+    found = predict_graph(graph, Machine())
+    by_region = {each.region: each.skipped_macs for each in found.regions}
+    assert (by_region["call_01"], by_region["call_04"]) == (6 * 9 * 16, 2 * 3 * 16)  # outputs, channels, taps, places
+    assert by_region["call_02"] > 0
+    assert by_region["call_03"] == by_region["once_01"] == 0
+    everything = sum(macs_of(shape.geometry) for shape in secret_shapes(graph))
+    assert found.document()["skipped_share"] == pytest.approx(sum(by_region.values()) / everything)
+    whole = sum(weights_of(shape.geometry) for shape in secret_shapes(graph))
+    assert found.weight_mib * 2**20 == whole - sum(each.skipped for each in stacks(graph)) < whole
 
 
 def quarter_encrypted(size: int, split: ChannelSplit) -> tuple[Cost, Cost]:
