@@ -156,14 +156,11 @@ class CompileOptions:
 
     def grouping(self) -> Grouping:
         """What is released together. Raises `CompileError` for an unknown granularity, or a tile without entries."""
-        from hecompile.sparsity.selection import Grouping
+        from hecompile.sparsity.selection import Grouping, tile_size
 
         if self.granularity not in GRANULARITIES:
             raise unknown_name("granularity", self.granularity, GRANULARITIES)
-        sizes = self.tile.split("x")
-        if len(sizes) != 2 or not all(size.isdecimal() and int(size) for size in sizes):
-            raise CompileError(Diagnostic(f"a tile of {self.tile}", help="rows and columns as in --tile 4x4"))
-        return Grouping(self.granularity, (int(sizes[0]), int(sizes[1])))  # type: ignore[arg-type]
+        return Grouping(self.granularity, tile_size(self.tile))  # type: ignore[arg-type]
 
     @property
     def policy_name(self) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 from hecompile.errors import CompileError
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import LayerShape, secret_shapes
-from hecompile.ir.linear import Geometry, Pair
+from hecompile.ir.linear import Geometry
 from hecompile.ir.releases import Mask, Release, insert_releases, releases
-from hecompile.ir.tiles import Tiles
+from hecompile.ir.tiles import cut_of
 from hecompile.passes.base import Pass
 from hecompile.policies.min_distortion import MinDistortion, from_latent
 from hecompile.sparsity.importance import Floats, cost_function
@@ -71,19 +71,11 @@ def _encrypted(shares: Floats, budget: float) -> Mask:
     return mask
 
 
-def _block(grouping: Grouping, geometry: Geometry) -> Pair:
-    """Height and width of a value's tiles."""
-    return min(grouping.tile[0], geometry.size[0]), min(grouping.tile[1], geometry.size[1])
-
-
 def _divides(grouping: Grouping, readers: Sequence[LayerShape]) -> bool:
     """Whether a value has several channels, or several tiles that are whole for all layers that read it."""
-    first = readers[0].geometry
     if grouping.granularity == "channel":
-        return first.channels > 1
-    height, width = _block(grouping, first)
-    rows, columns = first.size[0] // height, first.size[1] // width
-    return rows * columns > 1 and all(Tiles(rows, columns, (0,)).fits(shape.geometry) for shape in readers)
+        return readers[0].geometry.channels > 1
+    return all(cut_of(shape.geometry, grouping.tile) is not None for shape in readers)
 
 
 def _sums(grouping: Grouping, geometry: Geometry, distortion: Floats) -> Floats:
@@ -91,8 +83,8 @@ def _sums(grouping: Grouping, geometry: Geometry, distortion: Floats) -> Floats:
     if grouping.granularity == "channel":
         by_channel: Floats = distortion.sum(axis=(1, 2))
         return by_channel
-    tiles = Grouping("tile", _block(grouping, geometry)).sums(distortion)  # (C, rows, columns)
-    by_tile: Floats = tiles.sum(axis=0)
+    tile = (min(grouping.tile[0], geometry.size[0]), min(grouping.tile[1], geometry.size[1]))
+    by_tile: Floats = Grouping("tile", tile).sums(distortion).sum(axis=0)  # (C, rows, columns) before
     return by_tile
 
 

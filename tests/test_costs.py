@@ -15,6 +15,7 @@ from hecompile.artifact import read_half, read_manifest
 from hecompile.backends.base import Cost
 from hecompile.backends.integer import region_program
 from hecompile.compiler import Compiled, compile_model
+from hecompile.cost.choices import ladder, options_of
 from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, released_of, stacks, weights_of
 from hecompile.cost.machine import Machine, load_machine, save_machine
 from hecompile.cost.measure import explain, measure_machine
@@ -147,6 +148,21 @@ def test_tiles_save_where_a_picture_fills_polynomials_and_hardly_where_it_does_n
     assert tiles.down_bytes < 0.75 * channels.down_bytes
     whole, tiles = quarter_encrypted(8, ChannelSplit(64, tiles=Tiles(4, 4, quarter)))
     assert tiles.server_s > 0.75 * whole.server_s
+
+
+def test_layers_may_show_tiles_where_their_pictures_have_several() -> None:
+    large, _ = conv2d(np.ones((8, 8, 3, 3)), (64, 64), (1, 1), (1, 1), (1, 1), 1)
+    small, _ = conv2d(np.ones((8, 8, 3, 3)), (8, 8), (1, 1), (1, 1), (1, 1), 1)
+    stacks = [Stack((name,), (name,), "x", geometry, 1, ChannelSplit(8)) for name, geometry in (("a", large), ("b", small))]
+    reveals = ladder(stacks, tile=(16, 64))
+    assert [each.tiles for each in reveals["a"]] == [(4, 1)] * 3
+    assert [each.tiles for each in reveals["b"]] == [None] * 3
+    for stack in stacks:
+        client, *server = options_of(stack, Machine(), reveals[stack.names[0]])
+        assert client.side == "client"
+        assert [option.encrypted for option in server] == [1.0, 0.75, 0.5, 0.25]
+        entries = 8 * stack.geometry.size[0] ** 2
+        assert [option.cost.released for option in server] == [0, entries // 4, entries // 2, 3 * entries // 4]
 
 
 @pytest.mark.parametrize("granularity", ["channel", "tile"])

@@ -12,7 +12,8 @@ from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, relea
 from hecompile.cost.local import LocalWork
 from hecompile.cost.machine import Machine
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.tiles import Tiles
+from hecompile.ir.linear import Pair
+from hecompile.ir.tiles import Tiles, cut_of
 
 __all__ = ["SHARES", "Option", "Reveal", "ladder", "options_of"]
 
@@ -29,7 +30,7 @@ class Reveal:
 
     encrypted: int
     bits: int = REVEAL_BITS
-    tiles: tuple[int, int] | None = None
+    tiles: Pair | None = None
 
     def split(self, whole: ChannelSplit) -> ChannelSplit:
         """How the input reaches the server. Which part is shown is decided later: the last channels or tiles stand for any."""
@@ -49,13 +50,16 @@ class Option:
     server_weights: int = 0
 
 
-def ladder(stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int = REVEAL_BITS) -> dict[str, tuple[Reveal, ...]]:
-    """Reveals at these shares for every stack, by its first layer."""
+def ladder(
+    stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int = REVEAL_BITS, tile: Pair | None = None
+) -> dict[str, tuple[Reveal, ...]]:
+    """Reveals of channels at these shares for every stack, by its first layer; of tiles of this size where there are such."""
     found = {}
     for each in stacks:
-        channels = each.geometry.channels
-        counts = {max(1, round(channels * share)) for share in shares} - {channels} if each.split.whole else set()
-        found[each.names[0]] = tuple(Reveal(count, bits) for count in sorted(counts, reverse=True))
+        cut = cut_of(each.geometry, tile) if tile else None
+        count = prod(cut) if cut else each.geometry.channels
+        counts = {max(1, round(count * share)) for share in shares} - {count} if each.split.whole else set()
+        found[each.names[0]] = tuple(Reveal(number, bits, cut) for number in sorted(counts, reverse=True))
     return found
 
 

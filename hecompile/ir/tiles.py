@@ -21,7 +21,7 @@ import numpy.typing as npt
 from hecompile.errors import ProtocolError
 from hecompile.ir.linear import Array, Geometry, Pair
 
-__all__ = ["Tiles"]
+__all__ = ["Tiles", "cut_of"]
 
 
 def _reach(geometry: Geometry) -> tuple[Pair, Pair]:
@@ -29,6 +29,17 @@ def _reach(geometry: Geometry) -> tuple[Pair, Pair]:
     by_axis = [[tap[axis] for tap in geometry.taps] for axis in (0, 1)]
     high = (max(by_axis[0]), max(by_axis[1]))
     return high, (high[0] - min(by_axis[0]), high[1] - min(by_axis[1]))
+
+
+def cut_of(geometry: Geometry, tile: Pair) -> Pair | None:
+    """Rows and columns of tiles of this size in a layer's input; None if it has a single one, or they are not whole.
+
+    A tile larger than the picture is as large as that.
+    """
+    cut = [size // min(side, size) for side, size in zip(tile, geometry.size, strict=True)]
+    if cut[0] * cut[1] == 1 or any(size % min(side, size) for side, size in zip(tile, geometry.size, strict=True)):
+        return None
+    return (cut[0], cut[1]) if Tiles(cut[0], cut[1], (0,)).fits(geometry) else None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from hecompile.ir.layers import constant_of
 from hecompile.ir.ops import RELEASE
 from hecompile.ir.printing import print_graph
 from hecompile.ir.program_printing import print_program
+from hecompile.ir.releases import narrow_releases
 from hecompile.options import CompileOptions
 from hecompile.passes.extract_sparsity import ExtractSparsity
 from hecompile.policies.min_distortion import MinDistortion
@@ -132,6 +133,14 @@ def test_shares_of_tiles_are_over_all_channels(stages: dict[str, Any], tiled: di
     assert single["add_3"][1].shape == (4, 4)
     for name, (_, shares) in rows.items():
         np.testing.assert_allclose(shares[:, 0], single[name][1].sum(axis=1), rtol=1e-5)
+
+
+def test_tiles_are_narrowed_to_the_most_important(tiled: dict[str, Any]) -> None:
+    graph = narrow_releases(tiled["extract-sparsity"], lambda release: release.with_encrypted(release.encrypted.size - 1))
+    for encrypted, shares in releases(graph).values():
+        assert encrypted.shape == shares.shape
+        assert (~encrypted).sum() == 1
+        assert shares[~encrypted] == shares.min()
 
 
 def test_values_that_the_tiles_do_not_divide_stay_encrypted(stages: dict[str, Any]) -> None:
