@@ -1,15 +1,18 @@
-"""Encrypting a quarter of the channels against encrypting all: the server's time, on digits and on a conv of SD's size.
+"""Encrypting a quarter of what layers read against encrypting all: the server's time, on digits and on a conv of SD's size.
 
+By channels, and on the conv by tiles too; and what the cost model says of channels and tiles for layers of several sizes.
 The budget is the one at which a quarter of the entries that the server's layers read stays encrypted. Times are the server's work
 on one call at batch one, within this process, the two artifacts in turn.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,11 +23,16 @@ import numpy as np
 import torch
 
 from benchmarks.harness import arguments, finish, machine
+from hecompile.backends.base import Cost
 from hecompile.compiler import compile_model, pipeline
+from hecompile.cost.layers import Stack, cost_of, parameters_for, released_of
+from hecompile.cost.machine import Machine
 from hecompile.frontend.sources import load_source
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.layers import secret_layers
+from hecompile.ir.linear import Array, Geometry, conv2d, linear
 from hecompile.ir.releases import Release, narrow_releases
+from hecompile.ir.tiles import Tiles
 from hecompile.models import digits
 from hecompile.options import CompileOptions
 from hecompile.runtime.client import EncryptedUNet
@@ -65,23 +73,28 @@ def encrypted_share(graph: Any) -> float:
     """Encrypted entries among those that the server's layers read."""
     encrypted = total = 0
     for layer in secret_layers(graph):
-        split: ChannelSplit = layer.product.split
-        _, height, width = layer.product.geometry.picture
-        encrypted += len(split.encrypted) * height * width
-        total += split.channels * height * width
+        entries = math.prod(layer.product.geometry.picture)
+        encrypted += layer.product.split.encrypted_share(layer.product.geometry) * entries
+        total += entries
     return encrypted / total
 
 
-def budget_for(source: Any, example: Any, share: float) -> float:
+def revealing(budget: float, tile: str) -> CompileOptions:
+    """By tiles of this size, or by channels if there is none."""
+    options = CompileOptions(policy="min-distortion", budget=budget, importance="magnitude", max_batch=1)
+    return replace(options, granularity="tile", tile=tile) if tile else options
+
+
+def budget_for(source: Any, example: Any, share: float, tile: str = "") -> float:
     """The least budget, in steps of 0.01, that leaves at most `share` of the entries encrypted."""
     program: Any = load_source(source, example)
-    for each in pipeline(CompileOptions(policy="min-distortion", budget=0.99, importance="magnitude"), None)[:4]:
+    for each in pipeline(revealing(0.99, tile), None)[:4]:
         program = each.run(program)
 
     def within(budget: float) -> Callable[[Release], Release]:
         def narrowed(release: Release) -> Release:
-            shown = np.searchsorted(np.cumsum(np.sort(release.shares)), budget * release.shares.sum(), side="right")
-            return release.with_encrypted(max(1, len(release.shares) - int(shown)))
+            shown = np.searchsorted(np.cumsum(np.sort(release.shares, axis=None)), budget * release.shares.sum(), side="right")
+            return release.with_encrypted(max(1, release.shares.size - int(shown)))
 
         return narrowed
 
@@ -89,14 +102,14 @@ def budget_for(source: Any, example: Any, share: float) -> float:
     return next(budget for budget in budgets if encrypted_share(narrow_releases(program, within(budget))) <= share)
 
 
-def compare(source: Any, example: Any, budget: float, runs: int, inputs: dict[str, Any]) -> dict[str, Any]:
+def compare(source: Any, example: Any, budget: float, runs: int, inputs: dict[str, Any], tile: str = "") -> dict[str, Any]:
     """Server seconds of strict and sparse, and what sparse costs in quality."""
     from hecompile.runtime.bundle import load_bundle
     from hecompile.runtime.service import load_service
 
     choices = {
         "strict": CompileOptions(max_batch=1),
-        "min-distortion": CompileOptions(policy="min-distortion", budget=budget, importance="magnitude", max_batch=1),
+        "min-distortion": revealing(budget, tile),
     }
     unets, watches, outputs, shares = {}, {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
@@ -131,10 +144,51 @@ def share_of(program: Any) -> float:
     """Encrypted entries among those that the server's layers read, in a lowered program; once per upload."""
     encrypted = total = 0
     for product in program.products:
-        _, height, width = product.geometry.picture
-        encrypted += len(product.split.encrypted) * height * width
-        total += product.split.channels * height * width
+        entries = math.prod(product.geometry.picture)
+        encrypted += product.split.encrypted_share(product.geometry) * entries
+        total += entries
     return encrypted / total
+
+
+def predicted(geometry: Geometry, weights: Array, tiles: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    """A quarter encrypted, by channels and by tiles of these sizes: costs over those of encrypting all, for the default profile."""
+    values = np.rint(weights / np.abs(weights).max(axis=(1, 2), keepdims=True) * 127).astype(np.int8)
+    stack = Stack(("y",), ("y",), "x", geometry, 1, ChannelSplit(geometry.channels), values)
+    splits = {"channels": ChannelSplit(geometry.channels, tuple(range(geometry.channels // 4, geometry.channels)))}
+    for height, width in tiles:
+        rows, columns = geometry.size[0] // height, geometry.size[1] // width
+        cut = Tiles(rows, columns, tuple(range(rows * columns // 4)))
+        splits[f"tiles {height}x{width}"] = ChannelSplit(geometry.channels, tiles=cut)
+    strict, found = cost_with(stack, stack.split), []
+    for name, split in splits.items():
+        cost = cost_with(stack, split)
+        fields = ("server_s", "client_s", "up_bytes", "down_bytes")
+        found.append({"part": name, **{field: getattr(cost, field) / getattr(strict, field) for field in fields}})
+    return found
+
+
+def cost_with(stack: Stack, split: ChannelSplit) -> Cost:
+    """The cheapest way to run a layer split so."""
+    choice = parameters_for(stack, Machine(), split=split)
+    assert choice is not None
+    return cost_of(choice, Machine(), released_of(stack.geometry, split, stack.multiple, choice.parameters.t_bits))
+
+
+def predictions() -> dict[str, list[dict[str, Any]]]:
+    """Layers of Stable Diffusion's shapes, and a small one."""
+    rng = np.random.default_rng(0)
+
+    def conv(channels: int, size: int) -> tuple[Geometry, Array]:
+        weights = rng.standard_normal((channels, channels, 3, 3))
+        return conv2d(weights, (size, size), (1, 1), (1, 1), (1, 1), 1)
+
+    tokens = linear(rng.standard_normal((320, 320)), 4096)
+    return {
+        "3x3, 320 channels, 64x64": predicted(*conv(320, 64), [(16, 64), (8, 8), (4, 4)]),
+        "linear, 320 channels, 4096 tokens": predicted(*tokens, [(64, 1)]),
+        "3x3, 640 channels, 32x32": predicted(*conv(640, 32), [(8, 32)]),
+        "3x3, 32 channels, 8x8": predicted(*conv(32, 8), [(4, 4)]),
+    }
 
 
 def main() -> None:
@@ -152,7 +206,13 @@ def main() -> None:
         "digits": compare("digits", None, budget_for(digits.load(), None, SHARE), runs, digit),
         f"conv_{channels}_{size}x{size}": compare(block, example, budget_for(block, example, SHARE), runs, latent),
     }
-    figures = {"benchmark": "min_distortion", "smoke": options.smoke, "models": found, "security_bits": 128, "machine": machine()}
+    tile = f"{size // 4}x{size}"
+    budget = budget_for(block, example, SHARE, tile)
+    found[f"conv_{channels}_{size}x{size}, tiles {tile}"] = compare(block, example, budget, runs, latent, tile)
+    figures = {
+        "benchmark": "min_distortion", "smoke": options.smoke, "models": found, "predicted": predictions(), "security_bits": 128,
+        "machine": machine(),
+    }  # fmt: skip
     finish(figures, options.json)
 
 

@@ -162,6 +162,7 @@ def plan(
     most_rounds: Annotated[int | None, typer.Option(help="pareto: most requests per call")] = None,
     pin: Annotated[list[str] | None, typer.Option(help="pareto: layer=side by name or pattern")] = None,
     calibration: Annotated[Path | None, typer.Option(help="pareto: recorded calls; default: the model's own sampler")] = None,
+    tile: Annotated[str | None, typer.Option(help="pareto: layers show tiles of rows x columns, where there are several")] = None,
     as_json: Json = False,
 ) -> None:
     """Predict seconds, bytes, rounds and memory of a model, before anything is encrypted; with --pareto the fronts of plans."""
@@ -169,6 +170,7 @@ def plan(
     from hecompile.cost.problem import Budgets
     from hecompile.cost.source import machine_of, partitioned, pins_of, predict_source, problem_of_source
     from hecompile.report.plan import print_fronts, print_prediction
+    from hecompile.sparsity.selection import tile_size
 
     chosen = machine_of(machine, rtt_ms, bandwidth_mbps)
     graph = partitioned(source)
@@ -179,7 +181,8 @@ def plan(
         print_prediction(source, prediction)
     if pareto is not None:
         budgets = Budgets(client_seconds, most_rounds, client_weights_mib)
-        found = fronts(problem_of_source(graph, chosen, calibration), budgets, pins_of(pin or []))
+        problem = problem_of_source(graph, chosen, calibration, tile_size(tile) if tile else None)
+        found = fronts(problem, budgets, pins_of(pin or []))
         files = [str(path) for path in write(found, pareto)]
         document |= {"pareto": files, "fronts": {front.axis: [asdict(point) for point in front.points] for front in found}}
         if not as_json:

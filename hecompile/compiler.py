@@ -73,7 +73,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     shows = chosen if isinstance(chosen, MinDistortion) else None
     recorded = load_calibration(Path(options.calibration)) if options.calibration else None
     machine = load_machine(Path(options.machine)) if options.machine else Machine()
-    budgets = None
+    bits, grouping, budgets = options.reveal_bits, options.grouping(), None
     if options.partition == "optimised":
         budgets = Budgets(
             options.client_seconds, options.most_rounds, options.client_weights_mib, options.most_distortion, options.most_leakage,
@@ -83,7 +83,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(name),  # what must not be seen
-        ExtractSparsity(shows, options.importance, options.reveal_bits, recorded),  # what may be seen, if the policy lets it
+        ExtractSparsity(shows, options.importance, bits, recorded, grouping),  # what may be seen, if the policy lets it
         ApproximateActivations(options),  # before the partition, which may then keep them at the server
         Partition(backend, machine, budgets=budgets, pins=options.pin),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition

@@ -9,6 +9,7 @@ from hecompile.errors import CompileError, Diagnostic, unknown_name
 
 if TYPE_CHECKING:
     from hecompile.policies.base import Policy
+    from hecompile.sparsity.selection import Grouping
 
 __all__ = ["CompileOptions"]
 
@@ -24,6 +25,7 @@ ACTIVATIONS = ("exact", "polynomial")
 FITS = ("weighted", "interpolation", "minimax")
 NORMS = ("exact", "static", "polynomial")
 SITES = ("all", "inner")
+GRANULARITIES = ("channel", "tile")
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,11 @@ class CompileOptions:
         metadata={"help": "profile written by measure-machine, to choose parameters and plans by; default: a usual one"},
     )
     budget: float | None = field(
-        default=None, metadata={"help": "min-distortion: most of a value's distortion that its channels in clear may have, 0 to 1"}
+        default=None, metadata={"help": "min-distortion: most of a value's distortion that its part in clear may have, 0 to 1"}
     )
     importance: str = field(default="hill", metadata={"help": "min-distortion: how important an entry is"})
+    granularity: str = field(default="channel", metadata={"help": "min-distortion: channel, or tile: rectangles of all channels"})
+    tile: str = field(default="4x4", metadata={"help": "granularity tile: rows x columns of a tile; cut to what a picture has"})
     reveal_bits: int = field(default=8, metadata={"help": "min-distortion: bits of an entry in clear, 2 to 11"})
     declare: tuple[str, ...] = field(
         default=(), metadata={"help": "min-distortion: values that may be shown though latent, noise or prompt follow from them"}
@@ -130,6 +134,7 @@ class CompileOptions:
         from hecompile.sparsity.importance import cost_function
 
         cost_function(self.importance)
+        self.grouping()
         if chosen.may_reveal and not backend(self.backend).exact:
             raise CompileError(
                 Diagnostic(
@@ -148,6 +153,14 @@ class CompileOptions:
                     help=f"--reveal-bits {REVEAL_BITS[0]} to {REVEAL_BITS[1]}",
                 )
             )
+
+    def grouping(self) -> Grouping:
+        """What is released together. Raises `CompileError` for an unknown granularity, or a tile without entries."""
+        from hecompile.sparsity.selection import Grouping, tile_size
+
+        if self.granularity not in GRANULARITIES:
+            raise unknown_name("granularity", self.granularity, GRANULARITIES)
+        return Grouping(self.granularity, tile_size(self.tile))  # type: ignore[arg-type]
 
     @property
     def policy_name(self) -> str:

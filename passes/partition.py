@@ -62,7 +62,7 @@ def _narrowed(program: ModelGraph, release: Release, plan: OptimalPlan) -> Relea
     """As much encrypted as any layer of the plan that reads the value wants, and no less than was encrypted before."""
     readers = [shape.nodes[-1] for shape in secret_shapes(program) if shape.input == release.value]
     share = max((plan.encrypted[name] for name in readers if name in plan.encrypted), default=1.0)
-    count = max(int(release.encrypted.sum()), round(share * len(release.encrypted)))
+    count = max(int(release.encrypted.sum()), round(share * release.encrypted.size))
     return release if count == release.encrypted.sum() else release.with_encrypted(count)
 
 

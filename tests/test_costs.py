@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hecompile.artifact import read_half, read_manifest
 from hecompile.backends.base import Cost
 from hecompile.backends.integer import region_program
 from hecompile.compiler import Compiled, compile_model
-from hecompile.cost.layers import Stack, cost_of, parameters_for, released_of
+from hecompile.cost.choices import ladder, options_of
+from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, released_of, stacks, weights_of
 from hecompile.cost.machine import Machine, load_machine, save_machine
 from hecompile.cost.measure import explain, measure_machine
 from hecompile.cost.measured import compare, measure_artifact, predict_artifact
@@ -23,7 +25,9 @@ from hecompile.cost.source import machine_of, partitioned, pins_of, predict_sour
 from hecompile.errors import CompileError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.layers import secret_shapes
 from hecompile.ir.linear import conv2d
+from hecompile.ir.tiles import Tiles
 from hecompile.options import CompileOptions
 from hecompile.runtime.bundle import load_bundle
 from tests.networks import Tiny, tiny_inputs
@@ -97,7 +101,7 @@ def test_what_is_shown_costs_less_than_what_is_encrypted() -> None:
         split = ChannelSplit(64, tuple(range(count)))
         choice = parameters_for(stack, Machine(), split=split)
         assert choice is not None
-        costs.append(cost_of(choice, Machine(), released_of(geometry, split, 1)))
+        costs.append(cost_of(choice, Machine(), released_of(geometry, split, 1, choice.parameters.t_bits)))
     assert [cost.released for cost in costs] == [0, 32 * 256, 48 * 256]
     for more, less in pairwise(costs):
         assert less.server_s < more.server_s
@@ -105,14 +109,73 @@ def test_what_is_shown_costs_less_than_what_is_encrypted() -> None:
         assert less.up_bytes < more.up_bytes
 
 
-def test_a_sparse_artifact_is_predicted_with_what_it_shows(tmp_path: Path) -> None:
-    options = CompileOptions(policy="min-distortion", budget=0.5, max_batch=1)
-    compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
+def test_a_plan_shows_what_zero_taps_and_channels_save() -> None:
+    network = Tiny().eval()
+    with torch.no_grad():
+        network.first.weight[:, 1] = 0  # one of two channels
+        network.last.weight[:, 3:] = 0  # three of six
+        network.down.weight[:, :, 0] = 0  # one of three rows of taps
+    graph = partitioned(network, tiny_inputs())
+    found = predict_graph(graph, Machine())
+    by_region = {each.region: each.skipped_macs for each in found.regions}
+    assert (by_region["call_01"], by_region["call_04"]) == (6 * 9 * 16, 2 * 3 * 16)  # outputs, channels, taps, places
+    assert by_region["call_02"] > 0
+    assert by_region["call_03"] == by_region["once_01"] == 0
+    everything = sum(macs_of(shape.geometry) for shape in secret_shapes(graph))
+    assert found.document()["skipped_share"] == pytest.approx(sum(by_region.values()) / everything)
+    whole = sum(weights_of(shape.geometry) for shape in secret_shapes(graph))
+    assert found.weight_mib * 2**20 == whole - sum(each.skipped for each in stacks(graph)) < whole
+
+
+def quarter_encrypted(size: int, split: ChannelSplit) -> tuple[Cost, Cost]:
+    """A conv of 64 channels on a picture of this size: all encrypted, and split so."""
+    geometry, _ = conv2d(np.ones((64, 64, 3, 3)), (size, size), (1, 1), (1, 1), (1, 1), 1)
+    stack, costs = Stack(("y",), ("y",), "x", geometry, 1, ChannelSplit(64)), list[Cost]()
+    for each in (ChannelSplit(64), split):
+        choice = parameters_for(stack, Machine(), split=each)
+        assert choice is not None
+        costs.append(cost_of(choice, Machine(), released_of(geometry, each, 1, choice.parameters.t_bits)))
+    return costs[0], costs[1]
+
+
+def test_tiles_save_where_a_picture_fills_polynomials_and_hardly_where_it_does_not() -> None:
+    quarter = tuple(range(4))
+    whole, tiles = quarter_encrypted(64, ChannelSplit(64, tiles=Tiles(16, 1, quarter)))
+    _, channels = quarter_encrypted(64, ChannelSplit(64, tuple(range(48))))
+    assert tiles.released == channels.released == 48 * 64 * 64
+    assert tiles.server_s < 0.5 * whole.server_s
+    assert tiles.client_s < 0.75 * channels.client_s  # answers are fewer too
+    assert tiles.down_bytes < 0.75 * channels.down_bytes
+    whole, tiles = quarter_encrypted(8, ChannelSplit(64, tiles=Tiles(4, 4, quarter)))
+    assert tiles.server_s > 0.75 * whole.server_s
+
+
+def test_layers_may_show_tiles_where_their_pictures_have_several() -> None:
+    large, _ = conv2d(np.ones((8, 8, 3, 3)), (64, 64), (1, 1), (1, 1), (1, 1), 1)
+    small, _ = conv2d(np.ones((8, 8, 3, 3)), (8, 8), (1, 1), (1, 1), (1, 1), 1)
+    stacks = [Stack((name,), (name,), "x", geometry, 1, ChannelSplit(8)) for name, geometry in (("a", large), ("b", small))]
+    reveals = ladder(stacks, tile=(16, 64))
+    assert [each.tiles for each in reveals["a"]] == [(4, 1)] * 3
+    assert [each.tiles for each in reveals["b"]] == [None] * 3
+    for stack in stacks:
+        client, *server = options_of(stack, Machine(), reveals[stack.names[0]])
+        assert client.side == "client"
+        assert [option.encrypted for option in server] == [1.0, 0.75, 0.5, 0.25]
+        entries = 8 * stack.geometry.size[0] ** 2
+        assert [option.cost.released for option in server] == [0, entries // 4, entries // 2, 3 * entries // 4]
+
+
+@pytest.mark.parametrize("granularity", ["channel", "tile"])
+def test_a_sparse_artifact_is_predicted_with_what_it_shows(tmp_path: Path, granularity: str) -> None:
+    options = CompileOptions(policy="min-distortion", budget=0.5, max_batch=1, granularity=granularity, tile="2x2")
+    compiled = compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
     found = predict_artifact(tmp_path / "a", Machine())
-    assert found.total.released > 0
-    assert found.total.up_bytes == sum(
-        client.request_bytes(1) for client in load_bundle(tmp_path / "a", "min-distortion").calls.values()
-    )
+    declared = [int(each.split(", ")[1].split()[0]) for each in read_manifest(tmp_path / "a").reveals]
+    assert found.total.released == sum(declared) > 0
+    calls = load_bundle(tmp_path / "a", "min-distortion").calls.values()
+    assert found.total.up_bytes == sum(client.request_bytes(1) for client in calls)
+    assert found.total.down_bytes == sum(client.reply_bytes(1) for client in calls)
+    assert any(product.split.tiles for product in compiled.program.products) == (granularity == "tile")
 
 
 @pytest.mark.fhe

@@ -9,7 +9,7 @@ from benchmarks.tables.activations import activations_table, equal_depth_table
 from benchmarks.tables.costs import costs_table
 from benchmarks.tables.digits import digits_table
 from benchmarks.tables.he_diffusion import he_diffusion_table
-from benchmarks.tables.min_distortion import min_distortion_table
+from benchmarks.tables.min_distortion import min_distortion_table, predicted_table
 
 __all__ = ["TABLES"]
 
@@ -18,6 +18,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "costs": ("costs", costs_table),
     "digits": ("digits", digits_table),
     "min_distortion": ("min_distortion", min_distortion_table),
+    "tiles": ("min_distortion", predicted_table),
     "he_diffusion": ("he_diffusion", he_diffusion_table),
     "activations": ("activations", activations_table),
     "depth": ("activations", equal_depth_table),

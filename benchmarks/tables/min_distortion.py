@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["min_distortion_table"]
+__all__ = ["min_distortion_table", "predicted_table"]
 
 
 def min_distortion_table(found: dict[str, Any]) -> str:
@@ -21,4 +21,13 @@ def min_distortion_table(found: dict[str, Any]) -> str:
     machine = found["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}"
     lines += ["", f"Medians of {row['runs']} runs, {found['security_bits']} bits of security. {where}."]
+    return "\n".join(lines) + "\n"
+
+
+def predicted_table(found: dict[str, Any]) -> str:
+    """Channels and tiles by the cost model."""
+    fields = ("server_s", "client_s", "up_bytes", "down_bytes")
+    lines = ["| layer | part | server s | client s | bytes up | bytes down |", "|---|---|---|---|---|---|"]
+    for name, rows in found["predicted"].items():
+        lines += [f"| {name} | {row['part']} | {' | '.join(f'{row[field]:.2f}' for field in fields)} |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ both halves. Scales and biases go to the client, int8 weights to the server.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -71,6 +72,8 @@ class LayerProgram:
         parameters = self.parameters
         if self.split.channels != self.geometry.channels:
             raise ProtocolError(f"layer of {self.input}: {self.split} of {self.geometry.channels} channels")
+        if self.split.tiles and not self.split.tiles.fits(self.geometry):
+            raise ProtocolError(f"layer of {self.input}: {self.split.tiles}, which do not divide {self.geometry.size}")
         if parameters.dimension not in DIMENSIONS or not T_BITS[0] <= parameters.t_bits <= T_BITS[1]:
             raise ProtocolError(f"layer of {self.input}: parameters out of range: {parameters}")
         if not LIMITS[0] <= parameters.limit <= LIMITS[1] or self.q.bit_length() != parameters.q_bits:
@@ -91,13 +94,10 @@ class LayerProgram:
 
     @cached_property
     def _layouts(self) -> list[Layout]:
-        rows = enumerate(self.packings, start=1)
+        geometry, slots, dimension = self.split.encrypted_geometry(self.geometry), self.split.slots, self.parameters.dimension
         return [
-            Layout(
-                self.split.encrypted_geometry(self.geometry),
-                Packing(self.parameters.dimension, batch * self.multiple, row.share, row.tile_rows, row.p_in, row.p_out),
-            )
-            for batch, row in rows
+            Layout(geometry, Packing(dimension, batch * self.multiple * slots, row.share, row.tile_rows, row.p_in, row.p_out))
+            for batch, row in enumerate(self.packings, start=1)
         ]
 
 
@@ -143,10 +143,17 @@ def region_program(half: Half) -> RegionProgram:
 
 @dataclass(frozen=True, eq=False)
 class LayerWeights:
-    """The server's weights of a layer (rows, channels, K): for the encrypted channels of the picture and for the released ones."""
+    """The server's weights of a layer (rows, channels, K): for the encrypted channels of the picture and for the released ones.
+
+    With tiles all channels are among the encrypted ones.
+    """
 
     encrypted: npt.NDArray[np.int8]
     released: npt.NDArray[np.int8]
+
+    def shown(self, split: ChannelSplit) -> npt.NDArray[np.int8]:
+        """Those that meet what is released."""
+        return self.encrypted if split.tiles else self.released
 
     @property
     def row_norm(self) -> int:
@@ -178,7 +185,7 @@ class Reading:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sent:
-    """What a layer's input becomes: polynomials (blocks, uploads, N) to encrypt, and integers (E, C', H, W) to show."""
+    """What a layer's input becomes: polynomials (blocks, uploads, N) to encrypt, and integers to show (`ChannelSplit.shown`)."""
 
     polynomials: npt.NDArray[np.int64]
     released: npt.NDArray[np.int64]
@@ -188,15 +195,19 @@ def to_polynomials(layer: LayerProgram, value: Array, batch: int) -> tuple[Sent,
     """Quantise a layer's input, place what is encrypted and round what is released."""
     split, limit = layer.split, layer.parameters.limit
     integers, scales = quantize_picture(layer.geometry.to_picture(value), limit)
-    polynomials = layer.layout(batch).place(split.encrypted_of(integers, layer.geometry))
-    released = split.round(split.released_of(integers, layer.geometry), limit)
+    polynomials = layer.layout(batch).place(split.sent(integers, layer.geometry))
+    released = split.round(split.shown(integers, layer.geometry), limit)
     return Sent(polynomials, released), Reading(scales, leading(value, layer.geometry))
 
 
-def to_values(layer: LayerProgram, readout: Readout, read: Array, reading: Reading, batch: int) -> list[Array]:
-    """The read coefficients of all answers as the layer's float32 outputs."""
-    layout = layer.layout(batch)
+def to_values(
+    layer: LayerProgram, readout: Readout, read: Array, reading: Reading, batch: int, sums: Array | None = None
+) -> list[Array]:
+    """The read coefficients of all answers, and with tiles the sums over what is released, as the layer's float32 outputs."""
+    layout, tiles = layer.layout(batch), layer.split.tiles
     integers = layout.read(read.reshape(layout.blocks, layout.answers, -1))
+    if tiles and sums is not None:
+        integers = tiles.merge(integers, layer.geometry) + sums
     return readout.values(integers, reading.scales, reading.leading)
 
 
@@ -212,6 +223,17 @@ def _layer_program(product: PackedProduct, q: int) -> LayerProgram:
         )  # fmt: skip
     parameters = product.parameterized.parameters
     return LayerProgram(product.input, product.multiple, product.geometry, product.parts, product.split, parameters, q, tuple(rows))
+
+
+def _reveal(layer: LayerProgram) -> str:
+    """What is shown of a layer's input, with what it comes to in entries of a sample."""
+    split, tiles = layer.split, layer.split.tiles
+    if tiles is None:
+        what = f"{len(split.released)} of {split.channels} channels"
+    else:
+        what = f"{len(tiles.released)} of {tiles.rows} x {tiles.columns} tiles"
+    shape = split.shown_shape(layer.geometry, layer.multiple)
+    return f"{layer.input}: {what} at {split.bits} bits, {math.prod(shape)} entries"
 
 
 class IntegerBackend(Backend):
@@ -233,11 +255,7 @@ class IntegerBackend(Backend):
         """The ciphertext modulus that stands in the program."""
 
     def reveals(self, half: Half) -> tuple[str, ...]:
-        return tuple(
-            f"{layer.input}: {len(layer.split.released)} of {layer.split.channels} channels at {layer.split.bits} bits"
-            for layer in region_program(half).layers
-            if layer.split.released
-        )
+        return tuple(_reveal(layer) for layer in region_program(half).layers if layer.split.shows)
 
     def facts(self, half: Half) -> Facts:
         layers = region_program(half).layers
@@ -264,7 +282,7 @@ class IntegerBackend(Backend):
             client[f"{index}.scales"], client[f"{index}.bias"] = readout.weight_scales, readout.bias
             split, weights = product.split, product.parameterized.quantized.weights
             server[f"{index}.weights"] = np.ascontiguousarray(split.encrypted_of(weights, product.geometry))
-            if split.released:
+            if split.released:  # with tiles they are the same weights
                 server[f"{index}.released"] = np.ascontiguousarray(split.released_of(weights, product.geometry))
         program = RegionProgram(region.name, self.name, region.inputs, region.outputs, tuple(layers))
         document: Mapping[str, Any] = asdict(program)

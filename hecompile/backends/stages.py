@@ -17,7 +17,7 @@ def encrypted_weights(product: QuantizedProduct) -> Weights:
     """What the parameters of a product depend on: the weights that meet ciphertexts, and the norm of all."""
     split, geometry = product.split, product.geometry
     values = split.encrypted_of(product.weights, geometry)
-    return Weights(split.encrypted_geometry(geometry), values, product.row_norm, bool(split.released))
+    return Weights(split.encrypted_geometry(geometry), values, product.row_norm, bool(split.released), split.slots)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,8 @@ class PackedProduct:
 
     def __post_init__(self) -> None:
         for batch, choice in enumerate(self.choices, start=1):
-            if choice.parameters != self.parameterized.parameters or choice.layout.packing.elements != batch * self.multiple:
+            slots = batch * self.multiple * self.split.slots
+            if choice.parameters != self.parameterized.parameters or choice.layout.packing.elements != slots:
                 raise InternalError(f"product of {self.input}: the packing for batch {batch} is for something else")
 
     @property

@@ -12,6 +12,8 @@ from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, relea
 from hecompile.cost.local import LocalWork
 from hecompile.cost.machine import Machine
 from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.linear import Pair
+from hecompile.ir.tiles import Tiles, cut_of
 
 __all__ = ["SHARES", "Option", "Reveal", "ladder", "options_of"]
 
@@ -21,15 +23,25 @@ REVEAL_BITS = 8
 
 @dataclass(frozen=True)
 class Reveal:
-    """A layer that shows a part of its input: `channels` stay encrypted, entries of the others are released with `bits` bits."""
+    """A layer that shows a part of its input: so many channels stay encrypted, entries of the others are released with `bits` bits.
 
-    channels: int
+    With `tiles`, rows and columns of them, so many tiles of the picture instead.
+    """
+
+    encrypted: int
     bits: int = REVEAL_BITS
+    tiles: Pair | None = None
+
+    def split(self, whole: ChannelSplit) -> ChannelSplit:
+        """How the input reaches the server. Which part is shown is decided later: the last channels or tiles stand for any."""
+        if self.tiles is None:
+            return ChannelSplit(whole.channels, tuple(range(self.encrypted, whole.channels)), bits=self.bits)
+        return replace(whole, released=(), bits=self.bits, tiles=Tiles(*self.tiles, tuple(range(self.encrypted))))
 
 
 @dataclass(frozen=True)
 class Option:
-    """One way to run a stack of layers. `encrypted` is the share of its input's channels that the server sees encrypted only."""
+    """One way to run a stack of layers. `encrypted` is the share of its input that the server sees encrypted only."""
 
     side: str  # client or server
     cost: Cost
@@ -38,13 +50,16 @@ class Option:
     server_weights: int = 0
 
 
-def ladder(stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int = REVEAL_BITS) -> dict[str, tuple[Reveal, ...]]:
-    """Reveals at these shares for every stack, by its first layer."""
+def ladder(
+    stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int = REVEAL_BITS, tile: Pair | None = None
+) -> dict[str, tuple[Reveal, ...]]:
+    """Reveals of channels at these shares for every stack, by its first layer; of tiles of this size where there are such."""
     found = {}
     for each in stacks:
-        channels = each.geometry.channels
-        counts = {max(1, round(channels * share)) for share in shares} - {channels} if each.split.whole else set()
-        found[each.names[0]] = tuple(Reveal(count, bits) for count in sorted(counts, reverse=True))
+        cut = cut_of(each.geometry, tile) if tile else None
+        count = prod(cut) if cut else each.geometry.channels
+        counts = {max(1, round(count * share)) for share in shares} - {count} if each.split.whole else set()
+        found[each.names[0]] = tuple(Reveal(number, bits, cut) for number in sorted(counts, reverse=True))
     return found
 
 
@@ -52,17 +67,17 @@ def options_of(
     stack: Stack, machine: Machine, reveals: Sequence[Reveal] = (), distortion: LayerDistortion | None = None
 ) -> tuple[Option, ...]:
     """The client first, then the server all encrypted if parameters carry that, then with every reveal."""
-    geometry, weights, channels = stack.geometry, weights_of(stack.geometry), stack.geometry.channels
+    geometry, weights = stack.geometry, weights_of(stack.geometry)
     local = LocalWork(len(stack.names), 0, macs_of(geometry) * stack.multiple)
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
-    # which channels are shown is decided later: the last ones stand for any
-    splits = [ChannelSplit(channels, tuple(range(each.channels, channels)), bits=each.bits) for each in reveals]
-    first = replace(stack.split, released=()) if splits else stack.split
+    splits = [each.split(stack.split) for each in reveals]
+    first = replace(stack.split, released=(), tiles=None) if splits else stack.split
     for split in (first, *splits):
         choice = parameters_for(stack, machine, split=split)
         if choice is None:
             continue
-        cost, share = cost_of(choice, machine, released_of(geometry, split, stack.multiple)), 1 - len(split.released) / channels
+        released = released_of(geometry, split, stack.multiple, choice.parameters.t_bits)
+        cost, share = cost_of(choice, machine, released), split.encrypted_share(geometry)
         if distortion is not None:
             cost = replace(cost, error_var=distortion.error_var(choice.parameters.limit, share, 2.0 ** (split.bits - 1)))
         options.append(Option("server", cost, share, server_weights=weights))

@@ -24,7 +24,7 @@ from hecompile.ir.linear import Array, Geometry
 if TYPE_CHECKING:
     from hecompile.ir.products import Product
 
-__all__ = ["Stack", "candidates", "cost_of", "macs_of", "parameters_for", "released_of", "stacks", "weights_of"]
+__all__ = ["Stack", "candidates", "cost_of", "macs_of", "multiplied", "parameters_for", "released_of", "stacks", "weights_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class Stack:
     split: ChannelSplit
     weights: Array | None = None
     rounding: float = 0.0  # variance of rounding the weights, relative to theirs
+    skipped: int = 0  # weights of taps and input channels that are all zero: not sent, not multiplied
 
 
 def macs_of(geometry: Geometry) -> int:
@@ -49,6 +50,11 @@ def macs_of(geometry: Geometry) -> int:
 def weights_of(geometry: Geometry) -> int:
     """Entries of a layer's weight matrix."""
     return geometry.rows * geometry.picture[0] * len(geometry.taps)
+
+
+def multiplied(geometry: Geometry, split: ChannelSplit) -> int:
+    """Those that the server holds and multiplies: not of absent channels."""
+    return geometry.rows * (geometry.picture[0] - len(split.places(split.absent, geometry))) * len(geometry.taps)
 
 
 def stacks(graph: ModelGraph, regions: Mapping[str, str] | None = None) -> list[Stack]:
@@ -88,7 +94,8 @@ def _stack(product: Product, shapes: Mapping[str, LayerShape]) -> Stack:
     power = float(np.square(product.weights).sum())
     rounding = float(np.square(error).sum()) / power if power else 0.0
     nodes, multiple = tuple(node for name in names for node in shapes[name].nodes), shapes[names[0]].multiple
-    return Stack(names, nodes, product.input, product.geometry, multiple, product.split, rounded.weights, rounding)
+    skipped = sum(weights_of(shapes[name].geometry) for name in names) - multiplied(product.geometry, product.split)
+    return Stack(names, nodes, product.input, product.geometry, multiple, product.split, rounded.weights, rounding, skipped)
 
 
 def parameters_for(stack: Stack, machine: Machine, batch: int = 1, split: ChannelSplit | None = None) -> Choice | None:
@@ -100,18 +107,18 @@ def parameters_for(stack: Stack, machine: Machine, batch: int = 1, split: Channe
     geometry, values = split.encrypted_geometry(stack.geometry), stack.weights
     row_norm = Weights(stack.geometry, values).row_norm
     encrypted = None if values is None else split.encrypted_of(values, stack.geometry)
-    weights = Weights(geometry, encrypted, row_norm, bool(split.released))
+    weights = Weights(geometry, encrypted, row_norm, bool(split.released), split.slots)
     found = choose(weights, stack.multiple, machine)  # as select-parameters does
     return None if found is None else choose(weights, batch * stack.multiple, machine, found.parameters)  # as pack does
 
 
-def released_of(geometry: Geometry, split: ChannelSplit, elements: int) -> Released | None:
-    """What is shown in clear of a layer's input; None for nothing."""
-    if not split.released:
+def released_of(geometry: Geometry, split: ChannelSplit, elements: int, t_bits: int) -> Released | None:
+    """What is shown in clear of a layer's input; None for nothing. Sums are as wide as plaintexts, t_bits."""
+    if not split.shows:
         return None
-    channels = len(split.places(split.released, geometry))
-    entries = channels * geometry.picture[1] * geometry.picture[2] * elements
-    return Released(entries, split.bits, geometry.rows, channels * len(geometry.taps), prod(geometry.grid) * elements)
+    shape = split.shown_shape(geometry, elements)
+    columns, sum_bits = prod(geometry.grid) * elements, t_bits if split.tiles else 0
+    return Released(prod(shape), split.bits, geometry.rows, shape[1] * len(geometry.taps), columns, sum_bits)
 
 
 def cost_of(choice: Choice, machine: Machine, released: Released | None = None) -> Cost:

@@ -112,7 +112,7 @@ def _release(machine: Machine, runs: int) -> dict[str, float]:
     from hecompile.cost.model import released_cost
 
     geometry, split = _conv(32, 32, 4), ChannelSplit(32, tuple(range(16)))
-    without, released = _request(_conv(16, 32, 4), machine, runs), released_of(geometry, split, 1)
+    without, released = _request(_conv(16, 32, 4), machine, runs), released_of(geometry, split, 1, 32)
     if released is None:
         raise InternalError("nothing is in clear")
     expected_s = without.server_s + released_cost(released, replace(machine, release_us=0.0)).server_s
@@ -144,9 +144,7 @@ def _request(geometry: Geometry, machine: Machine, runs: int, split: ChannelSpli
     rng, split = np.random.default_rng(0), split or ChannelSplit(geometry.channels)
     weights = rng.standard_normal((geometry.rows, geometry.picture[0], len(geometry.taps)))
     parts = (Part("y", geometry.outputs),)
-    quantized = quantize(
-        Product("x", geometry, parts, weights, np.zeros(geometry.outputs, np.float32), ChannelSplit(geometry.channels))
-    )
+    quantized = quantize(Product("x", geometry, parts, weights, np.zeros(geometry.outputs, np.float32), split))
     choice = choose(encrypted_weights(quantized), 1, machine)
     if choice is None:
         raise InternalError(f"no parameters carry {geometry}")

@@ -73,13 +73,14 @@ PRICES = (
 
 @dataclass(frozen=True)
 class Released:
-    """The part of a layer's input that the server sees in clear: a product of plain integers, encoded and added to the answers."""
+    """The part of a layer's input that the server sees in clear: a product of plain integers."""
 
     entries: int
     bits: int  # of each
     rows: int
     terms: int  # channels of the picture times taps
     columns: int  # of the result: its grid, for all elements
+    sum_bits: int = 0  # of sums that travel beside the answers, as with tiles; 0: they are encoded and added to them
 
 
 def traffic(layout: Layout, q_bits: int, drops: tuple[int, int]) -> Traffic:
@@ -168,17 +169,18 @@ def released_cost(released: Released, machine: Machine) -> Cost:
     """The released part."""
     up, limbs = packed_bytes(released.entries, released.bits), _limbs(released.bits, machine)
     columns, sums = released.columns * limbs, released.rows * released.columns
+    down = packed_bytes(sums, released.sum_bits)
     work = Work(
         macs=released.terms * released.rows * columns,
         terms=released.terms * columns,
         sums=sums * limbs,
-        words=ENCODED * sums,
-        wires=up,
+        words=0 if released.sum_bits else ENCODED * sums,
+        wires=up + down,
         releases=1,
     )
-    client_s = Work(carries=up).seconds(machine)
+    client_s = Work(carries=up + down).seconds(machine)
     peak = 2 * released.terms * columns + (8 * limbs + 8 * ENCODED) * sums
-    return Cost(work.seconds(machine), client_s, up, peak_mib=peak / 2**20, released=released.entries)
+    return Cost(work.seconds(machine), client_s, up, down, peak_mib=peak / 2**20, released=released.entries)
 
 
 def seconds_of(cost: Cost, machine: Machine) -> float:

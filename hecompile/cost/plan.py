@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import prod
 
 from hecompile.backends.base import Cost
 from hecompile.backends.integer import RegionProgram
-from hecompile.cost.layers import cost_of, macs_of, parameters_for, released_of, stacks, weights_of
+from hecompile.cost.layers import cost_of, multiplied, parameters_for, released_of, stacks
 from hecompile.cost.local import LocalWork, graph_work
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import layer_cost, seconds_of
@@ -28,6 +29,7 @@ class RegionCost:
     region: str
     layers: int
     cost: Cost
+    skipped_macs: int = 0  # multiply-adds in the clear that zero taps and channels save
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Prediction:
     weight_mib: float  # int8 weights, kept by the server in memory and on disk
     peak_mib: float  # of the server's process: what it has before any work, its weights, its largest region
     worst_case_weights: bool  # parameters from the largest weights there can be, as there are no real ones
+    skipped_share: float = 0.0  # of the multiply-adds in the clear: zero taps and channels; unknown (0) for artifacts
 
     @property
     def offload_ratio(self) -> float:
@@ -63,7 +66,11 @@ class Prediction:
             "peak_mib": self.peak_mib,
             "disk_mib": self.weight_mib,
             "worst_case_weights": self.worst_case_weights,
-            "regions": [{"region": each.region, "layers": each.layers, **asdict(each.cost)} for each in self.regions],
+            "skipped_share": self.skipped_share,
+            "regions": [
+                {"region": each.region, "layers": each.layers, "skipped_macs": each.skipped_macs, **asdict(each.cost)}
+                for each in self.regions
+            ],
         }
 
 
@@ -74,12 +81,14 @@ class _Sums:
     machine: Machine
     regions: dict[str, list[Cost]]
     layers: dict[str, int]
-    macs: int = 0
+    skipped: dict[str, int]
+    macs: int = 0  # in the clear, where zeros are multiplied too
     weights: int = 0
 
-    def add(self, region: str, layers: int, cost: Cost, macs: int, weights: int) -> None:
+    def add(self, region: str, layers: int, cost: Cost, macs: int, weights: int, skipped: int = 0) -> None:
         self.regions.setdefault(region, []).append(cost)
         self.layers[region] = self.layers.get(region, 0) + layers
+        self.skipped[region] = self.skipped.get(region, 0) + skipped
         self.macs += macs
         self.weights += weights
 
@@ -89,13 +98,15 @@ class _Sums:
         for name, costs in self.regions.items():
             rounds = Cost(rounds=0 if name.startswith("once_") else 1)
             one_by_one = max(each.peak_mib for each in costs)  # layers of a region are worked on in turn
-            regions.append(RegionCost(name, self.layers[name], replace(sum(costs, rounds), peak_mib=one_by_one)))
+            cost = replace(sum(costs, rounds), peak_mib=one_by_one)
+            regions.append(RegionCost(name, self.layers[name], cost, self.skipped[name]))
         local_s, weight_mib = local.seconds(machine), self.weights / 2**20
         total = sum((each.cost for each in regions), Cost(client_s=local_s))
         peak_mib = machine.base_mib + weight_mib + max((each.cost.peak_mib for each in regions), default=0.0)
         plaintext_s = LocalWork(sum(self.layers.values()), 0, self.macs).seconds(machine) + local_s
         latency_s = seconds_of(total, machine)
-        return Prediction(tuple(regions), total, local_s, latency_s, plaintext_s, weight_mib, peak_mib, worst_case)
+        skipped = sum(self.skipped.values()) / max(self.macs, 1)
+        return Prediction(tuple(regions), total, local_s, latency_s, plaintext_s, weight_mib, peak_mib, worst_case, skipped)
 
 
 def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Prediction:
@@ -106,7 +117,7 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
     """
     by_name = {node.name: node for node in graph.nodes}
     regions = {name: str(info(node).region) for name, node in by_name.items()}
-    sums, findings, worst_case = _Sums(machine, {}, {}), list[Diagnostic](), False
+    sums, findings, worst_case = _Sums(machine, {}, {}, {}), list[Diagnostic](), False
     for each in stacks(graph, regions):
         node = by_name[each.names[0]]
         if info(node).domain == "client":
@@ -116,9 +127,11 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
             findings.append(Diagnostic(f"no parameters carry {', '.join(each.names)}", source=info(node).source))
             continue
         worst_case = worst_case or each.weights is None
-        macs = macs_of(each.geometry) * each.multiple * batch
-        cost = cost_of(choice, machine, released_of(each.geometry, each.split, each.multiple * batch))
-        sums.add(regions[node.name], len(each.names), cost, macs, weights_of(each.geometry))
+        positions, weights = prod(each.geometry.grid) * each.multiple * batch, multiplied(each.geometry, each.split)
+        released = released_of(each.geometry, each.split, each.multiple * batch, choice.parameters.t_bits)
+        cost = cost_of(choice, machine, released)
+        macs = (weights + each.skipped) * positions
+        sums.add(regions[node.name], len(each.names), cost, macs, weights, each.skipped * positions)
     if findings:
         raise CompileError(findings)
     local = graph_work([node for node in graph.nodes if info(node).domain == "client"], batch)
@@ -129,14 +142,15 @@ def predict_programs(
     programs: Sequence[RegionProgram], machine: Machine, batch: int = 1, local: LocalWork | None = None
 ) -> Prediction:
     """The cost of an artifact's regions, with the parameters they have."""
-    sums = _Sums(machine, {}, {})
+    sums = _Sums(machine, {}, {}, {})
     for program in programs:
         for layer in program.layers:
             row = layer.packings[batch - 1]
-            released = released_of(layer.geometry, layer.split, layer.multiple * batch)
+            released = released_of(layer.geometry, layer.split, layer.multiple * batch, layer.parameters.t_bits)
             cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, released)
-            macs = macs_of(layer.geometry) * layer.multiple * batch
-            sums.add(program.region, len(layer.parts), cost, macs, weights_of(layer.geometry))
+            weights = multiplied(layer.geometry, layer.split)
+            macs = weights * prod(layer.geometry.grid) * layer.multiple * batch
+            sums.add(program.region, len(layer.parts), cost, macs, weights)
     return sums.prediction(local or LocalWork(), worst_case=False)
 
 

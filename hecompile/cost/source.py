@@ -13,6 +13,7 @@ from hecompile.cost.plan import Prediction, available_mib, predict_graph, refuse
 from hecompile.cost.problem import Budgets, Problem, problem_of
 from hecompile.errors import CompileError
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.linear import Pair
 
 __all__ = ["machine_of", "partitioned", "pins_of", "predict_source", "problem_of_source"]
 
@@ -49,8 +50,11 @@ def predict_source(graph: ModelGraph, machine: Machine, batch: int, memory_mib: 
     return prediction
 
 
-def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None = None) -> Problem:
-    """What plans are chosen from where layers may show a part of their input, distortions measured where the model has weights."""
+def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None = None, tile: Pair | None = None) -> Problem:
+    """What plans are chosen from where layers may show a part of their input, distortions measured where the model has weights.
+
+    With `tile`, tiles of that size instead of channels wherever a picture has several.
+    """
     from hecompile.cost.choices import ladder
     from hecompile.cost.distortion import measure_distortions
     from hecompile.cost.layers import stacks
@@ -58,7 +62,7 @@ def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None
     found = stacks(graph)
     calibration = _calibration(graph, recorded) if all(each.weights is not None for each in found) else None
     distortions = measure_distortions(graph, calibration, found) if calibration else None
-    return problem_of(graph, machine, ladder(found), distortions)
+    return problem_of(graph, machine, ladder(found, tile=tile), distortions)
 
 
 def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets) -> Problem:
@@ -69,11 +73,13 @@ def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets) -> Pro
 
     reveals = {}
     for each in (found := stacks(graph)):
-        channels = each.geometry.channels
-        least = channels - len(each.split.released)
-        counts = {max(least, round(share * channels)) for share in (0.0, *SHARES)} - {channels}
-        shown = [Reveal(count, each.split.bits) for count in sorted(counts, reverse=True)]
-        reveals[each.names[0]] = shown if each.split.released else []
+        tiles = each.split.tiles
+        whole = tiles.count if tiles else each.geometry.channels
+        least = len(tiles.encrypted) if tiles else whole - len(each.split.released)
+        counts = {max(least, round(share * whole)) for share in (0.0, *SHARES)} - {whole}
+        cut = (tiles.rows, tiles.columns) if tiles else None
+        shown = [Reveal(count, each.split.bits, cut) for count in sorted(counts, reverse=True)]
+        reveals[each.names[0]] = shown if each.split.shows else []
     calibration = None if budgets.distortion is None else _calibration(graph, None)
     return problem_of(graph, machine, reveals, measure_distortions(graph, calibration, found) if calibration else None)
 

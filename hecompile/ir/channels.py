@@ -1,4 +1,4 @@
-"""How the channels of a layer's input reach the server: encrypted, released (rounded, in clear), or not at all.
+"""How a layer's input reaches the server: channels encrypted, released (rounded, in clear), or not at all; or tiles of its picture.
 
 A layer with absent channels has only zeros for weights there. Released integers are multiples of a step of the quantiser, so that
 they have at most `bits` bits and always one less than what is encrypted has.
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from hecompile.errors import ProtocolError
 from hecompile.ir.linear import Array, Geometry
+from hecompile.ir.tiles import Tiles
 
 __all__ = ["REVEAL_BITS", "ChannelSplit"]
 
@@ -22,12 +23,16 @@ REVEAL_BITS = (2, 11)  # least and most of a released integer; the quantiser of 
 
 @dataclass(frozen=True)
 class ChannelSplit:
-    """Channels of a tensor, not of its picture. Those that are neither released nor absent are encrypted: at least one."""
+    """Channels of a tensor, not of its picture. Those that are neither released nor absent are encrypted: at least one.
+
+    With `tiles` no channel is released; of the channels that are not absent those tiles are encrypted and the others released.
+    """
 
     channels: int
     released: tuple[int, ...] = ()
     absent: tuple[int, ...] = ()
     bits: int = 8  # of a released integer
+    tiles: Tiles | None = None
 
     def __post_init__(self) -> None:
         named = (*self.released, *self.absent)
@@ -35,13 +40,25 @@ class ChannelSplit:
             raise ProtocolError(f"channels: {self.released} and {self.absent} of {self.channels} do not fit together")
         if len(named) == self.channels:
             raise ProtocolError("channels: none is encrypted")
-        if self.released and not REVEAL_BITS[0] <= self.bits <= REVEAL_BITS[1]:
+        if self.released and self.tiles:
+            raise ProtocolError("channels: released whole and by tiles at once")
+        if self.shows and not REVEAL_BITS[0] <= self.bits <= REVEAL_BITS[1]:
             raise ProtocolError(f"channels: released with {self.bits} bits, not {REVEAL_BITS[0]} to {REVEAL_BITS[1]}")
 
     @property
     def whole(self) -> bool:
-        """Whether every channel is encrypted."""
-        return not self.released and not self.absent
+        """Whether everything is encrypted."""
+        return not self.shows and not self.absent
+
+    @property
+    def shows(self) -> bool:
+        """Whether anything is released."""
+        return bool(self.released) or self.tiles is not None
+
+    @property
+    def slots(self) -> int:
+        """Pictures that are encrypted per picture of the value: its tiles, or itself."""
+        return len(self.tiles.encrypted) if self.tiles else 1
 
     @cached_property
     def encrypted(self) -> tuple[int, ...]:
@@ -54,16 +71,45 @@ class ChannelSplit:
         return (np.array(channels, np.int64)[:, None] * each + np.arange(each)).reshape(-1)
 
     def encrypted_of(self, picture: Array, geometry: Geometry) -> Array:
-        """The encrypted channels of anything (E, C', ...) or (rows, C', ...)."""
-        return picture if self.whole else picture[:, self.places(self.encrypted, geometry)]
+        """The channels of which something is encrypted, of anything (E, C', ...) or (rows, C', ...)."""
+        return picture[:, self.places(self.encrypted, geometry)] if self.released or self.absent else picture
 
     def released_of(self, picture: Array, geometry: Geometry) -> Array:
-        """The released channels of the same."""
-        return picture[:, self.places(self.released, geometry)]
+        """The released channels of the same; with tiles the channels of which something is released."""
+        return self.encrypted_of(picture, geometry) if self.tiles else picture[:, self.places(self.released, geometry)]
+
+    def sent(self, picture: Array, geometry: Geometry) -> Array:
+        """What is encrypted of pictures (E, C', H, W): (E slots, channels, h, w)."""
+        chosen = self.encrypted_of(picture, geometry)
+        return self.tiles.cut(chosen, self.tiles.encrypted) if self.tiles else chosen
+
+    def shown(self, picture: Array, geometry: Geometry) -> Array:
+        """What is released of them: (E, channels, H, W), with tiles (E tiles, channels, h, w)."""
+        chosen = self.released_of(picture, geometry)
+        return self.tiles.cut(chosen, self.tiles.released) if self.tiles else chosen
+
+    def shown_shape(self, geometry: Geometry, elements: int) -> tuple[int, int, int, int]:
+        """The shape of the same."""
+        channels, _, height, width = (len(self.places(self.shown_channels, geometry)), *geometry.picture)
+        if self.tiles is None:
+            return elements, channels, height, width
+        return (elements * len(self.tiles.released), channels, *self.tiles.block(geometry))
+
+    @property
+    def shown_channels(self) -> tuple[int, ...]:
+        """Channels of the tensor of which something is released."""
+        return self.encrypted if self.tiles else self.released
+
+    def encrypted_share(self, geometry: Geometry) -> float:
+        """The share of a value's entries that is not released."""
+        shown = self.shown_shape(geometry, 1)
+        channels, height, width = geometry.picture
+        return 1 - shown[0] * shown[1] * shown[2] * shown[3] / (channels * height * width)
 
     def encrypted_geometry(self, geometry: Geometry) -> Geometry:
-        """The convolution of the encrypted channels alone."""
-        return geometry if self.whole else replace(geometry, channels=len(self.encrypted))
+        """The convolution of what is encrypted alone."""
+        geometry = geometry if len(self.encrypted) == self.channels else replace(geometry, channels=len(self.encrypted))
+        return self.tiles.geometry(geometry) if self.tiles else geometry
 
     def steps(self, limit: int) -> tuple[int, int]:
         """For a quantiser of this limit: quantiser steps per released step, and the largest released integer."""
@@ -80,6 +126,9 @@ class ChannelSplit:
 
     def seen(self, picture: npt.NDArray[np.int64], geometry: Geometry, limit: int) -> npt.NDArray[np.int64]:
         """The quantised picture (E, C', H, W) as the layer gets it: released channels rounded."""
+        if self.tiles:
+            shown = self.round(picture, limit) * self.steps(limit)[0]
+            return np.where(self.tiles.mask(*picture.shape[2:]), picture, shown)
         if not self.released:
             return picture
         places, result = self.places(self.released, geometry), picture.copy()
@@ -89,14 +138,17 @@ class ChannelSplit:
     def errors(self, geometry: Geometry, limit: int) -> npt.NDArray[np.float64]:
         """How far each channel of the picture may be from the value before quantising, in quantiser steps: (C')."""
         result = np.full(geometry.picture[0], 0.5)
-        if self.released:
-            result[self.places(self.released, geometry)] += self.steps(limit)[0]  # half a step, a whole one at the limit
+        if self.shows:
+            result[self.places(self.shown_channels, geometry)] += self.steps(limit)[0]  # half a step, a whole one at the limit
         return result
 
     def __str__(self) -> str:
         if self.whole:
             return f"{self.channels} channels encrypted"
-        parts = [f"{len(self.encrypted)} of {self.channels} channels encrypted"]
+        if self.tiles:
+            parts = [f"{self.tiles} of {len(self.encrypted)} channels", f"the others released at {self.bits} bits"]
+        else:
+            parts = [f"{len(self.encrypted)} of {self.channels} channels encrypted"]
         parts += [f"{len(self.released)} released at {self.bits} bits"] if self.released else []
         parts += [f"{len(self.absent)} absent"] if self.absent else []
         return ", ".join(parts)

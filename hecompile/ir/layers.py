@@ -15,6 +15,7 @@ from hecompile.ir.graph import Batch, ModelGraph, info
 from hecompile.ir.linear import Array, Geometry, Pair
 from hecompile.ir.ops import LINEAR, RELEASE
 from hecompile.ir.products import Part, Product
+from hecompile.ir.tiles import Tiles
 
 if TYPE_CHECKING:
     import torch
@@ -138,18 +139,22 @@ def _layer(graph: ModelGraph, node: fx.Node) -> Layer:
 def _split(graph: ModelGraph, source: fx.Node, geometry: Geometry, weights: Array) -> tuple[fx.Node, ChannelSplit]:
     """The value that a layer reads, and which of its channels the server gets how."""
     absent = np.abs(weights).sum(axis=(0, 2)).reshape(geometry.channels, -1).sum(axis=1) == 0
-    released, bits = np.zeros(geometry.channels, np.bool_), ChannelSplit.bits
+    released, bits, tiles = np.zeros(geometry.channels, np.bool_), ChannelSplit.bits, None
     if str(source.target) == RELEASE:
-        released, bits = ~constant_of(graph, source.args[1]).numpy(), int(str(source.args[3]))
+        encrypted, bits = constant_of(graph, source.args[1]).numpy(), int(str(source.args[3]))
+        if encrypted.ndim == 1:
+            released = ~encrypted
+        elif not encrypted.all():
+            tiles = Tiles(len(encrypted), encrypted.shape[1], _numbers(encrypted))
         source = source.args[0]  # type: ignore[assignment]
     absent &= ~released
     if (absent | released).all():
         absent[np.argmax(absent)] = False  # a ciphertext there must be
-    return source, ChannelSplit(geometry.channels, _numbers(released), _numbers(absent), bits)
+    return source, ChannelSplit(geometry.channels, _numbers(released), _numbers(absent), bits, tiles)
 
 
 def _numbers(mask: Array) -> tuple[int, ...]:
-    return tuple(int(channel) for channel in np.flatnonzero(mask))
+    return tuple(int(number) for number in np.flatnonzero(mask))
 
 
 def _without_zero_taps(geometry: Geometry, weights: Array) -> tuple[Geometry, Array]:
@@ -192,10 +197,11 @@ def _form(
 
 
 def stack(products: Sequence[Product]) -> tuple[Product, ...]:
-    """Products with one input, one geometry and the same channels released become one with all their rows."""
-    groups: dict[tuple[str, Geometry, tuple[int, ...], int], list[Product]] = {}
+    """Products with one input, one geometry and the same part released become one with all their rows."""
+    groups: dict[tuple[str, Geometry, ChannelSplit], list[Product]] = {}
     for product in products:
-        key = (product.input, replace(product.geometry, outputs=1), product.split.released, product.split.bits)
+        # which channels are absent may differ: those that all leave out are left out
+        key = (product.input, replace(product.geometry, outputs=1), replace(product.split, absent=()))
         groups.setdefault(key, []).append(product)
     return tuple(_stacked(group) for group in groups.values())
 

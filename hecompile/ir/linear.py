@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["Array", "Geometry", "conv2d", "conv_transpose2d", "correlate", "linear", "upsampled_conv2d"]
+__all__ = ["Array", "Geometry", "Pair", "conv2d", "conv_transpose2d", "correlate", "linear", "upsampled_conv2d"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]

@@ -118,7 +118,7 @@ _add("polynomial", {
 }, namespace="hecompile")  # fmt: skip
 
 _add("release", {
-    "release.default": "x encrypted shares bits; x; channels outside the mask `encrypted` are shown to the server, rounded",
+    "release.default": "x encrypted shares bits; x; channels (C) or tiles (rows, columns) outside the mask are shown, rounded",
 }, namespace="hecompile")  # fmt: skip
 
 RELEASE = "hecompile.release.default"

@@ -5,8 +5,9 @@
 [low, high] is mapped to [-1, 1]; outside it the polynomial is what it is, nothing is clamped.
 
 `hecompile.release.default(x, encrypted, shares, bits)` marks where a value leaves the client: the server gets the channels of x
-that are not in `encrypted` (C) in clear, rounded to `bits` bits, and the others as ciphertexts. `shares` (C) are the channels'
-shares of the value's distortion. As a function it is the identity: rounding happens when the layers that read it are quantised.
+that are not in `encrypted` (C) in clear, rounded to `bits` bits, and the others as ciphertexts. A mask (rows, columns) is one of
+equal tiles of the picture, over all channels. `shares` are those of the value's distortion, of the same shape. As a function it is
+the identity: rounding happens when the layers that read it are quantised.
 """
 
 from __future__ import annotations

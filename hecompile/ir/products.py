@@ -80,7 +80,8 @@ class Product:
         if sum(part.outputs for part in self.parts) != self.geometry.outputs:
             raise InternalError(f"product of {self.input}: the parts do not add up to {self.geometry.outputs} outputs")
         absent = self.split.places(self.split.absent, self.geometry)
-        if self.split.channels != self.geometry.channels or self.weights[:, absent].any():
+        fits = self.split.channels == self.geometry.channels and (self.split.tiles is None or self.split.tiles.fits(self.geometry))
+        if not fits or self.weights[:, absent].any():
             raise InternalError(f"product of {self.input}: its channels do not fit: {self.split}")
 
     @property

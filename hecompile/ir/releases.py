@@ -1,7 +1,8 @@
-"""The releases of a graph: which channels of which values the server sees, read, inserted and narrowed."""
+"""The releases of a graph: which channels or tiles of which values the server sees, read, inserted and narrowed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from hecompile.ir.ops import RELEASE
 if TYPE_CHECKING:
     from torch import fx
 
+    from hecompile.ir.products import Product
+
 __all__ = ["Release", "insert_releases", "narrow_releases", "read_release", "releases"]
 
 Mask = npt.NDArray[np.bool_]
@@ -25,7 +28,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Release:
-    """What is shown of a value: the channels outside `encrypted` (C), rounded to `bits` bits; `shares` (C) of its distortion."""
+    """What is shown of a value, rounded to `bits` bits: what is outside `encrypted`; `shares` of its distortion, of the same shape.
+
+    Both are of its channels (C), or of tiles of its picture over all channels (rows, columns).
+    """
 
     value: str
     encrypted: Mask
@@ -33,10 +39,10 @@ class Release:
     bits: int
 
     def with_encrypted(self, count: int) -> Release:
-        """The same with only the `count` most important channels encrypted."""
-        mask = np.zeros(len(self.shares), np.bool_)
-        mask[np.argsort(self.shares, kind="stable")[len(mask) - count :]] = True
-        return replace(self, encrypted=mask)
+        """The same with only the `count` most important channels or tiles encrypted."""
+        mask = np.zeros(self.shares.size, np.bool_)
+        mask[np.argsort(self.shares, axis=None, kind="stable")[mask.size - count :]] = True
+        return replace(self, encrypted=mask.reshape(self.shares.shape))
 
 
 def read_release(graph: ModelGraph, node: fx.Node) -> Release:
@@ -90,16 +96,32 @@ def narrow_releases(graph: ModelGraph, change: Callable[[Release], Release]) -> 
 
 def _typed(graph: ModelGraph) -> ModelGraph:
     """Releases and what the layers make of them as COO values. At the client, behind a layer, they are whole again."""
-    found = {node: Coo(_numbers(each.encrypted), len(each.encrypted)) for node, each in releases(graph).items()}
+    found = dict[str, Coo]()
     for layer in secret_layers(graph):
         product = layer.product
-        if product.split.released:
-            found[layer.nodes[-1]] = Coo(product.split.encrypted, product.split.channels).through(product.geometry, product.weights)
+        if product.split.shows:
+            read = _coo(product)
+            found[layer.nodes[-1]] = read.through(product.geometry, product.weights)
+            found[_release_of(graph, layer.nodes[0])] = read
     return graph.with_infos(lambda node, record: replace(record, coo=found.get(node.name)))
 
 
-def _numbers(mask: Mask) -> tuple[int, ...]:
-    return tuple(int(channel) for channel in np.flatnonzero(mask))
+def _release_of(graph: ModelGraph, reader: str) -> str:
+    """The release that a layer reads."""
+    return next(node.all_input_nodes[0].name for node in graph.nodes if node.name == reader)
+
+
+def _coo(product: Product) -> Coo:
+    """What a layer reads of a value."""
+    split, tiles = product.split, product.split.tiles
+    if tiles is None:
+        return Coo(_others(split.released, split.channels), split.channels)
+    places = np.flatnonzero(tiles.mask(*product.geometry.size))
+    return Coo(tuple(int(place) for place in places), math.prod(product.geometry.size), "places")
+
+
+def _others(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return tuple(sorted(set(range(count)) - set(numbers)))
 
 
 def _constant(module: fx.GraphModule, value: fx.Node, release: Release, name: str, suffix: str = "") -> fx.Node:

@@ -1,7 +1,11 @@
-"""What matters is encrypted, the rest is shown: channels of inner values, rounded, within a budget. No cryptographic guarantee."""
+"""What matters is encrypted, the rest is shown: channels or tiles of inner values, rounded, within a budget.
+
+No cryptographic guarantee.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +35,7 @@ def from_latent(graph: ModelGraph) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class MinDistortion(Strict):
-    """Chen et al. (arXiv 2403.05794) within the UNet: of every value the least important channels may be shown (DESIGN section 1).
+    """Chen et al. (arXiv 2403.05794) within the UNet: of every value the least important part may be shown (DESIGN section 1).
 
     Never without being declared: inputs (a latent in clear at two consecutive steps gives the noise prediction there), outputs, and
     what derives from prompt or label alone.
@@ -39,7 +43,7 @@ class MinDistortion(Strict):
 
     name = "min-distortion"
     may_reveal = True
-    budget: float = 0.0  # most of a value's distortion that its shown channels may have, in [0, 1)
+    budget: float = 0.0  # most of a value's distortion that what is shown of it may have, in [0, 1)
     declared: tuple[str, ...] = ()
 
     def configured(self, options: CompileOptions) -> MinDistortion:
@@ -53,7 +57,7 @@ class MinDistortion(Strict):
     def check_graph(self, graph: ModelGraph) -> list[Diagnostic]:
         clear = [node for node in graph.nodes if info(node).domain == "server_clear"]
         findings, latent = list[Diagnostic](), from_latent(graph)
-        shown: dict[fx.Node, Release] = {}
+        shown: dict[fx.Node, dict[int, Release]] = {}  # of every value by channels, by tiles
         for node in clear:
             if str(node.target) != RELEASE:
                 findings.append(_finding(node, f"%{node.name} would reach the server in clear, undeclared"))
@@ -61,9 +65,13 @@ class MinDistortion(Strict):
             value, release = node.all_input_nodes[0], read_release(graph, node)
             if reason := self._reason(graph, value, release.bits, latent):
                 findings.append(_finding(node, reason))
-            earlier = shown.get(value, release)  # what several releases show of a value counts together
-            shown[value] = replace(release, encrypted=release.encrypted & earlier.encrypted)
-        findings += [_finding(value, reason) for value, each in shown.items() if (reason := _excess(each, self.budget))]
+            kinds = shown.setdefault(value, {})
+            earlier = kinds.get(release.encrypted.ndim, release)  # what several releases show of a value counts together
+            if earlier.encrypted.shape != release.encrypted.shape:
+                findings.append(_finding(node, f"%{value.name} is cut into tiles in two ways: what they show does not add up"))
+                continue
+            kinds[release.encrypted.ndim] = replace(release, encrypted=release.encrypted & earlier.encrypted)
+        findings += [_finding(value, reason) for value, each in shown.items() if (reason := _excess([*each.values()], self.budget))]
         return findings
 
     def _reason(self, graph: ModelGraph, value: fx.Node, bits: int, latent: dict[str, bool]) -> str:
@@ -77,13 +85,14 @@ class MinDistortion(Strict):
         return ""
 
 
-def _excess(release: Release, budget: float) -> str:
-    """Why this shows too much; empty if it does not."""
-    if not release.encrypted.any():
-        return f"all of %{release.value} would be revealed: at least one channel must stay encrypted"
-    share = float(release.shares[~release.encrypted].sum())
+def _excess(shown: Sequence[Release], budget: float) -> str:
+    """Why a value's channels and tiles together show too much; empty if they do not. Shares add up to the union's, or more."""
+    name = shown[0].value
+    if not all(each.encrypted.any() for each in shown):
+        return f"all of %{name} would be revealed: at least one channel or tile must stay encrypted"
+    share = sum(float(each.shares[~each.encrypted].sum()) for each in shown)
     if share > budget * (1 + 1e-6):  # the shares are float32
-        return f"%{release.value}: the channels shown over all steps have {share:.3f} of its distortion, the budget is {budget:g}"
+        return f"%{name}: what is shown over all steps has {share:.3f} of its distortion, the budget is {budget:g}"
     return ""
 
 

@@ -17,12 +17,13 @@ __all__ = ["print_comparison", "print_fronts", "print_prediction"]
 def print_prediction(source: str, prediction: Prediction) -> None:
     """Region by region, then the totals."""
     table = Table(title=f"{source}: predicted, nothing was encrypted")
-    for column in ("region", "layers", "server s", "client s", "up MB", "down MB", "peak MiB"):
+    for column in ("region", "layers", "server s", "client s", "up MB", "down MB", "peak MiB", "zeros left out"):
         table.add_column(column, justify="right")
     for each in prediction.regions:
         cost = each.cost
         numbers = (cost.server_s, cost.client_s, cost.up_bytes / 1e6, cost.down_bytes / 1e6, cost.peak_mib)
-        table.add_row(each.region, str(each.layers), *(f"{number:.3f}" for number in numbers))
+        skipped = f"{each.skipped_macs / 1e6:,.3g} MMAC" if each.skipped_macs else ""
+        table.add_row(each.region, str(each.layers), *(f"{number:.3f}" for number in numbers), skipped)
     console = Console(highlight=False)
     console.print(table)
     for key, value in prediction.document().items():

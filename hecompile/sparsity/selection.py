@@ -13,14 +13,22 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.errors import CompileError
+from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.timesteps import timestep_bin
 
-__all__ = ["Granularity", "Grouping", "Masks", "mean_share", "nested_masks", "select", "static_mask"]
+__all__ = ["Granularity", "Grouping", "Masks", "mean_share", "nested_masks", "select", "static_mask", "tile_size"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Granularity = Literal["element", "tile", "channel"]
+
+
+def tile_size(text: str) -> tuple[int, int]:
+    """Rows and columns of a tile as they are written: 4x4. Raises `CompileError` for what is not."""
+    sizes = text.split("x")
+    if len(sizes) != 2 or not all(size.isdecimal() and int(size) for size in sizes):
+        raise CompileError(Diagnostic(f"a tile of {text}", help="rows and columns as in --tile 4x4"))
+    return int(sizes[0]), int(sizes[1])
 
 
 @dataclass(frozen=True)

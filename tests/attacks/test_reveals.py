@@ -14,6 +14,8 @@ import torch
 
 import hecompile
 from hecompile.artifact import digest, to_json
+from hecompile.backends.base import Half
+from hecompile.backends.integer import LayerProgram
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir import own_ops as own_ops  # makes the operator known
@@ -41,7 +43,14 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     return compile_model(Tiny().eval(), folder, options=OPTIONS, example_inputs=tiny_inputs())
 
 
-def released(graph: ModelGraph, value: str, encrypted: list[bool], shares: list[float], bits: int = 8) -> ModelGraph:
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    folder = tmp_path_factory.mktemp("artifacts") / "tiled"
+    options = replace(OPTIONS, granularity="tile", tile="2x2")
+    return compile_model(Tiny().eval(), folder, options=options, example_inputs=tiny_inputs())
+
+
+def released(graph: ModelGraph, value: str, encrypted: list[Any], shares: list[Any], bits: int = 8) -> ModelGraph:
     """The graph with a reveal more, as a pass of a careless user might leave it."""
     module = copy_module(graph.graph_module)
     node = next(node for node in module.graph.nodes if node.name == value)
@@ -118,12 +127,36 @@ def test_reveals_of_one_value_count_together(graph: ModelGraph) -> None:
     other = (~encrypted).tolist()  # just the channels that are encrypted now, but one
     other[encrypted.tolist().index(True)] = True
     value = release.args[0].name
-    refuse(released(graph, value, other, shares.tolist()), f"%{value}: the channels shown over all steps have")
+    refuse(released(graph, value, other, shares.tolist()), f"%{value}: what is shown over all steps has")
+
+
+def test_channels_and_tiles_of_one_value_count_together(graph: ModelGraph) -> None:
+    release = first_release(graph)
+    used = constant_of(graph, release.args[2])[~constant_of(graph, release.args[1])].sum().item()
+    value, rest = release.args[0].name, 0.5 - used
+    CheckSecrecy(MinDistortion(0.5)).run(released(graph, value, [[False, True]], [[rest * 0.99, 1 - rest * 0.99]]))
+    more = released(graph, value, [[False, True]], [[rest * 1.01 + 1e-3, 1 - rest]])
+    refuse(more, f"%{value}: what is shown over all steps has")
+
+
+def test_all_tiles_or_tiles_that_cannot_be_added_up_are_refused(graph: ModelGraph) -> None:
+    value = first_release(graph).args[0].name
+    refuse(released(graph, value, [[False, False]], [[0.0, 0.0]]), f"all of %{value} would be revealed")
+    once = released(graph, value, [[False, True]], [[0.0, 1.0]])
+    node = next(node for node in once.nodes if str(node.target) == RELEASE and constant_of(once, node.args[1]).ndim == 2)
+    module = once.graph_module
+    module.register_buffer("other_encrypted", torch.tensor([[False], [True]]))
+    with module.graph.inserting_before(node):
+        mask = module.graph.get_attr("other_encrypted")
+        set_info(mask, replace(info(node.args[1]), shape=(2, 1)))
+        again = module.graph.call_function(node.target, (node.args[0], mask, mask, 8))
+        set_info(again, info(node))
+    refuse(once, f"%{value} is cut into tiles in two ways")
 
 
 def test_a_lower_budget_than_was_used_is_refused_and_names_the_value(graph: ModelGraph) -> None:
     value = first_release(graph).args[0].name
-    refuse(graph, f"%{value}: the channels shown over all steps have .* the budget is 0.01", budget=0.01)
+    refuse(graph, f"%{value}: what is shown over all steps has .* the budget is 0.01", budget=0.01)
 
 
 def test_strict_artifacts_contain_no_reveal(tiny: Compiled) -> None:
@@ -134,7 +167,8 @@ def test_strict_artifacts_contain_no_reveal(tiny: Compiled) -> None:
     programs = sorted(tiny.artifact.rglob("*/call_*.json"))
     assert programs
     for path in programs:
-        assert all(not layer["split"]["released"] for layer in json.loads(path.read_text())["layers"])
+        splits = [layer["split"] for layer in json.loads(path.read_text())["layers"]]
+        assert all(not split["released"] and split["tiles"] is None for split in splits)
     for path in sorted((tiny.artifact / "server").glob("*.safetensors")):
         assert b".released" not in path.read_bytes()
 
@@ -203,6 +237,96 @@ def test_the_server_sees_the_declared_entries_rounded_and_no_others(shown: Compi
         assert len(tails[0]) * 8 <= np.prod(shape) * len(split.released) / split.channels * split.bits + 7
         return
     raise AssertionError("no region shows anything")
+
+
+def shown_layers(compiled: Compiled) -> list[tuple[LayerProgram, Half, Half]]:
+    """Layers that show something and are alone in their region."""
+    from hecompile.backends.integer import region_program
+
+    found = []
+    for region in compiled.program.calls.values():
+        assert region.lowered is not None
+        layers = region_program(region.lowered.client).layers
+        if len(layers) == 1 and layers[0].split.shows:
+            found.append((layers[0], region.lowered.client, region.lowered.server))
+    return found
+
+
+def test_the_server_sees_the_declared_tiles_rounded_and_no_others(tiled: Compiled) -> None:
+    """The request's tail holds every released tile as rounded integers; what is in an encrypted tile changes nothing of it."""
+    from hecompile.backends.bfv.messages import sizes
+    from hecompile.backends.registry import backend
+    from hecompile.backends.released import unpack_released
+
+    assert len(shown_layers(tiled)) == 2
+    for layer, client_half, _ in shown_layers(tiled):
+        split, geometry = layer.split, layer.geometry
+        assert split.tiles is not None
+        client, encrypted = backend("bfv").load_client(client_half), split.tiles.mask(*geometry.size)
+        value = np.random.default_rng(0).standard_normal((1, geometry.channels, *geometry.size)).astype(np.float32)
+        value[:, 0][:, encrypted] = 9.0  # the largest entry stays, so that the scale does
+        other = value.copy()
+        other[:, 1:][..., encrypted] = np.random.default_rng(1).uniform(-9, 9, other[:, 1:][..., encrypted].shape)
+        tails = [memoryview(client.encrypt([each], 1)[0])[-sizes(layer, 1).up_released :] for each in (value, other)]
+        assert tails[0] == tails[1]
+        step, _ = split.steps(layer.parameters.limit)
+        seen = unpack_released(tails[0], layer, 1) * step * 9.0 / layer.parameters.limit
+        picture = geometry.to_picture(value)
+        where = split.tiles.mask(*picture.shape[2:])
+        assert not seen[..., where].any()
+        errors = np.abs(seen - picture)[..., ~where]
+        assert errors.max() <= step * 9.0 / layer.parameters.limit
+        assert np.median(errors) > 0.1 * step * 9.0 / layer.parameters.limit  # no better than that either
+
+
+def test_leaks_are_counted_by_entry(shown: Compiled, tiled: Compiled) -> None:
+    """What the manifest declares is what the tail of a request holds."""
+    from hecompile.backends.bfv.messages import sizes
+
+    for compiled in (shown, tiled):
+        assert compiled.artifact is not None
+        declared = json.loads((compiled.artifact / "manifest.json").read_text())["reveals"]
+        for layer, _, _ in shown_layers(compiled):
+            entry = next(each for each in declared if each.startswith(f"{layer.input}:"))
+            entries = int(entry.split(", ")[1].removesuffix(" entries"))
+            assert entries * layer.split.bits == sizes(layer, 1).up_released * 8
+            assert entries < np.prod([layer.geometry.channels, *layer.geometry.size])
+
+
+def test_what_is_in_clear_beside_an_answer_tells_no_more_than_the_request(tiled: Compiled) -> None:
+    """The clear part of a reply is a function of the clear part of the request: whatever the ciphertexts hold, it is the same."""
+    from hecompile.backends.bfv.messages import sizes
+    from hecompile.backends.registry import backend
+
+    layer, client_half, server_half = shown_layers(tiled)[0]
+    client, server = backend("bfv").load_client(client_half), backend("bfv").load_server(server_half)
+    value = np.random.default_rng(0).standard_normal((1, layer.geometry.channels, *layer.geometry.size)).astype(np.float32)
+    replies = [server.evaluate(client.encrypt([value], 1)[0], 1) for _ in range(2)]  # other keys, other noise
+    cut = len(replies[0]) - sizes(layer, 1).down_sums
+    assert replies[0][cut:] == replies[1][cut:]
+    assert replies[0][:cut] != replies[1][:cut]
+
+
+def test_a_client_refuses_tiles_that_the_manifest_hides(tiled: Compiled, tmp_path: Path) -> None:
+    assert tiled.artifact is not None
+    path = next(each for each in sorted((tiled.artifact / "client").glob("call_*.json")) if '"rows"' in each.read_text())
+    program = json.loads(path.read_text())
+    layer = next(layer for layer in program["layers"] if layer["split"]["tiles"])
+    encrypted = layer["split"]["tiles"]["encrypted"]
+    for numbers, reason in (
+        (encrypted[:1], "its manifest says|batch"),
+        ([], "none encrypted"),
+        ([0, 0], "in order"),
+        ([9], "more than"),
+    ):
+        artifact = Path(shutil.copytree(tiled.artifact, tmp_path / f"artifact{len(numbers)}{numbers}"))
+        layer["split"]["tiles"]["encrypted"] = numbers
+        (artifact / "client" / path.name).write_bytes(to_json(program))
+        manifest = json.loads((artifact / "manifest.json").read_text())
+        files = manifest["files"] | {f"client/{path.name}": digest((artifact / "client" / path.name).read_bytes())}
+        (artifact / "manifest.json").write_bytes(to_json(manifest | {"files": files}))
+        with pytest.raises(ProtocolError, match=reason):
+            hecompile.load(artifact, policy="min-distortion")
 
 
 def test_a_run_starts_from_noise_of_128_bits_only(shown: Compiled) -> None:

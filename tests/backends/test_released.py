@@ -17,7 +17,16 @@ from hecompile.backends.bfv.product import self_test
 from hecompile.backends.integer import LayerProgram, region_program
 from hecompile.backends.packing import Layout, layouts
 from hecompile.backends.registry import backend
-from hecompile.backends.released import kernel_sums, pack_released, released_bytes, released_sums, unpack_released
+from hecompile.backends.released import (
+    kernel_sums,
+    pack_released,
+    pack_sums,
+    released_bytes,
+    released_sums,
+    sums_bytes,
+    unpack_released,
+    unpack_sums,
+)
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
@@ -27,16 +36,18 @@ from tests.networks import Tiny, tiny_inputs
 
 
 @cache
-def shown(kind: str) -> Compiled:
-    """`Tiny` with about half of its inner channels shown."""
+def shown(kind: str, granularity: str = "channel") -> Compiled:
+    """`Tiny` with about half of its inner channels shown, or of tiles of 2x2."""
     policy = "min-distortion" if kind == "bfv" else None
-    options = CompileOptions(policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3)
+    options = CompileOptions(
+        policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3, granularity=granularity, tile="2x2"
+    )
     return compile_model(Tiny().eval(), options=options, example_inputs=tiny_inputs())
 
 
-@pytest.fixture(scope="module", params=["bfv", "clear"])
+@pytest.fixture(scope="module", params=["bfv-channel", "bfv-tile", "clear-channel", "clear-tile"])
 def compiled(request: pytest.FixtureRequest) -> Compiled:
-    return shown(request.param)
+    return shown(*request.param.split("-"))
 
 
 def sides(compiled: Compiled) -> list[tuple[Any, RegionClient, RegionServer]]:
@@ -58,10 +69,12 @@ def test_every_region_gives_the_reference_bit_for_bit(compiled: Compiled, batch:
             values.append(rng.standard_normal([batch if dim == "B" else int(dim) for dim in shape]).astype(np.float32))
         payload, pending = client.encrypt(values, batch)
         assert len(payload) == client.request_bytes(batch) == server.request_bytes(batch)
-        for got, want in zip(client.decrypt(server.evaluate(payload, batch), pending), region.reference(values), strict=True):
+        reply = server.evaluate(payload, batch)
+        assert len(reply) == client.reply_bytes(batch)
+        for got, want in zip(client.decrypt(reply, pending), region.reference(values), strict=True):
             np.testing.assert_array_equal(got, want)
-        splits += any(product.split.released for product in region.products)
-    assert splits >= 3
+        splits += any(product.split.shows for product in region.products)
+    assert splits == {"channel": 3, "tile": 2}[compiled.options.granularity]
 
 
 def test_the_stated_bounds_hold_on_the_weights_of_the_server(compiled: Compiled) -> None:
@@ -69,10 +82,10 @@ def test_the_stated_bounds_hold_on_the_weights_of_the_server(compiled: Compiled)
         assert backend(region.backend).check_proofs(region.lowered.server) == []
 
 
-def layer(limit: int, bits: int) -> LayerProgram:
+def layer(limit: int, bits: int, granularity: str = "channel") -> LayerProgram:
     """The first released layer of `Tiny`, with another quantiser."""
-    region = next(region for region, _, _ in sides(shown("clear")) if any(product.split.released for product in region.products))
-    found = next(each for each in region_program(region.lowered.client).layers if each.split.released)
+    regions = [region for region, _, _ in sides(shown("clear", granularity)) if any(each.split.shows for each in region.products)]
+    found = next(each for each in region_program(regions[0].lowered.client).layers if each.split.shows)
     return replace(found, parameters=replace(found.parameters, limit=limit), split=replace(found.split, bits=bits))
 
 
@@ -106,6 +119,25 @@ def test_shown_integers_survive_the_wire_and_larger_ones_are_refused() -> None:
         unpack_released(memoryview(pack_released(each, integers)), each, 2)
 
 
+def test_shown_tiles_and_their_sums_survive_the_wire() -> None:
+    each, rng = layer(2047, 8, "tile"), np.random.default_rng(0)
+    split, geometry = each.split, each.geometry
+    assert split.tiles is not None
+    pieces = rng.integers(-127, 128, split.shown_shape(geometry, 2 * each.multiple))
+    data = pack_released(each, pieces)
+    assert len(data) == released_bytes(each, 2)
+    picture = unpack_released(memoryview(data), each, 2)
+    np.testing.assert_array_equal(split.tiles.cut(picture, split.tiles.released), pieces)
+    assert not split.tiles.cut(picture, split.tiles.encrypted).any()
+    most = 2 ** (each.parameters.t_bits - 1) - 1
+    sums = rng.integers(-most, most + 1, (2 * each.multiple, geometry.rows, *geometry.grid))
+    packed = pack_sums(each, sums)
+    assert len(packed) == sums_bytes(each, 2)
+    found = unpack_sums(memoryview(packed), each, 2)
+    assert found is not None
+    np.testing.assert_array_equal(found, sums)
+
+
 @given(t_bits=st.integers(16, 33), q_bits=st.integers(40, 60), data=st.data())
 def test_encoding_is_the_rounded_quotient(t_bits: int, q_bits: int, data: st.DataObject) -> None:
     q = data.draw(st.integers(2 ** (q_bits - 1) + 1, 2**q_bits - 1)) | 1
@@ -130,7 +162,15 @@ def test_a_half_that_shows_everything_or_more_bits_is_refused() -> None:
 
     region = next(region for region, _, _ in sides(shown("bfv")) if any(product.split.released for product in region.products))
     half = region.lowered.client
-    for change in ({"released": [0, 1, 2, 3, 4, 5]}, {"bits": 12}, {"channels": 5}):
+    tiles = {"rows": 2, "columns": 2, "encrypted": [0]}
+    changes = (
+        {"released": [0, 1, 2, 3, 4, 5]},
+        {"bits": 12},
+        {"channels": 5},
+        {"tiles": tiles},
+        {"released": [], "tiles": tiles | {"rows": 3}},
+    )
+    for change in changes:
         program = copy.deepcopy(dict(half.program))
         program["layers"][0]["split"].update(change)  # type: ignore[index]
         with pytest.raises(ProtocolError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,33 @@ from hecompile.ir.layers import constant_of
 from hecompile.ir.ops import RELEASE
 from hecompile.ir.printing import print_graph
 from hecompile.ir.program_printing import print_program
+from hecompile.ir.releases import narrow_releases
 from hecompile.options import CompileOptions
 from hecompile.passes.extract_sparsity import ExtractSparsity
 from hecompile.policies.min_distortion import MinDistortion
+from hecompile.sparsity.selection import Grouping
 from tests.golden_files import check
 from tests.networks import Tiny, tiny_inputs
 
 CASE = "half of the distortion of a small network may be shown"
+BY_TILES = "half of the distortion of a small network may be shown by tiles"
 OPTIONS = CompileOptions(policy="min-distortion", budget=0.5, importance="magnitude", max_batch=1)
 
 
 @pytest.fixture(scope="module")
 def stages() -> dict[str, Any]:
+    return stages_of(OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def tiled() -> dict[str, Any]:
+    return stages_of(replace(OPTIONS, granularity="tile", tile="2x1"))
+
+
+def stages_of(options: CompileOptions) -> dict[str, Any]:
     program: Any = load_source(Tiny().eval(), tiny_inputs())
     found = {}
-    for each in pipeline(OPTIONS, None):
+    for each in pipeline(options, None):
         program = each.run(program)
         found[each.name] = program
     return found
@@ -44,6 +57,12 @@ def test_the_program_after_the_pass(stages: dict[str, Any], name: str) -> None:
     check(f"{name}/{CASE}", print_graph(program) if isinstance(program, ModelGraph) else print_program(program))
 
 
+@pytest.mark.parametrize("name", ["extract-sparsity", "pack"])
+def test_the_program_after_the_pass_by_tiles(tiled: dict[str, Any], name: str) -> None:
+    program = tiled[name]
+    check(f"{name}/{BY_TILES}", print_graph(program) if isinstance(program, ModelGraph) else print_program(program))
+
+
 def releases(graph: ModelGraph) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Per value that is shown in part: the mask of encrypted channels and all shares."""
     found = [node for node in graph.nodes if str(node.target) == RELEASE]
@@ -53,9 +72,10 @@ def releases(graph: ModelGraph) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-def test_as_many_channels_as_the_budget_allows_and_no_more(stages: dict[str, Any]) -> None:
-    shown = releases(stages["extract-sparsity"])
-    assert shown
+@pytest.mark.parametrize("granularity", ["channel", "tile"])
+def test_as_many_parts_as_the_budget_allows_and_no_more(stages: dict[str, Any], tiled: dict[str, Any], granularity: str) -> None:
+    shown = releases((tiled if granularity == "tile" else stages)["extract-sparsity"])
+    assert {encrypted.ndim for encrypted, _ in shown.values()} == {1 if granularity == "channel" else 2}
     for encrypted, shares in shown.values():
         assert np.isclose(shares.sum(), 1)
         assert shares[~encrypted].sum() <= 0.5 * (1 + 1e-6)
@@ -64,11 +84,12 @@ def test_as_many_channels_as_the_budget_allows_and_no_more(stages: dict[str, Any
         assert shares[~encrypted].max() <= shares[encrypted].min()
 
 
-def test_the_numbers_stay(stages: dict[str, Any]) -> None:
-    before, after = stages["mark-secrets"], stages["extract-sparsity"]
+def test_the_numbers_stay(stages: dict[str, Any], tiled: dict[str, Any]) -> None:
+    before = stages["mark-secrets"]
     inputs = verify.example_inputs(before)
-    for got, want in zip(verify.run(after, inputs), verify.run(before, inputs), strict=True):
-        np.testing.assert_array_equal(got, want)
+    for after in (stages["extract-sparsity"], tiled["extract-sparsity"]):
+        for got, want in zip(verify.run(after, inputs), verify.run(before, inputs), strict=True):
+            np.testing.assert_array_equal(got, want)
 
 
 def test_inputs_outputs_and_conditions_stay_encrypted(stages: dict[str, Any]) -> None:
@@ -99,6 +120,35 @@ def _all_values(graph: ModelGraph, inputs: list[torch.Tensor]) -> list[torch.Ten
     with torch.no_grad():
         interpreter.run(*inputs)
     return [interpreter.env[node] for node in graph.nodes]
+
+
+def test_shares_of_tiles_are_over_all_channels(stages: dict[str, Any], tiled: dict[str, Any]) -> None:
+    """Tiles of whole rows and tiles of one column add up to the same rows."""
+    before = stages["mark-secrets"]
+    calibration = from_sampler(before, steps=2, samples=3)
+    single, rows = (
+        releases(ExtractSparsity(MinDistortion(budget=0.5), "magnitude", 8, calibration, Grouping("tile", tile)).run(before))
+        for tile in ((1, 1), (1, 99))
+    )
+    assert single["add_3"][1].shape == (4, 4)
+    for name, (_, shares) in rows.items():
+        np.testing.assert_allclose(shares[:, 0], single[name][1].sum(axis=1), rtol=1e-5)
+
+
+def test_tiles_are_narrowed_to_the_most_important(tiled: dict[str, Any]) -> None:
+    graph = narrow_releases(tiled["extract-sparsity"], lambda release: release.with_encrypted(release.encrypted.size - 1))
+    for encrypted, shares in releases(graph).values():
+        assert encrypted.shape == shares.shape
+        assert (~encrypted).sum() == 1
+        assert shares[~encrypted] == shares.min()
+
+
+def test_values_that_the_tiles_do_not_divide_stay_encrypted(stages: dict[str, Any]) -> None:
+    """Also where only one of the layers that read them has a stride; and pictures of a single tile."""
+    before, policy = stages["mark-secrets"], MinDistortion(budget=0.5)
+    assert ExtractSparsity(policy, "magnitude", grouping=Grouping("tile", (3, 3))).run(before) is before
+    assert ExtractSparsity(policy, "magnitude", grouping=Grouping("tile", (4, 4))).run(before) is before
+    assert "add_2" not in releases(ExtractSparsity(policy, "magnitude", grouping=Grouping("tile", (1, 1))).run(before))
 
 
 @pytest.mark.parametrize("policy", [None, MinDistortion(budget=0.0)])
@@ -134,6 +184,9 @@ def test_layers_that_move_to_the_client_show_nothing() -> None:
         ({"budget": -0.1}, "below 1"),
         ({"reveal_bits": 12}, "11 is the most"),
         ({"importance": "nothing"}, "known: hill"),
+        ({"granularity": "element"}, "known: channel, tile"),
+        ({"tile": "4"}, "--tile 4x4"),
+        ({"tile": "0x4"}, "--tile 4x4"),
     ],
     ids=str,
 )

@@ -12,7 +12,7 @@ from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.messages import Sizes, ring_of, sizes
 from hecompile.backends.bfv.seal import Ring, SecretKey, Words
 from hecompile.backends.integer import LayerProgram, Reading, RegionProgram, to_polynomials, to_values
-from hecompile.backends.released import pack_released
+from hecompile.backends.released import pack_released, unpack_sums
 from hecompile.errors import ProtocolError
 from hecompile.ir.products import Readout
 
@@ -54,16 +54,18 @@ class BfvClient(RegionClient):
         expected = self.reply_bytes(pending.batch)
         if len(reply) != expected:
             raise ProtocolError(f"region '{self._program.region}': a reply of {len(reply)} bytes, expected {expected}")
-        answers, start = [], 0
+        answers, sums, start = [], [], 0
         for layer, ring in zip(self._program.layers, self._rings, strict=True):
             size = sizes(layer, pending.batch)
-            answers.append(_unpack_answer(memoryview(reply)[start : start + size.down], layer, size, ring, pending.batch))
+            part = memoryview(reply)[start : start + size.down]
+            answers.append(_unpack_answer(part, layer, size, ring, pending.batch))
+            sums.append(unpack_sums(part[size.down_b + size.down_a :], layer, pending.batch))
             start += size.down
         outputs: list[Array] = []
-        layers = zip(self._program.layers, self._rings, self._readouts, pending.readings, answers, strict=True)
-        for layer, ring, readout, reading, (b, a) in layers:
+        layers = zip(self._program.layers, self._rings, self._readouts, pending.readings, answers, sums, strict=True)
+        for layer, ring, readout, reading, (b, a), clear in layers:
             coefficients = pending.keys[ring].decrypt(b, a)[:, layer.layout(pending.batch).reads]
-            outputs += to_values(layer, readout, coefficients, reading, pending.batch)
+            outputs += to_values(layer, readout, coefficients, reading, pending.batch, clear)
         return outputs
 
     def request_bytes(self, batch: int) -> int:
@@ -77,7 +79,7 @@ def _unpack_answer(data: memoryview, layer: LayerProgram, size: Sizes, ring: Rin
     """`b`, known at the read coefficients and zero elsewhere, and `a`: (answers, N) words below q."""
     layout, row = layer.layout(batch), layer.packings[batch - 1]
     read = unpack_bits(data[: size.down_b], size.answers * len(layout.reads), ring.q_bits - row.drop_b)
-    rest = unpack_bits(data[size.down_b :], size.answers * ring.dimension, ring.q_bits - row.drop_a)
+    rest = unpack_bits(data[size.down_b : size.down_b + size.down_a], size.answers * ring.dimension, ring.q_bits - row.drop_a)
     b = np.zeros((size.answers, ring.dimension), np.uint64)
     b[:, layout.reads] = (read << np.uint64(row.drop_b)).reshape(size.answers, -1)
     a = (rest << np.uint64(row.drop_a)).reshape(size.answers, -1)

@@ -1,7 +1,7 @@
 """The ring of a layer and the sizes of what travels for it: functions of the program and the batch, never of the data.
 
 Request: `b` of every upload, q_bits per word, then SEAL's 64-byte seeds of their `a`, then released entries, if any. Reply: `b` at
-the coefficients that are read, then `a`, each without its dropped low bits.
+the coefficients that are read, then `a`, each without its dropped low bits, then with tiles the sums over what is released.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hecompile.backends.bfv.bits import packed_bytes
 from hecompile.backends.bfv.seal import SEED_BYTES, Ring, make_ring
 from hecompile.backends.integer import LayerProgram
-from hecompile.backends.released import released_bytes
+from hecompile.backends.released import released_bytes, sums_bytes
 from hecompile.errors import ProtocolError
 
 __all__ = ["Sizes", "ring_of", "sizes"]
@@ -28,6 +28,7 @@ class Sizes:
     up_released: int
     down_b: int
     down_a: int
+    down_sums: int
 
     @property
     def up(self) -> int:
@@ -35,7 +36,7 @@ class Sizes:
 
     @property
     def down(self) -> int:
-        return self.down_b + self.down_a
+        return self.down_b + self.down_a + self.down_sums
 
 
 def sizes(layer: LayerProgram, batch: int) -> Sizes:
@@ -50,6 +51,7 @@ def sizes(layer: LayerProgram, batch: int) -> Sizes:
         up_released=released_bytes(layer, batch),
         down_b=packed_bytes(answers * len(layout.reads), parameters.q_bits - row.drop_b),
         down_a=packed_bytes(answers * parameters.dimension, parameters.q_bits - row.drop_a),
+        down_sums=sums_bytes(layer, batch),
     )
 
 

@@ -111,6 +111,16 @@ def _budget(q_bits: int, t_bits: int) -> float:
     return 2.0 ** (q_bits - 1 - t_bits) * (1 - 2.0**-8) - 1
 
 
+def _floor(layout: Layout, q_bits: int, t_bits: int, machine: Machine) -> float:
+    """No choice with this packing, this t and a q of at least `q_bits` takes less.
+
+    A dropped bit has to fit in q/2t < 2^(q - t - 1): words of `b` keep t + 1 bits at least, those of `a` log2(N) / 2 more, as
+    N 2^(la - 1) and 10.1 sqrt(N 4^la / 6) are both above sqrt(N) 2^la. All else that there is to do grows with q.
+    """
+    kept_b, kept_a = t_bits + 1, t_bits + 1 + int(math.log2(layout.packing.dimension)) // 2
+    return _seconds(layout, q_bits, (max(0, q_bits - kept_b), max(0, q_bits - kept_a)), machine)
+
+
 def _best_q(
     kind: ProofKind,
     layout: Layout,
@@ -118,17 +128,21 @@ def _best_q(
     message: tuple[int, int],
     q_range: range,
     machine: Machine,
+    most_s: float = math.inf,
 ) -> Choice | None:
-    """The q that makes this packing cheapest, None if none carries it."""
+    """The q that makes this packing cheapest, None if none carries it in less than `most_s`."""
     t_bits, limit = message
     best: Choice | None = None
     for q_bits in q_range:
         drops = _drops(kind, norms, layout, _budget(q_bits, t_bits))
         if drops is None:
             continue
+        if _floor(layout, q_bits, t_bits, machine) >= most_s:
+            break
         parameters = Parameters(layout.packing.dimension, q_bits, t_bits, limit)
         seconds = _seconds(layout, q_bits, drops, machine)
-        if best is None or seconds < best.seconds:
+        if seconds < most_s:
+            most_s = seconds
             bound = noise_bound(kind, norms, layout.packing.dimension, *drops)
             budget = math.log2(_budget(q_bits, t_bits))
             best = Choice(parameters, layout, *drops, kind, math.log2(max(bound, 1)), budget, seconds)
@@ -140,13 +154,14 @@ class Weights:
     """What parameters depend on: the norms of int8 weights (rows, C', K), or without weights the largest they can have.
 
     Geometry and values are of the encrypted channels. With `released`, the sum over the other ones is added to `b`, encoded: it
-    brings a rounding of 1/2, which counts as one more upload.
+    brings a rounding of 1/2, which counts as one more upload. (What tiles release is not added to `b`: it travels beside it.)
     """
 
     geometry: Geometry
     values: npt.NDArray[np.int8] | None
     message_norm: int = 0  # the largest sum of |weights| of a row over all channels; 0: over the encrypted ones
     released: bool = False
+    slots: int = 1  # pictures of the geometry per element: encrypted tiles
 
     @property
     def row_norm(self) -> int:
@@ -187,11 +202,13 @@ def choose(
         kind: ProofKind = "worst-case"
         if noise_bound(kind, (row_norm + weights.released, 0.0), dimension, 0, 0) > _budget(q_range[-1], message[0]):
             kind = "probabilistic"  # even one output per answer is too much for the worst case
-        floor = [(_seconds(layout, q_range[0], (0, 0), machine), layout) for layout in layouts(geometry, dimension, elements)]
+        floor = [
+            (_floor(layout, q_range[0], message[0], machine), layout)
+            for layout in layouts(geometry, dimension, elements * weights.slots)
+        ]
         for seconds, layout in sorted(floor, key=lambda pair: pair[0]):
             if best is not None and seconds >= best.seconds:
                 break
-            found = _best_q(kind, layout, weights.answer_norms(layout), message, q_range, machine)
-            if found is not None and (best is None or found.seconds < best.seconds):
-                best = found
+            most_s = math.inf if best is None else best.seconds
+            best = _best_q(kind, layout, weights.answer_norms(layout), message, q_range, machine, most_s) or best
     return best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from hecompile.backends.base import RegionServer, Session
 from hecompile.backends.bfv.bits import pack_bits, unpack_bits
@@ -11,10 +12,12 @@ from hecompile.backends.bfv.messages import ring_of, sizes
 from hecompile.backends.bfv.product import choose_kernel
 from hecompile.backends.bfv.seal import SEED_BYTES, Ring, Words, expand_seeds
 from hecompile.backends.integer import LayerProgram, LayerWeights, RegionProgram
-from hecompile.backends.released import released_sums, unpack_released
+from hecompile.backends.released import pack_sums, released_sums, unpack_released
 from hecompile.errors import ProtocolError
 
 __all__ = ["BfvServer"]
+
+Integers = npt.NDArray[np.int64]
 
 
 class BfvServer(RegionServer):
@@ -39,19 +42,19 @@ class BfvServer(RegionServer):
             part = memoryview(payload)[start : start + size]
             words = _unpack_request(part, layer, ring, batch)
             b, a = evaluate(words, weights.encrypted, layer.layout(batch), ring, self._kernel)
-            if layer.split.released:
-                b = self._add_released(b, part, layer, weights, batch)
-            replies.append(_pack_reply(b, a, layer, ring, batch))
+            sums = self._sums(part, layer, weights, batch) if layer.split.shows else None
+            if sums is not None and layer.split.tiles is None:
+                encoded = encode(layer.layout(batch).unread(sums), layer.parameters.t_bits, layer.q)
+                total, sums = b + encoded, None  # below 2 q
+                b = np.minimum(total, total - np.uint64(layer.q))  # below q the difference wraps around to something larger
+            replies += [_pack_reply(b, a, layer, ring, batch), b"" if sums is None else pack_sums(layer, sums)]
             start += size
         return b"".join(replies)
 
-    def _add_released(self, b: Words, data: memoryview, layer: LayerProgram, weights: LayerWeights, batch: int) -> Words:
-        """`b` with the sum over the released channels, encoded. Raises `ProtocolError` for entries that no quantiser gives."""
+    def _sums(self, data: memoryview, layer: LayerProgram, weights: LayerWeights, batch: int) -> Integers:
+        """The sums over what is released. Raises `ProtocolError` for entries that no quantiser gives."""
         released = unpack_released(data[len(data) - sizes(layer, batch).up_released :], layer, batch)
-        sums = released_sums(layer, released, weights.released, self._kernel)
-        encoded = encode(layer.layout(batch).unread(sums), layer.parameters.t_bits, layer.q)
-        total = b + encoded  # below 2 q
-        return np.minimum(total, total - np.uint64(layer.q))  # below q the difference wraps around to something larger
+        return released_sums(layer, released, weights.shown(layer.split), self._kernel)
 
 
 def _unpack_request(data: memoryview, layer: LayerProgram, ring: Ring, batch: int) -> Words:

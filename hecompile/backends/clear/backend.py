@@ -24,7 +24,7 @@ from hecompile.backends.integer import (
     weights_of,
 )  # fmt: skip
 from hecompile.backends.packing import Layout
-from hecompile.backends.released import pack_released, released_bytes, unpack_released
+from hecompile.backends.released import pack_released, pack_sums, released_bytes, sums_bytes, unpack_released, unpack_sums
 from hecompile.errors import ProtocolError
 from hecompile.ir.linear import correlate
 from hecompile.ir.products import Readout
@@ -85,19 +85,21 @@ class ClearClient(RegionClient):
     def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
             raise ProtocolError(f"region '{self._program.region}': a reply of {len(reply)} bytes is not an answer")
-        words = np.frombuffer(reply, "<i8")
-        outputs: list[Array] = []
+        data, outputs = memoryview(reply), list[Array]()
         for layer, readout, reading in zip(self._program.layers, self._readouts, pending.readings, strict=True):
-            count = _reply_words(layer.layout(pending.batch))
-            outputs += to_values(layer, readout, words[:count], reading, pending.batch)
-            words = words[count:]
+            split = _WORD_BYTES * _reply_words(layer.layout(pending.batch))
+            end = split + sums_bytes(layer, pending.batch)
+            words, sums = np.frombuffer(data[:split], "<i8"), unpack_sums(data[split:end], layer, pending.batch)
+            outputs += to_values(layer, readout, words, reading, pending.batch, sums)
+            data = data[end:]
         return outputs
 
     def request_bytes(self, batch: int) -> int:
         return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.layers)
 
     def reply_bytes(self, batch: int) -> int:
-        return sum(_WORD_BYTES * _reply_words(layer.layout(batch)) for layer in self._program.layers)
+        layers = self._program.layers
+        return sum(_WORD_BYTES * _reply_words(layer.layout(batch)) + sums_bytes(layer, batch) for layer in layers)
 
 
 class ClearServer(RegionServer):
@@ -120,9 +122,14 @@ class ClearServer(RegionServer):
             if np.abs(polynomials).max(initial=0) > layer.parameters.limit:
                 raise ProtocolError(f"layer of {layer.input}: an entry is beyond {layer.parameters.limit}")
             answers = np.stack([_multiply(block, weights.encrypted, layout) for block in polynomials])
-            if layer.split.released:
-                answers += layout.unread(_released_sums(layer, unpack_released(data[split : split + size], layer, batch), weights))
-            replies.append(answers.astype("<i8").tobytes())
+            beside = b""
+            if layer.split.shows:
+                sums = _released_sums(layer, unpack_released(data[split : split + size], layer, batch), weights)
+                if layer.split.tiles:
+                    beside = pack_sums(layer, sums)
+                else:
+                    answers += layout.unread(sums)
+            replies += [answers.astype("<i8").tobytes(), beside]
             data = data[split + size :]
         return b"".join(replies)
 
@@ -137,9 +144,9 @@ def _reply_words(layout: Layout) -> int:
 
 
 def _released_sums(layer: LayerProgram, released: Array, weights: LayerWeights) -> Array:
-    """What the released channels add to the results: (E, rows, *grid)."""
+    """What the released entries add to the results: (E, rows, *grid)."""
     values = (released * layer.split.steps(layer.parameters.limit)[0]).astype(np.float64)
-    sums: Array = correlate(values, weights.released.astype(np.float64), layer.geometry.taps, layer.geometry.grid)
+    sums: Array = correlate(values, weights.shown(layer.split).astype(np.float64), layer.geometry.taps, layer.geometry.grid)
     return sums.astype(np.int64)
 
 

@@ -40,7 +40,7 @@ class ConcreteBackend(Backend):
         return layer_candidates(graph, self.name)
 
     def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
-        if product.split.released:
+        if product.split.shows:
             raise CompileError(
                 Diagnostic("backend 'concrete' shows nothing to the server", help="use policy strict, or --backend bfv")
             )
