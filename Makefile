@@ -1,7 +1,7 @@
 # On a fresh machine with Python 3.11 and make: `make demo`, `make test`. Both set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
-BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/digits_chains.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/digits_chains.py benchmarks/boundaries.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test lint quick fhe slow smoke bench venv clean

@@ -30,10 +30,8 @@ class Chained(torch.nn.Module):
         return self.last(hidden) + 0.5 * sample
 
 
-def compiled(backend: str, degree: int = 2, output: Path | None = None) -> Compiled:
+def compiled(backend: str, output: Path | None = None) -> Compiled:
     """`Chained` under `ckks` or its simulation."""
-    options = CompileOptions(
-        backend=backend, max_batch=3, activations="polynomial", norms="static", sites="inner", degree=degree
-    )  # fmt: skip
+    options = CompileOptions(backend=backend, max_batch=3)
     inputs = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
     return compile_model(Chained().eval(), output, options=options, example_inputs=inputs)

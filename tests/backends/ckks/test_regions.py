@@ -12,8 +12,7 @@ from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.options import CompileOptions
-from tests.backends.ckks.network import compiled
-from tests.backends.ckks.regions import chain_region, values
+from tests.backends.ckks.regions import chain_region, values, with_degree
 
 pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
 
@@ -27,14 +26,12 @@ def test_two_convs_with_their_activations_are_one_region(chained: Compiled) -> N
 
 
 @pytest.mark.parametrize("degree", [2, 3, 4, 7])
-def test_the_slot_program_computes_what_the_graph_does(degree: int) -> None:
+def test_the_slot_program_computes_what_the_graph_does(chained: Compiled, degree: int) -> None:
     """Within what float32 leaves on both sides, times the polynomials' slopes."""
-    simulated = compiled("ckks_clear", degree)
-    region = chain_region(simulated)
-    assert region.lowered is not None
-    chosen = backend("ckks_clear")
-    client, server = chosen.load_client(region.lowered.client), chosen.load_server(region.lowered.server)
-    inputs = values(simulated, region, 3)
+    region, chosen = with_degree(chain_region(chained), degree), backend("ckks_clear")
+    halves = chosen.lower(region, chained.options)
+    client, server = chosen.load_client(halves[0]), chosen.load_server(halves[1])
+    inputs = values(chained, region, 3)
     payload, pending = client.encrypt(inputs, 3)
     assert len(payload) == client.request_bytes(3) == server.request_bytes(3)
     for got, want in zip(client.decrypt(server.evaluate(payload, 3), pending), region.reference(inputs), strict=True):
@@ -74,10 +71,10 @@ def test_a_region_that_no_secure_ring_carries_is_refused() -> None:
     assert "lower the degree" in str(caught.value)
 
 
-def test_a_region_that_would_lose_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_region_that_would_lose_too_much_is_refused(chained: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
     from hecompile.backends.ckks import backend as module
 
     monkeypatch.setattr(module, "MOST_ERROR", 1e-9)
     with pytest.raises(CompileError, match=r"may be off by .*, more than 1e-09") as caught:
-        compiled("ckks_clear")
+        backend("ckks_clear").lower(chain_region(chained), chained.options)
     assert "--degree" in str(caught.value)
