@@ -56,6 +56,7 @@ def _one_digit(unet: Any, pid: int, steps: int) -> tuple[dict[str, Any], np.ndar
     figures = {
         "encrypted_s": run["median_s"], "client_cpu_s": run["cpu_s"], "server_cpu_s": server_s, "rounds_per_step": requests / calls,
         "bytes_up_per_step": up / calls, "bytes_down_per_step": down / calls, "key_bytes": meter.key_bytes, "key_s": meter.key_s,
+        "excursions": dict(meter.excursions),
     }  # fmt: skip
     return figures, pictures[0]
 

@@ -134,6 +134,10 @@ class RegionClient(ABC):
     def reply_bytes(self, batch: int) -> int:
         """Size of every reply at this batch; of the largest, where a region reveals."""
 
+    def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
+        """What left the ranges that a call's inputs and outputs have: a sentence each, naming layers and the way out, no value."""
+        return ()
+
     def key_sizes(self) -> Mapping[str, int]:
         """Evaluation keys that the server needs: most bytes by name; none means no session."""
         return {}
@@ -186,6 +190,7 @@ class Backend(ABC):
     encrypts: bool  # whether the server sees ciphertexts only
     integer: bool  # whether its regions are linear layers that pass through quantize and select-parameters
     calibrated: bool = False  # whether its regions are lowered with their inputs over a calibration
+    ranged: bool = False  # whether they are lowered with the ranges of their inputs and outputs over one
     exact: bool = True  # whether a decrypted value tells nothing of the key, so that policies may show some
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
     defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact
@@ -213,6 +218,10 @@ class Backend(ABC):
 
     def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> tuple[Half, Half]:
         """The same for `calibrated` backends: `inputs` are what the region gets, samples along the first dimension."""
+        return self.lower(region, options)
+
+    def lower_ranged(self, region: AnyCall, options: CompileOptions, ranges: Mapping[str, float]) -> tuple[Half, Half]:
+        """The same for `ranged` backends: `ranges` are largest magnitudes by name."""
         return self.lower(region, options)
 
     @abstractmethod

@@ -18,7 +18,7 @@ from hecompile.backends.ckks.keys import key_sizes
 from hecompile.compiler import Compiled
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.runtime.bundle import load_bundle
-from hecompile.runtime.client import EncryptedUNet
+from hecompile.runtime.client import EncryptedUNet, InputError
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport
 from tests.backends.ckks.regions import chain_region, values
@@ -64,6 +64,28 @@ def test_errors_stay_within_the_predicted_bound(
         assert len(payload) == client.request_bytes(1) == server.request_bytes(1)
         ratios += error_ratios(halves, inputs, client.decrypt(server.evaluate(payload, 1, session), pending))
     assert 1e-3 < max(ratios) <= 1
+
+
+def test_values_out_of_range_end_a_run_with_an_error_that_names_layers(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The client sees no argument of a polynomial, but what it made of it; the run goes on to its last message."""
+    unet = EncryptedUNet(load_bundle(folder), LocalTransport(load_service(folder)))
+    usual = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def run(*samples: torch.Tensor) -> None:
+        with unet.run():
+            for place, sample in enumerate(samples):
+                unet(sample, 500.0 - place)
+
+    run(usual)
+    assert (unet.meter.excursions, caplog.text) == ({}, "")
+    wrong = r"layers polynomial, polynomial_2\) left its own: .*--calibration.*result of this run means nothing"
+    with pytest.raises(InputError, match=wrong):
+        run(30 * usual / usual.abs().max(), usual)
+    assert list(unet.meter.excursions.values()) == [1]
+    with pytest.raises(InputError, match="means nothing"):
+        run(torch.full_like(usual, 33.0))
+    assert "'sample' left [-32, 32] and was clipped" in caplog.text
+    unet.close()
 
 
 def test_a_batch_gives_what_its_elements_give(

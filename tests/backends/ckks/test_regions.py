@@ -71,6 +71,20 @@ def test_a_region_that_no_secure_ring_carries_is_refused() -> None:
     assert "lower the degree" in str(caught.value)
 
 
+def test_values_that_ciphertexts_do_not_hold_are_refused(chained: Compiled) -> None:
+    region = chain_region(chained)
+    output, ranges = region.outputs[0], dict.fromkeys(region.outputs, 70.0) | {"sample": 40.0}
+    with pytest.raises(CompileError, match=rf"sample reaches 40 in calibration.*to 32\b[\s\S]*{output} reaches 70.*to 64\b"):
+        backend("ckks_clear").lower_ranged(region, chained.options, ranges)
+
+
+def test_outputs_have_the_ranges_of_the_calibration(chained: Compiled) -> None:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    (found,) = [op.range for op in read_document(lowered.client).program.ops if op.kind == "output"]
+    assert 0.1 < found < 32
+
+
 def test_a_region_that_would_lose_too_much_is_refused(chained: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
     from hecompile.backends.ckks import backend as module
 
