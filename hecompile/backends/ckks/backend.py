@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.ckks.chains import LAYERS, chains
@@ -14,11 +16,15 @@ from hecompile.backends.ckks.layout import INPUT_RANGE, OUTPUT_RANGE
 from hecompile.backends.ckks.noise import SIGMAS, predict
 from hecompile.backends.ckks.ranges import MOST_ERROR
 from hecompile.backends.ckks.ring import DIMENSIONS
+from hecompile.backends.ckks.rotations import MOST_ROTATIONS, least_bytes, within_keys
 from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.regions import AnyCall, SubgraphRegion
 from hecompile.options import CompileOptions
+
+if TYPE_CHECKING:
+    from hecompile.backends.ckks.lower import Lowering
 
 __all__ = ["CkksBackend", "CkksClearBackend"]
 
@@ -53,6 +59,7 @@ class CkksClearBackend(Backend):
         while dimension < DIMENSIONS[-1]:
             lowering = lower_chain(chain, region.outputs, region.name, options.security, dimension + 1, ranges)
             dimension = lowering.program.ring.dimension
+            lowering = _within_keys(lowering, region, options)
             bins = max(len(table) for name, table in lowering.tables.items() if not name.startswith("t"))
             timestep = chain.timestep if bins > 1 else None
             document = document_of(
@@ -142,6 +149,24 @@ def chain_source(region: SubgraphRegion) -> str:
     from hecompile.backends.ckks.chains import POLYNOMIAL
 
     return next((info(node).source for node in region.graph_module.graph.nodes if str(node.target) == POLYNOMIAL), "")
+
+
+def _within_keys(lowering: Lowering, region: SubgraphRegion, options: CompileOptions) -> Lowering:
+    """The lowering with keys within the user's cap. Raises `CompileError` naming the layers if there is no such program."""
+    if options.key_mib is None:
+        return lowering
+    program = within_keys(lowering.program, options.key_mib * 2**20)
+    if program is not None:
+        return replace(lowering, program=program)
+    layers = ", ".join(dict.fromkeys(op.label for op in lowering.program.ops if op.kind == "polynomial"))
+    raise CompileError(
+        Diagnostic(
+            f"region '{region.name}' (layers {layers}): its evaluation keys do not fit {options.key_mib:g} MiB without "
+            f"{MOST_ROTATIONS} times the rotations",
+            source=chain_source(region),
+            help=f"--key-mib {least_bytes(lowering.program) / 2**20 + 0.05:.1f} or more, or --backend bfv, which needs no keys",
+        )
+    )
 
 
 def _judge_ranges(region: SubgraphRegion, ranges: Mapping[str, float]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.engine import ClearEngine
+from hecompile.backends.ckks.keys import key_size, key_sizes
 from hecompile.backends.ckks.ring import ring_for
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
@@ -83,6 +86,32 @@ def test_outputs_have_the_ranges_of_the_calibration(chained: Compiled) -> None:
     assert lowered is not None
     (found,) = [op.range for op in read_document(lowered.client).program.ops if op.kind == "output"]
     assert 0.1 < found < 32
+
+
+def test_keys_fit_a_cap_by_more_rotations(chained: Compiled) -> None:
+    """From all nine keys down to three: the same results, and an error that names the layers where it cannot be."""
+    region, chosen = chain_region(chained), backend("ckks_clear")
+    assert region.lowered is not None
+    whole = read_document(region.lowered.client).program
+    inputs, found = values(chained, region, 1), []
+    for count in (len(whole.steps) - 1, 5, 3):
+        cap_mib = (key_size(whole.ring, 1) + count * key_size(whole.ring, whole.ring.dimension)) / 2**20
+        halves = chosen.lower(region, replace(chained.options, key_mib=cap_mib))
+        program = read_document(halves[1]).program
+        found.append((len(program.steps), program.counts()["rotate"]))
+        assert sum(key_sizes(program).values()) <= cap_mib * 2**20
+        assert chosen.check_proofs(halves[1]) == []
+        client, server = chosen.load_client(halves[0]), chosen.load_server(halves[1])
+        payload, pending = client.encrypt(inputs, 1)
+        for got, want in zip(client.decrypt(server.evaluate(payload, 1), pending), region.reference(inputs), strict=True):
+            np.testing.assert_allclose(got, want, atol=2e-4 * np.abs(want).max())
+    keys, rotations = zip(*found, strict=True)
+    assert keys == (len(whole.steps) - 1, 5, 3)
+    assert whole.counts()["rotate"] <= rotations[0] <= rotations[1] <= rotations[2]
+    with pytest.raises(CompileError, match=r"layers polynomial, polynomial_2.*do not fit 0\.5 MiB[\s\S]*--key-mib \d") as caught:
+        chosen.lower(region, replace(chained.options, key_mib=0.5))
+    least = float(str(caught.value).split("--key-mib ")[1].split()[0])
+    chosen.lower(region, replace(chained.options, key_mib=least))
 
 
 def test_a_region_that_would_lose_too_much_is_refused(chained: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
