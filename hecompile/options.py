@@ -115,6 +115,8 @@ class CompileOptions:
             raise CompileError(Diagnostic("optimised partitions price bfv only", help="use --partition all"))
         if self.key_mib is not None and not self.key_mib > 0:
             raise CompileError(f"key_mib is {self.key_mib}: it must be above zero")
+        if self.most_distortion is not None and self.backend.startswith("ckks"):
+            raise CompileError(Diagnostic("the distortion of ckks regions is not priced", help="leave --most-distortion away"))
         if any("=" not in pin for pin in self.pin):
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
         for kind, name, known in (

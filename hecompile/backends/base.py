@@ -72,6 +72,7 @@ class Candidate:
     nodes: tuple[str, ...]
     cost: Cost
     backend: str
+    depth: int = 1  # multiplications in a row
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,13 @@ class Backend(ABC):
     @abstractmethod
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Pieces of secret work that this backend can run."""
+
+    def priced(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
+        """The candidate with what it costs, for plans that choose; None if it cannot run after all.
+
+        Layers of `integer` backends are priced in stacks instead (`hecompile.cost.layers`).
+        """
+        return candidate
 
     def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
         """The product with parameters that carry it, `multiple` pictures per entry of the batch; None if there are none.

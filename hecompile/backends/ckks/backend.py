@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CkksBackend", "CkksClearBackend"]
 
+LOG = logging.getLogger(__name__)
+
 
 class CkksClearBackend(Backend):
     """Simulation: slot programs on plain vectors."""
@@ -41,6 +44,22 @@ class CkksClearBackend(Backend):
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         return [Candidate(nodes, Cost(rounds=1), self.name) for nodes in chains(graph)]
+
+    def priced(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
+        """By lowering it as a region of its own, at 128 bits and with all keys."""
+        from hecompile.backends.ckks.costs import cost_of
+        from hecompile.passes.split import cut
+
+        nodes = set(candidate.nodes)
+        region = SubgraphRegion(candidate.nodes[-1], self.name, *cut(graph, [node for node in graph.nodes if node.name in nodes]))
+        try:
+            half = self.lower(region, CompileOptions(backend=self.name, max_batch=1))[1]
+        except CompileError as error:
+            LOG.info("%s", error)
+            return None
+        document = read_document(half)
+        cost = cost_of(document, read_tables(half, document), machine)
+        return replace(candidate, cost=cost, depth=document.program.ring.depth)
 
     def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         return self.lower_ranged(region, options, {})

@@ -7,13 +7,25 @@ from pathlib import Path
 import pytest
 
 from hecompile.compiler import Compiled
+from hecompile.ir.graph import ModelGraph
 from tests.backends.ckks.network import compiled
 
 
 @pytest.fixture(scope="session")
-def chained(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """Under `ckks`, written to a folder."""
+def _compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Compiled, ModelGraph]:
     return compiled("ckks", tmp_path_factory.mktemp("ckks") / "chained.he")
+
+
+@pytest.fixture(scope="session")
+def chained(_compiled: tuple[Compiled, ModelGraph]) -> Compiled:
+    """Under `ckks`, written to a folder."""
+    return _compiled[0]
+
+
+@pytest.fixture(scope="session")
+def graph(_compiled: tuple[Compiled, ModelGraph]) -> ModelGraph:
+    """The graph that was partitioned."""
+    return _compiled[1]
 
 
 @pytest.fixture
