@@ -48,6 +48,7 @@ def _one_digit(unet: Any, pid: int, steps: int) -> tuple[dict[str, Any], np.ndar
     """Times, traffic and rounds of one digit; keys are made and sent before."""
     draw(unet, [7], 1)
     meter = unet.meter
+    meter.excursions.clear()  # a single step is no run that anything was fitted to
     before = (cpu_seconds(pid), meter.requests, meter.bytes_up, meter.bytes_down, meter.calls)
     pictures: list[np.ndarray] = []
     run = median_of(1, lambda: pictures.append(draw(unet, [7], steps)), warm_up=0)
