@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,29 @@ import numpy as np
 import torch
 
 import hecompile
+from benchmarks.boundaries import boundaries, watched
 from benchmarks.digits import SERVE, cpu_seconds, draw
 from benchmarks.harness import median_of
 from hecompile.compiler import compile_model
 from hecompile.models import digits
 from hecompile.models.digits.classifier import recognised_share
 from hecompile.options import CompileOptions
+from hecompile.runtime.bundle import load_bundle
+from hecompile.runtime.client import EncryptedUNet
+from hecompile.runtime.transports import HttpTransport
 
 __all__ = ["measure_chains"]
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[tuple[Any, int]]:
-    """The model through a server in a second process, and that process."""
+def _served(folder: Path) -> Iterator[tuple[Any, int, dict[str, Any]]]:
+    """The model through a server in a second process, that process, and witnesses of the regions with polynomials."""
     server = subprocess.Popen([*SERVE, str(folder), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
-        unet = hecompile.load(folder, json.loads(server.stdout.readline())["url"])
-        yield unet, server.pid
+        bundle, witnesses = watched(load_bundle(folder))
+        unet = EncryptedUNet(bundle, HttpTransport(json.loads(server.stdout.readline())["url"]))
+        yield unet, server.pid, witnesses
         unet.close()
     finally:
         server.terminate()
@@ -42,6 +48,7 @@ def _one_digit(unet: Any, pid: int, steps: int) -> tuple[dict[str, Any], np.ndar
     """Times, traffic and rounds of one digit; keys are made and sent before."""
     draw(unet, [7], 1)
     meter = unet.meter
+    meter.excursions.clear()  # a single step is no run that anything was fitted to
     before = (cpu_seconds(pid), meter.requests, meter.bytes_up, meter.bytes_down, meter.calls)
     pictures: list[np.ndarray] = []
     run = median_of(1, lambda: pictures.append(draw(unet, [7], steps)), warm_up=0)
@@ -50,6 +57,7 @@ def _one_digit(unet: Any, pid: int, steps: int) -> tuple[dict[str, Any], np.ndar
     figures = {
         "encrypted_s": run["median_s"], "client_cpu_s": run["cpu_s"], "server_cpu_s": server_s, "rounds_per_step": requests / calls,
         "bytes_up_per_step": up / calls, "bytes_down_per_step": down / calls, "key_bytes": meter.key_bytes, "key_s": meter.key_s,
+        "excursions": dict(meter.excursions),
     }  # fmt: skip
     return figures, pictures[0]
 
@@ -75,9 +83,10 @@ def measure_chains(folder: Path, steps: int, ten_steps: int, samples: int) -> di
     plaintext = median_of(5, lambda: draw(plain, [7], steps))
     found: dict[str, dict[str, Any]] = {}
     for name in ("bfv", "ckks"):
-        with _served(folder / name) as (unet, pid):
+        with _served(folder / name) as (unet, pid, witnesses):
             found[name], picture = _one_digit(unet, pid, steps)
             found[name]["offload_ratio"] = found[name]["client_cpu_s"] / plaintext["cpu_s"]
+    seen = boundaries(folder / "ckks", witnesses, steps)
     labels, many = list(range(10)), [place % 10 for place in range(samples)]
     with torch.no_grad():
         reference, simulated = draw(plain, labels, ten_steps), draw(clear, labels, ten_steps)
@@ -95,5 +104,7 @@ def measure_chains(folder: Path, steps: int, ten_steps: int, samples: int) -> di
         "recognised_clear": recognised_share(draw(clear, many, ten_steps), many),
         "samples": samples,
         "regions": _regions(folder / "ckks"),
+        "worst_error_over_bound": max(each.worst for each in seen),
+        "boundaries": [asdict(each) for each in seen],  # of the encrypted digit: every region at every step
         "security_bits": json.loads((folder / "ckks" / "manifest.json").read_text())["security_bits"],
     }

@@ -69,6 +69,7 @@ class CompileOptions:
     lookup_db: float = field(default=25.0, metadata={"help": "concrete_lookups: least PSNR of a region against float32, in dB"})
     lookup_seconds: float = field(default=180.0, metadata={"help": "concrete_lookups: most predicted CPU seconds of a region"})
     lookup_key_mib: float = field(default=2048.0, metadata={"help": "concrete_lookups: most MiB of a region's evaluation keys"})
+    key_mib: float | None = field(default=None, metadata={"help": "ckks: most MiB of a region's keys, for more rotations"})
     activations: str = field(default="exact", metadata={"help": "exact at the client, or polynomial: additions and products only"})
     norms: str = field(
         default="exact", metadata={"help": "exact at the client, static: a fixed scale and shift, or polynomial: by sums"}
@@ -116,6 +117,10 @@ class CompileOptions:
             raise CompileError(Diagnostic("budgets and pins are for --partition optimised", help="add it, or leave them away"))
         if self.partition == "optimised" and self.backend.startswith("concrete"):
             raise CompileError(Diagnostic("optimised partitions price bfv only", help="use --partition all"))
+        if self.key_mib is not None and not self.key_mib > 0:
+            raise CompileError(f"key_mib is {self.key_mib}: it must be above zero")
+        if self.most_distortion is not None and self.backend.startswith("ckks"):
+            raise CompileError(Diagnostic("the distortion of ckks regions is not priced", help="leave --most-distortion away"))
         if any("=" not in pin for pin in self.pin):
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
         for kind, name, known in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hecompile.backends.registry import backend
-from hecompile.calibration.regions import region_inputs
+from hecompile.calibration.regions import region_inputs, value_ranges
 from hecompile.ir.regions import AnyCall, Lowered, Program, SubgraphRegion
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
@@ -24,17 +24,27 @@ class Lower(Pass[Program, Program]):
     options: CompileOptions
 
     def run(self, program: Program) -> Program:
+        ranges = self._ranges(program)
+
         def lower(region: AnyCall) -> AnyCall:
             if region.lowered is not None:
                 return region
             chosen = backend(region.backend)
             if chosen.calibrated:
                 client, server = chosen.lower_calibrated(region, self.options, region_inputs(program, region))
+            elif chosen.ranged:
+                client, server = chosen.lower_ranged(region, self.options, ranges)
             else:
                 client, server = chosen.lower(region, self.options)
             return replace(region, lowered=Lowered(client, server))
 
         return program.with_calls(lower)
+
+    def _ranges(self, program: Program) -> dict[str, float]:
+        """Of all values, over the calls that the approximation was judged by; empty if no region asks for them."""
+        if not any(backend(region.backend).ranged for region in program.calls.values()):
+            return {}
+        return value_ranges(program, program.approximation.trial.calls if program.approximation is not None else None)
 
     def summary(self, before: Program, after: Program) -> str:
         size = sum(

@@ -116,7 +116,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
         """The candidates of the optimal plan, and the graph with releases that show no more than the plan.
 
         Raises `CompileError` if that leaves nothing for the server."""
-        found = optimise(problem_within(program, self.machine, budgets), budgets, pins_of(self.pins))
+        found = optimise(problem_within(program, self.machine, budgets, candidates), budgets, pins_of(self.pins))
         if not found.server:
             raise CompileError(
                 Diagnostic(
@@ -124,7 +124,8 @@ class Partition(Pass[ModelGraph, ModelGraph]):
                     help="limit what the client holds (--client-weights-mib) or does (--client-seconds), or pin layers",
                 )
             )
-        kept = [candidate for candidate in candidates if candidate.nodes[-1] in found.server]
+        layers = [each for each in candidates if backend(each.backend).integer and each.nodes[-1] in found.server]
+        kept = [each for each in candidates if each.nodes in found.chains] + layers
         return narrow_releases(program, lambda release: _narrowed(program, release, found)), kept
 
     def summary(self, before: ModelGraph, after: ModelGraph) -> str:

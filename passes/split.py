@@ -17,7 +17,7 @@ from hecompile.passes.base import Pass
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["Split"]
+__all__ = ["Split", "cut"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Split(Pass[ModelGraph, Program]):
         for name, nodes in regions.items():
             chosen, once = info(nodes[0]).backend, name.startswith("once_")
             if chosen is None:
-                clients[name] = ClientRegion(name, *_cut(program, nodes))
+                clients[name] = ClientRegion(name, *cut(program, nodes))
             elif backend(chosen).integer:
                 products = stack([layers[node.name].product for node in nodes if node.name in layers])
                 calls[name] = CallRegion(name, chosen, products, once)
             else:
-                calls[name] = SubgraphRegion(name, chosen, *_cut(program, nodes), once)
+                calls[name] = SubgraphRegion(name, chosen, *cut(program, nodes), once)
         plan, config = _plan(program, clients, calls), dict(program.config)
         return Program(plan, program.inputs, clients, calls, program.name, config, program.approximation)
 
@@ -58,7 +58,7 @@ def _read_outside(node: fx.Node, inside: set[fx.Node]) -> bool:
     return any(user not in inside for user in node.users)
 
 
-def _cut(graph: ModelGraph, nodes: list[fx.Node]) -> tuple[fx.GraphModule, tuple[str, ...], tuple[str, ...]]:
+def cut(graph: ModelGraph, nodes: list[fx.Node]) -> tuple[fx.GraphModule, tuple[str, ...], tuple[str, ...]]:
     """The nodes as a graph module of their own with its inputs and outputs; constants are shared, other arguments are inputs."""
     from torch import fx
 

@@ -127,8 +127,8 @@ class EncryptedUNet(torch.nn.Module):
         """One sampling run: conditions are sent once, at its start. Without it a run starts whenever t does not fall.
 
         Raises:
-            InputError: at the end, if a value was not finite or a condition changed. Not before: when a run stops must not
-                depend on what is secret.
+            InputError: at the end, if a value was not finite or left what the model was compiled for, or a condition changed. Not
+                before: when a run stops must not depend on what is secret.
         """
         self._start()
         self._fresh = True
@@ -165,8 +165,10 @@ class EncryptedUNet(torch.nn.Module):
         if self._fresh and self.reveals:
             self._judge_noise(inputs["sample"])
         self._last_t, self._fresh = t, False
+        before = dict(self.meter.excursions)
         outputs = self._batched(inputs, batch)
         self._judge(inputs, outputs)
+        self._report([text for text, count in self.meter.excursions.items() if count != before.get(text, 0)])
         result = torch.from_numpy(outputs[0])
         if not return_dict:
             return (result, *(torch.from_numpy(value) for value in outputs[1:]))
@@ -193,8 +195,12 @@ class EncryptedUNet(torch.nn.Module):
         if self._conditions and not all(np.array_equal(value, self._conditions[name]) for name, value in conditions.items()):
             problem = "a condition changed within the run, after it was sent"
         self._conditions = self._conditions or conditions
-        if problem:
-            self._problem = problem
+        self._report([problem] if problem else [])
+
+    def _report(self, problems: list[str]) -> None:
+        """Keep the first problem of a run, and warn of all."""
+        for problem in problems:
+            self._problem = self._problem or problem
             LOG.warning("%s; the run went on", problem)
 
     def _output(self, result: torch.Tensor) -> Any:

@@ -37,6 +37,7 @@ class Meter:
     local_s: float = 0.0  # client regions
     wait_s: float = 0.0  # from sending a request to having its reply
     wall_s: float = 0.0
+    excursions: dict[str, int] = field(default_factory=dict)  # what left its range, a sentence each, and in how many calls
     observers: list[Callable[[str], None]] = field(default_factory=list, repr=False)
 
     @property
@@ -105,9 +106,18 @@ class Executor:
                 values.update(self._kept[key])
             else:
                 values.update(self._call(step, values, batch))
+        self._note_excursions(values)
         self.meter.calls += 1
         self.meter.wall_s += time.perf_counter() - started
         return [values[name] for name in plan.outputs]
+
+    def _note_excursions(self, values: Mapping[str, Array]) -> None:
+        """Count what left its range, after the call's last message: no message may wait for what a value is."""
+        for step in self.bundle.manifest.plan.steps:
+            if step.kind == "call":
+                inputs, outputs = ([values[name] for name in names] for names in (step.inputs, step.outputs))
+                for excursion in self.bundle.calls[step.region].excursions(inputs, outputs):
+                    self.meter.excursions[excursion] = self.meter.excursions.get(excursion, 0) + 1
 
     def _local(self, step: Step, values: Mapping[str, Array]) -> dict[str, Array]:
         started = time.perf_counter()

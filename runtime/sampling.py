@@ -112,4 +112,5 @@ def draw(
     return {
         "output": str(output), "labels": list(labels), "steps": steps, "seed": seed, "wall_s": wall_s,
         "client_s": meter.client_s, "requests": meter.requests, "bytes_up": meter.bytes_up, "bytes_down": meter.bytes_down,
+        "excursions": dict(meter.excursions),
     }  # fmt: skip

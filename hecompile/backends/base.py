@@ -72,6 +72,7 @@ class Candidate:
     nodes: tuple[str, ...]
     cost: Cost
     backend: str
+    depth: int = 1  # multiplications in a row
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,10 @@ class RegionClient(ABC):
     def reply_bytes(self, batch: int) -> int:
         """Size of every reply at this batch; of the largest, where a region reveals."""
 
+    def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
+        """What left the ranges that a call's inputs and outputs have: a sentence each, naming layers and the way out, no value."""
+        return ()
+
     def key_sizes(self) -> Mapping[str, int]:
         """Evaluation keys that the server needs: most bytes by name; none means no session."""
         return {}
@@ -186,6 +191,7 @@ class Backend(ABC):
     encrypts: bool  # whether the server sees ciphertexts only
     integer: bool  # whether its regions are linear layers that pass through quantize and select-parameters
     calibrated: bool = False  # whether its regions are lowered with their inputs over a calibration
+    ranged: bool = False  # whether they are lowered with the ranges of their inputs and outputs over one
     exact: bool = True  # whether a decrypted value tells nothing of the key, so that policies may show some
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
     defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact
@@ -202,6 +208,13 @@ class Backend(ABC):
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Pieces of secret work that this backend can run."""
 
+    def priced(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
+        """The candidate with what it costs, for plans that choose; None if it cannot run after all.
+
+        Layers of `integer` backends are priced in stacks instead (`hecompile.cost.layers`).
+        """
+        return candidate
+
     def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
         """The product with parameters that carry it, `multiple` pictures per entry of the batch; None if there are none.
         Of `integer` backends only."""
@@ -213,6 +226,10 @@ class Backend(ABC):
 
     def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> tuple[Half, Half]:
         """The same for `calibrated` backends: `inputs` are what the region gets, samples along the first dimension."""
+        return self.lower(region, options)
+
+    def lower_ranged(self, region: AnyCall, options: CompileOptions, ranges: Mapping[str, float]) -> tuple[Half, Half]:
+        """The same for `ranged` backends: `ranges` are largest magnitudes by name."""
         return self.lower(region, options)
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What a region of a program really gets: its inputs over a run of the model's own sampler."""
+"""What the regions of a program really get: their inputs, and the ranges of all values, over a run of the model's own sampler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hecompile.ir.regions import AnyCall, Program
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["region_inputs"]
+__all__ = ["region_inputs", "value_ranges"]
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,14 @@ def region_inputs(program: Program, region: AnyCall, calibration: Calibration | 
             )
         )
     return inputs
+
+
+def value_ranges(program: Program, calibration: Calibration | None = None) -> dict[str, float]:
+    """The largest magnitude of every value of the plan over all calls; infinite where one was not finite."""
+    calls = calibration or from_sampler(_Sampled(program), steps=5, samples=8)
+    found = dict[str, float]()
+    for call in calls:
+        for name, value in program.run(call.inputs).items():
+            largest = float(np.abs(value).max()) if np.isfinite(value).all() else np.inf
+            found[name] = max(found.get(name, 0.0), largest)
+    return found

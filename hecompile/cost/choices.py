@@ -47,7 +47,8 @@ class Option:
     cost: Cost
     encrypted: float = 1.0
     client_weights: int = 0
-    server_weights: int = 0
+    server_weights: int = 0  # bytes that the server keeps: weights, and what a chain's keys and plaintexts take
+    chain: int | None = None  # the chain that runs the stack with others, in one request; all of them or none
 
 
 def ladder(

@@ -33,6 +33,13 @@ class Machine:
     way_us: float = 300.0  # what a layer costs the client each way whatever its size, a fresh key among it
     wire_ns: float = 1.0  # packing or unpacking a byte of words, at the server
     carry_ns: float = 6.0  # the same at the client, with placing or reading values
+    switch_ns: float = 25.0  # ckks: a word that is transformed when keys are switched
+    product_ns: float = 6.0  # a word of a ciphertext times a plaintext, added up
+    rescale_ns: float = 13.0  # a word of a ciphertext that is rescaled
+    encode_ns: float = 25.0  # a word of a plaintext that is encoded
+    load_ns: float = 50.0  # a word of a fresh ciphertext, unpacked, its seed expanded
+    seal_ns: float = 170.0  # a word of a fresh ciphertext, encoded, encrypted and packed by the client
+    open_ns: float = 105.0  # a coefficient of an answer, unpacked, decrypted and decoded by the client
     request_us: float = 2000.0  # HTTP on loopback, both sides
     float_ps: float = 20.0  # float32 multiply-add of a convolution in ONNX Runtime
     node_us: float = 5.0  # an operation of a client region, whatever its size

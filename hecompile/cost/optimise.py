@@ -1,8 +1,8 @@
 """The partition as an optimisation: how every layer runs, so that a call of the model is fastest within budgets.
 
-Every stack of linear layers of secret data takes one of its options: at the client, or at the server with a share of its input
-encrypted. Rounds follow from the graph: a server layer's answer is one round later than what it reads. Minimised is the predicted
-latency
+Every stack of linear layers of secret data takes one of its options: at the client, at the server with a share of its input
+encrypted, or in a chain of several stacks and what lies between them, all of which one request answers. Rounds follow from the
+graph: a server layer's answer is one round later than what it reads. Minimised is the predicted latency
 
     sum of the chosen options' client, server and transfer seconds + rounds x (round trip + request)
 
@@ -36,6 +36,7 @@ class OptimalPlan:
     encrypted: Mapping[str, float]  # layers at the server, and the share of their input's channels that is encrypted
     totals: Totals
     gap_s: float
+    chains: tuple[tuple[str, ...], ...] = ()  # nodes of every chain that runs in one request
 
     @property
     def server(self) -> frozenset[str]:
@@ -62,8 +63,12 @@ class _Model:
 
         self.cp = cp_model.CpModel()
         self.problem = problem
+        self.chained = [self.cp.new_bool_var(f"chain_{number}") for number in range(len(problem.chains))]
         self.takes: list[list[Any]] = [
-            [self.cp.new_bool_var(f"{names[0]}_{number}") for number in range(len(options))]
+            [
+                self.cp.new_bool_var(f"{names[0]}_{number}") if option.chain is None else self.chained[option.chain]
+                for number, option in enumerate(options)
+            ]
             for names, options in zip(problem.names, problem.options, strict=True)
         ]
         self.rounds = self.cp.new_int_var(0, len(problem.names), "rounds")
@@ -72,10 +77,17 @@ class _Model:
             self.cp.add_exactly_one(taken)
             at_server = sum(self.where(place, "server"))
             levels.append(self.cp.new_int_var(0, len(problem.names), f"level_{place}"))
+            own = next((option.chain for option in problem.options[place] if option.chain is not None), None)
             for earlier in problem.before[place]:
-                self.cp.add(levels[place] >= levels[earlier] + at_server)
+                within = own is not None and earlier in problem.chains[own].stacks
+                self.cp.add(levels[place] >= levels[earlier] + at_server - (self.chained[own] if within and own is not None else 0))
             self.cp.add(levels[place] >= at_server)
             self.cp.add(self.rounds >= levels[place])
+        for chain, chosen in zip(problem.chains, self.chained, strict=True):
+            for place in chain.stacks:
+                self.cp.add(levels[place] == levels[chain.stacks[0]]).only_enforce_if(chosen)
+                for earlier in chain.reads:
+                    self.cp.add(levels[place] >= levels[earlier] + 1).only_enforce_if(chosen)
 
     def where(self, place: int, side: str) -> list[Any]:
         """The variables of a stack's options at one side."""
@@ -148,7 +160,8 @@ def optimise(problem: Problem, budgets: Budgets | None = None, pins: Mapping[str
         raise CompileError(Diagnostic(f"no plan keeps {budgets}", help="raise a budget, or remove a pin"))
     choice = tuple(next(number for number, variable in enumerate(taken) if solver.value(variable)) for taken in model.takes)
     gap_s = max(0.0, solver.objective_value - solver.best_objective_bound) / TICKS
-    return OptimalPlan(choice, _encrypted(problem, choice), totals_of(problem, choice), gap_s)
+    chains = tuple(chain.nodes for chain, chosen in zip(problem.chains, model.chained, strict=True) if solver.value(chosen))
+    return OptimalPlan(choice, _encrypted(problem, choice), totals_of(problem, choice), gap_s, chains)
 
 
 def _encrypted(problem: Problem, choice: Sequence[int]) -> dict[str, float]:

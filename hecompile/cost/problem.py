@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from hecompile.backends.base import Cost
+from hecompile.backends.base import Candidate, Cost
 from hecompile.cost.choices import Option, Reveal, entries_of, options_of, reveals_for
 from hecompile.cost.distortion import LayerDistortion
 from hecompile.cost.layers import Stack, stacks
 from hecompile.cost.local import graph_work
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import seconds_of
+from hecompile.errors import CompileError
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.layers import secret_shapes
 
-__all__ = ["Budgets", "Problem", "Totals", "problem_of", "rounds_of", "totals_of"]
+__all__ = ["Budgets", "Chain", "Problem", "Totals", "levels_of", "problem_of", "rounds_of", "totals_of"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,15 @@ class Budgets:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """Stacks and what lies between them that one request may run together, and the stacks that it reads from."""
+
+    nodes: tuple[str, ...]
+    stacks: tuple[int, ...]
+    reads: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Problem:
     """Stacks of layers in execution order: their names, their options, and which stacks each reads from."""
 
@@ -57,6 +68,7 @@ class Problem:
     entries: int  # secret entries that the layers read
     local_s: float  # of the client, whatever is chosen
     machine: Machine
+    chains: tuple[Chain, ...] = ()
 
 
 def problem_of(
@@ -64,14 +76,16 @@ def problem_of(
     machine: Machine,
     reveals: Mapping[str, Sequence[Reveal]] | None = None,
     distortions: Sequence[LayerDistortion] | None = None,
+    chained: Sequence[Candidate] = (),
 ) -> Problem:
     """Options and dependencies of a graph whose secrets are marked.
 
     Args:
         reveals: what layers may show, by name; nothing under a strict policy.
         distortions: of `stacks(graph)`, in their order.
+        chained: priced candidates that run several stacks in one request; they share no node.
     """
-    found = stacks(graph)
+    found = stacks(graph, _grouped(graph, chained)) if chained else stacks(graph)
     measured: Sequence[LayerDistortion | None] = distortions or [None] * len(found)
     options = tuple(
         options_of(each, machine, reveals_for(each, reveals or {}), distortion)
@@ -80,11 +94,35 @@ def problem_of(
     layers = {node for each in found for node in each.nodes}
     local = graph_work([node for node in graph.nodes if node.name not in layers], 1)
     entries = sum(entries_of(each) for each in found)
-    return Problem(tuple(each.names for each in found), options, _before(graph, found), entries, local.seconds(machine), machine)
+    before, nearest = _before(graph, found)
+    chains = tuple(_chain(graph, each, found, nearest) for each in chained)
+    for number, (chain, candidate) in enumerate(zip(chains, chained, strict=True)):
+        taken = [node for node in graph.nodes if node.name in set(chain.nodes) - layers]
+        cost = replace(candidate.cost, client_s=candidate.cost.client_s - graph_work(taken, 1).seconds(machine), peak_mib=0.0)
+        for place in chain.stacks:
+            first = place == chain.stacks[0]
+            kept = round(candidate.cost.peak_mib * 2**20) if first else 0  # keys and plaintexts stay as long as the session
+            option = Option("server", cost if first else Cost(), server_weights=kept, chain=number)
+            options = (*options[:place], (*options[place], option), *options[place + 1 :])
+    return Problem(tuple(each.names for each in found), options, before, entries, local.seconds(machine), machine, chains)
 
 
-def _before(graph: ModelGraph, found: Sequence[Stack]) -> tuple[tuple[int, ...], ...]:
-    """The nearest stacks above each."""
+def _grouped(graph: ModelGraph, chained: Sequence[Candidate]) -> dict[str, str]:
+    """Which chain every layer may run in: layers of different ones are not stacked."""
+    places = {name: str(number) for number, candidate in enumerate(chained) for name in candidate.nodes}
+    return {shape.nodes[-1]: places.get(shape.nodes[-1], "") for shape in secret_shapes(graph)}
+
+
+def _chain(graph: ModelGraph, candidate: Candidate, found: Sequence[Stack], nearest: Mapping[str, frozenset[int]]) -> Chain:
+    inside = set(candidate.nodes)
+    places = tuple(place for place, each in enumerate(found) if each.names[0] in inside)
+    outside = [argument for node in graph.nodes if node.name in inside for argument in node.all_input_nodes]
+    reads = frozenset[int]().union(*(nearest[argument.name] for argument in outside if argument.name not in inside))
+    return Chain(candidate.nodes, places, tuple(sorted(reads - set(places))))
+
+
+def _before(graph: ModelGraph, found: Sequence[Stack]) -> tuple[tuple[tuple[int, ...], ...], dict[str, frozenset[int]]]:
+    """The nearest stacks above each, and above every value."""
     number = {name: place for place, each in enumerate(found) for name in each.names}
     nearest: dict[str, frozenset[int]] = {}
     before = [frozenset[int]()] * len(found)
@@ -94,16 +132,30 @@ def _before(graph: ModelGraph, found: Sequence[Stack]) -> tuple[tuple[int, ...],
             before[number[node.name]] |= read
             read = frozenset({number[node.name]})
         nearest[node.name] = read
-    return tuple(tuple(sorted(each)) for each in before)
+    return tuple(tuple(sorted(each)) for each in before), nearest
 
 
 def rounds_of(problem: Problem, choice: Sequence[int]) -> int:
     """Requests in a row that a choice needs."""
-    level: list[int] = []
-    for place, number in enumerate(choice):
-        at_server = problem.options[place][number].side == "server"
-        level.append(max((level[earlier] for earlier in problem.before[place]), default=0) + at_server)
-    return max(level, default=0)
+    return max(levels_of(problem, choice), default=0)
+
+
+def levels_of(problem: Problem, choice: Sequence[int]) -> list[int]:
+    """The request, counted from one, that answers each stack; for one at the client, the last that it waits for.
+
+    Raises:
+        CompileError: if a chain waits for itself, by way of another.
+    """
+    taken = [problem.options[place][number] for place, number in enumerate(choice)]
+    level = [0] * len(taken)
+    for _ in range(len(taken) + 1):
+        before = list(level)
+        for place, option in enumerate(taken):
+            reads = problem.before[place] if option.chain is None else problem.chains[option.chain].reads
+            level[place] = max((level[earlier] for earlier in reads), default=0) + (option.side == "server")
+        if level == before:
+            return level
+    raise CompileError("a plan's chains wait for each other")
 
 
 def totals_of(problem: Problem, choice: Sequence[int]) -> Totals:

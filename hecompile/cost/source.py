@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hecompile.backends.base import Candidate
+from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, from_sampler, load_calibration
 from hecompile.cost.machine import Machine, load_machine
 from hecompile.cost.plan import Prediction, available_mib, predict_graph, refuse_without_memory
@@ -65,12 +67,16 @@ def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None
     return problem_of(graph, machine, ladder(found, tile=tile), distortions)
 
 
-def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets) -> Problem:
+def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets, candidates: Sequence[Candidate] = ()) -> Problem:
     """What the plan of a graph is chosen from: layers show what its releases show, or less; distortions if budgeted."""
     from hecompile.cost.choices import SHARES, Reveal
     from hecompile.cost.distortion import measure_distortions
     from hecompile.cost.layers import stacks
 
+    chained = [each for each in candidates if not backend(each.backend).integer]
+    if chained:
+        priced = [backend(each.backend).priced(graph, each, machine) for each in chained]
+        return problem_of(graph, machine, chained=[each for each in priced if each is not None])
     reveals = {}
     for each in (found := stacks(graph)):
         tiles = each.split.tiles

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.ckks.chains import LAYERS, chains
 from hecompile.backends.ckks.document import document_of, read_document, read_tables
 from hecompile.backends.ckks.engine import Engine
 from hecompile.backends.ckks.keys import key_sizes
+from hecompile.backends.ckks.layout import INPUT_RANGE, OUTPUT_RANGE
 from hecompile.backends.ckks.noise import SIGMAS, predict
+from hecompile.backends.ckks.ranges import MOST_ERROR
 from hecompile.backends.ckks.ring import DIMENSIONS
+from hecompile.backends.ckks.rotations import MOST_ROTATIONS, least_bytes, within_keys
 from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, Diagnostic, InternalError
-from hecompile.ir.graph import ModelGraph
+from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.regions import AnyCall, SubgraphRegion
 from hecompile.options import CompileOptions
 
+if TYPE_CHECKING:
+    from hecompile.backends.ckks.lower import Lowering
+
 __all__ = ["CkksBackend", "CkksClearBackend"]
 
-MOST_ERROR = 0.25  # of a region's outputs, in their own units: beyond it a region is refused
+LOG = logging.getLogger(__name__)
 
 
 class CkksClearBackend(Backend):
@@ -28,24 +38,47 @@ class CkksClearBackend(Backend):
     name = "ckks_clear"
     encrypts = False
     integer = False
+    ranged = True
     rest = "clear"
     defaults = MappingProxyType({"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 2})
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         return [Candidate(nodes, Cost(rounds=1), self.name) for nodes in chains(graph)]
 
+    def priced(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
+        """By lowering it as a region of its own, at 128 bits and with all keys."""
+        from hecompile.backends.ckks.costs import cost_of
+        from hecompile.passes.split import cut
+
+        nodes = set(candidate.nodes)
+        region = SubgraphRegion(candidate.nodes[-1], self.name, *cut(graph, [node for node in graph.nodes if node.name in nodes]))
+        try:
+            half = self.lower(region, CompileOptions(backend=self.name, max_batch=1))[1]
+        except CompileError as error:
+            LOG.info("%s", error)
+            return None
+        document = read_document(half)
+        cost = cost_of(document, read_tables(half, document), machine)
+        return replace(candidate, cost=cost, depth=document.program.ring.depth)
+
     def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
+        return self.lower_ranged(region, options, {})
+
+    def lower_ranged(self, region: AnyCall, options: CompileOptions, ranges: Mapping[str, float]) -> tuple[Half, Half]:
+        """Raises `CompileError` if values exceed what ciphertexts hold, no secure ring carries the chain, or errors are large."""
         from hecompile.backends.ckks.affine import read_chain
         from hecompile.backends.ckks.lower import lower_chain
 
         if not isinstance(region, SubgraphRegion):
             raise InternalError(f"region '{region.name}' is a single layer: not for backend '{self.name}'")
+        _judge_ranges(region, ranges)
         chain = read_chain(region)
         layers = sum(str(node.target) in LAYERS for node in region.graph_module.graph.nodes) + len(chain.polynomials)
         dimension, problem = 0, ""
         while dimension < DIMENSIONS[-1]:
-            lowering = lower_chain(chain, region.outputs, region.name, options.security, dimension + 1)
+            lowering = lower_chain(chain, region.outputs, region.name, options.security, dimension + 1, ranges)
             dimension = lowering.program.ring.dimension
+            lowering = _within_keys(lowering, region, options)
             bins = max(len(table) for name, table in lowering.tables.items() if not name.startswith("t"))
             timestep = chain.timestep if bins > 1 else None
             document = document_of(
@@ -133,6 +166,40 @@ class CkksBackend(CkksClearBackend):
 def chain_source(region: SubgraphRegion) -> str:
     """Where a region's first polynomial stands in the model's code."""
     from hecompile.backends.ckks.chains import POLYNOMIAL
-    from hecompile.ir.graph import info
 
     return next((info(node).source for node in region.graph_module.graph.nodes if str(node.target) == POLYNOMIAL), "")
+
+
+def _within_keys(lowering: Lowering, region: SubgraphRegion, options: CompileOptions) -> Lowering:
+    """The lowering with keys within the user's cap. Raises `CompileError` naming the layers if there is no such program."""
+    if options.key_mib is None:
+        return lowering
+    program = within_keys(lowering.program, options.key_mib * 2**20)
+    if program is not None:
+        return replace(lowering, program=program)
+    layers = ", ".join(dict.fromkeys(op.label for op in lowering.program.ops if op.kind == "polynomial"))
+    raise CompileError(
+        Diagnostic(
+            f"region '{region.name}' (layers {layers}): its evaluation keys do not fit {options.key_mib:g} MiB without "
+            f"{MOST_ROTATIONS} times the rotations",
+            source=chain_source(region),
+            help=f"--key-mib {least_bytes(lowering.program) / 2**20 + 0.05:.1f} or more, or --backend bfv, which needs no keys",
+        )
+    )
+
+
+def _judge_ranges(region: SubgraphRegion, ranges: Mapping[str, float]) -> None:
+    """Raises `CompileError` naming every input and output that is larger in calibration than a ciphertext holds."""
+    limits = dict.fromkeys(region.inputs, INPUT_RANGE) | dict.fromkeys(region.outputs, OUTPUT_RANGE)
+    pictures = {node.name for node in region.graph_module.graph.nodes if node.op != "placeholder" or info(node).shape}
+    found = [
+        Diagnostic(
+            f"region '{region.name}': {name} reaches {ranges[name]:.3g} in calibration, ciphertexts hold it to {limit:g}",
+            source=chain_source(region),
+            help="keep the layer's norm exact (--norms exact), or use --backend bfv",
+        )
+        for name, limit in limits.items()
+        if name in pictures and name in ranges and not ranges[name] <= limit
+    ]
+    if found:
+        raise CompileError(found)

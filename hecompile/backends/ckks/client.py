@@ -13,6 +13,7 @@ from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.keys import key_sizes, key_tag, relin_name, rotation_name
 from hecompile.backends.ckks.layout import INPUT_RANGE
 from hecompile.backends.ckks.messages import placed, read, timestep_of
+from hecompile.backends.ckks.ranges import excursions
 from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
 from hecompile.backends.ckks.secret import SecretKey
 from hecompile.errors import InternalError, ProtocolError
@@ -91,6 +92,9 @@ class CkksClient(RegionClient):
                 vectors.append(pending.key.decrypt(data, result.level, result.scale))
                 start += size
         return read(document, np.stack(vectors).reshape(pending.batch, len(document.results), -1))
+
+    def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
+        return excursions(self._document, values, outputs)
 
     def request_bytes(self, batch: int) -> int:
         self._document.judge_batch(batch)

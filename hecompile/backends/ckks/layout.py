@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["INPUT_RANGE", "Grid", "Piece", "Result", "Upload", "power_of_two"]
+__all__ = ["INPUT_RANGE", "OUTPUT_RANGE", "Grid", "Piece", "Result", "Upload", "power_of_two"]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 INPUT_RANGE = 32.0  # what the client clips a region's inputs to
+OUTPUT_RANGE = 64.0  # half of what the first prime leaves room for
 
 
 def power_of_two(number: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from hecompile.backends.ckks.affine import Affine, Chain
 from hecompile.backends.ckks.diagonals import Diagonals, Entries, diagonals
-from hecompile.backends.ckks.layout import INPUT_RANGE, Grid, Result, Upload, power_of_two
+from hecompile.backends.ckks.layout import INPUT_RANGE, OUTPUT_RANGE, Grid, Result, Upload, power_of_two
 from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.normal import Normal, normal
 from hecompile.backends.ckks.polynomial import depth_of
@@ -21,7 +22,6 @@ from hecompile.errors import InternalError
 __all__ = ["Lowering", "depths", "lower_chain"]
 
 Floats = npt.NDArray[np.float64]
-OUTPUT_RANGE = 64.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,11 @@ def _below(affine: Affine, found: dict[str, int]) -> int:
     return max((found[source] for source in affine.matrices if source in found), default=0)
 
 
-def lower_chain(chain: Chain, outputs: tuple[str, ...], where: str, security_bits: int = 128, least_dimension: int = 0) -> Lowering:
-    """The slot program of a chain, with its outputs in their order, in a ring of `least_dimension` or more.
+def lower_chain(
+    chain: Chain, outputs: tuple[str, ...], where: str, security_bits: int = 128, least_dimension: int = 0,
+    ranges: Mapping[str, float] | None = None,
+) -> Lowering:  # fmt: skip
+    """The slot program of a chain, with its outputs in their order and ranges, in a ring of `least_dimension` or more.
 
     Raises:
         CompileError: if no secure ring carries it; names the layer.
@@ -63,7 +66,7 @@ def lower_chain(chain: Chain, outputs: tuple[str, ...], where: str, security_bit
     grid = Grid(power_of_two(max(each[1] for each in shapes)), power_of_two(max(each[2] for each in shapes)))
     labels = ", ".join(each.label for each in chain.polynomials.values())
     ring = ring_for(depth, slots_needed(chain, grid), f"region '{where}' (layers {labels})", security_bits, least_dimension)
-    return _Lowerer(chain, grid, ring, used).lowering(outputs)
+    return _Lowerer(chain, grid, ring, used).lowering(outputs, ranges or {})
 
 
 class _Lowerer:
@@ -81,7 +84,7 @@ class _Lowerer:
         arguments = {name: each.argument for name, each in self._chain.polynomials.items()}
         return arguments | self._chain.between | self._chain.outputs
 
-    def lowering(self, outputs: tuple[str, ...]) -> Lowering:
+    def lowering(self, outputs: tuple[str, ...], ranges: Mapping[str, float]) -> Lowering:
         for upload in self._uploads:
             label = ", ".join(piece.input for piece in upload.pieces)
             op = self._emit("input", (), upload.level, upload.scale, INPUT_RANGE, label, name=upload.name)
@@ -105,7 +108,7 @@ class _Lowerer:
             value = self._values[name][0] if name in self._values else self._affine(affine, None, name)
             if value.level:
                 value = self._emit("switch", (value,), 0, value.scale, value.range)
-            self._emit("output", (value,), value.level, value.scale, value.range, name, name="")
+            self._emit("output", (value,), value.level, value.scale, ranges.get(name, OUTPUT_RANGE), name, name="")
             results.append(Result(name, affine.shape, value.level, value.scale))
         program = SlotProgram(self._ring, tuple(self._ops))
         return Lowering(program, self._grid, tuple(self._uploads), tuple(results), self._tables)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,31 +10,11 @@ import tenseal.sealapi as seal
 
 from hecompile.backends.ckks.engine import Engine, Tables, Value, Vector
 from hecompile.backends.ckks.keys import LoadedKey, relin_name, rotation_name
+from hecompile.backends.ckks.plaintexts import Plaintexts
 from hecompile.backends.ckks.program import Op, SlotProgram
 from hecompile.backends.ckks.seal import encoder_of, evaluator_of, parms_id
 
 __all__ = ["Plaintexts", "SealEngine"]
-
-
-class Plaintexts:
-    """Encoded plaintexts, the least recently used forgotten beyond a number of bytes."""
-
-    def __init__(self, limit_bytes: int = 128 << 20) -> None:
-        self._limit, self._bytes = limit_bytes, 0
-        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-
-    def get(self, key: Hashable) -> Any | None:
-        found = self._kept.get(key)
-        if found is None:
-            return None
-        self._kept.move_to_end(key)
-        return found[0]
-
-    def put(self, key: Hashable, plain: Any, size: int) -> None:
-        self._kept[key] = (plain, size)
-        self._bytes += size
-        while self._bytes > self._limit:
-            self._bytes -= self._kept.popitem(last=False)[1][1]
 
 
 class SealEngine(Engine):

@@ -13,6 +13,7 @@ from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.layout import INPUT_RANGE
 from hecompile.backends.ckks.messages import placed, read, timestep_of
+from hecompile.backends.ckks.ranges import excursions
 from hecompile.errors import ProtocolError
 
 __all__ = ["SimulatedClient", "SimulatedServer"]
@@ -48,6 +49,9 @@ class SimulatedClient(RegionClient):
             raise ProtocolError(f"region '{self._document.region}': a reply of {len(reply)} bytes is not an answer")
         vectors = np.frombuffer(reply, np.float64)
         return read(self._document, vectors.reshape(pending.batch, len(self._document.results), -1))
+
+    def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
+        return excursions(self._document, values, outputs)
 
     def request_bytes(self, batch: int) -> int:
         return _request_bytes(self._document, batch)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from hecompile.compiler import Compiled, compile_model
+from hecompile.ir.graph import ModelGraph
 from hecompile.options import CompileOptions
+from hecompile.passes.base import Pass
 
 
 class Chained(torch.nn.Module):
@@ -30,10 +33,22 @@ class Chained(torch.nn.Module):
         return self.last(hidden) + 0.5 * sample
 
 
-def compiled(backend: str, degree: int = 2, output: Path | None = None) -> Compiled:
-    """`Chained` under `ckks` or its simulation."""
-    options = CompileOptions(
-        backend=backend, max_batch=3, activations="polynomial", norms="static", sites="inner", degree=degree
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Kept(Pass[ModelGraph, ModelGraph]):
+    """Keeps the graph as it passes by."""
+
+    graphs: list[ModelGraph] = field(default_factory=list)
+
+    def run(self, program: ModelGraph) -> ModelGraph:
+        self.graphs.append(program)
+        return program
+
+
+def compiled(backend: str, output: Path | None = None) -> tuple[Compiled, ModelGraph]:
+    """`Chained` under `ckks` or its simulation, and the graph that was partitioned."""
+    options, kept = CompileOptions(backend=backend, max_batch=3), Kept()
     inputs = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
-    return compile_model(Chained().eval(), output, options=options, example_inputs=inputs)
+    found = compile_model(
+        Chained().eval(), output, options=options, example_inputs=inputs, extra_passes={"approximate-activations": [kept]}
+    )
+    return found, kept.graphs[0]

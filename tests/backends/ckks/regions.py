@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import copy
+from dataclasses import replace
 
+import numpy as np
+import torch
+
+from hecompile.backends.ckks.chains import POLYNOMIAL
 from hecompile.compiler import Compiled
 from hecompile.ir.regions import SubgraphRegion
 
@@ -24,3 +29,19 @@ def values(compiled: Compiled, region: SubgraphRegion, batch: int, seed: int = 0
     }
     found = compiled.program.run({name: np.asarray(value) for name, value in inputs.items()})
     return [np.asarray(found[name]) for name in region.inputs]
+
+
+def with_degree(region: SubgraphRegion, degree: int) -> SubgraphRegion:
+    """The region with other polynomials: SiLU of this degree, interpolated on the same ranges."""
+    module = copy.deepcopy(region.graph_module)
+    for node in module.graph.nodes:
+        if str(node.target) == POLYNOMIAL:
+            low, high = (getattr(module, str(each.target)).double().numpy() for each in node.args[2:4])
+            rows = [_silu(*bounds, degree) for bounds in zip(low, high, strict=True)]
+            setattr(module, str(node.args[4].target), torch.tensor(np.stack(rows), dtype=torch.float32))
+    return replace(region, graph_module=module)
+
+
+def _silu(low: float, high: float, degree: int) -> np.ndarray:
+    middle, half = (high + low) / 2, (high - low) / 2
+    return np.polynomial.chebyshev.chebinterpolate(lambda x: (x * half + middle) / (1 + np.exp(-x * half - middle)), degree)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.engine import ClearEngine
+from hecompile.backends.ckks.keys import key_size, key_sizes
 from hecompile.backends.ckks.ring import ring_for
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.options import CompileOptions
-from tests.backends.ckks.network import compiled
-from tests.backends.ckks.regions import chain_region, values
+from tests.backends.ckks.regions import chain_region, values, with_degree
 
 pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
 
@@ -27,14 +29,12 @@ def test_two_convs_with_their_activations_are_one_region(chained: Compiled) -> N
 
 
 @pytest.mark.parametrize("degree", [2, 3, 4, 7])
-def test_the_slot_program_computes_what_the_graph_does(degree: int) -> None:
+def test_the_slot_program_computes_what_the_graph_does(chained: Compiled, degree: int) -> None:
     """Within what float32 leaves on both sides, times the polynomials' slopes."""
-    simulated = compiled("ckks_clear", degree)
-    region = chain_region(simulated)
-    assert region.lowered is not None
-    chosen = backend("ckks_clear")
-    client, server = chosen.load_client(region.lowered.client), chosen.load_server(region.lowered.server)
-    inputs = values(simulated, region, 3)
+    region, chosen = with_degree(chain_region(chained), degree), backend("ckks_clear")
+    halves = chosen.lower(region, chained.options)
+    client, server = chosen.load_client(halves[0]), chosen.load_server(halves[1])
+    inputs = values(chained, region, 3)
     payload, pending = client.encrypt(inputs, 3)
     assert len(payload) == client.request_bytes(3) == server.request_bytes(3)
     for got, want in zip(client.decrypt(server.evaluate(payload, 3), pending), region.reference(inputs), strict=True):
@@ -74,10 +74,50 @@ def test_a_region_that_no_secure_ring_carries_is_refused() -> None:
     assert "lower the degree" in str(caught.value)
 
 
-def test_a_region_that_would_lose_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_ciphertexts_do_not_hold_are_refused(chained: Compiled) -> None:
+    region = chain_region(chained)
+    output, ranges = region.outputs[0], dict.fromkeys(region.outputs, 70.0) | {"sample": 40.0}
+    with pytest.raises(CompileError, match=rf"sample reaches 40 in calibration.*to 32\b[\s\S]*{output} reaches 70.*to 64\b"):
+        backend("ckks_clear").lower_ranged(region, chained.options, ranges)
+
+
+def test_outputs_have_the_ranges_of_the_calibration(chained: Compiled) -> None:
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    (found,) = [op.range for op in read_document(lowered.client).program.ops if op.kind == "output"]
+    assert 0.1 < found < 32
+
+
+def test_keys_fit_a_cap_by_more_rotations(chained: Compiled) -> None:
+    """From all nine keys down to three: the same results, and an error that names the layers where it cannot be."""
+    region, chosen = chain_region(chained), backend("ckks_clear")
+    assert region.lowered is not None
+    whole = read_document(region.lowered.client).program
+    inputs, found = values(chained, region, 1), []
+    for count in (len(whole.steps) - 1, 5, 3):
+        cap_mib = (key_size(whole.ring, 1) + count * key_size(whole.ring, whole.ring.dimension)) / 2**20
+        halves = chosen.lower(region, replace(chained.options, key_mib=cap_mib))
+        program = read_document(halves[1]).program
+        found.append((len(program.steps), program.counts()["rotate"]))
+        assert sum(key_sizes(program).values()) <= cap_mib * 2**20
+        assert chosen.check_proofs(halves[1]) == []
+        client, server = chosen.load_client(halves[0]), chosen.load_server(halves[1])
+        payload, pending = client.encrypt(inputs, 1)
+        for got, want in zip(client.decrypt(server.evaluate(payload, 1), pending), region.reference(inputs), strict=True):
+            np.testing.assert_allclose(got, want, atol=2e-4 * np.abs(want).max())
+    keys, rotations = zip(*found, strict=True)
+    assert keys == (len(whole.steps) - 1, 5, 3)
+    assert whole.counts()["rotate"] <= rotations[0] <= rotations[1] <= rotations[2]
+    with pytest.raises(CompileError, match=r"layers polynomial, polynomial_2.*do not fit 0\.5 MiB[\s\S]*--key-mib \d") as caught:
+        chosen.lower(region, replace(chained.options, key_mib=0.5))
+    least = float(str(caught.value).split("--key-mib ")[1].split()[0])
+    chosen.lower(region, replace(chained.options, key_mib=least))
+
+
+def test_a_region_that_would_lose_too_much_is_refused(chained: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
     from hecompile.backends.ckks import backend as module
 
     monkeypatch.setattr(module, "MOST_ERROR", 1e-9)
     with pytest.raises(CompileError, match=r"may be off by .*, more than 1e-09") as caught:
-        compiled("ckks_clear")
+        backend("ckks_clear").lower(chain_region(chained), chained.options)
     assert "--degree" in str(caught.value)

@@ -1,0 +1,119 @@
+"""What a slot program costs, from counts of its primitives at each level.
+
+A ciphertext at level l has 2 N (l + 1) words. Switching keys (rotations, relinearizations) decomposes one polynomial into l + 1
+digits of l + 2 primes each: N (l + 1) (l + 2) words of transforms. Everything else is in proportion to the words it touches.
+Plaintexts that do not depend on the timestep are encoded once and kept; those that do are encoded at every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hecompile.backends.base import Cost
+from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.engine import Engine, Tables, Value, Vector
+from hecompile.backends.ckks.keys import key_sizes
+from hecompile.backends.ckks.plaintexts import KEPT_BYTES
+from hecompile.backends.ckks.program import Op
+from hecompile.cost.machine import Machine
+
+__all__ = ["Counts", "cost_of", "count"]
+
+
+@dataclass
+class Counts:
+    """Words that a run touches, by what happens to them; bytes of plaintexts that are kept."""
+
+    switches: int = 0
+    products: int = 0
+    rescales: int = 0
+    encodes: int = 0  # that every call makes
+    loads: int = 0
+    kept: int = 0  # words of plaintexts that are the same at every call
+
+    def seconds(self, machine: Machine) -> float:
+        """Predicted CPU seconds of a server that has encoded before what can be kept."""
+        encodes = self.encodes + (self.kept if 8 * (self.kept + self.encodes) > KEPT_BYTES else 0)
+        return 1e-9 * (
+            self.switches * machine.switch_ns
+            + self.products * machine.product_ns
+            + self.rescales * machine.rescale_ns
+            + encodes * machine.encode_ns
+            + self.loads * machine.load_ns
+        )
+
+
+class _Counter(Engine):
+    """Counts instead of computing."""
+
+    def __init__(self, document: Document, tables: Tables) -> None:
+        super().__init__(document.program, tables)
+        self.counts = Counts()
+
+    def _words(self, x: Value) -> int:
+        return self.ring.dimension * (x.level + 1)
+
+    def _plain(self, x: Value, timed: bool, plaintexts: int) -> None:
+        words = plaintexts * self._words(x)
+        if timed:
+            self.counts.encodes += words
+        else:
+            self.counts.kept += words
+
+    def _switched(self, x: Value) -> None:
+        self.counts.switches += self._words(x) * (x.level + 2)
+
+    def _input(self, data: Any, op: Op) -> None:
+        self.counts.loads += self.ring.dimension * (op.level + 1)
+
+    def _rotate(self, x: Value, steps: int) -> None:
+        self._switched(x)
+
+    def _dot(self, args: Sequence[Value], op: Op, scale: float) -> None:
+        self._plain(args[0], op.attributes["scaled"] != "none", len(args))
+        self.counts.products += 2 * len(args) * self._words(args[0])
+
+    def _times(self, x: Value, number: float, scale: float) -> None:
+        self.counts.products += 2 * self._words(x)
+
+    def _plus(self, x: Value, vector: Vector | float) -> None:
+        if self.op is not None and self.op.kind == "plus":
+            self._plain(x, len(self.tables[str(self.op.attributes["table"]).removeprefix("@")]) > 1, 1)
+
+    def _mul(self, x: Value, y: Value) -> None:
+        self.counts.products += 4 * self._words(x)
+
+    def _relinearize(self, x: Value) -> None:
+        self._switched(x)
+
+    def _rescale(self, x: Value) -> None:
+        self.counts.rescales += 2 * self._words(x)
+
+
+def count(document: Document, tables: Tables) -> Counts:
+    """The counts of one element's run."""
+    counter = _Counter(document, tables)
+    counter.run(dict.fromkeys(upload.name for upload in document.uploads))
+    return counter.counts
+
+
+def cost_of(document: Document, tables: Tables, machine: Machine) -> Cost:
+    """One request at batch one; its round is the region's, and not counted. Memory is of keys, tables and plaintexts."""
+    from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
+
+    ring, counts = document.program.ring, count(document, tables)
+    sealed = sum(ring.dimension * (upload.level + 1) for upload in document.uploads)
+    opened = sum(ring.dimension * (result.level + 1) for result in document.results)
+    client_s = 1e-9 * (sealed * machine.seal_ns + opened * machine.open_ns) + 2e-6 * machine.way_us
+    key_bytes = sum(key_sizes(document.program).values())
+    kept = min(8 * (counts.kept + counts.encodes), KEPT_BYTES) + sum(table.nbytes for table in tables.values())
+    return Cost(
+        counts.seconds(machine),
+        client_s,
+        sum(fresh_bytes(ring, upload.level) for upload in document.uploads),
+        sum(reply_bytes(ring, result.level) for result in document.results),
+        key_bytes,
+        (2 * key_bytes + kept) / 2**20,  # keys are half as large on the wire: one polynomial of each is a seed
+    )

@@ -1,0 +1,32 @@
+"""Encoded plaintexts that a server keeps between calls."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+__all__ = ["KEPT_BYTES", "Plaintexts"]
+
+KEPT_BYTES = 128 << 20  # of a region's plaintexts
+
+
+class Plaintexts:
+    """Encoded plaintexts, the least recently used forgotten beyond a number of bytes."""
+
+    def __init__(self, limit_bytes: int = KEPT_BYTES) -> None:
+        self._limit, self._bytes = limit_bytes, 0
+        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+
+    def get(self, key: Hashable) -> Any | None:
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        self._kept.move_to_end(key)
+        return found[0]
+
+    def put(self, key: Hashable, plain: Any, size: int) -> None:
+        self._kept[key] = (plain, size)
+        self._bytes += size
+        while self._bytes > self._limit:
+            self._bytes -= self._kept.popitem(last=False)[1][1]

@@ -1,0 +1,90 @@
+"""What a region costs: predicted beside measured, and a plan that takes it where rounds are dear."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hecompile.backends.base import Secrets, Session
+from hecompile.backends.ckks.backend import CkksBackend
+from hecompile.backends.ckks.costs import cost_of
+from hecompile.backends.ckks.document import read_document, read_tables
+from hecompile.backends.registry import backend
+from hecompile.compiler import Compiled
+from hecompile.cost.machine import Machine
+from hecompile.cost.measure_ckks import measure_ckks
+from hecompile.cost.optimise import Budgets, optimise
+from hecompile.cost.problem import Problem, levels_of, totals_of
+from hecompile.cost.source import problem_within
+from hecompile.ir.graph import ModelGraph, info
+from hecompile.passes.partition import Partition
+from tests.backends.ckks.regions import chain_region, values
+
+pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
+
+FAR = Machine(rtt_ms=2000.0)
+
+
+@pytest.fixture(scope="module")
+def problem(graph: ModelGraph) -> Problem:
+    return problem_within(graph, FAR, Budgets(), CkksBackend().candidates(graph, FAR))
+
+
+def test_predictions_are_near_what_is_measured(chained: Compiled) -> None:
+    """CPU seconds of both sides within a factor of two on any machine, busy or not; bytes are exact."""
+    lowered = chain_region(chained).lowered
+    assert lowered is not None
+    document = read_document(lowered.server)
+    found = cost_of(document, read_tables(lowered.server, document), Machine(**measure_ckks(3)))
+    client, server = CkksBackend().load_client(lowered.client), CkksBackend().load_server(lowered.server)
+    secrets = Secrets()
+    keys = client.evaluation_keys(secrets)
+    session = Session("0" * 32, {name: server.load_key(name, memoryview(key)) for name, key in keys.items()})
+    inputs, server_s, client_s = values(chained, chain_region(chained), 1), list[float](), list[float]()
+    for _ in range(5):
+        times = [time.thread_time()]
+        payload, pending = client.encrypt(inputs, 1, secrets)
+        times.append(time.thread_time())
+        reply = server.evaluate(payload, 1, session)
+        times.append(time.thread_time())
+        client.decrypt(reply, pending)
+        times.append(time.thread_time())
+        server_s.append(times[2] - times[1])
+        client_s.append(times[1] - times[0] + times[3] - times[2])
+    assert found.up_bytes + 24 == len(payload)
+    assert (found.down_bytes, found.key_bytes >= sum(map(len, keys.values()))) == (len(reply), True)
+    assert 0.5 < float(np.median(server_s)) / found.server_s < 2
+    assert 0.5 < float(np.median(client_s)) / found.client_s < 2
+
+
+def test_few_rounds_are_bought_with_a_chain(graph: ModelGraph, problem: Problem) -> None:
+    """Free to choose on a near network it is three rounds of bfv; with one round, or far away, a chain."""
+    (chain,) = problem.chains
+    assert len(chain.stacks) == 3
+    held = Budgets(client_weights_mib=0.0)
+    near = replace(problem, machine=Machine())
+    plans = [optimise(near, held), optimise(near, replace(held, rounds=1)), optimise(problem, held)]
+    assert [(each.totals.rounds, bool(each.chains)) for each in plans] == [(3, False), (1, True), (1, True)]
+    assert plans[2].totals.latency_s < totals_of(problem, plans[0].choice).latency_s
+    assert plans[1].totals.server_mib > plans[0].totals.server_mib + 1  # keys
+    assert levels_of(problem, plans[0].choice) == [1, 2, 3]
+
+
+def test_the_partition_follows_the_plan(graph: ModelGraph) -> None:
+    for machine, chosen in ((FAR, {"ckks"}), (Machine(), {"bfv"})):
+        tagged = Partition("ckks", machine, Budgets(client_weights_mib=0.0)).run(graph)
+        assert {info(node).backend for node in tagged.nodes} - {None} == chosen
+
+
+def test_a_region_that_no_ring_carries_is_no_candidate(graph: ModelGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hecompile.backends.ckks import backend as module
+
+    (candidate,) = backend("ckks").candidates(graph, FAR)
+    priced = backend("ckks").priced(graph, candidate, FAR)
+    assert priced is not None
+    assert (priced.depth, priced.cost.key_bytes > 1 << 20) == (5, True)
+    monkeypatch.setattr(module, "MOST_ERROR", 1e-9)
+    assert backend("ckks").priced(graph, candidate, FAR) is None
