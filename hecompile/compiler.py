@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import CompileError, Diagnostic, InternalError
-from hecompile.ir.graph import ModelGraph, info
+from hecompile.ir.graph import ModelGraph
 from hecompile.ir.regions import Program
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
@@ -119,6 +119,8 @@ def compile_model(
     """
     from hecompile.errors import unknown_name
     from hecompile.frontend.sources import load_source
+    from hecompile.ir.size import is_small
+    from hecompile.threads import one_thread
 
     options = options or CompileOptions()
     target = None if output is None else Path(output)
@@ -133,13 +135,15 @@ def compile_model(
         raise CompileError(
             Diagnostic(f"{program.name} has shapes but no weights", help="`hecompile plan` needs none; compiling does")
         )
-    checker, records = Checker(options.verify), list[PassRecord]()
+    checker, records, small = Checker(options.verify), list[PassRecord](), False
     for each in ordered:
         started = time.perf_counter()
-        before, program = program, each.run(program)
-        record = PassRecord(each.name, time.perf_counter() - started, each.summary(before, program))
-        LOG.info("%-18s %6.2f s  %s", record.name, record.seconds, record.summary)
-        checker.check(each, program)
+        small = is_small(program) if isinstance(program, ModelGraph) else small
+        with one_thread(small):
+            before, program = program, each.run(program)
+            record = PassRecord(each.name, time.perf_counter() - started, each.summary(before, program))
+            LOG.info("%-18s %6.2f s  %s", record.name, record.seconds, record.summary)
+            checker.check(each, program)
         records.append(record)
         if observer is not None:
             observer(record)
@@ -163,10 +167,11 @@ class Checker:
     def check(self, each: Pass[Any, Any], program: ModelGraph | Program) -> None:
         """Raises `InternalError` if the pass broke the program."""
         from hecompile.ir import verify
+        from hecompile.ir.size import gmac
 
         if isinstance(program, ModelGraph):
             verify.verify_graph(program, canonical=each.name != "trace")
-            if not self._inputs and (self._always or _gmac(program) <= VERIFY_GMAC):
+            if not self._inputs and (self._always or gmac(program) <= VERIFY_GMAC):
                 self._inputs = verify.example_inputs(program)
             if self._inputs and program.approximation is not None:
                 self._inputs = program.approximation.example  # where the polynomials hold
@@ -178,19 +183,3 @@ class Checker:
             return
         results = [verify.run(version, self._inputs) for version in (before, program)]
         verify.compare(results[0], results[1], FLOAT_TOLERANCE, each.name)
-
-
-def _gmac(graph: ModelGraph) -> float:
-    """Multiply-adds of the linear layers at batch one, in 10^9."""
-    from math import prod
-
-    from hecompile.ir.ops import OPS
-
-    total = 0
-    for node in graph.nodes:
-        if node.op == "call_function" and str(node.target) in OPS and OPS[str(node.target)].kind == "linear":
-            weight = info(node.args[1]).shape
-            shape = info(node).shape
-            positions = shape[2:] if len(weight) == 4 else shape[1:-1]
-            total += prod(int(size) for size in weight if isinstance(size, int)) * prod(int(str(size)) for size in positions)
-    return total / 1e9

@@ -36,9 +36,12 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
             return program
         from hecompile.approx.build import approximate
         from hecompile.calibration import load_calibration
+        from hecompile.ir.size import is_small
+        from hecompile.threads import one_thread
 
         recorded = None if chosen.calibration is None else load_calibration(Path(chosen.calibration))
-        return approximate(program, chosen, self._degrees, recorded)
+        with one_thread(is_small(program)):
+            return approximate(program, chosen, self._degrees, recorded)
 
     def _degrees(self, judge: Judge) -> dict[str, int]:
         from hecompile.approx import spend

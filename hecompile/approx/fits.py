@@ -19,7 +19,7 @@ __all__ = ["FITS", "Density", "depth", "fit", "mean_square_error"]
 
 Floats = npt.NDArray[np.float64]
 Function = Callable[[Floats], Floats]
-UNIFORM = 1e-4  # share of the weight that is spread over the whole range, so that the fit is bounded where no data was
+UNIFORM = 1e-5  # share of the weight that is spread over the whole range, so that the fit is bounded where no data was
 POINTS = 4  # of a cell of the histogram
 GRID = 256  # points that stand for the whole range
 

@@ -1,23 +1,22 @@
-"""How much the result minds each site's polynomial: measured, one site at a time and all together."""
+"""How much the result minds each site's polynomial: to first order for one site, measured for all together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 import numpy as np
-import torch
-from torch import fx
 
-from hecompile.approx.fits import Floats, depth
+from hecompile.approx.adjoint import effects, white_sensitivity
+from hecompile.approx.fits import Floats
 from hecompile.approx.tables import Fitter
 from hecompile.approx.trial import Replacement, Trial, psnr_db
-from hecompile.calibration import Call, timestep_bin
+from hecompile.calibration import Call
 from hecompile.ir.graph import ModelGraph
 
 __all__ = ["DEGREES", "Judge"]
 
 DEGREES = (1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 15, 19, 23, 27, 31)
-TRIED_DEGREE = 3  # whose error probes the sensitivity
 
 
 class Judge:
@@ -25,8 +24,10 @@ class Judge:
 
     def __init__(self, graph: ModelGraph, reference: Floats, trial: Trial, fitter: Fitter) -> None:
         self.graph, self.reference, self.trial, self.fitter = graph, reference, trial, fitter
-        self._exact = trial.run(graph)  # with its norms as they are now
-        self._damage: dict[tuple[str, int], float] = {}
+
+    @cached_property
+    def _exact(self) -> Floats:
+        return self.trial.run(self.graph)  # with its norms as they are now
 
     def _replaced(self, degrees: Mapping[str, int]) -> dict[str, tuple[str, Replacement]]:
         sites = self.fitter.sites
@@ -40,52 +41,17 @@ class Judge:
         """Mean squared error of the norms alone."""
         return float(np.mean((self._exact - self.reference) ** 2))
 
-    def damage(self, name: str, degree: int) -> float:
-        """Mean squared error of the result that one site's polynomial makes.
+    @cached_property
+    def effects(self) -> Mapping[str, Floats]:
+        """By site (degrees, paths) for `DEGREES`, to first order, see `hecompile.approx.adjoint.effects`."""
+        return effects(self.graph, self.trial, self._exact, self.fitter, DEGREES)
 
-        Measured for the largest degree of each depth; for others in proportion to the error of the fit.
-        """
-        full = 2 ** depth(degree) - 1
-        key = (name, full)
-        if key not in self._damage:
-            found = self.trial.run(self.graph, self._replaced({name: full}))
-            self._damage[key] = float(np.mean((found - self._exact) ** 2))
-        if degree == full:
-            return self._damage[key]
-        errors = [float(np.mean(self.fitter.errors(name, each))) for each in (degree, full)]
-        return self._damage[key] * errors[0] / max(errors[1], 1e-30)
-
-    def damages(self, degrees: Sequence[int] = DEGREES) -> Floats:
-        """(sites, degrees)."""
-        return np.array([[self.damage(name, degree) for degree in degrees] for name in self.fitter.sites])
+    def damages(self) -> Floats:
+        """Mean squared error of the result that each site's polynomial alone makes, (sites, degrees), for `DEGREES`."""
+        return np.array([np.mean(rows**2, axis=1) for rows in self.effects.values()])
 
     def sensitivity(self, calls: Iterable[Call], bins: int) -> dict[str, Floats]:
-        """By site and bin: RMS change of the model's output over the RMS change of the site's, for the error of a low degree."""
-        changes = {name: np.zeros((2, bins)) for name in self.fitter.sites}
-        for call in calls:
-            inputs = [torch.from_numpy(np.asarray(call.inputs[spec.name])) for spec in self.graph.inputs]
-            with torch.no_grad():
-                exact = fx.Interpreter(self.graph.graph_module, garbage_collect_values=False)
-                output = exact.run(*inputs)[0]
-                for name, site in self.fitter.sites.items():
-                    table = self.fitter.table(name, TRIED_DEGREE)
-                    value = table(exact.env[site.argument], torch.tensor(call.t))
-                    own = float((value - exact.env[site.node]).double().square().sum())
-                    run = fx.Interpreter(self.graph.graph_module, garbage_collect_values=False)
-                    run.env = {node: exact.env[node] for node in self.graph.nodes[: self._place(name)]} | {site.node: value}
-                    changed = _resumed(run, self.graph, self._place(name) + 1) - output
-                    changes[name][:, timestep_bin(call.t, bins)] += float(changed.double().square().sum()), own
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return {name: np.sqrt(change / own) for name, (change, own) in changes.items()}
-
-    def _place(self, name: str) -> int:
-        return next(place for place, node in enumerate(self.graph.nodes) if node.name == name)
-
-
-def _resumed(run: fx.Interpreter, graph: ModelGraph, place: int) -> torch.Tensor:
-    """The first output, computed from the nodes of `place` on."""
-    for node in graph.nodes[place:]:
-        run.env[node] = run.run_node(node)
-    by_name = {node.name: node for node in graph.nodes}
-    result: torch.Tensor = run.env[by_name[graph.outputs[0]]]
-    return result
+        """By site and bin: norm of the change of the model's output over that of the site's, where that is white noise."""
+        nodes = [site.node for site in self.fitter.sites.values()]
+        found = white_sensitivity(self.graph, calls, nodes, bins) if nodes else np.zeros((0, bins))
+        return dict(zip(self.fitter.sites, found, strict=True))

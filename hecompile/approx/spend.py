@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hecompile.approx.allocate import allocate
+from hecompile.approx.allocate import allocate, exchanged
 from hecompile.approx.fits import Floats, depth
 from hecompile.approx.judge import DEGREES, Judge
 from hecompile.errors import CompileError, Diagnostic
@@ -16,6 +16,7 @@ __all__ = ["MARGIN_DB", "Degrees", "for_budget", "for_depth", "uniform"]
 Degrees = dict[str, int]  # by site
 MARGIN_DB = 3.0  # between what the trial must reach and what is promised for other inputs, whose width differs too
 ATTEMPTS = 8  # errors do not quite add up: the budget is corrected by what was measured
+CLOSE_DB, MOST_DB = 0.5, 6.0  # what is near enough above the budget, and the largest correction at once
 
 
 def uniform(judge: Judge, degree: int) -> Degrees:
@@ -24,14 +25,20 @@ def uniform(judge: Judge, degree: int) -> Degrees:
 
 
 def for_depth(judge: Judge, total_depth: int) -> Degrees:
-    """The best within a total depth. Raises `CompileError` if it is less than one for each site."""
+    """The best within a total depth: of the allocation, what exchanges make of it, and the largest degree that fits everywhere.
+
+    Raises:
+        CompileError: if it is less than one for each site.
+    """
+    names = list(judge.fitter.sites)
     chosen = allocate(judge.damages(), DEGREES, most_depth=total_depth)
     if chosen is None:
-        count = len(judge.fitter.sites)
-        raise CompileError(
-            Diagnostic(f"a total depth of {total_depth} is not enough for {count} sites", help=f"each needs one: at least {count}")
-        )
-    return dict(zip(judge.fitter.sites, chosen, strict=True))
+        few = f"a total depth of {total_depth} is not enough for {len(names)} sites"
+        raise CompileError(Diagnostic(few, help=f"each needs one: at least {len(names)}"))
+    better = exchanged(np.stack(list(judge.effects.values())), DEGREES, chosen, total_depth)
+    everywhere = [min(2 ** (total_depth // len(names)) - 1, DEGREES[-1])] * len(names)
+    different = [list(each) for each in dict.fromkeys(map(tuple, (better, chosen, everywhere)))]
+    return max((dict(zip(names, each, strict=True)) for each in different), key=judge.psnr_db)
 
 
 def for_budget(judge: Judge, budget_db: float) -> Degrees:
@@ -43,16 +50,19 @@ def for_budget(judge: Judge, budget_db: float) -> Degrees:
     names, damages = list(judge.fitter.sites), judge.damages()
     width = float(judge.reference.max() - judge.reference.min())
     wanted = goal = budget_db + MARGIN_DB
+    tried = dict[tuple[int, ...], float]()
     for _ in range(ATTEMPTS):
         room = width**2 / 10 ** (goal / 10) - judge.least_damage()
         chosen = allocate(damages, DEGREES, most_damage=room) if room > 0 else None
-        if chosen is None:
+        if chosen is None or tuple(chosen) in tried:
             break
-        degrees = dict(zip(names, chosen, strict=True))
-        reached = judge.psnr_db(degrees)
-        if reached >= wanted:
-            return degrees
-        goal += max(wanted - reached, 0.1)
+        reached = tried[tuple(chosen)] = judge.psnr_db(dict(zip(names, chosen, strict=True)))
+        if 0 <= reached - wanted < CLOSE_DB:
+            break
+        goal += float(np.clip(wanted - reached, -MOST_DB, MOST_DB)) + CLOSE_DB / 2
+    kept = [degrees for degrees, reached in tried.items() if reached >= wanted]
+    if kept:
+        return dict(zip(names, min(kept, key=lambda each: (sum(map(depth, each)), sum(each))), strict=True))
     best = {name: DEGREES[place] for name, place in zip(names, damages.argmin(axis=1), strict=True)}
     reached = judge.psnr_db(best)
     if reached >= wanted:

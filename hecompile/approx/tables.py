@@ -9,15 +9,13 @@ import numpy as np
 import torch
 
 from hecompile.approx.fits import Density, Floats, fit, mean_square_error
+from hecompile.approx.ranges import ranges
 from hecompile.approx.sites import POSITIVE, Site
 from hecompile.calibration import NodeStatistics, Statistics
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.printing import print_node
 
 __all__ = ["Fitter", "Table", "densities"]
-
-MARGIN = 0.1  # of the width of what was seen, half of it at each end
-POSITIVE_MARGIN = 1.5  # a factor at each end where values are variances and the like: their tails are long
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +46,6 @@ def nearest_filled(counts: Floats) -> list[int]:
     return [int(filled[np.argmin(np.abs(filled - place))]) for place in range(len(counts))]
 
 
-def _range(low: float, high: float, positive: bool) -> tuple[float, float]:
-    """The range with its margin, which does not change the sign of a positive one; a constant gets a width."""
-    if positive:
-        return low / POSITIVE_MARGIN, high * POSITIVE_MARGIN
-    width = max(high - low, 1e-3 * abs(high), 1e-6)
-    return low - MARGIN / 2 * width, high + MARGIN / 2 * width
-
-
 def densities(site: Site, found: NodeStatistics) -> list[Density]:
     """One per bin. Raises `CompileError` for a reciprocal whose range holds zero."""
     filled = nearest_filled(found.count)
@@ -67,8 +57,8 @@ def densities(site: Site, found: NodeStatistics) -> list[Density]:
                 help="keep it at the client: write it as a division, or leave --activations exact",
             )
         )
-    ranges = [_range(found.low[place], found.high[place], site.function in POSITIVE) for place in filled]
-    return [Density(*pair, found.edges, found.histogram[place]) for pair, place in zip(ranges, filled, strict=True)]
+    pairs = ranges(found, filled, site.function in POSITIVE)
+    return [Density(*pair, found.edges, found.histogram[place]) for pair, place in zip(pairs, filled, strict=True)]
 
 
 class Fitter:

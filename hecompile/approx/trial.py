@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hecompile.calibration import Calibration, Call, from_sampler
 from hecompile.ir.graph import Batch, ModelGraph
 from hecompile.ir.linear import Array
 
-__all__ = ["Replacement", "Trial", "Watch", "calibrations", "psnr_db"]
+__all__ = ["Replacement", "Trial", "Watch", "calibrations", "entries", "psnr_db", "tensors"]
 
 Replacement = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (x, t) -> what stands for the node
 Watch = Callable[[int, fx.Node, tuple[torch.Tensor, ...]], None]  # (call, node, its arguments), before it runs
@@ -67,29 +68,58 @@ class Trial:
             replaced: node -> the value that it reads, and what stands for it.
             watch: is shown the arguments of every polynomial of the graph.
         """
-        scheduler = None if self.schedule is None else _scheduler(self.schedule, len(self.calls))
-        sample, outputs = None, list[torch.Tensor]()
-        for place, call in enumerate(self.calls):
-            inputs = {name: torch.from_numpy(np.asarray(value)) for name, value in call.inputs.items()}
-            if sample is not None:
-                inputs["sample"] = sample
-            interpreter = _Replaced(graph, replaced or {}, torch.tensor(call.t), place, watch)
-            with torch.no_grad():
-                output = interpreter.run(*(inputs[spec.name] for spec in graph.inputs))[0]
-            if scheduler is None:
-                outputs.append(output.flatten())
-            else:
-                sample = scheduler.step(output, int(call.t), inputs["sample"]).prev_sample
-        result: Floats = (torch.cat(outputs) if sample is None else sample).double().numpy()
+        results = [result for _, _, result in self._replay(graph, replaced or {}, watch)]
+        last = torch.cat([result.flatten() for result in results]) if self.schedule is None else results[-1]
+        found: Floats = last.double().numpy()
+        return found
+
+    def samples(self, graph: ModelGraph) -> list[torch.Tensor | None]:
+        """The sampler's latent before each call; None for a recorded call."""
+        return [None if self.schedule is None else inputs["sample"] for _, inputs, _ in self._replay(graph, {}, None)]
+
+    def after(self, call: Call, inputs: Mapping[str, torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+        """The sampler's latent after a call; of a recorded call its output."""
+        if self._scheduler is None:
+            return output
+        result: torch.Tensor = self._scheduler.step(output, int(call.t), inputs["sample"]).prev_sample
         return result
 
+    @cached_property
+    def _scheduler(self) -> Any:
+        if self.schedule is None:
+            return None
+        from diffusers import DDIMScheduler
 
-def _scheduler(schedule: Mapping[str, Any], steps: int) -> Any:
-    from diffusers import DDIMScheduler
+        scheduler = DDIMScheduler.from_config(dict(self.schedule))
+        scheduler.set_timesteps(len(self.calls))
+        return scheduler
 
-    scheduler = DDIMScheduler.from_config(dict(schedule))
-    scheduler.set_timesteps(steps)
-    return scheduler
+    def _replay(
+        self, graph: ModelGraph, replaced: Mapping[str, tuple[str, Replacement]], watch: Watch | None
+    ) -> Iterator[tuple[Call, dict[str, torch.Tensor], torch.Tensor]]:
+        """Each call with its inputs and what comes after it."""
+        sample = None
+        for place, call in enumerate(self.calls):
+            inputs = tensors(call) if sample is None else {**tensors(call), "sample": sample}
+            interpreter = _Replaced(graph, replaced, torch.tensor(call.t), place, watch)
+            with torch.no_grad():
+                output = interpreter.run(*(inputs[spec.name] for spec in graph.inputs))[0]
+                result = self.after(call, inputs, output)
+            sample = None if self.schedule is None else result
+            yield call, inputs, result
+
+
+def tensors(call: Call) -> dict[str, torch.Tensor]:
+    """The inputs of a call."""
+    return {name: torch.from_numpy(np.asarray(value)) for name, value in call.inputs.items()}
+
+
+def entries(graph: ModelGraph, call: Call) -> int:
+    """How large the batch of a call is; one if no input has one."""
+    for spec in graph.inputs:
+        if spec.shape and isinstance(spec.shape[0], Batch):
+            return len(call.inputs[spec.name]) // spec.shape[0].multiple
+    return 1
 
 
 def _halves(graph: ModelGraph, recorded: Calibration) -> tuple[Calibration, Calibration]:

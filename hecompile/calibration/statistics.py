@@ -36,6 +36,7 @@ class NodeStatistics:
     high: Floats
     edges: Floats  # (HISTOGRAM_BINS + 1), the same for all bins
     histogram: Floats  # (bins, HISTOGRAM_BINS)
+    extremes: tuple[Floats, ...]  # per bin: the least and the largest value of each entry of each call's batch, (entries, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +97,16 @@ def collect(
             raise unknown_name("float node", name, known)
     sums = {name: np.zeros((3, bins)) for name in names}  # count, sum, sum of squares
     bounds = {name: np.stack([np.full(bins, np.inf), np.full(bins, -np.inf)]) for name in names}
+    extremes = {name: [[np.zeros((0, 2))] for _ in range(bins)] for name in names}
     place = 0
 
     def moments(name: str, value: torch.Tensor) -> torch.Tensor:
         array = value.double()
         sums[name][:, place] += (array.numel(), float(array.sum()), float(array.square().sum()))
         low, high = bounds[name][:, place]
-        bounds[name][:, place] = min(low, float(array.min())), max(high, float(array.max()))
+        ends = torch.stack(torch.aminmax(array.flatten(1) if array.dim() > 1 else array[None], dim=1), 1)
+        extremes[name][place].append(ends.numpy())
+        bounds[name][:, place] = min(low, float(ends[:, 0].min())), max(high, float(ends[:, 1].max()))
         return value
 
     for call in calibration:
@@ -118,15 +122,16 @@ def collect(
     for call in calibration:
         place = timestep_bin(call.t, bins)
         _run(graph, call, _Watcher(graph, names, histogram))
-    return Statistics({name: _statistics(sums[name], bounds[name], edges[name], histograms[name]) for name in names})
+    ends = {name: tuple(map(np.concatenate, rows)) for name, rows in extremes.items()}
+    return Statistics({name: _statistics(sums[name], bounds[name], edges[name], histograms[name], ends[name]) for name in names})
 
 
-def _statistics(sums: Array, bounds: Array, edges: Array, histogram: Array) -> NodeStatistics:
+def _statistics(sums: Array, bounds: Array, edges: Array, histogram: Array, extremes: tuple[Floats, ...]) -> NodeStatistics:
     count, total, squares = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / count
         variance = np.maximum(squares / count - mean**2, 0)
-    return NodeStatistics(count, mean, variance, bounds[0], bounds[1], edges, histogram)
+    return NodeStatistics(count, mean, variance, bounds[0], bounds[1], edges, histogram, extremes)
 
 
 def sensitivity(graph: ModelGraph, calibration: Calibration, node: str, relative: float = 1e-2, seed: int = 0) -> float:

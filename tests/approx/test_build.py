@@ -145,13 +145,14 @@ def test_tables_follow_the_timestep() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chosen", [{}, {"norms": "polynomial"}])
+@pytest.mark.parametrize("chosen", [{"budget_db": 40.0}, {"degree": 15, "norms": "polynomial", "clamp": True}])
 def test_a_conditional_unet_keeps_its_promise(chosen: dict[str, Any]) -> None:
     graph = marked(build("cross attention"))
-    after = approximated(graph, degree=15, clamp=True, **chosen)
+    after = approximated(graph, **chosen)
     assert after.approximation is not None
     calls = from_sampler(graph, steps=10, samples=8, seed=7)
     exact, found = (Trial(calls, {}).run(each) for each in (graph, after))
     assert psnr_db(exact, found) >= after.approximation.promised_db
+    assert not excursions(after, Trial(calls, {}))
     exact, found = (Trial(calls, None).run(each) for each in (graph, after))
     np.testing.assert_allclose(in_onnx(after, calls), found, atol=1e-4 * np.abs(found).max())
