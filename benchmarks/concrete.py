@@ -25,10 +25,12 @@ import hecompile
 from benchmarks.harness import arguments, finish, machine
 from hecompile.backends.base import Half, Secrets, Session
 from hecompile.backends.concrete.circuits import configuration
-from hecompile.backends.concrete.gate import measured_pace, predict
+from hecompile.backends.concrete.gate import predict
 from hecompile.backends.concrete.lookup_backend import LookupBackend, Names
 from hecompile.backends.concrete.lowering import Widths, export, lower_region
 from hecompile.compiler import compile_model
+from hecompile.cost.machine import Machine
+from hecompile.cost.measure_concrete import with_lookups
 from hecompile.options import CompileOptions
 
 WIDTHS = Widths(4, 5)
@@ -123,7 +125,7 @@ def lookup_pair(net: torch.nn.Module, values: np.ndarray) -> tuple[Callable[[], 
     """A conv with its activation, through the client and server of `concrete_lookups`; what was predicted and measured."""
     reference = net(torch.from_numpy(values)).detach().numpy()
     twin = lower_region(export(Graph(net), values[:1]), values, reference, WIDTHS, P_ERROR)
-    prediction = predict(twin, measured_pace())
+    prediction = predict(twin, with_lookups(Machine()))
     halves = LookupBackend().halves(twin, values, Names("act", ("sample",), ("act",)), 1)
     client, server = LookupBackend().load_client(halves.client), LookupBackend().load_server(halves.server)
     secrets = Secrets()

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from hecompile.errors import InternalError
+from hecompile.errors import CompileError, InternalError
 
 if TYPE_CHECKING:
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.products import AnyProduct, QuantizedProduct
-    from hecompile.ir.regions import AnyCall
+    from hecompile.ir.regions import AnyCall, Lowered
     from hecompile.options import CompileOptions
 
 __all__ = [
@@ -147,6 +147,7 @@ class RegionServer(ABC):
     """The server's half of a region: weights, and the evaluation on what it cannot read."""
 
     max_batch: int
+    worked_s: float = 0.0  # CPU seconds so far of evaluations in other processes
 
     @abstractmethod
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
@@ -198,6 +199,14 @@ class Backend(ABC):
     def facts(self, half: Half) -> Facts:
         """What there is to say of a half."""
 
+    def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
+        """What one request of a client's half will cost. Of backends with a cost model.
+
+        Raises:
+            CompileError: if there is none.
+        """
+        raise CompileError(f"region '{half.program.get('region')}' is of backend '{self.name}', which has no cost model")
+
     @abstractmethod
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Pieces of secret work that this backend can run."""
@@ -211,9 +220,11 @@ class Backend(ABC):
     def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         """The client's and the server's half of a region."""
 
-    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> tuple[Half, Half]:
+    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> Lowered:
         """The same for `calibrated` backends: `inputs` are what the region gets, samples along the first dimension."""
-        return self.lower(region, options)
+        from hecompile.ir.regions import Lowered
+
+        return Lowered(*self.lower(region, options))
 
     @abstractmethod
     def check_security(self, half: Half, security_bits: int) -> list[str]:

@@ -59,8 +59,9 @@ def explain(amounts: Array, seconds: Array, sweeps: int = 20_000) -> Array:
 
 
 def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: int = 7) -> Machine:
-    """Measure this machine; some ten seconds. The network is not measured."""
+    """Measure this machine; some ten seconds, and as many for Concrete where it is installed. The network is not measured."""
     from hecompile.backends.bfv.product import choose_kernel
+    from hecompile.cost.measure_concrete import measure_concrete
     from hecompile.cost.measure_local import measure_local
     from hecompile.cost.measure_server import measure_server_process
 
@@ -71,7 +72,7 @@ def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: i
     client = [each.encrypting for each in requests] + [each.decrypting for each in requests]
     client_s = [each.encrypt_s for each in requests] + [each.decrypt_s for each in requests]
     found |= _prices(client, client_s, ("encrypts", "decrypts", "carries", "ways"), known)
-    found |= _release(Machine(**found), runs)
+    found |= _release(Machine(**found), runs) | measure_concrete(runs)
     return Machine(**found | measure_local(runs) | measure_server_process(), bandwidth_mbps=bandwidth_mbps, rtt_ms=rtt_ms)
 
 

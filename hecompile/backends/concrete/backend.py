@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.backends.base import Array, Backend, Candidate, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.concrete.program import LayerProgram, LinearProgram, linear_program
 from hecompile.backends.concrete.stages import LimitedProduct
 from hecompile.backends.readouts import readouts
@@ -37,7 +37,7 @@ class ConcreteBackend(Backend):
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         from hecompile.backends.concrete.costs import layer_candidates
 
-        return layer_candidates(graph, self.name)
+        return layer_candidates(graph, machine, self.name)
 
     def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
         if product.split.released:
@@ -81,6 +81,16 @@ class ConcreteBackend(Backend):
             parameters="; ".join(f"n{dimension} {width} bits" for dimension, width in found),
             proof=f"p_error 2^{math.log2(program.p_error):.0f}",
         )
+
+    def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
+        from hecompile.backends.concrete.costs import circuit_cost
+
+        program = linear_program(half)
+        each = [
+            circuit_cost(layer.geometry, layer.circuit.encryptions[0].dimension, machine, layer.elements(batch))
+            for layer in program.layers
+        ]
+        return sum(each, Cost())
 
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         program = linear_program(half)

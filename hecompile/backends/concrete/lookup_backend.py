@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.backends.base import Array, Backend, Candidate, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.concrete.backend import bytes_of
 from hecompile.backends.concrete.lookup_program import LookupProgram, Range, lookup_program
 from hecompile.errors import InternalError, ProtocolError
-from hecompile.ir.regions import SubgraphRegion
+from hecompile.ir.regions import Lowered, SubgraphRegion
 
 if TYPE_CHECKING:
     from hecompile.backends.concrete.lowering import Twin
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from hecompile.options import CompileOptions
 
 __all__ = ["Halves", "LookupBackend", "Names"]
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,25 +57,26 @@ class LookupBackend(Backend):
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         from hecompile.backends.concrete.chains import chain_candidates
 
-        return chain_candidates(graph, self.name)
+        return chain_candidates(graph, machine, self.name)
 
     def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         raise InternalError(f"region '{region.name}' is lowered without its inputs of a calibration")
 
-    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> tuple[Half, Half]:
-        from hecompile.backends.concrete.gate import Limits, measured_pace, predict
+    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> Lowered:
+        from hecompile.backends.concrete.gate import Limits, predict
         from hecompile.backends.concrete.lowering import search_widths
+        from hecompile.cost.machine import Machine, load_machine
+        from hecompile.cost.measure_concrete import with_lookups
 
         if not isinstance(region, SubgraphRegion) or len(region.inputs) != 1 or len(region.outputs) != 1:
             raise InternalError(f"region '{region.name}' is no chain of one input and one output")
         (values,) = inputs
         twin = search_widths(region.graph_module, values, region.reference([values])[0], options.lookup_db, options.p_error)
-        prediction = predict(twin, measured_pace())
+        machine = load_machine(Path(options.machine)) if options.machine else with_lookups(Machine())
+        prediction = predict(twin, machine)
         prediction.refuse_above(Limits(options.lookup_seconds, options.lookup_key_mib), f"region '{region.name}' at {twin.widths}")
-        LOG.info("%s: %s, %.1f dB, predicted: %s", region.name, twin, twin.distortion_db, prediction)
         found = self.halves(twin, values, Names(region.name, region.inputs, region.outputs), options.max_batch)
-        LOG.info("%s: %.1f CPU seconds measured", region.name, found.measured_s)
-        return found.client, found.server
+        return Lowered(found.client, found.server, f"predicted {prediction}; measured {found.measured_s:.1f} CPU seconds")
 
     def halves(self, twin: Twin, values: Array, names: Names, max_batch: int) -> Halves:
         """Both halves of a compiled circuit, after one encrypted run that must equal its twin."""
@@ -98,11 +97,25 @@ class LookupBackend(Backend):
 
     def facts(self, half: Half) -> Facts:
         program = lookup_program(half)
+        key_mib = program.key_bytes / 2**20
         return Facts(
             layers=2,
-            parameters=f"{program.widths}; {program.lookups} lookups, complexity {program.complexity:.2g}, "
-            f"some {program.cpu_s:.0f} CPU seconds, {program.key_bytes / 2**20:.0f} MiB of keys, {program.distortion_db:.1f} dB",
+            parameters=f"{program.widths}; {program.lookups} lookups, complexity {program.complexity:.3g}, "
+            f"{key_mib:.0f} MiB of keys sent, some {program.cpu_s:.0f} CPU seconds, {program.distortion_db:.1f} dB",
             proof=f"p_error 2^{math.log2(program.p_error):.0f}",
+        )
+
+    def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
+        """Keys are expanded once per session, and no part of it."""
+        program = lookup_program(half)
+        inputs, outputs = (batch * math.prod(shape) for shape in (program.circuit.input_shape, program.circuit.output_shape))
+        return Cost(
+            batch * program.complexity * machine.lookup_ps * 1e-12,
+            (inputs * machine.lwe_encrypt_us + outputs * machine.lwe_decrypt_us) * 1e-6,
+            batch * program.request.size,
+            batch * program.reply.size,
+            program.key_bytes,
+            2 * program.key_bytes / 2**20,
         )
 
     def check_security(self, half: Half, security_bits: int) -> list[str]:
