@@ -243,15 +243,18 @@ def sample(
     scheduler: Annotated[str, typer.Option(help="ddim, pndm, euler or dpm++")] = "ddim",
     policy: Annotated[str, typer.Option(help="what this client insists on")] = "strict",
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file")] = Path("sample.png"),
+    simulate: Annotated[bool, typer.Option("--simulate", help="nothing encrypted: noise as Concrete models it, no server")] = False,
     as_json: Json = False,
 ) -> None:
     """Draw pictures with a compiled class-conditional model."""
     from hecompile.runtime.sampling import draw
 
-    figures = draw(artifact, server, label or [0], steps, seed, scheduler, policy, output, progress=not as_json)
+    figures = draw(artifact, server, label or [0], steps, seed, scheduler, policy, output, not as_json, simulate)
     if as_json:
         _print_json(figures)
     else:
+        if figures["simulation"]:
+            _say("SIMULATION: nothing was encrypted")
         _say(f"{output}: {figures['wall_s']:.2f} s, {figures['requests']} requests")
 
 

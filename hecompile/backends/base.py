@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from hecompile.errors import CompileError, InternalError
+from hecompile.errors import CompileError, Diagnostic, InternalError
 
 if TYPE_CHECKING:
     from hecompile.cost.machine import Machine
@@ -237,6 +237,19 @@ class Backend(ABC):
     @abstractmethod
     def load_client(self, half: Half) -> RegionClient:
         """The runnable client half. Raises `ProtocolError` if the half is not well-formed."""
+
+    def simulation(self, client: Half, server: Half) -> RegionClient:
+        """The region computed in this process with the noise that the backend's library models. Of backends that have one.
+
+        Raises:
+            CompileError: if there is none.
+        """
+        raise CompileError(
+            Diagnostic(
+                f"region '{client.program.get('region')}' is of backend '{self.name}', which has no simulation of its noise",
+                help="compile with --backend clear (or ckks_clear): a simulation without noise",
+            )
+        )
 
     @abstractmethod
     def load_server(self, half: Half) -> RegionServer:

@@ -114,6 +114,16 @@ class ConcreteBackend(Backend):
         program = linear_program(half)
         return LinearClient(program, readouts(half, program.region, program.layers))
 
+    def simulation(self, client: Half, server: Half) -> RegionClient:
+        from hecompile.backends.concrete.simulation import LinearSimulation, SimulatedCircuit
+
+        program = linear_program(client)
+        circuits = [
+            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.p_error, lookups=False)
+            for index in range(len(program.layers))
+        ]
+        return LinearSimulation(program, readouts(client, program.region, program.layers), circuits)
+
     def load_server(self, half: Half) -> RegionServer:
         from hecompile.backends.concrete.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit

@@ -18,7 +18,7 @@ from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.regions import Lowered, SubgraphRegion
 
 if TYPE_CHECKING:
-    from hecompile.backends.concrete.lowering import Twin
+    from hecompile.backends.concrete.lowering import Quantiser, Twin
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.regions import AnyCall
@@ -83,7 +83,8 @@ class LookupBackend(Backend):
         from hecompile.backends.concrete.circuits import framed
 
         source = twin.source.quantise(values[:1])
-        trial = framed(twin.module.fhe_circuit, source, twin.integers(source))
+        expected = twin.integers(source)
+        trial = framed(twin.module.fhe_circuit, source, expected, twin.p_error * twin.lookups * expected.size)
         program = LookupProgram(
             names.region, self.name, names.inputs, names.outputs, max_batch, twin.p_error, twin.specs.text,
             trial.request, trial.reply, Range(twin.source.scale, twin.source.low, twin.source.high), twin.result.scale,
@@ -127,12 +128,16 @@ class LookupBackend(Backend):
 
     def load_client(self, half: Half) -> RegionClient:
         from hecompile.backends.concrete.lookup_client import LookupClient
-        from hecompile.backends.concrete.lowering import Quantiser
 
         program = lookup_program(half)
-        zeros = [_zeros(half, f"{name}.zero") for name in ("source", "result")]
-        source = Quantiser(program.source.scale, zeros[0], program.source.low, program.source.high)
-        return LookupClient(program, source, Quantiser(program.result_scale, zeros[1], 0, 1))
+        return LookupClient(program, *_quantisers(half, program))
+
+    def simulation(self, client: Half, server: Half) -> RegionClient:
+        from hecompile.backends.concrete.simulation import LookupSimulation, SimulatedCircuit
+
+        program = lookup_program(client)
+        circuit = SimulatedCircuit(bytes_of(server, "mlir").decode(), program.p_error, lookups=True)
+        return LookupSimulation(program, *_quantisers(client, program), circuit)
 
     def load_server(self, half: Half) -> RegionServer:
         from hecompile.backends.concrete.lookup_server import LookupServer
@@ -141,6 +146,15 @@ class LookupBackend(Backend):
         program, mlir = lookup_program(half), bytes_of(half, "mlir")
         name = hashlib.sha256(mlir).hexdigest()
         return LookupServer(program, ServerCircuit(name, mlir.decode(), program.p_error, program.specs, lookups=True))
+
+
+def _quantisers(half: Half, program: LookupProgram) -> tuple[Quantiser, Quantiser]:
+    """Of the region's input and output."""
+    from hecompile.backends.concrete.lowering import Quantiser
+
+    zeros = [_zeros(half, f"{name}.zero") for name in ("source", "result")]
+    source = Quantiser(program.source.scale, zeros[0], program.source.low, program.source.high)
+    return source, Quantiser(program.result_scale, zeros[1], 0, 1)
 
 
 def _zeros(half: Half, name: str) -> Array:
