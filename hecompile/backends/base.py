@@ -187,6 +187,7 @@ class Backend(ABC):
     encrypts: bool  # whether the server sees ciphertexts only
     integer: bool  # whether its regions are linear layers that pass through quantize and select-parameters
     calibrated: bool = False  # whether its regions are lowered with their inputs over a calibration
+    one_circuit: bool = False  # whether tables over the timestep would need a circuit per row
     exact: bool = True  # whether a decrypted value tells nothing of the key, so that policies may show some
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
     defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact

@@ -81,3 +81,28 @@ def test_bytes_are_predicted_exactly_and_a_run_gives_seconds_for_every_region(ti
     assert 1 <= rows["bytes_down"]["ratio"] < headers
     assert 1 / 3 < rows["server_s"]["ratio"] < 3  # milliseconds, on whatever machine
     assert all(row["server_s_measured"] > 0 for row in table["regions"])
+
+
+@pytest.mark.slow
+def test_a_static_norm_between_a_conv_and_its_activation_makes_a_chain() -> None:
+    import torch
+
+    class Normed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 1, 3, padding=1)
+            self.norm = torch.nn.GroupNorm(2, 2)
+
+        def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+            hidden: torch.Tensor = self.norm(self.first(sample + torch.sin(timestep)))
+            result: torch.Tensor = self.second(torch.nn.functional.silu(hidden))
+            return result
+
+    found = {}
+    for norms in ("exact", "static"):
+        program: Any = load_source(Normed().eval(), {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(31.0)})
+        for each in pipeline(CompileOptions(backend="concrete_lookups", norms=norms), None)[:5]:
+            program = each.run(program)
+        found[norms] = len(backend("concrete_lookups").candidates(program, Machine()))
+    assert found == {"exact": 0, "static": 1}
