@@ -20,6 +20,7 @@ import numpy.typing as npt
 from hecompile.errors import CompileError, Diagnostic, InternalError
 
 if TYPE_CHECKING:
+    from hecompile.cost.layers import Stack
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.products import AnyProduct, QuantizedProduct
@@ -211,6 +212,11 @@ class Backend(ABC):
     @abstractmethod
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Pieces of secret work that this backend can run."""
+
+    def price(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
+        """What a stack of layers costs at batch one, for the optimiser, and the largest integer that its values have; None for
+        backends that are priced by `bfv`'s parameters."""
+        return None
 
     def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
         """The product with parameters that carry it, `multiple` pictures per entry of the batch; None if there are none.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from hecompile.backends.base import Cost
+from hecompile.backends.registry import backend
 from hecompile.cost.distortion import LayerDistortion
 from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, released_of, weights_of
 from hecompile.cost.local import LocalWork
@@ -36,6 +37,7 @@ class Option:
     encrypted: float = 1.0
     client_weights: int = 0
     server_weights: int = 0
+    backend: str = ""  # of the server's side
 
 
 def ladder(stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int = REVEAL_BITS) -> dict[str, tuple[Reveal, ...]]:
@@ -49,12 +51,34 @@ def ladder(stacks: Sequence[Stack], shares: Sequence[float] = SHARES, bits: int 
 
 
 def options_of(
-    stack: Stack, machine: Machine, reveals: Sequence[Reveal] = (), distortion: LayerDistortion | None = None
+    stack: Stack,
+    machine: Machine,
+    reveals: Sequence[Reveal] = (),
+    distortion: LayerDistortion | None = None,
+    backends: Sequence[str] = ("bfv",),
 ) -> tuple[Option, ...]:
-    """The client first, then the server all encrypted if parameters carry that, then with every reveal."""
-    geometry, weights, channels = stack.geometry, weights_of(stack.geometry), stack.geometry.channels
-    local = LocalWork(len(stack.names), 0, macs_of(geometry) * stack.multiple)
+    """The client first, then every backend's server: all encrypted if parameters carry that, then with every reveal."""
+    weights = weights_of(stack.geometry)
+    local = LocalWork(len(stack.names), 0, macs_of(stack.geometry) * stack.multiple)
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
+    for name in backends:
+        priced = backend(name).price(stack, machine)
+        if priced is None:
+            options += _integer_options(stack, machine, reveals, distortion, name)
+        elif stack.split.whole:
+            cost, limit = priced
+            if distortion is not None:
+                cost = replace(cost, error_var=distortion.error_var(limit, 1.0, 1.0))
+            options.append(Option("server", cost, server_weights=weights, backend=name))
+    return tuple(options)
+
+
+def _integer_options(
+    stack: Stack, machine: Machine, reveals: Sequence[Reveal], distortion: LayerDistortion | None, name: str
+) -> list[Option]:
+    """The server of a backend whose costs follow from `bfv`'s parameters."""
+    geometry, weights, channels = stack.geometry, weights_of(stack.geometry), stack.geometry.channels
+    options = []
     # which channels are shown is decided later: the last ones stand for any
     splits = [ChannelSplit(channels, tuple(range(each.channels, channels)), bits=each.bits) for each in reveals]
     first = replace(stack.split, released=()) if splits else stack.split
@@ -65,8 +89,8 @@ def options_of(
         cost, share = cost_of(choice, machine, released_of(geometry, split, stack.multiple)), 1 - len(split.released) / channels
         if distortion is not None:
             cost = replace(cost, error_var=distortion.error_var(choice.parameters.limit, share, 2.0 ** (split.bits - 1)))
-        options.append(Option("server", cost, share, server_weights=weights))
-    return tuple(options)
+        options.append(Option("server", cost, share, server_weights=weights, backend=name))
+    return options
 
 
 def entries_of(stack: Stack) -> int:

@@ -64,17 +64,19 @@ def problem_of(
     machine: Machine,
     reveals: Mapping[str, Sequence[Reveal]] | None = None,
     distortions: Sequence[LayerDistortion] | None = None,
+    backends: Sequence[str] = ("bfv",),
 ) -> Problem:
     """Options and dependencies of a graph whose secrets are marked.
 
     Args:
         reveals: what layers may show, by name; nothing under a strict policy.
         distortions: of `stacks(graph)`, in their order.
+        backends: under which a layer may run at the server; two of them at one depth cost one round in this count.
     """
     found = stacks(graph)
     measured: Sequence[LayerDistortion | None] = distortions or [None] * len(found)
     options = tuple(
-        options_of(each, machine, reveals_for(each, reveals or {}), distortion)
+        options_of(each, machine, reveals_for(each, reveals or {}), distortion, backends)
         for each, distortion in zip(found, measured, strict=True)
     )
     layers = {node for each in found for node in each.nodes}

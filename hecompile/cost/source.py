@@ -61,7 +61,7 @@ def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None
     return problem_of(graph, machine, ladder(found), distortions)
 
 
-def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets) -> Problem:
+def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets, backends: Sequence[str] = ("bfv",)) -> Problem:
     """What the plan of a graph is chosen from: layers show what its releases show, or less; distortions if budgeted."""
     from hecompile.cost.choices import SHARES, Reveal
     from hecompile.cost.distortion import measure_distortions
@@ -75,7 +75,8 @@ def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets) -> Pro
         shown = [Reveal(count, each.split.bits) for count in sorted(counts, reverse=True)]
         reveals[each.names[0]] = shown if each.split.released else []
     calibration = None if budgets.distortion is None else _calibration(graph, None)
-    return problem_of(graph, machine, reveals, measure_distortions(graph, calibration, found) if calibration else None)
+    distortions = measure_distortions(graph, calibration, found) if calibration else None
+    return problem_of(graph, machine, reveals, distortions, backends)
 
 
 def pins_of(pins: Sequence[str]) -> dict[str, str]:

@@ -12,13 +12,14 @@ import numpy as np
 
 from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.concrete.program import LayerProgram, LinearProgram, linear_program
-from hecompile.backends.concrete.stages import LimitedProduct
+from hecompile.backends.concrete.stages import LIMIT, LimitedProduct
 from hecompile.backends.readouts import readouts
 from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
 from hecompile.ir.products import AnyProduct, QuantizedProduct
 from hecompile.ir.regions import CallRegion
 
 if TYPE_CHECKING:
+    from hecompile.cost.layers import Stack
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.regions import AnyCall
@@ -38,6 +39,12 @@ class ConcreteBackend(Backend):
         from hecompile.backends.concrete.costs import layer_candidates
 
         return layer_candidates(graph, machine, self.name)
+
+    def price(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
+        from hecompile.backends.concrete.costs import circuit_cost, dimension_for
+
+        geometry = stack.geometry
+        return circuit_cost(geometry, dimension_for(geometry, stack.weights), machine, stack.multiple), LIMIT
 
     def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
         if product.split.released:
