@@ -85,7 +85,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         MarkSecrets(name),  # what must not be seen
         ExtractSparsity(shows, options.importance, bits, recorded, grouping),  # what may be seen, if the policy lets it
         ApproximateActivations(options),  # before the partition, which may then keep them at the server
-        Partition(backend, machine, budgets=budgets, pins=options.pin),  # tags only: which node runs where
+        Partition(backend, machine, budgets=budgets, pins=options.pin, among=options.among),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan
         Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else

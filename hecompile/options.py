@@ -20,6 +20,7 @@ PROTECT_WEIGHTS = (
 
 
 PARTITIONS = ("all", "optimised")
+LAYERED = ("bfv", "concrete")  # backends that encrypt and run single linear layers
 MOST_DEGREE = 31  # above it float32 adds no accuracy
 ACTIVATIONS = ("exact", "polynomial")
 FITS = ("weighted", "interpolation", "minimax")
@@ -51,6 +52,9 @@ class CompileOptions:
     most_leakage: float | None = field(default=None, metadata={"help": "optimised: most of what layers read that is in clear"})
     server_mib: float | None = field(default=None, metadata={"help": "optimised: most memory of the server"})
     pin: tuple[str, ...] = field(default=(), metadata={"help": "optimised: layer=side by name or pattern, sides client and server"})
+    among: tuple[str, ...] = field(
+        default=(), metadata={"help": "optimised: backends that layers may run under besides --backend; concrete"}
+    )
     p_error: float = field(default=2.0**-40, metadata={"help": "concrete: probability that one result, or lookup, is wrong"})
     machine: str | None = field(
         default=None,
@@ -112,15 +116,16 @@ class CompileOptions:
         if self.partition not in PARTITIONS:
             raise unknown_name("partition", self.partition, PARTITIONS)
         limits = (self.client_seconds, self.client_weights_mib, self.most_rounds)
-        budgets = (*limits, self.most_distortion, self.most_leakage, self.server_mib, *self.pin)
+        budgets = (*limits, self.most_distortion, self.most_leakage, self.server_mib, *self.pin, *self.among)
         if self.partition == "all" and any(budget is not None for budget in budgets):
             raise CompileError(Diagnostic("budgets and pins are for --partition optimised", help="add it, or leave them away"))
-        if self.partition == "optimised" and self.backend.startswith("concrete"):
-            raise CompileError(Diagnostic("optimised partitions price bfv only", help="use --partition all"))
         if self.key_mib is not None and not self.key_mib > 0:
             raise CompileError(f"key_mib is {self.key_mib}: it must be above zero")
         if self.most_distortion is not None and self.backend.startswith("ckks"):
             raise CompileError(Diagnostic("the distortion of ckks regions is not priced", help="leave --most-distortion away"))
+        if self.partition == "optimised" and self.backend == "concrete_lookups":
+            raise CompileError(Diagnostic("optimised partitions price single layers", help="use --partition all"))
+        self._check_among()
         if any("=" not in pin for pin in self.pin):
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
         for kind, name, known in (
@@ -132,6 +137,15 @@ class CompileOptions:
         self._check_degrees()
         if self.protect_weights:
             raise CompileError(Diagnostic("--protect-weights is not possible", help=PROTECT_WEIGHTS))
+
+    def _check_among(self) -> None:
+        """Raises `CompileError` for backends that the optimiser cannot put beside the chosen one."""
+        from hecompile.backends.registry import backend
+
+        for name in self.among:
+            if not (backend(name).integer and backend(name).encrypts and self.backend in LAYERED and name != self.backend):
+                choice = f"two different ones of {', '.join(LAYERED)}"
+                raise CompileError(Diagnostic(f"--among {name} beside --backend {self.backend}", help=choice))
 
     def _check_reveals(self, chosen: Policy) -> None:
         from hecompile.backends.registry import backend

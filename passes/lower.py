@@ -31,12 +31,12 @@ class Lower(Pass[Program, Program]):
                 return region
             chosen = backend(region.backend)
             if chosen.calibrated:
-                client, server = chosen.lower_calibrated(region, self.options, region_inputs(program, region))
+                lowered = chosen.lower_calibrated(region, self.options, region_inputs(program, region))
             elif chosen.ranged:
-                client, server = chosen.lower_ranged(region, self.options, ranges)
+                lowered = Lowered(*chosen.lower_ranged(region, self.options, ranges))
             else:
-                client, server = chosen.lower(region, self.options)
-            return replace(region, lowered=Lowered(client, server))
+                lowered = Lowered(*chosen.lower(region, self.options))
+            return replace(region, lowered=lowered)
 
         return program.with_calls(lower)
 
@@ -51,8 +51,12 @@ class Lower(Pass[Program, Program]):
             tensor.nbytes for region in after.calls.values() if region.lowered for tensor in region.lowered.server.tensors.values()
         )
         facts = [
-            f"; {region.name}: {backend(region.backend).facts(region.lowered.client).parameters}"
+            f"; {region.name}: " + "; ".join(filter(None, (_facts(region, region.lowered), region.lowered.note)))
             for region in after.calls.values()
             if isinstance(region, SubgraphRegion) and region.lowered is not None
         ]
         return f"{len(after.calls)} regions, {size / 2**20:.2f} MiB of weights at the server" + "".join(facts)
+
+
+def _facts(region: AnyCall, lowered: Lowered) -> str:
+    return backend(region.backend).facts(lowered.client).parameters

@@ -80,6 +80,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
     machine: Machine = field(default_factory=Machine)
     budgets: Budgets | None = None  # None: every candidate that fits; else the fastest plan within them
     pins: tuple[str, ...] = ()
+    among: tuple[str, ...] = ()  # further backends that the fastest plan may use
 
     def run(self, program: ModelGraph) -> ModelGraph:
         candidates = self._candidates(program)
@@ -98,25 +99,30 @@ class Partition(Pass[ModelGraph, ModelGraph]):
             if name not in cover:
                 return replace(record, domain="client", region=f"client_{level[name]:02d}", backend=None)
             kind, chosen = "once" if constant[name] else "call", candidates[cover[name]].backend
-            region = f"{kind}_{level[name]:02d}" + ("" if backend(chosen).integer else f"_{chosen}")
+            region = f"{kind}_{level[name]:02d}" + ("" if backend(chosen).integer and chosen not in self.among else f"_{chosen}")
             return replace(record, domain="server_encrypted", region=region, backend=chosen)
 
         return program.with_infos(lambda node, record: tag(node.name, record))
 
     def _candidates(self, program: ModelGraph) -> list[Candidate]:
         """What the chosen backend can run, then what the backend for its rest can."""
-        names, found = [self.backend], list[Candidate]()
+        names, found = [self.backend, *self.among], list[Candidate]()
         for name in names:
             chosen = backend(name)
             found += chosen.candidates(program, self.machine)
             names += [chosen.rest] if chosen.rest else []
         return found
 
+    def _stands_for(self, name: str) -> tuple[str, ...]:
+        """The backends of a plan whose layers a candidate's backend runs: its own, or the first one, whose rest it is."""
+        return (name,) if self.among else (name, self.backend)
+
     def _fastest(self, program: ModelGraph, candidates: list[Candidate], budgets: Budgets) -> tuple[ModelGraph, list[Candidate]]:
         """The candidates of the optimal plan, and the graph with releases that show no more than the plan.
 
         Raises `CompileError` if that leaves nothing for the server."""
-        found = optimise(problem_within(program, self.machine, budgets, candidates), budgets, pins_of(self.pins))
+        problem = problem_within(program, self.machine, budgets, (self.backend, *self.among), candidates)
+        found = optimise(problem, budgets, pins_of(self.pins))
         if not found.server:
             raise CompileError(
                 Diagnostic(
@@ -124,7 +130,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
                     help="limit what the client holds (--client-weights-mib) or does (--client-seconds), or pin layers",
                 )
             )
-        layers = [each for each in candidates if backend(each.backend).integer and each.nodes[-1] in found.server]
+        layers = [each for each in candidates if found.backends.get(each.nodes[-1]) in self._stands_for(each.backend)]
         kept = [each for each in candidates if each.nodes in found.chains] + layers
         return narrow_releases(program, lambda release: _narrowed(program, release, found)), kept
 

@@ -94,6 +94,11 @@ class EncryptedUNet(torch.nn.Module):
         return self._executor.bundle.manifest.name
 
     @property
+    def encrypted(self) -> bool:
+        """Whether the server sees ciphertexts only, of what is secret."""
+        return self._executor.bundle.manifest.encrypted
+
+    @property
     def reveals(self) -> tuple[str, ...]:
         """What the server sees in clear; nothing under `strict`."""
         return self._executor.bundle.manifest.reveals

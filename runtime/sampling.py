@@ -64,24 +64,29 @@ def picture_row(images: Any, scale: int = 16) -> Any:
 
 def draw(
     artifact: Path, server: str | None, labels: Sequence[int], steps: int, seed: int | None, scheduler: str, policy: str,
-    output: Path, progress: bool = True,
+    output: Path, progress: bool = True, simulate: bool = False,
 ) -> dict[str, object]:  # fmt: skip
     """Draw one picture per label and write them side by side; what was measured. Seeds count up from `seed`, 0 by default.
+
+    `simulate` encrypts nothing: regions are computed here with the noise that their library models.
 
     Raises:
         CompileError: if the model takes no labels, a label is out of range, or an artifact that reveals anything gets a seed.
         ProtocolError: if the artifact or the server is not in order.
     """
+    if simulate and server is not None:
+        raise CompileError(Diagnostic(f"a simulation that asks {server}", help="leave --server away: everything is computed here"))
     try:
         import torch
 
         from hecompile.models.digits import SCHEDULER
         from hecompile.models.digits.pipeline import ClassConditionalPipeline
         from hecompile.runtime.client import load
+        from hecompile.runtime.simulation import load_simulation
     except ModuleNotFoundError as error:
         raise MissingExtraError("sampling", "client") from error
 
-    unet = load(artifact, server, policy=policy)
+    unet = load_simulation(artifact) if simulate else load(artifact, server, policy=policy)
     classes = unet.config.get("num_class_embeds")
     if not isinstance(classes, int):
         raise CompileError(Diagnostic(f"{artifact} takes no labels", help="use it in a pipeline: see docs/pipelines.md"))
@@ -110,7 +115,8 @@ def draw(
     meter = unet.meter
     unet.close()
     return {
-        "output": str(output), "labels": list(labels), "steps": steps, "seed": seed, "wall_s": wall_s,
+        "output": str(output), "simulation": simulate or not unet.encrypted,
+        "labels": list(labels), "steps": steps, "seed": seed, "wall_s": wall_s,
         "client_s": meter.client_s, "requests": meter.requests, "bytes_up": meter.bytes_up, "bytes_down": meter.bytes_down,
         "excursions": dict(meter.excursions),
     }  # fmt: skip

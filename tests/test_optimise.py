@@ -165,3 +165,48 @@ def test_a_plan_without_a_server_is_no_artifact() -> None:
     for options in ({"most_rounds": 3}, {"pin": ("a=server",)}, {"partition": "none"}, {"partition": "optimised", "pin": ("a",)}):
         with pytest.raises(CompileError):
             CompileOptions(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("profile", "chosen"), [({}, "bfv"), ({"encrypt_us": 1e6, "decrypt_us": 1e6}, "concrete")])
+def test_the_cheaper_backend_is_chosen(graph: ModelGraph, profile: dict[str, float], chosen: str) -> None:
+    machine = Machine(**profile)
+    problem = problem_of(graph, machine, backends=("bfv", "concrete"))
+    plan = optimise(problem, Budgets(client_weights_mib=0.0))
+    assert set(plan.backends.values()) == {chosen}
+    alone = optimise(problem_of(graph, machine), Budgets(client_weights_mib=0.0))
+    assert plan.totals.latency_s <= alone.totals.latency_s
+    assert plan.totals.latency_s == pytest.approx(totals_of(problem, plan.choice).latency_s)
+
+
+@pytest.mark.fhe
+def test_a_plan_may_mix_bfv_and_concrete(tmp_path: Path) -> None:
+    """Where a polynomial costs as much as a few integers of Concrete, small linears go to the one and convs to the other."""
+    import torch
+
+    import hecompile
+    from hecompile.compiler import compile_model
+    from hecompile.cost.machine import save_machine
+    from hecompile.options import CompileOptions
+    from tests.networks import Tiny, tiny_inputs
+
+    save_machine(Machine(encrypt_us=4000.0), tmp_path / "machine.json")
+    options = CompileOptions(
+        partition="optimised", client_weights_mib=0.0, among=("concrete",), machine=str(tmp_path / "machine.json"), max_batch=2
+    )
+    compiled = compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
+    assert {region.backend for region in compiled.program.calls.values()} == {"bfv", "concrete"}
+    with torch.no_grad():
+        expected = Tiny().eval()(**tiny_inputs())
+    result = hecompile.load(tmp_path / "a")(**tiny_inputs())
+    assert (result - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_backends_that_cannot_stand_beside_each_other_are_refused() -> None:
+    from hecompile.options import CompileOptions
+
+    for options in (
+        {"among": ("concrete",)}, {"partition": "optimised", "among": ("ckks",)}, {"partition": "optimised", "among": ("bfv",)},
+        {"partition": "optimised", "backend": "clear", "among": ("concrete",)},
+    ):  # fmt: skip
+        with pytest.raises(CompileError):
+            CompileOptions(**options)  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
-"""Norms as a scale and a shift per channel and timestep bin, folded into the next linear layer where that is the same.
+"""Norms as a scale and a shift per channel and timestep bin, folded into the next linear layer, or the conv before, where that is
+the same.
 
 The scale and shift give the result the mean and variance that it has in the exact network, found norm after norm on a network in
 which all earlier norms are replaced already. Least squares would be nearer at each norm, but it shrinks values, and that adds up.
@@ -41,6 +42,9 @@ def static_changes(graph: ModelGraph, norms: Sequence[fx.Node], calibration: Cal
         if layers:
             changes[node.name] = _nothing(node)
             changes |= {layer.name: _with_affine(graph, layer, scale[0], shift[0]) for layer in layers}
+        elif bins == 1 and (before := _only_for(node)) is not None and before.name not in changes:
+            changes[node.name] = _nothing(node)
+            changes[before.name] = _then_affine(graph, before, scale[0], shift[0])
         else:
             changes[node.name] = _as_affine(node, scale, shift)
     return changes
@@ -128,6 +132,29 @@ def _nothing(node: fx.Node) -> Change:
     """The norm's argument."""
     argument: Any = node.args[0]
     return lambda builder, values: values[argument]
+
+
+def _only_for(norm: fx.Node) -> fx.Node | None:
+    """The conv that a norm reads, if nothing else reads it."""
+    before: Any = norm.args[0]
+    alone = str(norm.target) == GROUP and str(before.target) == "aten.conv2d.default" and len(before.users) == 1
+    return before if alone else None
+
+
+def _then_affine(graph: ModelGraph, layer: fx.Node, scale: torch.Tensor, shift: torch.Tensor) -> Change:
+    """The conv with weight and bias times scale, and shift added: it may pad, as nothing changes before it."""
+
+    def build(builder: Builder, values: Values) -> fx.Node:
+        args: Any = layer.args
+        weight = constant_of(graph, args[1]).double()
+        bias = torch.zeros(len(weight)) if args[2] is None else constant_of(graph, args[2]).double()
+        constants = [
+            builder.constant(tensor.float(), f"{layer.name}_{name}")
+            for name, tensor in (("weight", weight * scale.reshape(-1, 1, 1, 1)), ("bias", bias * scale + shift))
+        ]
+        return builder.emit(str(layer.target), values[args[0]], *constants, *args[3:])
+
+    return build
 
 
 def _with_affine(graph: ModelGraph, layer: fx.Node, scale: torch.Tensor, shift: torch.Tensor) -> Change:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from hecompile.errors import InternalError
+from hecompile.errors import CompileError, Diagnostic, InternalError
 
 if TYPE_CHECKING:
+    from hecompile.cost.layers import Stack
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.products import AnyProduct, QuantizedProduct
-    from hecompile.ir.regions import AnyCall
+    from hecompile.ir.regions import AnyCall, Lowered
     from hecompile.options import CompileOptions
 
 __all__ = [
@@ -152,6 +153,7 @@ class RegionServer(ABC):
     """The server's half of a region: weights, and the evaluation on what it cannot read."""
 
     max_batch: int
+    worked_s: float = 0.0  # CPU seconds so far of evaluations in other processes
 
     @abstractmethod
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
@@ -192,6 +194,8 @@ class Backend(ABC):
     integer: bool  # whether its regions are linear layers that pass through quantize and select-parameters
     calibrated: bool = False  # whether its regions are lowered with their inputs over a calibration
     ranged: bool = False  # whether they are lowered with the ranges of their inputs and outputs over one
+    one_circuit: bool = False  # whether tables over the timestep would need a circuit per row
+    chains: bool = False  # whether its candidates run several layers in one request, and are priced as wholes
     exact: bool = True  # whether a decrypted value tells nothing of the key, so that policies may show some
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
     defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact
@@ -204,6 +208,14 @@ class Backend(ABC):
     def facts(self, half: Half) -> Facts:
         """What there is to say of a half."""
 
+    def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
+        """What one request of a client's half will cost. Of backends with a cost model.
+
+        Raises:
+            CompileError: if there is none.
+        """
+        raise CompileError(f"region '{half.program.get('region')}' is of backend '{self.name}', which has no cost model")
+
     @abstractmethod
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Pieces of secret work that this backend can run."""
@@ -215,6 +227,11 @@ class Backend(ABC):
         """
         return candidate
 
+    def price(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
+        """What a stack of layers costs at batch one, for the optimiser, and the largest integer that its values have; None for
+        backends that are priced by `bfv`'s parameters."""
+        return None
+
     def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
         """The product with parameters that carry it, `multiple` pictures per entry of the batch; None if there are none.
         Of `integer` backends only."""
@@ -224,9 +241,11 @@ class Backend(ABC):
     def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         """The client's and the server's half of a region."""
 
-    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> tuple[Half, Half]:
+    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> Lowered:
         """The same for `calibrated` backends: `inputs` are what the region gets, samples along the first dimension."""
-        return self.lower(region, options)
+        from hecompile.ir.regions import Lowered
+
+        return Lowered(*self.lower(region, options))
 
     def lower_ranged(self, region: AnyCall, options: CompileOptions, ranges: Mapping[str, float]) -> tuple[Half, Half]:
         """The same for `ranged` backends: `ranges` are largest magnitudes by name."""
@@ -243,6 +262,19 @@ class Backend(ABC):
     @abstractmethod
     def load_client(self, half: Half) -> RegionClient:
         """The runnable client half. Raises `ProtocolError` if the half is not well-formed."""
+
+    def simulation(self, client: Half, server: Half) -> RegionClient:
+        """The region computed in this process with the noise that the backend's library models. Of backends that have one.
+
+        Raises:
+            CompileError: if there is none.
+        """
+        raise CompileError(
+            Diagnostic(
+                f"region '{client.program.get('region')}' is of backend '{self.name}', which has no simulation of its noise",
+                help="compile with --backend clear (or ckks_clear): a simulation without noise",
+            )
+        )
 
     @abstractmethod
     def load_server(self, half: Half) -> RegionServer:

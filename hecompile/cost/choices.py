@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from hecompile.backends.base import Cost
+from hecompile.backends.registry import backend
 from hecompile.cost.distortion import LayerDistortion
 from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, released_of, weights_of
 from hecompile.cost.local import LocalWork
@@ -49,6 +50,7 @@ class Option:
     client_weights: int = 0
     server_weights: int = 0  # bytes that the server keeps: weights, and what a chain's keys and plaintexts take
     chain: int | None = None  # the chain that runs the stack with others, in one request; all of them or none
+    backend: str = ""  # of the server's side
 
 
 def ladder(
@@ -65,12 +67,33 @@ def ladder(
 
 
 def options_of(
-    stack: Stack, machine: Machine, reveals: Sequence[Reveal] = (), distortion: LayerDistortion | None = None
+    stack: Stack,
+    machine: Machine,
+    reveals: Sequence[Reveal] = (),
+    distortion: LayerDistortion | None = None,
+    backends: Sequence[str] = ("bfv",),
 ) -> tuple[Option, ...]:
-    """The client first, then the server all encrypted if parameters carry that, then with every reveal."""
-    geometry, weights = stack.geometry, weights_of(stack.geometry)
-    local = LocalWork(len(stack.names), 0, macs_of(geometry) * stack.multiple)
+    """The client first, then every backend's server: all encrypted if parameters carry that, then with every reveal."""
+    weights = weights_of(stack.geometry)
+    local = LocalWork(len(stack.names), 0, macs_of(stack.geometry) * stack.multiple)
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
+    for name in backends:
+        priced = backend(name).price(stack, machine)
+        if priced is None:
+            options += _integer_options(stack, machine, reveals, distortion, name)
+        elif stack.split.whole:
+            cost, limit = priced
+            if distortion is not None:
+                cost = replace(cost, error_var=distortion.error_var(limit, 1.0, 1.0))
+            options.append(Option("server", cost, server_weights=weights, backend=name))
+    return tuple(options)
+
+
+def _integer_options(
+    stack: Stack, machine: Machine, reveals: Sequence[Reveal], distortion: LayerDistortion | None, name: str
+) -> list[Option]:
+    """The server of a backend whose costs follow from `bfv`'s parameters."""
+    geometry, weights, options = stack.geometry, weights_of(stack.geometry), list[Option]()
     splits = [each.split(stack.split) for each in reveals]
     first = replace(stack.split, released=(), tiles=None) if splits else stack.split
     for split in (first, *splits):
@@ -81,8 +104,8 @@ def options_of(
         cost, share = cost_of(choice, machine, released), split.encrypted_share(geometry)
         if distortion is not None:
             cost = replace(cost, error_var=distortion.error_var(choice.parameters.limit, share, 2.0 ** (split.bits - 1)))
-        options.append(Option("server", cost, share, server_weights=weights))
-    return tuple(options)
+        options.append(Option("server", cost, share, server_weights=weights, backend=name))
+    return options
 
 
 def entries_of(stack: Stack) -> int:

@@ -11,7 +11,7 @@ from hecompile.errors import CompileError
 
 __all__ = ["Machine", "load_machine", "save_machine"]
 
-NEVER_ZERO = ("limb_bits", "mac_ps", "encrypt_us", "decrypt_us", "float_ps", "base_mib", "bandwidth_mbps")
+NEVER_ZERO = ("limb_bits", "mac_ps", "encrypt_us", "decrypt_us", "float_ps", "base_mib", "bandwidth_mbps", "lookup_ps")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,13 @@ class Machine:
     float_ps: float = 20.0  # float32 multiply-add of a convolution in ONNX Runtime
     node_us: float = 5.0  # an operation of a client region, whatever its size
     entry_ns: float = 1.0  # an entry that such an operation makes
+    lookup_ps: float = 240.0  # a unit of Concrete's complexity, of a circuit with lookups
+    key_mib_ms: float = 5.0  # a MiB of Concrete's evaluation keys, expanded once per session
+    lwe_ps: float = 750.0  # a weight times a word of Concrete's ciphertexts
+    lwe_expand_us: float = 90.0  # an integer that came, expanded from its seed
+    lwe_answer_us: float = 45.0  # an integer that goes
+    lwe_encrypt_us: float = 85.0  # an integer, at the client
+    lwe_decrypt_us: float = 65.0
     base_mib: float = 160.0  # of a server process that has done nothing yet
     bandwidth_mbps: float = 1000.0
     rtt_ms: float = 0.0

@@ -59,9 +59,10 @@ def explain(amounts: Array, seconds: Array, sweeps: int = 20_000) -> Array:
 
 
 def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: int = 7) -> Machine:
-    """Measure this machine; some ten seconds. The network is not measured."""
+    """Measure this machine; some ten seconds, and as many for Concrete where it is installed. The network is not measured."""
     from hecompile.backends.bfv.product import choose_kernel
     from hecompile.cost.measure_ckks import measure_ckks
+    from hecompile.cost.measure_concrete import measure_concrete
     from hecompile.cost.measure_local import measure_local
     from hecompile.cost.measure_server import measure_server_process
 
@@ -73,7 +74,7 @@ def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: i
     client_s = [each.encrypt_s for each in requests] + [each.decrypt_s for each in requests]
     found |= _prices(client, client_s, ("encrypts", "decrypts", "carries", "ways"), known)
     found |= _release(Machine(**found), runs)
-    found |= measure_ckks(runs) | measure_local(runs) | measure_server_process()
+    found |= measure_ckks(runs) | measure_concrete(runs) | measure_local(runs) | measure_server_process()
     return Machine(**found, bandwidth_mbps=bandwidth_mbps, rtt_ms=rtt_ms)
 
 

@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 
 from hecompile.artifact import Manifest, checked, read_half, read_manifest
-from hecompile.backends.base import Array, Pending, RegionClient, Secrets
-from hecompile.backends.integer import region_program
+from hecompile.backends.base import Array, Cost, Pending, RegionClient, Secrets
+from hecompile.backends.integer import IntegerBackend, region_program
 from hecompile.backends.registry import backend_of
 from hecompile.cost.local import LocalWork, onnx_work
 from hecompile.cost.machine import Machine
 from hecompile.cost.measure_server import peak_mib, server_process
 from hecompile.cost.plan import Prediction, predict_programs
-from hecompile.errors import CompileError
 from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor
-from hecompile.runtime.service import load_service
+from hecompile.runtime.service import Service, load_service
 from hecompile.runtime.transports import HttpTransport, LocalTransport, Transport
 
 __all__ = ["Measured", "compare", "measure_artifact", "predict_artifact"]
@@ -54,19 +53,18 @@ def predict_artifact(folder: Path, machine: Machine, batch: int = 1) -> Predicti
     """
     machine = replace(machine, rtt_ms=0.0, bandwidth_mbps=1e9)
     manifest = read_manifest(folder)
-    programs, local = [], LocalWork()
+    programs, others, local = [], dict[str, Cost](), LocalWork()
     for step in manifest.plan.steps:
         prefix = f"client/{step.region}"
         if step.kind == "call":
             half = read_half(folder, manifest.files, prefix)
-            if not backend_of(half).integer:
-                raise CompileError(
-                    f"{folder}: region '{step.region}' is of backend '{backend_of(half).name}', which has no cost model"
-                )
-            programs.append(region_program(half))
+            if isinstance(chosen := backend_of(half), IntegerBackend):
+                programs.append(region_program(half))
+            else:
+                others[step.region] = chosen.cost(half, machine, batch)
         else:
             local += onnx_work(checked(folder, manifest.files, f"{prefix}.onnx"), batch)
-    return predict_programs(programs, machine, batch, local)
+    return predict_programs(programs, machine, batch, local, others)
 
 
 @dataclass
@@ -127,12 +125,16 @@ class _TimedSession:
 class _TimedTransport(Transport):
     """The server's code in this process, timed."""
 
-    def __init__(self, inner: Transport, clock: _Clock) -> None:
-        self._inner, self._clock = inner, clock
+    def __init__(self, service: Service, clock: _Clock) -> None:
+        self._inner, self._clock, self._regions = LocalTransport(service), clock, service.regions
 
     def send(self, digest: str, region: str, body: bytes) -> bytes:
+        server = self._regions[region]
+        before_s = server.worked_s
         with self._clock.of("server", region):
-            return self._inner.send(digest, region, body)
+            reply = self._inner.send(digest, region, body)
+        self._clock.spent["server", region] += server.worked_s - before_s
+        return reply
 
     def open_session(self, digest: str, body: bytes) -> str:
         return self._inner.open_session(digest, body)
@@ -156,7 +158,7 @@ def _inputs(manifest: Manifest, batch: int) -> dict[str, Array]:
 
 
 def measure_artifact(folder: Path, batch: int = 1, runs: int = 5) -> Measured:
-    """Run an artifact whose two halves lie here.
+    """Run an artifact whose two halves lie here, twice so often and twice more.
 
     Raises:
         ProtocolError: if a half is missing or changed.
@@ -188,7 +190,7 @@ def _timed_runs(bundle: Bundle, folder: Path, inputs: Mapping[str, Array], batch
         clock = _Clock()
         calls = {region: _TimedClient(region, client, clock) for region, client in bundle.calls.items()}
         sessions: Any = {region: _TimedSession(region, session, clock) for region, session in bundle.sessions.items()}
-        transport = _TimedTransport(LocalTransport(service), clock)
+        transport = _TimedTransport(service, clock)
         Executor(replace(bundle, calls=calls, sessions=sessions), transport).run(inputs, batch)
         clocks.append(clock)
     return clocks[1:]

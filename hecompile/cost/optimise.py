@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hecompile.cost.choices import Option
 from hecompile.cost.machine import Machine
 from hecompile.cost.model import seconds_of
 from hecompile.cost.problem import Budgets, Problem, Totals, problem_of, rounds_of, totals_of
@@ -36,6 +37,7 @@ class OptimalPlan:
     encrypted: Mapping[str, float]  # layers at the server, and the share of their input's channels that is encrypted
     totals: Totals
     gap_s: float
+    backends: Mapping[str, str]  # of those layers
     chains: tuple[tuple[str, ...], ...] = ()  # nodes of every chain that runs in one request
 
     @property
@@ -160,12 +162,13 @@ def optimise(problem: Problem, budgets: Budgets | None = None, pins: Mapping[str
         raise CompileError(Diagnostic(f"no plan keeps {budgets}", help="raise a budget, or remove a pin"))
     choice = tuple(next(number for number, variable in enumerate(taken) if solver.value(variable)) for taken in model.takes)
     gap_s = max(0.0, solver.objective_value - solver.best_objective_bound) / TICKS
+    taken = _at_server(problem, choice)
+    encrypted, backends = ({name: getattr(option, each) for name, option in taken.items()} for each in ("encrypted", "backend"))
     chains = tuple(chain.nodes for chain, chosen in zip(problem.chains, model.chained, strict=True) if solver.value(chosen))
-    return OptimalPlan(choice, _encrypted(problem, choice), totals_of(problem, choice), gap_s, chains)
+    return OptimalPlan(choice, encrypted, totals_of(problem, choice), gap_s, backends, chains)
 
 
-def _encrypted(problem: Problem, choice: Sequence[int]) -> dict[str, float]:
+def _at_server(problem: Problem, choice: Sequence[int]) -> dict[str, Option]:
+    """The options of layers that run there."""
     chosen = zip(problem.names, problem.options, choice, strict=True)
-    return {
-        name: options[number].encrypted for names, options, number in chosen if options[number].side == "server" for name in names
-    }
+    return {name: options[number] for names, options, number in chosen if options[number].side == "server" for name in names}

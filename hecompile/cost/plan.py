@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 
@@ -139,10 +139,16 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
 
 
 def predict_programs(
-    programs: Sequence[RegionProgram], machine: Machine, batch: int = 1, local: LocalWork | None = None
+    programs: Sequence[RegionProgram],
+    machine: Machine,
+    batch: int = 1,
+    local: LocalWork | None = None,
+    others: Mapping[str, Cost] | None = None,
 ) -> Prediction:
-    """The cost of an artifact's regions, with the parameters they have."""
+    """The cost of an artifact's regions, with the parameters they have; `others` are regions that are no integer programs."""
     sums = _Sums(machine, {}, {}, {})
+    for region, cost in (others or {}).items():
+        sums.add(region, 1, cost, 0, 0)
     for program in programs:
         for layer in program.layers:
             row = layer.packings[batch - 1]

@@ -76,6 +76,7 @@ def problem_of(
     machine: Machine,
     reveals: Mapping[str, Sequence[Reveal]] | None = None,
     distortions: Sequence[LayerDistortion] | None = None,
+    backends: Sequence[str] = ("bfv",),
     chained: Sequence[Candidate] = (),
 ) -> Problem:
     """Options and dependencies of a graph whose secrets are marked.
@@ -83,12 +84,13 @@ def problem_of(
     Args:
         reveals: what layers may show, by name; nothing under a strict policy.
         distortions: of `stacks(graph)`, in their order.
+        backends: under which a layer may run at the server; two of them at one depth cost one round in this count.
         chained: priced candidates that run several stacks in one request; they share no node.
     """
     found = stacks(graph, _grouped(graph, chained)) if chained else stacks(graph)
     measured: Sequence[LayerDistortion | None] = distortions or [None] * len(found)
     options = tuple(
-        options_of(each, machine, reveals_for(each, reveals or {}), distortion)
+        options_of(each, machine, reveals_for(each, reveals or {}), distortion, backends)
         for each, distortion in zip(found, measured, strict=True)
     )
     layers = {node for each in found for node in each.nodes}

@@ -67,16 +67,22 @@ def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None
     return problem_of(graph, machine, ladder(found, tile=tile), distortions)
 
 
-def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets, candidates: Sequence[Candidate] = ()) -> Problem:
+def problem_within(
+    graph: ModelGraph,
+    machine: Machine,
+    budgets: Budgets,
+    backends: Sequence[str] = ("bfv",),
+    candidates: Sequence[Candidate] = (),
+) -> Problem:
     """What the plan of a graph is chosen from: layers show what its releases show, or less; distortions if budgeted."""
     from hecompile.cost.choices import SHARES, Reveal
     from hecompile.cost.distortion import measure_distortions
     from hecompile.cost.layers import stacks
 
-    chained = [each for each in candidates if not backend(each.backend).integer]
+    chained = [each for each in candidates if backend(each.backend).chains]
     if chained:
         priced = [backend(each.backend).priced(graph, each, machine) for each in chained]
-        return problem_of(graph, machine, chained=[each for each in priced if each is not None])
+        return problem_of(graph, machine, backends=backends, chained=[each for each in priced if each is not None])
     reveals = {}
     for each in (found := stacks(graph)):
         tiles = each.split.tiles
@@ -87,7 +93,8 @@ def problem_within(graph: ModelGraph, machine: Machine, budgets: Budgets, candid
         shown = [Reveal(count, each.split.bits, cut) for count in sorted(counts, reverse=True)]
         reveals[each.names[0]] = shown if each.split.shows else []
     calibration = None if budgets.distortion is None else _calibration(graph, None)
-    return problem_of(graph, machine, reveals, measure_distortions(graph, calibration, found) if calibration else None)
+    distortions = measure_distortions(graph, calibration, found) if calibration else None
+    return problem_of(graph, machine, reveals, distortions, backends)
 
 
 def pins_of(pins: Sequence[str]) -> dict[str, str]:

@@ -51,10 +51,11 @@ def _run(graph_module: fx.GraphModule, values: Sequence[Array]) -> list[Array]:
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """A region's two halves."""
+    """A region's two halves, and what there is to say of making them: what was predicted and measured, which no file keeps."""
 
     client: Half
     server: Half
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

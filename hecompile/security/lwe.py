@@ -6,9 +6,11 @@ The line log2(sigma / q) = slope n + bias is the one of Concrete 2.10 for 128 bi
 
 from __future__ import annotations
 
+import math
+
 from hecompile.security.table import max_q_bits
 
-__all__ = ["LEAST_DIMENSION", "least_noise_bits"]
+__all__ = ["LEAST_DIMENSION", "least_dimension", "least_noise_bits"]
 
 SLOPE, BIAS = -0.025696778711484593, 2.675931372549016
 LEAST_DIMENSION = 450  # the line was fitted from here on
@@ -26,3 +28,8 @@ def least_noise_bits(dimension: int, security_bits: int = 128) -> float:
     if dimension < LEAST_DIMENSION:
         return float("inf")
     return max(SLOPE * dimension + BIAS, LEAST_NOISE_BITS) - TOLERANCE
+
+
+def least_dimension(noise_bits: float) -> int:
+    """The least dimension whose secret noise of 2^noise_bits of the modulus hides, at 128 bits of security."""
+    return max(LEAST_DIMENSION, math.ceil((noise_bits - BIAS) / SLOPE))

@@ -70,3 +70,16 @@ def test_a_constant_channel_gets_no_scale() -> None:
     values[:, 2] = 1.0
     calls = Calibration((Call({"x": values}),))
     assert np.isfinite(quality(graph, with_norms(graph, "static", calls, 1), calls))
+
+
+def test_a_static_norm_after_a_conv_vanishes_into_it() -> None:
+    """The convs pad: nothing changes before them, so their zeros stay zeros."""
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.GroupNorm(4, 4), torch.nn.SiLU(), torch.nn.Conv2d(4, 3, 3, padding=1)
+    )
+    graph = marked(Only(layers), {"x": torch.randn(2, 3, 6, 6)})
+    calls = Calibration((Call({"x": torch.randn(1, 3, 6, 6).numpy()}),))
+    static = with_norms(graph, "static", calls, 1)
+    called = [str(node.target) for node in static.nodes if node.op == "call_function"]
+    assert called == ["aten.conv2d.default", "aten.silu.default", "aten.conv2d.default"]
+    assert quality(graph, static, calls) > 110

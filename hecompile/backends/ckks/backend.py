@@ -38,7 +38,7 @@ class CkksClearBackend(Backend):
     name = "ckks_clear"
     encrypts = False
     integer = False
-    ranged = True
+    ranged = chains = True
     rest = "clear"
     defaults = MappingProxyType({"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 2})
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.backends.base import Array, Backend, Candidate, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.concrete.program import LayerProgram, LinearProgram, linear_program
-from hecompile.backends.concrete.stages import LimitedProduct
+from hecompile.backends.concrete.stages import LIMIT, LimitedProduct
 from hecompile.backends.readouts import readouts
 from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
 from hecompile.ir.products import AnyProduct, QuantizedProduct
 from hecompile.ir.regions import CallRegion
 
 if TYPE_CHECKING:
+    from hecompile.cost.layers import Stack
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.regions import AnyCall
@@ -37,7 +38,13 @@ class ConcreteBackend(Backend):
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         from hecompile.backends.concrete.costs import layer_candidates
 
-        return layer_candidates(graph, self.name)
+        return layer_candidates(graph, machine, self.name)
+
+    def price(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
+        from hecompile.backends.concrete.costs import circuit_cost, dimension_for
+
+        geometry = stack.geometry
+        return circuit_cost(geometry, dimension_for(geometry, stack.weights), machine, stack.multiple), LIMIT
 
     def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
         if product.split.shows:
@@ -82,6 +89,16 @@ class ConcreteBackend(Backend):
             proof=f"p_error 2^{math.log2(program.p_error):.0f}",
         )
 
+    def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
+        from hecompile.backends.concrete.costs import circuit_cost
+
+        program = linear_program(half)
+        each = [
+            circuit_cost(layer.geometry, layer.circuit.encryptions[0].dimension, machine, layer.elements(batch))
+            for layer in program.layers
+        ]
+        return sum(each, Cost())
+
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         program = linear_program(half)
         return [
@@ -103,6 +120,16 @@ class ConcreteBackend(Backend):
 
         program = linear_program(half)
         return LinearClient(program, readouts(half, program.region, program.layers))
+
+    def simulation(self, client: Half, server: Half) -> RegionClient:
+        from hecompile.backends.concrete.simulation import LinearSimulation, SimulatedCircuit
+
+        program = linear_program(client)
+        circuits = [
+            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.p_error, lookups=False)
+            for index in range(len(program.layers))
+        ]
+        return LinearSimulation(program, readouts(client, program.region, program.layers), circuits)
 
     def load_server(self, half: Half) -> RegionServer:
         from hecompile.backends.concrete.server import LinearServer

@@ -1,36 +1,70 @@
-"""What a linear circuit costs, before it is compiled: products of every weight with every word of the ciphertexts."""
+"""What a linear circuit costs, before it is compiled: products of every weight with every word of the ciphertexts.
+
+The dimension of the secret is the least that hides noise so small that every result decrypts rightly with the declared
+probability (`hecompile.security.lwe`): Concrete chooses the same one up to two in a hundred.
+"""
 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from hecompile.backends.base import Candidate, Cost
+from hecompile.backends.concrete.stages import LIMIT, largest_result
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import LayerShape, secret_shapes
+from hecompile.ir.linear import Geometry
+from hecompile.security.lwe import least_dimension
 
-__all__ = ["layer_candidates"]
+if TYPE_CHECKING:
+    from hecompile.cost.machine import Machine
 
-DIMENSION = 1550  # of the secret at eight bits times int8 weights; every further bit adds 40
-MAC_NS = 0.8  # a weight times a word
-ENCRYPT_US = 80.0  # an integer
-DECRYPT_US = 50.0
+__all__ = ["circuit_cost", "dimension_for", "layer_candidates"]
+
+P_ERROR = 2.0**-40
+UP_WORDS = 3  # of a seeded ciphertext
 
 
-def layer_cost(shape: LayerShape) -> Cost:
-    """One element through one layer. Rounds are the region's."""
-    geometry = shape.geometry
+def dimension_for(geometry: Geometry, weights: npt.NDArray[np.int8] | None, p_error: float = P_ERROR) -> int:
+    """The dimension of a layer's ciphertexts; for the largest weights there can be if it has none.
+
+    A message of `width` bits has steps of 2^-(width + 1), one bit above it being left free, and a result's noise is that of the
+    inputs times the 2-norm of a row.
+    """
+    if weights is None:
+        weights = np.full((1, geometry.picture[0], len(geometry.taps)), 127, np.int8)
+    width = largest_result(geometry, weights, LIMIT).bit_length() + 1
+    norm = math.sqrt(float(np.square(weights.astype(np.float64)).reshape(len(weights), -1).sum(axis=1).max())) or 1.0
+    deviations = -NormalDist().inv_cdf(p_error / 2)
+    return least_dimension(-(width + 2) - math.log2(deviations * norm))
+
+
+def circuit_cost(geometry: Geometry, dimension: int, machine: Machine, elements: int = 1) -> Cost:
+    """Some elements through one layer. Rounds are the region's."""
     inputs, outputs = math.prod(geometry.picture), geometry.rows * math.prod(geometry.grid)
     rows, columns = zip(*geometry.taps, strict=True)
     kernel = (max(rows) - min(rows) + 1) * (max(columns) - min(columns) + 1)
+    products = outputs * geometry.picture[0] * kernel * (dimension + 1)
+    server_us = products * machine.lwe_ps * 1e-6 + inputs * machine.lwe_expand_us + outputs * machine.lwe_answer_us
+    client_us = inputs * machine.lwe_encrypt_us + outputs * machine.lwe_decrypt_us
     return Cost(
-        server_s=outputs * geometry.picture[0] * kernel * DIMENSION * MAC_NS * 1e-9,
-        client_s=(inputs * ENCRYPT_US + outputs * DECRYPT_US) * 1e-6,
-        up_bytes=inputs * 24,
-        down_bytes=outputs * 8 * (DIMENSION + 1),
-        peak_mib=(inputs + outputs) * 8 * DIMENSION / 2**20,
+        server_s=elements * server_us * 1e-6,
+        client_s=elements * client_us * 1e-6,
+        up_bytes=elements * inputs * 8 * UP_WORDS,
+        down_bytes=elements * outputs * 8 * (dimension + 1),
+        peak_mib=(inputs + outputs) * 8 * (dimension + 1) / 2**20,
     )
 
 
-def layer_candidates(graph: ModelGraph, backend: str) -> list[Candidate]:
+def layer_cost(shape: LayerShape, machine: Machine) -> Cost:
+    """One element through one layer, before its weights are known."""
+    return circuit_cost(shape.geometry, dimension_for(shape.geometry, None), machine, shape.multiple)
+
+
+def layer_candidates(graph: ModelGraph, machine: Machine, backend: str) -> list[Candidate]:
     """One candidate per linear layer of secret data."""
-    return [Candidate(shape.nodes, layer_cost(shape), backend) for shape in secret_shapes(graph)]
+    return [Candidate(shape.nodes, layer_cost(shape, machine), backend) for shape in secret_shapes(graph)]

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.backends.base import Array, Backend, Candidate, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.concrete.backend import bytes_of
 from hecompile.backends.concrete.lookup_program import LookupProgram, Range, lookup_program
 from hecompile.errors import InternalError, ProtocolError
-from hecompile.ir.regions import SubgraphRegion
+from hecompile.ir.regions import Lowered, SubgraphRegion
 
 if TYPE_CHECKING:
-    from hecompile.backends.concrete.lowering import Twin
+    from hecompile.backends.concrete.lowering import Quantiser, Twin
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.regions import AnyCall
     from hecompile.options import CompileOptions
 
 __all__ = ["Halves", "LookupBackend", "Names"]
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,36 +53,39 @@ class LookupBackend(Backend):
     integer = False
     rest = "concrete"
     calibrated = True
+    one_circuit = True
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         from hecompile.backends.concrete.chains import chain_candidates
 
-        return chain_candidates(graph, self.name)
+        return chain_candidates(graph, machine, self.name)
 
     def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         raise InternalError(f"region '{region.name}' is lowered without its inputs of a calibration")
 
-    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> tuple[Half, Half]:
-        from hecompile.backends.concrete.gate import Limits, measured_pace, predict
+    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> Lowered:
+        from hecompile.backends.concrete.gate import Limits, predict
         from hecompile.backends.concrete.lowering import search_widths
+        from hecompile.cost.machine import Machine, load_machine
+        from hecompile.cost.measure_concrete import with_lookups
 
         if not isinstance(region, SubgraphRegion) or len(region.inputs) != 1 or len(region.outputs) != 1:
             raise InternalError(f"region '{region.name}' is no chain of one input and one output")
         (values,) = inputs
         twin = search_widths(region.graph_module, values, region.reference([values])[0], options.lookup_db, options.p_error)
-        prediction = predict(twin, measured_pace())
+        machine = load_machine(Path(options.machine)) if options.machine else with_lookups(Machine())
+        prediction = predict(twin, machine)
         prediction.refuse_above(Limits(options.lookup_seconds, options.lookup_key_mib), f"region '{region.name}' at {twin.widths}")
-        LOG.info("%s: %s, %.1f dB, predicted: %s", region.name, twin, twin.distortion_db, prediction)
         found = self.halves(twin, values, Names(region.name, region.inputs, region.outputs), options.max_batch)
-        LOG.info("%s: %.1f CPU seconds measured", region.name, found.measured_s)
-        return found.client, found.server
+        return Lowered(found.client, found.server, f"predicted {prediction}; measured {found.measured_s:.1f} CPU seconds")
 
     def halves(self, twin: Twin, values: Array, names: Names, max_batch: int) -> Halves:
         """Both halves of a compiled circuit, after one encrypted run that must equal its twin."""
         from hecompile.backends.concrete.circuits import framed
 
         source = twin.source.quantise(values[:1])
-        trial = framed(twin.module.fhe_circuit, source, twin.integers(source))
+        expected = twin.integers(source)
+        trial = framed(twin.module.fhe_circuit, source, expected, twin.p_error * twin.lookups * expected.size)
         program = LookupProgram(
             names.region, self.name, names.inputs, names.outputs, max_batch, twin.p_error, twin.specs.text,
             trial.request, trial.reply, Range(twin.source.scale, twin.source.low, twin.source.high), twin.result.scale,
@@ -98,11 +99,25 @@ class LookupBackend(Backend):
 
     def facts(self, half: Half) -> Facts:
         program = lookup_program(half)
+        key_mib = program.key_bytes / 2**20
         return Facts(
             layers=2,
-            parameters=f"{program.widths}; {program.lookups} lookups, complexity {program.complexity:.2g}, "
-            f"some {program.cpu_s:.0f} CPU seconds, {program.key_bytes / 2**20:.0f} MiB of keys, {program.distortion_db:.1f} dB",
+            parameters=f"{program.widths}; {program.lookups} lookups, complexity {program.complexity:.3g}, "
+            f"{key_mib:.0f} MiB of keys sent, some {program.cpu_s:.0f} CPU seconds, {program.distortion_db:.1f} dB",
             proof=f"p_error 2^{math.log2(program.p_error):.0f}",
+        )
+
+    def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
+        """Keys are expanded once per session, and no part of it."""
+        program = lookup_program(half)
+        inputs, outputs = (batch * math.prod(shape) for shape in (program.circuit.input_shape, program.circuit.output_shape))
+        return Cost(
+            batch * program.complexity * machine.lookup_ps * 1e-12,
+            (inputs * machine.lwe_encrypt_us + outputs * machine.lwe_decrypt_us) * 1e-6,
+            batch * program.request.size,
+            batch * program.reply.size,
+            program.key_bytes,
+            2 * program.key_bytes / 2**20,
         )
 
     def check_security(self, half: Half, security_bits: int) -> list[str]:
@@ -114,12 +129,16 @@ class LookupBackend(Backend):
 
     def load_client(self, half: Half) -> RegionClient:
         from hecompile.backends.concrete.lookup_client import LookupClient
-        from hecompile.backends.concrete.lowering import Quantiser
 
         program = lookup_program(half)
-        zeros = [_zeros(half, f"{name}.zero") for name in ("source", "result")]
-        source = Quantiser(program.source.scale, zeros[0], program.source.low, program.source.high)
-        return LookupClient(program, source, Quantiser(program.result_scale, zeros[1], 0, 1))
+        return LookupClient(program, *_quantisers(half, program))
+
+    def simulation(self, client: Half, server: Half) -> RegionClient:
+        from hecompile.backends.concrete.simulation import LookupSimulation, SimulatedCircuit
+
+        program = lookup_program(client)
+        circuit = SimulatedCircuit(bytes_of(server, "mlir").decode(), program.p_error, lookups=True)
+        return LookupSimulation(program, *_quantisers(client, program), circuit)
 
     def load_server(self, half: Half) -> RegionServer:
         from hecompile.backends.concrete.lookup_server import LookupServer
@@ -128,6 +147,15 @@ class LookupBackend(Backend):
         program, mlir = lookup_program(half), bytes_of(half, "mlir")
         name = hashlib.sha256(mlir).hexdigest()
         return LookupServer(program, ServerCircuit(name, mlir.decode(), program.p_error, program.specs, lookups=True))
+
+
+def _quantisers(half: Half, program: LookupProgram) -> tuple[Quantiser, Quantiser]:
+    """Of the region's input and output."""
+    from hecompile.backends.concrete.lowering import Quantiser
+
+    zeros = [_zeros(half, f"{name}.zero") for name in ("source", "result")]
+    source = Quantiser(program.source.scale, zeros[0], program.source.low, program.source.high)
+    return source, Quantiser(program.result_scale, zeros[1], 0, 1)
 
 
 def _zeros(half: Half, name: str) -> Array:

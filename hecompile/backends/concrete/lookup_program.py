@@ -10,12 +10,12 @@ import pydantic
 from hecompile.backends.base import Half
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs, parse_specs
+from hecompile.cost.machine import Machine
 from hecompile.errors import ProtocolError
 
-__all__ = ["PACE_S", "LookupProgram", "lookup_program"]
+__all__ = ["LookupProgram", "lookup_program"]
 
 LARGEST_KEY = 1 << 33
-PACE_S = 2.5e-10  # CPU seconds per unit of Concrete's complexity, where nothing was measured
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class LookupProgram:
     @property
     def cpu_s(self) -> float:
         """CPU seconds of one evaluation on a usual machine."""
-        return self.complexity * PACE_S
+        return self.complexity * Machine().lookup_ps * 1e-12
 
     @property
     def limit_s(self) -> float:

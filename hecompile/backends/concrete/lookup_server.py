@@ -55,5 +55,6 @@ class LookupServer(RegionServer):
             raise ProtocolError(f"region '{program.region}' needs a session with its evaluation keys")
         pieces = cut(payload, [program.request.size] * batch)
         jobs = [Job(self._circuit, (program.request.wrap(piece),), keys.name, keys.data) for piece in pieces]
-        results = workers().run(jobs, program.limit_s)
-        return b"".join(program.reply.unwrap(result[0]) for result in results)
+        done = workers().run(jobs, program.limit_s)
+        self.worked_s += sum(each.cpu_s for each in done)
+        return b"".join(program.reply.unwrap(each.results[0]) for each in done)

@@ -34,5 +34,6 @@ class LinearServer(RegionServer):
             for _ in range(layer.elements(batch))
         ]
         frames = [layer.reply for layer in layers for _ in range(layer.elements(batch))]
-        results = workers().run(jobs, LIMIT_S)
-        return b"".join(frame.unwrap(result[0]) for frame, result in zip(frames, results, strict=True))
+        done = workers().run(jobs, LIMIT_S)
+        self.worked_s += sum(each.cpu_s for each in done)
+        return b"".join(frame.unwrap(each.results[0]) for frame, each in zip(frames, done, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -48,7 +49,9 @@ class Worker:
         server = self._circuits[name]
         keys = self._keys[session or name]
         values = [self._fhe.Value.deserialize(each) for each in ciphertexts]
-        return {"results": [server.run(value, evaluation_keys=keys).serialize() for value in values]}
+        started = time.process_time()
+        results = [server.run(value, evaluation_keys=keys).serialize() for value in values]
+        return {"results": results, "cpu_s": time.process_time() - started}
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["Job", "ServerCircuit", "Workers", "workers"]
+__all__ = ["Done", "Job", "ServerCircuit", "Workers", "workers"]
 
 PIPE_BYTES = 1 << 20
 START_S = 120.0  # importing Concrete takes ten seconds on a slow machine
@@ -44,6 +44,14 @@ class Job:
     ciphertexts: tuple[bytes, ...]
     session: str = ""
     keys: bytes = b""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job's results, serialised, and the CPU seconds that they took."""
+
+    results: list[bytes]
+    cpu_s: float
 
 
 def _widen(process: subprocess.Popen[bytes]) -> None:
@@ -128,8 +136,7 @@ class _Process:
             raise ProtocolError("this Concrete chooses other parameters than the one that compiled: compile again here")
         self._loaded.add(circuit.name)
 
-    def run(self, job: Job, limit_s: float) -> list[bytes]:
-        """The results, serialised."""
+    def run(self, job: Job, limit_s: float) -> Done:
         with self._lock:
             self.load(job.circuit)
             if job.session and job.session not in self._sessions:
@@ -141,7 +148,7 @@ class _Process:
             answer = self._ask(
                 limit_s, "evaluating", do="run", name=job.circuit.name, session=job.session, ciphertexts=list(job.ciphertexts)
             )
-            return list(answer["results"])
+            return Done(list(answer["results"]), float(answer["cpu_s"]))
 
     def stop(self) -> None:
         """End the process, whatever it does."""
@@ -166,11 +173,11 @@ class Workers:
             self._idle.put(process)
         self._threads = ThreadPoolExecutor(count)
 
-    def run(self, jobs: Sequence[Job], limit_s: float) -> list[list[bytes]]:
+    def run(self, jobs: Sequence[Job], limit_s: float) -> list[Done]:
         """Every job's results, in order. Raises `ProtocolError` if one is refused, fails, or takes longer than its limit."""
         return list(self._threads.map(lambda job: self._one(job, limit_s), jobs))
 
-    def _one(self, job: Job, limit_s: float) -> list[bytes]:
+    def _one(self, job: Job, limit_s: float) -> Done:
         process = self._idle.get()
         try:
             return process.run(job, limit_s)

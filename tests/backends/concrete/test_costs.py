@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from hecompile.backends.base import Cost
+from hecompile.backends.concrete.costs import dimension_for
+from hecompile.backends.concrete.program import linear_program
 from hecompile.backends.registry import backend
-from hecompile.compiler import pipeline
+from hecompile.compiler import Compiled, pipeline
 from hecompile.cost.machine import Machine
+from hecompile.cost.measured import compare, measure_artifact, predict_artifact
 from hecompile.frontend.sources import load_source
 from hecompile.options import CompileOptions
 from tests.networks import Tiny, tiny_inputs
@@ -49,3 +52,57 @@ def test_chains_are_found_and_long_ones_are_left() -> None:
         candidates = backend("concrete_lookups").candidates(program, Machine())
         assert len(candidates) == found
         assert all(len(candidate.nodes) == 3 and candidate.cost.key_bytes > 0 for candidate in candidates)
+
+
+@pytest.mark.fhe
+def test_the_dimension_is_predicted_before_a_circuit_is_compiled(tiny_concrete: Compiled) -> None:
+    """Within two in a hundred of what Concrete chooses, from weights and geometry alone."""
+    found = 0
+    for region in tiny_concrete.program.calls.values():
+        assert region.lowered is not None
+        program = linear_program(region.lowered.client)
+        for layer, product in zip(program.layers, region.products, strict=True):
+            chosen = layer.circuit.encryptions[0].dimension
+            predicted = dimension_for(product.geometry, product.quantized.weights)
+            assert predicted == pytest.approx(chosen, rel=0.02)
+            found += 1
+    assert found == 5
+
+
+@pytest.mark.fhe
+def test_bytes_are_predicted_exactly_and_a_run_gives_seconds_for_every_region(tiny_concrete: Compiled) -> None:
+    assert tiny_concrete.artifact is not None
+    predicted = predict_artifact(tiny_concrete.artifact, Machine())
+    measured = measure_artifact(tiny_concrete.artifact, runs=1)
+    table = compare(predicted, measured)
+    rows = {row["what"]: row for row in table["total"]}
+    headers = 1.05  # a header per request, which small regions notice
+    assert 1 <= rows["bytes_up"]["ratio"] < headers
+    assert 1 <= rows["bytes_down"]["ratio"] < headers
+    assert 1 / 3 < rows["server_s"]["ratio"] < 3  # milliseconds, on whatever machine
+    assert all(row["server_s_measured"] > 0 for row in table["regions"])
+
+
+@pytest.mark.slow
+def test_a_static_norm_between_a_conv_and_its_activation_makes_a_chain() -> None:
+    import torch
+
+    class Normed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 1, 3, padding=1)
+            self.norm = torch.nn.GroupNorm(2, 2)
+
+        def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+            hidden: torch.Tensor = self.norm(self.first(sample + torch.sin(timestep)))
+            result: torch.Tensor = self.second(torch.nn.functional.silu(hidden))
+            return result
+
+    found = {}
+    for norms in ("exact", "static"):
+        program: Any = load_source(Normed().eval(), {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(31.0)})
+        for each in pipeline(CompileOptions(backend="concrete_lookups", norms=norms), None)[:5]:
+            program = each.run(program)
+        found[norms] = len(backend("concrete_lookups").candidates(program, Machine()))
+    assert found == {"exact": 0, "static": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,18 @@ def test_a_region_equals_its_twin_in_the_clear(chain: Compiled) -> None:
     (got,) = client.decrypt(server.evaluate(payload, 2, session), pending)
     np.testing.assert_array_equal(got, twin.result.value(twin.integers(twin.source.quantise(value))))
     assert int(str(region.lowered.client.program["lookups"])) > 32
+
+
+def test_compiling_tells_lookups_keys_and_seconds_predicted_and_measured(chain: Compiled) -> None:
+    (told,) = [record.summary for record in chain.passes if record.name == "lower"]
+    found = re.search(
+        r"(\d+) lookups, complexity \S+, (\d+) MiB of keys sent.* predicted (\S+) CPU seconds, .* measured (\S+) CPU seconds", told
+    )
+    assert found is not None, told
+    lookups, key_mib, predicted_s, measured_s = (float(each) for each in found.groups())
+    assert lookups > 32
+    assert key_mib > 10
+    assert 0.5 < measured_s / predicted_s < 2
 
 
 def test_a_mixed_plan_runs_through_sessions(chain: Compiled) -> None:

@@ -1,0 +1,90 @@
+"""Regions under Concrete's own simulation: noise is drawn as its model says, nothing is encrypted and no server takes part.
+
+A circuit is compiled from the artifact's MLIR once more, for plain words with noise added; results are wrong as often as encrypted
+ones would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hecompile.backends.base import Array, Pending, RegionClient, Secrets
+from hecompile.backends.concrete.circuits import concrete, configuration
+from hecompile.backends.concrete.lookup_program import LookupProgram
+from hecompile.backends.concrete.lowering import Quantiser
+from hecompile.backends.concrete.program import LinearProgram
+from hecompile.backends.concrete.stages import quantise_windows
+from hecompile.errors import ProtocolError
+from hecompile.ir.products import Readout, leading
+
+__all__ = ["LinearSimulation", "LookupSimulation", "SimulatedCircuit"]
+
+
+class SimulatedCircuit:
+    """A circuit as a function of integers."""
+
+    def __init__(self, mlir: str, p_error: float, lookups: bool) -> None:
+        fhe = concrete()
+        self._server = fhe.Server.create(mlir, configuration(p_error, lookups), is_simulated=True)
+        self._client = fhe.Client(self._server.client_specs, is_simulated=True)
+
+    def __call__(self, integers: Array) -> Array:
+        """Results for every element: (E, ...) -> (E, ...)."""
+        client, server = self._client, self._server
+        results: Array = np.concatenate(
+            [client.simulate_decrypt(server.run(client.simulate_encrypt(each[None]))) for each in integers]
+        )
+        return results
+
+
+@dataclass(frozen=True, repr=False)
+class _Pending(Pending):
+    outputs: list[Array]
+
+
+class _Simulation(RegionClient):
+    """A region that is computed where it is asked for: nothing is sent."""
+
+    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+        if reply or not isinstance(pending, _Pending):
+            raise ProtocolError("an answer to a simulation")
+        return pending.outputs
+
+    def request_bytes(self, batch: int) -> int:
+        return 0
+
+    def reply_bytes(self, batch: int) -> int:
+        return 0
+
+
+class LinearSimulation(_Simulation):
+    """Of a region under `concrete`."""
+
+    def __init__(self, program: LinearProgram, readouts: list[Readout], circuits: Sequence[SimulatedCircuit]) -> None:
+        self.inputs, self.outputs = program.inputs, program.outputs
+        self._program, self._readouts, self._circuits = program, readouts, circuits
+
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+        self._program.judge_batch(batch)
+        named: Mapping[str, Array] = dict(zip(self.inputs, values, strict=True))
+        outputs = list[Array]()
+        for layer, readout, circuit in zip(self._program.layers, self._readouts, self._circuits, strict=True):
+            value = named[layer.input]
+            integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limit)
+            outputs += readout.values(circuit(integers), scales, leading(value, layer.geometry))
+        return b"", _Pending(outputs)
+
+
+class LookupSimulation(_Simulation):
+    """Of a region under `concrete_lookups`."""
+
+    def __init__(self, program: LookupProgram, source: Quantiser, result: Quantiser, circuit: SimulatedCircuit) -> None:
+        self.inputs, self.outputs = program.inputs, program.outputs
+        self._program, self._source, self._result, self._circuit = program, source, result, circuit
+
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+        self._program.judge_batch(batch)
+        return b"", _Pending([self._result.value(self._circuit(self._source.quantise(values[0])))])

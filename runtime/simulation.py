@@ -1,0 +1,53 @@
+"""A compiled model under the simulation of its own library: for quick tries, with nothing encrypted and no server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hecompile.artifact import read_half, read_server
+from hecompile.backends.registry import backend_of
+from hecompile.errors import ProtocolError
+from hecompile.runtime.bundle import load_bundle
+from hecompile.runtime.transports import Transport
+
+if TYPE_CHECKING:
+    from hecompile.runtime.client import EncryptedUNet
+
+__all__ = ["load_simulation"]
+
+
+class _Nowhere(Transport):
+    """Regions that are simulated send nothing."""
+
+    def send(self, digest: str, region: str, body: bytes) -> bytes:
+        return b""
+
+    def open_session(self, digest: str, body: bytes) -> str:
+        raise ProtocolError("a simulation has no sessions")
+
+    def close_session(self, digest: str, identifier: str) -> None:
+        raise ProtocolError("a simulation has no sessions")
+
+    def close(self) -> None:
+        return None
+
+
+def load_simulation(artifact: str | Path) -> EncryptedUNet:
+    """A compiled model whose encrypted regions are simulated in this process, errors of decryption included. Nothing is encrypted.
+
+    Raises:
+        ProtocolError: if a half is missing or changed: the circuits lie in the server's.
+        CompileError: for regions of a backend without a simulation.
+    """
+    from hecompile.runtime.client import EncryptedUNet
+
+    folder = Path(artifact)
+    bundle = load_bundle(folder, "simulation")
+    server, _, root = read_server(folder)
+    calls = {}
+    for region in bundle.calls:
+        client_half = read_half(folder, bundle.manifest.files, f"client/{region}")
+        calls[region] = backend_of(client_half).simulation(client_half, read_half(root, server.files, region))
+    return EncryptedUNet(replace(bundle, calls=calls), _Nowhere())
