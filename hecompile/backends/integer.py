@@ -19,6 +19,7 @@ import pydantic
 
 from hecompile.backends.base import Array, Backend, Candidate, Facts, Half
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind, choose
+from hecompile.backends.documents import judge_batch, judge_layers, read_program
 from hecompile.backends.packing import Layout, Packing
 from hecompile.backends.readouts import readouts, tensor_of
 from hecompile.backends.stages import PackedProduct, ParameterizedProduct, encrypted_weights
@@ -88,8 +89,7 @@ class LayerProgram:
 
     def layout(self, batch: int) -> Layout:
         """Where everything lies at this batch size. Raises `ProtocolError` beyond the largest."""
-        if not 1 <= batch <= len(self.packings):
-            raise ProtocolError(f"batch {batch}: this artifact was compiled for 1 to {len(self.packings)}")
+        judge_batch(batch, len(self.packings))
         return self._layouts[batch - 1]
 
     @cached_property
@@ -114,10 +114,7 @@ class RegionProgram:
     def __post_init__(self) -> None:
         if not self.layers or len({len(layer.packings) for layer in self.layers}) != 1:
             raise ProtocolError(f"region '{self.region}': no layers, or layers for different batch sizes")
-        if {layer.input for layer in self.layers} != set(self.inputs):
-            raise ProtocolError(f"region '{self.region}': inputs {self.inputs} are not those of its layers")
-        if tuple(part.output for layer in self.layers for part in layer.parts) != self.outputs:
-            raise ProtocolError(f"region '{self.region}': outputs {self.outputs} are not those of its layers")
+        judge_layers(self.region, self.layers, self.inputs, self.outputs)
 
     @property
     def max_batch(self) -> int:
@@ -129,12 +126,7 @@ _PROGRAM = pydantic.TypeAdapter(RegionProgram)
 
 def region_program(half: Half) -> RegionProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
-    try:
-        program = _PROGRAM.validate_python(half.program)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ProtocolError(f"region program: {place}: {first['msg']}") from error
+    program = read_program(_PROGRAM, half)
     for layer in program.layers:
         for batch in range(1, program.max_batch + 1):
             layer.layout(batch)

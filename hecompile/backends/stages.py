@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from hecompile.backends.bfv.parameters import Choice, Parameters, Weights
 from hecompile.errors import InternalError
-from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.linear import Array, Geometry
-from hecompile.ir.products import Part, QuantizedProduct
+from hecompile.ir.linear import Array
+from hecompile.ir.products import AnyProduct, LaterProduct, QuantizedProduct
 
 __all__ = ["PackedProduct", "ParameterizedProduct", "encrypted_weights"]
 
@@ -21,27 +20,15 @@ def encrypted_weights(product: QuantizedProduct) -> Weights:
 
 
 @dataclass(frozen=True, eq=False)
-class ParameterizedProduct:
+class ParameterizedProduct(LaterProduct):
     """Int8 weights and parameters that carry them: from here on the values are integers too."""
 
     quantized: QuantizedProduct
     parameters: Parameters
 
     @property
-    def input(self) -> str:
-        return self.quantized.input
-
-    @property
-    def geometry(self) -> Geometry:
-        return self.quantized.geometry
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        return self.quantized.parts
-
-    @property
-    def split(self) -> ChannelSplit:
-        return self.quantized.split
+    def earlier(self) -> AnyProduct:
+        return self.quantized
 
     def reference(self, value: Array) -> list[Array]:
         return self.quantized.integer_reference(value, self.parameters.limit)
@@ -52,34 +39,22 @@ class ParameterizedProduct:
 
 
 @dataclass(frozen=True, eq=False)
-class PackedProduct:
+class PackedProduct(LaterProduct):
     """A packing for every batch size from one to `len(choices)`; `multiple` pictures per entry of the batch."""
 
     parameterized: ParameterizedProduct
     multiple: int
     choices: tuple[Choice, ...]
 
+    @property
+    def earlier(self) -> AnyProduct:
+        return self.parameterized
+
     def __post_init__(self) -> None:
         for batch, choice in enumerate(self.choices, start=1):
             slots = batch * self.multiple * self.split.slots
             if choice.parameters != self.parameterized.parameters or choice.layout.packing.elements != slots:
                 raise InternalError(f"product of {self.input}: the packing for batch {batch} is for something else")
-
-    @property
-    def input(self) -> str:
-        return self.parameterized.input
-
-    @property
-    def geometry(self) -> Geometry:
-        return self.parameterized.geometry
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        return self.parameterized.parts
-
-    @property
-    def split(self) -> ChannelSplit:
-        return self.parameterized.split
 
     def reference(self, value: Array) -> list[Array]:
         return self.parameterized.reference(value)

@@ -7,6 +7,7 @@ time embedding): their rows are stacked and share one upload.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from hecompile.errors import InternalError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Array, Geometry, correlate
 
-__all__ = ["AnyProduct", "Part", "Product", "QuantizedProduct", "Readout", "quantize_picture"]
+__all__ = ["AnyProduct", "LaterProduct", "Part", "Product", "QuantizedProduct", "Readout", "quantize_picture"]
 
 
 LARGEST = 3.0e38  # what is beyond is clipped: float32 ends at 3.4e38
@@ -49,6 +50,31 @@ class AnyProduct(Protocol):
     def reference(self, value: Array) -> list[Array]:
         """The parts' values, float32, for one value, float32."""
         ...
+
+
+class LaterProduct(ABC):
+    """A product at a later stage: its layers are those of the earlier one."""
+
+    @property
+    @abstractmethod
+    def earlier(self) -> AnyProduct:
+        """The product that this one was made of."""
+
+    @property
+    def input(self) -> str:
+        return self.earlier.input
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.earlier.geometry
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self.earlier.parts
+
+    @property
+    def split(self) -> ChannelSplit:
+        return self.earlier.split
 
 
 def _split(tensor: Array, parts: Sequence[Part], tokens: bool) -> list[Array]:

@@ -20,6 +20,7 @@ import pydantic
 from hecompile.backends.base import Half
 from hecompile.backends.bfv.bits import SEED_BYTES, packed_bytes
 from hecompile.backends.bfv.parameters import Parameters, noise_bound
+from hecompile.backends.documents import read_program
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.security.table import max_q_bits
 
@@ -197,12 +198,9 @@ _PROGRAM = pydantic.TypeAdapter(AffineProgram)
 def affine_program(half: Half) -> AffineProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
     try:
-        return _PROGRAM.validate_python(half.program)
+        return read_program(_PROGRAM, half)
     except CompileError as error:
         raise ProtocolError(f"region program: {error.diagnostics[0].message}") from error
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise ProtocolError(f"region program: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def choose_parameters(entries: int, security_bits: int = 128) -> tuple[Parameters, int, Drops]:

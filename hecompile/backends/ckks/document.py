@@ -12,6 +12,7 @@ import pydantic
 from hecompile.backends.base import Array, Half
 from hecompile.backends.ckks.layout import Grid, Result, Upload
 from hecompile.backends.ckks.program import SlotProgram, parse_program, print_program
+from hecompile.backends.documents import judge_batch, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.timesteps import timestep_bin
 
@@ -47,8 +48,7 @@ class Document:
         return timestep_bin(t, self.bins) if np.isfinite(t) else 0
 
     def judge_batch(self, batch: int) -> None:
-        if not 1 <= batch <= self.max_batch:
-            raise ProtocolError(f"batch {batch}: this artifact was compiled for 1 to {self.max_batch}")
+        judge_batch(batch, self.max_batch)
 
 
 _DOCUMENT = pydantic.TypeAdapter(Document)
@@ -68,11 +68,7 @@ def document_of(
 
 def read_document(half: Half) -> Document:
     """The document of a half, checked. Raises `ProtocolError`."""
-    try:
-        document = _DOCUMENT.validate_python(half.program)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise ProtocolError(f"region program: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    document = read_program(_DOCUMENT, half)
     program, slots = document.program, document.program.ring.slots
     made = {op.name: op for op in program.ops if op.kind == "input"}
     sent = {op.label: op for op in program.ops if op.kind == "output"}

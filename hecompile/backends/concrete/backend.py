@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
-from hecompile.backends.concrete.program import LayerProgram, LinearProgram, linear_program
+from hecompile.backends.concrete.program import LayerProgram, LinearProgram, error_of, linear_program
 from hecompile.backends.concrete.stages import LIMIT, LimitedProduct
 from hecompile.backends.readouts import readouts
 from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
@@ -86,7 +86,7 @@ class ConcreteBackend(Backend):
         return Facts(
             layers=sum(len(layer.parts) for layer in layers),
             parameters="; ".join(f"n{dimension} {width} bits" for dimension, width in found),
-            proof=f"p_error 2^{math.log2(program.p_error):.0f}",
+            proof=error_of(program.p_error, sum(layer.multiple * math.prod(layer.circuit.output_shape) for layer in layers)),
         )
 
     def cost(self, half: Half, machine: Machine, batch: int) -> Cost:

@@ -14,6 +14,7 @@ import numpy as np
 from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.concrete.backend import bytes_of
 from hecompile.backends.concrete.lookup_program import LookupProgram, Range, lookup_program
+from hecompile.backends.concrete.program import error_of
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.regions import Lowered, SubgraphRegion
 
@@ -104,7 +105,7 @@ class LookupBackend(Backend):
             layers=2,
             parameters=f"{program.widths}; {program.lookups} lookups, complexity {program.complexity:.3g}, "
             f"{key_mib:.0f} MiB of keys sent, some {program.cpu_s:.0f} CPU seconds, {program.distortion_db:.1f} dB",
-            proof=f"p_error 2^{math.log2(program.p_error):.0f}",
+            proof=error_of(program.p_error, program.lookups),
         )
 
     def cost(self, half: Half, machine: Machine, batch: int) -> Cost:

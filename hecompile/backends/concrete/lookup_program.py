@@ -10,6 +10,7 @@ import pydantic
 from hecompile.backends.base import Half
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs, parse_specs
+from hecompile.backends.documents import judge_batch, read_program
 from hecompile.cost.machine import Machine
 from hecompile.errors import ProtocolError
 
@@ -80,8 +81,7 @@ class LookupProgram:
 
     def judge_batch(self, batch: int) -> None:
         """Raises `ProtocolError` beyond the largest."""
-        if not 1 <= batch <= self.max_batch:
-            raise ProtocolError(f"batch {batch}: this artifact was compiled for 1 to {self.max_batch}")
+        judge_batch(batch, self.max_batch)
 
 
 _PROGRAM = pydantic.TypeAdapter(LookupProgram)
@@ -89,9 +89,4 @@ _PROGRAM = pydantic.TypeAdapter(LookupProgram)
 
 def lookup_program(half: Half) -> LookupProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
-    try:
-        return _PROGRAM.validate_python(half.program)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ProtocolError(f"region program: {place}: {first['msg']}") from error
+    return read_program(_PROGRAM, half)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,7 @@ import pydantic
 from hecompile.backends.base import Half
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs, parse_specs
+from hecompile.backends.documents import judge_batch, judge_layers, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry
@@ -78,15 +80,11 @@ class LinearProgram:
     def __post_init__(self) -> None:
         if not self.layers or self.max_batch < 1 or not 0 < self.p_error < 1:
             raise ProtocolError(f"region '{self.region}': no layers, or numbers out of range")
-        if {layer.input for layer in self.layers} != set(self.inputs):
-            raise ProtocolError(f"region '{self.region}': inputs {self.inputs} are not those of its layers")
-        if tuple(part.output for layer in self.layers for part in layer.parts) != self.outputs:
-            raise ProtocolError(f"region '{self.region}': outputs {self.outputs} are not those of its layers")
+        judge_layers(self.region, self.layers, self.inputs, self.outputs)
 
     def judge_batch(self, batch: int) -> None:
         """Raises `ProtocolError` beyond the largest."""
-        if not 1 <= batch <= self.max_batch:
-            raise ProtocolError(f"batch {batch}: this artifact was compiled for 1 to {self.max_batch}")
+        judge_batch(batch, self.max_batch)
 
     def request_bytes(self, batch: int) -> int:
         """Size of every request."""
@@ -102,12 +100,12 @@ _PROGRAM = pydantic.TypeAdapter(LinearProgram)
 
 def linear_program(half: Half) -> LinearProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
-    try:
-        return _PROGRAM.validate_python(half.program)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ProtocolError(f"region program: {place}: {first['msg']}") from error
+    return read_program(_PROGRAM, half)
+
+
+def error_of(p_error: float, chances: int) -> str:
+    """How likely an error is, for people: of one result or lookup, and of one request with so many of them at batch one."""
+    return f"p_error 2^{math.log2(p_error):.0f}, 2^{math.log2(min(1.0, p_error * chances)):.0f} a request"
 
 
 def cut(data: bytes, sizes: list[int]) -> list[memoryview]:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Array, Geometry, correlate
-from hecompile.ir.products import Part, QuantizedProduct, leading, quantize_picture
+from hecompile.ir.products import AnyProduct, LaterProduct, QuantizedProduct, leading, quantize_picture
 
 __all__ = ["LIMIT", "LimitedProduct", "largest_result", "quantise_windows", "window_limit"]
 
@@ -61,7 +60,7 @@ def quantise_windows(picture: Array, geometry: Geometry, limit: int) -> tuple[np
 
 
 @dataclass(frozen=True, eq=False)
-class LimitedProduct:
+class LimitedProduct(LaterProduct):
     """A quantised product whose values are integers within limits; `multiple` pictures per entry of the batch."""
 
     quantized: QuantizedProduct
@@ -69,20 +68,8 @@ class LimitedProduct:
     limit: int = LIMIT
 
     @property
-    def input(self) -> str:
-        return self.quantized.input
-
-    @property
-    def geometry(self) -> Geometry:
-        return self.quantized.geometry
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        return self.quantized.parts
-
-    @property
-    def split(self) -> ChannelSplit:
-        return self.quantized.split
+    def earlier(self) -> AnyProduct:
+        return self.quantized
 
     def reference(self, value: Array) -> list[Array]:
         integers, scales = quantise_windows(self.geometry.to_picture(value), self.geometry, self.limit)
