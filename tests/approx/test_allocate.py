@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from hecompile.approx.allocate import allocate, exchanged
+from hecompile.approx.allocate import allocate
 from hecompile.approx.fits import depth
 
 DEGREES = (1, 3, 5, 7)
@@ -52,33 +52,3 @@ def test_a_polynomial_that_explodes_is_not_chosen() -> None:
     damage[:, 1:3] = np.inf
     chosen = allocate(damage, DEGREES, most_depth=12)
     assert chosen == [7, 7, 7, 7]
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_exchanges_keep_the_depth_and_only_gain(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    effects = np.sqrt(problem(seed))[:, :, None] * rng.standard_normal((4, len(DEGREES), 60))
-
-    def error(degrees: list[int]) -> float:
-        return float(np.mean(sum(effects[site, DEGREES.index(degree)] for site, degree in enumerate(degrees)) ** 2))
-
-    for most_depth in (5, 8, 10):
-        chosen = allocate(np.mean(effects**2, axis=2), DEGREES, most_depth=most_depth)
-        assert chosen is not None
-        better = exchanged(effects, DEGREES, chosen, most_depth)
-        assert sum(map(depth, better)) <= most_depth
-        near = [
-            error(list(other))
-            for other in product(DEGREES, repeat=4)
-            if sum(map(depth, other)) <= most_depth and sum(one != two for one, two in zip(other, better, strict=True)) <= 2
-        ]
-        assert error(better) * 0.999 <= min(near)
-
-
-def test_exchanges_find_errors_that_cancel() -> None:
-    """Alone each site is best at degree 3; together the errors of degree 1 are none."""
-    rng = np.random.default_rng(0)
-    shared, first, second = rng.standard_normal((3, 1000))
-    effects = np.array([[2 * shared, first], [-2 * shared, second]])
-    assert allocate(np.mean(effects**2, axis=2), (1, 3), most_depth=4) == [3, 3]
-    assert exchanged(effects, (1, 3), [3, 3], 4) == [1, 1]
