@@ -1,4 +1,4 @@
-"""Which degree each site gets: the least depth for an error, or the least error for a depth, by CP-SAT; then by exchanges."""
+"""Which degree each site gets: the least depth for an error, or the least error for a depth, by CP-SAT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from hecompile.approx.fits import Floats, depth
 
-__all__ = ["allocate", "exchanged"]
+__all__ = ["allocate"]
 
 RESOLUTION = 10**6  # steps of the error budget, or of the least error there can be
 LARGEST = 10**13  # a site's error in these steps at most: what is worse is never chosen where a choice is left
@@ -50,31 +50,3 @@ def allocate(
     if solver.status_name(solver.solve(model)) not in ("OPTIMAL", "FEASIBLE"):
         return None
     return [next(degree for degree, variable in zip(degrees, row, strict=True) if solver.value(variable)) for row in chosen]
-
-
-def exchanged(effects: Floats, degrees: Sequence[int], chosen: Sequence[int], most_depth: int) -> list[int]:
-    """Degrees of less error within a total depth: what two sites have is changed, for as long as that helps by a thousandth.
-
-    Args:
-        effects: (sites, degrees, paths), the error is the mean over paths of the square of their sum over sites.
-    """
-    usable = np.nan_to_num(effects, nan=1e100, posinf=1e100, neginf=-1e100)
-    depths, sites = np.array([depth(degree) for degree in degrees]), np.arange(len(effects))
-    places = np.array([list(degrees).index(degree) for degree in chosen])
-    while True:
-        total, spent = usable[sites, places].sum(axis=0), depths[places].sum()
-        best, move = float(np.mean(total**2)) * 0.999, None
-        for first in sites:
-            for place in range(len(degrees)):
-                base = total - usable[first, places[first]] + usable[first, place]
-                others = base - usable[sites, places][:, None] + usable  # (sites, degrees, paths)
-                cost = np.mean(np.square(others[sites != first]), axis=2)
-                left = most_depth - spent + depths[places[first]] - depths[place] + depths[places[sites != first]]
-                cost = np.where(depths <= left[:, None], cost, np.inf)
-                if cost.size and cost.min() < best:
-                    other, new = np.unravel_index(int(cost.argmin()), cost.shape)
-                    best, move = float(cost.min()), {int(first): place, int(sites[sites != first][other]): int(new)}
-        if move is None:
-            return [degrees[place] for place in places]
-        for site, place in move.items():
-            places[site] = place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hecompile.approx.allocate import allocate, exchanged
+from hecompile.approx.allocate import allocate
 from hecompile.approx.fits import Floats, depth
 from hecompile.approx.judge import DEGREES, Judge
 from hecompile.errors import CompileError, Diagnostic
@@ -25,7 +25,7 @@ def uniform(judge: Judge, degree: int) -> Degrees:
 
 
 def for_depth(judge: Judge, total_depth: int) -> Degrees:
-    """The best within a total depth: of the allocation, what exchanges make of it, and the largest degree that fits everywhere.
+    """The best within a total depth: the allocation, or the largest degree that fits everywhere.
 
     Raises:
         CompileError: if it is less than one for each site.
@@ -35,9 +35,8 @@ def for_depth(judge: Judge, total_depth: int) -> Degrees:
     if chosen is None:
         few = f"a total depth of {total_depth} is not enough for {len(names)} sites"
         raise CompileError(Diagnostic(few, help=f"each needs one: at least {len(names)}"))
-    better = exchanged(np.stack(list(judge.effects.values())), DEGREES, chosen, total_depth)
     everywhere = [min(2 ** (total_depth // len(names)) - 1, DEGREES[-1])] * len(names)
-    different = [list(each) for each in dict.fromkeys(map(tuple, (better, chosen, everywhere)))]
+    different = [list(each) for each in dict.fromkeys(map(tuple, (chosen, everywhere)))]
     return max((dict(zip(names, each, strict=True)) for each in different), key=judge.psnr_db)
 
 
