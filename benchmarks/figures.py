@@ -7,7 +7,8 @@ import re
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parent.parent)  # not this folder: it has a file with the name of a library
+sys.path.pop(0)  # this folder, where a file has the name of a library
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.tables import TABLES
 

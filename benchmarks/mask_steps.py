@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).parent.parent)  # not this folder: it has a file with the name of a library
+sys.path.pop(0)  # this folder, where a file has the name of a library
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 import numpy.typing as npt
