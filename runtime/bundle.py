@@ -113,6 +113,7 @@ def _session(data: bytes, region: str, threads: int | None) -> onnxruntime.Infer
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait leave the core to others
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

@@ -77,6 +77,7 @@ class Kernel:
         options = onnxruntime.SessionOptions()
         options.enable_cpu_mem_arena = True
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait leave the core to others
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run
 
 
