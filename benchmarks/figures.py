@@ -13,7 +13,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/costs.md", "docs/he-diffusion.md", "docs/approximation.md", "docs/min-distortion.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/approximation.md",
+    "docs/ckks.md",
+    "docs/concrete.md",
+    "docs/costs.md",
+    "docs/he-diffusion.md",
+    "docs/min-distortion.md",
+)
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.tables.activations import activations_table, equal_depth_table
+from benchmarks.tables.ckks import chains_table, ckks_table
+from benchmarks.tables.concrete import concrete_table
 from benchmarks.tables.costs import costs_table
 from benchmarks.tables.digits import digits_table
 from benchmarks.tables.he_diffusion import he_diffusion_table
@@ -15,6 +17,9 @@ __all__ = ["TABLES"]
 
 # name in the documents: file of the results, its table
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "chains": ("digits_ckks", chains_table),
+    "ckks": ("ckks", ckks_table),
+    "concrete": ("concrete", concrete_table),
     "costs": ("costs", costs_table),
     "digits": ("digits", digits_table),
     "min_distortion": ("min_distortion", min_distortion_table),
