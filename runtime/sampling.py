@@ -89,7 +89,7 @@ def draw(
     unet = load_simulation(artifact) if simulate else load(artifact, server, policy=policy)
     classes = unet.config.get("num_class_embeds")
     if not isinstance(classes, int):
-        raise CompileError(Diagnostic(f"{artifact} takes no labels", help="use it in a pipeline of diffusers: pipe.unet = hecompile.load(...)"))
+        raise CompileError(Diagnostic(f"{artifact} takes no labels", help="set pipe.unet = hecompile.load(...) in a pipeline"))
     wrong = [label for label in labels if not 0 <= label < classes]
     if wrong:
         raise CompileError(f"labels {wrong}: the model has classes 0 to {classes - 1}")
