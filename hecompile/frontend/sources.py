@@ -176,4 +176,8 @@ def _flatten(module: torch.nn.Module, examples: object) -> dict[tuple[str, ...],
             flat[(key,)] = torch.tensor(float(value))
         else:
             raise CompileError(f"example input '{key}' is a {type(value).__name__}, not a tensor")
+    if not any(tensor.dim() and tensor.shape[0] == BATCH for tensor in flat.values()):
+        raise CompileError(
+            Diagnostic("no example input has a batch of two in front", help="that is how the batch is told from other dimensions")
+        )
     return flat

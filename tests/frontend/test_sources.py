@@ -134,6 +134,11 @@ def test_a_module_of_ones_own_needs_examples() -> None:
         load_source(Tiny())
 
 
+def test_examples_have_a_batch_of_two() -> None:
+    with pytest.raises(CompileError, match=r"no example input has a batch of two"):
+        load_source(Tiny(), tiny_inputs(3))
+
+
 def test_examples_by_position_by_name_and_nested_are_the_same() -> None:
     named = tiny_inputs()
     by_position = load_source(Tiny(), list(named.values())).inputs
