@@ -4,8 +4,9 @@ Both sides start from float32 values and end with them: quantise, encrypt, evalu
 the same bits, error probability, compressed inputs, and keys made before. Runs alternate. Concrete ML takes the width of a result
 from what it saw in calibration, ours is proved for every picture and a bit or two wider: both are printed. The conv runs on one
 thread: Concrete ML's loops would take all cores for one circuit, ours leave them to other circuits; `conv_all_cores` is without
-that limit, for who has a single circuit to wait for. `served` is ours with the worker process between the halves. `stack` is two convs with a skip, which Concrete ML requantises by lookups and ours runs in
-two requests. `chain` is a region of conv, SiLU, conv: predicted and measured.
+that limit, for who has a single circuit to wait for. `served` is ours with the worker process between the halves. `stack` is two
+convs with a skip, which Concrete ML requantises by lookups and ours runs in two requests. `chain` is a region of conv, SiLU, conv:
+predicted and measured.
 """
 
 from __future__ import annotations

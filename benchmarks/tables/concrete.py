@@ -19,7 +19,7 @@ def concrete_table(found: dict[str, Any]) -> str:
     ]
     head = "| | hecompile | Concrete ML | ratio |\n|---|---|---|---|\n"
     cells = [
-        f"| {name} | {found[f'{key}_ours_s']:.3g} s | {found[f'{key}_direct_s']:.3g} s | {found[f'{key}_ratio']:.2g} |\n"
+        f"| {name} | {found[f'{key}_ours_s']:.3g} s | {found[f'{key}_direct_s']:.3g} s | {found[f'{key}_ratio']:.3g} |\n"
         for name, key in rows
     ]
     channels, size = found["chain_size"]
