@@ -33,7 +33,7 @@ def chunks(layout: Layout, limbs: int) -> tuple[int, int]:
     groups = layout.groups
     answers = min(layout.answers, max(1, CHUNK_BYTES // (4 * limbs * groups * layout.columns)))
     room = CHUNK_BYTES // max(limbs * groups * layout.columns, answers * groups * groups)  # of a term: rolled, and its weights
-    return answers, min(layout.shifts.size, max(1, min(MAX_K // layout.packing.p_out, room)))
+    return answers, min(layout.shifts.size, max(1, min(MAX_K // groups, room)))
 
 
 def extend(words: Array, negative: Array) -> Array:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hecompile.backends import groups
 from hecompile.backends.bfv import product
+from hecompile.backends.bfv.evaluator import evaluate
 from hecompile.backends.bfv.product import KERNELS, MAX_K, Kernel, UnsafeMachineError, choose_kernel, self_test
+from hecompile.backends.bfv.seal import make_ring
+from hecompile.backends.groups import chunks
+from hecompile.backends.packing import Layout, Packing
+from hecompile.ir.linear import conv2d
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
@@ -39,3 +45,16 @@ def test_a_wrong_product_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
             choose_kernel()
     finally:
         self_test.cache_clear()
+
+
+def test_products_in_pieces_give_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few terms and answers at a time, as memory or 32-bit sums may ask."""
+    rng = np.random.default_rng(0)
+    geometry, weights = conv2d(rng.integers(-127, 128, (5, 4, 3, 3)), (4, 4), (1, 1), (1, 1), (1, 1), 1)
+    ring, layout = make_ring(2048, 45, 1 << 24), Layout(geometry, Packing(2048, 1, 1, 4, 2, 2))
+    words = rng.integers(0, ring.q, (2, 1, layout.uploads, 2048)).astype(np.uint64)
+    whole = evaluate(words, weights.astype(np.int8), layout, ring)
+    monkeypatch.setattr(groups, "CHUNK_BYTES", 1 << 16)
+    assert chunks(layout, 6) == (1, 5)  # of 3 answers and 36 terms
+    for part, expected in zip(evaluate(words, weights.astype(np.int8), layout, ring), whole, strict=True):
+        np.testing.assert_array_equal(part, expected)
