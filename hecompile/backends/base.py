@@ -220,14 +220,14 @@ class Backend(ABC):
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Pieces of secret work that this backend can run."""
 
-    def priced(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
+    def price_chain(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
         """The candidate with what it costs, for plans that choose; None if it cannot run after all.
 
         Layers of `integer` backends are priced in stacks instead (`hecompile.cost.layers`).
         """
         return candidate
 
-    def price(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
+    def price_layers(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
         """What a stack of layers costs at batch one, for the optimiser, and the largest integer that its values have; None for
         backends that are priced by `bfv`'s parameters."""
         return None

@@ -78,7 +78,7 @@ def options_of(
     local = LocalWork(len(stack.names), 0, macs_of(stack.geometry) * stack.multiple)
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
     for name in backends:
-        priced = backend(name).price(stack, machine)
+        priced = backend(name).price_layers(stack, machine)
         if priced is None:
             options += _integer_options(stack, machine, reveals, distortion, name)
         elif stack.split.whole:

@@ -81,7 +81,7 @@ def problem_within(
 
     chained = [each for each in candidates if backend(each.backend).chains]
     if chained:
-        priced = [backend(each.backend).priced(graph, each, machine) for each in chained]
+        priced = [backend(each.backend).price_chain(graph, each, machine) for each in chained]
         return problem_of(graph, machine, backends=backends, chained=[each for each in priced if each is not None])
     reveals = {}
     for each in (found := stacks(graph)):

@@ -45,7 +45,7 @@ class CkksClearBackend(Backend):
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         return [Candidate(nodes, Cost(rounds=1), self.name) for nodes in chains(graph)]
 
-    def priced(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
+    def price_chain(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
         """By lowering it as a region of its own, at 128 bits and with all keys."""
         from hecompile.backends.ckks.costs import cost_of
         from hecompile.passes.split import cut

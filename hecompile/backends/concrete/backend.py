@@ -40,7 +40,7 @@ class ConcreteBackend(Backend):
 
         return layer_candidates(graph, machine, self.name)
 
-    def price(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
+    def price_layers(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
         from hecompile.backends.concrete.costs import circuit_cost, dimension_for
 
         geometry = stack.geometry

@@ -70,8 +70,8 @@ def test_a_region_that_no_ring_carries_is_no_candidate(graph: ModelGraph, monkey
     from hecompile.backends.ckks import backend as module
 
     (candidate,) = backend("ckks").candidates(graph, FAR)
-    priced = backend("ckks").priced(graph, candidate, FAR)
+    priced = backend("ckks").price_chain(graph, candidate, FAR)
     assert priced is not None
     assert (priced.depth, priced.cost.key_bytes > 1 << 20) == (5, True)
     monkeypatch.setattr(module, "MOST_ERROR", 1e-9)
-    assert backend("ckks").priced(graph, candidate, FAR) is None
+    assert backend("ckks").price_chain(graph, candidate, FAR) is None
