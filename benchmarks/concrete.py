@@ -2,7 +2,8 @@
 
 Both sides start from float32 values and end with them: quantise, encrypt, evaluate, decrypt, through bytes, in this process, with
 the same bits, error probability, compressed inputs, and keys made before. Runs alternate. Concrete ML takes the width of a result
-from what it saw in calibration, ours is proved for every picture and a bit or two wider: both are printed. The conv runs on one
+from what it saw in calibration, ours is proved for every picture and wider for it: both are printed, and the PSNR of both
+results against the conv in float32. The conv runs on one
 thread: Concrete ML's loops would take all cores for one circuit, ours leave them to other circuits; `conv_all_cores` is without
 that limit, for who has a single circuit to wait for. `served` is ours with the worker process between the halves. `stack` is two
 convs with a skip, which Concrete ML requantises by lookups and ours runs in two requests. `chain` is a region of conv, SiLU, conv:
@@ -222,6 +223,9 @@ def measure(sizes: tuple[int, int, int], act_channels: int, runs: int, act_runs:
         conv, act, stack = Conv(channels).eval(), Act(act_channels).eval(), Stack(act_channels).eval()
         (one, ours_bits), (other, direct_bits) = linear_pair(conv, wide, Path(folder) / "conv"), direct(conv, wide, 8, False)
         found |= {"conv_ours_width": ours_bits, "conv_direct_width": direct_bits}
+        exact = conv(torch.from_numpy(wide[:1])).numpy()
+        with inline():
+            found |= {"conv_ours_db": psnr_db(one().numpy(), exact), "conv_direct_db": psnr_db(other(), exact)}
         activated, facts = lookup_pair("act", act, narrow)
         linear, _ = linear_pair(stack, narrow, Path(folder) / "stack")
         pairs = [
@@ -236,6 +240,11 @@ def measure(sizes: tuple[int, int, int], act_channels: int, runs: int, act_runs:
             found |= compared("conv_all_cores", "ours", *alternate(runs, one, other))
         found = compared("conv", "served", *alternate(runs, one, other)) | found
     return found | facts
+
+
+def psnr_db(got: np.ndarray, exact: np.ndarray) -> float:
+    """Against the range of the exact values."""
+    return float(20 * np.log10(np.ptp(exact) / np.sqrt(np.mean((got - exact) ** 2))))
 
 
 def compared(name: str, mine: str, ours: dict[str, float], theirs: dict[str, float]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ __all__ = [
     "write_folder",
 ]
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 _NAME = r"^[A-Za-z0-9_]{1,64}$"
 _SHA = r"^[0-9a-f]{64}$"

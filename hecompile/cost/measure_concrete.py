@@ -64,12 +64,14 @@ class _Request:
 def _request(channels: int, outputs: int, size: int, runs: int) -> _Request:
     """A convolution without lookups, through bytes."""
     from hecompile.backends.concrete.circuits import concrete, configuration, linear_circuit
-    from hecompile.backends.concrete.stages import LIMIT
+    from hecompile.backends.concrete.spans import products_of
+    from hecompile.backends.concrete.stages import limits_for
     from hecompile.ir.linear import conv2d
 
     fhe, weights = concrete(), np.full((outputs, channels, 3, 3), 64.0)
     geometry, kernel = conv2d(weights, (size, size), (1, 1), (1, 1), (1, 1), 1)
-    circuit = linear_circuit(geometry, kernel.astype(np.int8), LIMIT, P_ERROR)
+    small = kernel.astype(np.int8)
+    circuit = linear_circuit(geometry, small, limits_for(geometry, small), P_ERROR)
     server = fhe.Server.create(circuit.mlir, configuration(P_ERROR, lookups=False))
     client = fhe.Client(server.client_specs)
     client.keygen(force=True)
@@ -82,7 +84,7 @@ def _request(channels: int, outputs: int, size: int, runs: int) -> _Request:
 
     reply, area, words = evaluate(), size * size, circuit.specs.encryptions[0].dimension + 1
     return _Request(
-        (float(outputs * channels * 9 * area * words), float(channels * area), float(outputs * area)),
+        (float(outputs * channels * products_of(geometry) * words), float(channels * area), float(outputs * area)),
         _seconds(evaluate, runs),
         _seconds(lambda: client.encrypt(picture).serialize(), runs),
         _seconds(lambda: client.decrypt(fhe.Value.deserialize(reply)), runs),

@@ -12,7 +12,7 @@ import numpy as np
 
 from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.concrete.program import LayerProgram, LinearProgram, error_of, linear_program
-from hecompile.backends.concrete.stages import LIMIT, LimitedProduct
+from hecompile.backends.concrete.stages import LIMIT, LimitedProduct, limits_for
 from hecompile.backends.readouts import readouts
 from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
 from hecompile.ir.products import AnyProduct, QuantizedProduct
@@ -44,7 +44,8 @@ class ConcreteBackend(Backend):
         from hecompile.backends.concrete.costs import circuit_cost, dimension_for
 
         geometry = stack.geometry
-        return circuit_cost(geometry, dimension_for(geometry, stack.weights), machine, stack.multiple), LIMIT
+        limit = LIMIT if stack.weights is None else limits_for(geometry, stack.weights).entry
+        return circuit_cost(geometry, dimension_for(geometry, stack.weights), machine, stack.multiple), limit
 
     def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
         if product.split.shows:
@@ -63,10 +64,10 @@ class ConcreteBackend(Backend):
             if not isinstance(product, LimitedProduct):
                 raise InternalError(f"region '{region.name}' is lowered before its values have a limit")
             quantized = product.quantized
-            circuit = linear_circuit(product.geometry, quantized.weights, product.limit, options.p_error)
+            circuit = linear_circuit(product.geometry, quantized.weights, product.limits, options.p_error)
             layers.append(
                 LayerProgram(
-                    product.input, product.multiple, product.geometry, product.parts, product.limit, circuit.largest,
+                    product.input, product.multiple, product.geometry, product.parts, product.limits, circuit.largest,
                     circuit.specs.text, circuit.trial.request, circuit.trial.reply,
                 )
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A linear layer as a circuit of Concrete without lookups: zero padding by assignment, then one convolution.
+"""A linear layer as a circuit of Concrete without lookups: convolutions without padding, side by side.
 
 Everything in the circuit has one scale and one width, so nothing is requantised and no evaluation key is needed. Only the compiler
 and the worker processes import this module's library: it takes seconds and brings torch.
@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.concrete.frames import Frame, frame_of
+from hecompile.backends.concrete.spans import Span, bounds_of, spans_of
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.backends.concrete.stages import largest_result, quantise_windows
+from hecompile.backends.concrete.stages import Limits, largest_result, quantise_windows
 from hecompile.errors import InternalError, MissingExtraError
 from hecompile.ir.linear import Array, Geometry
 
@@ -65,50 +66,50 @@ def configuration(p_error: float | None, lookups: bool) -> Any:
     )  # fmt: skip
 
 
-def _kernel(geometry: Geometry, weights: npt.NDArray[np.int8]) -> tuple[Array, tuple[int, int]]:
-    """Weights (rows, C', K) as a kernel (rows, C', kh, kw), and the lowest tap."""
-    rows, columns = zip(*geometry.taps, strict=True)
-    low, size = (min(rows), min(columns)), (max(rows) - min(rows) + 1, max(columns) - min(columns) + 1)
-    kernel = np.zeros((*weights.shape[:2], *size), np.int64)
+def _kernel(geometry: Geometry, weights: npt.NDArray[np.int8]) -> Array:
+    """Weights (rows, C', K) as a kernel (rows, C', kh, kw)."""
+    (top, height), (left, width) = (bounds_of(geometry, axis) for axis in (0, 1))
+    kernel = np.zeros((*weights.shape[:2], height, width), np.int64)
     for place, (dy, dx) in enumerate(geometry.taps):
-        kernel[:, :, dy - low[0], dx - low[1]] = weights[:, :, place]
-    return kernel, low
+        kernel[:, :, dy - top, dx - left] = weights[:, :, place]
+    return kernel
 
 
-def linear_circuit(geometry: Geometry, weights: npt.NDArray[np.int8], limit: int, p_error: float) -> Circuit:
+def linear_circuit(geometry: Geometry, weights: npt.NDArray[np.int8], limits: Limits, p_error: float) -> Circuit:
     """The circuit from pictures (1, C', H', W') within their limits to results (1, rows, grid), tried once, encrypted.
 
     Raises:
         InternalError: if the trial gives another result than the integers.
     """
-    fhe = concrete()
-    kernel, low = _kernel(geometry, weights)
-    channels, *picture = geometry.picture
-    padded = [grid + size - 1 for grid, size in zip(geometry.grid, kernel.shape[2:], strict=True)]
-    first = [max(0, each) for each in low]
-    last = [min(size, start + span) for size, start, span in zip(picture, low, padded, strict=True)]
-    into = [slice(start - shift, stop - shift) for start, stop, shift in zip(first, last, low, strict=True)]
-    whole = all(each == slice(0, size) for each, size in zip(into, padded, strict=True))
+    fhe, kernel, largest = concrete(), _kernel(geometry, weights), largest_result(geometry, weights, limits)
+    rows, columns = (spans_of(geometry, axis) for axis in (0, 1))
+    none = np.zeros((*kernel.shape[:2], 1, 1), np.int64)
+
+    def piece(x: Any, row: Span, column: Span) -> Any:
+        taps = kernel[:, :, row.taps, column.taps]
+        return fhe.hint(fhe.conv(x[:, :, row.window, column.window], taps if taps.size else none), can_store=-largest - 1)
 
     def convolve(x: Any) -> Any:
-        window = x[:, :, first[0] : last[0], first[1] : last[1]]
-        if not whole:
-            canvas = fhe.zeros((1, channels, *padded))
-            canvas[:, :, into[0], into[1]] = window
-            window = canvas
-        return fhe.hint(fhe.conv(window, kernel), can_store=-largest - 1)
+        strips = [_beside([piece(x, row, column) for column in columns], 3) for row in rows]
+        return fhe.hint(_beside(strips, 2), can_store=-largest - 1)
 
-    largest = largest_result(geometry, weights, limit)
-    spike = np.zeros((1, *geometry.picture), np.int64)
-    spike[0, 0, -1, -1] = limit  # bounds of the input; those of the result are told
-    inputs = [spike, -spike]
+    shape = (1, *geometry.picture)
+    spike = np.zeros(shape, np.int64)
+    spike[0, 0, -1, -1] = limits.entry  # bounds of the input; those of the result are told
+    signs = np.ones(shape, np.int64)  # no piece of the picture is of zeros alone
+    inputs = [spike, -spike, signs, -signs]
     circuit = fhe.Compiler(convolve, {"x": "encrypted"}).compile(inputs, configuration(p_error, lookups=False))
-    drawn = np.random.default_rng(0).integers(-limit, limit + 1, (1, *geometry.picture))
-    value, _ = quantise_windows(drawn, geometry, limit)
+    drawn = np.random.default_rng(0).integers(-limits.entry, limits.entry + 1, shape)
+    value, _ = quantise_windows(drawn, geometry, limits)
     expected = convolved(value, geometry, weights)
     trial = framed(circuit, value, expected, p_error * expected.size)
     specs = parse_specs(specs_text(circuit.client.specs))
     return Circuit(specs, circuit.mlir, float(circuit.complexity), largest, trial)
+
+
+def _beside(pieces: list[Any], axis: int) -> Any:
+    """One value of several."""
+    return pieces[0] if len(pieces) == 1 else np.concatenate(tuple(pieces), axis=axis)
 
 
 def convolved(picture: Array, geometry: Geometry, weights: npt.NDArray[np.int8]) -> Array:

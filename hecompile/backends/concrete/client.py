@@ -54,7 +54,7 @@ class LinearClient(RegionClient):
         parts = []
         for layer, client in zip(self._program.layers, pending.clients, strict=True):
             value = named[layer.input]
-            integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limit)
+            integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
             parts += [layer.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
             pending.scales.append(scales)
             pending.leading.append(leading(value, layer.geometry))

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.base import Candidate, Cost
-from hecompile.backends.concrete.stages import LIMIT, largest_result
+from hecompile.backends.concrete.spans import products_of
+from hecompile.backends.concrete.stages import largest_result, limits_for
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import LayerShape, secret_shapes
 from hecompile.ir.linear import Geometry
@@ -37,7 +38,7 @@ def dimension_for(geometry: Geometry, weights: npt.NDArray[np.int8] | None, p_er
     """
     if weights is None:
         weights = np.full((1, geometry.picture[0], len(geometry.taps)), 127, np.int8)
-    width = largest_result(geometry, weights, LIMIT).bit_length() + 1
+    width = largest_result(geometry, weights, limits_for(geometry, weights)).bit_length() + 1
     norm = math.sqrt(float(np.square(weights.astype(np.float64)).reshape(len(weights), -1).sum(axis=1).max())) or 1.0
     deviations = -NormalDist().inv_cdf(p_error / 2)
     return least_dimension(-(width + 2) - math.log2(deviations * norm))
@@ -46,9 +47,7 @@ def dimension_for(geometry: Geometry, weights: npt.NDArray[np.int8] | None, p_er
 def circuit_cost(geometry: Geometry, dimension: int, machine: Machine, elements: int = 1) -> Cost:
     """Some elements through one layer. Rounds are the region's."""
     inputs, outputs = math.prod(geometry.picture), geometry.rows * math.prod(geometry.grid)
-    rows, columns = zip(*geometry.taps, strict=True)
-    kernel = (max(rows) - min(rows) + 1) * (max(columns) - min(columns) + 1)
-    products = outputs * geometry.picture[0] * kernel * (dimension + 1)
+    products = geometry.rows * geometry.picture[0] * products_of(geometry) * (dimension + 1)
     server_us = products * machine.lwe_ps * 1e-6 + inputs * machine.lwe_expand_us + outputs * machine.lwe_answer_us
     client_us = inputs * machine.lwe_encrypt_us + outputs * machine.lwe_decrypt_us
     return Cost(

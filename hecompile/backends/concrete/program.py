@@ -11,6 +11,7 @@ import pydantic
 from hecompile.backends.base import Half
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs, parse_specs
+from hecompile.backends.concrete.stages import Limits
 from hecompile.backends.documents import judge_batch, judge_layers, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
@@ -30,7 +31,7 @@ class LayerProgram:
     multiple: int
     geometry: Geometry
     parts: tuple[Part, ...]
-    limit: int
+    limits: Limits
     largest: int
     specs: str
     request: Frame
@@ -38,7 +39,7 @@ class LayerProgram:
 
     def __post_init__(self) -> None:
         specs = self.circuit
-        if self.multiple < 1 or self.limit < 1 or self.largest < 0:
+        if min(self.multiple, self.limits.entry, self.limits.window) < 1 or self.largest < 0:
             raise ProtocolError(f"layer of {self.input}: numbers below one")
         if sum(part.outputs for part in self.parts) != self.geometry.outputs:
             raise ProtocolError(f"layer of {self.input}: parts do not add up to {self.geometry.outputs} outputs")

@@ -73,7 +73,7 @@ class LinearSimulation(_Simulation):
         outputs = list[Array]()
         for layer, readout, circuit in zip(self._program.layers, self._readouts, self._circuits, strict=True):
             value = named[layer.input]
-            integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limit)
+            integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
             outputs += readout.values(circuit(integers), scales, leading(value, layer.geometry))
         return b"", _Pending(outputs)
 

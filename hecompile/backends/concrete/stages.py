@@ -2,13 +2,15 @@
 
 A result is a sum of weights times what one window of the picture holds, so by Cauchy and Schwarz it is at most the 2-norm of a row
 times the 2-norm of a window. The client has the picture and keeps both its entries and its windows within limits; that needs two
-bits less than the worst picture would, and every bit adds 40 words to a ciphertext.
+bits less than the worst picture would, and every bit adds 40 words to a ciphertext. A width is a whole number of bits: the limits
+are such that the largest result just fills the nearest one, so that no fraction of a bit is sent for nothing.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +18,17 @@ import numpy.typing as npt
 from hecompile.ir.linear import Array, Geometry, correlate
 from hecompile.ir.products import AnyProduct, LaterProduct, QuantizedProduct, leading, quantize_picture
 
-__all__ = ["LIMIT", "LimitedProduct", "largest_result", "quantise_windows", "window_limit"]
+__all__ = ["LIMIT", "LimitedProduct", "Limits", "largest_result", "limits_for", "quantise_windows"]
 
-LIMIT = 127  # values have eight bits: digits gains less than 2 dB from more
+LIMIT = 127  # values have some eight bits: digits gains less than 2 dB from more
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the client keeps its integers within: every entry, and the 2-norm of every window."""
+
+    entry: int
+    window: int
 
 
 def _terms(geometry: Geometry) -> int:
@@ -26,17 +36,27 @@ def _terms(geometry: Geometry) -> int:
     return geometry.picture[0] * len(geometry.taps)
 
 
-def window_limit(geometry: Geometry, limit: int) -> int:
-    """The largest 2-norm of a window: a quarter of what it could be, which normal values with a peak of four sigma just reach."""
+def _usual_limits(geometry: Geometry) -> Limits:
+    """Windows of a quarter of what they could be, which normal values with a peak of four sigma just reach."""
     terms = math.sqrt(_terms(geometry))
-    return math.ceil(max(limit, limit * terms / 4) + terms)
+    return Limits(LIMIT, math.ceil(max(LIMIT, LIMIT * terms / 4) + terms))
 
 
-def largest_result(geometry: Geometry, weights: npt.NDArray[np.int8], limit: int) -> int:
-    """No result is beyond, for pictures within both limits."""
+def limits_for(geometry: Geometry, weights: npt.NDArray[np.int8]) -> Limits:
+    """The usual limits times what fills the nearest whole width: between half a bit less and half a bit more."""
+    usual = _usual_limits(geometry)
+    largest = largest_result(geometry, weights, usual)
+    if largest < LIMIT:  # hardly any weights: the values decide on the width
+        return usual
+    factor = (2 ** round(math.log2(largest)) - 2) / largest
+    return Limits(math.floor(usual.entry * factor), math.floor(usual.window * factor))
+
+
+def largest_result(geometry: Geometry, weights: npt.NDArray[np.int8], limits: Limits) -> int:
+    """No result is beyond, for pictures within the limits."""
     wide = weights.astype(np.float64).reshape(len(weights), -1)
-    by_windows: int = math.floor(np.sqrt(np.square(wide).sum(axis=1).max()) * window_limit(geometry, limit)) + 1
-    by_entries = int(np.abs(wide).sum(axis=1).max()) * limit
+    by_windows: int = math.floor(np.sqrt(np.square(wide).sum(axis=1).max()) * limits.window) + 1
+    by_entries = int(np.abs(wide).sum(axis=1).max()) * limits.entry
     return max(1, min(by_windows, by_entries))
 
 
@@ -48,14 +68,14 @@ def _largest_windows(picture: Array, geometry: Geometry) -> npt.NDArray[np.float
     return norms
 
 
-def quantise_windows(picture: Array, geometry: Geometry, limit: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def quantise_windows(picture: Array, geometry: Geometry, limits: Limits) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Integers within both limits with one scale per element: (E, C, H, W) -> same, and (E) scales."""
-    integers, scales = quantize_picture(picture, limit)
-    room = window_limit(geometry, limit) - math.sqrt(_terms(geometry)) / 2  # rounding moves an entry by half a step at most
+    integers, scales = quantize_picture(picture, limits.entry)
+    room = limits.window - math.sqrt(_terms(geometry)) / 2  # rounding moves an entry by half a step at most
     coarser = np.maximum(1.0, (_largest_windows(integers, geometry) + math.sqrt(_terms(geometry)) / 2) / room)
     scales = scales * coarser
     finite = np.nan_to_num(picture.astype(np.float64), nan=0.0, posinf=3.0e38, neginf=-3.0e38)
-    again = np.clip(np.rint(finite / scales[:, None, None, None]), -limit, limit).astype(np.int64)
+    again = np.clip(np.rint(finite / scales[:, None, None, None]), -limits.entry, limits.entry).astype(np.int64)
     return np.where((coarser > 1)[:, None, None, None], again, integers), scales
 
 
@@ -65,19 +85,23 @@ class LimitedProduct(LaterProduct):
 
     quantized: QuantizedProduct
     multiple: int
-    limit: int = LIMIT
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What fills the width of the weights."""
+        return limits_for(self.geometry, self.quantized.weights)
 
     @property
     def earlier(self) -> AnyProduct:
         return self.quantized
 
     def reference(self, value: Array) -> list[Array]:
-        integers, scales = quantise_windows(self.geometry.to_picture(value), self.geometry, self.limit)
+        integers, scales = quantise_windows(self.geometry.to_picture(value), self.geometry, self.limits)
         return self.quantized.readout.values(self.quantized.correlate(integers), scales, leading(value, self.geometry))
 
     def rounding(self, value: Array) -> list[Array]:
         """How far rounding the values may take the results from the quantized product's."""
         picture = self.geometry.to_picture(value)
-        coarser = quantise_windows(picture, self.geometry, self.limit)[1] / quantize_picture(picture, self.limit)[1]
-        bounds = self.quantized.value_rounding(value, self.limit)
+        coarser = quantise_windows(picture, self.geometry, self.limits)[1] / quantize_picture(picture, self.limits.entry)[1]
+        bounds = self.quantized.value_rounding(value, self.limits.entry)
         return [bound * float(coarser.max()) for bound in bounds]

@@ -130,7 +130,14 @@ def test_sums_that_leave_the_width_are_told(region: AnyCall) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"limit": 0}, {"multiple": 0}, {"parts": []}, {"specs": "{}"}, {"request": {"head": "", "size": 8, "tail": ""}}]
+    "changes",
+    [
+        {"limits": {"entry": 0, "window": 1}},
+        {"multiple": 0},
+        {"parts": []},
+        {"specs": "{}"},
+        {"request": {"head": "", "size": 8, "tail": ""}},
+    ],
 )
 def test_halves_that_make_no_sense_are_refused(region: AnyCall, changes: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError):

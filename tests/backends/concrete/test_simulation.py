@@ -10,7 +10,7 @@ import pytest
 
 from hecompile.backends.concrete.circuits import convolved, linear_circuit
 from hecompile.backends.concrete.simulation import SimulatedCircuit
-from hecompile.backends.concrete.stages import LIMIT, quantise_windows
+from hecompile.backends.concrete.stages import limits_for, quantise_windows
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.linear import conv2d
@@ -61,7 +61,8 @@ def test_results_are_wrong_about_as_often_as_declared(p_error: float, fewest: in
     rng = np.random.default_rng(0)
     geometry, weights = conv2d(rng.standard_normal((4, 4, 3, 3)) * 40, (8, 8), (1, 1), (1, 1), (1, 1), 1)
     kernel = np.clip(np.rint(weights), -127, 127).astype(np.int8)
-    circuit = SimulatedCircuit(linear_circuit(geometry, kernel, LIMIT, p_error).mlir, p_error, lookups=False)
-    pictures, _ = quantise_windows(rng.standard_normal((100, 4, 8, 8)), geometry, LIMIT)
+    limits = limits_for(geometry, kernel)
+    circuit = SimulatedCircuit(linear_circuit(geometry, kernel, limits, p_error).mlir, p_error, lookups=False)
+    pictures, _ = quantise_windows(rng.standard_normal((100, 4, 8, 8)), geometry, limits)
     wrong = np.count_nonzero(circuit(pictures) != convolved(pictures, geometry, kernel))
     assert fewest <= wrong <= most

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.concrete.stages import LIMIT, LimitedProduct, largest_result, quantise_windows, window_limit
+from hecompile.backends.concrete.stages import LIMIT, LimitedProduct, largest_result, limits_for, quantise_windows
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry, conv2d, correlate, linear
 from hecompile.ir.products import Part, Product
@@ -46,16 +46,27 @@ def picture(kind: str, geometry: Geometry, weights: np.ndarray, seed: int) -> np
 @given(st.sampled_from(["conv", "strided", "linear"]), st.sampled_from(PICTURES), st.integers(0, 1000))
 def test_no_result_leaves_its_bound(layer: str, kind: str, seed: int) -> None:
     geometry, weights = geometry_and_weights(layer, seed)
+    limits = limits_for(geometry, weights)
     with np.errstate(over="ignore"):
-        integers, scales = quantise_windows(picture(kind, geometry, weights, seed), geometry, LIMIT)
-    assert np.abs(integers).max() <= LIMIT
+        integers, scales = quantise_windows(picture(kind, geometry, weights, seed), geometry, limits)
+    assert np.abs(integers).max() <= limits.entry
     assert (scales > 0).all()
     squares = correlate(
         np.square(integers).sum(axis=1, keepdims=True), np.ones((1, 1, len(geometry.taps)), int), geometry.taps, geometry.grid
     )
-    assert np.sqrt(squares.max()) <= window_limit(geometry, LIMIT)
+    assert np.sqrt(squares.max()) <= limits.window
     results = correlate(integers, weights.astype(np.int64), geometry.taps, geometry.grid)
-    assert np.abs(results).max() <= largest_result(geometry, weights, LIMIT)
+    assert np.abs(results).max() <= largest_result(geometry, weights, limits)
+
+
+@pytest.mark.parametrize("size", range(1, 128, 9))
+def test_results_fill_a_whole_width_and_values_keep_their_bits(size: int) -> None:
+    geometry, _ = geometry_and_weights("conv", 0)
+    weights = np.full((4, 3, 9), size, np.int8)
+    limits = limits_for(geometry, weights)
+    filled = largest_result(geometry, weights, limits) / 2 ** round(np.log2(largest_result(geometry, weights, limits)))
+    assert 0.95 < filled < 1
+    assert LIMIT / 1.45 < limits.entry < LIMIT * 1.45
 
 
 def test_the_bound_saves_bits() -> None:
@@ -63,7 +74,7 @@ def test_the_bound_saves_bits() -> None:
     geometry, weights = conv2d(rng.standard_normal((16, 16, 3, 3)), (8, 8), (1, 1), (1, 1), (1, 1), 1)
     small = np.clip(np.rint(weights * 40), -127, 127).astype(np.int8)
     worst = int(np.abs(small.astype(int)).sum(axis=(1, 2)).max()) * LIMIT
-    assert largest_result(geometry, small, LIMIT) < worst / 2
+    assert largest_result(geometry, small, limits_for(geometry, small)) < worst / 2
 
 
 @pytest.mark.parametrize("kind", ["normal", "constant"])
