@@ -97,7 +97,7 @@ class Inline:
         for job in jobs:
             circuit = job.circuit
             if circuit.name not in self._known:
-                self._worker.load(circuit.name, circuit.mlir, circuit.p_error, circuit.lookups, circuit.keys)
+                self._worker.load(circuit.name, circuit.mlir, circuit.p_error, circuit.keys)
             if job.session and job.session not in self._known:
                 self._worker.keys(job.session, job.keys)
             self._known |= {circuit.name, job.session}
@@ -151,7 +151,7 @@ def direct(net: torch.nn.Module, values: np.ndarray, n_bits: int, lookups: bool)
     rounding = {"n_bits": WIDTHS.lookup_bits, "method": "exact"} if lookups else None
     module = compile_onnx_model(
         export(Graph(net), values[:1]), values, n_bits=n_bits, rounding_threshold_bits=rounding, p_error=P_ERROR,
-        configuration=configuration(None, lookups=True),
+        configuration=configuration(None),
     )  # fmt: skip
     circuit = module.fhe_circuit
     circuit.keygen()

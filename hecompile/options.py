@@ -123,8 +123,6 @@ class CompileOptions:
             raise CompileError(f"key_mib is {self.key_mib}: it must be above zero")
         if self.most_distortion is not None and self.backend.startswith("ckks"):
             raise CompileError(Diagnostic("the distortion of ckks regions is not priced", help="leave --most-distortion away"))
-        if self.partition == "optimised" and self.backend == "concrete_lookups":
-            raise CompileError(Diagnostic("optimised partitions price single layers", help="use --partition all"))
         self._check_among()
         if any("=" not in pin for pin in self.pin):
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")

@@ -42,7 +42,8 @@ class Lower(Pass[Program, Program]):
 
     def _ranges(self, program: Program) -> dict[str, float]:
         """Of all values, over the calls that the approximation was judged by; empty if no region asks for them."""
-        if not any(backend(region.backend).ranged for region in program.calls.values()):
+        sampled = {"sample", "timestep"} <= {spec.name for spec in program.inputs}
+        if not any(backend(region.backend).needs_ranges(region, sampled) for region in program.calls.values()):
             return {}
         return value_ranges(program, program.approximation.trial.calls if program.approximation is not None else None)
 

@@ -105,11 +105,12 @@ class Partition(Pass[ModelGraph, ModelGraph]):
         return program.with_infos(lambda node, record: tag(node.name, record))
 
     def _candidates(self, program: ModelGraph) -> list[Candidate]:
-        """What the chosen backend can run, then what the backend for its rest can."""
+        """What the chosen backend can run, then what the backend for its rest can; of further backends, single layers."""
         names, found = [self.backend, *self.among], list[Candidate]()
         for name in names:
             chosen = backend(name)
-            found += chosen.candidates(program, self.machine)
+            proposed = chosen.candidates(program, self.machine)
+            found += [each for each in proposed if name not in self.among or each.backend == name]
             names += [chosen.rest] if chosen.rest else []
         return found
 

@@ -247,6 +247,10 @@ class Backend(ABC):
 
         return Lowered(*self.lower(region, options))
 
+    def needs_ranges(self, region: AnyCall, sampled: bool) -> bool:
+        """Whether a region of a `ranged` backend is lowered with ranges; `sampled`: the model has a sampler to give them."""
+        return self.ranged
+
     def lower_ranged(self, region: AnyCall, options: CompileOptions, ranges: Mapping[str, float]) -> tuple[Half, Half]:
         """The same for `ranged` backends: `ranges` are largest magnitudes by name."""
         return self.lower(region, options)

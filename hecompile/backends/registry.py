@@ -46,6 +46,12 @@ def _concrete_lookups() -> Backend:
     return LookupBackend()
 
 
+def _concrete_stacks() -> Backend:
+    from hecompile.backends.concrete.stack_backend import StackBackend
+
+    return StackBackend()
+
+
 def _affine() -> Backend:
     from hecompile.backends.affine.backend import AffineBackend
 
@@ -59,6 +65,7 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "ckks_clear": _ckks_clear,
     "concrete": _concrete,
     "concrete_lookups": _concrete_lookups,
+    "concrete_stacks": _concrete_stacks,
     "affine": _affine,
 }
 

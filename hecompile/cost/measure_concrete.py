@@ -40,7 +40,7 @@ def _lookups() -> dict[str, float]:
 
     values = np.arange(LOOKUPS) * 2 + 1
     compiler = concrete().Compiler(square, {"value": "encrypted"})
-    circuit = compiler.compile([values, values[::-1]], configuration(P_ERROR, lookups=True))
+    circuit = compiler.compile([values, values[::-1]], configuration(P_ERROR))
     circuit.keygen(force=True)
     ciphertext = circuit.encrypt(values)
     first_s, next_s = _seconds(lambda: circuit.run(ciphertext)), _seconds(lambda: circuit.run(ciphertext), runs=2)
@@ -72,7 +72,7 @@ def _request(channels: int, outputs: int, size: int, runs: int) -> _Request:
     geometry, kernel = conv2d(weights, (size, size), (1, 1), (1, 1), (1, 1), 1)
     small = kernel.astype(np.int8)
     circuit = linear_circuit(geometry, small, limits_for(geometry, small), P_ERROR)
-    server = fhe.Server.create(circuit.mlir, configuration(P_ERROR, lookups=False))
+    server = fhe.Server.create(circuit.mlir, configuration(P_ERROR, parallel=False))
     client = fhe.Client(server.client_specs)
     client.keygen(force=True)
     picture, keys = np.ones((1, channels, size, size), np.int64), client.evaluation_keys

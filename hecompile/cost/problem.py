@@ -16,7 +16,10 @@ from hecompile.errors import CompileError
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import secret_shapes
 
-__all__ = ["Budgets", "Chain", "Problem", "Totals", "levels_of", "problem_of", "rounds_of", "totals_of"]
+__all__ = ["Budgets", "Chain", "Problem", "Totals", "disjoint", "levels_of", "problem_of", "rounds_of", "stacks_of", "totals_of"]
+
+
+CHAIN_STEPS = 127  # of the values that layers within a chain read, on either side of zero
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,11 @@ def problem_of(
 
     Args:
         reveals: what layers may show, by name; nothing under a strict policy.
-        distortions: of `stacks(graph)`, in their order.
+        distortions: of `stacks_of(graph, chained)`, in their order. Chains distort as layers with values of eight bits do.
         backends: under which a layer may run at the server; two of them at one depth cost one round in this count.
         chained: priced candidates that run several stacks in one request; they share no node.
     """
-    found = stacks(graph, _grouped(graph, chained)) if chained else stacks(graph)
+    found = stacks_of(graph, chained)
     measured: Sequence[LayerDistortion | None] = distortions or [None] * len(found)
     options = tuple(
         options_of(each, machine, reveals_for(each, reveals or {}), distortion, backends)
@@ -104,9 +107,27 @@ def problem_of(
         for place in chain.stacks:
             first = place == chain.stacks[0]
             kept = round(candidate.cost.peak_mib * 2**20) if first else 0  # keys and plaintexts stay as long as the session
-            option = Option("server", cost if first else Cost(), server_weights=kept, chain=number)
+            found_error = measured[place]
+            error_var = 0.0 if found_error is None else found_error.error_var(CHAIN_STEPS)
+            own = replace(cost if first else Cost(), error_var=error_var)
+            option = Option("server", own, server_weights=kept, chain=number)
             options = (*options[:place], (*options[place], option), *options[place + 1 :])
     return Problem(tuple(each.names for each in found), options, before, entries, local.seconds(machine), machine, chains)
+
+
+def stacks_of(graph: ModelGraph, chained: Sequence[Candidate] = ()) -> list[Stack]:
+    """The stacks of a graph; layers of different chains are not stacked."""
+    return stacks(graph, _grouped(graph, chained)) if chained else stacks(graph)
+
+
+def disjoint(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates that share no node with an earlier one."""
+    taken, kept = set[str](), list[Candidate]()
+    for each in candidates:
+        if taken.isdisjoint(each.nodes):
+            taken.update(each.nodes)
+            kept.append(each)
+    return kept
 
 
 def _grouped(graph: ModelGraph, chained: Sequence[Candidate]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, from_sampler, load_calibration
 from hecompile.cost.machine import Machine, load_machine
 from hecompile.cost.plan import Prediction, available_mib, predict_graph, refuse_without_memory
-from hecompile.cost.problem import Budgets, Problem, problem_of
+from hecompile.cost.problem import Budgets, Problem, disjoint, problem_of, stacks_of
 from hecompile.errors import CompileError
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.linear import Pair
@@ -77,14 +77,12 @@ def problem_within(
     """What the plan of a graph is chosen from: layers show what its releases show, or less; distortions if budgeted."""
     from hecompile.cost.choices import SHARES, Reveal
     from hecompile.cost.distortion import measure_distortions
-    from hecompile.cost.layers import stacks
 
-    chained = [each for each in candidates if backend(each.backend).chains]
-    if chained:
-        priced = [backend(each.backend).price_chain(graph, each, machine) for each in chained]
-        return problem_of(graph, machine, backends=backends, chained=[each for each in priced if each is not None])
+    proposed = disjoint([each for each in candidates if backend(each.backend).chains])
+    priced = [backend(each.backend).price_chain(graph, each, machine) for each in proposed]
+    chained = [each for each in priced if each is not None]
     reveals = {}
-    for each in (found := stacks(graph)):
+    for each in (found := stacks_of(graph, chained)):
         tiles = each.split.tiles
         whole = tiles.count if tiles else each.geometry.channels
         least = len(tiles.encrypted) if tiles else whole - len(each.split.released)
@@ -94,7 +92,7 @@ def problem_within(
         reveals[each.names[0]] = shown if each.split.shows else []
     calibration = None if budgets.distortion is None else _calibration(graph, None)
     distortions = measure_distortions(graph, calibration, found) if calibration else None
-    return problem_of(graph, machine, reveals, distortions, backends)
+    return problem_of(graph, machine, reveals, distortions, backends, chained)
 
 
 def pins_of(pins: Sequence[str]) -> dict[str, str]:

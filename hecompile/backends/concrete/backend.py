@@ -36,9 +36,14 @@ class ConcreteBackend(Backend):
     integer = True
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
+        """Linear stacks that are faster as one circuit, then every layer."""
         from hecompile.backends.concrete.costs import layer_candidates
+        from hecompile.backends.concrete.stack_backend import StackBackend
+        from hecompile.backends.concrete.stack_chains import stack_candidates, worthwhile
 
-        return layer_candidates(graph, machine, self.name)
+        stacks = StackBackend()
+        found = worthwhile(graph, stack_candidates(graph, stacks.name), stacks, machine)
+        return [*found, *layer_candidates(graph, machine, self.name)]
 
     def price_layers(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
         from hecompile.backends.concrete.costs import circuit_cost, dimension_for
@@ -127,8 +132,7 @@ class ConcreteBackend(Backend):
 
         program = linear_program(client)
         circuits = [
-            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.p_error, lookups=False)
-            for index in range(len(program.layers))
+            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.p_error) for index in range(len(program.layers))
         ]
         return LinearSimulation(program, readouts(client, program.region, program.layers), circuits)
 

@@ -22,7 +22,9 @@ from hecompile.backends.concrete.stages import Limits, largest_result, quantise_
 from hecompile.errors import InternalError, MissingExtraError
 from hecompile.ir.linear import Array, Geometry
 
-__all__ = ["Circuit", "Trial", "concrete", "configuration", "framed", "linear_circuit", "specs_text"]
+__all__ = [
+    "Circuit", "Trial", "beside", "concrete", "configuration", "convolution", "convolved", "framed", "linear_circuit", "specs_text",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,18 @@ def concrete() -> Any:
     return fhe
 
 
-def configuration(p_error: float | None, lookups: bool) -> Any:
+def configuration(p_error: float | None, parallel: bool = True) -> Any:
     """How circuits are compiled, by the compiler and again by the server: the same parameters must come out.
 
-    Lookups of one circuit run side by side; of linear circuits, several run at once instead.
+    Loops of one circuit share the cores if `parallel`; the parameters are the same.
     """
     return concrete().Configuration(
-        p_error=p_error, compress_input_ciphertexts=True, compress_evaluation_keys=True, loop_parallelize=lookups,
+        p_error=p_error, compress_input_ciphertexts=True, compress_evaluation_keys=True, loop_parallelize=parallel,
         enable_unsafe_features=False, use_insecure_key_cache=False, show_progress=False, verbose=False,
     )  # fmt: skip
 
 
-def _kernel(geometry: Geometry, weights: npt.NDArray[np.int8]) -> Array:
+def _kernel(geometry: Geometry, weights: Array) -> Array:
     """Weights (rows, C', K) as a kernel (rows, C', kh, kw)."""
     (top, height), (left, width) = (bounds_of(geometry, axis) for axis in (0, 1))
     kernel = np.zeros((*weights.shape[:2], height, width), np.int64)
@@ -75,30 +77,33 @@ def _kernel(geometry: Geometry, weights: npt.NDArray[np.int8]) -> Array:
     return kernel
 
 
+def convolution(x: Any, geometry: Geometry, weights: Array, largest: int) -> Any:
+    """Pictures (1, C', H', W') in a circuit, whose values are at most `largest`, to results (1, rows, grid)."""
+    hint, kernel = concrete().hint, _kernel(geometry, weights)
+    rows, columns = (spans_of(geometry, axis) for axis in (0, 1))
+    none = np.zeros((*kernel.shape[:2], 1, 1), np.int64)
+
+    def piece(row: Span, column: Span) -> Any:
+        taps = kernel[:, :, row.taps, column.taps]
+        result = concrete().conv(x[:, :, row.window, column.window], taps if taps.size else none)
+        return hint(result, can_store=-largest - 1)
+
+    return hint(beside([beside([piece(row, column) for column in columns], 3) for row in rows], 2), can_store=-largest - 1)
+
+
 def linear_circuit(geometry: Geometry, weights: npt.NDArray[np.int8], limits: Limits, p_error: float) -> Circuit:
     """The circuit from pictures (1, C', H', W') within their limits to results (1, rows, grid), tried once, encrypted.
 
     Raises:
         InternalError: if the trial gives another result than the integers.
     """
-    fhe, kernel, largest = concrete(), _kernel(geometry, weights), largest_result(geometry, weights, limits)
-    rows, columns = (spans_of(geometry, axis) for axis in (0, 1))
-    none = np.zeros((*kernel.shape[:2], 1, 1), np.int64)
-
-    def piece(x: Any, row: Span, column: Span) -> Any:
-        taps = kernel[:, :, row.taps, column.taps]
-        return fhe.hint(fhe.conv(x[:, :, row.window, column.window], taps if taps.size else none), can_store=-largest - 1)
-
-    def convolve(x: Any) -> Any:
-        strips = [_beside([piece(x, row, column) for column in columns], 3) for row in rows]
-        return fhe.hint(_beside(strips, 2), can_store=-largest - 1)
-
-    shape = (1, *geometry.picture)
+    largest, shape = largest_result(geometry, weights, limits), (1, *geometry.picture)
     spike = np.zeros(shape, np.int64)
     spike[0, 0, -1, -1] = limits.entry  # bounds of the input; those of the result are told
     signs = np.ones(shape, np.int64)  # no piece of the picture is of zeros alone
     inputs = [spike, -spike, signs, -signs]
-    circuit = fhe.Compiler(convolve, {"x": "encrypted"}).compile(inputs, configuration(p_error, lookups=False))
+    compiler = concrete().Compiler(lambda x: convolution(x, geometry, weights, largest), {"x": "encrypted"})
+    circuit = compiler.compile(inputs, configuration(p_error))
     drawn = np.random.default_rng(0).integers(-limits.entry, limits.entry + 1, shape)
     value, _ = quantise_windows(drawn, geometry, limits)
     expected = convolved(value, geometry, weights)
@@ -107,8 +112,8 @@ def linear_circuit(geometry: Geometry, weights: npt.NDArray[np.int8], limits: Li
     return Circuit(specs, circuit.mlir, float(circuit.complexity), largest, trial)
 
 
-def _beside(pieces: list[Any], axis: int) -> Any:
-    """One value of several."""
+def beside(pieces: list[Any], axis: int) -> Any:
+    """One value of several in a circuit."""
     return pieces[0] if len(pieces) == 1 else np.concatenate(tuple(pieces), axis=axis)
 
 

@@ -24,7 +24,7 @@ from hecompile.security.lwe import least_dimension
 if TYPE_CHECKING:
     from hecompile.cost.machine import Machine
 
-__all__ = ["circuit_cost", "dimension_for", "layer_candidates"]
+__all__ = ["circuit_cost", "dimension_for", "layer_candidates", "words_cost"]
 
 P_ERROR = 2.0**-40
 UP_WORDS = 3  # of a seeded ciphertext
@@ -46,9 +46,14 @@ def dimension_for(geometry: Geometry, weights: npt.NDArray[np.int8] | None, p_er
 
 def circuit_cost(geometry: Geometry, dimension: int, machine: Machine, elements: int = 1) -> Cost:
     """Some elements through one layer. Rounds are the region's."""
-    inputs, outputs = math.prod(geometry.picture), geometry.rows * math.prod(geometry.grid)
-    products = geometry.rows * geometry.picture[0] * products_of(geometry) * (dimension + 1)
-    server_us = products * machine.lwe_ps * 1e-6 + inputs * machine.lwe_expand_us + outputs * machine.lwe_answer_us
+    products = geometry.rows * geometry.picture[0] * products_of(geometry)
+    return words_cost(products, math.prod(geometry.picture), geometry.rows * math.prod(geometry.grid), dimension, machine, elements)
+
+
+def words_cost(products: int, inputs: int, outputs: int, dimension: int, machine: Machine, elements: int = 1) -> Cost:
+    """The same of any circuit without lookups: products of an integer and a ciphertext, integers that come and go."""
+    server_us = products * (dimension + 1) * machine.lwe_ps * 1e-6
+    server_us += inputs * machine.lwe_expand_us + outputs * machine.lwe_answer_us
     client_us = inputs * machine.lwe_encrypt_us + outputs * machine.lwe_decrypt_us
     return Cost(
         server_s=elements * server_us * 1e-6,

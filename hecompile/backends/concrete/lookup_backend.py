@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
-from hecompile.backends.concrete.backend import bytes_of
+from hecompile.backends.concrete.backend import ConcreteBackend, bytes_of
 from hecompile.backends.concrete.lookup_program import LookupProgram, Range, lookup_program
 from hecompile.backends.concrete.program import error_of
 from hecompile.errors import InternalError, ProtocolError
@@ -20,6 +20,7 @@ from hecompile.ir.regions import Lowered, SubgraphRegion
 
 if TYPE_CHECKING:
     from hecompile.backends.concrete.lowering import Quantiser, Twin
+    from hecompile.cost.layers import Stack
     from hecompile.cost.machine import Machine
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.regions import AnyCall
@@ -55,11 +56,15 @@ class LookupBackend(Backend):
     rest = "concrete"
     calibrated = True
     one_circuit = True
+    chains = True
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         from hecompile.backends.concrete.chains import chain_candidates
 
         return chain_candidates(graph, machine, self.name)
+
+    def price_layers(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
+        return ConcreteBackend().price_layers(stack, machine)
 
     def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         raise InternalError(f"region '{region.name}' is lowered without its inputs of a calibration")
@@ -138,7 +143,7 @@ class LookupBackend(Backend):
         from hecompile.backends.concrete.simulation import LookupSimulation, SimulatedCircuit
 
         program = lookup_program(client)
-        circuit = SimulatedCircuit(bytes_of(server, "mlir").decode(), program.p_error, lookups=True)
+        circuit = SimulatedCircuit(bytes_of(server, "mlir").decode(), program.p_error)
         return LookupSimulation(program, *_quantisers(client, program), circuit)
 
     def load_server(self, half: Half) -> RegionServer:
@@ -147,7 +152,7 @@ class LookupBackend(Backend):
 
         program, mlir = lookup_program(half), bytes_of(half, "mlir")
         name = hashlib.sha256(mlir).hexdigest()
-        return LookupServer(program, ServerCircuit(name, mlir.decode(), program.p_error, program.specs, lookups=True))
+        return LookupServer(program, ServerCircuit(name, mlir.decode(), program.p_error, program.specs))
 
 
 def _quantisers(half: Half, program: LookupProgram) -> tuple[Quantiser, Quantiser]:

@@ -143,7 +143,7 @@ def lower_region(model: Any, values: Array, reference: Array, widths: Widths, p_
     rounding = None if widths.lookup_bits is None else {"n_bits": widths.lookup_bits, "method": method}
     try:
         module = _concrete_ml()(
-            model, values, n_bits=widths.bits, rounding_threshold_bits=rounding, configuration=configuration(None, lookups=True),
+            model, values, n_bits=widths.bits, rounding_threshold_bits=rounding, configuration=configuration(None),
             p_error=p_error,
         )  # fmt: skip
     except MissingExtraError:

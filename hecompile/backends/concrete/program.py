@@ -87,6 +87,11 @@ class LinearProgram:
         """Raises `ProtocolError` beyond the largest."""
         judge_batch(batch, self.max_batch)
 
+    def ciphertexts(self, batch: int) -> list[tuple[int, Frame, Frame]]:
+        """The circuit, request and reply of every ciphertext, in order."""
+        layers = enumerate(self.layers)
+        return [(place, layer.request, layer.reply) for place, layer in layers for _ in range(layer.elements(batch))]
+
     def request_bytes(self, batch: int) -> int:
         """Size of every request."""
         return sum(layer.elements(batch) * layer.request.size for layer in self.layers)

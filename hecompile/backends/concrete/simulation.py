@@ -16,19 +16,20 @@ from hecompile.backends.concrete.circuits import concrete, configuration
 from hecompile.backends.concrete.lookup_program import LookupProgram
 from hecompile.backends.concrete.lowering import Quantiser
 from hecompile.backends.concrete.program import LinearProgram
+from hecompile.backends.concrete.stack_program import StackReadout
 from hecompile.backends.concrete.stages import quantise_windows
 from hecompile.errors import ProtocolError
 from hecompile.ir.products import Readout, leading
 
-__all__ = ["LinearSimulation", "LookupSimulation", "SimulatedCircuit"]
+__all__ = ["LinearSimulation", "LookupSimulation", "SimulatedCircuit", "StackSimulation"]
 
 
 class SimulatedCircuit:
     """A circuit as a function of integers."""
 
-    def __init__(self, mlir: str, p_error: float, lookups: bool) -> None:
+    def __init__(self, mlir: str, p_error: float) -> None:
         fhe = concrete()
-        self._server = fhe.Server.create(mlir, configuration(p_error, lookups), is_simulated=True)
+        self._server = fhe.Server.create(mlir, configuration(p_error), is_simulated=True)
         self._client = fhe.Client(self._server.client_specs, is_simulated=True)
 
     def __call__(self, integers: Array) -> Array:
@@ -76,6 +77,19 @@ class LinearSimulation(_Simulation):
             integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
             outputs += readout.values(circuit(integers), scales, leading(value, layer.geometry))
         return b"", _Pending(outputs)
+
+
+class StackSimulation(_Simulation):
+    """Of a region under `concrete_stacks`."""
+
+    def __init__(self, readout: StackReadout, circuit: SimulatedCircuit) -> None:
+        self.inputs, self.outputs = readout.program.inputs, readout.program.outputs
+        self._readout, self._circuit = readout, circuit
+
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+        self._readout.program.judge_batch(batch)
+        integers, scales = self._readout.integers(values)
+        return b"", _Pending(self._readout.values(self._circuit(integers), scales))
 
 
 class LookupSimulation(_Simulation):

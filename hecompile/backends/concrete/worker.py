@@ -26,9 +26,9 @@ class Worker:
         self._circuits: dict[str, Any] = {}
         self._keys: dict[str, Any] = {}
 
-    def load(self, name: str, mlir: str, p_error: float, lookups: bool, keys: bytes) -> dict[str, Any]:
+    def load(self, name: str, mlir: str, p_error: float, keys: bytes) -> dict[str, Any]:
         """Compile; the specification that came out. `keys` are those of a circuit without lookups: an empty set."""
-        server = self._fhe.Server.create(mlir, configuration(p_error, lookups))
+        server = self._fhe.Server.create(mlir, configuration(p_error))
         self._circuits[name] = server
         if keys:
             self.keys(name, keys)

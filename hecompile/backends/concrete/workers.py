@@ -32,7 +32,6 @@ class ServerCircuit:
     mlir: str
     p_error: float
     specs: str
-    lookups: bool = False
     keys: bytes = b""  # the empty set of evaluation keys, of a circuit without lookups
 
 
@@ -74,7 +73,8 @@ class _Process:
     def _start(self) -> subprocess.Popen[bytes]:
         self._close_pipes()
         command = [sys.executable, "-m", "hecompile.backends.concrete.worker"]
-        environment = os.environ | {"OMP_NUM_THREADS": str(cores())}
+        # waiting threads sleep: those of one circuit leave the cores to the other workers
+        environment = os.environ | {"OMP_NUM_THREADS": str(cores()), "OMP_WAIT_POLICY": "passive"}
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
@@ -130,7 +130,7 @@ class _Process:
             return
         found = self._ask(
             START_S, "loading a circuit", do="load", name=circuit.name, mlir=circuit.mlir, p_error=circuit.p_error,
-            lookups=circuit.lookups, keys=circuit.keys,
+            keys=circuit.keys,
         )  # fmt: skip
         if found["specs"] != circuit.specs:
             raise ProtocolError("this Concrete chooses other parameters than the one that compiled: compile again here")

@@ -62,7 +62,7 @@ def test_results_are_wrong_about_as_often_as_declared(p_error: float, fewest: in
     geometry, weights = conv2d(rng.standard_normal((4, 4, 3, 3)) * 40, (8, 8), (1, 1), (1, 1), (1, 1), 1)
     kernel = np.clip(np.rint(weights), -127, 127).astype(np.int8)
     limits = limits_for(geometry, kernel)
-    circuit = SimulatedCircuit(linear_circuit(geometry, kernel, limits, p_error).mlir, p_error, lookups=False)
+    circuit = SimulatedCircuit(linear_circuit(geometry, kernel, limits, p_error).mlir, p_error)
     pictures, _ = quantise_windows(rng.standard_normal((100, 4, 8, 8)), geometry, limits)
     wrong = np.count_nonzero(circuit(pictures) != convolved(pictures, geometry, kernel))
     assert fewest <= wrong <= most

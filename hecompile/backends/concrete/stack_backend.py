@@ -1,0 +1,193 @@
+"""The `concrete_stacks` backend: linear layers in a row or in a sum as one circuit without lookups; the rest by `concrete`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.concrete.backend import ConcreteBackend, bytes_of
+from hecompile.backends.concrete.costs import P_ERROR, words_cost
+from hecompile.backends.concrete.program import error_of
+from hecompile.backends.concrete.stack_program import StackProgram, quantise, stack_program, stack_readout, vector
+from hecompile.backends.concrete.stages import LIMIT
+from hecompile.errors import CompileError, InternalError
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.regions import SubgraphRegion
+
+if TYPE_CHECKING:
+    from hecompile.backends.concrete.integer_map import IntegerMap
+    from hecompile.backends.concrete.stack_circuit import StackCircuit
+    from hecompile.cost.layers import Stack
+    from hecompile.cost.machine import Machine
+    from hecompile.ir.regions import AnyCall
+    from hecompile.options import CompileOptions
+
+__all__ = ["StackBackend"]
+
+LEAST_DB = 40.0  # of a stack's integers against float32, on normal values within its inputs' ranges
+TRIES = 4  # elements that this is measured on
+
+
+def _compiled(region: SubgraphRegion, ranges: Mapping[str, float], p_error: float) -> tuple[IntegerMap, StackCircuit]:
+    """The region in integers, and its circuit; no keys are made."""
+    from hecompile.backends.concrete.integer_map import integer_map
+    from hecompile.backends.concrete.stack_circuit import stack_circuit
+
+    integers = integer_map(ModelGraph(region.graph_module, (), region.outputs), ranges)
+    return integers, stack_circuit(integers, p_error)
+
+
+def _offset(region: SubgraphRegion, integers: IntegerMap) -> Array:
+    """The outputs where the inputs are zero (entries)."""
+    zeros = [np.zeros((1, *shape), np.float32) for shape in integers.shapes.values()]
+    offset: Array = vector(region.reference(zeros))[0].astype(np.float32)
+    return offset
+
+
+def _distortion_db(region: SubgraphRegion, integers: IntegerMap) -> float:
+    """PSNR of the integers against float32. Raises `CompileError` if it is too low."""
+    rng = np.random.default_rng(0)
+    values = [
+        (rng.standard_normal((TRIES, *shape)) * integers.input_units[name] * LIMIT / 4).astype(np.float32)
+        for name, shape in integers.shapes.items()
+    ]
+    sizes = [math.prod(shape) for shape in integers.shapes.values()]
+    drawn, scales = quantise(vector(values), np.repeat([*integers.input_units.values()], sizes), LIMIT)
+    pieces = np.split(drawn, np.cumsum(sizes)[:-1], axis=1)
+    inputs = {name: piece.reshape(TRIES, *shape) for (name, shape), piece in zip(integers.shapes.items(), pieces, strict=True)}
+    found = integers.run(inputs)
+    got = vector([found[name] for name in integers.units]) * vector_of(integers) * scales[:, None] + _offset(region, integers)
+    want = vector(region.reference(values))
+    mse = float(np.mean((got - want) ** 2))
+    distortion_db = float(20 * np.log10(np.ptp(want)) - 10 * np.log10(mse)) if mse else math.inf
+    if not distortion_db >= LEAST_DB:
+        raise CompileError(f"a linear stack's integers are at {distortion_db:.1f} dB of float32, {LEAST_DB:g} is the least")
+    return distortion_db
+
+
+def vector_of(integers: IntegerMap) -> npt.NDArray[np.float64]:
+    """The outputs' units (entries)."""
+    return np.concatenate([units.reshape(-1) for units in integers.units.values()])
+
+
+class StackBackend(Backend):
+    """Exact up to the declared error probability, no evaluation keys, a fresh secret key per request."""
+
+    name = "concrete_stacks"
+    encrypts = True
+    integer = False
+    chains = True
+    ranged = True
+    rest = "concrete"
+
+    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
+        """The largest stacks, whether or not they are faster than a circuit per layer."""
+        from hecompile.backends.concrete.stack_chains import stack_candidates
+        from hecompile.cost.problem import disjoint
+
+        return disjoint(stack_candidates(graph, self.name))
+
+    def price_chain(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
+        """By compiling its circuit, with inputs of equal ranges."""
+        from hecompile.backends.concrete.stack_chains import refused
+        from hecompile.passes.split import cut
+
+        nodes = set(candidate.nodes)
+        region = SubgraphRegion(candidate.nodes[-1], self.name, *cut(graph, [node for node in graph.nodes if node.name in nodes]))
+        try:
+            integers, circuit = _compiled(region, {}, P_ERROR)
+            _distortion_db(region, integers)
+        except CompileError as error:
+            refused(candidate, error)
+            return None
+        inputs, outputs = circuit.specs.input_shape[1], circuit.specs.output_shape[1]
+        cost = words_cost(integers.products, inputs, outputs, circuit.specs.encryptions[0].dimension, machine)
+        return replace(candidate, cost=cost + Cost(rounds=1))
+
+    def price_layers(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
+        return ConcreteBackend().price_layers(stack, machine)
+
+    def needs_ranges(self, region: AnyCall, sampled: bool) -> bool:
+        """Of one input only its own scale matters, which every request has."""
+        return sampled and len(region.inputs) > 1
+
+    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
+        return self.lower_ranged(region, options, {})
+
+    def lower_ranged(self, region: AnyCall, options: CompileOptions, ranges: Mapping[str, float]) -> tuple[Half, Half]:
+        """Raises `CompileError` if results take too many bits, or the integers are far from the region."""
+        from hecompile.backends.concrete.circuits import framed
+
+        if not isinstance(region, SubgraphRegion):
+            raise InternalError(f"region '{region.name}' is a single layer: not for backend '{self.name}'")
+        integers, circuit = _compiled(region, ranges, options.p_error)
+        distortion_db = _distortion_db(region, integers)
+        rng = np.random.default_rng(0)
+        drawn = {name: rng.integers(-LIMIT, LIMIT + 1, (1, *shape)) for name, shape in integers.shapes.items()}
+        values = integers.run(drawn)
+        expected = vector([values[name] for name in integers.units])
+        trial = framed(circuit.compiled, vector([*drawn.values()]), expected, options.p_error * expected.size)
+        program = StackProgram(
+            region.name, self.name, region.inputs, region.outputs, options.max_batch, options.p_error,
+            tuple(integers.shapes.values()), tuple(units.shape for units in integers.units.values()),
+            tuple(integers.input_units.values()), LIMIT, circuit.largest, integers.products,
+            integers.layers, round(distortion_db, 3), circuit.specs.text, trial.request, trial.reply,
+        )  # fmt: skip
+        document: Mapping[str, Any] = asdict(program)
+        client = {"units": vector_of(integers), "offset": _offset(region, integers)}
+        server = {
+            "mlir": np.frombuffer(circuit.compiled.mlir.encode(), np.uint8),
+            "keys": np.frombuffer(trial.keys, np.uint8),
+        }
+        return Half(document, client), Half(document, server)
+
+    def facts(self, half: Half) -> Facts:
+        program = stack_program(half)
+        circuit = program.circuit
+        return Facts(
+            layers=program.layers,
+            parameters=f"n{circuit.encryptions[0].dimension} {circuit.output_width} bits, {program.distortion_db:.1f} dB",
+            proof=error_of(program.p_error, sum(program.output_sizes)),
+        )
+
+    def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
+        program = stack_program(half)
+        inputs, outputs = sum(program.input_sizes), sum(program.output_sizes)
+        return words_cost(program.products, inputs, outputs, program.circuit.encryptions[0].dimension, machine, batch)
+
+    def check_security(self, half: Half, security_bits: int) -> list[str]:
+        program = stack_program(half)
+        return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
+
+    def check_proofs(self, half: Half) -> list[str]:
+        program = stack_program(half)
+        width = program.circuit.output_width
+        if program.largest <= 2 ** (width - 1) - 1:
+            return []
+        return [f"region '{program.region}': values up to {program.largest} leave {width} bits"]
+
+    def load_client(self, half: Half) -> RegionClient:
+        from hecompile.backends.concrete.stack_client import StackClient
+
+        return StackClient(stack_readout(half))
+
+    def simulation(self, client: Half, server: Half) -> RegionClient:
+        from hecompile.backends.concrete.simulation import SimulatedCircuit, StackSimulation
+
+        readout = stack_readout(client)
+        return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.p_error))
+
+    def load_server(self, half: Half) -> RegionServer:
+        from hecompile.backends.concrete.server import LinearServer
+        from hecompile.backends.concrete.workers import ServerCircuit
+
+        program, mlir, keys = stack_program(half), bytes_of(half, "mlir"), bytes_of(half, "keys")
+        name = hashlib.sha256(mlir).hexdigest()
+        return LinearServer(program, [ServerCircuit(name, mlir.decode(), program.p_error, program.specs, keys=keys)])

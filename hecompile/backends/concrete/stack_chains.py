@@ -1,0 +1,139 @@
+"""Finding linear stacks: layers one after the other, or side by side in a sum, with nothing between that is not linear.
+
+What lies inside is read by the stack alone, so that one value comes back and no path leaves the stack and returns.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hecompile.backends.base import Candidate, Cost
+from hecompile.backends.concrete.costs import circuit_cost, dimension_for
+from hecompile.cost.model import seconds_of
+from hecompile.cost.problem import disjoint
+from hecompile.errors import CompileError
+from hecompile.ir.graph import Batch, ModelGraph, info
+from hecompile.ir.layers import secret_layers, secret_shapes
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from hecompile.backends.base import Backend
+    from hecompile.cost.machine import Machine
+
+__all__ = ["refused", "stack_candidates", "worthwhile"]
+
+LOG = logging.getLogger(__name__)
+BETWEEN = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.reshape.default")
+SUMS = BETWEEN[:2]
+
+
+def _secrets(node: fx.Node) -> list[fx.Node]:
+    return [each for each in node.all_input_nodes if info(each).secret]
+
+
+class _Finder:
+    """Grows stacks backwards from their last node."""
+
+    def __init__(self, graph: ModelGraph) -> None:
+        self._graph = graph
+        self._layers = {shape.nodes[-1]: shape.nodes for shape in secret_shapes(graph) if shape.multiple == 1}
+        self._nodes = {node.name: node for node in graph.nodes}
+
+    def stacks(self) -> list[tuple[str, ...]]:
+        """Every stack of at least two layers in execution order; of those that overlap, the ones that end later hold the others."""
+        found = dict[frozenset[str], None]()
+        for node in reversed(self._graph.nodes):
+            inside = self._behind(node)
+            if sum(name in self._layers for name in inside) >= 2:
+                found[self._forward(inside)] = None
+        return [tuple(name for name in self._nodes if name in each) for each in found]
+
+    def _behind(self, node: fx.Node) -> frozenset[str]:
+        """The stack that ends at a node; empty if there is no layer in it."""
+        if node.name in self._layers:
+            own = frozenset(self._layers[node.name])
+            return own.union(*(self._inner(each) for name in own for each in _secrets(self._nodes[name]) if each.name not in own))
+        if str(node.target) not in BETWEEN or not self._carried(node):
+            return frozenset()
+        inner = [self._inner(each) for each in _secrets(node)]
+        return frozenset([node.name]).union(*inner) if any(inner) else frozenset()
+
+    def _inner(self, node: fx.Node) -> frozenset[str]:
+        """The same of an operand, which only one node may read."""
+        return self._behind(node) if len(node.users) == 1 and node.name not in self._graph.outputs else frozenset()
+
+    def _carried(self, node: fx.Node) -> bool:
+        """Linear in secrets with the batch in front; other operands are constants."""
+        record, secrets = info(node), _secrets(node)
+        constant = all(each.op == "get_attr" for each in node.all_input_nodes if each not in secrets)
+        most = 1 if str(node.target) not in SUMS else 2
+        twice = len([each for each in node.args if each in secrets]) > len(secrets)
+        shaped = all(info(each).shape[:1] == (Batch(),) for each in (node, *secrets))
+        return bool(record.secret) and constant and 1 <= len(secrets) <= most and not twice and shaped
+
+    def _forward(self, inside: frozenset[str]) -> frozenset[str]:
+        """With sums of its result and what it reads anyway: the value is there already."""
+        while True:
+            last = max(inside, key=[*self._nodes].index)
+            readers = list(self._nodes[last].users)
+            read = {each.name for name in inside for each in _secrets(self._nodes[name])} | inside
+            if len(readers) != 1 or last in self._graph.outputs or readers[0].op != "call_function":
+                return inside
+            sums = str(readers[0].target) in SUMS and self._carried(readers[0])
+            if not sums or not all(each.name in read for each in _secrets(readers[0])):
+                return inside
+            inside |= {readers[0].name}
+
+
+def stack_candidates(graph: ModelGraph, backend: str) -> list[Candidate]:
+    """Every stack, the largest of those that overlap first. Those of several inputs need the inputs' ranges, which the model's own
+    sampler gives: none without one."""
+    sampled = {"sample", "timestep"} <= {spec.name for spec in graph.inputs}
+    found = []
+    for nodes in _Finder(graph).stacks():
+        inside = set(nodes)
+        inputs = {each.name for node in graph.nodes if node.name in inside for each in _secrets(node)} - inside
+        if len(inputs) == 1 or sampled:
+            found.append(Candidate(nodes, Cost(rounds=1), backend))
+    return found
+
+
+def worthwhile(graph: ModelGraph, candidates: Sequence[Candidate], chosen: Backend, machine: Machine) -> list[Candidate]:
+    """Those that are faster than a circuit per layer, with their costs; of those that overlap, the ones that save most."""
+    from hecompile.passes.quantize import quantize
+
+    if not candidates:
+        return []
+    layers = {layer.nodes[-1]: layer.product for layer in secret_layers(graph)}
+    found = list[tuple[float, Candidate]]()
+    for each in candidates:
+        priced = chosen.price_chain(graph, each, machine)
+        if priced is None:
+            continue
+        inside = set(each.nodes)
+        products = [quantize(layers[name]) for name in each.nodes if name in layers]
+        apart = sum((circuit_cost(one.geometry, dimension_for(one.geometry, one.weights), machine) for one in products), Cost())
+        apart = replace(apart, rounds=_depth(graph, inside, set(layers)))
+        saved = seconds_of(apart, machine) - seconds_of(priced.cost, machine)
+        LOG.info("%s: one circuit saves %.3f s of %.3f", " + ".join(each.nodes), saved, seconds_of(apart, machine))
+        if saved > 0:
+            found.append((saved, priced))
+    return disjoint([each for _, each in sorted(found, key=lambda pair: -pair[0])])
+
+
+def _depth(graph: ModelGraph, inside: set[str], layers: set[str]) -> int:
+    """Layers in a row."""
+    depth = dict[str, int]()
+    for node in graph.nodes:
+        if node.name in inside:
+            depth[node.name] = max((depth.get(each.name, 0) for each in node.all_input_nodes), default=0) + (node.name in layers)
+    return max(depth.values())
+
+
+def refused(candidate: Candidate, error: CompileError) -> None:
+    """Say why a stack stays apart."""
+    LOG.info("%s: %s", candidate.nodes[-1], error)

@@ -1,0 +1,158 @@
+"""The document of a linear stack under `concrete_stacks`, the same in both halves: one circuit, for one element of the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+
+from hecompile.backends.base import Array, Half
+from hecompile.backends.concrete.frames import Frame
+from hecompile.backends.concrete.program import WIDTHS
+from hecompile.backends.concrete.specs import Specs, parse_specs
+from hecompile.backends.documents import judge_batch, read_program
+from hecompile.errors import ProtocolError
+from hecompile.ir.products import LARGEST
+
+__all__ = ["StackProgram", "StackReadout", "quantise", "stack_program", "stack_readout", "vector"]
+
+
+@dataclass(frozen=True)
+class StackProgram:
+    """A region's document. `units` are what a step of each input is worth before the request's scale."""
+
+    region: str
+    backend: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    max_batch: int
+    p_error: float
+    input_shapes: tuple[tuple[int, ...], ...]  # of one element
+    output_shapes: tuple[tuple[int, ...], ...]
+    units: tuple[float, ...]
+    limit: int
+    largest: int
+    products: int
+    layers: int
+    distortion_db: float
+    specs: str
+    request: Frame
+    reply: Frame
+
+    def __post_init__(self) -> None:
+        problem = next((reason for fine, reason in self._judged() if not fine), None)
+        if problem:
+            raise ProtocolError(f"region '{self.region}': {problem}")
+
+    def _judged(self) -> list[tuple[bool, str]]:
+        specs, numbers = self.circuit, (self.max_batch, self.limit, self.largest, self.products, self.layers)
+        shapes = (*self.input_shapes, *self.output_shapes)
+        return [
+            (min(numbers) >= 1 and 0 < self.p_error < 1, "numbers out of range"),
+            (bool(self.inputs and self.outputs), "no inputs, or no outputs"),
+            (len(self.inputs) == len(self.input_shapes) == len(self.units), "as many shapes and units as inputs are wanted"),
+            (len(self.outputs) == len(self.output_shapes), "as many shapes as outputs are wanted"),
+            (all(size >= 1 for shape in shapes for size in shape), "sizes below one"),
+            (all(0 < unit < math.inf for unit in self.units), "units out of range"),
+            (specs.input_shape == (1, sum(self.input_sizes)), "the circuit's specification is of another stack"),
+            (specs.output_shape == (1, sum(self.output_sizes)) and not specs.lookups, "the circuit's results are of another stack"),
+            (self.request.size == 8 * specs.input_words, "requests of another circuit"),
+            (self.reply.size == 8 * specs.output_words, "replies of another circuit"),
+            (WIDTHS[0] <= specs.output_width <= WIDTHS[1], f"a width of {specs.output_width} bits"),
+        ]
+
+    @cached_property
+    def circuit(self) -> Specs:
+        """The specification, parsed."""
+        return parse_specs(self.specs)
+
+    @property
+    def input_sizes(self) -> list[int]:
+        """Entries of the inputs of one element."""
+        return [math.prod(shape) for shape in self.input_shapes]
+
+    @property
+    def output_sizes(self) -> list[int]:
+        """Entries of the outputs."""
+        return [math.prod(shape) for shape in self.output_shapes]
+
+    def judge_batch(self, batch: int) -> None:
+        """Raises `ProtocolError` beyond the largest."""
+        judge_batch(batch, self.max_batch)
+
+    def ciphertexts(self, batch: int) -> list[tuple[int, Frame, Frame]]:
+        """The circuit, request and reply of every ciphertext, in order."""
+        return [(0, self.request, self.reply)] * batch
+
+    def request_bytes(self, batch: int) -> int:
+        """Size of every request."""
+        return batch * self.request.size
+
+    def reply_bytes(self, batch: int) -> int:
+        """Size of every reply."""
+        return batch * self.reply.size
+
+
+_PROGRAM = pydantic.TypeAdapter(StackProgram)
+
+
+def stack_program(half: Half) -> StackProgram:
+    """The document of a half, checked. Raises `ProtocolError`."""
+    return read_program(_PROGRAM, half)
+
+
+def vector(values: Sequence[Array]) -> Array:
+    """Values (E, ...) side by side: (E, entries)."""
+    return np.concatenate([value.reshape(len(value), -1) for value in values], axis=1)
+
+
+def quantise(entries: Array, units: npt.NDArray[np.float64], limit: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Integers within the limit (E, entries) and a scale per element (E), with entries = scale x units x integers about.
+
+    NaN becomes zero and infinities the largest float, whatever the sender was given: the traffic must not tell.
+    """
+    steps = np.nan_to_num(entries.astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST) / units
+    scales = np.abs(steps).max(axis=1, initial=0.0) / limit
+    scales = np.where(scales > 0, scales, 1.0)
+    return np.clip(np.rint(steps / scales[:, None]), -limit, limit).astype(np.int64), scales
+
+
+@dataclass(frozen=True, eq=False)
+class StackReadout:
+    """The client's arithmetic around a stack's integers: `units` by entry, `offset` what comes out where zero goes in."""
+
+    program: StackProgram
+    units: npt.NDArray[np.float64]
+    offset: npt.NDArray[np.float32]
+
+    def integers(self, values: Sequence[Array]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """All inputs as one vector per element, as `quantise` gives it. Raises `ProtocolError` for other shapes."""
+        shapes = [value.shape[1:] for value in values]
+        if shapes != [*self.program.input_shapes]:
+            raise ProtocolError(f"region '{self.program.region}': inputs of {shapes}, expected {self.program.input_shapes}")
+        return quantise(vector(values), np.repeat(self.program.units, self.program.input_sizes), self.program.limit)
+
+    def values(self, integers: Array, scales: npt.NDArray[np.float64]) -> list[Array]:
+        """The outputs in float32 from the circuit's integers (E, entries)."""
+        found = integers.astype(np.float64) * self.units * scales[:, None] + self.offset
+        entries = np.clip(found, -LARGEST, LARGEST).astype(np.float32)
+        stops = np.cumsum(self.program.output_sizes)[:-1]
+        pieces = zip(np.split(entries, stops, axis=1), self.program.output_shapes, strict=True)
+        return [np.ascontiguousarray(piece.reshape(len(piece), *shape)) for piece, shape in pieces]
+
+
+def stack_readout(half: Half) -> StackReadout:
+    """Of the client's half. Raises `ProtocolError` if its tensors are not what its document says."""
+    from hecompile.backends.readouts import tensor_of
+
+    program = stack_program(half)
+    shape = (sum(program.output_sizes),)
+    units, offset = tensor_of(half, "units", np.float64, shape), tensor_of(half, "offset", np.float32, shape)
+    if not (np.isfinite(units).all() and np.isfinite(offset).all()):
+        raise ProtocolError(f"region '{program.region}': units or offsets are not finite")
+    return StackReadout(program, units, offset)
