@@ -3,11 +3,8 @@
 Both sides start from float32 values and end with them: quantise, encrypt, evaluate, decrypt, through bytes, in this process, with
 the same bits, error probability, compressed inputs, and keys made before. Runs alternate. Concrete ML takes the width of a result
 from what it saw in calibration, ours is proved for every picture and wider for it: both are printed, and the PSNR of both
-results against the conv in float32. The conv runs on one
-thread: Concrete ML's loops would take all cores for one circuit, ours leave them to other circuits; `conv_all_cores` is without
-that limit, for who has a single circuit to wait for. `served` is ours with the worker process between the halves. `stack` is two
-convs with a skip, which Concrete ML requantises by lookups and ours runs in two requests. `chain` is a region of conv, SiLU, conv:
-predicted and measured.
+results against the conv in float32. Loops of one circuit run on all cores on both sides. `served` is ours with the worker process
+between the halves. `stack` is two convs with a skip, which Concrete ML requantises by lookups and ours runs as one circuit without. `chain` is a region of conv, SiLU, conv: predicted and measured.
 """
 
 from __future__ import annotations
@@ -26,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 import hecompile
 from benchmarks.harness import arguments, finish, machine
@@ -38,6 +34,7 @@ from hecompile.backends.concrete.lookup_backend import LookupBackend, Names
 from hecompile.backends.concrete.lowering import Widths, export, lower_region
 from hecompile.backends.concrete.program import linear_program
 from hecompile.backends.concrete.specs import parse_specs
+from hecompile.backends.concrete.stack_program import stack_program
 from hecompile.backends.concrete.worker import Worker
 from hecompile.backends.concrete.workers import Done, Job
 from hecompile.compiler import compile_model
@@ -165,14 +162,13 @@ def direct(net: torch.nn.Module, values: np.ndarray, n_bits: int, lookups: bool)
     return run, parse_specs(specs_text(circuit.client.specs)).output_width
 
 
-def linear_pair(net: torch.nn.Module, values: np.ndarray, folder: Path) -> tuple[Callable[[], Any], int]:
-    """A model under `concrete`, through its client and server. And the bits of its widest result."""
+def linear_pair(net: torch.nn.Module, values: np.ndarray, folder: Path) -> tuple[Callable[[], Any], Half]:
+    """A model of one region under `concrete`, through its client and server. And the client's half."""
     example = {"sample": torch.from_numpy(values[:2])}
     compiled = compile_model(net, folder, options=CompileOptions(backend="concrete", max_batch=1), example_inputs=example)
-    halves = [region.lowered.client for region in compiled.program.calls.values() if region.lowered]
-    widths = [layer.circuit.output_width for half in halves for layer in linear_program(half).layers]
+    (half,) = [region.lowered.client for region in compiled.program.calls.values() if region.lowered]
     unet = hecompile.load(folder)
-    return lambda: unet(torch.from_numpy(values[:1])), max(widths)
+    return lambda: unet(torch.from_numpy(values[:1])), half
 
 
 def lookup_pair(name: str, net: torch.nn.Module, values: np.ndarray) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -221,23 +217,23 @@ def measure(sizes: tuple[int, int, int], act_channels: int, runs: int, act_runs:
     found: dict[str, Any] = {"conv_size": [channels, side], "act_size": [act_channels, act_side]}
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         conv, act, stack = Conv(channels).eval(), Act(act_channels).eval(), Stack(act_channels).eval()
-        (one, ours_bits), (other, direct_bits) = linear_pair(conv, wide, Path(folder) / "conv"), direct(conv, wide, 8, False)
-        found |= {"conv_ours_width": ours_bits, "conv_direct_width": direct_bits}
+        (one, half), (other, direct_bits) = linear_pair(conv, wide, Path(folder) / "conv"), direct(conv, wide, 8, False)
+        found |= {"conv_ours_width": linear_program(half).layers[0].circuit.output_width, "conv_direct_width": direct_bits}
         exact = conv(torch.from_numpy(wide[:1])).numpy()
         with inline():
             found |= {"conv_ours_db": psnr_db(one().numpy(), exact), "conv_direct_db": psnr_db(other(), exact)}
         activated, facts = lookup_pair("act", act, narrow)
-        linear, _ = linear_pair(stack, narrow, Path(folder) / "stack")
+        linear, half = linear_pair(stack, narrow, Path(folder) / "stack")
+        layers, width = stack_program(half).layers, stack_program(half).circuit.output_width
+        found |= {"stack_layers": layers, "stack_width": width, "stack_db": stack_program(half).distortion_db}
         pairs = [
             ("conv", one, other, runs),
             ("act", activated, direct(act, narrow, WIDTHS.bits, True)[0], act_runs),
             ("stack", linear, direct(stack, narrow, WIDTHS.bits, True)[0], act_runs),
         ]
         for name, task, theirs, count in pairs:
-            with inline(), threadpool_limits(1 if name == "conv" else None, "openmp"):
+            with inline():
                 found |= compared(name, "ours", *alternate(count, task, theirs))
-        with inline():
-            found |= compared("conv_all_cores", "ours", *alternate(runs, one, other))
         found = compared("conv", "served", *alternate(runs, one, other)) | found
     return found | facts
 

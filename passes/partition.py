@@ -98,7 +98,8 @@ class Partition(Pass[ModelGraph, ModelGraph]):
                 return replace(record, domain="server_clear", region=None, backend=None)
             if name not in cover:
                 return replace(record, domain="client", region=f"client_{level[name]:02d}", backend=None)
-            kind, chosen = "once" if constant[name] else "call", candidates[cover[name]].backend
+            candidate = candidates[cover[name]]
+            kind, chosen = "once" if all(constant[each] for each in candidate.nodes) else "call", candidate.backend
             region = f"{kind}_{level[name]:02d}" + ("" if backend(chosen).integer and chosen not in self.among else f"_{chosen}")
             return replace(record, domain="server_encrypted", region=region, backend=chosen)
 
@@ -131,7 +132,8 @@ class Partition(Pass[ModelGraph, ModelGraph]):
                     help="limit what the client holds (--client-weights-mib) or does (--client-seconds), or pin layers",
                 )
             )
-        layers = [each for each in candidates if found.backends.get(each.nodes[-1]) in self._stands_for(each.backend)]
+        single = [each for each in candidates if not backend(each.backend).chains]
+        layers = [each for each in single if found.backends.get(each.nodes[-1]) in self._stands_for(each.backend)]
         kept = [each for each in candidates if each.nodes in found.chains] + layers
         return narrow_releases(program, lambda release: _narrowed(program, release, found)), kept
 

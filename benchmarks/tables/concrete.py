@@ -12,8 +12,7 @@ def concrete_table(found: dict[str, Any]) -> str:
     channels, size = found["conv_size"]
     few, small = found["act_size"]
     rows = [
-        (f"convolution of {channels} channels on {size}x{size}, one thread", "conv"),
-        (f"convolution of {channels} channels on {size}x{size}, all cores", "conv_all_cores"),
+        (f"convolution of {channels} channels on {size}x{size}", "conv"),
         (f"convolution and SiLU, {few} channels on {small}x{small}", "act"),
         (f"two convolutions and a skip, {few} channels on {small}x{small}", "stack"),
     ]

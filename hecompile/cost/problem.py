@@ -103,7 +103,8 @@ def problem_of(
     chains = tuple(_chain(graph, each, found, nearest) for each in chained)
     for number, (chain, candidate) in enumerate(zip(chains, chained, strict=True)):
         taken = [node for node in graph.nodes if node.name in set(chain.nodes) - layers]
-        cost = replace(candidate.cost, client_s=candidate.cost.client_s - graph_work(taken, 1).seconds(machine), peak_mib=0.0)
+        client_s = candidate.cost.client_s - graph_work(taken, 1).seconds(machine)
+        cost = replace(candidate.cost, client_s=client_s, peak_mib=0.0, rounds=0)  # rounds follow from the choice
         for place in chain.stacks:
             first = place == chain.stacks[0]
             kept = round(candidate.cost.peak_mib * 2**20) if first else 0  # keys and plaintexts stay as long as the session

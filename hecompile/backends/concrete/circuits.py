@@ -131,8 +131,8 @@ def specs_text(specs: Any) -> str:
     return json.dumps(document, sort_keys=True)
 
 
-def framed(circuit: Any, value: Array, expected: Array, errors: float) -> Trial:
-    """One encrypted run with fresh keys, of whose results `errors` are wrong in the mean.
+def framed(circuit: Any, value: Array, expected: Array, errors: float, shift: int = 0) -> Trial:
+    """One encrypted run with fresh keys, of whose results, rounded to so many low bits, `errors` are wrong in the mean.
 
     Raises:
         InternalError: if the run gives other integers than expected, more often than six standard deviations above the mean.
@@ -143,7 +143,7 @@ def framed(circuit: Any, value: Array, expected: Array, errors: float) -> Trial:
     started = time.process_time()
     result = circuit.run(ciphertext)
     seconds = time.process_time() - started
-    wrong = np.count_nonzero(circuit.decrypt(result) != expected)
+    wrong = np.count_nonzero(np.rint(circuit.decrypt(result) / 2**shift) != expected)
     if wrong > errors + 6 * math.sqrt(errors):
         raise InternalError(f"a circuit of Concrete gives another result than its integers ({specs.output_width} bits)")
     request = frame_of(ciphertext.serialize(), 8 * specs.input_words)

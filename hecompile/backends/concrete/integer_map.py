@@ -7,6 +7,7 @@ above all, is left to the client, which adds the piece's value at zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Convolution", "IntegerMap", "Multiple", "Reshape", "Step", "Sum", "integer_map"]
 
 WEIGHT = 127  # largest weight of a layer before it is fitted to a sum
+CHUNK = 256  # inputs that coefficients are read off for at a time
 PRECISION = 128  # a multiple is rounded to one part in so many, or better
 
 Floats = npt.NDArray[np.float64]
@@ -102,6 +104,23 @@ class IntegerMap:
                 found += step.action.factors.size
         return found
 
+    def norm(self) -> float:
+        """The largest 2-norm of an output's coefficients over all inputs: how much of their noise comes out.
+
+        Coefficients are those of the whole map: values that go two ways to an output have noise that adds up, not one of each way.
+        """
+        squares = [np.zeros(units.shape) for units in self.units.values()]
+        sizes = {name: math.prod(shape) for name, shape in self.shapes.items()}
+        for name, size in sizes.items():
+            for start in range(0, size, CHUNK):
+                count = min(CHUNK, size - start)
+                inputs = {other: np.zeros((count, *shape)) for other, shape in self.shapes.items()}
+                inputs[name].reshape(count, size)[np.arange(count), start + np.arange(count)] = 1.0
+                values = self.run(inputs)  # type: ignore[arg-type]  # floats, for speed: whole numbers all the same
+                for total, output in zip(squares, self.units, strict=True):
+                    total += np.square(values[output]).sum(axis=0)
+        return math.sqrt(max(float(each.max()) for each in squares))
+
     def largest(self, limit: int) -> int:
         """No value is beyond, for inputs within the limit."""
         absolute = replace(self, steps=tuple(replace(step, action=_absolute(step.action)) for step in self.steps))
@@ -173,6 +192,8 @@ class _Builder:
             self._sum(node, secrets[0], secrets[1])
         elif _is_sum(node):  # with a constant, which is the client's
             self._alias(node, secrets[0], -1.0 if name == "aten.sub.Tensor" and node.args[1] is secrets[0] else 1.0)
+        elif name == "aten.neg.default":
+            self._alias(node, secrets[0], -1.0)
         elif name == "aten.mul.Tensor":
             other = next(each for each in node.args if each is not secrets[0])
             constant = tensor_of(self._graph, other) if hasattr(other, "target") else np.asarray(float(str(other)))

@@ -45,6 +45,14 @@ class Specs:
     encryptions: tuple[Encryption, ...]
     lookups: bool  # whether evaluation keys are needed
 
+    def error_probability(self, norm: float, shift: int = 0) -> float:
+        """How likely a result is wrong whose noise is the inputs' times a 2-norm: it leaves half a step of so many low bits.
+
+        Steps are those of the encoding, above which one bit is free.
+        """
+        deviation = math.sqrt(self.encryptions[0].variance) * norm
+        return math.erfc(2.0 ** (shift - self.output_width - 2) / deviation / math.sqrt(2))
+
     def weak(self, security_bits: int) -> list[str]:
         """Every kind of ciphertext or key with less noise than `security_bits` want."""
         return [

@@ -133,11 +133,12 @@ class StackBackend(Backend):
         drawn = {name: rng.integers(-LIMIT, LIMIT + 1, (1, *shape)) for name, shape in integers.shapes.items()}
         values = integers.run(drawn)
         expected = vector([values[name] for name in integers.units])
-        trial = framed(circuit.compiled, vector([*drawn.values()]), expected, options.p_error * expected.size)
+        sent = vector([*drawn.values()]) << circuit.shift
+        trial = framed(circuit.compiled, sent, expected, options.p_error * expected.size, circuit.shift)
         program = StackProgram(
             region.name, self.name, region.inputs, region.outputs, options.max_batch, options.p_error,
             tuple(integers.shapes.values()), tuple(units.shape for units in integers.units.values()),
-            tuple(integers.input_units.values()), LIMIT, circuit.largest, integers.products,
+            tuple(integers.input_units.values()), LIMIT, circuit.largest, circuit.norm, circuit.shift, integers.products,
             integers.layers, round(distortion_db, 3), circuit.specs.text, trial.request, trial.reply,
         )  # fmt: skip
         document: Mapping[str, Any] = asdict(program)
@@ -167,11 +168,13 @@ class StackBackend(Backend):
         return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
 
     def check_proofs(self, half: Half) -> list[str]:
-        program = stack_program(half)
-        width = program.circuit.output_width
-        if program.largest <= 2 ** (width - 1) - 1:
-            return []
-        return [f"region '{program.region}': values up to {program.largest} leave {width} bits"]
+        program, problems = stack_program(half), []
+        width, probability = program.circuit.output_width, program.circuit.error_probability(program.norm, program.shift)
+        if program.largest << program.shift > 2 ** (width - 1) - 1:
+            problems.append(f"region '{program.region}': values up to {program.largest} leave {width} bits")
+        if probability > program.p_error:
+            problems.append(f"region '{program.region}': results are wrong with probability {probability:.1g}")
+        return problems
 
     def load_client(self, half: Half) -> RegionClient:
         from hecompile.backends.concrete.stack_client import StackClient

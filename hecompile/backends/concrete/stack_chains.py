@@ -17,6 +17,7 @@ from hecompile.cost.problem import disjoint
 from hecompile.errors import CompileError
 from hecompile.ir.graph import Batch, ModelGraph, info
 from hecompile.ir.layers import secret_layers, secret_shapes
+from hecompile.ir.ops import RELEASE
 
 if TYPE_CHECKING:
     from torch import fx
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["refused", "stack_candidates", "worthwhile"]
 
 LOG = logging.getLogger(__name__)
-BETWEEN = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.reshape.default")
+BETWEEN = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default", "aten.reshape.default")
 SUMS = BETWEEN[:2]
 
 
@@ -40,8 +41,13 @@ class _Finder:
 
     def __init__(self, graph: ModelGraph) -> None:
         self._graph = graph
-        self._layers = {shape.nodes[-1]: shape.nodes for shape in secret_shapes(graph) if shape.multiple == 1}
         self._nodes = {node.name: node for node in graph.nodes}
+        shapes = [shape for shape in secret_shapes(graph) if shape.multiple == 1]
+        self._layers = {each.nodes[-1]: each.nodes for each in shapes if not self._shown(each.nodes[0])}
+
+    def _shown(self, name: str) -> bool:
+        """Whether a layer reads a value that is shown in part: nothing is, under Concrete."""
+        return any(str(each.target) == RELEASE for each in self._nodes[name].all_input_nodes)
 
     def stacks(self) -> list[tuple[str, ...]]:
         """Every stack of at least two layers in execution order; of those that overlap, the ones that end later hold the others."""

@@ -21,11 +21,16 @@ __all__ = ["StackCircuit", "stack_circuit"]
 
 @dataclass(frozen=True, eq=False)
 class StackCircuit:
-    """A compiled circuit, what Concrete's client reads of it, and the bound of every value in it."""
+    """A compiled circuit, what Concrete's client reads of it, and what it was proved by.
+
+    No value is beyond `largest` before it is shifted, and `norm` is the largest 2-norm of an output's coefficients.
+    """
 
     compiled: Any
     specs: Specs
     largest: int
+    norm: float
+    shift: int
 
 
 def _to_picture(x: Any, geometry: Geometry) -> Any:
@@ -66,16 +71,28 @@ def _done(step: Step, operands: list[Any], largest: int) -> Any:
 def stack_circuit(integers: IntegerMap, p_error: float) -> StackCircuit:
     """The circuit from integers within the limit, a vector (1, entries), to those of all outputs.
 
+    Concrete takes the noise of values that meet again for independent, which it is not where they have an input in common. So
+    integers come multiplied by a power of two, and the client rounds results to it: as many low bits as make results wrong as
+    rarely as declared, by the coefficients of the whole map.
+
     Raises:
         CompileError: if results take more bits than a ciphertext carries, or a picture does not divide into its phases.
     """
-    largest = integers.largest(LIMIT)
-    if largest.bit_length() + 1 > WIDTHS[1]:
-        raise CompileError(f"a linear stack's results take {largest.bit_length() + 1} bits, {WIDTHS[1]} is the most")
     for step in integers.steps:
         geometry = step.action.geometry if isinstance(step.action, Convolution) else None
         if geometry and not geometry.tokens and any(size % by for size, by in zip(geometry.size, geometry.down, strict=True)):
             raise CompileError(f"a stride of {geometry.down} does not divide {geometry.size}")
+    largest, norm = integers.largest(LIMIT), integers.norm()
+    for shift in range(WIDTHS[1] - largest.bit_length()):
+        compiled = _compile(integers, shift, largest << shift, p_error)
+        specs = parse_specs(specs_text(compiled.client.specs))
+        if specs.error_probability(norm, shift) <= p_error:
+            return StackCircuit(compiled, specs, largest, norm, shift)
+    raise CompileError(f"a linear stack with values up to {largest} takes more than {WIDTHS[1]} bits")
+
+
+def _compile(integers: IntegerMap, shift: int, largest: int, p_error: float) -> Any:
+    """With so many low bits, and values of at most `largest`."""
     sizes = [math.prod(shape) for shape in integers.shapes.values()]
 
     def evaluate(x: Any) -> Any:
@@ -88,10 +105,8 @@ def stack_circuit(integers: IntegerMap, p_error: float) -> StackCircuit:
         outputs = [values[name].reshape((1, integers.units[name].size)) for name in integers.units]
         return concrete().hint(beside(outputs, 1), can_store=-largest - 1)
 
-    signs = np.where(np.random.default_rng(0).integers(0, 2, (1, sum(sizes))), LIMIT, -LIMIT)
-    compiler = concrete().Compiler(evaluate, {"x": "encrypted"})
+    signs = np.where(np.random.default_rng(0).integers(0, 2, (1, sum(sizes))), LIMIT << shift, -LIMIT << shift)
     try:
-        circuit = compiler.compile([signs, -signs], configuration(p_error))
+        return concrete().Compiler(evaluate, {"x": "encrypted"}).compile([signs, -signs], configuration(p_error))
     except RuntimeError as error:
         raise CompileError(f"Concrete refuses a linear stack: {str(error).splitlines()[0]}") from error
-    return StackCircuit(circuit, parse_specs(specs_text(circuit.client.specs)), largest)

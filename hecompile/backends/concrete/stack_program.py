@@ -19,12 +19,13 @@ from hecompile.backends.documents import judge_batch, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.products import LARGEST
 
-__all__ = ["StackProgram", "StackReadout", "quantise", "stack_program", "stack_readout", "vector"]
+__all__ = ["StackProgram", "StackReadout", "quantise", "stack_program", "stack_readout", "unshifted", "vector"]
 
 
 @dataclass(frozen=True)
 class StackProgram:
-    """A region's document. `units` are what a step of each input is worth before the request's scale."""
+    """A region's document. `units` are what a step of each input is worth before the request's scale; no value is beyond `largest`,
+    `norm` is the largest 2-norm of an output's coefficients, and integers travel with `shift` low bits for the noise."""
 
     region: str
     backend: str
@@ -37,6 +38,8 @@ class StackProgram:
     units: tuple[float, ...]
     limit: int
     largest: int
+    norm: float
+    shift: int
     products: int
     layers: int
     distortion_db: float
@@ -58,6 +61,7 @@ class StackProgram:
             (len(self.inputs) == len(self.input_shapes) == len(self.units), "as many shapes and units as inputs are wanted"),
             (len(self.outputs) == len(self.output_shapes), "as many shapes as outputs are wanted"),
             (all(size >= 1 for shape in shapes for size in shape), "sizes below one"),
+            (0 < self.norm < math.inf and 0 <= self.shift < WIDTHS[1], "coefficients or low bits out of range"),
             (all(0 < unit < math.inf for unit in self.units), "units out of range"),
             (specs.input_shape == (1, sum(self.input_sizes)), "the circuit's specification is of another stack"),
             (specs.output_shape == (1, sum(self.output_sizes)) and not specs.lookups, "the circuit's results are of another stack"),
@@ -111,6 +115,12 @@ def vector(values: Sequence[Array]) -> Array:
     return np.concatenate([value.reshape(len(value), -1) for value in values], axis=1)
 
 
+def unshifted(integers: Array, shift: int) -> npt.NDArray[np.float64]:
+    """Results without the low bits that their noise had, rounded."""
+    found: npt.NDArray[np.float64] = np.rint(integers.astype(np.float64) / 2**shift)
+    return found
+
+
 def quantise(entries: Array, units: npt.NDArray[np.float64], limit: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Integers within the limit (E, entries) and a scale per element (E), with entries = scale x units x integers about.
 
@@ -131,15 +141,16 @@ class StackReadout:
     offset: npt.NDArray[np.float32]
 
     def integers(self, values: Sequence[Array]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """All inputs as one vector per element, as `quantise` gives it. Raises `ProtocolError` for other shapes."""
+        """All inputs as one vector per element, as `quantise` gives it, shifted. Raises `ProtocolError` for other shapes."""
         shapes = [value.shape[1:] for value in values]
         if shapes != [*self.program.input_shapes]:
             raise ProtocolError(f"region '{self.program.region}': inputs of {shapes}, expected {self.program.input_shapes}")
-        return quantise(vector(values), np.repeat(self.program.units, self.program.input_sizes), self.program.limit)
+        found, scales = quantise(vector(values), np.repeat(self.program.units, self.program.input_sizes), self.program.limit)
+        return found << self.program.shift, scales
 
     def values(self, integers: Array, scales: npt.NDArray[np.float64]) -> list[Array]:
-        """The outputs in float32 from the circuit's integers (E, entries)."""
-        found = integers.astype(np.float64) * self.units * scales[:, None] + self.offset
+        """The outputs in float32 from the circuit's integers (E, entries), rounded to what they are without noise."""
+        found = unshifted(integers, self.program.shift) * self.units * scales[:, None] + self.offset
         entries = np.clip(found, -LARGEST, LARGEST).astype(np.float32)
         stops = np.cumsum(self.program.output_sizes)[:-1]
         pieces = zip(np.split(entries, stops, axis=1), self.program.output_shapes, strict=True)

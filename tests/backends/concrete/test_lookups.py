@@ -202,3 +202,15 @@ def test_a_region_above_its_limits_is_refused_before_keys_and_nothing_is_written
     with pytest.raises(CompileError, match="CPU seconds"):
         compile_model(Chain().eval(), tmp_path / "artifact", options=options, example_inputs=EXAMPLE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_plans_choose_lookups_where_rounds_are_few(tmp_path: Path) -> None:
+    """With four rounds every layer has its own circuit and the activation is the client's, which is faster."""
+    found = {}
+    for rounds in (4, 3):
+        options = CompileOptions(
+            backend="concrete_lookups", partition="optimised", client_weights_mib=0.0, most_rounds=rounds, max_batch=1
+        )
+        compiled = compile_model(Chain().eval(), tmp_path / str(rounds), options=options, example_inputs=EXAMPLE)
+        found[rounds] = [region.backend for region in compiled.program.calls.values()].count("concrete_lookups")
+    assert found == {4: 0, 3: 1}

@@ -1,0 +1,293 @@
+"""Linear stacks: which layers go together, their integers, and one circuit for all of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import Conv2d, ConvTranspose2d, Linear, functional
+
+import hecompile
+from hecompile.backends.base import Half
+from hecompile.backends.concrete.circuits import specs_text
+from hecompile.backends.concrete.costs import P_ERROR
+from hecompile.backends.concrete.integer_map import IntegerMap, integer_map
+from hecompile.backends.concrete.specs import parse_specs
+from hecompile.backends.concrete.stack_backend import StackBackend
+from hecompile.backends.concrete.stack_chains import stack_candidates
+from hecompile.backends.concrete.stack_circuit import _compile, stack_circuit
+from hecompile.backends.concrete.stack_program import quantise, stack_program, stack_readout
+from hecompile.backends.concrete.stages import LIMIT
+from hecompile.backends.registry import backend
+from hecompile.compiler import Compiled, compile_model, pipeline
+from hecompile.cost.machine import Machine
+from hecompile.errors import CompileError, ProtocolError
+from hecompile.frontend.sources import load_source
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.regions import SubgraphRegion
+from hecompile.options import CompileOptions
+from hecompile.passes.split import cut
+from hecompile.runtime.simulation import load_simulation
+
+Layers = dict[str, torch.nn.Module]
+Form = Callable[..., torch.Tensor]
+
+
+def conv(channels: int, outputs: int, size: int = 3, stride: int = 1) -> Conv2d:
+    return Conv2d(channels, outputs, size, stride, padding=size // 2)
+
+
+# what a network computes of its picture (B, 2, 4, 4), its layers, and how many layers its largest stack has
+FORMS: dict[str, tuple[Callable[[], Layers], Form, int]] = {
+    "in a row": (lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x)), 2),
+    "three in a row": (lambda: {"a": conv(2, 3), "b": conv(3, 2), "c": conv(2, 2)}, lambda m, x: m.c(m.b(m.a(x))), 3),
+    "with a skip": (lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x)) + x, 2),
+    "side by side": (lambda: {"a": conv(2, 3), "b": conv(2, 3, 1)}, lambda m, x: m.a(x) + m.b(x), 2),
+    "subtracted": (lambda: {"a": conv(2, 3), "b": conv(2, 3, 1)}, lambda m, x: m.a(x) - m.b(x), 2),
+    "skip first": (lambda: {"a": conv(2, 2), "b": conv(2, 3)}, lambda m, x: m.b(x - m.a(x)), 2),
+    "scaled": (lambda: {"a": conv(2, 2), "b": conv(2, 3)}, lambda m, x: m.b(0.5 * m.a(x) - 1.0), 2),
+    "turned": (lambda: {"a": conv(2, 2), "b": conv(2, 3)}, lambda m, x: m.b(1.0 - m.a(x)), 2),
+    "strided": (lambda: {"a": conv(2, 3), "b": conv(3, 2, stride=2)}, lambda m, x: m.b(m.a(x)), 2),
+    "upsampled": (
+        lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(functional.interpolate(m.a(x), scale_factor=2.0)), 2,
+    ),
+    "transposed": (
+        lambda: {"a": conv(2, 3), "b": ConvTranspose2d(3, 2, 4, stride=2, padding=1)}, lambda m, x: m.b(m.a(x)), 2,
+    ),
+    "activation between": (lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(functional.silu(m.a(x))), 0),
+    "needed outside": (
+        lambda: {"a": conv(2, 2), "b": conv(2, 2)}, lambda m, x: (lambda y: m.b(y) * functional.silu(y))(m.a(x)), 0,
+    ),
+}  # fmt: skip
+
+
+class Net(torch.nn.Module):
+    """A form over its layers."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers, self.form, _ = FORMS[name]
+        for key, layer in layers().items():
+            self.add_module(key, layer)
+
+    def forward(self, sample: torch.Tensor) -> torch.Tensor:
+        return self.form(self, sample)
+
+
+class Timed(torch.nn.Module):
+    """A residual block's way: a label's projection added to a conv, another conv beside a shortcut, activations between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.label, self.second, self.short = conv(2, 4), Linear(5, 4), conv(4, 3), conv(2, 3, 1)
+        self.last = conv(3, 2)
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(sample) + self.label(condition)[:, :, None, None]
+        hidden = functional.silu(hidden + torch.sin(timestep / 1000))
+        result: torch.Tensor = self.last(functional.silu(self.second(hidden) + 3.0 * self.short(sample)))
+        return result
+
+
+EXAMPLE = {"sample": torch.randn(2, 2, 4, 4), "timestep": torch.tensor(31.0), "condition": torch.randn(2, 5)}
+
+
+def marked(net: torch.nn.Module, example: dict[str, torch.Tensor]) -> ModelGraph:
+    program: Any = load_source(net.eval(), example)
+    for each in pipeline(CompileOptions(), None)[:3]:
+        program = each.run(program)
+    assert isinstance(program, ModelGraph)
+    return program
+
+
+def largest_region(graph: ModelGraph) -> SubgraphRegion:
+    nodes = set(max((each.nodes for each in stack_candidates(graph, "concrete_stacks")), key=len))
+    return SubgraphRegion("stack", "concrete_stacks", *cut(graph, [node for node in graph.nodes if node.name in nodes]))
+
+
+def map_of(region: SubgraphRegion) -> IntegerMap:
+    return integer_map(ModelGraph(region.graph_module, (), region.outputs), {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMS)
+def test_stacks_are_found_and_their_integers_are_close_and_within_bounds(name: str) -> None:
+    graph, layers = marked(Net(name), {"sample": torch.zeros(2, 2, 4, 4)}), FORMS[name][2]
+    found = stack_candidates(graph, "concrete_stacks")
+    if not layers:
+        assert found == []
+        return
+    region = largest_region(graph)
+    integers = map_of(region)
+    assert integers.layers == layers
+    rng = np.random.default_rng(0)
+    (source,) = integers.shapes
+    value = rng.standard_normal((3, *integers.shapes[source])).astype(np.float32)
+    drawn, scales = quantise(value.reshape(3, -1), np.full(value[0].size, integers.input_units[source]), LIMIT)
+    values = integers.run({source: drawn.reshape(value.shape)})
+    offset = region.reference([np.zeros_like(value)])[0]
+    for name, want in zip(region.outputs, region.reference([value]), strict=True):
+        got = values[name] * integers.units[name] * scales.reshape(-1, *[1] * (want.ndim - 1)) + offset
+        assert np.sqrt(np.mean((got - want) ** 2)) < 0.02 * want.std()
+    largest = integers.largest(LIMIT)
+    for fill in (LIMIT, -LIMIT):
+        signs = integers.run({source: np.full_like(drawn, fill).reshape(value.shape)})
+        assert max(int(np.abs(each).max()) for each in signs.values()) <= largest
+
+
+@pytest.mark.fhe
+def test_noise_that_meets_again_is_counted_as_one() -> None:
+    """Blurs in a row add up one entry's noise on many ways: by Concrete's own count one result in ten would be wrong."""
+    net = Net("in a row")
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.abs_()
+    integers = map_of(largest_region(marked(net, {"sample": torch.zeros(2, 2, 4, 4)})))
+    (source,) = integers.shapes
+    one = integers.run({source: np.eye(32, dtype=np.int64).reshape(32, 2, 4, 4)})
+    (output,) = integers.units
+    assert integers.norm() == pytest.approx(np.sqrt(np.square(one[output].astype(float)).sum(axis=0).max()))
+    narrow = parse_specs(specs_text(_compile(integers, 0, integers.largest(LIMIT), P_ERROR).client.specs))
+    assert narrow.error_probability(integers.norm()) > 2.0**-20
+    circuit = stack_circuit(integers, P_ERROR)
+    assert circuit.specs.error_probability(circuit.norm, circuit.shift) <= P_ERROR
+    assert circuit.specs.output_width == narrow.output_width + circuit.shift > narrow.output_width
+
+
+@pytest.mark.slow
+def test_public_values_and_constants_of_zero_are_left_to_the_client() -> None:
+    graph = marked(Timed(), EXAMPLE)
+    stacks = [set(each.nodes) for each in stack_candidates(graph, "concrete_stacks")]
+    assert {"second_conv2d", "short_conv2d"} <= stacks[0]
+    assert {"first_conv2d", "label_linear"} <= stacks[1]
+    assert not any("sin" in name for each in stacks for name in each)
+    region = largest_region(graph)
+    for node in region.graph_module.graph.nodes:
+        if str(node.target) == "aten.mul.Tensor":
+            node.args = (node.args[0], 0.0)
+    with pytest.raises(CompileError, match="a product with zeros"):
+        map_of(region)
+
+
+@pytest.mark.slow
+def test_weights_that_are_not_finite_are_refused() -> None:
+    net = Net("side by side")
+    with torch.no_grad():
+        net.a.weight[0, 0, 0, 0] = float("nan")  # type: ignore[index, operator, union-attr]
+    with pytest.raises(CompileError, match="not finite"):
+        map_of(largest_region(marked(net, {"sample": torch.zeros(2, 2, 4, 4)})))
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Every stack as one circuit, whether or not that is faster."""
+    folder = tmp_path_factory.mktemp("artifacts") / "stacks"
+    options = CompileOptions(backend="concrete_stacks", max_batch=2)
+    return compile_model(Timed().eval(), folder, options=options, example_inputs=EXAMPLE)
+
+
+def stacks_of(compiled: Compiled) -> list[SubgraphRegion]:
+    return [each for each in compiled.program.calls.values() if isinstance(each, SubgraphRegion)]
+
+
+def values_for(region: SubgraphRegion, batch: int) -> list[np.ndarray]:
+    assert region.lowered is not None
+    rng = np.random.default_rng(batch)
+    shapes = stack_program(region.lowered.client).input_shapes
+    return [rng.standard_normal((batch, *shape)).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.fhe
+@pytest.mark.parametrize("batch", [1, 2])
+def test_encrypted_stacks_equal_their_integers(timed: Compiled, batch: int) -> None:
+    regions = stacks_of(timed)
+    assert [region.lowered and stack_program(region.lowered.client).layers for region in regions] == [2, 2]
+    for region in regions:
+        assert region.lowered is not None
+        client, server = StackBackend().load_client(region.lowered.client), StackBackend().load_server(region.lowered.server)
+        values, readout = values_for(region, batch), stack_readout(region.lowered.client)
+        payload, pending = client.encrypt(values, batch)
+        assert len(payload) == client.request_bytes(batch) == server.request_bytes(batch)
+        reply = server.evaluate(payload, batch)
+        assert len(reply) == client.reply_bytes(batch)
+        simulated = StackBackend().simulation(region.lowered.client, region.lowered.server)
+        twin = simulated.decrypt(b"", simulated.encrypt(values, batch)[1])
+        got = client.decrypt(reply, pending)
+        for one, two, want in zip(got, twin, region.reference(values), strict=True):
+            np.testing.assert_array_equal(one, two)
+            assert one.shape == want.shape
+            assert np.sqrt(np.mean((one - want) ** 2)) < 0.02 * want.std()
+        assert readout.program.distortion_db > 40
+
+
+@pytest.mark.fhe
+def test_a_network_with_stacks_gives_its_result_and_can_be_simulated(timed: Compiled) -> None:
+    assert timed.artifact is not None
+    with torch.no_grad():
+        expected = Timed().eval()(**EXAMPLE)
+    unet = hecompile.load(timed.artifact)
+    assert (unet(**EXAMPLE) - expected).abs().max() < 0.03 * expected.abs().max()
+    assert unet.meter.requests == 3
+    simulated = load_simulation(timed.artifact)
+    assert (simulated(**EXAMPLE) - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+@pytest.mark.fhe
+def test_the_server_gets_neither_offsets_nor_units_and_no_word_twice(timed: Compiled) -> None:
+    for region in stacks_of(timed):
+        assert region.lowered is not None
+        assert set(region.lowered.server.tensors) == {"mlir", "keys"}
+        client = StackBackend().load_client(region.lowered.client)
+        words = [np.frombuffer(client.encrypt(values_for(region, 1), 1)[0], "<u8") for _ in range(2)]
+        assert (words[0] == words[1]).mean() < 0.01
+        for fill in (0.0, np.nan, 3e38):
+            odd = [np.full_like(value, fill) for value in values_for(region, 1)]
+            assert len(client.encrypt(odd, 1)[0]) == client.request_bytes(1)
+
+
+@pytest.mark.fhe
+def test_halves_that_make_no_sense_are_refused(timed: Compiled) -> None:
+    lowered = stacks_of(timed)[0].lowered
+    assert lowered is not None
+    chosen = StackBackend()
+    assert chosen.check_proofs(lowered.client) == []
+    for name, value in (
+        ("limit", 0), ("units", [1.0]), ("units", [0.0, 1.0]), ("p_error", 1.5), ("inputs", []), ("output_shapes", [[1]]),
+        ("input_shapes", [[1], [2]]), ("specs", "{}"), ("request", {"head": "", "size": 8, "tail": ""}),
+    ):  # fmt: skip
+        program = copy.deepcopy(dict(lowered.client.program)) | {name: value}
+        with pytest.raises(ProtocolError):
+            chosen.load_client(Half(program, lowered.client.tensors))
+    wide = dict(lowered.client.program) | {"largest": 1 << 50}
+    assert "leave" in chosen.check_proofs(Half(wide, lowered.client.tensors))[0]
+    noisy = dict(lowered.client.program) | {"norm": 1e9}
+    assert "wrong with probability" in chosen.check_proofs(Half(noisy, lowered.client.tensors))[0]
+    with pytest.raises(ProtocolError, match="units"):
+        chosen.load_client(Half(lowered.client.program, {}))
+    tensors = {**lowered.client.tensors, "offset": np.full_like(lowered.client.tensors["offset"], np.nan)}
+    with pytest.raises(ProtocolError, match="not finite"):
+        chosen.load_client(Half(lowered.client.program, tensors))
+    region = stacks_of(timed)[0]
+    client = chosen.load_client(lowered.client)
+    with pytest.raises(ProtocolError, match="inputs of"):
+        client.encrypt([value[:, :1] for value in values_for(region, 1)], 1)
+
+
+@pytest.mark.fhe
+def test_concrete_takes_the_stacks_that_are_faster_as_one_circuit(tmp_path: Path) -> None:
+    net = Net("side by side")
+    example = {"sample": torch.randn(2, 2, 4, 4)}
+    for partition, budgets in (("all", {}), ("optimised", {"client_weights_mib": 0.0})):
+        options = CompileOptions(backend="concrete", partition=partition, **budgets)  # type: ignore[arg-type]
+        compiled = compile_model(net.eval(), tmp_path / partition, options=options, example_inputs=example)
+        (region,) = compiled.program.calls.values()
+        assert region.backend == "concrete_stacks"
+    lone = backend("concrete").candidates(marked(Net("activation between"), example), Machine())
+    assert [each.backend for each in lone] == ["concrete", "concrete"]
