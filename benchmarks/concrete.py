@@ -4,7 +4,8 @@ Both sides start from float32 values and end with them: quantise, encrypt, evalu
 the same bits, error probability, compressed inputs, and keys made before. Runs alternate. Concrete ML takes the width of a result
 from what it saw in calibration, ours is proved for every picture and wider for it: both are printed, and the PSNR of both
 results against the conv in float32. Loops of one circuit run on all cores on both sides. `served` is ours with the worker process
-between the halves. `stack` is two convs with a skip, which Concrete ML requantises by lookups and ours runs as one circuit without. `chain` is a region of conv, SiLU, conv: predicted and measured.
+between the halves. `stack` is two convs with a skip, which Concrete ML requantises by lookups and ours runs as one circuit without.
+`chain` is a region of conv, SiLU, conv: predicted and measured.
 """
 
 from __future__ import annotations
@@ -216,26 +217,30 @@ def measure(sizes: tuple[int, int, int], act_channels: int, runs: int, act_runs:
     narrow = rng.standard_normal((20, act_channels, act_side, act_side)).astype(np.float32)
     found: dict[str, Any] = {"conv_size": [channels, side], "act_size": [act_channels, act_side]}
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        conv, act, stack = Conv(channels).eval(), Act(act_channels).eval(), Stack(act_channels).eval()
-        (one, half), (other, direct_bits) = linear_pair(conv, wide, Path(folder) / "conv"), direct(conv, wide, 8, False)
-        found |= {"conv_ours_width": linear_program(half).layers[0].circuit.output_width, "conv_direct_width": direct_bits}
-        exact = conv(torch.from_numpy(wide[:1])).numpy()
+        found |= measure_conv(Conv(channels).eval(), wide, Path(folder) / "conv", runs)
+        activated, facts = lookup_pair("act", Act(act_channels).eval(), narrow)
+        theirs, _ = direct(Act(act_channels).eval(), narrow, WIDTHS.bits, True)
         with inline():
-            found |= {"conv_ours_db": psnr_db(one().numpy(), exact), "conv_direct_db": psnr_db(other(), exact)}
-        activated, facts = lookup_pair("act", act, narrow)
-        linear, half = linear_pair(stack, narrow, Path(folder) / "stack")
-        layers, width = stack_program(half).layers, stack_program(half).circuit.output_width
-        found |= {"stack_layers": layers, "stack_width": width, "stack_db": stack_program(half).distortion_db}
-        pairs = [
-            ("conv", one, other, runs),
-            ("act", activated, direct(act, narrow, WIDTHS.bits, True)[0], act_runs),
-            ("stack", linear, direct(stack, narrow, WIDTHS.bits, True)[0], act_runs),
-        ]
-        for name, task, theirs, count in pairs:
-            with inline():
-                found |= compared(name, "ours", *alternate(count, task, theirs))
-        found = compared("conv", "served", *alternate(runs, one, other)) | found
-    return found | facts
+            found |= compared("act", "ours", *alternate(act_runs, activated, theirs)) | facts
+        linear, half = linear_pair(Stack(act_channels).eval(), narrow, Path(folder) / "stack")
+        theirs, _ = direct(Stack(act_channels).eval(), narrow, WIDTHS.bits, True)
+        with inline():
+            found |= compared("stack", "ours", *alternate(act_runs, linear, theirs))
+    program = stack_program(half)
+    return found | {
+        "stack_layers": program.layers, "stack_width": program.circuit.output_width, "stack_db": program.distortion_db,
+    }  # fmt: skip
+
+
+def measure_conv(conv: torch.nn.Module, values: np.ndarray, folder: Path, runs: int) -> dict[str, Any]:
+    """One layer, in this process and served."""
+    (ours, half), (theirs, width) = linear_pair(conv, values, folder), direct(conv, values, 8, False)
+    exact = conv(torch.from_numpy(values[:1])).numpy()
+    with inline():
+        found = {"conv_ours_db": psnr_db(ours().numpy(), exact), "conv_direct_db": psnr_db(theirs(), exact)}
+        alone = compared("conv", "ours", *alternate(runs, ours, theirs))
+    found |= {"conv_ours_width": linear_program(half).layers[0].circuit.output_width, "conv_direct_width": width}
+    return found | compared("conv", "served", *alternate(runs, ours, theirs)) | alone
 
 
 def psnr_db(got: np.ndarray, exact: np.ndarray) -> float:
@@ -257,7 +262,7 @@ def compared(name: str, mine: str, ours: dict[str, float], theirs: dict[str, flo
 def main() -> None:
     """Measure and print."""
     options = arguments(__doc__)
-    figures = measure((4, 4, 2), 1, 1, 1) if options.smoke else measure((16, 8, 4), 2, max(9, options.runs), 7)
+    figures = measure((4, 4, 2), 1, 1, 1) if options.smoke else measure((16, 8, 4), 2, max(15, options.runs), 7)
     if not options.smoke:
         with inline():
             figures |= chain(8, 8)
