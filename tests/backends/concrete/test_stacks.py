@@ -42,9 +42,10 @@ def conv(channels: int, outputs: int, size: int = 3, stride: int = 1) -> Conv2d:
     return Conv2d(channels, outputs, size, stride, padding=size // 2)
 
 
-# what a network computes of its picture (B, 2, 4, 4), its layers, and how many layers its largest stack has
+# what a network computes of its picture (B, C, 4, 4), its layers, and how many layers its largest stack has
 FORMS: dict[str, tuple[Callable[[], Layers], Form, int]] = {
     "in a row": (lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x)), 2),
+    "in a row of eight": (lambda: {"a": conv(8, 8), "b": conv(8, 8)}, lambda m, x: m.b(m.a(x)), 2),
     "three in a row": (lambda: {"a": conv(2, 3), "b": conv(3, 2), "c": conv(2, 2)}, lambda m, x: m.c(m.b(m.a(x))), 3),
     "with a skip": (lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x)) + x, 2),
     "side by side": (lambda: {"a": conv(2, 3), "b": conv(2, 3, 1)}, lambda m, x: m.a(x) + m.b(x), 2),
@@ -75,6 +76,7 @@ class Net(torch.nn.Module):
         layers, self.form, _ = FORMS[name]
         for key, layer in layers().items():
             self.add_module(key, layer)
+        self.channels = next(iter(self.parameters())).shape[1]
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
         return self.form(self, sample)
@@ -119,7 +121,8 @@ def map_of(region: SubgraphRegion) -> IntegerMap:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 def test_stacks_are_found_and_their_integers_are_close_and_within_bounds(name: str) -> None:
-    graph, layers = marked(Net(name), {"sample": torch.zeros(2, 2, 4, 4)}), FORMS[name][2]
+    net, layers = Net(name), FORMS[name][2]
+    graph = marked(net, {"sample": torch.zeros(2, net.channels, 4, 4)})
     found = stack_candidates(graph, "concrete_stacks")
     if not layers:
         assert found == []
@@ -144,21 +147,28 @@ def test_stacks_are_found_and_their_integers_are_close_and_within_bounds(name: s
 
 @pytest.mark.fhe
 def test_noise_that_meets_again_is_counted_as_one() -> None:
-    """Blurs in a row add up one entry's noise on many ways: by Concrete's own count one result in ten would be wrong."""
-    net = Net("in a row")
+    """Blurs in a row add up one entry's noise on many ways: by Concrete's own count one result in forty is wrong."""
+    net = Net("in a row of eight")
     with torch.no_grad():
         for weight in net.parameters():
             weight.abs_()
-    integers = map_of(largest_region(marked(net, {"sample": torch.zeros(2, 2, 4, 4)})))
-    (source,) = integers.shapes
-    one = integers.run({source: np.eye(32, dtype=np.int64).reshape(32, 2, 4, 4)})
-    (output,) = integers.units
+    integers = map_of(largest_region(marked(net, {"sample": torch.zeros(2, 8, 8, 8)})))
+    (source,), (output,) = integers.shapes, integers.units
+    one = integers.run({source: np.eye(512, dtype=np.int64).reshape(512, 8, 8, 8)})
     assert integers.norm() == pytest.approx(np.sqrt(np.square(one[output].astype(float)).sum(axis=0).max()))
-    narrow = parse_specs(specs_text(_compile(integers, 0, integers.largest(LIMIT), P_ERROR).client.specs))
-    assert narrow.error_probability(integers.norm()) > 2.0**-20
+    narrow = _compile(integers, 0, integers.largest(LIMIT), P_ERROR)
+    assert parse_specs(specs_text(narrow.client.specs)).error_probability(integers.norm()) > 0.01
     circuit = stack_circuit(integers, P_ERROR)
     assert circuit.specs.error_probability(circuit.norm, circuit.shift) <= P_ERROR
-    assert circuit.specs.output_width == narrow.output_width + circuit.shift > narrow.output_width
+    wrong = []
+    for compiled, shift in ((narrow, 0), (circuit.compiled, circuit.shift)):
+        compiled.keygen()
+        drawn = np.random.default_rng(0).integers(-LIMIT, LIMIT + 1, (2, 8, 8, 8))
+        results = [compiled.decrypt(compiled.run(compiled.encrypt(each.reshape(1, -1) << shift))) for each in drawn]
+        want = integers.run({source: drawn})[output].reshape(2, -1)
+        wrong.append(np.count_nonzero(np.rint(np.concatenate(results) / 2**shift) != want))
+    assert wrong[0] > 0
+    assert wrong[1] == 0
 
 
 @pytest.mark.slow
