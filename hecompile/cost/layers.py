@@ -61,7 +61,7 @@ def stacks(graph: ModelGraph, regions: Mapping[str, str] | None = None) -> list[
     """The secret layers of a graph, those of one region that read one value in one way together; with weights where it has any."""
     shapes = {shape.nodes[-1]: shape for shape in secret_shapes(graph)}
     places = {name: place for place, name in enumerate(shapes)}
-    if any(tensor.is_meta for tensor in (*graph.graph_module.parameters(), *graph.graph_module.buffers())):
+    if graph.is_meta:
         found = _shape_stacks(shapes, regions)
     else:
         by_region: dict[str, list[Product]] = {}

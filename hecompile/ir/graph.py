@@ -120,6 +120,11 @@ class ModelGraph:
         """The inputs' nodes, in the order of `inputs`."""
         return [node for node in self.nodes if node.op == "placeholder"]
 
+    @property
+    def is_meta(self) -> bool:
+        """Whether there are shapes only, no weights."""
+        return any(tensor.is_meta for tensor in (*self.graph_module.parameters(), *self.graph_module.buffers()))
+
     def with_infos(self, change: Callable[[fx.Node, NodeInfo], NodeInfo]) -> ModelGraph:
         """A copy whose records went through `change`; returns itself if none changed."""
         new = {node.name: change(node, info(node)) for node in self.nodes}

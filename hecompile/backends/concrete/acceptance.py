@@ -35,7 +35,8 @@ same computation in other words; its values were compared with the op's own in f
 """
 TAIL = """
 `--backend concrete` sends the client whatever is refused, and runs conv, linear, strided, transposed and upsampled convs as
-circuits without lookups, several of them as one where that is faster. `--backend concrete_lookups` takes conv, activation, conv in a row wholly to the server.
+circuits without lookups, several of them as one where that is faster. `--backend concrete_lookups` takes conv, activation, conv in
+a row wholly to the server.
 
 What compiling rewrites by itself: upsampling and transposed convs into their conv, and with `--norms static` a GroupNorm into the
 conv before it, where nothing else reads that conv, or into unpadded convs after it. Under `concrete_lookups` such a norm has one

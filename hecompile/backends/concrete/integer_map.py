@@ -245,6 +245,8 @@ class _Builder:
         fixed = [each for each in (first, second) if each.name in self._units]
         known = [_per_channel(np.abs(self._units[each.name]), each) for each in fixed]
         finest = [self._finest(each) for each in waiting]
+        if len({len(units) for units in (*known, *finest)}) > 1:
+            raise _refused(node, "a sum that is broadcast over channels")
         if not known:
             units = np.maximum(*finest)
         elif finest:

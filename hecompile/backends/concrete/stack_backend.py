@@ -35,13 +35,13 @@ LEAST_DB = 40.0  # of a stack's integers against float32, on normal values withi
 TRIES = 4  # elements that this is measured on
 
 
-def _compiled(region: SubgraphRegion, ranges: Mapping[str, float], p_error: float) -> tuple[IntegerMap, StackCircuit]:
-    """The region in integers, and its circuit; no keys are made."""
+def _compiled(region: SubgraphRegion, ranges: Mapping[str, float], p_error: float) -> tuple[IntegerMap, StackCircuit, float]:
+    """The region in integers, its circuit, and their PSNR; no keys are made."""
     from hecompile.backends.concrete.integer_map import integer_map
     from hecompile.backends.concrete.stack_circuit import stack_circuit
 
     integers = integer_map(ModelGraph(region.graph_module, (), region.outputs), ranges)
-    return integers, stack_circuit(integers, p_error)
+    return integers, stack_circuit(integers, p_error), _distortion_db(region, integers)
 
 
 def _offset(region: SubgraphRegion, integers: IntegerMap) -> Array:
@@ -88,11 +88,12 @@ class StackBackend(Backend):
     rest = "concrete"
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
-        """The largest stacks, whether or not they are faster than a circuit per layer."""
+        """The largest stacks that fit a circuit, whether or not they are faster than a circuit per layer."""
         from hecompile.backends.concrete.stack_chains import stack_candidates
         from hecompile.cost.problem import disjoint
 
-        return disjoint(stack_candidates(graph, self.name))
+        priced = [self.price_chain(graph, each, machine) for each in stack_candidates(graph, self.name)]
+        return disjoint([each for each in priced if each is not None])
 
     def price_chain(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
         """By compiling its circuit, with inputs of equal ranges."""
@@ -102,8 +103,7 @@ class StackBackend(Backend):
         nodes = set(candidate.nodes)
         region = SubgraphRegion(candidate.nodes[-1], self.name, *cut(graph, [node for node in graph.nodes if node.name in nodes]))
         try:
-            integers, circuit = _compiled(region, {}, P_ERROR)
-            _distortion_db(region, integers)
+            integers, circuit, _ = _compiled(region, {}, P_ERROR)
         except CompileError as error:
             refused(candidate, error)
             return None
@@ -122,13 +122,18 @@ class StackBackend(Backend):
         return self.lower_ranged(region, options, {})
 
     def lower_ranged(self, region: AnyCall, options: CompileOptions, ranges: Mapping[str, float]) -> tuple[Half, Half]:
-        """Raises `CompileError` if results take too many bits, or the integers are far from the region."""
+        """Raises `CompileError` if results take too many bits, or the integers are far from the region.
+
+        Inputs whose ranges are too far apart for that are treated as if they had one range, with which the stack was priced.
+        """
         from hecompile.backends.concrete.circuits import framed
 
         if not isinstance(region, SubgraphRegion):
             raise InternalError(f"region '{region.name}' is a single layer: not for backend '{self.name}'")
-        integers, circuit = _compiled(region, ranges, options.p_error)
-        distortion_db = _distortion_db(region, integers)
+        try:
+            integers, circuit, distortion_db = _compiled(region, ranges, options.p_error)
+        except CompileError:
+            integers, circuit, distortion_db = _compiled(region, {}, options.p_error)
         rng = np.random.default_rng(0)
         drawn = {name: rng.integers(-LIMIT, LIMIT + 1, (1, *shape)) for name, shape in integers.shapes.items()}
         values = integers.run(drawn)

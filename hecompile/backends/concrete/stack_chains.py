@@ -16,7 +16,7 @@ from hecompile.cost.model import seconds_of
 from hecompile.cost.problem import disjoint
 from hecompile.errors import CompileError
 from hecompile.ir.graph import Batch, ModelGraph, info
-from hecompile.ir.layers import secret_layers, secret_shapes
+from hecompile.ir.layers import LayerShape, secret_layers, secret_shapes
 from hecompile.ir.ops import RELEASE
 
 if TYPE_CHECKING:
@@ -42,12 +42,13 @@ class _Finder:
     def __init__(self, graph: ModelGraph) -> None:
         self._graph = graph
         self._nodes = {node.name: node for node in graph.nodes}
-        shapes = [shape for shape in secret_shapes(graph) if shape.multiple == 1]
-        self._layers = {each.nodes[-1]: each.nodes for each in shapes if not self._shown(each.nodes[0])}
+        self._layers = {each.nodes[-1]: each.nodes for each in secret_shapes(graph) if self._fits(each)}
 
-    def _shown(self, name: str) -> bool:
-        """Whether a layer reads a value that is shown in part: nothing is, under Concrete."""
-        return any(str(each.target) == RELEASE for each in self._nodes[name].all_input_nodes)
+    def _fits(self, layer: LayerShape) -> bool:
+        """Pictures, or tokens in one row; nothing that is shown in part: nothing is, under Concrete."""
+        shown = any(str(each.target) == RELEASE for each in self._nodes[layer.nodes[0]].all_input_nodes)
+        grid = layer.geometry.tokens and len(info(self._nodes[layer.nodes[-1]]).shape) > 3
+        return layer.multiple == 1 and not shown and not grid
 
     def stacks(self) -> list[tuple[str, ...]]:
         """Every stack of at least two layers in execution order; of those that overlap, the ones that end later hold the others."""
@@ -96,8 +97,12 @@ class _Finder:
 
 
 def stack_candidates(graph: ModelGraph, backend: str) -> list[Candidate]:
-    """Every stack, the largest of those that overlap first. Those of several inputs need the inputs' ranges, which the model's own
-    sampler gives: none without one."""
+    """Every stack, the largest of those that overlap first; none for a graph without weights.
+
+    Those of several inputs need the inputs' ranges, which the model's own sampler gives: none without one.
+    """
+    if graph.is_meta:
+        return []
     sampled = {"sample", "timestep"} <= {spec.name for spec in graph.inputs}
     found = []
     for nodes in _Finder(graph).stacks():
@@ -125,7 +130,7 @@ def worthwhile(graph: ModelGraph, candidates: Sequence[Candidate], chosen: Backe
         apart = sum((circuit_cost(one.geometry, dimension_for(one.geometry, one.weights), machine) for one in products), Cost())
         apart = replace(apart, rounds=_depth(graph, inside, set(layers)))
         saved = seconds_of(apart, machine) - seconds_of(priced.cost, machine)
-        LOG.info("%s: one circuit saves %.3f s of %.3f", " + ".join(each.nodes), saved, seconds_of(apart, machine))
+        LOG.debug("%s: one circuit saves %.3f s of %.3f", " + ".join(each.nodes), saved, seconds_of(apart, machine))
         if saved > 0:
             found.append((saved, priced))
     return disjoint([each for _, each in sorted(found, key=lambda pair: -pair[0])])
@@ -142,4 +147,4 @@ def _depth(graph: ModelGraph, inside: set[str], layers: set[str]) -> int:
 
 def refused(candidate: Candidate, error: CompileError) -> None:
     """Say why a stack stays apart."""
-    LOG.info("%s: %s", candidate.nodes[-1], error)
+    LOG.debug("%s: %s", candidate.nodes[-1], error)

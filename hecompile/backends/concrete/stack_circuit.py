@@ -18,6 +18,8 @@ from hecompile.ir.linear import Geometry
 
 __all__ = ["StackCircuit", "stack_circuit"]
 
+MOST_WORK = 1 << 35  # products to read all coefficients off: half a minute
+
 
 @dataclass(frozen=True, eq=False)
 class StackCircuit:
@@ -37,7 +39,7 @@ def _to_picture(x: Any, geometry: Geometry) -> Any:
     """`Geometry.to_picture` of one element in a circuit."""
     channels, height, width = geometry.picture
     if geometry.tokens:
-        return (x.transpose((0, 2, 1)) if len(x.shape) == 3 else x).reshape((1, channels, height, width))
+        return (x.transpose((0, 2, 1)) if len(x.shape) == 3 else x).reshape((1, channels, height, width))  # (1, L, C) or (1, C)
     if geometry.down == (1, 1):
         return x
     split = x.reshape((1, geometry.channels, height, geometry.down[0], width, geometry.down[1]))
@@ -76,12 +78,16 @@ def stack_circuit(integers: IntegerMap, p_error: float) -> StackCircuit:
     rarely as declared, by the coefficients of the whole map.
 
     Raises:
-        CompileError: if results take more bits than a ciphertext carries, or a picture does not divide into its phases.
+        CompileError: if results take more bits than a ciphertext carries, a picture does not divide into its phases, or the
+            stack is too large.
     """
     for step in integers.steps:
         geometry = step.action.geometry if isinstance(step.action, Convolution) else None
         if geometry and not geometry.tokens and any(size % by for size, by in zip(geometry.size, geometry.down, strict=True)):
             raise CompileError(f"a stride of {geometry.down} does not divide {geometry.size}")
+    inputs = sum(math.prod(shape) for shape in integers.shapes.values())
+    if integers.products * inputs > MOST_WORK:
+        raise CompileError(f"a linear stack of {inputs} entries and {integers.products} products is too large to prove its noise")
     largest, norm = integers.largest(LIMIT), integers.norm()
     for shift in range(WIDTHS[1] - largest.bit_length()):
         compiled = _compile(integers, shift, largest << shift, p_error)

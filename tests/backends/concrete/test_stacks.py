@@ -14,6 +14,7 @@ from torch.nn import Conv2d, ConvTranspose2d, Linear, functional
 
 import hecompile
 from hecompile.backends.base import Half
+from hecompile.backends.concrete import stack_circuit as stack_circuit_module
 from hecompile.backends.concrete.circuits import specs_text
 from hecompile.backends.concrete.costs import P_ERROR
 from hecompile.backends.concrete.integer_map import IntegerMap, integer_map
@@ -60,6 +61,9 @@ FORMS: dict[str, tuple[Callable[[], Layers], Form, int]] = {
     "transposed": (
         lambda: {"a": conv(2, 3), "b": ConvTranspose2d(3, 2, 4, stride=2, padding=1)}, lambda m, x: m.b(m.a(x)), 2,
     ),
+    "tokens": (lambda: {"a": Linear(4, 5), "b": Linear(5, 3)}, lambda m, x: m.b(m.a(x[:, 0])), 2),
+    "one token": (lambda: {"a": Linear(4, 5), "b": Linear(5, 3)}, lambda m, x: m.b(m.a(x[:, 0, 0])), 2),
+    "a grid of tokens": (lambda: {"a": Linear(4, 5), "b": Linear(5, 3)}, lambda m, x: m.b(m.a(x)), 0),
     "activation between": (lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(functional.silu(m.a(x))), 0),
     "needed outside": (
         lambda: {"a": conv(2, 2), "b": conv(2, 2)}, lambda m, x: (lambda y: m.b(y) * functional.silu(y))(m.a(x)), 0,
@@ -143,6 +147,70 @@ def test_stacks_are_found_and_their_integers_are_close_and_within_bounds(name: s
     for fill in (LIMIT, -LIMIT):
         signs = integers.run({source: np.full_like(drawn, fill).reshape(value.shape)})
         assert max(int(np.abs(each).max()) for each in signs.values()) <= largest
+
+
+@pytest.mark.fhe
+@pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form[2] == 2])
+def test_circuits_give_the_integers(name: str) -> None:
+    """Lowering runs the circuit once, encrypted, and compares."""
+    net = Net(name)
+    region = largest_region(marked(net, {"sample": torch.zeros(2, net.channels, 4, 4)}))
+    client, server = StackBackend().lower(region, CompileOptions(backend="concrete_stacks", max_batch=1))
+    program = stack_program(client)
+    assert server.program == client.program
+    assert program.circuit.error_probability(program.norm, program.shift) <= program.p_error == P_ERROR
+    assert StackBackend().check_security(client, 128) == StackBackend().check_proofs(server) == []
+
+
+class Broadcast(Net):
+    """One channel added to three."""
+
+    def __init__(self) -> None:
+        super().__init__("in a row")
+        self.one = conv(2, 1)
+        self.form = lambda m, x: m.b(m.a(x) + m.one(x))
+
+
+@pytest.mark.fhe
+def test_stacks_that_integers_or_proofs_do_not_carry_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = {"sample": torch.zeros(2, 2, 4, 4)}
+    (wide, *_), graph = stack_candidates(marked(Broadcast(), example), "concrete_stacks"), marked(Broadcast(), example)
+    with pytest.raises(CompileError, match="broadcast over channels"):
+        map_of(largest_region(graph))
+    assert StackBackend().price_chain(graph, wide, Machine()) is None
+    three = marked(Net("three in a row"), example)
+    (long, *_) = stack_candidates(three, "concrete_stacks")
+    with pytest.raises(CompileError, match="Concrete refuses"):  # some forty bits
+        stack_circuit(map_of(largest_region(three)), P_ERROR)
+    assert StackBackend().price_chain(three, long, Machine()) is None
+    monkeypatch.setattr(stack_circuit_module, "MOST_WORK", 100)
+    with pytest.raises(CompileError, match="too large to prove"):
+        stack_circuit(map_of(largest_region(marked(Net("in a row"), example))), P_ERROR)
+
+
+class Apart(torch.nn.Module):
+    """A stack of two inputs, one of which is not a layer's alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = conv(2, 2), conv(2, 3)
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        return self.b(functional.silu(sample) + self.a(sample)) * torch.sin(timestep)
+
+
+@pytest.mark.fhe
+def test_ranges_that_are_too_far_apart_are_taken_for_equal() -> None:
+    region = largest_region(marked(Apart(), {"sample": torch.zeros(2, 2, 4, 4), "timestep": torch.tensor(31.0)}))
+    assert len(region.inputs) == 2
+    options = CompileOptions(backend="concrete_stacks", max_batch=1)
+    found = {}
+    for largest in (0.5, 1.0, 1e-9):
+        ranges = {name: 1.0 if name == "sample" else largest for name in region.inputs}
+        found[largest] = stack_program(StackBackend().lower_ranged(region, options, ranges)[0]).units
+    assert max(found[0.5]) == pytest.approx(2 * min(found[0.5]))
+    assert found[1.0] == found[1e-9] == (1 / LIMIT, 1 / LIMIT)
 
 
 @pytest.mark.fhe
