@@ -37,8 +37,8 @@ TRIES = 4  # elements that this is measured on
 
 def _compiled(region: SubgraphRegion, ranges: Mapping[str, float], p_error: float) -> tuple[IntegerMap, StackCircuit, float]:
     """The region in integers, its circuit, and their PSNR; no keys are made."""
-    from hecompile.backends.concrete.integer_map import integer_map
     from hecompile.backends.concrete.stack_circuit import stack_circuit
+    from hecompile.backends.concrete.stack_reader import integer_map
 
     integers = integer_map(ModelGraph(region.graph_module, (), region.outputs), ranges)
     return integers, stack_circuit(integers, p_error), _distortion_db(region, integers)

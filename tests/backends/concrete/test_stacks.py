@@ -17,12 +17,13 @@ from hecompile.backends.base import Half
 from hecompile.backends.concrete import stack_circuit as stack_circuit_module
 from hecompile.backends.concrete.circuits import specs_text
 from hecompile.backends.concrete.costs import P_ERROR
-from hecompile.backends.concrete.integer_map import IntegerMap, integer_map
+from hecompile.backends.concrete.integer_map import IntegerMap
 from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.concrete.stack_backend import StackBackend
 from hecompile.backends.concrete.stack_chains import stack_candidates
 from hecompile.backends.concrete.stack_circuit import _compile, stack_circuit
 from hecompile.backends.concrete.stack_program import quantise, stack_program, stack_readout
+from hecompile.backends.concrete.stack_reader import integer_map
 from hecompile.backends.concrete.stages import LIMIT
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model, pipeline
