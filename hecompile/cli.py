@@ -121,8 +121,7 @@ def inspect(
     for row in rows:
         details = ["", "", "", "", "", ""]
         if row.layers:
-            room = f"{row.noise_bits:.1f}/{row.budget_bits:.1f}"
-            details = [str(row.layers), row.parameters, row.proof, room, f"{row.up_bytes:,}", f"{row.down_bytes:,}"]
+            details = [str(row.layers), row.parameters, row.proof, row.room, f"{row.up_bytes:,}", f"{row.down_bytes:,}"]
         table.add_row(row.region, row.domain, *details)
     console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width to fit into
     console.print(table)

@@ -30,6 +30,11 @@ class RegionRow:
     up_bytes: int = 0
     down_bytes: int = 0
 
+    @property
+    def room(self) -> str:
+        """Noise and the room for it in bits; empty for backends whose library keeps that to itself."""
+        return f"{self.noise_bits:.1f} / {self.budget_bits:.1f}" if self.budget_bits else ""
+
 
 def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
     """The plan's steps in order, call regions with their parameters and bytes."""
