@@ -47,6 +47,18 @@ def _levels(graph: ModelGraph, cover: dict[str, int]) -> dict[str, int]:
     return {node.name: level[unit(node.name)] for node in graph.nodes}
 
 
+def _places(candidates: list[Candidate], cover: dict[str, int], level: dict[str, int]) -> dict[int, int]:
+    """Of every candidate in the cover, how many stand before it at its depth that it shares no region with."""
+    found, before = dict[int, int](), dict[tuple[int, str], int]()
+    for name, number in cover.items():
+        if number in found:
+            continue
+        key = (level[name], candidates[number].backend)
+        found[number] = before.get(key, 0)
+        before[key] = found[number] + backend(candidates[number].backend).alone
+    return found
+
+
 def _within_run(graph: ModelGraph) -> dict[str, bool]:
     """Whether a value is the same at every step of a run: it derives from constants and conditions only."""
     constant: dict[str, bool] = {}
@@ -88,6 +100,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
             program, candidates = self._fastest(program, candidates, self.budgets)
         cover = greedy_cover(candidates)
         level, constant = _levels(program, cover), _within_run(program)
+        places = _places(candidates, cover, level)
 
         shown = {
             node.name for node in program.nodes if str(node.target) == RELEASE and any(user.name in cover for user in node.users)
@@ -101,6 +114,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
             candidate = candidates[cover[name]]
             kind, chosen = "once" if all(constant[each] for each in candidate.nodes) else "call", candidate.backend
             region = f"{kind}_{level[name]:02d}" + ("" if backend(chosen).integer and chosen not in self.among else f"_{chosen}")
+            region += f"_{places[cover[name]]}" if places[cover[name]] else ""
             return replace(record, domain="server_encrypted", region=region, backend=chosen)
 
         return program.with_infos(lambda node, record: tag(node.name, record))

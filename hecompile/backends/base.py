@@ -195,6 +195,7 @@ class Backend(ABC):
     calibrated: bool = False  # whether its regions are lowered with their inputs over a calibration
     ranged: bool = False  # whether they are lowered with the ranges of their inputs and outputs over one
     one_circuit: bool = False  # whether tables over the timestep would need a circuit per row
+    alone: bool = False  # whether each of its candidates is a region of its own; else those of one depth share a request
     chains: bool = False  # whether its candidates run several layers in one request, and are priced as wholes
     exact: bool = True  # whether a decrypted value tells nothing of the key, so that policies may show some
     rest: str | None = None  # the backend that takes the linear layers that this one leaves

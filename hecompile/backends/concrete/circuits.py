@@ -81,12 +81,13 @@ def convolution(x: Any, geometry: Geometry, weights: Array, largest: int) -> Any
     """Pictures (1, C', H', W') in a circuit, whose values are at most `largest`, to results (1, rows, grid)."""
     hint, kernel = concrete().hint, _kernel(geometry, weights)
     rows, columns = (spans_of(geometry, axis) for axis in (0, 1))
-    none = np.zeros((*kernel.shape[:2], 1, 1), np.int64)
 
     def piece(row: Span, column: Span) -> Any:
         taps = kernel[:, :, row.taps, column.taps]
-        result = concrete().conv(x[:, :, row.window, column.window], taps if taps.size else none)
-        return hint(result, can_store=-largest - 1)
+        if taps.size:
+            return hint(concrete().conv(x[:, :, row.window, column.window], taps), can_store=-largest - 1)
+        zero = hint(concrete().conv(x[:, :, :1, :1], np.zeros((*kernel.shape[:2], 1, 1), np.int64)), can_store=-largest - 1)
+        return beside([beside([zero] * (column.stop - column.start), 3)] * (row.stop - row.start), 2)
 
     return hint(beside([beside([piece(row, column) for column in columns], 3) for row in rows], 2), can_store=-largest - 1)
 

@@ -55,8 +55,7 @@ class LookupBackend(Backend):
     integer = False
     rest = "concrete"
     calibrated = True
-    one_circuit = True
-    chains = True
+    alone = chains = one_circuit = True
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         from hecompile.backends.concrete.chains import chain_candidates

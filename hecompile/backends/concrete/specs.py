@@ -51,6 +51,8 @@ class Specs:
         Steps are those of the encoding, above which one bit is free.
         """
         deviation = math.sqrt(self.encryptions[0].variance) * norm
+        if deviation == 0:
+            return 0.0
         return math.erfc(2.0 ** (shift - self.output_width - 2) / deviation / math.sqrt(2))
 
     def weak(self, security_bits: int) -> list[str]:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["refused", "stack_candidates", "worthwhile"]
 
 LOG = logging.getLogger(__name__)
-BETWEEN = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default", "aten.reshape.default")
+RESHAPE = "aten.reshape.default"
+BETWEEN = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default", RESHAPE)
 SUMS = BETWEEN[:2]
 
 
@@ -74,12 +75,16 @@ class _Finder:
         return self._behind(node) if len(node.users) == 1 and node.name not in self._graph.outputs else frozenset()
 
     def _carried(self, node: fx.Node) -> bool:
-        """Linear in secrets with the batch in front; other operands are constants."""
+        """Linear in secrets, in float32 with the batch in front; other operands are constants that make no value larger."""
         record, secrets = info(node), _secrets(node)
-        constant = all(each.op == "get_attr" for each in node.all_input_nodes if each not in secrets)
+        others = [each for each in node.all_input_nodes if each not in secrets]
+        constant = all(each.op == "get_attr" and info(each).dtype == "float32" for each in others)
         most = 1 if str(node.target) not in SUMS else 2
         twice = len([each for each in node.args if each in secrets]) > len(secrets)
-        shaped = all(info(each).shape[:1] == (Batch(),) for each in (node, *secrets))
+        records = [record, *(info(each) for each in secrets)]
+        shaped = all(each.shape[:1] == (Batch(),) and len(each.shape) > 1 and each.dtype == "float32" for each in records)
+        if len(secrets) == 1 and str(node.target) != RESHAPE:
+            shaped = shaped and record.shape == records[1].shape
         return bool(record.secret) and constant and 1 <= len(secrets) <= most and not twice and shaped
 
     def _forward(self, inside: frozenset[str]) -> frozenset[str]:
@@ -103,14 +108,27 @@ def stack_candidates(graph: ModelGraph, backend: str) -> list[Candidate]:
     """
     if graph.is_meta:
         return []
-    sampled = {"sample", "timestep"} <= {spec.name for spec in graph.inputs}
-    found = []
-    for nodes in _Finder(graph).stacks():
-        inside = set(nodes)
-        inputs = {each.name for node in graph.nodes if node.name in inside for each in _secrets(node)} - inside
-        if len(inputs) == 1 or sampled:
-            found.append(Candidate(nodes, Cost(rounds=1), backend))
-    return found
+    found = _Finder(graph).stacks()
+    single = [nodes for nodes in found if len(_inputs(graph, nodes)) == 1]
+    chosen = found if len(single) == len(found) or _sampled(graph) else single
+    return [Candidate(nodes, Cost(rounds=1), backend) for nodes in chosen]
+
+
+def _inputs(graph: ModelGraph, nodes: Sequence[str]) -> set[str]:
+    inside = set(nodes)
+    return {each.name for node in graph.nodes if node.name in inside for each in _secrets(node)} - inside
+
+
+def _sampled(graph: ModelGraph) -> bool:
+    """Whether the model's own sampler runs, tried with a step."""
+    from hecompile.calibration import from_sampler
+
+    try:
+        from_sampler(graph, steps=1, samples=2)
+    except Exception as error:  # whatever a model raises that is no noise prediction
+        LOG.debug("no sampler, no stacks of several inputs: %s", error)
+        return False
+    return True
 
 
 def worthwhile(graph: ModelGraph, candidates: Sequence[Candidate], chosen: Backend, machine: Machine) -> list[Candidate]:

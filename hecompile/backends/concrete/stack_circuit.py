@@ -89,6 +89,8 @@ def stack_circuit(integers: IntegerMap, p_error: float) -> StackCircuit:
     if integers.products * inputs > MOST_WORK:
         raise CompileError(f"a linear stack of {inputs} entries and {integers.products} products is too large to prove its noise")
     largest, norm = integers.largest(LIMIT), integers.norm()
+    if norm == 0:
+        raise CompileError("a linear stack whose results are zero whatever goes in")
     for shift in range(WIDTHS[1] - largest.bit_length()):
         compiled = _compile(integers, shift, largest << shift, p_error)
         specs = parse_specs(specs_text(compiled.client.specs))

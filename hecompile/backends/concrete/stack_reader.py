@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hecompile.backends.concrete.integer_map import Convolution, Floats, IntegerMap, Multiple, Reshape, Step, Sum
+from hecompile.backends.concrete.integer_map import Convolution, Floats, IntegerMap, Integers, Multiple, Reshape, Step, Sum
 from hecompile.backends.concrete.stages import LIMIT
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.graph import ModelGraph, info
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["integer_map"]
 
 WEIGHT = 127  # largest weight of a layer before it is fitted to a sum
+MOST = 2.0**32  # of a weight or a multiple
+FAR = "values whose units are too far apart"
 PRECISION = 128  # a multiple is rounded to one part in so many, or better
 
 
@@ -68,7 +70,7 @@ class _Reader:
     def _build(self, node: fx.Node) -> None:
         name, secrets = str(node.target), _secrets(node)
         if node.name in self._layers:
-            self._layer(node, self._finest(node))
+            self._layer(node, _filled(self._finest(node)))
         elif _is_sum(node) and len(secrets) == 2:
             self._sum(node, secrets[0], secrets[1])
         elif _is_sum(node):  # with a constant, which is the client's
@@ -97,7 +99,7 @@ class _Reader:
         product, units = layer.product, self._units[layer.product.input]
         each = product.geometry.to_picture(units)[0].reshape(product.geometry.picture[0], -1)
         inside = each[:, 0]  # the last places of a strided picture may be padding
-        if not np.allclose(each, inside[:, None]):
+        if not np.allclose(each, inside[:, None], atol=0.0):
             raise CompileError(f"{layer.nodes[-1]}: a unit that changes over the picture")
         found: Floats = product.weights * inside[:, None]
         if not np.isfinite(found).all():
@@ -105,17 +107,18 @@ class _Reader:
         return found
 
     def _finest(self, node: fx.Node) -> Floats:
-        """The unit, per channel of its result, with which a layer's weights have seven bits and a sign."""
+        """The unit, per channel of its result, with which a layer's weights have seven bits and a sign; zero for zeros."""
         layer = self._layers[node.name]
         peaks = np.abs(self._real(layer)).max(axis=(1, 2)).reshape(layer.product.geometry.outputs, -1).max(axis=1)
-        return np.where(peaks > 0, peaks / WEIGHT, peaks.max(initial=0.0) or 1.0)
+        finest: Floats = peaks / WEIGHT
+        return finest
 
     def _layer(self, node: fx.Node, units: Floats) -> None:
         """A layer whose result has these units, one per channel."""
         layer = self._layers[node.name]
         product, geometry = layer.product, layer.product.geometry
         rows = np.repeat(units, geometry.up[0] * geometry.up[1])
-        weights = np.rint(self._real(layer) / rows[:, None, None]).astype(np.int64)
+        weights = _whole(node, self._real(layer) / rows[:, None, None])
         self._units[node.name] = _spread(units, node)
         self._steps.append(Step(node.name, (product.input,), Convolution(geometry, weights)))
 
@@ -129,9 +132,9 @@ class _Reader:
         if len({len(units) for units in (*known, *finest)}) > 1:
             raise _refused(node, "a sum that is broadcast over channels")
         if not known:
-            units = np.maximum(*finest)
+            units = _filled(np.maximum(*finest))
         elif finest:
-            units = known[0] / np.maximum(1, np.rint(known[0] / finest[0]))
+            units = known[0] / np.maximum(1, np.rint(known[0] / np.where(finest[0] > 0, finest[0], known[0])))
         else:
             low, high = np.minimum(*known), np.maximum(*known)
             units = low / np.ceil(PRECISION * low / high)
@@ -139,14 +142,28 @@ class _Reader:
             self._layer(each, units)
         names = list[str]()
         for each, factor in ((first, 1), (second, sign)):
-            factors = np.rint(factor * self._units[each.name] / _spread(units, each))
+            factors = _whole(node, factor * self._units[each.name] / _spread(units, each))
             if not factors.all():
-                raise _refused(node, "sums of values whose units are too far apart")
+                raise _refused(node, FAR)
             names.append(each.name if (factors == 1).all() else f"{node.name}_{len(names)}")
             if names[-1] != each.name:
-                self._steps.append(Step(names[-1], (each.name,), Multiple(factors.astype(np.int64))))
+                self._steps.append(Step(names[-1], (each.name,), Multiple(factors)))
         self._units[node.name] = _spread(units, node)
         self._steps.append(Step(node.name, (names[0], names[1]), Sum()))
+
+
+def _filled(units: Floats) -> Floats:
+    """Channels of zeros have the finest unit of the others, so that nothing is rounded for them."""
+    least = units[units > 0].min(initial=np.inf)
+    return np.where(units > 0, units, least if np.isfinite(least) else 1.0)
+
+
+def _whole(node: fx.Node, numbers: Floats) -> Integers:
+    """Rounded. Raises `CompileError` if no ciphertext holds products with them."""
+    if np.abs(numbers).max(initial=0.0) > MOST:
+        raise _refused(node, FAR)
+    found: Integers = np.rint(numbers).astype(np.int64)
+    return found
 
 
 def _is_sum(node: fx.Node) -> bool:
@@ -172,7 +189,7 @@ def _spread(units: Floats, node: fx.Node) -> Floats:
 def _per_channel(units: Floats, node: fx.Node) -> Floats:
     """The other way round. Raises `CompileError` if they change over the picture."""
     each = np.moveaxis(units[0], 0 if units.ndim == 4 else -1, 0).reshape(units.shape[1 if units.ndim == 4 else -1], -1)
-    if not np.allclose(each, each[:, :1]):
+    if not np.allclose(each, each[:, :1], atol=0.0):
         raise _refused(node, "a unit that changes over the picture")
     first: Floats = each[:, 0]
     return first

@@ -189,13 +189,71 @@ def test_stacks_that_integers_or_proofs_do_not_carry_stay_apart(monkeypatch: pyt
         stack_circuit(map_of(largest_region(marked(Net("in a row"), example))), P_ERROR)
 
 
+ODD: dict[str, tuple[Callable[[], Layers], Form]] = {
+    "two at one depth": (
+        lambda: {"a": conv(2, 2), "b": conv(2, 2), "c": conv(2, 2), "d": conv(2, 2)},
+        lambda m, x: m.b(m.a(x)) + torch.tanh(1e-3 * m.d(m.c(1000 * torch.tanh(x)))),
+    ),
+    "a channel of zeros in a sum": (lambda: {"a": without(conv(2, 3), 0), "b": conv(2, 3, 1)}, lambda m, x: m.a(x) + m.b(x)),
+    "a channel of zeros in a row": (lambda: {"a": without(conv(2, 3), 0), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x))),
+    "a layer of zeros beside": (lambda: {"a": conv(2, 2), "b": without(conv(2, 2, 1))}, lambda m, x: m.a(x) + m.b(x)),
+    "a layer of zeros after": (lambda: {"a": Linear(4, 4), "b": without(Linear(4, 3))}, lambda m, x: m.b(m.a(x[:, 0]))),
+    "a constant that widens": (lambda: {"a": conv(2, 1), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x) + torch.ones(1, 3, 1, 1))),
+    "a vector": (
+        lambda: {"a": Linear(4, 1), "b": Linear(4, 1)}, lambda m, x: (m.a(x[:, 0, 0]) + m.b(x[:, 0, 0])).squeeze(-1),
+    ),
+    "vectors": (
+        lambda: {"a": Linear(4, 1), "b": Linear(4, 1)}, lambda m, x: m.a(x[:, 0, 0]).squeeze(-1) + m.b(x[:, 0, 0]).squeeze(-1),
+    ),
+    "small units over the picture": (
+        lambda: {"a": scaled(Linear(4, 64, bias=False), 1e-4), "b": conv(1, 2)},
+        lambda m, x: 1e4 * (m.b(m.a(x[:, 0, 0]).reshape(-1, 1, 8, 8)) - m.b.bias[:, None, None]),
+    ),
+    "far apart": (lambda: {"a": scaled(conv(2, 2), 1e-20), "b": conv(2, 2)}, lambda m, x: m.a(x) + m.b(x)),
+    "more padding than kernel": (lambda: {"a": Conv2d(2, 2, 3, padding=3), "b": conv(2, 2)}, lambda m, x: m.b(m.a(x))),
+}  # fmt: skip
+
+
+def scaled(layer: torch.nn.Module, factor: float) -> torch.nn.Module:
+    """With smaller weights."""
+    with torch.no_grad():
+        layer.weight.mul_(factor)  # type: ignore[operator, union-attr]
+    return layer
+
+
+def without(layer: torch.nn.Module, channel: int | None = None) -> torch.nn.Module:
+    """With zeros for the weights of a channel, or of all."""
+    with torch.no_grad():
+        layer.weight[slice(None) if channel is None else channel] = 0.0  # type: ignore[index, operator]
+    return layer
+
+
+@pytest.mark.fhe
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ODD)
+def test_odd_networks_run_in_stacks_or_apart(name: str, tmp_path: Path) -> None:
+    """Every channel is right; what no stack carries has a circuit per layer."""
+    layers, form = ODD[name]
+    net, value = Net("in a row"), torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    for key, layer in layers().items():
+        setattr(net, key, layer)
+    net.form = form
+    options = CompileOptions(backend="concrete", max_batch=2)
+    compile_model(net.eval(), tmp_path / "a", options=options, example_inputs={"sample": value})
+    with torch.no_grad():
+        want = net(value)
+    error = (hecompile.load(tmp_path / "a")(value) - want).reshape(2, want[0].shape[0] if want.ndim > 1 else 1, -1)
+    deviation = want.reshape(error.shape).std(dim=(0, 2))
+    assert (error.square().mean(dim=(0, 2)).sqrt() <= 0.05 * deviation + 1e-6).all()
+
+
 class Apart(torch.nn.Module):
     """A stack of two inputs, one of which is not a layer's alone."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.a, self.b = conv(2, 2), conv(2, 3)
+        self.a, self.b = conv(2, 2), conv(2, 2)
 
     def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         return self.b(functional.silu(sample) + self.a(sample)) * torch.sin(timestep)
