@@ -74,6 +74,11 @@ def info(node: object) -> NodeInfo:
     return record
 
 
+def secret_operands(node: fx.Node) -> list[fx.Node]:
+    """What a node reads that is secret, each once."""
+    return [each for each in node.all_input_nodes if info(each).secret]
+
+
 def set_info(node: fx.Node, record: NodeInfo) -> None:
     """Hang a new record on a node."""
     node.meta[KEY] = record

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hecompile.backends.ckks.polynomial import depth_of
-from hecompile.ir.graph import ModelGraph, info
+from hecompile.ir.graph import ModelGraph, info, secret_operands
 
 if TYPE_CHECKING:
     from torch import fx
@@ -27,17 +27,13 @@ LOOKUP = ("aten.reshape.default", "aten.embedding.default", "aten.to.dtype", "at
           "aten.div.Tensor", "aten.mul.Tensor")  # fmt: skip
 
 
-def _secret_operands(node: fx.Node) -> list[fx.Node]:
-    return [each for each in node.all_input_nodes if info(each).secret]
-
-
 def _carried(node: fx.Node) -> bool:
     """Whether a region can hold the node at all: pictures, and linear in what is secret."""
     if not info(node).secret or len(info(node).shape) != 4:
         return False
     name = str(node.target)
     if name == "aten.mul.Tensor":
-        return (len(_secret_operands(node)) == 1 and len(node.all_input_nodes) == 2) or len(node.all_input_nodes) == 1
+        return (len(secret_operands(node)) == 1 and len(node.all_input_nodes) == 2) or len(node.all_input_nodes) == 1
     return name in LINEAR or name == POLYNOMIAL
 
 
@@ -54,7 +50,7 @@ def is_lookup(node: fx.Node) -> bool:
 def peeled(node: fx.Node) -> fx.Node:
     """The value under scales and shifts that are constants or looked up by the timestep."""
     while str(node.target) in ("aten.add.Tensor", "aten.mul.Tensor"):
-        secrets = _secret_operands(node)
+        secrets = secret_operands(node)
         others = [each for each in node.all_input_nodes if each not in secrets]
         if len(secrets) != 1 or not all(each.op == "get_attr" or is_lookup(each) for each in others):
             break
@@ -132,7 +128,7 @@ class _Chain:
         """Take a node that reads the region, if its other operands are there and levels are left."""
         if node in self.nodes or node.name in self._taken or not _carried(node):
             return
-        if not self.nodes.intersection(_secret_operands(node)) or self._late(node):
+        if not self.nodes.intersection(secret_operands(node)) or self._late(node):
             return
         if self._depth_of(node) + 1 <= MOST_DEPTH and self._layers_of(node) <= MOST_LAYERS:
             self._include(node)
@@ -155,6 +151,6 @@ class _Chain:
         for node in reversed(self._graph.nodes):
             if node not in self.nodes or str(node.target) not in ("aten.add.Tensor", "aten.sub.Tensor"):
                 continue
-            outside = any(operand not in self.nodes for operand in _secret_operands(node))
+            outside = any(operand not in self.nodes for operand in secret_operands(node))
             if outside and not self.nodes.intersection(node.users):
                 self.nodes.discard(node)

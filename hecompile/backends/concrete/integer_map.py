@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from hecompile.backends.concrete.spans import products_of
 from hecompile.ir.linear import Geometry, correlate
 
-__all__ = ["Convolution", "IntegerMap", "Multiple", "Reshape", "Step", "Sum"]
+__all__ = ["Convolution", "IntegerMap", "Multiple", "Reshape", "Step", "Sum", "by_channel"]
 
 CHUNK = 256  # inputs that coefficients are read off for at a time
 
@@ -78,6 +79,11 @@ class IntegerMap:
         return values
 
     @property
+    def entry_units(self) -> Floats:
+        """The outputs' units, side by side (entries)."""
+        return np.concatenate([units.reshape(-1) for units in self.units.values()])
+
+    @property
     def layers(self) -> int:
         """Convolutions and linear layers."""
         return sum(isinstance(step.action, Convolution) for step in self.steps)
@@ -116,6 +122,12 @@ class IntegerMap:
         absolute = replace(self, steps=tuple(replace(step, action=_absolute(step.action)) for step in self.steps))
         values = absolute.run({name: np.full((1, *shape), limit, np.int64) for name, shape in self.shapes.items()})
         return max(int(value.max()) for value in values.values())
+
+
+def by_channel(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Pictures (E, C, H, W) or tokens (E, ..., C) -> (C, all else)."""
+    axis = 1 if values.ndim == 4 else values.ndim - 1
+    return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
 
 
 def _done(action: Convolution | Multiple | Sum | Reshape, operands: list[Integers]) -> Integers:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import math
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from hecompile.backends.base import Array, Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.base import Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
 from hecompile.backends.concrete.backend import ConcreteBackend, bytes_of
 from hecompile.backends.concrete.costs import words_cost
 from hecompile.backends.concrete.program import error_of
-from hecompile.backends.concrete.stack_program import StackProgram, quantise, stack_program, stack_readout, vector
+from hecompile.backends.concrete.stack_distortion import distortion_db, offset_of
+from hecompile.backends.concrete.stack_program import StackProgram, stack_program, stack_readout, vector
 from hecompile.backends.concrete.stages import LIMIT
 from hecompile.errors import CompileError, InternalError
 from hecompile.ir.graph import ModelGraph
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StackBackend"]
 
-LEAST_DB = 40.0  # of a stack's integers against float32, on normal values within its inputs' ranges
-MOST_ERROR = 0.05  # of one channel's standard deviation
-TRIES = 16  # elements that this is measured on
+LOG = logging.getLogger(__name__)
 LEAST_P_ERROR = 2.0**-128
 
 
@@ -43,60 +41,7 @@ def _compiled(region: SubgraphRegion, ranges: Mapping[str, float], p_error: floa
     from hecompile.backends.concrete.stack_reader import integer_map
 
     integers = integer_map(ModelGraph(region.graph_module, (), region.outputs), ranges)
-    return integers, stack_circuit(integers, p_error), _distortion_db(region, integers)
-
-
-def _offset(region: SubgraphRegion, integers: IntegerMap) -> Array:
-    """The outputs where the inputs are zero (entries)."""
-    zeros = [np.zeros((1, *shape), np.float32) for shape in integers.shapes.values()]
-    offset: Array = vector(region.reference(zeros))[0].astype(np.float32)
-    return offset
-
-
-def _distortion_db(region: SubgraphRegion, integers: IntegerMap) -> float:
-    """PSNR of the integers against float32. Raises `CompileError` if it is too low."""
-    rng = np.random.default_rng(0)
-    values = [
-        (rng.standard_normal((TRIES, *shape)) * integers.input_units[name] * LIMIT / 4).astype(np.float32)
-        for name, shape in integers.shapes.items()
-    ]
-    sizes = [math.prod(shape) for shape in integers.shapes.values()]
-    drawn, scales = quantise(vector(values), np.repeat([*integers.input_units.values()], sizes), LIMIT)
-    pieces = np.split(drawn, np.cumsum(sizes)[:-1], axis=1)
-    inputs = {name: piece.reshape(TRIES, *shape) for (name, shape), piece in zip(integers.shapes.items(), pieces, strict=True)}
-    found = integers.run(inputs)
-    got = vector([found[name] for name in integers.units]) * vector_of(integers) * scales[:, None] + _offset(region, integers)
-    want = vector(region.reference(values))
-    mse = float(np.mean((got - want) ** 2)) or float(np.finfo(np.float64).tiny)
-    distortion_db = float(20 * np.log10(np.ptp(want)) - 10 * np.log10(mse))
-    worst = max(_channel_error(one, other) for one, other in zip(_outputs(integers, got), _outputs(integers, want), strict=True))
-    if not worst <= MOST_ERROR:
-        raise CompileError(f"a channel of a linear stack is off by {worst:.2f} of its deviation, {MOST_ERROR:g} is the most")
-    if not distortion_db >= LEAST_DB:
-        raise CompileError(f"a linear stack's integers are at {distortion_db:.1f} dB of float32, {LEAST_DB:g} is the least")
-    return distortion_db
-
-
-def _outputs(integers: IntegerMap, entries: Array) -> list[Array]:
-    """A vector per element as its outputs, channels in front: (channels, all else)."""
-    shapes = [units.shape for units in integers.units.values()]
-    pieces = np.split(entries, np.cumsum([math.prod(shape) for shape in shapes])[:-1], axis=1)
-    whole = [piece.reshape(len(piece), *shape) for piece, shape in zip(pieces, shapes, strict=True)]
-    return [
-        np.moveaxis(each, 1 if each.ndim == 4 else -1, 0).reshape(each.shape[1 if each.ndim == 4 else -1], -1) for each in whole
-    ]
-
-
-def _channel_error(got: Array, want: Array) -> float:
-    """The largest RMS error of a channel relative to its deviation; a channel that does not change is the client's offset."""
-    rms, deviation = np.sqrt(np.mean((got - want) ** 2, axis=1)), want.std(axis=1)
-    moves = deviation > 1e-6 * want.std()
-    return float(np.max(rms[moves] / deviation[moves], initial=0.0))
-
-
-def vector_of(integers: IntegerMap) -> npt.NDArray[np.float64]:
-    """The outputs' units (entries)."""
-    return np.concatenate([units.reshape(-1) for units in integers.units.values()])
+    return integers, stack_circuit(integers, p_error), distortion_db(region, integers)
 
 
 class StackBackend(Backend):
@@ -118,8 +63,7 @@ class StackBackend(Backend):
 
     def price_chain(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
         """By compiling its circuit, with inputs of equal ranges and the least probability of errors that may be asked for: it fits
-        with any other, which costs two in a hundred less."""
-        from hecompile.backends.concrete.stack_chains import refused
+        with any other, whose ciphertexts are a little shorter."""
         from hecompile.passes.split import cut
 
         nodes = set(candidate.nodes)
@@ -127,7 +71,7 @@ class StackBackend(Backend):
         try:
             integers, circuit, _ = _compiled(region, {}, LEAST_P_ERROR)
         except CompileError as error:
-            refused(candidate, error)
+            LOG.debug("%s stays apart: %s", " + ".join(candidate.nodes), error)
             return None
         inputs, outputs = circuit.specs.input_shape[1], circuit.specs.output_shape[1]
         cost = words_cost(integers.products, inputs, outputs, circuit.specs.encryptions[0].dimension, machine)
@@ -153,9 +97,9 @@ class StackBackend(Backend):
         if not isinstance(region, SubgraphRegion):
             raise InternalError(f"region '{region.name}' is a single layer: not for backend '{self.name}'")
         try:
-            integers, circuit, distortion_db = _compiled(region, ranges, options.p_error)
+            integers, circuit, found_db = _compiled(region, ranges, options.p_error)
         except CompileError:
-            integers, circuit, distortion_db = _compiled(region, {}, options.p_error)
+            integers, circuit, found_db = _compiled(region, {}, options.p_error)
         rng = np.random.default_rng(0)
         drawn = {name: rng.integers(-LIMIT, LIMIT + 1, (1, *shape)) for name, shape in integers.shapes.items()}
         values = integers.run(drawn)
@@ -166,10 +110,10 @@ class StackBackend(Backend):
             region.name, self.name, region.inputs, region.outputs, options.max_batch, options.p_error,
             tuple(integers.shapes.values()), tuple(units.shape for units in integers.units.values()),
             tuple(integers.input_units.values()), LIMIT, circuit.largest, circuit.norm, circuit.shift, integers.products,
-            integers.layers, round(distortion_db, 3), circuit.specs.text, trial.request, trial.reply,
+            integers.layers, round(found_db, 3), circuit.specs.text, trial.request, trial.reply,
         )  # fmt: skip
         document: Mapping[str, Any] = asdict(program)
-        client = {"units": vector_of(integers), "offset": _offset(region, integers)}
+        client = {"units": integers.entry_units, "offset": offset_of(region, integers)}
         server = {
             "mlir": np.frombuffer(circuit.compiled.mlir.encode(), np.uint8),
             "keys": np.frombuffer(trial.keys, np.uint8),

@@ -14,8 +14,7 @@ from hecompile.backends.base import Candidate, Cost
 from hecompile.backends.concrete.costs import circuit_cost, dimension_for
 from hecompile.cost.model import seconds_of
 from hecompile.cost.problem import disjoint
-from hecompile.errors import CompileError
-from hecompile.ir.graph import Batch, ModelGraph, info
+from hecompile.ir.graph import Batch, ModelGraph, info, secret_operands
 from hecompile.ir.layers import LayerShape, secret_layers, secret_shapes
 from hecompile.ir.ops import RELEASE
 
@@ -25,16 +24,12 @@ if TYPE_CHECKING:
     from hecompile.backends.base import Backend
     from hecompile.cost.machine import Machine
 
-__all__ = ["refused", "stack_candidates", "worthwhile"]
+__all__ = ["stack_candidates", "worthwhile"]
 
 LOG = logging.getLogger(__name__)
 RESHAPE = "aten.reshape.default"
 BETWEEN = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default", RESHAPE)
 SUMS = BETWEEN[:2]
-
-
-def _secrets(node: fx.Node) -> list[fx.Node]:
-    return [each for each in node.all_input_nodes if info(each).secret]
 
 
 class _Finder:
@@ -64,10 +59,12 @@ class _Finder:
         """The stack that ends at a node; empty if there is no layer in it."""
         if node.name in self._layers:
             own = frozenset(self._layers[node.name])
-            return own.union(*(self._inner(each) for name in own for each in _secrets(self._nodes[name]) if each.name not in own))
+            return own.union(
+                *(self._inner(each) for name in own for each in secret_operands(self._nodes[name]) if each.name not in own)
+            )
         if str(node.target) not in BETWEEN or not self._carried(node):
             return frozenset()
-        inner = [self._inner(each) for each in _secrets(node)]
+        inner = [self._inner(each) for each in secret_operands(node)]
         return frozenset([node.name]).union(*inner) if any(inner) else frozenset()
 
     def _inner(self, node: fx.Node) -> frozenset[str]:
@@ -76,7 +73,7 @@ class _Finder:
 
     def _carried(self, node: fx.Node) -> bool:
         """Linear in secrets, in float32 with the batch in front; other operands are constants that make no value larger."""
-        record, secrets = info(node), _secrets(node)
+        record, secrets = info(node), secret_operands(node)
         others = [each for each in node.all_input_nodes if each not in secrets]
         constant = all(each.op == "get_attr" and info(each).dtype == "float32" for each in others)
         most = 1 if str(node.target) not in SUMS else 2
@@ -92,11 +89,11 @@ class _Finder:
         while True:
             last = max(inside, key=[*self._nodes].index)
             readers = list(self._nodes[last].users)
-            read = {each.name for name in inside for each in _secrets(self._nodes[name])} | inside
+            read = {each.name for name in inside for each in secret_operands(self._nodes[name])} | inside
             if len(readers) != 1 or last in self._graph.outputs or readers[0].op != "call_function":
                 return inside
             sums = str(readers[0].target) in SUMS and self._carried(readers[0])
-            if not sums or not all(each.name in read for each in _secrets(readers[0])):
+            if not sums or not all(each.name in read for each in secret_operands(readers[0])):
                 return inside
             inside |= {readers[0].name}
 
@@ -116,7 +113,7 @@ def stack_candidates(graph: ModelGraph, backend: str) -> list[Candidate]:
 
 def _inputs(graph: ModelGraph, nodes: Sequence[str]) -> set[str]:
     inside = set(nodes)
-    return {each.name for node in graph.nodes if node.name in inside for each in _secrets(node)} - inside
+    return {each.name for node in graph.nodes if node.name in inside for each in secret_operands(node)} - inside
 
 
 def _sampled(graph: ModelGraph) -> bool:
@@ -161,8 +158,3 @@ def _depth(graph: ModelGraph, inside: set[str], layers: set[str]) -> int:
         if node.name in inside:
             depth[node.name] = max((depth.get(each.name, 0) for each in node.all_input_nodes), default=0) + (node.name in layers)
     return max(depth.values())
-
-
-def refused(candidate: Candidate, error: CompileError) -> None:
-    """Say why a stack stays apart."""
-    LOG.debug("%s: %s", candidate.nodes[-1], error)

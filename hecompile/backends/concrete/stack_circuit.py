@@ -18,7 +18,7 @@ from hecompile.ir.linear import Geometry
 
 __all__ = ["StackCircuit", "stack_circuit"]
 
-MOST_WORK = 1 << 35  # products to read all coefficients off: half a minute
+MOST_WORK = 1 << 35  # products to read all coefficients off: some four seconds
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from hecompile.backends.documents import judge_batch, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.products import LARGEST
 
-__all__ = ["StackProgram", "StackReadout", "quantise", "stack_program", "stack_readout", "unshifted", "vector"]
+__all__ = ["StackProgram", "StackReadout", "pieces", "quantise", "stack_program", "stack_readout", "unshifted", "vector"]
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,12 @@ def vector(values: Sequence[Array]) -> Array:
     return np.concatenate([value.reshape(len(value), -1) for value in values], axis=1)
 
 
+def pieces(entries: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """The other way round: (E, entries) -> (E, *shape) for every shape."""
+    found = np.split(entries, np.cumsum([math.prod(shape) for shape in shapes])[:-1], axis=1)
+    return [piece.reshape(len(piece), *shape) for piece, shape in zip(found, shapes, strict=True)]
+
+
 def unshifted(integers: Array, shift: int) -> npt.NDArray[np.float64]:
     """Results without the low bits that their noise had, rounded."""
     found: npt.NDArray[np.float64] = np.rint(integers.astype(np.float64) / 2**shift)
@@ -152,9 +158,7 @@ class StackReadout:
         """The outputs in float32 from the circuit's integers (E, entries), rounded to what they are without noise."""
         found = unshifted(integers, self.program.shift) * self.units * scales[:, None] + self.offset
         entries = np.clip(found, -LARGEST, LARGEST).astype(np.float32)
-        stops = np.cumsum(self.program.output_sizes)[:-1]
-        pieces = zip(np.split(entries, stops, axis=1), self.program.output_shapes, strict=True)
-        return [np.ascontiguousarray(piece.reshape(len(piece), *shape)) for piece, shape in pieces]
+        return [np.ascontiguousarray(piece) for piece in pieces(entries, self.program.output_shapes)]
 
 
 def stack_readout(half: Half) -> StackReadout:

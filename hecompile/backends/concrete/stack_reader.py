@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hecompile.backends.concrete.integer_map import Convolution, Floats, IntegerMap, Integers, Multiple, Reshape, Step, Sum
+from hecompile.backends.concrete.integer_map import (
+    Convolution,
+    Floats,
+    IntegerMap,
+    Integers,
+    Multiple,
+    Reshape,
+    Step,
+    Sum,
+    by_channel,
+)
 from hecompile.backends.concrete.stages import LIMIT
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.ir.graph import ModelGraph, info
+from hecompile.ir.graph import ModelGraph, info, secret_operands
 from hecompile.ir.layers import Layer, secret_layers, tensor_of
 from hecompile.ir.linear import Array
 
@@ -65,10 +75,10 @@ class _Reader:
     def _waits(self, node: fx.Node) -> bool:
         """Whether a layer takes the unit of the sum that alone reads it."""
         readers = list(node.users)
-        return node.name in self._layers and len(readers) == 1 and _is_sum(readers[0]) and len(_secrets(readers[0])) == 2
+        return node.name in self._layers and len(readers) == 1 and _is_sum(readers[0]) and len(secret_operands(readers[0])) == 2
 
     def _build(self, node: fx.Node) -> None:
-        name, secrets = str(node.target), _secrets(node)
+        name, secrets = str(node.target), secret_operands(node)
         if node.name in self._layers:
             self._layer(node, _filled(self._finest(node)))
         elif _is_sum(node) and len(secrets) == 2:
@@ -170,10 +180,6 @@ def _is_sum(node: fx.Node) -> bool:
     return str(node.target) in ("aten.add.Tensor", "aten.sub.Tensor")
 
 
-def _secrets(node: fx.Node) -> list[fx.Node]:
-    return [each for each in node.all_input_nodes if info(each).secret]
-
-
 def _shape(node: fx.Node) -> tuple[int, ...]:
     """Of one element."""
     return tuple(int(str(size)) for size in info(node).shape[1:])
@@ -188,7 +194,7 @@ def _spread(units: Floats, node: fx.Node) -> Floats:
 
 def _per_channel(units: Floats, node: fx.Node) -> Floats:
     """The other way round. Raises `CompileError` if they change over the picture."""
-    each = np.moveaxis(units[0], 0 if units.ndim == 4 else -1, 0).reshape(units.shape[1 if units.ndim == 4 else -1], -1)
+    each = by_channel(units)
     if not np.allclose(each, each[:, :1], atol=0.0):
         raise _refused(node, "a unit that changes over the picture")
     first: Floats = each[:, 0]

@@ -3,88 +3,32 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import Conv2d, ConvTranspose2d, Linear, functional
+from torch.nn import Linear, functional
 
 import hecompile
 from hecompile.backends.base import Half
 from hecompile.backends.concrete import stack_circuit as stack_circuit_module
 from hecompile.backends.concrete.circuits import specs_text
 from hecompile.backends.concrete.costs import P_ERROR
-from hecompile.backends.concrete.integer_map import IntegerMap
 from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.concrete.stack_backend import StackBackend
 from hecompile.backends.concrete.stack_chains import stack_candidates
 from hecompile.backends.concrete.stack_circuit import _compile, stack_circuit
 from hecompile.backends.concrete.stack_program import quantise, stack_program, stack_readout
-from hecompile.backends.concrete.stack_reader import integer_map
 from hecompile.backends.concrete.stages import LIMIT
 from hecompile.backends.registry import backend
-from hecompile.compiler import Compiled, compile_model, pipeline
+from hecompile.compiler import Compiled, compile_model
 from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, ProtocolError
-from hecompile.frontend.sources import load_source
-from hecompile.ir.graph import ModelGraph
 from hecompile.ir.regions import SubgraphRegion
 from hecompile.options import CompileOptions
-from hecompile.passes.split import cut
 from hecompile.runtime.simulation import load_simulation
-
-Layers = dict[str, torch.nn.Module]
-Form = Callable[..., torch.Tensor]
-
-
-def conv(channels: int, outputs: int, size: int = 3, stride: int = 1) -> Conv2d:
-    return Conv2d(channels, outputs, size, stride, padding=size // 2)
-
-
-# what a network computes of its picture (B, C, 4, 4), its layers, and how many layers its largest stack has
-FORMS: dict[str, tuple[Callable[[], Layers], Form, int]] = {
-    "in a row": (lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x)), 2),
-    "in a row of eight": (lambda: {"a": conv(8, 8), "b": conv(8, 8)}, lambda m, x: m.b(m.a(x)), 2),
-    "three in a row": (lambda: {"a": conv(2, 3), "b": conv(3, 2), "c": conv(2, 2)}, lambda m, x: m.c(m.b(m.a(x))), 3),
-    "with a skip": (lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x)) + x, 2),
-    "side by side": (lambda: {"a": conv(2, 3), "b": conv(2, 3, 1)}, lambda m, x: m.a(x) + m.b(x), 2),
-    "subtracted": (lambda: {"a": conv(2, 3), "b": conv(2, 3, 1)}, lambda m, x: m.a(x) - m.b(x), 2),
-    "skip first": (lambda: {"a": conv(2, 2), "b": conv(2, 3)}, lambda m, x: m.b(x - m.a(x)), 2),
-    "scaled": (lambda: {"a": conv(2, 2), "b": conv(2, 3)}, lambda m, x: m.b(0.5 * m.a(x) - 1.0), 2),
-    "turned": (lambda: {"a": conv(2, 2), "b": conv(2, 3)}, lambda m, x: m.b(1.0 - m.a(x)), 2),
-    "strided": (lambda: {"a": conv(2, 3), "b": conv(3, 2, stride=2)}, lambda m, x: m.b(m.a(x)), 2),
-    "upsampled": (
-        lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(functional.interpolate(m.a(x), scale_factor=2.0)), 2,
-    ),
-    "transposed": (
-        lambda: {"a": conv(2, 3), "b": ConvTranspose2d(3, 2, 4, stride=2, padding=1)}, lambda m, x: m.b(m.a(x)), 2,
-    ),
-    "tokens": (lambda: {"a": Linear(4, 5), "b": Linear(5, 3)}, lambda m, x: m.b(m.a(x[:, 0])), 2),
-    "one token": (lambda: {"a": Linear(4, 5), "b": Linear(5, 3)}, lambda m, x: m.b(m.a(x[:, 0, 0])), 2),
-    "a grid of tokens": (lambda: {"a": Linear(4, 5), "b": Linear(5, 3)}, lambda m, x: m.b(m.a(x)), 0),
-    "activation between": (lambda: {"a": conv(2, 3), "b": conv(3, 2)}, lambda m, x: m.b(functional.silu(m.a(x))), 0),
-    "needed outside": (
-        lambda: {"a": conv(2, 2), "b": conv(2, 2)}, lambda m, x: (lambda y: m.b(y) * functional.silu(y))(m.a(x)), 0,
-    ),
-}  # fmt: skip
-
-
-class Net(torch.nn.Module):
-    """A form over its layers."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        layers, self.form, _ = FORMS[name]
-        for key, layer in layers().items():
-            self.add_module(key, layer)
-        self.channels = next(iter(self.parameters())).shape[1]
-
-    def forward(self, sample: torch.Tensor) -> torch.Tensor:
-        return self.form(self, sample)
+from tests.backends.concrete.stack_networks import FORMS, Net, conv, largest_region, map_of, marked
 
 
 class Timed(torch.nn.Module):
@@ -104,23 +48,6 @@ class Timed(torch.nn.Module):
 
 
 EXAMPLE = {"sample": torch.randn(2, 2, 4, 4), "timestep": torch.tensor(31.0), "condition": torch.randn(2, 5)}
-
-
-def marked(net: torch.nn.Module, example: dict[str, torch.Tensor]) -> ModelGraph:
-    program: Any = load_source(net.eval(), example)
-    for each in pipeline(CompileOptions(), None)[:3]:
-        program = each.run(program)
-    assert isinstance(program, ModelGraph)
-    return program
-
-
-def largest_region(graph: ModelGraph) -> SubgraphRegion:
-    nodes = set(max((each.nodes for each in stack_candidates(graph, "concrete_stacks")), key=len))
-    return SubgraphRegion("stack", "concrete_stacks", *cut(graph, [node for node in graph.nodes if node.name in nodes]))
-
-
-def map_of(region: SubgraphRegion) -> IntegerMap:
-    return integer_map(ModelGraph(region.graph_module, (), region.outputs), {})
 
 
 @pytest.mark.slow
@@ -187,64 +114,6 @@ def test_stacks_that_integers_or_proofs_do_not_carry_stay_apart(monkeypatch: pyt
     monkeypatch.setattr(stack_circuit_module, "MOST_WORK", 100)
     with pytest.raises(CompileError, match="too large to prove"):
         stack_circuit(map_of(largest_region(marked(Net("in a row"), example))), P_ERROR)
-
-
-ODD: dict[str, tuple[Callable[[], Layers], Form]] = {
-    "two at one depth": (
-        lambda: {"a": conv(2, 2), "b": conv(2, 2), "c": conv(2, 2), "d": conv(2, 2)},
-        lambda m, x: m.b(m.a(x)) + torch.tanh(1e-3 * m.d(m.c(1000 * torch.tanh(x)))),
-    ),
-    "a channel of zeros in a sum": (lambda: {"a": without(conv(2, 3), 0), "b": conv(2, 3, 1)}, lambda m, x: m.a(x) + m.b(x)),
-    "a channel of zeros in a row": (lambda: {"a": without(conv(2, 3), 0), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x))),
-    "a layer of zeros beside": (lambda: {"a": conv(2, 2), "b": without(conv(2, 2, 1))}, lambda m, x: m.a(x) + m.b(x)),
-    "a layer of zeros after": (lambda: {"a": Linear(4, 4), "b": without(Linear(4, 3))}, lambda m, x: m.b(m.a(x[:, 0]))),
-    "a constant that widens": (lambda: {"a": conv(2, 1), "b": conv(3, 2)}, lambda m, x: m.b(m.a(x) + torch.ones(1, 3, 1, 1))),
-    "a vector": (
-        lambda: {"a": Linear(4, 1), "b": Linear(4, 1)}, lambda m, x: (m.a(x[:, 0, 0]) + m.b(x[:, 0, 0])).squeeze(-1),
-    ),
-    "vectors": (
-        lambda: {"a": Linear(4, 1), "b": Linear(4, 1)}, lambda m, x: m.a(x[:, 0, 0]).squeeze(-1) + m.b(x[:, 0, 0]).squeeze(-1),
-    ),
-    "small units over the picture": (
-        lambda: {"a": scaled(Linear(4, 64, bias=False), 1e-4), "b": conv(1, 2)},
-        lambda m, x: 1e4 * (m.b(m.a(x[:, 0, 0]).reshape(-1, 1, 8, 8)) - m.b.bias[:, None, None]),
-    ),
-    "far apart": (lambda: {"a": scaled(conv(2, 2), 1e-20), "b": conv(2, 2)}, lambda m, x: m.a(x) + m.b(x)),
-    "more padding than kernel": (lambda: {"a": Conv2d(2, 2, 3, padding=3), "b": conv(2, 2)}, lambda m, x: m.b(m.a(x))),
-}  # fmt: skip
-
-
-def scaled(layer: torch.nn.Module, factor: float) -> torch.nn.Module:
-    """With smaller weights."""
-    with torch.no_grad():
-        layer.weight.mul_(factor)  # type: ignore[operator, union-attr]
-    return layer
-
-
-def without(layer: torch.nn.Module, channel: int | None = None) -> torch.nn.Module:
-    """With zeros for the weights of a channel, or of all."""
-    with torch.no_grad():
-        layer.weight[slice(None) if channel is None else channel] = 0.0  # type: ignore[index, operator]
-    return layer
-
-
-@pytest.mark.fhe
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ODD)
-def test_odd_networks_run_in_stacks_or_apart(name: str, tmp_path: Path) -> None:
-    """Every channel is right; what no stack carries has a circuit per layer."""
-    layers, form = ODD[name]
-    net, value = Net("in a row"), torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    for key, layer in layers().items():
-        setattr(net, key, layer)
-    net.form = form
-    options = CompileOptions(backend="concrete", max_batch=2)
-    compile_model(net.eval(), tmp_path / "a", options=options, example_inputs={"sample": value})
-    with torch.no_grad():
-        want = net(value)
-    error = (hecompile.load(tmp_path / "a")(value) - want).reshape(2, want[0].shape[0] if want.ndim > 1 else 1, -1)
-    deviation = want.reshape(error.shape).std(dim=(0, 2))
-    assert (error.square().mean(dim=(0, 2)).sqrt() <= 0.05 * deviation + 1e-6).all()
 
 
 class Apart(torch.nn.Module):
@@ -377,7 +246,7 @@ def test_a_network_with_stacks_gives_its_result_and_can_be_simulated(timed: Comp
 
 
 @pytest.mark.fhe
-def test_the_server_gets_neither_offsets_nor_units_and_no_word_twice(timed: Compiled) -> None:
+def test_the_server_gets_no_offsets_and_no_word_twice(timed: Compiled) -> None:
     for region in stacks_of(timed):
         assert region.lowered is not None
         assert set(region.lowered.server.tensors) == {"mlir", "keys"}
