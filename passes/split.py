@@ -68,7 +68,7 @@ def cut(graph: ModelGraph, nodes: list[fx.Node]) -> tuple[fx.GraphModule, tuple[
     read = dict.fromkeys(shown.get(argument, argument) for argument in arguments)  # beside the server, a release is its value
     inputs = [argument for argument in read if argument not in inside and argument.op != "get_attr"]
     for argument in inputs:
-        mapping[argument] = new.placeholder(argument.name)
+        mapping[argument] = new.create_node("placeholder", argument.name, name=argument.name)  # placeholder() renames capitals
         set_info(mapping[argument], info(argument))
     for node in [*(argument for argument in arguments if argument.op == "get_attr"), *nodes]:
         mapping[node] = new.node_copy(node, lambda old: mapping[shown.get(old, old)])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Builder", "Origin", "has_batch_size", "operator"]
 
+MOST_NAME = 120  # characters
 Pair = tuple[Any, Any]  # what a node gives at the two batch sizes
 
 
@@ -62,13 +63,13 @@ class Builder:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     def input(self, spec: InputSpec) -> fx.Node:
-        """A placeholder."""
-        node = self.graph.placeholder(spec.name)
+        """A placeholder, whose name becomes the input's: the given one, made a name of ours (see `_name`)."""
+        node = self._node("placeholder", spec.name, self._name(spec.name))
+        spec = replace(spec, name=node.name)
         shapes = [concrete_shape(spec.shape, batch) for batch in BATCHES]
         with self._mode:
             first, second = (torch.empty(shape, dtype=dtype_named(spec.dtype)) for shape in shapes)
         self._fakes[node] = (first, second)
-        self._taken.add(node.name)
         set_info(node, info_between(first, second))
         self.inputs.append(spec)
         return node
@@ -81,7 +82,7 @@ class Builder:
         self._kept.append(tensor)  # so that no other tensor gets its address
         name = self._name(hint)
         self.root.register_buffer(name, tensor.detach())
-        node = self.graph.get_attr(name)
+        node = self._node("get_attr", name, name)
         with self._mode:
             # weights on the meta device stand for weights in memory: shapes are all that is asked of them
             absent = torch.empty(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else None
@@ -122,7 +123,7 @@ class Builder:
         stored: object = map_argument(args, lambda leaf: -1 if isinstance(leaf, Batch) else leaf)
         if name == "aten.reshape.default":
             stored = (args[0], self._sizes(record.shape))
-        node = self.graph.create_node("call_function", operator(name), stored, kwargs, self._name(self._hint(name)))  # type: ignore[arg-type]
+        node = self._node("call_function", operator(name), self._name(self._hint(name)), stored, kwargs)
         self._fakes[node] = (first, second)
         set_info(node, replace(record, path=self.origin.path, source=self.origin.source))
         self._seen[key] = node
@@ -165,9 +166,17 @@ class Builder:
         short = OPS[name].short if name in OPS else name.split(".")[1]
         return f"{self.origin.path}_{short}" if self.origin.path else short
 
+    def _node(self, kind: str, target: Any, name: str, args: Any = (), kwargs: dict[str, Any] | None = None) -> fx.Node:
+        """A node. What fx makes of its name is its name: fx avoids Python's own."""
+        node = self.graph.create_node(kind, target, args, kwargs or {}, name)
+        self._taken.add(node.name)
+        return node
+
     def _name(self, hint: str) -> str:
-        """A name nobody has, from the last parts of the path: `mid_block.resnets.0.conv1_conv2d`."""
-        base = re.sub(r"\W+", "_", hint).strip("_") or "value"
+        """A name that no node or constant has, of small ASCII letters, digits and underscores, from what the model calls the thing:
+        `mid_block.resnets.0.conv1_conv2d` becomes `mid_block_resnets_0_conv1_conv2d`. Long names keep their end."""
+        base = re.sub(r"[^a-z0-9]+", "_", hint.lower())[-MOST_NAME:].strip("_") or "value"
+        base = re.sub(r"_0+(?=[0-9]+$)", "_", base)  # fx reads a number there, and drops its zeros
         if base[0].isdigit():
             base = f"n{base}"
         name, number = base, 1

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import fx
 
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.builder import Builder
 from hecompile.frontend.rewrites import cast, reshape, rule
 from hecompile.ir.graph import Batch, info
+from hecompile.ir.ops import PLACES
 from hecompile.ir.shapes import dtype_named
 
-__all__: list[str] = []
+__all__ = ["entries"]
 
 
 def _cut(b: Builder, x: fx.Node, dim: int, start: int, end: int) -> list[fx.Node]:
@@ -26,6 +28,36 @@ def _size(b: Builder, x: fx.Node, dim: int) -> int:
     if isinstance(size, Batch):
         raise CompileError(Diagnostic("a move along the batch", source=b.origin.source, help="treat all elements alike"))
     return size
+
+
+def entries(b: Builder, x: fx.Node, dim: int, places: Sequence[int]) -> fx.Node:
+    """Entries of x along `dim` by constant places, of which there may be any number, in any order: a slice where they follow each
+    other. Raises `CompileError` along the batch."""
+    dim %= len(b.shape(x))
+    size, places = _size(b, x, dim), list(places)
+    if places == list(range(size)):
+        return x
+    step = places[1] - places[0] if len(places) > 1 else 1
+    if places and step > 0 and places == list(range(places[0], places[-1] + 1, step)):
+        return b.emit("aten.slice.Tensor", x, dim, places[0], places[-1] + 1, step)
+    return b.emit(PLACES, x, dim, b.constant(torch.tensor(places, dtype=torch.int64), "places"))
+
+
+@rule("flip.default")
+def _flip(b: Builder, x: fx.Node, dims: Sequence[int]) -> fx.Node:
+    for dim in dims:
+        x = entries(b, x, dim, range(_size(b, x, dim))[::-1])
+    return x
+
+
+@rule("index_select.default")
+def _index_select(b: Builder, x: fx.Node, dim: int, places: fx.Node) -> fx.Node:
+    known = b.value(places)
+    if known is None:
+        raise CompileError(
+            Diagnostic("entries by places that are computed", source=b.origin.source, help="make the places constant")
+        )
+    return entries(b, x, dim, [int(place) for place in known.flatten()])
 
 
 @rule("roll.default")

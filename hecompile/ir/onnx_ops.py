@@ -238,11 +238,9 @@ def _slice(w: Writer, node: fx.Node, args: Args) -> str:
     return w.call("Slice", [args[0], w.ints([start]), w.ints([end]), w.ints([dim]), w.ints([step])])
 
 
-@emits("flip.default")
-def _flip(w: Writer, node: fx.Node, args: Args) -> str:
-    count = len(args[1])
-    far = -(1 << 62)
-    return w.call("Slice", [args[0], w.ints([-1] * count), w.ints([far] * count), w.ints(args[1]), w.ints([-1] * count)])
+@emits("index_select.default")
+def _index_select(w: Writer, node: fx.Node, args: Args) -> str:
+    return w.call("Gather", [args[0], args[2]], axis=args[1])
 
 
 def _pad(mode: str) -> Emitter:

@@ -28,7 +28,7 @@ from hecompile.errors import InternalError
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["LINEAR", "OPS", "RELEASE", "Kind", "Op", "op_of", "table_markdown"]
+__all__ = ["LINEAR", "OPS", "PLACES", "RELEASE", "Kind", "Op", "op_of", "table_markdown"]
 
 Kind = Literal[
     "linear", "bilinear", "attention", "elementwise", "activation", "norm", "softmax", "reduction", "shape", "resize",
@@ -105,7 +105,8 @@ _add("shape", {
     "reshape.default": "x sizes; at most one -1, at the dimension that grows with the batch", "permute.default": "x dims",
     "expand.default": "x sizes; -1 keeps a dimension",
     "expand_as.default": "x like; only the shape of `like` is read, never its entries",
-    "cat.default": "tensors dim", "slice.Tensor": "x dim start end step", "flip.default": "x dims",
+    "cat.default": "tensors dim", "slice.Tensor": "x dim start end step",
+    "index_select.default": "x dim places; entries by constant places (a list of integers), in any order, any number of times",
     "constant_pad_nd.default": "x pad value; as torch counts: last dimension first",
     "reflection_pad2d.default": "x pad", "replication_pad2d.default": "x pad",
     "upsample_nearest2d.vec": "x size factors; size is None, factors are whole numbers as floats",
@@ -121,7 +122,7 @@ _add("release", {
     "release.default": "x encrypted shares bits; x; channels (C) or tiles (rows, columns) outside the mask are shown, rounded",
 }, namespace="hecompile")  # fmt: skip
 
-RELEASE = "hecompile.release.default"
+RELEASE, PLACES = "hecompile.release.default", "aten.index_select.default"
 LINEAR = tuple(name for name, op in OPS.items() if op.kind == "linear")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hecompile.errors import InternalError
 from hecompile.ir.graph import KEY, ModelGraph, concrete_shape, info
 from hecompile.ir.linear import Array
-from hecompile.ir.ops import LINEAR, OPS
+from hecompile.ir.ops import LINEAR, OPS, PLACES
 from hecompile.ir.regions import CallRegion, Program
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def _canonical(node: fx.Node) -> list[str]:
         return [f"%{node.name} calls {name}, which is not in the op table"]
     if name in LINEAR and any(getattr(constant, "op", "get_attr") != "get_attr" for constant in node.args[1:3]):
         return [f"%{node.name} has weights that are no constant"]
+    if name == PLACES and getattr(node.args[2], "op", "") != "get_attr":
+        return [f"%{node.name} takes entries by places that are no constant"]
     return []
 
 

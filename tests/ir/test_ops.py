@@ -93,7 +93,7 @@ CASES: list[Case] = [
     ("expand_as.default", (X,), (weight(1, 4, 1, 1), ARG_X), {}),
     ("cat.default", XY, ([ARG_X, ARG_Y, ARG_X], 1), {}),
     ("slice.Tensor", (X,), (ARG_X, 2, 1, 5, 2), {}),
-    ("flip.default", (X,), (ARG_X, [1, 3]), {}),
+    ("index_select.default", (X,), (ARG_X, 1, torch.tensor([2, 0, 3, 3])), {}),
     ("constant_pad_nd.default", (X,), (ARG_X, [1, 2, 0, 3], 0.5), {}),
     ("constant_pad_nd.default", (WHOLE,), (ARG_X, [1, 2], 7), {}),
     ("reflection_pad2d.default", (X,), (ARG_X, [1, 2, 0, 3]), {}),
