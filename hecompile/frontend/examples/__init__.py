@@ -1,0 +1,75 @@
+"""Every denoiser of diffusers knows how it is called: example inputs, read off its configuration.
+
+A model is known by its class. One more is a function from a `Call` to arguments, and a line in the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from hecompile.frontend.examples import autoencoders, conditional, transformers, unets
+from hecompile.frontend.examples.call import Arguments, Call
+
+__all__ = ["example_arguments", "known_models", "unet_inputs"]
+
+_EXAMPLES: Mapping[str, Callable[[Call], Arguments]] = {
+    "AuraFlowTransformer2DModel": transformers.aura_flow,
+    "CogView3PlusTransformer2DModel": transformers.cogview3_plus,
+    "ControlNetModel": conditional.control,
+    "Decoder": autoencoders.decoder,
+    "DecoderTiny": autoencoders.tiny_decoder,
+    "DiTTransformer2DModel": transformers.dit,
+    "Encoder": autoencoders.encoder,
+    "EncoderTiny": autoencoders.tiny_encoder,
+    "FluxTransformer2DModel": transformers.flux,
+    "PixArtTransformer2DModel": transformers.pixart,
+    "SD3Transformer2DModel": transformers.sd3,
+    "SanaTransformer2DModel": transformers.sana,
+    "Transformer2DModel": transformers.transformer_2d,
+    "UNet1DModel": unets.plain_1d,
+    "UNet2DConditionModel": conditional.conditional,
+    "UNet2DModel": unets.plain,
+    "UNet3DConditionModel": conditional.video,
+    "UNetSpatioTemporalConditionModel": conditional.video_of_a_picture,
+}
+
+
+def known_models() -> tuple[str, ...]:
+    """The classes of diffusers that need no example inputs, in alphabetical order."""
+    return tuple(sorted(_EXAMPLES))
+
+
+def example_arguments(
+    module: torch.nn.Module, size: tuple[int, int] | None = None, tokens: int | None = None
+) -> dict[str, object] | None:
+    """Keyword arguments of one call with a batch of two, in the order of `forward`; None for a module that is not known.
+
+    They are seeded, and random where a zero could hide a path. Values are tensors, and lists and dictionaries of them; None where
+    `forward` demands an argument that the model does not read.
+
+    Args:
+        size: height and width of the sample: of the latent, or of the picture where there is none. None for the configuration's.
+        tokens: length of the prompt; None for the length that the model's pipeline fills prompts to.
+
+    Raises:
+        CompileError: if a size or tokens are given to a model that has none, or the model cannot take them.
+    """
+    for kind in type(module).__mro__:
+        inherited = kind.__module__.startswith("diffusers.") and type(module).forward is getattr(kind, "forward", None)
+        if inherited and kind.__name__ in _EXAMPLES:
+            call = Call(module, size, tokens)
+            return call.finish(_EXAMPLES[kind.__name__](call))
+    return None
+
+
+def unet_inputs(unet: torch.nn.Module) -> dict[tuple[str, ...], torch.Tensor]:
+    """The example arguments of a UNet by keyword path, flat and without constants."""
+    flat: dict[tuple[str, ...], torch.Tensor] = {}
+    for name, value in (example_arguments(unet) or {}).items():
+        if isinstance(value, torch.Tensor):
+            flat[(name,)] = value
+        elif isinstance(value, Mapping):
+            flat.update({(name, key): tensor for key, tensor in value.items()})
+    return flat

@@ -1,0 +1,106 @@
+"""What an example call is made of: seeded tensors, the size of the sample and the length of the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from hecompile.errors import CompileError, Diagnostic
+
+__all__ = ["BATCH", "Arguments", "Call"]
+
+Arguments = dict[str, object]  # by the names of `forward`
+
+BATCH = 2  # of every example: that is how the batch is told from other dimensions
+
+
+class Call:
+    """One example call of `module` in the making.
+
+    Its size and its tokens are those that the user wants, else those that the model's builder names. `finish` refuses what the user
+    wants and the model does not have.
+
+    Args:
+        size: height and width of the sample, or None for the configuration's.
+        tokens: length of the prompt, or None for the model's usual.
+    """
+
+    def __init__(self, module: torch.nn.Module, size: tuple[int, int] | None, tokens: int | None) -> None:
+        self.module: Any = module
+        self.name = type(module).__name__
+        self.config: Mapping[str, Any] = getattr(module, "config", {})
+        self._size, self._tokens = size, tokens
+        self._generator = torch.Generator().manual_seed(0)
+        self._has: set[str] = set()
+
+    def random(self, *shape: int) -> torch.Tensor:
+        """Normal numbers (*shape), the same in every process."""
+        return torch.randn(*shape, generator=self._generator)
+
+    def labels(self, classes: int) -> torch.Tensor:
+        """One class of `classes` for each element of the batch, (B,) integers."""
+        return torch.arange(1, BATCH + 1) % classes
+
+    def mask(self, tokens: int) -> torch.Tensor:
+        """Which tokens are words, (B, tokens) of 1 and 0 as a tokenizer gives it: prompts of two lengths, then padding."""
+        lengths = torch.tensor([max(1, tokens - tokens // 4), max(1, tokens // 2)])
+        return (torch.arange(tokens)[None] < lengths[:, None]).long()
+
+    def size(self, usual: object, multiple: int = 1) -> tuple[int, int]:
+        """Height and width of the sample; `usual` is one number for both, or a pair.
+
+        Raises:
+            CompileError: if a side is not positive or not a multiple of `multiple`, the model's patch.
+        """
+        self._has.add("size")
+        pair = usual if self._size is None else self._size
+        height, width = pair if isinstance(pair, list | tuple) else (pair, pair)
+        for side in (height, width):
+            if not isinstance(side, int) or side < 1 or side % multiple:
+                raise CompileError(
+                    Diagnostic(
+                        f"{self.name} cannot take a sample of {height}x{width}",
+                        help=f"give height and width as multiples of {multiple}, of the latent where there is one",
+                    )
+                )
+        return height, width
+
+    def tokens(self, usual: int) -> int:
+        """Length of the prompt. Raises `CompileError` if the user wants less than one token."""
+        self._has.add("tokens")
+        count = usual if self._tokens is None else self._tokens
+        if count < 1:
+            raise CompileError(Diagnostic(f"{self.name} cannot take a prompt of {count} tokens", help="give one token or more"))
+        return count
+
+    def finish(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        """The arguments on the module's device, in the order of `forward`.
+
+        Raises:
+            CompileError: if a size or a number of tokens is wanted of a model that has none.
+        """
+        import inspect
+
+        unread = [(what, name) for what, name in _WANTED.items() if getattr(self, f"_{name}") is not None and name not in self._has]
+        if unread:
+            raise CompileError([Diagnostic(f"{self.name} has no {what}", help=f"leave {name} out") for what, name in unread])
+        order = [name for name in inspect.signature(self.module.forward).parameters if name in arguments]
+        parameter = next(iter(self.module.parameters()), None)
+        device = torch.device("cpu") if parameter is None else parameter.device
+        return {name: _placed(arguments[name], device) for name in order}
+
+
+_WANTED = {"picture whose size could be chosen": "size", "prompt whose length could be chosen": "tokens"}
+
+
+def _placed(value: object, device: torch.device) -> object:
+    """The value, its tensors on the device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, list | tuple):
+        return type(value)(_placed(item, device) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _placed(item, device) for key, item in value.items()}
+    return value
