@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["ARCHITECTURES", "NOT_IN_UNETS", "QUICK", "build"]
+__all__ = ["ARCHITECTURES", "NOT_IN_UNETS", "QUICK", "build", "perturbed"]
 
 WIDTHS = (8, 16)
 NOT_IN_UNETS = {"DownEncoderBlock2D", "AttnDownEncoderBlock2D", "UpDecoderBlock2D", "AttnUpDecoderBlock2D"}  # of VAEs: no skips
@@ -127,8 +127,12 @@ def build(name: str) -> torch.nn.Module:
 
     config = dict(ARCHITECTURES[name])
     torch.manual_seed(0)
-    model: torch.nn.Module = getattr(diffusers, config.pop("kind"))(**config).eval()
+    return perturbed(getattr(diffusers, config.pop("kind"))(**config))
+
+
+def perturbed(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with a twentieth of normal noise on its weights: projections that start at zero and norms do their part."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    return model
+    return model.eval()

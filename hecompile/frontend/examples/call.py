@@ -30,7 +30,7 @@ class Call:
     def __init__(self, module: torch.nn.Module, size: tuple[int, int] | None, tokens: int | None) -> None:
         self.module: Any = module
         self.name = type(module).__name__
-        self.config: Mapping[str, Any] = getattr(module, "config", {})
+        self.config: Any = getattr(module, "config", None)  # its attributes: pipelines change these, not its items
         self._size, self._tokens = size, tokens
         self._generator = torch.Generator().manual_seed(0)
         self._has: set[str] = set()

@@ -20,40 +20,40 @@ PATCHES = 257  # of a picture as CLIP's ViT sees it: 16x16 and the class
 def conditional(call: Call) -> Arguments:
     """`UNet2DConditionModel`: a latent, a step, a prompt, and what the configuration has beside them."""
     config = call.config
-    height, width = call.size(config["sample_size"] or SIDE)
-    hinted = config["addition_embed_type"] == "image_hint"
-    channels = config["in_channels"] - (HINT_CHANNELS if hinted else 0)  # the hint is stacked onto the sample
+    height, width = call.size(config.sample_size or SIDE)
+    hinted = config.addition_embed_type == "image_hint"
+    channels = config.in_channels - (HINT_CHANNELS if hinted else 0)  # the hint is stacked onto the sample
     sample = call.random(BATCH, channels, height, width)
     arguments: Arguments = {"sample": sample, "timestep": step(call), **_conditions(call, height, width)}
-    if config["time_cond_proj_dim"] is not None:
-        arguments["timestep_cond"] = call.random(BATCH, config["time_cond_proj_dim"])
+    if config.time_cond_proj_dim is not None:
+        arguments["timestep_cond"] = call.random(BATCH, config.time_cond_proj_dim)
     return arguments
 
 
 def control(call: Call) -> Arguments:
     """`ControlNetModel`: what its UNet takes, and the picture that guides it, as much larger as its embedding makes it smaller."""
     height, width = call.size(LATENT)
-    scale = 2 ** (len(call.config["conditioning_embedding_out_channels"]) - 1)
-    sample = call.random(BATCH, call.config["in_channels"], height, width)
-    picture = call.random(BATCH, call.config["conditioning_channels"], height * scale, width * scale)
+    scale = 2 ** (len(call.config.conditioning_embedding_out_channels) - 1)
+    sample = call.random(BATCH, call.config.in_channels, height, width)
+    picture = call.random(BATCH, call.config.conditioning_channels, height * scale, width * scale)
     return {"sample": sample, "timestep": step(call), **_conditions(call, height, width), "controlnet_cond": picture}
 
 
 def video(call: Call) -> Arguments:
     """`UNet3DConditionModel`: latents (B, C, frames, H, W), a step and a prompt."""
     config = call.config
-    sample = call.random(BATCH, config["in_channels"], FRAMES, *call.size(config["sample_size"] or SIDE))
+    sample = call.random(BATCH, config.in_channels, FRAMES, *call.size(config.sample_size or SIDE))
     arguments: Arguments = {"sample": sample, "timestep": step(call), "encoder_hidden_states": _prompt(call)}
-    if config["time_cond_proj_dim"] is not None:
-        arguments["timestep_cond"] = call.random(BATCH, config["time_cond_proj_dim"])
+    if config.time_cond_proj_dim is not None:
+        arguments["timestep_cond"] = call.random(BATCH, config.time_cond_proj_dim)
     return arguments
 
 
 def video_of_a_picture(call: Call) -> Arguments:
     """`UNetSpatioTemporalConditionModel`: latents (B, frames, C, H, W), one token for the picture, and rates of the video."""
     config = call.config
-    sample = call.random(BATCH, config["num_frames"], config["in_channels"], *call.size(config["sample_size"] or SIDE))
-    rates = config["projection_class_embeddings_input_dim"] // config["addition_time_embed_dim"]
+    sample = call.random(BATCH, config.num_frames, config.in_channels, *call.size(config.sample_size or SIDE))
+    rates = config.projection_class_embeddings_input_dim // config.addition_time_embed_dim
     return {
         "sample": sample,
         "timestep": step(call),
@@ -64,20 +64,20 @@ def video_of_a_picture(call: Call) -> Arguments:
 
 def _width(call: Call) -> int:
     """Of a prompt's tokens, as the attention reads them."""
-    cross = call.config["cross_attention_dim"]
+    cross = call.config.cross_attention_dim
     return cross if isinstance(cross, int) else max(cross)
 
 
 def _prompt(call: Call) -> torch.Tensor:
-    return call.random(BATCH, call.tokens(TOKENS), call.config.get("encoder_hid_dim") or _width(call))
+    return call.random(BATCH, call.tokens(TOKENS), getattr(call.config, "encoder_hid_dim", None) or _width(call))
 
 
 def _conditions(call: Call, height: int, width: int) -> Arguments:
     """The prompt, what goes beside it for a sample of this size, and class labels."""
-    pictured = call.config["encoder_hid_dim_type"] == "image_proj"  # there the picture stands for the prompt
+    pictured = call.config.encoder_hid_dim_type == "image_proj"  # there the picture stands for the prompt
     arguments: Arguments = {"encoder_hidden_states": None if pictured else _prompt(call)}
     added = _added(call)
-    if call.config["addition_embed_type"] == "image_hint":
+    if call.config.addition_embed_type == "image_hint":
         added["hint"] = call.random(BATCH, 3, height * HINT_SCALE, width * HINT_SCALE)
     return {**arguments, **({"added_cond_kwargs": added} if added else {}), **class_labels(call)}
 
@@ -85,11 +85,11 @@ def _conditions(call: Call, height: int, width: int) -> Arguments:
 def _added(call: Call) -> Arguments:
     """Kandinsky's pictures, SDXL's pooled prompt and sizes, the pictures of IP-Adapters."""
     config, cross = call.config, _width(call)
-    kind, projected = config["addition_embed_type"], config["encoder_hid_dim_type"]
+    kind, projected = config.addition_embed_type, config.encoder_hid_dim_type
     added: Arguments = {}
     if kind == "text_time":
         time_ids = torch.tensor([[64.0, 64, 0, 0, 64, 64]] * BATCH)
-        pooled = config["projection_class_embeddings_input_dim"] - time_ids.shape[1] * config["addition_time_embed_dim"]
+        pooled = config.projection_class_embeddings_input_dim - time_ids.shape[1] * config.addition_time_embed_dim
         added |= {"text_embeds": call.random(BATCH, pooled), "time_ids": time_ids}
     if kind == "text_image":
         added["text_embeds"] = call.random(BATCH, cross)
@@ -98,7 +98,7 @@ def _added(call: Call) -> Arguments:
     elif kind == "text_image" or projected == "text_image_proj":
         added["image_embeds"] = call.random(BATCH, cross)
     elif kind in ("image", "image_hint") or projected == "image_proj":
-        added["image_embeds"] = call.random(BATCH, config["encoder_hid_dim"])
+        added["image_embeds"] = call.random(BATCH, config.encoder_hid_dim)
     return added
 
 

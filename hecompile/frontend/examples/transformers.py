@@ -19,7 +19,7 @@ PIXART = 300
 
 def _latent(call: Call, usual: int) -> torch.Tensor:
     """(B, C, H, W) of whole patches."""
-    return call.random(BATCH, call.config["in_channels"], *call.size(usual, call.config["patch_size"]))
+    return call.random(BATCH, call.config.in_channels, *call.size(usual, call.config.patch_size))
 
 
 def _steps(scale: float = 1.0) -> torch.Tensor:
@@ -28,22 +28,22 @@ def _steps(scale: float = 1.0) -> torch.Tensor:
 
 def dit(call: Call) -> Arguments:
     """`DiTTransformer2DModel`: a latent, steps and classes. Its positions are those of squares of the configured size."""
-    sample, own = _latent(call, call.config["sample_size"]), call.config["sample_size"]
+    sample, own = _latent(call, call.config.sample_size), call.config.sample_size
     height, width = sample.shape[2:]
     if height != width:
         raise CompileError(
             Diagnostic(f"{call.name} draws squares, not {height}x{width}", help=f"leave size out, it is {own}x{own} then")
         )
-    return {"hidden_states": sample, "timestep": _steps(), "class_labels": call.labels(call.config["num_embeds_ada_norm"])}
+    return {"hidden_states": sample, "timestep": _steps(), "class_labels": call.labels(call.config.num_embeds_ada_norm)}
 
 
 def pixart(call: Call) -> Arguments:
     """`PixArtTransformer2DModel`: a latent, a prompt with its mask, steps, and sizes of the picture where it takes them."""
     config = call.config
-    sample, tokens = _latent(call, config["sample_size"]), call.tokens(PIXART)
+    sample, tokens = _latent(call, config.sample_size), call.tokens(PIXART)
     arguments: Arguments = {
         "hidden_states": sample,
-        "encoder_hidden_states": call.random(BATCH, tokens, config["caption_channels"] or config["cross_attention_dim"]),
+        "encoder_hidden_states": call.random(BATCH, tokens, config.caption_channels or config.cross_attention_dim),
         "timestep": _steps(),
         "encoder_attention_mask": call.mask(tokens),
     }
@@ -58,9 +58,9 @@ def sd3(call: Call) -> Arguments:
     """`SD3Transformer2DModel`: a latent, the tokens of CLIP and T5 in one prompt, the pooled prompt, and steps."""
     config = call.config
     return {
-        "hidden_states": _latent(call, config["sample_size"]),
-        "encoder_hidden_states": call.random(BATCH, call.tokens(CLIP + T5_OF_SD3), config["joint_attention_dim"]),
-        "pooled_projections": call.random(BATCH, config["pooled_projection_dim"]),
+        "hidden_states": _latent(call, config.sample_size),
+        "encoder_hidden_states": call.random(BATCH, call.tokens(CLIP + T5_OF_SD3), config.joint_attention_dim),
+        "pooled_projections": call.random(BATCH, config.pooled_projection_dim),
         "timestep": _steps(),
     }
 
@@ -74,14 +74,14 @@ def flux(call: Call) -> Arguments:
         raise CompileError(Diagnostic("two tokens cannot be told from a batch of two", help="give other size or tokens"))
     rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
     arguments: Arguments = {
-        "hidden_states": call.random(BATCH, height * width, config["in_channels"]),
-        "encoder_hidden_states": call.random(BATCH, tokens, config["joint_attention_dim"]),
-        "pooled_projections": call.random(BATCH, config["pooled_projection_dim"]),
+        "hidden_states": call.random(BATCH, height * width, config.in_channels),
+        "encoder_hidden_states": call.random(BATCH, tokens, config.joint_attention_dim),
+        "pooled_projections": call.random(BATCH, config.pooled_projection_dim),
         "timestep": _steps(1 / 1000),
         "img_ids": torch.stack([torch.zeros_like(rows), rows, columns], dim=1).float(),
         "txt_ids": (torch.arange(3 * tokens).reshape(tokens, 3) % 7).float(),  # pipelines pass zeros, which would hide a path
     }
-    if config["guidance_embeds"]:
+    if config.guidance_embeds:
         arguments["guidance"] = torch.tensor(GUIDANCE)
     return arguments
 
@@ -90,32 +90,32 @@ def sana(call: Call) -> Arguments:
     """`SanaTransformer2DModel`: a latent, a prompt with its mask, steps, and guidance where it is distilled."""
     config, tokens = call.config, call.tokens(GEMMA)
     arguments: Arguments = {
-        "hidden_states": _latent(call, config["sample_size"]),
-        "encoder_hidden_states": call.random(BATCH, tokens, config["caption_channels"]),
+        "hidden_states": _latent(call, config.sample_size),
+        "encoder_hidden_states": call.random(BATCH, tokens, config.caption_channels),
         "timestep": _steps(),
         "encoder_attention_mask": call.mask(tokens),
     }
-    if config["guidance_embeds"]:
-        arguments["guidance"] = torch.tensor(GUIDANCE) * config["guidance_embeds_scale"]
+    if config.guidance_embeds:
+        arguments["guidance"] = torch.tensor(GUIDANCE) * config.guidance_embeds_scale
     return arguments
 
 
 def aura_flow(call: Call) -> Arguments:
     """`AuraFlowTransformer2DModel`: a latent, a prompt, and steps from 0 to 1."""
     return {
-        "hidden_states": _latent(call, call.config["sample_size"]),
-        "encoder_hidden_states": call.random(BATCH, call.tokens(AURA), call.config["joint_attention_dim"]),
+        "hidden_states": _latent(call, call.config.sample_size),
+        "encoder_hidden_states": call.random(BATCH, call.tokens(AURA), call.config.joint_attention_dim),
         "timestep": _steps(1 / 1000),
     }
 
 
 def cogview3_plus(call: Call) -> Arguments:
     """`CogView3PlusTransformer2DModel`: a latent, a prompt, steps, and sizes and crops of the picture."""
-    sample = _latent(call, call.config["sample_size"])
+    sample = _latent(call, call.config.sample_size)
     sizes = torch.tensor([[PIXELS * side for side in sample.shape[2:]]] * BATCH)
     return {
         "hidden_states": sample,
-        "encoder_hidden_states": call.random(BATCH, call.tokens(COGVIEW), call.config["text_embed_dim"]),
+        "encoder_hidden_states": call.random(BATCH, call.tokens(COGVIEW), call.config.text_embed_dim),
         "timestep": _steps(),
         "original_size": sizes,
         "target_size": sizes,
@@ -130,16 +130,16 @@ def transformer_2d(call: Call) -> Arguments:
         CompileError: for its discrete form.
     """
     config = call.config
-    if config["norm_type"] == "ada_norm_zero":
+    if config.norm_type == "ada_norm_zero":
         return dit(call)
-    if config["norm_type"] == "ada_norm_single":
+    if config.norm_type == "ada_norm_single":
         return pixart(call)
-    if config["in_channels"] is None or config["norm_type"] != "layer_norm":
+    if config.in_channels is None or config.norm_type != "layer_norm":
         raise CompileError(
             Diagnostic(f"{call.name} of discrete pictures or steps", help="pass example_inputs, with a batch of two")
         )
-    sample = call.random(BATCH, config["in_channels"], *call.size(config["sample_size"] or 32, config["patch_size"] or 1))
-    if config["cross_attention_dim"] is None:
+    sample = call.random(BATCH, config.in_channels, *call.size(config.sample_size or 32, config.patch_size or 1))
+    if config.cross_attention_dim is None:
         return {"hidden_states": sample}
-    prompt = call.random(BATCH, call.tokens(CLIP), config["caption_channels"] or config["cross_attention_dim"])
+    prompt = call.random(BATCH, call.tokens(CLIP), config.caption_channels or config.cross_attention_dim)
     return {"hidden_states": sample, "encoder_hidden_states": prompt}

@@ -14,32 +14,32 @@ STEP = 481.5  # of a thousand, and between two of them, as some schedulers take 
 
 def step(call: Call) -> torch.Tensor:
     """The timestep, one number for the batch. It is a whole one where the model looks it up in a table."""
-    if call.config.get("time_embedding_type") != "learned":
+    if getattr(call.config, "time_embedding_type", None) != "learned":
         return torch.tensor(STEP)
-    return torch.tensor(min(int(STEP), call.config["num_train_timesteps"] - 1))
+    return torch.tensor(min(int(STEP), call.config.num_train_timesteps - 1))
 
 
 def class_labels(call: Call) -> Arguments:
     """Class labels as the configured embedding wants them: classes, times or vectors. Nothing where there is no embedding."""
     if getattr(call.module, "class_embedding", None) is None:
         return {}
-    config, kind = call.config, call.config["class_embed_type"]
+    config, kind = call.config, call.config.class_embed_type
     if kind is None:
-        return {"class_labels": call.labels(config["num_class_embeds"])}
+        return {"class_labels": call.labels(config.num_class_embeds)}
     if kind == "timestep":
         return {"class_labels": torch.tensor([3.0, 7.0])}
     if kind == "identity":
-        return {"class_labels": call.random(BATCH, config.get("time_embedding_dim") or config["block_out_channels"][0] * 4)}
-    return {"class_labels": call.random(BATCH, config["projection_class_embeddings_input_dim"])}
+        return {"class_labels": call.random(BATCH, getattr(config, "time_embedding_dim", None) or config.block_out_channels[0] * 4)}
+    return {"class_labels": call.random(BATCH, config.projection_class_embeddings_input_dim)}
 
 
 def plain(call: Call) -> Arguments:
     """`UNet2DModel`: a sample (B, C, H, W), a step, and labels where it has classes."""
-    height, width = call.size(call.config["sample_size"] or SIDE)
-    sample = call.random(BATCH, call.config["in_channels"], height, width)
+    height, width = call.size(call.config.sample_size or SIDE)
+    sample = call.random(BATCH, call.config.in_channels, height, width)
     return {"sample": sample, "timestep": step(call), **class_labels(call)}
 
 
 def plain_1d(call: Call) -> Arguments:
     """`UNet1DModel`: a sample (B, C, L) of the configured length, and a step."""
-    return {"sample": call.random(BATCH, call.config["in_channels"], call.config["sample_size"]), "timestep": step(call)}
+    return {"sample": call.random(BATCH, call.config.in_channels, call.config.sample_size), "timestep": step(call)}
