@@ -23,9 +23,11 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from hecompile import __version__
 from hecompile.backends.base import Array, Half
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.ir.plan import Plan
+from hecompile.ir.signature import Keyword, Signature
 
 __all__ = [
     "FORMAT",
@@ -33,13 +35,15 @@ __all__ = [
     "Manifest",
     "ServerManifest",
     "digest",
+    "judge_target",
     "read_half",
     "read_manifest",
     "read_server",
     "write_folder",
 ]
 
-FORMAT = 4
+FORMAT = 5
+FIRST_VERSION = "0.1.0"  # wrote the formats before 5, which do not say who wrote them
 MANIFEST = "manifest.json"
 _NAME = r"^[A-Za-z0-9_]{1,64}$"
 _SHA = r"^[0-9a-f]{64}$"
@@ -53,10 +57,11 @@ class Input:
     """A tensor input: how the caller passes it, and what it must be."""
 
     name: str
-    keyword: tuple[str, ...]
+    keyword: Keyword
     shape: tuple[int | str, ...]
     dtype: str
     public: bool
+    per_run: bool = False  # a condition, which within a run is sent once
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Manifest:
     server: str  # digest of the server half
     files: dict[str, str]
     config: dict[str, Any] = field(default_factory=dict)
+    signature: Signature = field(default_factory=Signature)
+    written_by: str = __version__  # of hecompile
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class ServerManifest:
     max_batch: int
     regions: tuple[str, ...]
     files: dict[str, str]
+    written_by: str = __version__
 
 
 _Kind = TypeVar("_Kind", Manifest, ServerManifest)
@@ -104,15 +112,34 @@ def to_json(document: object) -> bytes:
     return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
+def judge_target(target: Path) -> None:
+    """Whether an artifact can be written there, asked before the work.
+
+    Raises:
+        CompileError: if `target` exists and is not an artifact, or its folder cannot be written to.
+    """
+    if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or (target / MANIFEST).is_file())):
+        raise CompileError(Diagnostic(f"{target} exists and is not an artifact", help="choose another folder, or remove it"))
+    above = target.absolute().parent
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise CompileError(
+            Diagnostic(f"{target} cannot be written: {above} takes no new folder", help="choose another folder")
+        )
+
+
 def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
     """Fill a folder next to `target`, then put it in its place at once; an artifact that was there is replaced.
 
     Raises:
-        CompileError: if `target` exists and is not an artifact.
+        CompileError: if `target` exists and is not an artifact, or its folder cannot be made or written to.
     """
-    if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or (target / MANIFEST).is_file())):
-        raise CompileError(Diagnostic(f"{target} exists and is not an artifact", help="choose another folder, or remove it"))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    judge_target(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompileError(f"{target.parent} cannot be made: {error.strerror}") from error
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         new = Path(scratch) / "new"
         new.mkdir()
@@ -154,12 +181,24 @@ def _parse(kind: type[_Kind], data: bytes, path: Path) -> _Kind:
         raise ProtocolError(f"{path}: not JSON: {error}") from error
     version = document.get("format") if isinstance(document, dict) else None
     if version != FORMAT:
-        raise ProtocolError(f"{path}: artifact format {version}, this hecompile reads format {FORMAT}: compile again")
+        raise ProtocolError(_other_format(document, version, path))
     try:
         return pydantic.TypeAdapter(kind).validate_python(document)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         raise ProtocolError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _other_format(document: object, version: object, path: Path) -> str:
+    """Why a manifest of another format is refused: who wrote it, and how to get one that is read."""
+    known = isinstance(document, dict) and isinstance(version, int) and not isinstance(version, bool)
+    written_by = str(document.get("written_by", FIRST_VERSION))[:20] if isinstance(document, dict) and known else "something else"
+    newer = isinstance(version, int) and version > FORMAT
+    way_out = "use a newer hecompile" if newer else "compile it again: hecompile compile MODEL -o FOLDER"
+    return (
+        f"{path}: artifact format {version!r:.20}, written by hecompile {written_by}; this is {__version__}, which reads format "
+        f"{FORMAT}: {way_out}"
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.passes.write import Write
     from hecompile.policies import policy
     from hecompile.policies.min_distortion import MinDistortion
+    from hecompile.rehearsal import check_artifact
 
     name, backend = options.policy_name, options.backend
     chosen = policy(name).configured(options)
@@ -94,43 +96,54 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Lower(options),  # two halves that share no secret
         CheckSecurity(name, options.security),  # again, on what will be written
     ]
-    return passes if target is None else [*passes, Write(options, target)]
+    return passes if target is None else [*passes, Write(options, target, partial(check_artifact, policy=name))]
 
 
 def compile_model(
-    source: str | Path | torch.nn.Module,
+    source: str | Path | torch.nn.Module | object,
     output: str | Path | None = None,
     *,
     options: CompileOptions | None = None,
-    example_inputs: Mapping[str, Any] | Sequence[torch.Tensor] | None = None,
+    example_inputs: Mapping[str, Any] | Sequence[Any] | None = None,
+    size: str | int | tuple[int, int] | None = None,
+    tokens: int | None = None,
     extra_passes: Mapping[str, Sequence[Pass[Any, Any]]] | None = None,
     observer: Callable[[PassRecord], None] | None = None,
 ) -> Compiled:
-    """Compile a UNet: a diffusers folder, a module, an `.onnx` file or the name of a zoo model.
+    """Compile a UNet: a diffusers folder, a module, a pipeline (its UNet), an `.onnx` file or the name of a zoo model.
 
     Args:
-        output: folder of the artifact; None to only compile.
-        example_inputs: for modules that are not UNets of diffusers, with a batch of two.
+        output: folder of the artifact; None to only compile. What is written was loaded, and if the model is small called once.
+        example_inputs: for modules that are no denoisers of diffusers: arguments by name or position, tensors with a batch of two,
+            in lists, tuples and dictionaries as the module takes them; None, numbers, booleans and texts become constants.
+        size: height and width of the sample of a denoiser in latent pixels, as `options.size`.
+        tokens: length of the prompt of a denoiser, as `options.tokens`.
         extra_passes: a user's own passes, by the name of the pass that they follow.
         observer: called after every pass.
 
     Raises:
         CompileError: if the model or the options cannot be compiled; lists every finding.
     """
+    from hecompile.artifact import judge_target
     from hecompile.errors import unknown_name
     from hecompile.frontend.sources import load_source
     from hecompile.ir.size import is_small
     from hecompile.threads import one_thread
 
     options = options or CompileOptions()
-    target = None if output is None else Path(output)
+    if size is not None or tokens is not None:
+        chosen: Any = {key: value for key, value in (("size", size), ("tokens", tokens)) if value is not None}
+        options = replace(options, **chosen)
+    target = None if output is None else Path(output).expanduser()
+    if target is not None:
+        judge_target(target)
     passes = pipeline(options, target)
     names = [each.name for each in passes]
     for name in extra_passes or {}:
         if name not in names:
             raise unknown_name("pass", name, names)
     ordered = [item for each in passes for item in (each, *(extra_passes or {}).get(each.name, ()))]
-    program: Any = load_source(source, example_inputs, options.public)
+    program: Any = load_source(source, example_inputs, options.public, options.sample_size, options.tokens)
     if program.module is not None and any(parameter.is_meta for parameter in program.module.parameters()):
         raise CompileError(
             Diagnostic(f"{program.name} has shapes but no weights", help="`hecompile plan` needs none; compiling does")
@@ -172,7 +185,7 @@ class Checker:
         if isinstance(program, ModelGraph):
             verify.verify_graph(program, canonical=each.name != "trace")
             if not self._inputs and (self._always or gmac(program) <= VERIFY_GMAC):
-                self._inputs = verify.example_inputs(program)
+                self._inputs = verify.inputs_in_domain(program)
             if self._inputs and program.approximation is not None:
                 self._inputs = program.approximation.example  # where the polynomials hold
         before, self._before = self._before, program

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import CompileError, Diagnostic, unknown_name
 
@@ -27,6 +28,8 @@ FITS = ("weighted", "interpolation", "minimax")
 NORMS = ("exact", "static", "polynomial")
 SITES = ("all", "inner")
 GRANULARITIES = ("channel", "tile")
+_SIZE = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}")
+MOST_TOKENS = 8192
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class CompileOptions:
     security: int = field(default=128, metadata={"help": "bits of security of the lattice parameters"})
     max_batch: int = field(default=16, metadata={"help": "largest batch of one request; larger ones are cut"})
     public: tuple[str, ...] = field(default=(), metadata={"help": "inputs to declare public besides the timestep"})
+    size: str | None = field(
+        default=None, metadata={"help": "rows x columns of the sample, in latent pixels, as 64x64; default: the configuration's"}
+    )
+    tokens: int | None = field(default=None, metadata={"help": "length of the prompt; default: the text encoder's, mostly 77"})
     partition: str = field(
         default="all", metadata={"help": "all secret convs and linears to the server, or optimised: the fastest plan"}
     )
@@ -98,6 +105,7 @@ class CompileOptions:
             for name, value in backend(self.backend).defaults.items():
                 object.__setattr__(self, name, value)
         max_q_bits(2048, self.security)
+        self._check_size()
         if self.policy is None:
             object.__setattr__(self, "policy", "strict" if encrypts else "simulation")
         chosen = policy(self.policy_name)
@@ -135,6 +143,29 @@ class CompileOptions:
         self._check_degrees()
         if self.protect_weights:
             raise CompileError(Diagnostic("--protect-weights is not possible", help=PROTECT_WEIGHTS))
+
+    def _check_size(self) -> None:
+        """Write a size as text, whether it was given as `(64, 48)`, `64` or `"64x48"`. Raises `CompileError` for anything else."""
+        size: Any = self.size
+        if isinstance(size, int) and not isinstance(size, bool):
+            size = (size, size)
+        if isinstance(size, tuple | list):
+            size = "x".join(map(str, size))
+        if size is not None and (not isinstance(size, str) or not _SIZE.fullmatch(size)):
+            raise CompileError(
+                Diagnostic(f"a size of {self.size!r}", help="give rows and columns in latent pixels, as 64x64")
+            )
+        object.__setattr__(self, "size", size)
+        if self.tokens is not None and not 1 <= self.tokens <= MOST_TOKENS:
+            raise CompileError(f"tokens is {self.tokens}: it must be between 1 and {MOST_TOKENS}")
+
+    @property
+    def sample_size(self) -> tuple[int, int] | None:
+        """Height and width of the sample; None for the configuration's."""
+        if self.size is None:
+            return None
+        height, width = self.size.split("x")
+        return int(height), int(width)
 
     def _check_among(self) -> None:
         """Raises `CompileError` for backends that the optimiser cannot put beside the chosen one."""

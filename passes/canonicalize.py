@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -64,14 +65,22 @@ class Canonicalize(Pass[ModelGraph, ModelGraph]):
         if findings:
             raise CompileError(findings)
         by_name = {node.name: node for node in program.nodes}
-        unchanged = [name for name in program.outputs if values[by_name[name]].op == "placeholder"]
-        if unchanged:
-            raise CompileError(f"output %{unchanged[0]} is an input, unchanged: there is nothing to compile")
-        graph = builder.finish([values[by_name[name]] for name in program.outputs], program.name, dict(program.config))
-        return replace(graph, schedule=program.schedule)
+        outputs = [values[by_name[name]] for name in program.outputs]
+        _judge_outputs(program, outputs)
+        graph = builder.finish(outputs, program.name, dict(program.config))
+        return graph.described_as(program)
 
     def summary(self, before: ModelGraph, after: ModelGraph) -> str:
         return f"{len(before.nodes)} nodes -> {len(after.nodes)}"
+
+
+def _judge_outputs(program: ModelGraph, outputs: Sequence[fx.Node]) -> None:
+    """Raise `CompileError` for results that are constants, and if all of them are inputs, unchanged."""
+    constant = [name for name, node in zip(program.outputs, outputs, strict=True) if node.op == "get_attr"]
+    if constant:
+        raise CompileError(Diagnostic(f"result %{constant[0]} is a constant tensor", help="leave it out of what the model returns"))
+    if all(node.op == "placeholder" for node in outputs):
+        raise CompileError(f"output %{outputs[0].name} is an input, unchanged: there is nothing to compile")
 
 
 def _stand_in(builder: Builder, node: fx.Node) -> fx.Node:

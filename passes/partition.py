@@ -61,12 +61,11 @@ def _places(candidates: list[Candidate], cover: dict[str, int], level: dict[str,
 
 def _within_run(graph: ModelGraph) -> dict[str, bool]:
     """Whether a value is the same at every step of a run: it derives from constants and conditions only."""
-    constant: dict[str, bool] = {}
+    constant: dict[str, bool] = {spec.name: spec.per_run for spec in graph.inputs}
     for node in graph.nodes:
         if node.op == "placeholder":
-            constant[node.name] = node.name not in ("sample", "timestep")
-        else:
-            constant[node.name] = all(constant[argument.name] for argument in node.all_input_nodes)
+            continue
+        constant[node.name] = all(constant[argument.name] for argument in node.all_input_nodes)
     return constant
 
 

@@ -12,6 +12,7 @@ from hecompile.ir.graph import InputSpec, ModelGraph, info, named_shape, set_inf
 from hecompile.ir.layers import secret_layers, stack
 from hecompile.ir.plan import Plan, Step, Value
 from hecompile.ir.regions import AnyCall, CallRegion, ClientRegion, Program, SubgraphRegion
+from hecompile.ir.size import gmac
 from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ class Split(Pass[ModelGraph, Program]):
             else:
                 calls[name] = SubgraphRegion(name, chosen, *cut(program, nodes), once)
         plan, config = _plan(program, clients, calls), dict(program.config)
-        return Program(plan, program.inputs, clients, calls, program.name, config, program.approximation)
+        return Program(
+            plan, program.inputs, clients, calls, program.name, config, program.approximation, program.signature, program.examples,
+            gmac(program),
+        )  # fmt: skip
 
     def summary(self, before: ModelGraph, after: Program) -> str:
         return f"{len(after.clients)} client regions, {len(after.calls)} calls, {after.plan.rounds} rounds a step"

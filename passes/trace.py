@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hecompile.frontend.sources import Source
+from hecompile.frontend.conditions import with_conditions
+from hecompile.frontend.sources import Source, examples_for, judge_declared
 from hecompile.ir.graph import ModelGraph
 from hecompile.passes.base import Pass
 
@@ -23,10 +24,14 @@ class Trace(Pass[Source, ModelGraph]):
         if program.onnx is not None:
             from hecompile.frontend.onnx_import import import_onnx
 
-            return import_onnx(program.onnx, program.public)
-        from hecompile.frontend.exported import import_module
+            graph = import_onnx(program.onnx, program.public)
+        else:
+            from hecompile.frontend.exported import import_module
 
-        return replace(import_module(program), schedule=program.schedule)
+            graph = replace(import_module(program), schedule=program.schedule)
+        inputs = with_conditions(graph.inputs)
+        judge_declared(program, graph)
+        return replace(graph, inputs=inputs, examples=examples_for(program, graph))
 
     def summary(self, before: Source, after: ModelGraph) -> str:
-        return f"{len(after.nodes)} nodes from {before.name}"
+        return f"{len(after.nodes)} nodes from {before.name}" + (f", {before.remark}" if before.remark else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,9 +39,15 @@ class Write(Pass[Program, Program]):
 
     options: CompileOptions
     target: Path
+    check: Callable[[Path, Program], None] | None = None  # asked of the filled folder before it is put in its place
 
     def run(self, program: Program) -> Program:
-        write_folder(self.target, lambda folder: self._fill(folder, program))
+        def fill(folder: Path) -> None:
+            self._fill(folder, program)
+            if self.check is not None:
+                self.check(folder, program)
+
+        write_folder(self.target, fill)
         return program
 
     def _fill(self, folder: Path, program: Program) -> None:
@@ -57,10 +64,13 @@ class Write(Pass[Program, Program]):
             reveals.update(dict.fromkeys(backend_of(call.lowered.client).reveals(call.lowered.client)))
         options, encrypts = self.options, backend(self.options.backend).encrypts
         digest = write_server(folder / "server", program.name, options.backend, encrypts, options.max_batch, halves)
-        inputs = tuple(Input(spec.name, spec.keyword, named_shape(spec.shape), spec.dtype, spec.public) for spec in program.inputs)
+        inputs = tuple(
+            Input(spec.name, spec.keyword, named_shape(spec.shape), spec.dtype, spec.public, spec.per_run)
+            for spec in program.inputs
+        )
         manifest = Manifest(
             FORMAT, program.name, options.policy_name, options.backend, encrypts, options.security, options.max_batch,
-            tuple(reveals), inputs, program.plan, digest, {}, dict(program.config),
+            tuple(reveals), inputs, program.plan, digest, {}, dict(program.config), program.signature,
         )  # fmt: skip
         self._report(folder, manifest, program)
         document = asdict(manifest) | {"files": checksums(folder)}

@@ -16,6 +16,7 @@ from hecompile.backends.base import RegionClient
 from hecompile.backends.registry import backend, backend_of
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.policies import WATERMARK, policy
+from hecompile.runtime.results import judge_results
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -54,6 +55,7 @@ def load_bundle(folder: Path, policy_name: str = "strict", security_bits: int = 
             raise ProtocolError(f"{folder}: the manifest is wrong about whether backend '{manifest.backend}' encrypts")
     except CompileError as error:
         raise ProtocolError(f"{folder}: {error}") from error
+    judge_results(manifest.signature.results, len(manifest.plan.outputs))
     reveals = dict[str, None]()
     calls, sessions = dict[str, RegionClient](), dict[str, "onnxruntime.InferenceSession"]()
     for step in manifest.plan.steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,16 @@ import torch
 
 from hecompile.artifact import Input
 from hecompile.backends.base import Array
-from hecompile.errors import HecompileError
+from hecompile.ir.signature import Keyword
+from hecompile.runtime.arguments import InputError, as_array, batch_of, bind, multiple_of
 from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor, Meter
+from hecompile.runtime.results import rebuilt
 from hecompile.runtime.transports import HttpTransport, LocalTransport, Transport
 
 __all__ = ["EncryptedUNet", "InputError", "load"]
 
 LOG = logging.getLogger(__name__)
-
-
-class InputError(HecompileError, ValueError):
-    """The arguments do not fit the compiled model."""
 
 
 def load(
@@ -70,19 +68,22 @@ class _Config(dict[str, Any]):
 class EncryptedUNet(torch.nn.Module):
     """Set it as `pipe.unet`. Pipelines, schedulers, guidance and callbacks stay as they are: all of that is the client's.
 
-    The timestep is one number for the whole batch. Batches above the artifact's largest are cut. Not for several threads at once.
+    Latents may be of any floating type and on any device: the model computes in float32 on the CPU, and the answer has the type and
+    place of the latents. The timestep is one number for the whole batch, unless the model was compiled with one per picture.
+    Batches above the artifact's largest are cut. Not for several threads at once.
     """
 
     def __init__(self, bundle: Bundle, transport: Transport) -> None:
         super().__init__()
         self._executor = Executor(bundle, transport)
         self._transport = transport
-        kept = any(step.once for step in bundle.manifest.plan.steps)
-        self._once = [spec.name for spec in bundle.manifest.inputs if kept and spec.name not in ("sample", "timestep")]
+        self._once = [spec.name for spec in bundle.manifest.inputs if spec.per_run]
         self._last_t = float("-inf")
         self._problem = ""
-        self._conditions: dict[str, Array] = {}
+        self._in_run = False
+        self._conditions: dict[int, dict[str, Array]] = {}  # of this run, by batch: what was sent at its start
         self._fresh = True  # whether the next call is a run's first
+        self.register_buffer("_place", torch.zeros(()), persistent=False)  # its type and device are what `to` asked for
         self._noise: torch.Tensor | None = None
         self.config = _Config(bundle.manifest.config)
         for key, value in self.config.items():
@@ -121,25 +122,36 @@ class EncryptedUNet(torch.nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.float32
+        """What `to` asked for, float32 at first. Nothing is computed in it."""
+        dtype: torch.dtype = self.get_buffer("_place").dtype
+        return dtype
 
     @property
     def device(self) -> torch.device:
-        return torch.device("cpu")
+        """Where `to` put the model, the CPU at first. Client regions run on the CPU all the same."""
+        device: torch.device = self.get_buffer("_place").device
+        return device
 
     @contextmanager
     def run(self) -> Iterator[EncryptedUNet]:
-        """One sampling run: conditions are sent once, at its start. Without it a run starts whenever t does not fall.
+        """One sampling run: conditions, such as the prompt, are sent with its first call and kept by the client's side of the plan.
+
+        Without it they are sent with every call, so that any call may have others.
 
         Raises:
-            InputError: at the end, if a value was not finite or left what the model was compiled for, or a condition changed. Not
-                before: when a run stops must not depend on what is secret.
+            InputError: at once, by the call whose conditions differ from those of the run; and at the end, if a value was not
+                finite or left what the model was compiled for. That is not told before the run's last message: when a run stops
+                must not depend on what is secret.
         """
-        self._start()
-        self._fresh = True
-        yield self
-        problem, self._problem = self._problem, ""
-        self._last_t = float("-inf")
+        self._forget()
+        self._in_run = self._fresh = True
+        try:
+            yield self
+        finally:
+            self._in_run = False
+            self._forget()
+            problem, self._problem = self._problem, ""
+            self._last_t = float("-inf")
         if problem:
             raise InputError(f"{problem}; the result of this run means nothing")
 
@@ -148,36 +160,54 @@ class EncryptedUNet(torch.nn.Module):
         self._executor.close()
         self._transport.close()
 
-    def _start(self) -> None:
+    def _forget(self) -> None:
+        """Forget what was kept of the last call or run."""
         self._executor.start_run()
-        self._last_t = float("inf")
         self._conditions = {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's own call: `sample` (B, C, H, W), `timestep` and what else it was compiled for; `return_dict` as in diffusers.
+        """The model's own call, with its own names, order and structures of arguments, and `return_dict` as in diffusers.
+
+        Returns:
+            What the module returns, in the type of the latents and on their device: (B, C, H, W) in a `UNet2DConditionOutput`, say.
 
         Raises:
-            InputError: for shapes, types or arguments that the compiled model does not have, and for a run that starts from other
-                latents than `initial_noise` gave, where the artifact reveals anything.
+            InputError: for shapes, types or arguments that the compiled model does not have, for other conditions within a run, and
+                for a run that starts from other latents than `initial_noise` gave, where the artifact reveals anything.
             ProtocolError: if the server refuses or is gone.
         """
-        return_dict = kwargs.pop("return_dict", True)
-        inputs, batch = self._inputs(args, kwargs)
-        t = float(inputs["timestep"]) if "timestep" in inputs and not inputs["timestep"].shape else float("inf")
-        self._fresh = self._fresh or t > self._last_t
-        if not t < self._last_t:
-            self._start()
-        if self._fresh and self.reveals:
-            self._judge_noise(inputs["sample"])
-        self._last_t, self._fresh = t, False
+        manifest = self._executor.bundle.manifest
+        tensors, as_returned = bind(manifest.signature, manifest.inputs, args, kwargs)
+        batch = batch_of(tensors, manifest.inputs)
+        inputs = {spec.name: as_array(tensors[spec.keyword], spec, batch) for spec in manifest.inputs}
+        self._start_call(inputs, batch)
         before = dict(self.meter.excursions)
         outputs = self._batched(inputs, batch)
         self._judge(inputs, outputs)
         self._report([text for text, count in self.meter.excursions.items() if count != before.get(text, 0)])
-        result = torch.from_numpy(outputs[0])
-        if not return_dict:
-            return (result, *(torch.from_numpy(value) for value in outputs[1:]))
-        return self._output(result)
+        like = _leading(tensors, manifest.inputs)
+        return rebuilt(manifest.signature.results, [_as_like(value, like) for value in outputs], as_returned)
+
+    def _start_call(self, inputs: Mapping[str, Array], batch: int) -> None:
+        """Outside a run forget what was kept; inside, insist on the same conditions. Judge a first call's noise."""
+        t = float(inputs["timestep"]) if "timestep" in inputs and not inputs["timestep"].shape else float("inf")
+        self._fresh = self._fresh or not t < self._last_t
+        if self._in_run:
+            self._judge_conditions(inputs, batch)
+        else:
+            self._forget()
+        if self._fresh and self.reveals:
+            self._judge_noise(inputs["sample"])
+        self._last_t, self._fresh = t, False
+
+    def _judge_conditions(self, inputs: Mapping[str, Array], batch: int) -> None:
+        """Raise `InputError` for conditions that differ from those that this run sent for the same batch size."""
+        kept = self._conditions.setdefault(batch, {name: inputs[name].copy() for name in self._once})
+        changed = [name for name in self._once if inputs[name].tobytes() != kept[name].tobytes()]
+        if changed:
+            raise InputError(
+                f"{', '.join(changed)} changed within unet.run(), which sends conditions once: call the model outside run() instead"
+            )
 
     def _judge_noise(self, sample: Array) -> None:
         """A run's first latents are those of `initial_noise`, up to the scheduler's factor, whatever guidance repeats."""
@@ -193,32 +223,14 @@ class EncryptedUNet(torch.nn.Module):
 
     def _judge(self, inputs: Mapping[str, Array], outputs: list[Array]) -> None:
         """Note what went wrong, after the call's last message; `run` raises it at its end."""
-        problem = ""
-        if not all(np.isfinite(value).all() for value in (*inputs.values(), *outputs)):
-            problem = "a value was NaN or infinite and was clipped"
-        conditions = {name: inputs[name] for name in self._once}
-        if self._conditions and not all(np.array_equal(value, self._conditions[name]) for name, value in conditions.items()):
-            problem = "a condition changed within the run, after it was sent"
-        self._conditions = self._conditions or conditions
-        self._report([problem] if problem else [])
+        if not all(np.isfinite(value).all() for value in (*inputs.values(), *outputs) if value.dtype.kind == "f"):
+            self._report(["a value was NaN or infinite and was clipped"])
 
     def _report(self, problems: list[str]) -> None:
         """Keep the first problem of a run, and warn of all."""
         for problem in problems:
             self._problem = self._problem or problem
             LOG.warning("%s; the run went on", problem)
-
-    def _output(self, result: torch.Tensor) -> Any:
-        kind = self.config.get("_class_name")
-        if kind == "UNet2DModel":
-            from diffusers.models.unets.unet_2d import UNet2DOutput
-
-            return UNet2DOutput(sample=result)
-        if kind == "UNet2DConditionModel":
-            from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
-
-            return UNet2DConditionOutput(sample=result)
-        return result
 
     def _batched(self, inputs: dict[str, Array], batch: int) -> list[Array]:
         """The outputs of any batch, cut where it is larger than the artifact's largest."""
@@ -232,54 +244,25 @@ class EncryptedUNet(torch.nn.Module):
             self._executor.start_run()  # what is kept of a run belongs to one piece
             pieces.append(self._executor.run(piece, stop - start))
         self._executor.start_run()
-        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
-
-    def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Array], int]:
-        """The arguments as arrays by input name, checked against the artifact, and the batch."""
-        inputs = self._executor.bundle.manifest.inputs
-        if len(args) > len(inputs):
-            raise InputError(f"{len(args)} arguments, the model takes {', '.join('.'.join(spec.keyword) for spec in inputs)}")
-        given: dict[tuple[str, ...], Any] = dict(zip([spec.keyword for spec in inputs], args, strict=False))
-        for key, value in kwargs.items():
-            if isinstance(value, Mapping):
-                given.update({(key, inner): tensor for inner, tensor in value.items()})
-            elif value is not None:
-                given[(key,)] = value
-        unknown = sorted(".".join(key) for key in set(given) - {spec.keyword for spec in inputs} if key[0] not in _INERT)
-        missing = sorted(".".join(spec.keyword) for spec in inputs if spec.keyword not in given)
-        if unknown or missing:
-            raise InputError(f"missing arguments {missing}, not compiled in {unknown}")
-        first = next(spec for spec in inputs if spec.shape and isinstance(spec.shape[0], str))
-        leading = given[first.keyword]
-        if not isinstance(leading, torch.Tensor) or not leading.dim() or not len(leading):
-            raise InputError(f"{'.'.join(first.keyword)} must be a tensor with at least one element")
-        batch = len(leading) // int(str(first.shape[0]).removesuffix("B") or 1)
-        return {spec.name: _array(given[spec.keyword], spec, batch) for spec in inputs}, batch
-
-
-_INERT = ("cross_attention_kwargs", "timestep_cond")  # pipelines pass them, as None or empty
+        shapes = [manifest.plan.value(name).shape for name in manifest.plan.outputs]
+        grows = [bool(shape) and isinstance(shape[0], str) for shape in shapes]
+        columns = zip(zip(*pieces, strict=True), grows, strict=True)
+        return [np.concatenate(parts) if growing else parts[0] for parts, growing in columns]
 
 
 def _slice(value: Array, spec: Input, start: int, stop: int) -> Array:
-    first = spec.shape[0] if spec.shape else 1
-    if not isinstance(first, str):
-        return value
-    multiple = int(first.removesuffix("B") or 1)
-    return value[start * multiple : stop * multiple]
+    multiple = multiple_of(spec)
+    return value if multiple is None else value[start * multiple : stop * multiple]
 
 
-def _array(value: Any, spec: Input, batch: int) -> Array:
-    """One argument as the array that the model wants."""
-    name = ".".join(spec.keyword)
-    tensor = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.as_tensor(value)
-    array: Array = tensor.numpy()
-    expected = tuple(int(dim.removesuffix("B") or 1) * batch if isinstance(dim, str) else dim for dim in spec.shape)
-    if not expected and array.size:
-        if (array != array.reshape(-1)[0]).any():
-            raise InputError(f"{name} differs within the batch: a step has one {name} for all of it")
-        array = array.reshape(-1)[0]
-    if array.shape != expected:
-        raise InputError(f"{name} has shape {tuple(array.shape)}, the model wants {expected}")
-    if spec.dtype.startswith("int") and array.dtype.kind not in "iu":
-        raise InputError(f"{name} has type {array.dtype}, the model wants integers")
-    return np.ascontiguousarray(array, np.dtype(spec.dtype)).reshape(expected)
+def _leading(tensors: Mapping[Keyword, Any], inputs: Sequence[Input]) -> torch.Tensor:
+    """The tensor whose type and device answers have: the first floating one with a batch."""
+    floating = [spec for spec in inputs if multiple_of(spec) and spec.dtype.startswith("float")]
+    found = next((tensors[spec.keyword] for spec in floating if isinstance(tensors[spec.keyword], torch.Tensor)), None)
+    return torch.zeros(()) if found is None or not found.is_floating_point() else found
+
+
+def _as_like(value: Array, like: torch.Tensor) -> torch.Tensor:
+    """An output in the type of the latents, if it is floating, and on their device."""
+    tensor = torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
+    return tensor.to(like.device, like.dtype) if tensor.is_floating_point() else tensor.to(like.device)

@@ -15,10 +15,10 @@ from hecompile.runtime.transports import Transport
 if TYPE_CHECKING:
     from hecompile.runtime.client import EncryptedUNet
 
-__all__ = ["load_simulation"]
+__all__ = ["Nowhere", "load_simulation"]
 
 
-class _Nowhere(Transport):
+class Nowhere(Transport):
     """Regions that are simulated send nothing."""
 
     def send(self, digest: str, region: str, body: bytes) -> bytes:
@@ -50,4 +50,4 @@ def load_simulation(artifact: str | Path) -> EncryptedUNet:
     for region in bundle.calls:
         client_half = read_half(folder, bundle.manifest.files, f"client/{region}")
         calls[region] = backend_of(client_half).simulation(client_half, read_half(root, server.files, region))
-    return EncryptedUNet(replace(bundle, calls=calls), _Nowhere())
+    return EncryptedUNet(replace(bundle, calls=calls), Nowhere())

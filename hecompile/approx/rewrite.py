@@ -41,7 +41,7 @@ def rewritten(graph: ModelGraph, changes: Mapping[str, Change]) -> ModelGraph:
     new = builder.finish([values[by_name[name]] for name in graph.outputs], graph.name, dict(graph.config))
     public = frozenset(node.name for node in graph.placeholders if not info(node).secret)
     secret = taint(new, public)
-    new = replace(new, schedule=graph.schedule, approximation=graph.approximation)
+    new = replace(new.described_as(graph), approximation=graph.approximation)
     return new.with_infos(lambda node, record: replace(record, secret=secret[node.name]))
 
 

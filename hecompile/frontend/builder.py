@@ -65,6 +65,7 @@ class Builder:
     def input(self, spec: InputSpec) -> fx.Node:
         """A placeholder, whose name becomes the input's: the given one, made a name of ours (see `_name`)."""
         node = self._node("placeholder", spec.name, self._name(spec.name))
+        node.target = node.name  # of the parameter in the code that fx writes
         spec = replace(spec, name=node.name)
         shapes = [concrete_shape(spec.shape, batch) for batch in BATCHES]
         with self._mode:

@@ -5,92 +5,92 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 import torch
+import torch.utils._pytree as pytree
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.frontend.arguments import ExampleCall, main_dtype
 from hecompile.frontend.builder import Builder, Origin, has_batch_size
+from hecompile.frontend.exported_call import keywords_of, name_for, refuse_state, results_of_export
 from hecompile.frontend.several import emit_several, is_split
 from hecompile.frontend.sized import emit_sized
 from hecompile.frontend.sources import Source
 from hecompile.ir.graph import Dim, InputSpec, ModelGraph
 from hecompile.ir.shapes import BATCHES, dim_between, dtype_name, info_between, map_argument
+from hecompile.ir.signature import Keyword, Signature, declared
 
 __all__ = ["import_module"]
 
-_PLACEMENT = ("device", "layout", "pin_memory", "memory_format", "generator")  # of memory, not of values
+_PLACEMENT = ("device", "layout", "pin_memory", "memory_format", "generator", "output_size")  # of memory, not of values
+# whether a view is possible depends on strides, which say nothing of values
+_RESHAPES = dict.fromkeys(("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default"), "aten.reshape.default")
 Sizes = dict[str, tuple[object, object]]
 
 
 def import_module(source: Source) -> ModelGraph:
-    """Trace a module. Raises `CompileError` if torch cannot, or a size depends on the batch in no simple way."""
-    if source.module is None:
+    """Trace a module. Its weights and values become float32, whatever floating type of at most 32 bits they have.
+
+    Raises:
+        CompileError: if torch cannot trace it, a size depends on the batch in no simple way, or a result is no tensor or constant.
+    """
+    if source.module is None or source.call is None:
         raise CompileError(f"{source.name} is not a module")
-    program = _export(source)
+    program = _export(source, source.call)
+    refuse_state(program, source.name)
     sizes = _sizes(program)
+    narrow = _narrowed(source.module)
     builder, values, skipped = Builder(fold=False), dict[fx.Node, Any](), list[Diagnostic]()
     tensors = {**program.state_dict, **program.constants}
     signature = {item.arg.name: item for item in program.graph_signature.input_specs}
-    keywords = iter(_keywords(source))
-    outputs: list[fx.Node] = []
+    keywords = iter(keywords_of(source.call))
+
+    def constant(target: str, tensor: torch.Tensor) -> fx.Node:
+        return builder.constant(tensor.to(narrow.get(tensor.dtype, tensor.dtype)), target)
+
     for node in program.graph.nodes:
         builder.origin = _origin(node)
         if node.op == "placeholder":
             spec = signature[node.name]
+            user = spec.kind.name == "USER_INPUT"
+            keyword = next(keywords) if user else ()
             if not isinstance(node.meta["val"], torch.Tensor):
-                values[node] = node.meta["val"]  # a constant argument, such as return_dict
-            elif spec.kind.name == "USER_INPUT":
-                values[node] = builder.input(_input(next(keywords), sizes[node.name], source))
+                values[node] = node.meta["val"]  # a constant argument
+            elif user:
+                values[node] = builder.input(_input(keyword, sizes[node.name], source, narrow))
             else:
-                values[node] = builder.constant(tensors[str(spec.target)], str(spec.target))
-        elif node.op == "output":
-            outputs = [values[item] for item in _tensors(node.args[0])]
+                values[node] = constant(str(spec.target), tensors[str(spec.target)])
         elif node.op == "get_attr":
-            values[node] = builder.constant(getattr(program.graph_module, str(node.target)), str(node.target))
-        else:
-            values[node] = _call(builder, node, values, sizes, skipped)
+            values[node] = constant(str(node.target), getattr(program.graph_module, str(node.target)))
+        elif node.op != "output":
+            values[node] = _call(builder, node, values, sizes, skipped, narrow)
     if skipped:
         raise CompileError(skipped)
-    return builder.finish(outputs, source.name, dict(source.config))
+    by_name = {node.name: values[node] for node in program.graph.nodes if node.op != "output"}
+    outputs, results = results_of_export(program, by_name)
+    graph = builder.finish(outputs, source.name, dict(source.config))
+    return replace(graph, signature=Signature(source.call.arguments, source.call.constants, results))
 
 
-def _keywords(source: Source) -> list[tuple[str, ...]]:
-    return list(source.inputs)
+def _narrowed(module: torch.nn.Module) -> dict[torch.dtype, torch.dtype]:
+    """The types that become float32: halves always, doubles where the weights are doubles and not single constants."""
+    narrow = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+    return narrow | ({torch.float64: torch.float32} if main_dtype(module) is torch.float64 else {})
 
 
-def _tensors(results: Any) -> list[fx.Node]:
-    return [item for item in results if isinstance(item, fx.Node)]
-
-
-def _nested(inputs: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
-    """Keyword arguments, dictionaries put together again."""
-    nested: dict[str, Any] = {}
-    for keyword, value in inputs.items():
-        place = nested
-        for name in keyword[:-1]:
-            place = place.setdefault(name, {})
-        place[keyword[-1]] = value
-    return nested
-
-
-def _export(source: Source) -> torch.export.ExportedProgram:
-    dynamic = {
-        keyword: {0: torch.export.Dim.DYNAMIC} if example.dim() and example.shape[0] == BATCHES[0] else None
-        for keyword, example in source.inputs.items()
-    }
-    arguments = _nested(source.inputs)
-    if source.config.get("_class_name") in ("UNet2DModel", "UNet2DConditionModel"):
-        arguments["return_dict"] = False
-    if source.config.get("_class_name") == "UNet2DConditionModel":
-        arguments.setdefault("encoder_hidden_states", None)  # required even where a picture stands for the prompt
-    shapes = dict.fromkeys(arguments) | _nested(dynamic)
+def _export(source: Source, call: ExampleCall) -> torch.export.ExportedProgram:
+    shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+    for tensor in pytree.tree_leaves((call.args, dict(call.kwargs))):
+        if isinstance(tensor, torch.Tensor) and tensor.dim() and tensor.shape[0] == BATCHES[0]:
+            shapes[tensor] = {0: torch.export.Dim.DYNAMIC}
     try:
         with torch.no_grad():
-            program = torch.export.export(source.module, (), arguments, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
+            program = torch.export.export(source.module, call.args, dict(call.kwargs), dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
             simple: torch.export.ExportedProgram = program.run_decompositions(_decompositions())
             return simple
     except Exception as error:  # torch.export raises many kinds
@@ -99,7 +99,8 @@ def _export(source: Source) -> torch.export.ExportedProgram:
             Diagnostic(
                 f"torch cannot trace {source.name}: {text[0]}",
                 source=_raised_at(error),
-                help="control flow must not depend on values, and the batch must be the first dimension",
+                help="call it once with the example inputs; control flow must not depend on values, the batch must be the first "
+                "dimension, and results are tensors in tuples, lists or dictionaries",
             )
         ) from error
 
@@ -128,11 +129,11 @@ def _decompositions() -> Any:
     return table
 
 
-def _input(keyword: tuple[str, ...], sizes: tuple[Any, Any], source: Source) -> InputSpec:
+def _input(keyword: Keyword, sizes: tuple[Any, Any], source: Source, narrow: Mapping[torch.dtype, torch.dtype]) -> InputSpec:
     first, second = sizes
     shape = tuple(dim_between(*pair) for pair in zip(first.shape, second.shape, strict=True))
-    name = keyword[-1]
-    return InputSpec(name, keyword, shape, dtype_name(first.dtype), public=name in source.public)
+    dtype = dtype_name(narrow.get(first.dtype, first.dtype))
+    return InputSpec(name_for(keyword), keyword, shape, dtype, declared(keyword, source.public))
 
 
 def _origin(node: fx.Node) -> Origin:
@@ -187,7 +188,10 @@ def _at(size: torch.SymInt, batch: int) -> int:
     return int(expression.subs(dict.fromkeys(expression.free_symbols, batch)))
 
 
-def _call(builder: Builder, node: fx.Node, values: dict[fx.Node, Any], sizes: Sizes, skipped: list[Diagnostic]) -> Any:
+def _call(
+    builder: Builder, node: fx.Node, values: dict[fx.Node, Any], sizes: Sizes, skipped: list[Diagnostic],
+    narrow: Mapping[torch.dtype, torch.dtype],
+) -> Any:  # fmt: skip
     """A call with its sizes resolved; numbers that are computed from sizes are not nodes of the result."""
     first, second = sizes[node.name]
     if isinstance(first, int | float | bool) and not isinstance(first, torch.Tensor):
@@ -205,16 +209,20 @@ def _call(builder: Builder, node: fx.Node, values: dict[fx.Node, Any], sizes: Si
         return None
 
     def resolve(leaf: object) -> object:
+        if isinstance(leaf, torch.dtype):
+            return narrow.get(leaf, leaf)
         return values[leaf] if isinstance(leaf, fx.Node) else leaf
 
-    bound, keywords = _bound(node)
+    bound, given = _bound(node)
     args = [map_argument(value, resolve) for value in bound]
+    keywords = {name: map_argument(value, resolve) for name, value in given.items()}
+    target = _RESHAPES.get(str(node.target), str(node.target))
     try:
         if isinstance(first, list | tuple):
-            return emit_several(builder, str(node.target), [*args, *keywords.values()], first)
-        if has_batch_size(args):
-            return emit_sized(builder, str(node.target), args, keywords)
-        return builder.emit(str(node.target), *args, **keywords)
+            return emit_several(builder, target, [*args, *keywords.values()], first)
+        if has_batch_size([args, list(keywords.values())]):
+            return emit_sized(builder, target, args, keywords)
+        return builder.emit(target, *args, **keywords)
     except CompileError as error:
         skipped.extend(error.diagnostics)
         return _stand_in(builder, node.name, first, second)

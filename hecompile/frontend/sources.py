@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.frontend.folders import PICKLED, is_json, load_folder, pickled_weights, schedule_of_folder
+from hecompile.ir.graph import ModelGraph, concrete_shape
+from hecompile.ir.shapes import BATCHES
+from hecompile.ir.signature import Keyword, names_of, text_of
 
 if TYPE_CHECKING:
     import torch
 
+    from hecompile.frontend.arguments import ExampleCall
+    from hecompile.ir.linear import Array, Pair
+
 __all__ = ["PUBLIC", "Source", "load_source"]
 
+LOG = logging.getLogger(__name__)
 PUBLIC = ("timestep", "time_ids")  # inputs that say nothing of the picture; SDXL's time_ids are sizes and crops
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_UNETS = ("UNet2DModel", "UNet2DConditionModel")
-BATCH = 2  # of the example inputs
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A model and one example call. `module` is None for an ONNX file.
+    """A model and one example call with a batch of two. `module` and `call` are None for an ONNX file.
 
-    `inputs` maps how a caller passes a tensor (`("sample",)`, `("added_cond_kwargs", "text_embeds")`) to an example with a batch
-    of two.
+    `inputs` are the call's tensors by keyword (see `hecompile.ir.signature`); for a file what the user gave, which may be nothing.
     """
 
     name: str
     module: torch.nn.Module | None
-    inputs: Mapping[tuple[str, ...], torch.Tensor]
+    inputs: Mapping[Keyword, torch.Tensor]
     public: frozenset[str]
     config: Mapping[str, object] = field(default_factory=dict)
     onnx: Path | None = None
     schedule: Mapping[str, object] | None = None  # of the scheduler that the model samples with
+    call: ExampleCall | None = None
+    remark: str = ""  # what was taken of the source, where it holds more: "the unet of StableDiffusionPipeline"
 
 
 def load_source(
-    source: str | Path | torch.nn.Module,
-    example_inputs: Mapping[str, Any] | Sequence[torch.Tensor] | None = None,
+    source: str | Path | torch.nn.Module | object,
+    example_inputs: Mapping[str, Any] | Sequence[Any] | None = None,
     public: Sequence[str] = (),
+    size: Pair | None = None,
+    tokens: int | None = None,
 ) -> Source:
-    """A diffusers folder, an ONNX file, a module or the name of a zoo model.
+    """A diffusers folder, an ONNX file, a module, a pipeline of diffusers (for its UNet) or the name of a zoo model.
 
     Args:
-        example_inputs: for modules that are not UNets of diffusers: keyword arguments, or positional ones, with a batch of two.
+        example_inputs: for modules that are no denoisers of diffusers: keyword arguments, or positional ones, with a batch of two.
+            For an ONNX file: tensors by the names of its inputs, where random numbers are not in the model's domain.
         public: inputs to declare public besides `timestep` and `time_ids`.
+        size: height and width of the sample of a denoiser, in latent pixels; its configuration's if None.
+        tokens: length of the prompt of a denoiser; if None what its text encoder usually gives, 77 for Stable Diffusion.
 
     Raises:
         CompileError: if it is none of these, its weights are pickled or not finite, or it cannot be called without examples.
@@ -55,72 +67,91 @@ def load_source(
     import torch
 
     declared = frozenset({*PUBLIC, *public})
+    wanted = _Wanted(example_inputs, declared, size, tokens)
     if isinstance(source, torch.nn.Module):
-        return _module(source, type(source).__name__, example_inputs, declared)
-    path = Path(source)
+        return _module(source, "", wanted)
+    if not isinstance(source, str | PathLike):
+        return _from_pipeline(source, wanted)
+    path = Path(source).expanduser()
     if path.suffix == ".onnx":
         if not path.is_file():
             raise CompileError(f"{path}: no such file")
-        return Source(path.stem, None, {}, declared, onnx=path)
+        if size is not None or tokens is not None:
+            raise CompileError(Diagnostic(f"{path}: an ONNX file has its sizes in it", help="export it with other example inputs"))
+        return Source(path.stem, None, _tensors_of(example_inputs), declared, onnx=path)
     if path.is_dir():
-        found = _module(_from_folder(path), path.resolve().name, example_inputs, declared)
-        return replace(found, schedule=_schedule(path))
-    if path.suffix in _PICKLED:
-        raise CompileError(_pickled(path))
+        loaded = _module(load_folder(path), path.resolve().name, wanted)
+        return replace(loaded, schedule=schedule_of_folder(path))
+    if path.suffix in PICKLED:
+        raise CompileError(pickled_weights(path))
     if path.exists() or len(path.parts) > 1:
         raise CompileError(
-            Diagnostic(f"{path}: not a model", help="give a diffusers folder, an .onnx file or the name of a zoo model")
+            Diagnostic(
+                f"{path}: not a model",
+                help="give a diffusers folder, an .onnx file or the name of a zoo model; names of a model hub are not fetched: "
+                "save the pipeline with save_pretrained(folder)",
+            )
         )
     from hecompile.models import load_model, schedule_of
 
-    found = _module(load_model(str(source)), str(source), example_inputs, declared)
-    return replace(found, schedule=schedule_of(str(source)))
+    loaded = _module(load_model(str(source)), str(source), wanted)
+    return replace(loaded, schedule=schedule_of(str(source)))
 
 
-def _pickled(path: Path) -> Diagnostic:
-    return Diagnostic(
-        f"{path}: pickled weights are refused, loading them can run any code",
-        help="save the model again with save_pretrained(folder, safe_serialization=True)",
+@dataclass(frozen=True)
+class _Wanted:
+    """What the user said of the example call."""
+
+    examples: object
+    public: frozenset[str]
+    size: Pair | None
+    tokens: int | None
+
+
+def _from_pipeline(source: object, wanted: _Wanted) -> Source:
+    """The denoiser of a pipeline; everything else in it stays with the client."""
+    import torch
+
+    parts = getattr(source, "components", None)
+    parts = parts if isinstance(parts, Mapping) else {}
+    for name in ("unet", "transformer"):
+        part = parts.get(name)
+        if isinstance(part, torch.nn.Module):
+            kind, scheduler = type(source).__name__, parts.get("scheduler")
+            remark = f"the {name} of {kind}"
+            LOG.warning("%s: compiling its %s, a %s; all else in it stays with the client", kind, name, type(part).__name__)
+            settings = dict(getattr(scheduler, "config", {}))
+            schedule = {key: value for key, value in settings.items() if is_json(value) and not key.startswith("_")}
+            return replace(_module(part, "", wanted), remark=remark, schedule=schedule or None)
+    raise CompileError(
+        Diagnostic(
+            f"a {type(source).__name__} is no model",
+            help="give a module, a pipeline with a unet, a diffusers folder, an .onnx file or the name of a zoo model",
+        )
     )
 
 
-def _from_folder(folder: Path) -> torch.nn.Module:
-    """The UNet of a pipeline folder, or of its own folder."""
-    import diffusers
-
-    inner = folder / "unet" if (folder / "unet").is_dir() else folder
-    config = inner / "config.json"
-    if not config.is_file():
-        raise CompileError(Diagnostic(f"{folder}: no UNet here", help="a pipeline folder with unet/, or a folder with config.json"))
-    try:
-        kind = json.loads(config.read_text()).get("_class_name")
-    except (ValueError, AttributeError) as error:
-        raise CompileError(f"{config}: not a model's configuration: {error}") from error
-    if kind not in _UNETS:
-        raise CompileError(Diagnostic(f"{config}: a {kind}", help=f"supported: {', '.join(_UNETS)}"))
-    weights = sorted(inner.glob("*.safetensors"))
-    if not weights:
-        pickled = [path for path in sorted(inner.iterdir()) if path.suffix in _PICKLED]
-        raise CompileError(_pickled(pickled[0]) if pickled else f"{inner}: no safetensors weights")
-    try:
-        return getattr(diffusers, kind).from_pretrained(inner, use_safetensors=True, local_files_only=True)  # type: ignore[no-any-return]
-    except Exception as error:  # diffusers raises many kinds; all mean that the folder is broken
-        raise CompileError(f"{inner}: diffusers cannot load it: {error}") from error
-
-
-def _schedule(folder: Path) -> dict[str, object] | None:
-    """The scheduler's configuration beside the UNet in a pipeline folder; None without one."""
-    path = folder / "scheduler" / "scheduler_config.json"
-    try:
-        return {key: value for key, value in json.loads(path.read_text()).items() if not key.startswith("_")}
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def _module(module: torch.nn.Module, name: str, examples: object, public: frozenset[str]) -> Source:
+def _tensors_of(examples: object) -> dict[Keyword, torch.Tensor]:
+    """Examples of an ONNX file's inputs by keyword."""
     import torch
 
-    module = module.eval()
+    if examples is None:
+        return {}
+    if not isinstance(examples, Mapping):
+        raise CompileError(Diagnostic("example inputs of an ONNX file go by name", help="pass a dictionary of tensors"))
+    return {(str(name),): torch.as_tensor(value) for name, value in examples.items()}
+
+
+def _module(module: torch.nn.Module, name: str, wanted: _Wanted) -> Source:
+    """A module with its example call. It is put into evaluation mode, as it will be run."""
+    import torch
+
+    from hecompile.frontend.arguments import example_call
+    from hecompile.frontend.examples import example_arguments
+    from hecompile.frontend.wrappers import refuse_untraceable, unwrapped
+
+    module = unwrapped(module).eval()
+    refuse_untraceable(module)
     broken = [
         Diagnostic(f"weights of {key} are not finite", help="repair the checkpoint")
         for key, value in module.state_dict().items()
@@ -128,56 +159,61 @@ def _module(module: torch.nn.Module, name: str, examples: object, public: frozen
     ]
     if broken:
         raise CompileError(broken)
-    config = {key: value for key, value in dict(getattr(module, "config", {})).items() if _is_json(value)}
-    config.setdefault("_class_name", type(module).__name__)
+    kind, examples = type(module).__name__, wanted.examples
     if examples is None:
-        if type(module).__name__ not in _UNETS:
+        examples = example_arguments(module, wanted.size, wanted.tokens)
+        if examples is None:
             raise CompileError(
                 Diagnostic(
-                    f"{type(module).__name__}: cannot guess how it is called",
-                    help="pass example_inputs=dict(sample=..., timestep=...), with a batch of two",
+                    f"{kind}: cannot guess how it is called",
+                    help="pass example_inputs=dict(...) by the names of its arguments, tensors with a batch of two in front",
                 )
             )
-        from hecompile.frontend.examples import unet_inputs
-
-        inputs = unet_inputs(module)
-    else:
-        inputs = _flatten(module, examples)
-    return Source(name, module, inputs, public, config)
+    elif wanted.size is not None or wanted.tokens is not None:
+        raise CompileError(Diagnostic("size and tokens beside example inputs", help="give examples of that size, or none at all"))
+    call = example_call(module, examples)
+    return Source(name or kind, module, call.inputs, wanted.public, _config(module), call=call)
 
 
-def _is_json(value: object) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        return False
-    return True
+def _config(module: torch.nn.Module) -> dict[str, object]:
+    """The module's own configuration, as far as it can be written down."""
+    config = getattr(module, "config", {})
+    entries = config if isinstance(config, Mapping) else config.to_dict() if hasattr(config, "to_dict") else {}
+    found: dict[str, object] = {str(key): value for key, value in entries.items() if is_json(value)}
+    found.setdefault("_class_name", type(module).__name__)
+    return found
 
 
-def _flatten(module: torch.nn.Module, examples: object) -> dict[tuple[str, ...], torch.Tensor]:
-    """Examples as the user gave them, by keyword path."""
-    import inspect
-
-    import torch
-
-    if not isinstance(examples, Mapping):
-        names = list(inspect.signature(module.forward).parameters)
-        values = list(examples) if isinstance(examples, Sequence) else [examples]
-        if len(values) > len(names):
-            raise CompileError(f"{len(values)} example inputs, but {type(module).__name__} takes {len(names)}: {', '.join(names)}")
-        examples = dict(zip(names, values, strict=False))
-    flat: dict[tuple[str, ...], torch.Tensor] = {}
-    for key, value in examples.items():
-        if isinstance(value, Mapping):
-            flat.update({(key, inner): tensor for inner, tensor in value.items()})
-        elif isinstance(value, torch.Tensor):
-            flat[(key,)] = value
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            flat[(key,)] = torch.tensor(float(value))
-        else:
-            raise CompileError(f"example input '{key}' is a {type(value).__name__}, not a tensor")
-    if not any(tensor.dim() and tensor.shape[0] == BATCH for tensor in flat.values()):
+def judge_declared(source: Source, graph: ModelGraph) -> None:
+    """Raise `CompileError` for a name declared public that no input has."""
+    known = {name for spec in graph.inputs for name in names_of(spec.keyword)}
+    wrong = sorted(source.public - known - set(PUBLIC))
+    if wrong:
         raise CompileError(
-            Diagnostic("no example input has a batch of two in front", help="that is how the batch is told from other dimensions")
+            Diagnostic(f"there is no input '{wrong[0]}' to declare public", help=f"known: {', '.join(sorted(known))}")
         )
-    return flat
+
+
+def examples_for(source: Source, graph: ModelGraph) -> dict[Keyword, Array]:
+    """The example call as arrays of the graph's own types, by keyword. For an ONNX file: what the user gave of it.
+
+    Raises:
+        CompileError: for examples that are no inputs, or of another shape than a batch of two.
+    """
+    specs = {spec.keyword: spec for spec in graph.inputs}
+    arrays: dict[Keyword, Array] = {}
+    for keyword, tensor in source.inputs.items():
+        if tensor.is_meta:
+            continue
+        if keyword not in specs:
+            known = ", ".join(text_of(each) for each in specs)
+            raise CompileError(Diagnostic(f"there is no input '{text_of(keyword)}'", help=f"known: {known}"))
+        spec = specs[keyword]
+        array = (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy().astype(spec.dtype)
+        shape = concrete_shape(spec.shape, BATCHES[0])
+        if array.shape != shape:
+            if array.size != 1 or shape:
+                raise CompileError(f"example input '{text_of(keyword)}' has shape {array.shape}, the model wants {shape}")
+            array = array.reshape(())
+        arrays[keyword] = array
+    return arrays

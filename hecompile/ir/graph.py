@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hecompile.ir.signature import Keyword, Signature
+
 if TYPE_CHECKING:
     import torch
     from torch import fx
 
     from hecompile.approx.record import Approximation
     from hecompile.ir.coo import Coo
+    from hecompile.ir.linear import Array
 
 __all__ = ["Batch", "Dim", "InputSpec", "ModelGraph", "NodeInfo", "concrete_shape", "info", "named_shape", "set_info"]
 
@@ -88,14 +91,15 @@ def set_info(node: fx.Node, record: NodeInfo) -> None:
 class InputSpec:
     """One tensor input of the model.
 
-    `keyword` is how the caller passes it: `("sample",)` or `("added_cond_kwargs", "text_embeds")`.
+    `keyword` is how the caller passes it: `("sample",)`, `("added_cond_kwargs", "text_embeds")`, `("residuals", 3)`.
     """
 
     name: str  # name of the placeholder
-    keyword: tuple[str, ...]
+    keyword: Keyword
     shape: tuple[Dim, ...]
     dtype: str
     public: bool = False
+    per_run: bool = False  # a condition: the same in every call of a sampling run
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class ModelGraph:
     name: str = "model"
     config: Mapping[str, object] = field(default_factory=dict)  # the UNet's own config, for EncryptedUNet
     schedule: Mapping[str, object] | None = None  # of the scheduler that the model samples with, where it is known
+    signature: Signature = field(default_factory=Signature)
+    examples: Mapping[Keyword, Array] = field(default_factory=dict, repr=False)  # one call with a batch of two, where there is one
     approximation: Approximation | None = None  # None before approximate-activations, and where nothing was approximated
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -129,6 +135,10 @@ class ModelGraph:
     def is_meta(self) -> bool:
         """Whether there are shapes only, no weights."""
         return any(tensor.is_meta for tensor in (*self.graph_module.parameters(), *self.graph_module.buffers()))
+
+    def described_as(self, other: ModelGraph) -> ModelGraph:
+        """This graph with what another version of it says beside its nodes: schedule, signature and examples."""
+        return replace(self, schedule=other.schedule, signature=other.signature, examples=other.examples)
 
     def with_infos(self, change: Callable[[fx.Node, NodeInfo], NodeInfo]) -> ModelGraph:
         """A copy whose records went through `change`; returns itself if none changed."""

@@ -16,6 +16,7 @@ from hecompile.errors import InternalError
 from hecompile.ir.linear import Array
 from hecompile.ir.plan import Plan
 from hecompile.ir.products import AnyProduct
+from hecompile.ir.signature import Keyword, Signature
 
 if TYPE_CHECKING:
     from torch import fx
@@ -113,6 +114,9 @@ class Program:
     name: str = "model"
     config: Mapping[str, object] = field(default_factory=dict)
     approximation: Approximation | None = None
+    signature: Signature = field(default_factory=Signature)
+    examples: Mapping[Keyword, Array] = field(default_factory=dict, repr=False)  # one call with a batch of two, where there is one
+    gmac: float = 0.0  # multiply-adds of the linear layers at batch one, in 10^9
 
     def __post_init__(self) -> None:
         for step in self.plan.steps:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hecompile.errors import InternalError
+from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import KEY, ModelGraph, concrete_shape, info
 from hecompile.ir.linear import Array
 from hecompile.ir.ops import LINEAR, OPS, PLACES
@@ -16,7 +16,7 @@ from hecompile.ir.regions import CallRegion, Program
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["compare", "compare_regions", "example_inputs", "run", "verify_graph"]
+__all__ = ["compare", "compare_regions", "example_inputs", "inputs_in_domain", "run", "verify_graph"]
 
 
 def verify_graph(graph: ModelGraph, canonical: bool = True) -> None:
@@ -67,20 +67,50 @@ def _canonical(node: fx.Node) -> list[str]:
     return []
 
 
-def example_inputs(program: ModelGraph | Program, batch: int = 2) -> dict[str, Array]:
-    """Seeded inputs that fit the signature. Integers are small, so that they are labels of any embedding."""
+def example_inputs(program: ModelGraph | Program, batch: int = 2, attempt: int = 0) -> dict[str, Array]:
+    """Inputs by name that fit the signature: the program's own example, where it has one, else seeded random numbers.
+
+    A batch larger than the example's repeats it. Integers are small, so that they are labels of any embedding. A second `attempt`
+    draws all numbers between 0 and 1, for models that take a logarithm or a root of what they get.
+    """
     rng = np.random.default_rng(0)
     values: dict[str, Array] = {}
     for spec in program.inputs:
         shape = concrete_shape(spec.shape, batch)
-        if spec.dtype.startswith("float"):
+        if spec.keyword in program.examples:
+            values[spec.name] = np.resize(program.examples[spec.keyword], shape)
+        elif spec.dtype.startswith("float"):
             scale = 500.0 if spec.name == "timestep" else 1.0
-            values[spec.name] = np.asarray(rng.standard_normal(shape) * scale, np.float32)
-            if spec.name == "timestep":
-                values[spec.name] = np.asarray(np.abs(values[spec.name]))
+            drawn = rng.standard_normal(shape) if not attempt else rng.uniform(0.05, 0.95, shape)
+            drawn = np.abs(drawn) if spec.name == "timestep" else drawn
+            values[spec.name] = np.asarray(drawn * scale, np.dtype(spec.dtype))
         else:
             values[spec.name] = np.asarray(rng.integers(0, 2, shape), np.dtype(spec.dtype))
     return values
+
+
+def inputs_in_domain(program: ModelGraph) -> dict[str, Array]:
+    """Example inputs for which the results are finite, or at least one entry of them.
+
+    Raises:
+        CompileError: if all results are NaN or infinite, whatever is tried.
+    """
+    best: tuple[int, dict[str, Array]] = (0, {})
+    for attempt in range(2):
+        inputs = example_inputs(program, attempt=attempt)
+        results = run(program, inputs)
+        finite = sum(int(np.isfinite(value).sum()) for value in results)
+        if finite == sum(value.size for value in results):
+            return inputs
+        best = max(best, (finite, inputs), key=lambda each: each[0])
+    if not best[0]:
+        raise CompileError(
+            Diagnostic(
+                f"{program.name}: every result of the example call is NaN or infinite",
+                help="pass example_inputs that the model is made for: positive where it takes a logarithm or a root",
+            )
+        )
+    return best[1]
 
 
 def run(program: ModelGraph | Program, inputs: Mapping[str, Array]) -> list[Array]:
@@ -113,20 +143,30 @@ def compare_regions(before: Program, after: Program, inputs: Mapping[str, Array]
             for index, (first, second) in enumerate(zip(old.reference(value), new.reference(value), strict=True)):
                 # float32 results of up to 2^20: a unit in the last place each
                 allowed = (0 if bounds is None else bounds[index]) + np.abs(first) * 2.0**-22 * (bounds is not None)
-                if not (np.abs(first - second) <= allowed).all():
+                if not ((np.abs(first - second) <= allowed) | ~np.isfinite(first)).all():
                     worst = float(np.abs(first - second).max())
                     raise InternalError(f"{what} changed {new.parts[index].output} in '{name}' by {worst:.2e}, more than it may")
 
 
 def compare(before: Sequence[Array], after: Sequence[Array], tolerance: float, what: str) -> float:
-    """The largest difference relative to the largest entry. Raises `InternalError` if it is above `tolerance`."""
+    """The largest difference of finite entries relative to the largest of them. Entries that are NaN, or the same infinity, on both
+    sides are equal.
+
+    Raises:
+        InternalError: if the difference is above `tolerance`, a shape changed, or an entry is finite on one side only.
+    """
     worst = 0.0
     for first, second in zip(before, after, strict=True):
         if first.shape != second.shape:
             raise InternalError(f"{what} changed a result's shape from {first.shape} to {second.shape}")
-        scale = float(np.abs(first).max(initial=0.0)) or 1.0
-        change = float(np.abs(first.astype(np.float64) - second).max(initial=0.0)) / scale
-        worst = max(worst, change if np.isfinite(change) else np.inf)  # max() would pass over a NaN
+        if not np.issubdtype(first.dtype, np.floating):
+            worst = max(worst, float((first != second).any()))
+            continue
+        finite = np.isfinite(first) & np.isfinite(second)
+        if not ((first == second) | (np.isnan(first) & np.isnan(second)))[~finite].all():
+            raise InternalError(f"{what} changed the result: an entry is finite on one side only")
+        scale = float(np.abs(first[finite]).max(initial=0.0)) or 1.0
+        worst = max(worst, float(np.abs(first[finite].astype(np.float64) - second[finite]).max(initial=0.0)) / scale)
     if not worst <= tolerance:
         raise InternalError(f"{what} changed the result by {worst:.2e} of its largest entry, allowed {tolerance:.2e}")
     return worst

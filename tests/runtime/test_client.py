@@ -73,14 +73,34 @@ def requests(unet: EncryptedUNet, *times: float) -> list[int]:
     return counts
 
 
+def test_conditions_are_sent_with_every_call(unet: EncryptedUNet) -> None:
+    """4 regions each step, and the condition's own."""
+    assert requests(unet, 900, 800, 700) == [5, 5, 5]
+
+
 def test_conditions_are_sent_once_a_run(unet: EncryptedUNet) -> None:
-    """4 regions each step; the condition's own region at the start of a run, which begins when t does not fall."""
-    assert requests(unet, 900, 800, 700) == [5, 4, 4]
-    assert requests(unet, 900, 800) == [5, 4]
-    assert requests(unet, 800) == [5]
     with unet.run():
-        assert requests(unet, 700, 600) == [5, 4]
+        assert requests(unet, 900, 800, 800, 900) == [5, 4, 4, 4]
     assert requests(unet, 500) == [5]
+
+
+def test_two_conditions_called_in_turn_are_each_used(unet: EncryptedUNet) -> None:
+    """As guidance in two calls, or a prompt that travels, does it: t falls, and the condition of the last call is not the next one's."""
+    first, second = tiny_inputs()["condition"], torch.ones(2, 5)
+    for t in (900.0, 800.0):
+        for value in (first, second):
+            expected = Tiny().eval()(**tiny_inputs() | {"condition": value, "timestep": torch.tensor(t)})
+            result = unet(**tiny_inputs() | {"condition": value, "timestep": t})
+            assert (result - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_a_batch_that_shrinks_within_a_run_sends_its_conditions_once_more(unet: EncryptedUNet) -> None:
+    """Guidance that is turned off halfway."""
+    with unet.run():
+        assert requests(unet, 900, 800) == [5, 4]
+        before = unet.meter.requests
+        unet(**tiny_inputs(1) | {"timestep": 700})
+        assert unet.meter.requests - before == 5
 
 
 def test_another_condition_in_a_new_run_is_used(unet: EncryptedUNet) -> None:
@@ -89,19 +109,25 @@ def test_another_condition_in_a_new_run_is_used(unet: EncryptedUNet) -> None:
     assert (first - other).abs().max() > 0.01
 
 
-def test_another_condition_within_a_run_is_an_error_after_its_last_message(unet: EncryptedUNet) -> None:
-    sent = []
+def test_another_condition_within_a_run_is_an_error_at_that_call(unet: EncryptedUNet) -> None:
+    with unet.run():
+        requests(unet, 900)
+        before = unet.meter.requests
+        with pytest.raises(InputError, match=r"condition changed within unet.run\(\).* outside run\(\)"):
+            unet(**tiny_inputs() | {"condition": torch.ones(2, 5), "timestep": 800.0})
+        assert unet.meter.requests == before
+        assert requests(unet, 700) == [4]
 
-    def whole_run() -> None:
+
+def test_a_run_that_ends_in_an_error_is_over(unet: EncryptedUNet) -> None:
+    def broken() -> None:
         with unet.run():
             requests(unet, 900)
-            before = unet.meter.requests
-            unet(**tiny_inputs() | {"condition": torch.ones(2, 5), "timestep": 800.0})
-            sent.append(unet.meter.requests - before)
+            raise KeyError
 
-    with pytest.raises(InputError, match="changed within"):
-        whole_run()
-    assert sent == [4]
+    with pytest.raises(KeyError):
+        broken()
+    assert requests(unet, 800) == [5]
 
 
 def test_values_that_are_not_finite_are_reported_at_the_end(unet: EncryptedUNet, caplog: pytest.LogCaptureFixture) -> None:

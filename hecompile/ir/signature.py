@@ -1,0 +1,128 @@
+"""How a model is called and what it returns, beside its tensors: the order of its arguments, the constants among them, and the
+structure of its results. Kept in the manifest, so that a loaded model has the module's own signature.
+
+A **keyword** is the path to a tensor in a call: `("sample",)`, `("added_cond_kwargs", "text_embeds")`, or
+`("down_block_additional_residuals", 3)` for the fourth tensor of a list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hecompile.errors import ProtocolError
+
+__all__ = ["Constant", "Keyword", "Results", "Scalar", "Signature", "declared", "names_of", "nested", "text_of"]
+
+Keyword = tuple[str | int, ...]
+Scalar = bool | int | float | str | None
+MOST_DEPTH, MOST_ITEMS = 16, 4096  # of the structure of results; a manifest may come from anybody
+_CLASS = re.compile(r"(?:(?:diffusers|transformers)(?:\.[A-Za-z0-9_]+)+|):[A-Za-z_][A-Za-z0-9_]{0,99}")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An argument that is no tensor: it was the same when the model was traced, and must be the same in every call.
+
+    An `optional` one may be left away, as it is the module's own default.
+    """
+
+    keyword: Keyword
+    value: Scalar
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Results:
+    """The structure of what the model returns, as a tree.
+
+    A leaf is a `tensor` (the output at `place`) or a `constant` (`value`). Inner nodes have `items`: `tuple`, `list`, `dict` (with
+    `keys`), `namedtuple` (`name`, with `keys`), and `output`, a ModelOutput of diffusers or transformers with `keys`, whose `name`
+    is its class as `module:Class`; a class of the user's own has an empty module and is made anew.
+
+    Raises:
+        ProtocolError: when built from what is no such tree.
+    """
+
+    kind: Literal["tensor", "constant", "tuple", "list", "dict", "namedtuple", "output"] = "tensor"
+    place: int = 0
+    value: Scalar = None
+    name: str = ""
+    keys: tuple[str, ...] = ()
+    items: tuple[Results, ...] = ()
+
+    def __post_init__(self) -> None:
+        leaf, keyed = self.kind in ("tensor", "constant"), self.kind in ("dict", "namedtuple", "output")
+        if (leaf and self.items) or (keyed and len(self.keys) != len(self.items)) or self.place < 0:
+            raise ProtocolError(f"results: a malformed {self.kind}")
+        if self.kind == "output" and not _CLASS.fullmatch(self.name):
+            raise ProtocolError(f"results: '{self.name[:60]}' names no output class of diffusers or transformers")
+        words = (self.name, *self.keys) if self.kind == "namedtuple" else self.keys if self.kind == "output" else ()
+        if not all(_WORD.fullmatch(word) and not word.startswith("__") for word in words):
+            raise ProtocolError(f"results: a {self.kind} with names that Python has not")
+        if self.depth > MOST_DEPTH or len(self.items) > MOST_ITEMS:
+            raise ProtocolError("results: nested too deeply, or too many")
+
+    @property
+    def depth(self) -> int:
+        """Levels of the tree; 1 for a leaf."""
+        return 1 + max((item.depth for item in self.items), default=0)
+
+    @property
+    def places(self) -> list[int]:
+        """The outputs that the leaves stand for, in order."""
+        return [self.place] if self.kind == "tensor" else [place for item in self.items for place in item.places]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a model is called: names of its arguments by position (`*rest` gathers what is left), constants, structure of results."""
+
+    arguments: tuple[str, ...] = ()
+    constants: tuple[Constant, ...] = ()
+    results: Results = field(default_factory=Results)
+
+
+def text_of(keyword: Keyword) -> str:
+    """A keyword for people: `added_cond_kwargs.image_embeds[0]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in keyword).removeprefix(".")
+
+
+def names_of(keyword: Keyword) -> tuple[str, ...]:
+    """The names that an input may be declared by: its whole path, its last name, and its argument, which stands for all in it."""
+    words = [part for part in keyword if isinstance(part, str)]
+    return tuple(dict.fromkeys((text_of(keyword), words[-1], words[0])))
+
+
+def declared(keyword: Keyword, names: frozenset[str]) -> bool:
+    """Whether an input is among names as `names_of` gives them."""
+    return not names.isdisjoint(names_of(keyword))
+
+
+def nested(leaves: Mapping[Keyword, Any]) -> dict[str, Any]:
+    """Keyword arguments from their leaves: dictionaries, and lists where a part of the path is a number."""
+    tree: dict[Any, Any] = {}
+    for keyword, leaf in leaves.items():
+        place = tree
+        for part in keyword[:-1]:
+            place = place.setdefault(part, {})
+        place[keyword[-1]] = leaf
+    return {str(name): _listed(value) for name, value in tree.items()}
+
+
+def _listed(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    if tree and all(isinstance(part, int) for part in tree):
+        return [_listed(tree[part]) for part in sorted(tree)]
+    return {part: _listed(value) for part, value in tree.items()}
+
+
+def results_of(outputs: Sequence[Any]) -> Results:
+    """The structure of plain outputs: one tensor, or a tuple of several."""
+    if len(outputs) == 1:
+        return Results()
+    return Results("tuple", items=tuple(Results("tensor", place) for place in range(len(outputs))))

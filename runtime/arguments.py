@@ -1,0 +1,189 @@
+"""The arguments of a call against the compiled model's signature: tensors by keyword, constants compared, nothing dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from hecompile.artifact import Input
+from hecompile.backends.base import Array
+from hecompile.errors import HecompileError
+from hecompile.ir.signature import Constant, Keyword, Signature, text_of
+
+__all__ = ["InputError", "as_array", "batch_of", "bind"]
+
+RETURN_DICT = "return_dict"
+
+
+class InputError(HecompileError, ValueError):
+    """The arguments do not fit the compiled model."""
+
+
+def bind(
+    signature: Signature, inputs: Sequence[Input], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[dict[Keyword, Any], bool]:
+    """The tensors of a call by keyword, and whether results are wanted as the model returns them (`return_dict`).
+
+    Raises:
+        InputError: naming every argument that is missing, was not compiled in, or differs from a constant that was.
+    """
+    binding = _Binding(signature, inputs)
+    named = _named(signature, inputs, args, kwargs)
+    own = signature.results.kind == "output" or not any(constant.keyword == (RETURN_DICT,) for constant in signature.constants)
+    as_returned = bool(named.pop(RETURN_DICT, True)) if own else True
+    for name, value in named.items():
+        binding.take((name,), value)
+    binding.finish()
+    return binding.tensors, as_returned
+
+
+def _named(signature: Signature, inputs: Sequence[Input], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by name."""
+    order = signature.arguments or tuple(str(spec.keyword[0]) for spec in inputs)
+    rest = next((name[1:] for name in order if name.startswith("*")), None)
+    places = [name for name in order if not name.startswith("*")]
+    if len(args) > len(places) and rest is None:
+        raise InputError(f"{len(args)} arguments, the model takes {len(places)} by position: {', '.join(places)}")
+    named: dict[str, Any] = dict(zip(places, args, strict=False))
+    if rest is not None and len(args) > len(places):
+        named[rest] = tuple(args[len(places) :])
+    if twice := sorted(set(named) & set(kwargs)):
+        raise InputError(f"the argument {twice[0]} is given twice, by position and by name")
+    return named | dict(kwargs)
+
+
+class _Binding:
+    """Arguments on their way to the keywords of the model."""
+
+    def __init__(self, signature: Signature, inputs: Sequence[Input]) -> None:
+        self.tensors: dict[Keyword, Any] = {}
+        self._specs = {spec.keyword: spec for spec in inputs}
+        self._constants = {constant.keyword: constant for constant in signature.constants}
+        self._inner = {
+            keyword[:length] for keyword in (*self._specs, *self._constants) for length in range(1, len(keyword))
+        }  # paths to lists and dictionaries
+        self._met: set[Keyword] = set()
+        self._unknown: list[str] = []
+        self._problems: list[str] = []
+
+    def take(self, keyword: Keyword, value: Any) -> None:
+        """Note a value, or what is in it."""
+        if keyword in self._specs:
+            if isinstance(value, list | tuple | Mapping) and any(isinstance(item, torch.Tensor) for item in _items(value).values()):
+                self._problems.append(f"{text_of(keyword)} is a {type(value).__name__}, compiled as one tensor")
+            if value is not None:
+                self.tensors[keyword] = value
+        elif keyword in self._inner:
+            if not isinstance(value, list | tuple | Mapping):
+                if value is not None:
+                    self._problems.append(f"{text_of(keyword)} is a {type(value).__name__}, compiled as a list or dictionary")
+                return
+            for part, item in _items(value).items():
+                self.take((*keyword, part), item)
+        elif keyword in self._constants:
+            self._compare(self._constants[keyword], value)
+        elif not _is_nothing(value):
+            self._unknown.append(text_of(keyword))
+
+    def _compare(self, constant: Constant, value: Any) -> None:
+        self._met.add(constant.keyword)
+        if _is_nothing(value) and constant.value is None:
+            return
+        single = isinstance(value, torch.Tensor | np.ndarray | np.generic) and math.prod(value.shape) == 1
+        scalar = value.item() if single else value
+        if isinstance(scalar, bool | int | float | str) and constant.value is not None and scalar == constant.value:
+            return
+        what = "was not compiled in" if constant.value is None else f"differs from {constant.value!r}, which was compiled in"
+        self._problems.append(f"{text_of(constant.keyword)} {what} (compile again with it among example_inputs)")
+
+    def finish(self) -> None:
+        """Raise `InputError` with everything that is wrong."""
+        missing = [text_of(keyword) for keyword in self._specs if keyword not in self.tensors]
+        missing += [
+            f"{text_of(keyword)}={constant.value!r}"
+            for keyword, constant in self._constants.items()
+            if not constant.optional and keyword not in self._met
+        ]
+        if self._unknown:
+            known = ", ".join(dict.fromkeys(str(keyword[0]) for keyword in (*self._specs, *self._constants)))
+            self._problems.insert(
+                0, f"not compiled in: {', '.join(self._unknown)} (the model takes {known}; compile again with more example_inputs)"
+            )
+        if missing:
+            self._problems.insert(0, f"missing arguments: {', '.join(missing)}")
+        if self._problems:
+            raise InputError("; ".join(self._problems))
+
+
+def _items(value: Sequence[Any] | Mapping[str, Any]) -> dict[Any, Any]:
+    return dict(value) if isinstance(value, Mapping) else dict(enumerate(value))
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether an argument says nothing: None, or empty."""
+    return value is None or (isinstance(value, list | tuple | Mapping) and not value)
+
+
+def multiple_of(spec: Input) -> int | None:
+    """How often the batch size an input's first dimension is; None for an input without a batch."""
+    first = spec.shape[0] if spec.shape else 1
+    return int(first.removesuffix("B") or 1) if isinstance(first, str) else None
+
+
+def batch_of(tensors: Mapping[Keyword, Any], inputs: Sequence[Input]) -> int:
+    """The batch size of a call. Raises `InputError` if its first tensor with a batch is none, or empty."""
+    spec = next((spec for spec in inputs if multiple_of(spec)), None)
+    if spec is None:
+        return 1
+    value, multiple = tensors[spec.keyword], multiple_of(spec) or 1
+    shape = tuple(getattr(value, "shape", ()))
+    if not shape or not shape[0]:
+        raise InputError(f"{text_of(spec.keyword)} must be a tensor with at least one element")
+    return max(1, int(shape[0]) // multiple)
+
+
+def as_array(value: Any, spec: Input, batch: int) -> Array:
+    """One argument as the array that the model wants: float32 whatever its precision was, on the CPU.
+
+    Raises:
+        InputError: for another shape, with how to compile a model for it, and for fractions where integers are wanted.
+    """
+    name = text_of(spec.keyword)
+    try:
+        tensor = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} is a {type(value).__name__}, not a tensor") from error
+    if tensor.is_complex():
+        raise InputError(f"{name} is complex, the model wants {spec.dtype}")
+    array: Array = (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
+    expected = tuple(int(dim.removesuffix("B") or 1) * batch if isinstance(dim, str) else dim for dim in spec.shape)
+    if not expected and array.size:
+        if (array != array.reshape(-1)[0]).any():
+            raise InputError(f"{name} differs within the batch: a step has one {name} for all of it")
+        array = array.reshape(-1)[0]
+    if not array.shape and expected and len(expected) == 1:
+        array = np.full(expected, array)  # one number for the whole batch, as pipelines pass a timestep
+    if array.shape != expected:
+        raise InputError(f"{name} has shape {tuple(array.shape)}, the model wants {expected}: {_other_shape(spec, array.shape)}")
+    if spec.dtype.startswith("int") and array.dtype.kind not in "iu":
+        raise InputError(f"{name} has type {array.dtype}, the model wants integers")
+    return np.ascontiguousarray(array, np.dtype(spec.dtype)).reshape(expected)
+
+
+def _other_shape(spec: Input, shape: tuple[int, ...]) -> str:
+    """How to compile a model for another shape."""
+    if len(shape) != len(spec.shape):
+        return "it has another number of dimensions"
+    if shape[1:] == tuple(spec.shape[1:]):
+        return "it has another batch than the other arguments"
+    picture = len(shape) == 4 and shape[1] == spec.shape[1] and spec.keyword[0] in ("sample", "hidden_states")
+    if picture:
+        height, width = shape[2:]
+        return f"sizes are chosen when compiling, with size=({height}, {width}) or --size {height}x{width}"
+    if len(shape) == 3 and shape[2] == spec.shape[2] and spec.keyword[0] == "encoder_hidden_states":
+        return f"the length of prompts is chosen when compiling, with tokens={shape[1]} or --tokens {shape[1]}"
+    return "compile again with example_inputs of that shape"

@@ -1,0 +1,70 @@
+"""What a compiled model returns: its outputs in the structure that the module gave them."""
+
+from __future__ import annotations
+
+import importlib
+from collections import namedtuple
+from collections.abc import Sequence
+from dataclasses import make_dataclass
+from typing import Any
+
+import torch
+
+from hecompile.errors import ProtocolError
+from hecompile.ir.signature import Results
+
+__all__ = ["judge_results", "rebuilt"]
+
+
+def rebuilt(results: Results, outputs: Sequence[torch.Tensor], as_returned: bool) -> Any:
+    """The outputs as the module returns them; with `as_returned` false in a tuple, as diffusers does for `return_dict=False`."""
+    if not as_returned and results.kind in ("output", "dict"):
+        return tuple(_built(item, outputs) for item in results.items)
+    built = _built(results, outputs)
+    return built if as_returned or isinstance(built, tuple) else (built,)
+
+
+def _built(results: Results, outputs: Sequence[torch.Tensor]) -> Any:
+    if results.kind == "tensor":
+        return outputs[results.place]
+    if results.kind == "constant":
+        return results.value
+    items = [_built(item, outputs) for item in results.items]
+    if results.kind == "list":
+        return items
+    if results.kind == "dict":
+        return dict(zip(results.keys, items, strict=True))
+    if results.kind == "namedtuple":
+        return namedtuple(results.name, results.keys)(*items)  # its names are those of the manifest
+    if results.kind == "output":
+        return _output_class(results)(**dict(zip(results.keys, items, strict=True)))
+    return tuple(items)
+
+
+def _output_class(results: Results) -> Any:
+    """The class of a ModelOutput: that of diffusers or transformers, or one of the same name and fields for a user's own."""
+    module, _, name = results.name.partition(":")
+    if not module:
+        from diffusers.utils import BaseOutput
+
+        return make_dataclass(name, [(key, Any, None) for key in results.keys], bases=(BaseOutput,))
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ProtocolError(f"results: there is no {results.name} here") from error
+    bases = {each.__name__ for each in getattr(found, "__mro__", ())}
+    if not bases & {"BaseOutput", "ModelOutput"} or not set(results.keys) <= set(getattr(found, "__dataclass_fields__", ())):
+        raise ProtocolError(f"results: {results.name} is no output class with {', '.join(results.keys)}")
+    return found
+
+
+def judge_results(results: Results, count: int) -> None:
+    """Raise `ProtocolError` for a structure that needs more outputs than there are, or names a class that is no output."""
+    if any(place >= count for place in results.places):
+        raise ProtocolError(f"results: the structure needs more than the plan's {count} outputs")
+    pending = [results]
+    while pending:
+        node = pending.pop()
+        pending.extend(node.items)
+        if node.kind == "output":
+            _output_class(node)
