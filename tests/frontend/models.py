@@ -51,6 +51,12 @@ HALVES = {
     "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2, "block_out_channels": (8, 16),
     "norm_num_groups": 4, "latent_channels": 4,
 }  # fmt: skip
+DEEP = {
+    "latent_channels": 4, "attention_head_dim": 4, "encoder_block_types": ("ResBlock", "EfficientViTBlock"),
+    "decoder_block_types": ("ResBlock", "EfficientViTBlock"), "encoder_block_out_channels": (8, 16),
+    "decoder_block_out_channels": (8, 16), "encoder_layers_per_block": (1, 1), "decoder_layers_per_block": (1, 1),
+    "encoder_qkv_multiscales": ((), (5,)), "decoder_qkv_multiscales": ((), (5,)),
+}  # fmt: skip
 HEADS = {"num_attention_heads": 2, "attention_head_dim": 8, "sample_size": 8}
 TINY = {
     "encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4, "num_encoder_blocks": (1,) * 4,
@@ -156,6 +162,8 @@ FURTHER = {
     "Transformer2DModel without a prompt": Model("Transformer2DModel", {**HEADS, "in_channels": 8, "norm_num_groups": 4}),
     "AutoencoderTiny encoder": Model("AutoencoderTiny", TINY, part="encoder", size=(16, 16)),
     "AutoencoderTiny decoder": Model("AutoencoderTiny", TINY, part="decoder", size=(4, 4)),
+    "AutoencoderDC encoder": Model("AutoencoderDC", DEEP, part="encoder", size=(8, 8)),
+    "AutoencoderDC decoder": Model("AutoencoderDC", DEEP, part="decoder", size=(4, 4)),
     "VQModel decoder with spatial norms": Model(
         "VQModel", {**HALVES, "block_out_channels": (32, 32), "norm_num_groups": 32, "norm_type": "spatial"}, part="decoder",
         size=(8, 8),

@@ -247,3 +247,12 @@ def test_an_adapter_that_is_not_known() -> None:
     module.encoder_hid_proj.image_projection_layers[0] = torch.nn.Identity()
     with pytest.raises(CompileError, match=r"IP-Adapter by Identity.*\n.*pass example_inputs"):
         example_arguments(module)
+
+
+@pytest.mark.parametrize(
+    ("name", "latent"),
+    [("AutoencoderKL decoder", 256), ("AutoencoderTiny decoder", 64), ("AutoencoderDC decoder", 256)],
+)
+def test_pictures_of_a_decoder_are_512_pixels_wide_unless_told_otherwise(name: str, latent: int) -> None:
+    (sample,) = example(ALL[name].build()).values()
+    assert tuple(sample.shape) == (2, 4, latent, latent)
