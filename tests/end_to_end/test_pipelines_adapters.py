@@ -1,0 +1,113 @@
+"""Weights that pipelines add to a model: LoRA, IP-Adapter, textual inversion. They are loaded before compiling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from PIL import Image
+from safetensors.torch import save_file
+from transformers import CLIPImageProcessorPil
+
+from tests.end_to_end.pipelines import (
+    NEGATIVE,
+    OTHER,
+    WIDTH,
+    Pair,
+    draw,
+    encrypted,
+    example,
+    image_encoder,
+    image_prompt_adapter,
+    network,
+    picture,
+    pipeline,
+    psnr,
+)  # fmt: skip
+
+NEAR_DB = 45.0
+ADAPTED = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "conv1"]
+
+
+def low_rank(pipe: Any, name: str = "default", seed: int = 9) -> None:
+    """Load a LoRA of random weights, none of them zero, into the pipeline's UNet."""
+    torch.manual_seed(seed)
+    pipe.unet.add_adapter(LoraConfig(r=4, lora_alpha=16, target_modules=ADAPTED, init_lora_weights=False), adapter_name=name)
+
+
+def test_a_low_rank_adapter_that_is_fused(tmp_path: Path) -> None:
+    plain = pipeline(network())
+    before = draw(plain)
+    low_rank(plain)
+    expected = draw(plain)
+    assert psnr(expected, before) < 35
+    plain.unet.fuse_lora()
+    pair = encrypted(plain, tmp_path / "fused")
+    assert psnr(draw(pair.encrypted), expected) >= NEAR_DB
+
+
+def test_two_low_rank_adapters_that_are_not_fused(tmp_path: Path) -> None:
+    plain = pipeline(network())
+    before = draw(plain)
+    low_rank(plain)
+    low_rank(plain, "second", 10)
+    plain.set_adapters(["default", "second"], [1.0, 0.5])
+    expected = draw(plain)
+    assert psnr(expected, before) < 35
+    pair = encrypted(plain, tmp_path / "active")
+    assert psnr(draw(pair.encrypted), expected) >= NEAR_DB
+
+
+def test_textual_inversion(tmp_path: Path, text_to_image: Pair) -> None:
+    learned = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(11))
+    save_file({"<cat-toy>": learned}, tmp_path / "learned.safetensors")
+    plain = pipeline(text_to_image.plain.unet)
+    plain.load_textual_inversion(tmp_path / "learned.safetensors", token="<cat-toy>", local_files_only=True)
+    words = {"text_encoder": plain.text_encoder, "tokenizer": plain.tokenizer}
+    drawn = pipeline(text_to_image.encrypted.unet, **words)
+    expected = draw(plain, "a <cat-toy>")
+    assert psnr(draw(drawn, "a <cat-toy>"), expected) >= NEAR_DB
+    assert psnr(draw(text_to_image.plain, "a <cat-toy>"), expected) < 35
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Stable Diffusion with an IP-Adapter in its UNet, compiled after it was loaded."""
+    sizes = CLIPImageProcessorPil(size=32, crop_size=32)
+    plain = pipeline(network(), image_encoder=image_encoder(), feature_extractor=sizes)
+    weights = image_prompt_adapter(plain.unet)
+    plain.load_ip_adapter(weights, subfolder="", weight_name="", image_encoder_folder=None)
+    embeds = torch.randn(2, 1, WIDTH, generator=torch.Generator().manual_seed(12))
+    inputs = example() | {"added_cond_kwargs": {"image_embeds": [embeds]}}
+    return encrypted(plain, tmp_path_factory.mktemp("artifacts") / "pictured", example_inputs=inputs)
+
+
+def image(seed: int) -> Image.Image:
+    """A picture of 32x32 as pipelines take them."""
+    return Image.fromarray((picture(seed, 32)[0].permute(1, 2, 0) * 255).byte().numpy())
+
+
+IMAGES: dict[str, dict[str, Any]] = {
+    "guidance": {},
+    "no guidance": {"guidance_scale": 1.0},
+    "two pictures a prompt": {"num_images_per_prompt": 2, "negative_prompt": NEGATIVE},
+}
+
+
+def test_the_image_prompt_changes_the_picture_of_the_plain_pipeline(pictured: Pair) -> None:
+    assert psnr(draw(pictured.plain, ip_adapter_image=image(1)), draw(pictured.plain, ip_adapter_image=image(2))) < 30
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_image_prompt(name: str, pictured: Pair) -> None:
+    results = [draw(pipe, ip_adapter_image=image(1), **IMAGES[name]) for pipe in pictured]
+    assert psnr(results[1], results[0]) >= NEAR_DB
+
+
+def test_image_prompt_as_embeddings(pictured: Pair) -> None:
+    embeds = torch.randn(2, 1, WIDTH, generator=torch.Generator().manual_seed(13))  # without and with the picture
+    results = [draw(pipe, OTHER, ip_adapter_image_embeds=[embeds]) for pipe in pictured]
+    assert psnr(results[1], results[0]) >= NEAR_DB
