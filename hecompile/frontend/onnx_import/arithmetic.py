@@ -1,4 +1,4 @@
-"""ONNX operators that compute entry by entry, compare, choose or reduce."""
+"""ONNX operators that compute entry by entry from several values, compare or choose."""
 
 from __future__ import annotations
 
@@ -9,21 +9,11 @@ import torch
 from torch import fx
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.frontend.onnx_import_layers import with_bias, with_scale
-from hecompile.frontend.onnx_import_values import IMPORTERS, Call, Importer, Known, Value, imports
-from hecompile.ir.graph import Batch
+from hecompile.frontend.onnx_import.linear import with_bias
+from hecompile.frontend.onnx_import.norms import with_scale, with_shift
+from hecompile.frontend.onnx_import.values import IMPORTERS, Call, Importer, Known, Value, imports
 
 __all__: list[str] = []  # importers register themselves
-
-
-def _unary(name: str, *extra: Any) -> Importer:
-    return lambda call: call.emit(f"aten.{name}.default", call.input(0), *extra)
-
-
-for _kind in ("Neg", "Abs", "Exp", "Log", "Sqrt", "Reciprocal", "Sin", "Cos", "Tanh", "Erf", "Floor", "Ceil", "Round", "Sign",
-              "Sigmoid", "Relu", "HardSwish", "Mish"):  # fmt: skip
-    IMPORTERS[_kind] = _unary(_kind.lower())
-IMPORTERS |= {"Not": _unary("logical_not"), "Softplus": _unary("softplus", 1, 20), "Swish": _unary("silu")}
 
 
 def _operand(call: Call, x: Value, y: Value) -> Value | float | int:
@@ -38,7 +28,7 @@ def _operand(call: Call, x: Value, y: Value) -> Value | float | int:
 def _add(call: Call) -> Value:
     x, y = call.input(0), call.input(1)
     x, y = (y, x) if isinstance(x, Known) else (x, y)
-    return with_bias(call, x, y) or call.emit("aten.add.Tensor", x, _operand(call, x, y))
+    return with_shift(call, x, y) or with_bias(call, x, y) or call.emit("aten.add.Tensor", x, _operand(call, x, y))
 
 
 @imports("Mul")
@@ -109,21 +99,29 @@ def _binary(name: str) -> Importer:
 IMPORTERS |= {
     "Equal": _binary("eq.Tensor"), "Less": _binary("lt.Tensor"), "LessOrEqual": _binary("le.Tensor"),
     "Greater": _binary("gt.Tensor"), "GreaterOrEqual": _binary("ge.Tensor"), "And": _binary("logical_and.default"),
-    "Or": _binary("logical_or.default"),
+    "Or": _binary("logical_or.default"), "Xor": _binary("ne.Tensor"),
 }  # fmt: skip
 
 
 def _variadic(name: str) -> Importer:
-    def emit(call: Call) -> Value:
-        result = call.input(0)
-        for index in range(1, len(call.given)):
-            result = call.emit(f"aten.{name}", result, call.input(index))
-        return result
+    return lambda call: _joined(call, f"aten.{name}")
 
-    return emit
+
+def _joined(call: Call, name: str) -> Value:
+    """One after the other."""
+    result = call.input(0)
+    for index in range(1, len(call.given)):
+        result = call.emit(name, result, call.input(index))
+    return result
 
 
 IMPORTERS |= {"Max": _variadic("maximum.default"), "Min": _variadic("minimum.default"), "Sum": _variadic("add.Tensor")}
+
+
+@imports("Mean")
+def _mean(call: Call) -> Value:
+    total = _joined(call, "aten.add.Tensor")
+    return total if len(call.given) == 1 else call.emit("aten.div.Tensor", total, len(call.given))
 
 
 @imports("Where")
@@ -140,76 +138,7 @@ def _clip(call: Call) -> Value:
         if given is not None and limit is None:
             raise CompileError(Diagnostic("Clip by limits that are not constant", help="use torch.minimum and torch.maximum"))
         limits.append(limit)
-    return call.emit("aten.clamp.default", call.input(0), *limits)
-
-
-@imports("LeakyRelu")
-def _leaky_relu(call: Call) -> Value:
-    return call.emit("aten.leaky_relu.default", call.input(0), call.attr("alpha", 0.01))
-
-
-@imports("Elu")
-def _elu(call: Call) -> Value:
-    return call.emit("aten.elu.default", call.input(0), call.attr("alpha", 1.0), 1.0, 1.0)
-
-
-@imports("HardSigmoid")
-def _hard_sigmoid(call: Call) -> Value:
-    x, alpha, beta = call.input(0), call.attr("alpha", 0.2), call.attr("beta", 0.5)
-    if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
-        return call.emit("aten.hardsigmoid.default", x)
-    return call.emit("aten.clamp.default", call.emit("aten.add.Tensor", call.emit("aten.mul.Tensor", x, alpha), beta), 0.0, 1.0)
-
-
-@imports("Gelu")
-def _gelu(call: Call) -> Value:
-    return call.emit("aten.gelu.default", call.input(0), approximate=call.attr("approximate", b"none").decode())
-
-
-@imports("Softmax")
-def _softmax(call: Call) -> Value:
-    x, axis = call.input(0), call.attr("axis", -1)
-    if isinstance(call.shape(x)[axis], Batch):
-        raise _over_batch(call)
-    return call.emit("aten.softmax.int", x, axis)
-
-
-def _over_batch(call: Call) -> CompileError:
-    return CompileError(Diagnostic(f"{call.kind} over the batch", help="reduce the other dimensions only"))
-
-
-_REDUCTIONS = {
-    "ReduceMean": "mean.dim", "ReduceSum": "sum.dim_IntList", "ReduceMax": "amax.default", "ReduceMin": "amin.default",
-    "ReduceL2": "sum.dim_IntList", "ReduceSumSquare": "sum.dim_IntList",
-}  # fmt: skip
-
-
-@imports(*_REDUCTIONS)
-def _reduce(call: Call) -> Value:
-    x, axes = call.input(0), call.axes(1)
-    shape = call.shape(x)
-    if not axes and call.attr("noop_with_empty_axes", 0):
-        return x
-    dims = sorted(axis % len(shape) for axis in axes) if axes else list(range(len(shape)))
-    if isinstance(x, fx.Node) and any(isinstance(shape[dim], Batch) for dim in dims):
-        raise _over_batch(call)
-    if call.kind in ("ReduceL2", "ReduceSumSquare"):
-        x = call.emit("aten.mul.Tensor", x, x)
-    result = call.emit(f"aten.{_REDUCTIONS[call.kind]}", x, dims, bool(call.attr("keepdims", 1)))
-    return call.emit("aten.sqrt.default", result) if call.kind == "ReduceL2" else result
-
-
-@imports("ReduceProd")
-def _product(call: Call) -> Value:
-    """Of sizes only: no canonical operation multiplies the entries of a value."""
-    axes, keep = call.axes(1), bool(call.attr("keepdims", 1))
-
-    def product(x: torch.Tensor) -> torch.Tensor:
-        for axis in sorted((axis % x.dim() for axis in axes or range(x.dim())), reverse=True):
-            x = x.prod(axis, keepdim=keep)
-        return x
-
-    return call.both(product, call.known(call.input(0), "a product of entries"))
+    return call.input(0) if limits == [None, None] else call.emit("aten.clamp.default", call.input(0), *limits)
 
 
 @imports("OneHot")
@@ -221,15 +150,3 @@ def _one_hot(call: Call) -> Value:
     places = torch.arange(depth)
     same = call.emit("aten.eq.Tensor", call.reshape(index, [*call.shape(index), 1]), Known(places, places))
     return call.emit("aten.where.self", same, Known(off_on[1], off_on[1]), Known(off_on[0], off_on[0]))
-
-
-@imports("ScatterND")
-def _scatter(call: Call) -> Value:
-    """Of constants only: how exporters write that a kernel is filled in."""
-    if call.attr("reduction", b"none") != b"none":
-        raise CompileError(Diagnostic("ScatterND with a reduction", help="add the parts instead"))
-
-    def put(data: torch.Tensor, places: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-        return data.index_put(places.unbind(-1), entries)
-
-    return call.both(put, *(call.known(call.input(index), "what it fills in") for index in range(3)))

@@ -15,18 +15,26 @@ import torch
 from torch import fx
 
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.frontend import moves
 from hecompile.frontend.builder import Builder, has_batch_size, operator
 from hecompile.frontend.sized import emit_sized, expand_to
 from hecompile.ir.graph import Batch, Dim, info
 from hecompile.ir.shapes import BATCHES, at_batch, dim_between, map_argument
 
-__all__ = ["DTYPES", "IMPORTERS", "Call", "Importer", "Known", "Value", "imports", "refuse_giants", "times"]
+__all__ = ["DTYPES", "IMPORTERS", "Call", "Importer", "Known", "Value", "graph_dtype", "imports", "refuse_giants", "times"]
 
+# ONNX's numbers of the types that are read. Half precision becomes float32 at once.
 DTYPES = {
     1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool,
-    11: torch.float64,
+    10: torch.float32, 11: torch.float64, 16: torch.float32,
 }  # fmt: skip
+_IN_GRAPHS = {torch.float64: torch.float32, torch.uint8: torch.int32, torch.int8: torch.int32, torch.int16: torch.int32}
 _SMALL, _GIANT = 1 << 14, 1 << 28  # elements: what is evaluated without a look at its size, and what is refused
+
+
+def graph_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type that values of a graph have in place of this one: float32 for all floats, no integers shorter than 32 bits."""
+    return _IN_GRAPHS.get(dtype, dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +78,12 @@ def times(*dims: Dim) -> Dim:
 
 
 def refuse_giants(sizes: Sequence[int]) -> None:
-    """Raise `CompileError` for a constant that no model has: a small file must not fill the memory."""
+    """Raise `CompileError` for a tensor that no model has: a small file must not fill the memory."""
     count = 1
     for size in sizes:
         count *= int(size)
     if count > _GIANT:
-        raise CompileError(f"a constant of {count} elements")
+        raise CompileError(f"a tensor of {count} elements")
 
 
 @dataclass(frozen=True)
@@ -102,12 +110,31 @@ class Call:
     def attr(self, name: str, default: Any = None) -> Any:
         return self.attributes.get(name, default)
 
+    def text(self, name: str, default: str) -> str:
+        """An attribute that is a word."""
+        value = self.attr(name, default)
+        return value.decode() if isinstance(value, bytes) else str(value)
+
     def shape(self, value: Value) -> tuple[Dim, ...]:
         if isinstance(value, fx.Node):
             return self.builder.shape(value)
         if value.first.dim() != value.second.dim():
             raise CompileError("the number of dimensions depends on the batch")
         return tuple(dim_between(*pair) for pair in zip(value.first.shape, value.second.shape, strict=True))
+
+    def axis(self, value: Value, axis: int) -> int:
+        """An axis counted from the front. Raises `CompileError` if the value has no such axis."""
+        rank = len(self.shape(value))
+        if not -rank <= axis < rank:
+            raise CompileError(f"{self.kind} along axis {axis} of a tensor of {rank} dimensions")
+        return axis % rank
+
+    def size(self, value: Value, axis: int) -> int:
+        """A size that does not grow with the batch."""
+        size = self.shape(value)[axis]
+        if isinstance(size, Batch):
+            raise CompileError(Diagnostic(f"{self.kind} along the batch", help="treat all elements of the batch alike"))
+        return size
 
     def floating(self, value: Value) -> bool:
         if isinstance(value, Known):
@@ -136,8 +163,8 @@ class Call:
         """A single number that is the same at every batch; None for anything else."""
         if not isinstance(value, Known) or value.first.numel() != 1 or value.first.dtype == torch.bool or not value.fixed:
             return None
-        found = value.first.item()
-        return found if value.first.is_floating_point() else int(found)
+        number = value.first.item()
+        return number if value.first.is_floating_point() else int(number)
 
     def axes(self, index: int) -> list[int] | None:
         """Axes from the attribute, or from an input as later opsets have them."""
@@ -156,14 +183,15 @@ class Call:
         """A known value as a node: a constant, or one that is repeated over the batch."""
         if isinstance(value, fx.Node):
             return value
+        dtype = graph_dtype(value.first.dtype)
         if value.fixed:
-            return self.builder.constant(value.first, value.hint)
+            return self.builder.constant(value.first.to(dtype), value.hint)
         shape = self.shape(value)
         ones = [1 if isinstance(dim, Batch) else dim for dim in shape]
         piece = value.first[tuple(slice(0, size) for size in ones)].contiguous()
         if not all(bool(torch.equal(piece.expand(side.shape), side)) for side in (value.first, value.second)):
             raise CompileError(Diagnostic(f"{self.kind}: a tensor of numbers that depend on the batch size"))
-        return expand_to(self.builder, self.builder.constant(piece, value.hint), shape)
+        return expand_to(self.builder, self.builder.constant(piece.to(dtype), value.hint), shape)
 
     def emit(self, name: str, *args: Any, **kwargs: Any) -> Value:
         """A call of an aten operator: evaluated if all tensors are known, added to the graph otherwise."""
@@ -195,6 +223,17 @@ class Call:
         first = side(0)
         return Known(first, first if fixed else side(1))
 
+    def cast(self, value: Value, dtype: torch.dtype) -> Value:
+        """The value in another type; of a graph's value, in the type that stands for it there."""
+        return self.emit("aten.to.dtype", value, dtype if isinstance(value, Known) else graph_dtype(dtype))
+
+    def entries(self, value: Value, axis: int, places: Sequence[int]) -> Value:
+        """Entries along an axis by constant places, in any order, any number of times."""
+        if isinstance(value, fx.Node):
+            return moves.entries(self.builder, value, axis, places)
+        index = torch.tensor(list(places), dtype=torch.int64)
+        return self.both(lambda side: side.index_select(axis, index), value)
+
     def reshape(self, value: Value, sizes: Sequence[Dim]) -> Value:
         """Another shape; what a reshape was made from if it is that value's own."""
         if isinstance(value, fx.Node):
@@ -206,6 +245,6 @@ class Call:
 
 
 def _values(argument: object) -> list[Value]:
-    found: list[Value] = []
-    map_argument(argument, lambda leaf: found.append(leaf) if isinstance(leaf, fx.Node | Known) else None)
-    return found
+    values: list[Value] = []
+    map_argument(argument, lambda leaf: values.append(leaf) if isinstance(leaf, fx.Node | Known) else None)
+    return values
