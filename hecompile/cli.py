@@ -16,6 +16,7 @@ import typer
 from hecompile.errors import HecompileError, InternalError
 from hecompile.flags import with_option_flags
 from hecompile.options import CompileOptions
+from hecompile.outputs import judge_file
 from hecompile.sampler import SamplerOptions
 
 __all__ = ["compile_model", "main"]
@@ -91,47 +92,19 @@ def inspect(
     batch: Annotated[int, typer.Option(help="measured: batch of the call", min=1)] = 1,
     as_json: Json = False,
 ) -> None:
-    """Show regions, domains, parameters, proofs, bytes and rounds; or what a call costs, predicted and measured."""
+    """Show inputs, regions, parameters, proofs, bytes and rounds; or what a call costs, predicted and measured."""
     from hecompile.artifact import read_manifest
 
     if measured:
         _inspect_measured(artifact, machine, batch, as_json)
         return
-    from hecompile.policies import WATERMARK
-    from hecompile.report.tables import region_rows, totals
+    from hecompile.report.inspection import inspection, print_inspection
 
     manifest = read_manifest(artifact)
-    rows = region_rows(artifact, manifest)
-    summary = totals(rows, manifest)
     if as_json:
-        head = {
-            "name": manifest.name,
-            "policy": manifest.policy,
-            "backend": manifest.backend,
-            "encrypted": manifest.encrypted,
-        }
-        _print_json(head | {"artifact": manifest.server, "reveals": manifest.reveals, "max_batch": manifest.max_batch} | summary)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{manifest.name}: policy {manifest.policy}, backend {manifest.backend}, max batch {manifest.max_batch}")
-    for column in ("region", "domain", "layers", "parameters", "proof", "noise/room", "up", "down"):
-        table.add_column(column)
-    for row in rows:
-        details = ["", "", "", "", "", ""]
-        if row.layers:
-            details = [str(row.layers), row.parameters, row.proof, row.room, f"{row.up_bytes:,}", f"{row.down_bytes:,}"]
-        table.add_row(row.region, row.domain, *details)
-    console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width to fit into
-    console.print(table)
-    for key, value in summary.items():
-        if key != "regions":
-            console.print(f"{key}: {value}", highlight=False)
-    for reveal in manifest.reveals:
-        console.print(f"{WATERMARK}: {reveal}", highlight=False)
-    if not manifest.encrypted:
-        console.print("SIMULATION: nothing in this artifact is encrypted")
+        _print_json(inspection(artifact, manifest))
+    else:
+        print_inspection(artifact, manifest)
 
 
 def _inspect_measured(artifact: Path, profile: Path | None, batch: int, as_json: bool) -> None:
@@ -173,6 +146,8 @@ def plan(
     from hecompile.report.plan import print_fronts, print_prediction
     from hecompile.sparsity.selection import tile_size
 
+    if pareto is not None:
+        judge_file(pareto.with_suffix(".json"))
     chosen = machine_of(machine, rtt_ms, bandwidth_mbps)
     graph = partitioned(source)
     document = {"source": source, "batch": batch}
@@ -201,6 +176,7 @@ def measure_machine(
     from hecompile.cost.machine import save_machine
     from hecompile.cost.measure import measure_machine as measure
 
+    judge_file(output)
     found = measure()
     save_machine(found, output)
     if as_json:
@@ -214,7 +190,7 @@ def measure_machine(
 def serve(
     artifact: Annotated[Path, typer.Argument(help="folder of an artifact, or its server half alone")],
     host: Annotated[str, typer.Option(help="address to listen on; anything but loopback needs a TLS proxy in front")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port; 0 takes a free one")] = 8100,
+    port: Annotated[int, typer.Option(help="port; 0 takes a free one", min=0, max=65535)] = 8100,
     as_json: Json = False,
 ) -> None:
     """Serve the server half over HTTP until interrupted."""
@@ -224,8 +200,9 @@ def serve(
     service = load_service(artifact)
     try:
         listener = bind(host, port)
-    except OSError as error:
-        raise HecompileError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no such address"
+        raise HecompileError(f"cannot listen on {host}:{port}: {reason}") from error
     address = f"http://{host}:{listener.getsockname()[1]}"
     if as_json:
         _print_json({"url": address, "artifact": service.digest, "encrypted": service.encrypted})

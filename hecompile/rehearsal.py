@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
-from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
+from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.regions import AnyCall, Program
 from hecompile.ir.signature import nested
 from hecompile.ir.verify import example_inputs
@@ -30,19 +30,11 @@ def check_artifact(folder: Path, program: Program, policy: str) -> None:
     """Load both halves, and call a small model in clear: its client regions as they were written, its server's as they are here.
 
     Raises:
-        CompileError: if the model has nothing that is encrypted.
         InternalError: if the artifact cannot be loaded, or computes something else than the program.
     """
     from hecompile.runtime.bundle import load_bundle
     from hecompile.runtime.service import load_service
 
-    if not program.calls:
-        raise CompileError(
-            Diagnostic(
-                f"{program.name} has nothing to encrypt: no convolution or linear layer of secret data",
-                help="compile the network itself, or declare fewer inputs public",
-            )
-        )
     try:
         bundle = load_bundle(folder, policy)
         load_service(folder)

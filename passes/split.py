@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hecompile.backends.registry import backend
-from hecompile.errors import InternalError
+from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import InputSpec, ModelGraph, info, named_shape, set_info
 from hecompile.ir.layers import secret_layers, stack
 from hecompile.ir.plan import Plan, Step, Value
@@ -47,6 +47,13 @@ class Split(Pass[ModelGraph, Program]):
                 calls[name] = CallRegion(name, chosen, products, once)
             else:
                 calls[name] = SubgraphRegion(name, chosen, *cut(program, nodes), once)
+        if not calls:
+            raise CompileError(
+                Diagnostic(
+                    f"{program.name} has nothing to encrypt: no convolution or linear layer of secret data goes to the server",
+                    help="compile the network itself, or declare fewer inputs public",
+                )
+            )
         plan, config = _plan(program, clients, calls), dict(program.config)
         return Program(
             plan, program.inputs, clients, calls, program.name, config, program.approximation, program.signature, program.examples,

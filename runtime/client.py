@@ -18,6 +18,7 @@ from hecompile.runtime.arguments import InputError, as_array, batch_of, bind, mu
 from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor, Meter
 from hecompile.runtime.results import rebuilt
+from hecompile.runtime.stand_ins import stand_ins
 from hecompile.runtime.transports import HttpTransport, LocalTransport, Transport
 
 __all__ = ["EncryptedUNet", "InputError", "load"]
@@ -89,6 +90,8 @@ class EncryptedUNet(torch.nn.Module):
         for key, value in self.config.items():
             if isinstance(value, list):
                 self.config[key] = tuple(value)
+        for name, part in stand_ins(self.config).items():
+            setattr(self, name, part)
 
     @property
     def manifest_name(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hecompile.errors import CompileError, Diagnostic, MissingExtraError, unknown_name
+from hecompile.outputs import judge_file
 
 __all__ = ["SCHEDULERS", "draw", "make_scheduler", "picture_row"]
 
@@ -62,6 +63,16 @@ def picture_row(images: Any, scale: int = 16) -> Any:
     return Image.fromarray(enlarged)
 
 
+def _judge_output(output: Path) -> None:
+    """Raise `CompileError` for a picture that cannot be written, before anything is drawn."""
+    from PIL import Image
+
+    kinds = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE}
+    if output.suffix.lower() not in kinds:
+        raise CompileError(Diagnostic(f"{output}: '{output.suffix}' is no kind of picture", help="name it *.png, for example"))
+    judge_file(output)
+
+
 def draw(
     artifact: Path, server: str | None, labels: Sequence[int], steps: int, seed: int | None, scheduler: str, policy: str,
     output: Path, progress: bool = True, simulate: bool = False,
@@ -74,6 +85,7 @@ def draw(
         CompileError: if the model takes no labels, a label is out of range, or an artifact that reveals anything gets a seed.
         ProtocolError: if the artifact or the server is not in order.
     """
+    _judge_output(output)
     if simulate and server is not None:
         raise CompileError(Diagnostic(f"a simulation that asks {server}", help="leave --server away: everything is computed here"))
     try:
@@ -100,8 +112,6 @@ def draw(
                 help="leave --seed away: the noise then comes from 128 bits that nobody knows",
             )
         )
-    if not output.parent.is_dir():
-        raise CompileError(f"{output.parent}: no such folder")
     pipeline = ClassConditionalPipeline(unet, make_scheduler(scheduler, dict(SCHEDULER)))
     pipeline.set_progress_bar_config(disable=not progress)
     started = time.perf_counter()

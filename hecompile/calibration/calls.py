@@ -121,7 +121,7 @@ def load_calibration(path: Path) -> Calibration:
     try:
         tensors = load(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise CompileError(f"{path}: not a calibration: {error}") from error
+        raise CompileError(f"{path}: not a calibration: {getattr(error, 'strerror', None) or error}") from error
     calls: dict[int, dict[str, Array]] = {}
     for key, value in tensors.items():
         number, dot, name = key.partition(".")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hecompile.errors import CompileError
+from hecompile.errors import CompileError, Diagnostic
 
 __all__ = ["Machine", "load_machine", "save_machine"]
 
@@ -68,7 +68,10 @@ def load_machine(path: Path) -> Machine:
         document: Any = json.loads(path.read_text())
         return Machine(**{key: float(value) for key, value in document.items()})
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise CompileError(f"{path}: not a machine profile: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CompileError(
+            Diagnostic(f"{path}: not a machine profile: {reason}", help="`hecompile measure-machine` writes one")
+        ) from error
 
 
 def save_machine(machine: Machine, path: Path) -> None:

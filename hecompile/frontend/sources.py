@@ -181,6 +181,9 @@ def _config(module: torch.nn.Module) -> dict[str, object]:
     entries = config if isinstance(config, Mapping) else config.to_dict() if hasattr(config, "to_dict") else {}
     found: dict[str, object] = {str(key): value for key, value in entries.items() if is_json(value)}
     found.setdefault("_class_name", type(module).__name__)
+    projections = getattr(getattr(module, "encoder_hid_proj", None), "image_projection_layers", None)
+    if projections is not None:  # of IP-Adapters: pipelines ask for them
+        found["image_projections"] = [type(layer).__name__ for layer in projections]
     return found
 
 
