@@ -156,6 +156,68 @@ FURTHER = {
         },
         tokens=7,
     ),
+    "CogView4Transformer2DModel": Model(
+        "CogView4Transformer2DModel",
+        {
+            **HEADS, "in_channels": 4, "out_channels": 4, "num_layers": 1, "text_embed_dim": 12, "time_embed_dim": 8,
+            "condition_dim": 4, "pos_embed_max_size": 8, "rope_axes_dim": (8, 8),
+        },
+        tokens=7,
+    ),
+    "ChromaTransformer2DModel": Model(
+        "ChromaTransformer2DModel",
+        {
+            "in_channels": 8, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 8, "num_attention_heads": 2,
+            "joint_attention_dim": 12, "axes_dims_rope": (2, 2, 4), "approximator_num_channels": 16, "approximator_hidden_dim": 8,
+            "approximator_layers": 1,
+        },
+        size=(8, 8), tokens=7,
+    ),
+    "FluxControlNetModel": Model(
+        "FluxControlNetModel",
+        {
+            "in_channels": 8, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 8, "num_attention_heads": 2,
+            "joint_attention_dim": 12, "pooled_projection_dim": 10, "axes_dims_rope": (2, 2, 4), "num_mode": 4,
+        },
+        size=(8, 8), tokens=7,
+    ),
+    "SD3ControlNetModel": Model(
+        "SD3ControlNetModel",
+        {
+            **HEADS, "num_layers": 1, "in_channels": 4, "joint_attention_dim": 12, "caption_projection_dim": 16,
+            "pooled_projection_dim": 10, "pos_embed_max_size": 8, "extra_conditioning_channels": 1,
+        },
+        tokens=7,
+    ),
+    "HunyuanDiT2DModel": Model(
+        "HunyuanDiT2DModel",
+        {
+            **HEADS, "in_channels": 4, "patch_size": 2, "hidden_size": 16, "num_layers": 4, "mlp_ratio": 2.0, "text_len": 5,
+            "cross_attention_dim": 12, "cross_attention_dim_t5": 16, "pooled_projection_dim": 6, "text_len_t5": 6,
+        },
+    ),
+    "UVit2DModel": Model(
+        "UVit2DModel",
+        {
+            "hidden_size": 16, "cond_embed_dim": 10, "micro_cond_encode_dim": 4, "micro_cond_embed_dim": 20,
+            "encoder_hidden_size": 12, "vocab_size": 9, "codebook_size": 8, "in_channels": 8, "block_out_channels": 8,
+            "num_res_blocks": 1, "block_num_heads": 2, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
+            "sample_size": 4,
+        },
+        tokens=7,
+    ),
+    "PriorTransformer": Model(
+        "PriorTransformer",
+        {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1, "embedding_dim": 12, "num_embeddings": 7},
+    ),
+    "Kandinsky3UNet": Model(
+        "Kandinsky3UNet",
+        {
+            "time_embedding_dim": 16, "groups": 4, "attention_head_dim": 4, "layers_per_block": 2,
+            "block_out_channels": (8, 8, 16, 16), "cross_attention_dim": 12, "encoder_hid_dim": 10,
+        },
+        size=(16, 16), tokens=7,
+    ),
     "Transformer2DModel": Model(
         "Transformer2DModel", {**HEADS, "in_channels": 8, "norm_num_groups": 4, "cross_attention_dim": 12}, tokens=7
     ),

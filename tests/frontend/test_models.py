@@ -25,10 +25,8 @@ def results(module: torch.nn.Module, arguments: dict[str, object]) -> list[torch
 
 
 def moved(tensor: torch.Tensor) -> torch.Tensor:
-    """Another tensor of the kind: masks of other words, other classes, other numbers."""
-    if tensor.is_floating_point():
-        return tensor * 1.25 + 0.25
-    return 1 - tensor if int(tensor.max()) == 1 else tensor - 1
+    """Other numbers; masks, classes and codes of the two elements of the batch exchanged."""
+    return tensor * 1.25 + 0.25 if tensor.is_floating_point() else tensor.flip(0)
 
 
 def example(module: torch.nn.Module, size: tuple[int, int] | None = None, tokens: int | None = None) -> dict[str, Any]:
@@ -38,11 +36,11 @@ def example(module: torch.nn.Module, size: tuple[int, int] | None = None, tokens
 
 
 def reads_all_of(module: torch.nn.Module, arguments: dict[str, object]) -> None:
-    """Every tensor among the arguments changes a result."""
+    """Every tensor among the arguments changes a result, where there is more than one value to choose from."""
     leaves, form = trees.tree_flatten(arguments)
     before = results(module, arguments)
     for place, leaf in enumerate(leaves):
-        if isinstance(leaf, torch.Tensor):
+        if isinstance(leaf, torch.Tensor) and not torch.equal(moved(leaf), leaf):
             changed = [*leaves[:place], moved(leaf), *leaves[place + 1 :]]
             after = results(module, trees.tree_unflatten(changed, form))
             assert any(not torch.equal(first, second) for first, second in zip(before, after, strict=True)), place

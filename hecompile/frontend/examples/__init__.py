@@ -9,22 +9,29 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from hecompile.frontend.examples import autoencoders, conditional, transformers, unets
+from hecompile.frontend.examples import autoencoders, conditional, kandinsky, placed, transformers, unets
 from hecompile.frontend.examples.call import Arguments, Call
 
 __all__ = ["example_arguments", "known_models", "unet_inputs"]
 
 _EXAMPLES: Mapping[str, Callable[[Call], Arguments]] = {
     "AuraFlowTransformer2DModel": transformers.aura_flow,
-    "CogView3PlusTransformer2DModel": transformers.cogview3_plus,
+    "ChromaTransformer2DModel": placed.chroma,
+    "CogView3PlusTransformer2DModel": transformers.cogview,
+    "CogView4Transformer2DModel": transformers.cogview,
     "ControlNetModel": conditional.control,
     "Decoder": autoencoders.decoder,
     "DecoderTiny": autoencoders.decoder,
     "DiTTransformer2DModel": transformers.dit,
     "Encoder": autoencoders.encoder,
     "EncoderTiny": autoencoders.encoder,
-    "FluxTransformer2DModel": transformers.flux,
+    "FluxControlNetModel": placed.flux_control,
+    "FluxTransformer2DModel": placed.flux,
+    "HunyuanDiT2DModel": transformers.hunyuan,
+    "Kandinsky3UNet": kandinsky.kandinsky3,
     "PixArtTransformer2DModel": transformers.pixart,
+    "PriorTransformer": kandinsky.prior,
+    "SD3ControlNetModel": transformers.sd3_control,
     "SD3Transformer2DModel": transformers.sd3,
     "SanaTransformer2DModel": transformers.sana,
     "Transformer2DModel": transformers.transformer_2d,
@@ -33,6 +40,7 @@ _EXAMPLES: Mapping[str, Callable[[Call], Arguments]] = {
     "UNet2DModel": unets.plain,
     "UNet3DConditionModel": conditional.video,
     "UNetSpatioTemporalConditionModel": conditional.video_of_a_picture,
+    "UVit2DModel": transformers.amused,
 }
 
 

@@ -7,14 +7,15 @@ import torch
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.examples.call import BATCH, Arguments, Call
 
-__all__ = ["aura_flow", "cogview3_plus", "dit", "flux", "pixart", "sana", "sd3", "transformer_2d"]
+__all__ = [
+    "GUIDANCE", "T5", "amused", "aura_flow", "cogview", "dit", "hunyuan", "pixart", "sana", "sd3", "sd3_control", "steps",
+    "transformer_2d",
+]  # fmt: skip
 
 STEPS = (481.5, 120.25)  # of a thousand, one for each element of the batch
 GUIDANCE = (4.5, 3.5)  # scales of classifier-free guidance
-LATENT = 128  # side of a latent of 1024 pixels, where the configuration says none
 PIXELS = 8.0  # of a picture for each of its latent, each way
-CLIP, T5_OF_SD3, T5, GEMMA, AURA, COGVIEW = 77, 256, 512, 300, 256, 224  # tokens that the pipelines fill prompts to
-PIXART = 300
+CLIP, T5, T5_OF_SD3, T5_OF_PIXART, T5_OF_AURA, T5_OF_COGVIEW, GEMMA = 77, 512, 256, 300, 256, 224, 300  # tokens of a full prompt
 
 
 def _latent(call: Call, usual: int) -> torch.Tensor:
@@ -22,7 +23,8 @@ def _latent(call: Call, usual: int) -> torch.Tensor:
     return call.random(BATCH, call.config.in_channels, *call.size(usual, call.config.patch_size))
 
 
-def _steps(scale: float = 1.0) -> torch.Tensor:
+def steps(scale: float = 1.0) -> torch.Tensor:
+    """Timesteps (B,), of a thousand unless scaled."""
     return torch.tensor(STEPS) * scale
 
 
@@ -34,17 +36,17 @@ def dit(call: Call) -> Arguments:
         raise CompileError(
             Diagnostic(f"{call.name} draws squares, not {height}x{width}", help=f"leave size out, it is {own}x{own} then")
         )
-    return {"hidden_states": sample, "timestep": _steps(), "class_labels": call.labels(call.config.num_embeds_ada_norm)}
+    return {"hidden_states": sample, "timestep": steps(), "class_labels": call.labels(call.config.num_embeds_ada_norm)}
 
 
 def pixart(call: Call) -> Arguments:
     """`PixArtTransformer2DModel`: a latent, a prompt with its mask, steps, and sizes of the picture where it takes them."""
     config = call.config
-    sample, tokens = _latent(call, config.sample_size), call.tokens(PIXART)
+    sample, tokens = _latent(call, config.sample_size), call.tokens(T5_OF_PIXART)
     arguments: Arguments = {
         "hidden_states": sample,
         "encoder_hidden_states": call.random(BATCH, tokens, config.caption_channels or config.cross_attention_dim),
-        "timestep": _steps(),
+        "timestep": steps(),
         "encoder_attention_mask": call.mask(tokens),
     }
     if call.module.use_additional_conditions:
@@ -61,29 +63,8 @@ def sd3(call: Call) -> Arguments:
         "hidden_states": _latent(call, config.sample_size),
         "encoder_hidden_states": call.random(BATCH, call.tokens(CLIP + T5_OF_SD3), config.joint_attention_dim),
         "pooled_projections": call.random(BATCH, config.pooled_projection_dim),
-        "timestep": _steps(),
+        "timestep": steps(),
     }
-
-
-def flux(call: Call) -> Arguments:
-    """`FluxTransformer2DModel`: squares of 2x2 of the latent as tokens, the prompt, the places of both, and steps from 0 to 1."""
-    config = call.config
-    height, width = (side // 2 for side in call.size(LATENT, 2))
-    tokens = call.tokens(T5)
-    if BATCH in (tokens, height * width):
-        raise CompileError(Diagnostic("two tokens cannot be told from a batch of two", help="give other size or tokens"))
-    rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
-    arguments: Arguments = {
-        "hidden_states": call.random(BATCH, height * width, config.in_channels),
-        "encoder_hidden_states": call.random(BATCH, tokens, config.joint_attention_dim),
-        "pooled_projections": call.random(BATCH, config.pooled_projection_dim),
-        "timestep": _steps(1 / 1000),
-        "img_ids": torch.stack([torch.zeros_like(rows), rows, columns], dim=1).float(),
-        "txt_ids": (torch.arange(3 * tokens).reshape(tokens, 3) % 7).float(),  # pipelines pass zeros, which would hide a path
-    }
-    if config.guidance_embeds:
-        arguments["guidance"] = torch.tensor(GUIDANCE)
-    return arguments
 
 
 def sana(call: Call) -> Arguments:
@@ -92,7 +73,7 @@ def sana(call: Call) -> Arguments:
     arguments: Arguments = {
         "hidden_states": _latent(call, config.sample_size),
         "encoder_hidden_states": call.random(BATCH, tokens, config.caption_channels),
-        "timestep": _steps(),
+        "timestep": steps(),
         "encoder_attention_mask": call.mask(tokens),
     }
     if config.guidance_embeds:
@@ -104,23 +85,65 @@ def aura_flow(call: Call) -> Arguments:
     """`AuraFlowTransformer2DModel`: a latent, a prompt, and steps from 0 to 1."""
     return {
         "hidden_states": _latent(call, call.config.sample_size),
-        "encoder_hidden_states": call.random(BATCH, call.tokens(AURA), call.config.joint_attention_dim),
-        "timestep": _steps(1 / 1000),
+        "encoder_hidden_states": call.random(BATCH, call.tokens(T5_OF_AURA), call.config.joint_attention_dim),
+        "timestep": steps(1 / 1000),
     }
 
 
-def cogview3_plus(call: Call) -> Arguments:
-    """`CogView3PlusTransformer2DModel`: a latent, a prompt, steps, and sizes and crops of the picture."""
+def cogview(call: Call) -> Arguments:
+    """`CogView3PlusTransformer2DModel` and its successor: a latent, a prompt, steps, and sizes and crops of the picture."""
     sample = _latent(call, call.config.sample_size)
     sizes = torch.tensor([[PIXELS * side for side in sample.shape[2:]]] * BATCH)
     return {
         "hidden_states": sample,
-        "encoder_hidden_states": call.random(BATCH, call.tokens(COGVIEW), call.config.text_embed_dim),
-        "timestep": _steps(),
+        "encoder_hidden_states": call.random(BATCH, call.tokens(T5_OF_COGVIEW), call.config.text_embed_dim),
+        "timestep": steps(),
         "original_size": sizes,
         "target_size": sizes,
         "crop_coords": torch.tensor([[3.0, 5.0]] * BATCH),
     }
+
+
+def sd3_control(call: Call) -> Arguments:
+    """`SD3ControlNetModel`: what its transformer takes, and the latent of the picture that guides it."""
+    config, own = call.config, sd3(call)
+    height, width = call.size(config.sample_size)
+    own["controlnet_cond"] = call.random(BATCH, config.in_channels + config.extra_conditioning_channels, height, width)
+    return own
+
+
+def amused(call: Call) -> Arguments:
+    """`UVit2DModel`: a picture as codes (B, H, W), a prompt, the pooled prompt, and sizes, crops and a score of taste."""
+    config = call.config
+    height, width = call.size(config.sample_size, 2 if config.downsample else 1)
+    sizes = config.micro_cond_embed_dim // config.micro_cond_encode_dim
+    return {
+        "input_ids": torch.arange(BATCH * height * width).reshape(BATCH, height, width) % config.vocab_size,
+        "encoder_hidden_states": call.random(BATCH, call.tokens(CLIP), config.encoder_hidden_size),
+        "pooled_text_emb": call.random(BATCH, config.cond_embed_dim),
+        "micro_conds": torch.tensor([[512.0, 512, 3, 5, 6]] * BATCH)[:, :sizes],
+    }
+
+
+def hunyuan(call: Call) -> Arguments:
+    """`HunyuanDiT2DModel`: a latent, steps, two prompts with their masks, sizes, a style, and cosines and sines of the places."""
+    config = call.config
+    sample = _latent(call, config.sample_size)
+    height, width = (side // config.patch_size for side in sample.shape[2:])
+    angles = call.random(height * width, config.attention_head_dim)
+    arguments: Arguments = {
+        "hidden_states": sample,
+        "timestep": steps(),
+        "encoder_hidden_states": call.random(BATCH, config.text_len, config.cross_attention_dim),
+        "text_embedding_mask": call.mask(config.text_len),
+        "encoder_hidden_states_t5": call.random(BATCH, config.text_len_t5, config.cross_attention_dim_t5),
+        "text_embedding_mask_t5": call.mask(config.text_len_t5),
+        "image_rotary_emb": (angles.cos(), angles.sin()),
+    }
+    if config.use_style_cond_and_image_meta_size:
+        pixels = [PIXELS * side for side in sample.shape[2:]]
+        arguments |= {"image_meta_size": torch.tensor([[*pixels, *pixels, 3.0, 5.0]] * BATCH), "style": torch.zeros(BATCH).long()}
+    return arguments
 
 
 def transformer_2d(call: Call) -> Arguments:

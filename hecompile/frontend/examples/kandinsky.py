@@ -1,0 +1,35 @@
+"""Example calls of Kandinsky's own models: the prior, which draws embeddings of pictures, and the third version's UNet."""
+
+from __future__ import annotations
+
+from hecompile.frontend.examples.call import BATCH, Arguments, Call
+from hecompile.frontend.examples.unets import step
+
+__all__ = ["kandinsky3", "prior"]
+
+TOKENS, LATENT = 128, 128  # of T5's prompts; side of a latent of 1024 pixels
+
+
+def prior(call: Call) -> Arguments:
+    """`PriorTransformer`: an embedding (B, width) in place of a picture, a step, that of the prompt, its tokens and their mask."""
+    config = call.config
+    width, tokens = config.embedding_dim, config.num_embeddings
+    arguments: Arguments = {
+        "hidden_states": call.random(BATCH, width),
+        "timestep": step(call),
+        "proj_embedding": call.random(BATCH, config.embedding_proj_dim or width),
+    }
+    if config.encoder_hid_proj_type is not None:
+        arguments |= {"encoder_hidden_states": call.random(BATCH, tokens, width), "attention_mask": call.mask(tokens).bool()}
+    return arguments
+
+
+def kandinsky3(call: Call) -> Arguments:
+    """`Kandinsky3UNet`: a latent, a step, and a prompt with its mask."""
+    tokens = call.tokens(TOKENS)
+    return {
+        "sample": call.random(BATCH, call.config.in_channels, *call.size(LATENT)),
+        "timestep": step(call),
+        "encoder_hidden_states": call.random(BATCH, tokens, call.config.encoder_hid_dim),
+        "encoder_attention_mask": call.mask(tokens).bool(),
+    }

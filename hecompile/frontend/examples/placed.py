@@ -1,0 +1,62 @@
+"""Example calls of transformers whose tokens come with their places: Flux and what is made of it."""
+
+from __future__ import annotations
+
+import torch
+
+from hecompile.errors import CompileError, Diagnostic
+from hecompile.frontend.examples.call import BATCH, Arguments, Call
+from hecompile.frontend.examples.transformers import GUIDANCE, T5, steps
+
+__all__ = ["chroma", "flux", "flux_control"]
+
+LATENT = 128  # side, of a picture of 1024 pixels: the configuration says none
+PATCH = 2  # of the latent, each way, in one token
+
+
+def flux(call: Call) -> Arguments:
+    """`FluxTransformer2DModel`: tokens of the latent and of a prompt with their places, the pooled prompt, steps from 0 to 1."""
+    arguments = _tokens(call)
+    arguments["pooled_projections"] = call.random(BATCH, call.config.pooled_projection_dim)
+    if call.config.guidance_embeds:
+        arguments["guidance"] = torch.tensor(GUIDANCE)
+    return arguments
+
+
+def flux_control(call: Call) -> Arguments:
+    """`FluxControlNetModel`: what its transformer takes, the picture that guides it, and which kind of picture that is."""
+    config = call.config
+    height, width = call.size(LATENT, PATCH)
+    arguments = flux(call)
+    if config.conditioning_embedding_channels is None:
+        arguments["controlnet_cond"] = call.random(BATCH, height // PATCH * (width // PATCH), config.in_channels)
+    else:
+        arguments["controlnet_cond"] = call.random(BATCH, 3, 8 * height, 8 * width)  # a latent's pixel is of eight pixels each way
+    if call.module.union:
+        arguments["controlnet_mode"] = call.labels(config.num_mode)[:, None]
+    return arguments
+
+
+def chroma(call: Call) -> Arguments:
+    """`ChromaTransformer2DModel`: as Flux without the pooled prompt, and a mask of the prompt and the picture in one."""
+    arguments = _tokens(call)
+    words = call.mask(call.tokens(T5)).float()
+    pixels = torch.ones(BATCH, len(arguments["img_ids"]))  # type: ignore[arg-type]
+    arguments["attention_mask"] = torch.cat([words, pixels], dim=1)
+    return arguments
+
+
+def _tokens(call: Call) -> Arguments:
+    config = call.config
+    height, width = (side // PATCH for side in call.size(LATENT, PATCH))
+    tokens = call.tokens(T5)
+    if BATCH in (tokens, height * width):
+        raise CompileError(Diagnostic("two tokens cannot be told from a batch of two", help="give other size or tokens"))
+    rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
+    return {
+        "hidden_states": call.random(BATCH, height * width, config.in_channels),
+        "encoder_hidden_states": call.random(BATCH, tokens, config.joint_attention_dim),
+        "timestep": steps(1 / 1000),
+        "img_ids": torch.stack([torch.zeros_like(rows), rows, columns], dim=1).float(),
+        "txt_ids": (torch.arange(3 * tokens).reshape(tokens, 3) % 7).float(),  # pipelines pass zeros, which would hide a path
+    }
