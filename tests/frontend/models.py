@@ -164,15 +164,6 @@ FURTHER = {
         },
         tokens=7,
     ),
-    "ChromaTransformer2DModel": Model(
-        "ChromaTransformer2DModel",
-        {
-            "in_channels": 8, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 8, "num_attention_heads": 2,
-            "joint_attention_dim": 12, "axes_dims_rope": (2, 2, 4), "approximator_num_channels": 16, "approximator_hidden_dim": 8,
-            "approximator_layers": 1,
-        },
-        size=(8, 8), tokens=7,
-    ),
     "FluxControlNetModel": Model(
         "FluxControlNetModel",
         {

@@ -16,7 +16,6 @@ __all__ = ["example_arguments", "known_models", "unet_inputs"]
 
 _EXAMPLES: Mapping[str, Callable[[Call], Arguments]] = {
     "AuraFlowTransformer2DModel": transformers.aura_flow,
-    "ChromaTransformer2DModel": placed.chroma,
     "CogView3PlusTransformer2DModel": transformers.cogview,
     "CogView4Transformer2DModel": transformers.cogview,
     "ControlNetModel": conditional.control,

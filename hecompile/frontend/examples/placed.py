@@ -1,4 +1,4 @@
-"""Example calls of transformers whose tokens come with their places: Flux and what is made of it."""
+"""Example calls of transformers whose tokens come with their places: Flux and its ControlNets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.examples.call import BATCH, Arguments, Call
 from hecompile.frontend.examples.transformers import GUIDANCE, T5, steps
 
-__all__ = ["chroma", "flux", "flux_control"]
+__all__ = ["flux", "flux_control"]
 
 LATENT = 128  # side, of a picture of 1024 pixels: the configuration says none
 PATCH = 2  # of the latent, each way, in one token
@@ -16,9 +16,21 @@ PATCH = 2  # of the latent, each way, in one token
 
 def flux(call: Call) -> Arguments:
     """`FluxTransformer2DModel`: tokens of the latent and of a prompt with their places, the pooled prompt, steps from 0 to 1."""
-    arguments = _tokens(call)
-    arguments["pooled_projections"] = call.random(BATCH, call.config.pooled_projection_dim)
-    if call.config.guidance_embeds:
+    config = call.config
+    height, width = (side // PATCH for side in call.size(LATENT, PATCH))
+    tokens = call.tokens(T5)
+    if BATCH in (tokens, height * width):
+        raise CompileError(Diagnostic("two tokens cannot be told from a batch of two", help="give other size or tokens"))
+    rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
+    arguments: Arguments = {
+        "hidden_states": call.random(BATCH, height * width, config.in_channels),
+        "encoder_hidden_states": call.random(BATCH, tokens, config.joint_attention_dim),
+        "pooled_projections": call.random(BATCH, config.pooled_projection_dim),
+        "timestep": steps(1 / 1000),
+        "img_ids": torch.stack([torch.zeros_like(rows), rows, columns], dim=1).float(),
+        "txt_ids": (torch.arange(3 * tokens).reshape(tokens, 3) % 7).float(),  # pipelines pass zeros, which would hide a path
+    }
+    if config.guidance_embeds:
         arguments["guidance"] = torch.tensor(GUIDANCE)
     return arguments
 
@@ -35,28 +47,3 @@ def flux_control(call: Call) -> Arguments:
     if call.module.union:
         arguments["controlnet_mode"] = call.labels(config.num_mode)[:, None]
     return arguments
-
-
-def chroma(call: Call) -> Arguments:
-    """`ChromaTransformer2DModel`: as Flux without the pooled prompt, and a mask of the prompt and the picture in one."""
-    arguments = _tokens(call)
-    words = call.mask(call.tokens(T5)).float()
-    pixels = torch.ones(BATCH, len(arguments["img_ids"]))  # type: ignore[arg-type]
-    arguments["attention_mask"] = torch.cat([words, pixels], dim=1)
-    return arguments
-
-
-def _tokens(call: Call) -> Arguments:
-    config = call.config
-    height, width = (side // PATCH for side in call.size(LATENT, PATCH))
-    tokens = call.tokens(T5)
-    if BATCH in (tokens, height * width):
-        raise CompileError(Diagnostic("two tokens cannot be told from a batch of two", help="give other size or tokens"))
-    rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
-    return {
-        "hidden_states": call.random(BATCH, height * width, config.in_channels),
-        "encoder_hidden_states": call.random(BATCH, tokens, config.joint_attention_dim),
-        "timestep": steps(1 / 1000),
-        "img_ids": torch.stack([torch.zeros_like(rows), rows, columns], dim=1).float(),
-        "txt_ids": (torch.arange(3 * tokens).reshape(tokens, 3) % 7).float(),  # pipelines pass zeros, which would hide a path
-    }
