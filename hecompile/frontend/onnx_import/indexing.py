@@ -1,8 +1,7 @@
-"""ONNX operators that read or write entries by places: slices, gathers, scatters, triangles."""
+"""ONNX operators that take entries along one axis, and triangles of matrices."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +12,7 @@ from hecompile.frontend.onnx_import.values import Call, Known, Value, imports
 from hecompile.ir.graph import Batch, Dim, concrete_shape
 from hecompile.ir.shapes import BATCHES
 
-__all__: list[str] = []  # importers register themselves
+__all__ = ["inside"]
 
 
 @imports("Slice")
@@ -47,7 +46,7 @@ def _cut(call: Call, x: Value, axis: int, starts: Sequence[int], ends: Sequence[
     return call.entries(x, axis, ranges[0])
 
 
-def _inside(call: Call, places: torch.Tensor, size: int) -> torch.Tensor:
+def inside(call: Call, places: torch.Tensor, size: int) -> torch.Tensor:
     """Places counted from the front. Raises `CompileError` for those outside."""
     if places.numel() and not -size <= int(places.min()) <= int(places.max()) < size:
         raise CompileError(f"{call.kind}: a place outside of {size} entries")
@@ -63,14 +62,14 @@ def _gather(call: Call) -> Value:
     if isinstance(x, Known):
 
         def pick(data: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-            flat = _inside(call, places, data.shape[axis]).flatten()
+            flat = inside(call, places, data.shape[axis]).flatten()
             return data.index_select(axis, flat).reshape((*data.shape[:axis], *places.shape, *data.shape[axis + 1 :]))
 
         return call.both(pick, x, index)
     size = call.size(x, axis)
     if not index.fixed:
         raise CompileError(Diagnostic("Gather: the index depends on the batch", help="treat all elements of the batch alike"))
-    places = _inside(call, index.first, size)
+    places = inside(call, index.first, size)
     if places.dim() == 0:
         return call.emit("aten.select.int", x, axis, int(places))
     picked = call.entries(x, axis, places.flatten().tolist())
@@ -93,59 +92,6 @@ def _look_up(call: Call, x: Value, index: fx.Node, axis: int) -> Value:
     before = range(len(inner), len(inner) + axis)
     order = [*before, *range(len(inner)), *range(len(inner) + axis, len(inner) + len(rest))]
     return call.emit("aten.permute.default", looked_up, order)
-
-
-@imports("GatherElements")
-def _gather_elements(call: Call) -> Value:
-    """Of constants only."""
-    axis = call.axis(call.input(0), call.attr("axis", 0))
-
-    def pick(data: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        return data.gather(axis, _inside(call, places, data.shape[axis]))
-
-    return call.both(pick, *(call.known(call.input(index), "what it picks from, or where") for index in range(2)))
-
-
-@imports("GatherND")
-def _gather_nd(call: Call) -> Value:
-    """Of constants only."""
-    shared = call.attr("batch_dims", 0)
-
-    def pick(data: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        width = places.shape[-1]
-        rows = [torch.arange(size).reshape(-1, *[1] * (places.dim() - 2 - axis)) for axis, size in enumerate(data.shape[:shared])]
-        inner = [_inside(call, places[..., place], data.shape[shared + place]) for place in range(width)]
-        return data[(*rows, *inner)]
-
-    return call.both(pick, *(call.known(call.input(index), "what it picks from, or where") for index in range(2)))
-
-
-@imports("ScatterND")
-def _scatter(call: Call) -> Value:
-    """data with entries written at constant places: of the data and the entries behind it, those that are wanted."""
-    data, places, entries = call.input(0), call.known(call.input(1), "where it writes"), call.input(2)
-    if call.text("reduction", "none") != "none":
-        raise CompileError(Diagnostic("ScatterND with a reduction", help="add the parts instead"))
-    if isinstance(data, Known) and isinstance(entries, Known):
-
-        def put(x: torch.Tensor, where: torch.Tensor, what: torch.Tensor) -> torch.Tensor:
-            inner = tuple(_inside(call, part, size) for part, size in zip(where.unbind(-1), x.shape, strict=False))
-            return x.index_put(inner, what)
-
-        return call.both(put, data, places, entries)
-    shape, depth = call.shape(data), places.first.shape[-1]
-    written, rest = [call.size(data, axis) for axis in range(depth)], shape[depth:]
-    if not places.fixed:
-        raise CompileError(Diagnostic("ScatterND: the places depend on the batch", help="treat all elements of the batch alike"))
-    flat = torch.zeros(places.first.shape[:-1], dtype=torch.int64).flatten()
-    for axis, size in enumerate(written):
-        flat = flat * size + _inside(call, places.first[..., axis], size).flatten()
-    count = math.prod(written)
-    order = list(range(count))
-    for row, place in enumerate(flat.tolist()):
-        order[place] = count + row
-    rows = [call.reshape(data, [count, *rest]), call.reshape(entries, [len(flat), *rest])]
-    return call.reshape(call.entries(call.emit("aten.cat.default", rows, 0), 0, order), shape)
 
 
 @imports("Trilu")

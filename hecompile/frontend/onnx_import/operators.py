@@ -7,6 +7,7 @@ import hecompile.frontend.onnx_import.indexing
 import hecompile.frontend.onnx_import.linear
 import hecompile.frontend.onnx_import.norms
 import hecompile.frontend.onnx_import.padding
+import hecompile.frontend.onnx_import.places
 import hecompile.frontend.onnx_import.pools
 import hecompile.frontend.onnx_import.reductions
 import hecompile.frontend.onnx_import.resize

@@ -36,8 +36,16 @@ def _pad(call: Call) -> Value:
     if mode in _PICTURES and rank == 4 and used[0] >= 2 and inside:
         return call.emit(_PICTURES[mode], x, [before[3], after[3], before[2], after[2]])
     for axis, size in sizes.items():
-        x = call.entries(x, axis, [_source(place, size, mode) for place in range(-before[axis], size + after[axis])])
+        x = call.entries(x, axis, _around(size, before[axis], after[axis], mode))
     return x
+
+
+def _around(size: int, before: int, after: int, mode: str) -> list[int]:
+    """The entries that stand along an axis afterwards; negative amounts are cut off first."""
+    kept = range(max(0, -before), size - max(0, -after))
+    if not kept:
+        raise CompileError(f"Pad of {size} entries by {before} and {after}")
+    return [kept[_source(place, len(kept), mode)] for place in range(-max(0, before), len(kept) + max(0, after))]
 
 
 def _constant(call: Call, x: Value, before: list[int], after: list[int]) -> Value:

@@ -1,8 +1,8 @@
 """ONNX's Resize: the source of every entry is computed as ONNX Runtime does it, in float32.
 
 Nearest takes entries by constant places, or replicates them where all become the same number of entries: a convolution behind it
-can take a replication in. Linear is the table's bilinear resizing where that is what the file says, and a sum of two weighted entries
-otherwise.
+can take a replication in. Linear is the table's bilinear resizing where that is what the file says, else a sum of two weighted
+entries.
 """
 
 from __future__ import annotations

@@ -51,6 +51,8 @@ def window_of(call: Call, kernel: Sequence[int], sizes: Sequence[int]) -> Window
     plain = Window(tuple(kernel), stride, dilation, pads[:rank], pads[rank:])
     if auto == "NOTSET" or call.kind == "ConvTranspose":
         return plain
+    if auto.startswith("SAME") and call.kind == "MaxPool" and max(dilation) > 1:
+        raise CompileError(Diagnostic(f"MaxPool with dilation and auto_pad {auto}", help="give its padding in numbers"))
     totals = [0] * rank
     if auto != "VALID":
         totals = [
@@ -110,8 +112,7 @@ def _conv_transpose(call: Call) -> Value:
     x, bias, rank = call.input(0), call.maybe(2), len(kernel)
     sizes = spatial(call, x, rank)
     window = window_of(call, kernel, sizes)
-    more = list(call.attr("output_padding") or [0] * rank)
-    before, after, more = _cropping(call, window, sizes, more)
+    before, after, more = _cropping(call, window, sizes)
     padding = [min(pair) for pair in zip(before, after, strict=True)]
     own = bias if isinstance(bias, Known) else None
     numbers = (list(window.stride), padding, more, call.attr("group", 1), list(window.dilation))
@@ -123,21 +124,19 @@ def _conv_transpose(call: Call) -> Value:
     return result if bias is own or bias is None else _biased(call, result, bias)
 
 
-def _cropping(
-    call: Call, window: Window, sizes: Sequence[int], more: list[int]
-) -> tuple[tuple[int, ...], tuple[int, ...], list[int]]:
-    """What is cut off before and after, and the entries that are added after: of the padding, or to reach a size."""
+def _cropping(call: Call, window: Window, sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], list[int]]:
+    """What is cut off before and after, which is the padding or as much as leads to a size; and what is added after."""
+    auto, wanted, none = call.text("auto_pad", "NOTSET"), call.attr("output_shape"), (0,) * len(sizes)
+    more = list(call.attr("output_padding") or none)
+    if not wanted and not auto.startswith("SAME"):
+        return (none, none, more) if auto == "VALID" else (window.before, window.after, more)
     whole = [
         (size - 1) * step + reach + extra for size, step, reach, extra in zip(sizes, window.stride, window.reach, more, strict=True)
     ]
-    auto, wanted = call.text("auto_pad", "NOTSET"), call.attr("output_shape")
+    targets = [size * step for size, step in zip(sizes, window.stride, strict=True)]
     if wanted:
-        wanted = list(wanted)[-len(sizes) :]
-    elif auto.startswith("SAME"):
-        wanted = [size * step for size, step in zip(sizes, window.stride, strict=True)]
-    else:
-        none = (0,) * len(sizes)
-        return (none, none, more) if auto == "VALID" else (window.before, window.after, more)
-    totals = [max(0, have - want) for have, want in zip(whole, wanted, strict=True)]
-    more = [extra + max(0, want - have) for extra, have, want in zip(more, whole, wanted, strict=True)]
-    return *halves(totals, auto == "SAME_UPPER"), more
+        targets = list(wanted)[-len(sizes) :]
+        more = [extra + max(0, target - have) for extra, target, have in zip(more, targets, whole, strict=True)]
+    if any(extra and extra >= max(pair) for extra, *pair in zip(more, window.stride, window.dilation, strict=True)):
+        raise CompileError(Diagnostic(f"ConvTranspose to {targets}, whose whole result is {whole}", help="pad the result instead"))
+    return *halves([max(0, have - target) for have, target in zip(whole, targets, strict=True)], auto == "SAME_UPPER"), more
