@@ -5,7 +5,7 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist wor
 BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/digits_chains.py benchmarks/boundaries.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint quick fhe slow smoke bench venv clean
+.PHONY: demo test lint quick fhe slow smoke bench fuzz venv clean
 
 demo: venv
 	$(BIN)/python examples/demo.py
@@ -46,6 +46,10 @@ bench: venv
 	set -e; for each in $(BENCHMARKS); do $(BIN)/python $$each --json | tail -1 > benchmarks/results/$$(basename $$each .py).json; done
 	$(BIN)/python benchmarks/digits.py --backend ckks --json | tail -1 > benchmarks/results/digits_ckks.json
 	$(BIN)/python benchmarks/figures.py
+
+# networks made at random, compiled and compared: some forty minutes
+fuzz: venv
+	HECOMPILE_FUZZ_EXAMPLES=2000 $(PYTEST) -m slow tests/fuzz --timeout 7200
 
 clean:
 	rm -rf .venv out build dist *.egg-info

@@ -29,7 +29,7 @@ def draw(unet: torch.nn.Module, label: int, steps: int, seed: int = 0) -> torch.
         first = unet(sample, now, class_labels=torch.tensor([label])).sample
         clean = (sample - (1 - a).sqrt() * first) / a.sqrt()
         guess = b.sqrt() * clean.clamp(-1, 1) + (1 - b).sqrt() * first
-        second = unet(guess, then - 1, class_labels=torch.tensor([label])).sample  # t falls within the run
+        second = unet(guess, then, class_labels=torch.tensor([label])).sample
         clean = (sample - (1 - a).sqrt() * (first + second) / 2) / a.sqrt()
         sample = b.sqrt() * clean.clamp(-1, 1) + (1 - b).sqrt() * (first + second) / 2
     return clean.clamp(-1, 1)

@@ -27,6 +27,7 @@ class ExampleCall:
 
     `inputs` are its tensors by keyword in the order of the signature, `constants` what else it got or left to its defaults,
     `arguments` the names that a call may give by position. Floating tensors in `args` and `kwargs` have the module's own type.
+    `open_ended` says that `forward` takes `*rest` or `**named`.
     """
 
     args: tuple[Any, ...]
@@ -34,6 +35,7 @@ class ExampleCall:
     inputs: Mapping[Keyword, torch.Tensor]
     constants: tuple[Constant, ...]
     arguments: tuple[str, ...]
+    open_ended: bool = False
 
 
 def example_call(module: torch.nn.Module, examples: object) -> ExampleCall:
@@ -82,7 +84,8 @@ def example_call(module: torch.nn.Module, examples: object) -> ExampleCall:
         if name not in named and name not in skipped and (default is None or isinstance(default, bool | int | float | str)):
             constants.append(Constant((name,), default, True))
     args, kwargs = _handed(signature, values)
-    return ExampleCall(args, kwargs, inputs, tuple(constants), _positions(signature))
+    open_ended = any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in signature.parameters.values())
+    return ExampleCall(args, kwargs, inputs, tuple(constants), _positions(signature), open_ended)
 
 
 def _of_library(module: torch.nn.Module) -> bool:

@@ -83,14 +83,28 @@ def _narrowed(module: torch.nn.Module) -> dict[torch.dtype, torch.dtype]:
     return narrow | ({torch.float64: torch.float32} if main_dtype(module) is torch.float64 else {})
 
 
+class _Called(torch.nn.Module):
+    """A module whose `*rest` and `**named` arguments are a tuple and a dictionary, which torch.export can name."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.called = module
+
+    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.called(*args, **kwargs)
+
+
 def _export(source: Source, call: ExampleCall) -> torch.export.ExportedProgram:
     shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
     for tensor in pytree.tree_leaves((call.args, dict(call.kwargs))):
         if isinstance(tensor, torch.Tensor) and tensor.dim() and tensor.shape[0] == BATCHES[0]:
             shapes[tensor] = {0: torch.export.Dim.DYNAMIC}
+    module, args, kwargs = source.module, call.args, dict(call.kwargs)
+    if call.open_ended:
+        module, args, kwargs = _Called(module), (args, kwargs), {}
     try:
         with torch.no_grad():
-            program = torch.export.export(source.module, call.args, dict(call.kwargs), dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
+            program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
             simple: torch.export.ExportedProgram = program.run_decompositions(_decompositions())
             return simple
     except Exception as error:  # torch.export raises many kinds
@@ -143,7 +157,8 @@ def _origin(node: fx.Node) -> Origin:
     frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
     own = [frame for frame in frames if "/torch/" not in frame[0]] or frames
     source = f"{PurePath(own[-1][0]).name}:{own[-1][1]}" if own else ""
-    return Origin(path.removeprefix("L['self'].").removeprefix("L__self___"), source)
+    path = path.removeprefix("L['self'].").removeprefix("L__self___").removeprefix("called.").removeprefix("called")
+    return Origin(path, source)
 
 
 class _Recorder(fx.Interpreter):
@@ -219,7 +234,7 @@ def _call(
     target = _RESHAPES.get(str(node.target), str(node.target))
     try:
         if isinstance(first, list | tuple):
-            return emit_several(builder, target, [*args, *keywords.values()], first)
+            return emit_several(builder, target, args, keywords, first, second)  # type: ignore[arg-type]
         if has_batch_size([args, list(keywords.values())]):
             return emit_sized(builder, target, args, keywords)
         return builder.emit(target, *args, **keywords)

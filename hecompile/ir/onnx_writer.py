@@ -60,7 +60,7 @@ class Writer:
 
     def constant(self, value: Any, dtype: Any = None) -> str:
         """An initializer; equal ones are shared."""
-        array = np.ascontiguousarray(np.asarray(value, dtype))
+        array = np.asarray(value, dtype, order="C")  # a number stays one: ascontiguousarray() makes a list of it
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._shared:
             name = f"c{len(self._shared)}"

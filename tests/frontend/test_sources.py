@@ -9,9 +9,12 @@ import diffusers
 import pytest
 import torch
 
+import hecompile
+from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError
 from hecompile.frontend.examples import unet_inputs
 from hecompile.frontend.sources import load_source
+from hecompile.options import CompileOptions
 from hecompile.passes.trace import Trace
 from tests.frontend.architectures import ARCHITECTURES, build
 from tests.networks import Tiny, tiny_inputs
@@ -178,3 +181,111 @@ def test_the_examples_of_a_unet_are_a_call_of_it(name: str) -> None:
     assert all(value.dim() == 0 or len(value) == 2 for value in inputs.values())
     assert list(unet_inputs(unet)) == list(inputs)
     assert all(torch.equal(value, unet_inputs(unet)[key]) for key, value in inputs.items())
+
+
+def test_a_pipeline_stands_for_its_unet(caplog: pytest.LogCaptureFixture) -> None:
+    unet, scheduler = build("plain"), diffusers.DDPMScheduler(num_train_timesteps=100)
+    source = load_source(diffusers.DDPMPipeline(unet, scheduler))
+    assert source.module is unet
+    assert source.schedule is not None
+    assert source.schedule["num_train_timesteps"] == 100
+    assert "DDPMPipeline: compiling its unet, a UNet2DModel" in caplog.text
+    assert "the unet of DDPMPipeline" in Trace().summary(source, Trace().run(source))
+
+
+def test_what_is_no_model_at_all() -> None:
+    for wrong in (3, None, object(), {"unet": 1}):
+        with pytest.raises(CompileError, match=r"is no model\n.*pipeline with a unet"):
+            load_source(wrong)
+
+
+def test_wrappers_are_taken_off() -> None:
+    module = Tiny().eval()
+    for wrapped in (torch.compile(module), torch.nn.DataParallel(module), torch.compile(torch.nn.DataParallel(module))):
+        assert load_source(wrapped, tiny_inputs()).module is module
+
+
+def test_a_compiled_model_is_not_compiled_again(tiny_clear: Compiled) -> None:
+    with pytest.raises(CompileError, match="is a compiled model already"):
+        load_source(hecompile.load(str(tiny_clear.artifact), policy="simulation"))
+
+
+def test_attention_in_slices_and_freeu_are_named() -> None:
+    unet = build("cross attention")
+    unet.set_attention_slice(1)  # type: ignore[operator]
+    with pytest.raises(CompileError, match=r"SlicedAttnProcessor.*\n.*disable_attention_slicing"):
+        load_source(unet)
+    unet = build("cross attention")
+    unet.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)  # type: ignore[operator]
+    with pytest.raises(CompileError, match=r"FreeU turned on.*\n.*disable_freeu"):
+        load_source(unet)
+
+
+def test_a_folder_with_the_weights_of_one_variant(tmp_path: Path) -> None:
+    unet = build("plain")
+    unet.half().save_pretrained(tmp_path / "unet", variant="fp16", max_shard_size="100KB")  # type: ignore[operator]
+    loaded = load_source(tmp_path).module
+    assert loaded is not None
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert all(torch.equal(first.float(), second) for first, second in zip(unet.parameters(), loaded.parameters(), strict=True))
+    unet.save_pretrained(tmp_path / "unet", variant="ema")  # type: ignore[operator]
+    with pytest.raises(CompileError, match=r"variants ema, fp16\n.*leave one"):
+        load_source(tmp_path)
+
+
+def test_a_size_and_a_length_of_prompts_are_chosen_when_compiling() -> None:
+    inputs = load_source(build("cross attention"), size=(16, 24), tokens=20).inputs
+    assert inputs[("sample",)].shape == (2, 4, 16, 24)
+    assert inputs[("encoder_hidden_states",)].shape == (2, 20, 12)
+
+
+def test_a_size_that_does_nothing_is_refused() -> None:
+    with pytest.raises(CompileError, match="beside example inputs"):
+        load_source(Tiny(), tiny_inputs(), size=(8, 8))
+    with pytest.raises(CompileError, match="tokens"):
+        load_source(build("plain"), tokens=77)
+
+
+@pytest.mark.parametrize("size", ["64", "0x8", "8x", (8,), (8, 8, 8), 0, "8x8x8", True, 2.5])
+def test_a_size_that_is_none_is_refused(size: object) -> None:
+    with pytest.raises(CompileError, match="a size of"):
+        CompileOptions(size=size)  # type: ignore[arg-type]
+
+
+def test_a_size_may_be_written_in_three_ways() -> None:
+    assert {CompileOptions(size=size).sample_size for size in ("8x8", (8, 8), 8)} == {(8, 8)}  # type: ignore[arg-type]
+
+
+def test_a_public_input_that_is_not_there_lists_those_that_are() -> None:
+    with pytest.raises(CompileError, match=r"no input 'nosuch' to declare public\n.*known: condition, sample, timestep"):
+        Trace().run(load_source(Tiny(), tiny_inputs(), ["nosuch"]))
+
+
+def test_an_input_is_declared_public_by_its_path_its_name_or_its_argument() -> None:
+    class Nested(Tiny):
+        def forward(self, sample: torch.Tensor, timestep: torch.Tensor, added: dict[str, torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(sample, timestep, added["text"])
+
+    inputs = tiny_inputs()
+    examples = {"sample": inputs["sample"], "timestep": inputs["timestep"], "added": {"text": inputs["condition"]}}
+    for name in ("added.text", "text", "added"):
+        graph = Trace().run(load_source(Nested(), examples, [name]))
+        assert [spec.public for spec in graph.inputs] == [False, True, True]
+
+
+def test_the_example_call_is_what_passes_are_compared_on() -> None:
+    """A logarithm of a standard normal number is not a number."""
+
+    class Noised(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(2, 2, 3, padding=1)
+
+        def forward(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            return self.conv(x) * sigma.log()[:, None, None, None] / (1 - sigma).sqrt()[:, None, None, None]
+
+    options, x = CompileOptions(backend="clear"), torch.randn(2, 2, 4, 4)
+    compile_model(Noised(), options=options, example_inputs={"x": x, "sigma": torch.tensor([0.2, 0.9])})
+    compile_model(Noised(), options=options, example_inputs={"x": x, "sigma": torch.tensor([0.2, 2.0])})  # half of it is NaN
+    with pytest.raises(CompileError, match=r"every result of the example call is NaN or infinite\n.*positive"):
+        compile_model(Noised(), options=options, example_inputs={"x": x, "sigma": torch.tensor([-0.2, 2.0])})
