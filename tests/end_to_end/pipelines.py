@@ -22,11 +22,9 @@ PLAIN_LEVELS = {  # two, with cross attention between them alone
     "down_block_types": ("DownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "UpBlock2D"),
 }
-ATTENTION_LEVELS = {  # as Stable Diffusion has them: cross attention everywhere but at the smallest size
-    "block_out_channels": (32, 64),
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-}
+ATTENTION_LEVELS = PLAIN_LEVELS | {
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D")
+}  # as Stable Diffusion's first and last
 SDXL = {  # what the second text encoder and the sizes add
     "addition_embed_type": "text_time",
     "addition_time_embed_dim": 8,
@@ -117,9 +115,9 @@ def text_to_image_adapter() -> T2IAdapter:
     return adapter
 
 
-def image_prompt_adapter(unet: UNet2DConditionModel) -> dict[str, dict[str, torch.Tensor]]:
+def image_prompt_adapter(unet: UNet2DConditionModel, seed: int) -> dict[str, dict[str, torch.Tensor]]:
     """The weights of an IP-Adapter for this UNet, four tokens a picture, as `load_ip_adapter` takes them."""
-    generator = torch.Generator().manual_seed(6)
+    generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int, scale: float = 1.0) -> torch.Tensor:
         return torch.randn(*shape, generator=generator) * scale

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessorPil
 
+from hecompile.runtime.client import InputError
 from tests.end_to_end.pipelines import (
     NEGATIVE,
     OTHER,
@@ -75,19 +76,24 @@ def test_textual_inversion(tmp_path: Path, text_to_image: Pair) -> None:
 
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """Stable Diffusion with an IP-Adapter in its UNet, compiled after it was loaded."""
+    """Stable Diffusion with two IP-Adapters in its UNet, compiled after they were loaded."""
     sizes = CLIPImageProcessorPil(size=32, crop_size=32)
     plain = pipeline(network(), image_encoder=image_encoder(), feature_extractor=sizes)
-    weights = image_prompt_adapter(plain.unet)
-    plain.load_ip_adapter(weights, subfolder="", weight_name="", image_encoder_folder=None)
-    embeds = torch.randn(2, 1, WIDTH, generator=torch.Generator().manual_seed(12))
-    inputs = example() | {"added_cond_kwargs": {"image_embeds": [embeds]}}
+    weights = [image_prompt_adapter(plain.unet, seed) for seed in (6, 7)]
+    plain.load_ip_adapter(weights, subfolder=["", ""], weight_name=["", ""], image_encoder_folder=None)
+    plain.set_ip_adapter_scale([0.8, 0.5])
+    inputs = example() | {"added_cond_kwargs": {"image_embeds": [embeddings(seed) for seed in (1, 2)]}}
     return encrypted(plain, tmp_path_factory.mktemp("artifacts") / "pictured", example_inputs=inputs)
 
 
 def image(seed: int) -> Image.Image:
     """A picture of 32x32 as pipelines take them."""
     return Image.fromarray((picture(seed, 32)[0].permute(1, 2, 0) * 255).byte().numpy())
+
+
+def embeddings(seed: int) -> torch.Tensor:
+    """What an IP-Adapter takes in place of a picture, without and with guidance: (2, 1, 32)."""
+    return torch.randn(2, 1, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
 IMAGES: dict[str, dict[str, Any]] = {
@@ -97,17 +103,30 @@ IMAGES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_the_image_prompt_changes_the_picture_of_the_plain_pipeline(pictured: Pair) -> None:
-    assert psnr(draw(pictured.plain, ip_adapter_image=image(1)), draw(pictured.plain, ip_adapter_image=image(2))) < 30
+@pytest.mark.parametrize("places", [(2, 3), (1, 2)], ids=["the first", "the second"])
+def test_an_image_prompt_changes_the_picture_of_the_plain_pipeline(places: tuple[int, int], pictured: Pair) -> None:
+    first = draw(pictured.plain, ip_adapter_image=[image(1), image(3)])
+    assert psnr(draw(pictured.plain, ip_adapter_image=[image(place) for place in places]), first) < 35
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_image_prompt(name: str, pictured: Pair) -> None:
-    results = [draw(pipe, ip_adapter_image=image(1), **IMAGES[name]) for pipe in pictured]
+def test_image_prompts(name: str, pictured: Pair) -> None:
+    results = [draw(pipe, ip_adapter_image=[image(1), image(2)], **IMAGES[name]) for pipe in pictured]
     assert psnr(results[1], results[0]) >= NEAR_DB
 
 
-def test_image_prompt_as_embeddings(pictured: Pair) -> None:
-    embeds = torch.randn(2, 1, WIDTH, generator=torch.Generator().manual_seed(13))  # without and with the picture
-    results = [draw(pipe, OTHER, ip_adapter_image_embeds=[embeds]) for pipe in pictured]
+def test_image_prompts_as_embeddings(pictured: Pair) -> None:
+    results = [draw(pipe, OTHER, ip_adapter_image_embeds=[embeddings(3), embeddings(4)]) for pipe in pictured]
     assert psnr(results[1], results[0]) >= NEAR_DB
+
+
+def test_a_run_sends_image_prompts_once(pictured: Pair) -> None:
+    expected = draw(pictured.encrypted, ip_adapter_image_embeds=[embeddings(3), embeddings(4)])
+    with pictured.encrypted.unet.run():
+        result = draw(pictured.encrypted, ip_adapter_image_embeds=[embeddings(3), embeddings(4)])
+    assert torch.equal(result, expected)
+
+
+def test_one_image_prompt_where_two_were_compiled_in_is_refused(pictured: Pair) -> None:
+    with pytest.raises(InputError, match=r"image_embeds"):
+        pictured.encrypted.unet(**example(), added_cond_kwargs={"image_embeds": [embeddings(3)]})

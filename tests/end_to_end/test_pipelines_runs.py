@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -149,3 +150,12 @@ def test_a_run_after_a_refused_one_is_right(text_to_image: Pair) -> None:
         expected = text_to_image.plain.unet(latents(), torch.tensor(500.0), second).sample
     with unet.run():
         assert psnr(unet(latents(), 500.0, second).sample, expected) >= NEAR_DB
+
+
+@pytest.mark.parametrize("in_run", [True, False], ids=["in a run", "call by call"])
+def test_batches_above_the_largest_are_cut(in_run: bool, text_to_image: Pair) -> None:
+    """Nine pictures with guidance are a batch of 18 where 16 is the most."""
+    settings: dict[str, Any] = {"num_images_per_prompt": 9, "negative_prompt": NEGATIVE}
+    with text_to_image.encrypted.unet.run() if in_run else nullcontext():
+        result = draw(text_to_image.encrypted, **settings)
+    assert psnr(result, draw(text_to_image.plain, **settings)) >= NEAR_DB
