@@ -120,7 +120,9 @@ class Builder:
         try:
             record = info_between(first, second)
         except CompileError as error:
-            raise CompileError(Diagnostic(f"{name}: {error}", source=self.origin.source)) from error
+            help_text = "a size is a number or a multiple of the batch, which stands in the first dimension"
+            finding = Diagnostic(f"{name}: {error.diagnostics[0].message}", source=self.origin.source, help=help_text)
+            raise CompileError(finding) from error
         stored: object = map_argument(args, lambda leaf: -1 if isinstance(leaf, Batch) else leaf)
         if name == "aten.reshape.default":
             stored = (args[0], self._sizes(record.shape))

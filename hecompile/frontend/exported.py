@@ -12,12 +12,13 @@ from typing import Any
 import torch
 import torch.utils._pytree as pytree
 from torch import fx
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.arguments import ExampleCall, main_dtype
 from hecompile.frontend.builder import Builder, Origin, has_batch_size
 from hecompile.frontend.exported_call import keywords_of, name_for, refuse_state, results_of_export
+from hecompile.frontend.masks import masks_to_places
 from hecompile.frontend.several import emit_several, is_split
 from hecompile.frontend.sized import emit_sized
 from hecompile.frontend.sources import Source
@@ -43,6 +44,7 @@ def import_module(source: Source) -> ModelGraph:
         raise CompileError(f"{source.name} is not a module")
     program = _export(source, source.call)
     refuse_state(program, source.name)
+    masks_to_places(program)
     sizes = _sizes(program)
     narrow = _narrowed(source.module)
     builder, values, skipped = Builder(fold=False), dict[fx.Node, Any](), list[Diagnostic]()
@@ -59,8 +61,8 @@ def import_module(source: Source) -> ModelGraph:
             spec = signature[node.name]
             user = spec.kind.name == "USER_INPUT"
             keyword = next(keywords) if user else ()
-            if not isinstance(node.meta["val"], torch.Tensor):
-                values[node] = node.meta["val"]  # a constant argument
+            if not isinstance(node.meta["val"], torch.Tensor) or spec.kind.name == "TOKEN":
+                values[node] = node.meta["val"]  # a constant argument, or the order of checks
             elif user:
                 values[node] = builder.input(_input(keyword, sizes[node.name], source, narrow))
             else:
@@ -169,7 +171,12 @@ class _Recorder(fx.Interpreter):
         self.results: dict[str, object] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
+        try:
+            result = super().run_node(n)
+        except DynamicOutputShapeException as error:
+            help_text = "keep the size and hide entries: torch.where(mask, x, 0), or a product with the mask"
+            what = f"{n.target} makes a tensor whose size depends on values"
+            raise CompileError(Diagnostic(what, source=_origin(n).source, help=help_text)) from error
         self.results[n.name] = result
         return result
 
@@ -192,7 +199,10 @@ def _sizes(program: torch.export.ExportedProgram) -> Sizes:
                 inputs.append(torch.empty(shape, dtype=value.dtype, device=value.device))
         recorder = _Recorder(program.graph_module)
         with mode, torch.no_grad():
-            recorder.run(*inputs)
+            try:
+                recorder.run(*inputs)
+            except CompileError as error:  # to which fx adds words of its own
+                raise CompileError(error.diagnostics) from error
         found.append(recorder.results)
     return {name: (result, found[1][name]) for name, result in found[0].items()}
 
@@ -215,9 +225,13 @@ def _call(
         return None
     if "getitem" in str(node.target):
         source, index = node.args
+        if values[source] is None:  # type: ignore[index]
+            return None  # of a check that torch makes on the side
         result = values[source][index]  # type: ignore[index]
         if result is None:
-            skipped.append(Diagnostic(f"result {index} of {source} is not supported", source=builder.origin.source))
+            help_text = "read its first result only: places of values are not computed"
+            finding = Diagnostic(f"result {index} of {source} is not supported", source=builder.origin.source, help=help_text)
+            skipped.append(finding)
             return _stand_in(builder, node.name, first, second)
         return result
     if not isinstance(node.target, torch._ops.OpOverload) or first is None:
@@ -226,13 +240,16 @@ def _call(
     def resolve(leaf: object) -> object:
         if isinstance(leaf, torch.dtype):
             return narrow.get(leaf, leaf)
-        return values[leaf] if isinstance(leaf, fx.Node) else leaf
+        value = values[leaf] if isinstance(leaf, fx.Node) else leaf
+        if isinstance(value, CompileError):
+            raise value
+        return value
 
     bound, given = _bound(node)
-    args = [map_argument(value, resolve) for value in bound]
-    keywords = {name: map_argument(value, resolve) for name, value in given.items()}
     target = _RESHAPES.get(str(node.target), str(node.target))
     try:
+        args = [map_argument(value, resolve) for value in bound]
+        keywords = {name: map_argument(value, resolve) for name, value in given.items()}
         if isinstance(first, list | tuple):
             return emit_several(builder, target, args, keywords, first, second)  # type: ignore[arg-type]
         if has_batch_size([args, list(keywords.values())]):
@@ -254,10 +271,14 @@ def _stand_in(builder: Builder, name: str, first: Any, second: Any) -> Any:
     return builder.input(InputSpec(f"{name}_", (name,), record.shape, record.dtype))
 
 
-def _number(first: Any, second: Any) -> Dim | float | bool:
+def _number(first: Any, second: Any) -> Dim | float | bool | CompileError:
+    """A size or a number. Where it is neither, what is wrong with it, which a call that reads it raises: many are read by none."""
     if isinstance(first, bool | float) or first == second:
         return first  # type: ignore[no-any-return]
-    return dim_between(first, second)
+    try:
+        return dim_between(first, second)
+    except CompileError as error:
+        return error
 
 
 def _bound(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:

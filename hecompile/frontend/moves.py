@@ -1,7 +1,8 @@
-"""Canonical spellings of calls that move entries: rolls, paddings, parts written in place (see `rewrites`)."""
+"""Canonical spellings of moves of entries along one dimension: by places, flips, rolls, writes to a part (see `rewrites`)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from hecompile.ir.graph import Batch, info
 from hecompile.ir.ops import PLACES
 from hecompile.ir.shapes import dtype_named
 
-__all__ = ["entries"]
+__all__ = ["computed_places", "entries", "looked_up", "written"]
 
 
 def _cut(b: Builder, x: fx.Node, dim: int, start: int, end: int) -> list[fx.Node]:
@@ -52,18 +53,35 @@ def _flip(b: Builder, x: fx.Node, dims: Sequence[int]) -> fx.Node:
 
 @rule("index_select.default")
 def _index_select(b: Builder, x: fx.Node, dim: int, places: fx.Node) -> fx.Node:
-    known = b.value(places)
+    known, dim = b.value(places), dim % len(b.shape(x))
+    if known is None and b.value(x) is not None and dim == 0:
+        return looked_up(b, x, places)
     if known is None:
-        raise CompileError(
-            Diagnostic("entries by places that are computed", source=b.origin.source, help="make the places constant")
-        )
+        raise CompileError(computed_places(b))
     return entries(b, x, dim, [int(place) for place in known.flatten()])
+
+
+def looked_up(b: Builder, table: fx.Node, places: fx.Node) -> fx.Node:
+    """table[places], where the table is a constant and the places are computed: a lookup in rows."""
+    shape = b.shape(table)
+    rows = reshape(b, table, (shape[0], math.prod(shape[1:])))  # type: ignore[arg-type]
+    return reshape(b, b.emit("aten.embedding.default", rows, places), (*b.shape(places), *shape[1:]))
+
+
+def computed_places(b: Builder) -> Diagnostic:
+    """What is said of entries by places that are no constant."""
+    return Diagnostic(
+        "entries by places that are computed from values",
+        source=b.origin.source,
+        help="make the places a constant (a list, a buffer), or choose by torch.where or by a product with a mask",
+    )
 
 
 @rule("roll.default")
 def _roll(b: Builder, x: fx.Node, shifts: Sequence[int], dims: Sequence[int] = ()) -> fx.Node:
     if not dims:
-        raise CompileError(Diagnostic("a roll over all entries", source=b.origin.source, help="name the dimensions"))
+        help_text = "name the dimensions: x.roll(shifts, dims)"
+        raise CompileError(Diagnostic("a roll over all entries", source=b.origin.source, help=help_text))
     for shift, dim in zip(shifts, dims, strict=True):
         dim %= len(b.shape(x))
         size = _size(b, x, dim)
@@ -80,13 +98,26 @@ def _slice_scatter(
     """x[start:end] = part."""
     dim %= len(b.shape(x))
     if isinstance(b.shape(x)[dim], Batch) and b.shape(x) == b.shape(part):
-        return part
+        return cast(b, part, dtype_named(info(x).dtype))
     size = _size(b, x, dim)
-    first, last, step = slice(start, end, step).indices(size)
-    if step != 1:
-        raise CompileError(Diagnostic("a write to every other entry", source=b.origin.source, help="stack and reshape instead"))
-    pieces = [*_cut(b, x, dim, 0, first), part, *_cut(b, x, dim, last, size)]
-    return part if len(pieces) == 1 else b.emit("aten.cat.default", pieces, dim)
+    return written(b, x, dim, range(*slice(start, end, step).indices(size)), part)
+
+
+def written(b: Builder, x: fx.Node, dim: int, places: Sequence[int], part: fx.Node) -> fx.Node:
+    """x with the entries of `part` at constant places along `dim`; where one place is written twice, the last one stays."""
+    part = cast(b, part, dtype_named(info(x).dtype))
+    size, places = _size(b, x, dim), list(places)
+    if not places:
+        return x
+    first, last = places[0], places[-1] + 1
+    if places == list(range(first, last)):
+        pieces = [*_cut(b, x, dim, 0, first), part, *_cut(b, x, dim, last, size)]
+        return part if len(pieces) == 1 else b.emit("aten.cat.default", pieces, dim)
+    source = {place: number for number, place in enumerate(places)}
+    if len(source) == size:
+        return entries(b, part, dim, [source[place] for place in range(size)])
+    both = b.emit("aten.cat.default", [x, part], dim)
+    return entries(b, both, dim, [size + source[place] if place in source else place for place in range(size)])
 
 
 @rule("select_scatter.default")
@@ -103,26 +134,3 @@ def _copy(b: Builder, x: fx.Node, source: fx.Node, *_: Any) -> fx.Node:
     """x[...] = source: its values, broadcast to x."""
     source = cast(b, source, dtype_named(info(x).dtype))
     return source if b.shape(source) == b.shape(x) else b.emit("aten.expand_as.default", source, x)
-
-
-@rule("pad.default")
-def _pad(b: Builder, x: fx.Node, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> fx.Node:
-    names = {"constant": "constant_pad_nd", "reflect": "reflection_pad2d", "replicate": "replication_pad2d"}
-    if mode == "circular":
-        return _circular(b, x, pad)
-    if mode not in names:
-        known = ", ".join((*names, "circular"))
-        raise CompileError(Diagnostic(f"padding mode '{mode}'", source=b.origin.source, help=f"use one of {known}"))
-    if mode == "constant":
-        return b.emit("aten.constant_pad_nd.default", x, list(pad), value or 0.0)
-    return b.emit(f"aten.{names[mode]}.default", x, list(pad))
-
-
-def _circular(b: Builder, x: fx.Node, pad: Sequence[int]) -> fx.Node:
-    """Each side continues with the entries of the other; pairs count from the last dimension."""
-    for place in range(len(pad) // 2):
-        dim, before, after = len(b.shape(x)) - 1 - place, pad[2 * place], pad[2 * place + 1]
-        size = _size(b, x, dim)
-        if before or after:
-            x = b.emit("aten.cat.default", [*_cut(b, x, dim, size - before, size), x, *_cut(b, x, dim, 0, after)], dim)
-    return x

@@ -6,6 +6,7 @@ op table already.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,9 +18,9 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.builder import Builder, operator
 from hecompile.ir.graph import Batch, Dim, info
 from hecompile.ir.ops import OPS
-from hecompile.ir.shapes import dtype_name, has_batch
+from hecompile.ir.shapes import dtype_name, dtype_named, has_batch
 
-__all__ = ["RULES", "Rule", "cast", "keep", "permute", "reshape", "rule"]
+__all__ = ["OPS_RESHAPE", "RULES", "Rule", "cast", "keep", "permute", "repeated", "reshape", "rule", "same", "together"]
 
 Rule = Callable[..., fx.Node]
 RULES: dict[str, Rule] = {}
@@ -63,9 +64,8 @@ def same(b: Builder, x: fx.Node, *_: Any, **__: Any) -> fx.Node:
     return x
 
 
-for _name in ("clone.default", "contiguous.default", "alias.default", "detach.default", "detach_.default", "dropout.default",
-              "lift_fresh_copy.default", "dropout_.default", "feature_dropout.default",
-              "_assert_tensor_metadata.default"):  # fmt: skip
+for _name in ("clone.default", "contiguous.default", "alias.default", "detach.default", "detach_.default",
+              "lift_fresh_copy.default", "_assert_tensor_metadata.default"):  # fmt: skip
     RULES[f"aten.{_name}"] = same
 
 
@@ -79,6 +79,12 @@ def reshape(b: Builder, x: fx.Node, sizes: Sequence[Dim]) -> fx.Node:
     if str(x.target) == OPS_RESHAPE and x.op == "call_function":
         return reshape(b, x.args[0], sizes)  # type: ignore[arg-type]
     return b.emit(OPS_RESHAPE, x, list(sizes))
+
+
+def together(sizes: Sequence[Dim]) -> Dim:
+    """The size of several dimensions in one, of which one may grow with the batch."""
+    count = math.prod(size if isinstance(size, int) else size.multiple for size in sizes)
+    return Batch(count) if has_batch(sizes) else count
 
 
 @rule("view.default", "reshape.default", "_unsafe_view.default")
@@ -142,10 +148,12 @@ def _repeat(b: Builder, x: fx.Node, times: Sequence[int]) -> fx.Node:
 
 
 @rule("repeat_interleave.self_int")
-def _repeat_interleave(b: Builder, x: fx.Node, times: int, dim: int | None = None, **_: Any) -> fx.Node:
+def repeated(b: Builder, x: fx.Node, times: int, dim: int | None = None, **_: Any) -> fx.Node:
+    """Every entry along `dim` several times in a row; of all entries in one row for None."""
     shape = b.shape(x)
     if dim is None:
-        x, shape, dim = reshape(b, x, (math.prod(shape),)), (math.prod(shape),), 0  # type: ignore[arg-type]
+        shape, dim = (together(shape),), 0
+        x = reshape(b, x, shape)
     dim %= len(shape)
     wide = reshape(b, x, (*shape[: dim + 1], 1, *shape[dim + 1 :]))
     wide = _expand(b, wide, [*(-1 for _ in shape[: dim + 1]), times, *(-1 for _ in shape[dim + 1 :])])
@@ -187,8 +195,16 @@ def _stack(b: Builder, tensors: Sequence[fx.Node], dim: int = 0) -> fx.Node:
 
 @rule("cat.default", "concat.default")
 def _cat(b: Builder, tensors: Sequence[fx.Node], dim: int = 0) -> fx.Node:
-    rank = len(b.shape(tensors[0]))
-    return tensors[0] if len(tensors) == 1 else b.emit("aten.cat.default", list(tensors), dim % rank)
+    tensors = [x for x in tensors if b.shape(x) != (0,)] or tensors[:1]  # torch passes over these, whatever the others' rank
+    shape, rank = b.shape(tensors[0]), len(b.shape(tensors[0]))
+    dim %= rank
+    if len(tensors) == 1:
+        return tensors[0]
+    dtype = functools.reduce(torch.promote_types, (dtype_named(info(x).dtype) for x in tensors))
+    tensors = [cast(b, x, dtype) for x in tensors]
+    if isinstance(shape[dim], Batch) and all(b.shape(x) == shape for x in tensors):  # all first elements, then all second ones
+        return reshape(b, _stack(b, tensors, dim), (*shape[:dim], together((shape[dim], len(tensors))), *shape[dim + 1 :]))
+    return b.emit("aten.cat.default", tensors, dim)
 
 
 @rule("_to_copy.default", "to.dtype", "to.dtype_layout", "to.device", "to.other", "_to_copy.out", "type_as.default")
@@ -197,76 +213,3 @@ def _to(b: Builder, x: fx.Node, *args: Any, **kwargs: Any) -> fx.Node:
     other = next((arg for arg in args if isinstance(arg, fx.Node)), None)
     name = dtype_name(dtype) if dtype else info(other).dtype if other is not None else info(x).dtype
     return x if name == info(x).dtype else b.emit("aten.to.dtype", x, getattr(torch, name))
-
-
-@rule("constant_pad_nd.default")
-def _constant_pad(b: Builder, x: fx.Node, pad: Sequence[int], value: float = 0.0) -> fx.Node:
-    return b.emit("aten.constant_pad_nd.default", x, list(pad), value)
-
-
-def _factors(b: Builder, x: fx.Node, size: Any, factors: Any) -> list[float]:
-    if size is None:
-        return [float(factor) for factor in factors]
-    return [target / source for target, source in zip(size, b.shape(x)[2:], strict=True)]
-
-
-@rule("upsample_nearest2d.vec", "_upsample_nearest_exact2d.vec")  # for whole factors they are the same
-def _nearest(b: Builder, x: fx.Node, size: Any, factors: Any) -> fx.Node:
-    factors = _factors(b, x, size, factors)
-    if not all(factor.is_integer() for factor in factors):
-        raise CompileError(Diagnostic(f"nearest upsampling by {factors}", source=b.origin.source, help="use whole factors"))
-    return b.emit("aten.upsample_nearest2d.vec", x, None, factors)
-
-
-@rule("upsample_nearest2d.default")
-def _nearest_to(b: Builder, x: fx.Node, size: Any, *_: Any) -> fx.Node:
-    return _nearest(b, x, size, None)
-
-
-@rule("upsample_bilinear2d.vec")
-def _bilinear(b: Builder, x: fx.Node, size: Any, corners: bool, factors: Any) -> fx.Node:
-    found = b.emit("aten.upsample_bilinear2d.vec", x, None, corners, _factors(b, x, size, factors))
-    if size is not None and b.shape(found)[2:] != tuple(size):
-        raise CompileError(Diagnostic(f"bilinear resizing to {tuple(size)}", source=b.origin.source, help="use a simpler ratio"))
-    return found
-
-
-def _folded(name: str) -> Rule:
-    """A tensor made of numbers only is a constant."""
-
-    def emit(b: Builder, *args: Any, **kwargs: Any) -> fx.Node:
-        return b.constant(operator(name)(*args, **kwargs), name.split(".")[1])
-
-    return emit
-
-
-for _name in ("arange.default", "arange.start", "arange.start_step", "full.default", "ones.default", "zeros.default",
-              "linspace.default", "scalar_tensor.default", "eye.default"):  # fmt: skip
-    RULES[f"aten.{_name}"] = _folded(f"aten.{_name}")
-
-
-def _filled(value: float | None) -> Rule:
-    """new_zeros(x, sizes): only the dtype of x is read."""
-
-    def emit(b: Builder, x: fx.Node, sizes: Sequence[int], fill: Any = value, **kwargs: Any) -> fx.Node:
-        dtype = kwargs.get("dtype") or getattr(torch, info(x).dtype)
-        return b.constant(torch.full(list(sizes), fill, dtype=dtype), "full")
-
-    return emit
-
-
-def _filled_like(value: float | None) -> Rule:
-    """zeros_like(x): only the shape and the dtype of x are read."""
-
-    def emit(b: Builder, x: fx.Node, fill: Any = value, **kwargs: Any) -> fx.Node:
-        dtype = kwargs.get("dtype") or getattr(torch, info(x).dtype)
-        shape = b.shape(x)
-        if not has_batch(shape):
-            return b.constant(torch.full(shape, fill, dtype=dtype), "full")  # type: ignore[arg-type]
-        return b.emit("aten.expand_as.default", b.constant(torch.full([1] * len(shape), fill, dtype=dtype), "full"), x)
-
-    return emit
-
-
-for _name, _fill in {"zeros": 0, "ones": 1, "full": None}.items():
-    RULES[f"aten.new_{_name}.default"], RULES[f"aten.{_name}_like.default"] = _filled(_fill), _filled_like(_fill)

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from hecompile.frontend import arithmetic, einsum, linear, moves, statistics  # noqa: F401  (they register theirs)
+from hecompile.frontend import (  # noqa: F401  (they register theirs)
+    activations,
+    arithmetic,
+    convolutions,
+    einsum,
+    filled,
+    linear,
+    mixing,
+    moves,
+    padding,
+    places,
+    pools,
+    refusals,
+    resizing,
+    statistics,
+)
 from hecompile.frontend.rewrites import RULES, keep
 
 __all__ = ["RULES", "keep"]

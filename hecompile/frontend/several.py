@@ -10,7 +10,10 @@ from torch import fx
 
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.builder import Builder
+from hecompile.frontend.pools import adaptive_max, max_pool
+from hecompile.frontend.refusals import draws_numbers, refusal, showing
 from hecompile.ir.graph import Batch
+from hecompile.ir.shapes import BATCHES
 
 __all__ = ["emit_several", "is_split"]
 
@@ -23,29 +26,32 @@ def is_split(name: str) -> bool:
     return name.split(".")[1] in _SPLITS
 
 
-def emit_several(builder: Builder, name: str, args: Sequence[Any], results: Sequence[Any]) -> Results:
-    """One node per result of `name(*args)`; `results` are these at batch 2, without data.
+def emit_several(
+    builder: Builder, name: str, args: Sequence[Any], kwargs: dict[str, Any], results: Sequence[Any], later: Sequence[Any]
+) -> Results:
+    """One node per result of `name(*args)`; `results` and `later` are these at batch 2 and 3, without data.
 
     Raises:
         CompileError: for calls that are neither splits nor in the table below, and for splits of the batch.
     """
-    if is_split(name):
-        return _pieces(builder, name.split(".")[1], args, results)
-    spelling = _SPELLINGS.get(name)
-    if spelling is None:
-        raise CompileError(
-            Diagnostic(f"{name} is not supported", source=builder.origin.source, help="rewrite it with operations of docs/ops.md")
-        )
-    return spelling(builder, *args)
+    with showing(builder, name, args, kwargs):
+        if is_split(name):
+            return _pieces(builder, name.split(".")[1], args, results, later)
+        spelling = _SPELLINGS.get(name)
+        if spelling is None:
+            raise CompileError(refusal(builder, name))
+        return spelling(builder, *args, **kwargs)
 
 
-def _pieces(builder: Builder, short: str, args: Sequence[Any], results: Sequence[torch.Tensor]) -> Results:
+def _pieces(
+    builder: Builder, short: str, args: Sequence[Any], results: Sequence[torch.Tensor], later: Sequence[torch.Tensor]
+) -> Results:
     """Slices, one after the other."""
     x, rank = args[0], len(builder.shape(args[0]))
     place = 1 if short == "unbind" else 2
     dim = (args[place] if len(args) > place else 0) % rank
     if isinstance(builder.shape(x)[dim], Batch):
-        raise CompileError(Diagnostic(f"{short} of the batch", source=builder.origin.source, help="treat all elements alike"))
+        return _pieces_of_batch(builder, short, x, dim, [[piece.shape[dim] for piece in pieces] for pieces in (results, later)])
     pieces, start = list[fx.Node](), 0
     for result in results:
         width = 1 if short == "unbind" else int(result.shape[dim])
@@ -53,6 +59,18 @@ def _pieces(builder: Builder, short: str, args: Sequence[Any], results: Sequence
         pieces.append(builder.emit("aten.squeeze.dim", piece, dim) if short == "unbind" else piece)
         start += width
     return pieces
+
+
+def _pieces_of_batch(builder: Builder, short: str, x: fx.Node, dim: int, sizes: Sequence[Sequence[int]]) -> Results:
+    """The parts of torch.cat([x, y]), each as large as the batch. Raises `CompileError` for other pieces."""
+    shape, count = builder.shape(x), len(sizes[0])
+    size = shape[dim]
+    multiple = size.multiple // count if isinstance(size, Batch) else 0
+    if short == "unbind" or any(list(line) != [multiple * batch] * count for batch, line in zip(BATCHES, sizes, strict=True)):
+        raise CompileError(Diagnostic(f"{short} of the batch", source=builder.origin.source, help="treat all elements alike"))
+    apart = builder.emit("aten.reshape.default", x, [*shape[:dim], count, Batch(multiple), *shape[dim + 1 :]])
+    slices = [builder.emit("aten.slice.Tensor", apart, dim, place, place + 1, 1) for place in range(count)]
+    return [builder.emit("aten.squeeze.dim", piece, dim) for piece in slices]
 
 
 def _batch_norm(b: Builder, x: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float) -> Results:
@@ -67,25 +85,55 @@ def _group_norm(b: Builder, x: Any, weight: Any, bias: Any, _n: Any, _c: Any, _h
     return b.emit("aten.group_norm.default", x, groups, weight, bias, eps, False), None, None
 
 
-def _var_mean(b: Builder, x: Any, dims: Any, correction: Any, keep: bool) -> Results:
-    dims = list(range(len(b.shape(x)))) if dims is None else dims
-    return b.emit("aten.var.correction", x, dims, correction=correction, keepdim=keep), b.emit("aten.mean.dim", x, dims, keep)
+def _spread_and_mean(name: str) -> Callable[..., Results]:
+    """var_mean and std_mean."""
+
+    def emit(b: Builder, x: Any, dims: Any = None, *, correction: Any = None, keepdim: bool = False) -> Results:
+        dims = list(range(len(b.shape(x)))) if dims is None else dims
+        return b.emit(name, x, dims, correction=correction, keepdim=keepdim), b.emit("aten.mean.dim", x, dims, keepdim)
+
+    return emit
 
 
-def _max_pool(b: Builder, x: Any, *sizes: Any) -> Results:
-    return b.emit("aten.max_pool2d.default", x, *sizes), None
+def _max_pool(rank: int) -> Callable[..., Results]:
+    return lambda b, x, kernel, stride, padding, dilation, ceil: (
+        max_pool(b, x, kernel, stride, padding, dilation, ceil, rank), None
+    )  # fmt: skip
+
+
+def _adaptive_max_pool(b: Builder, x: Any, sizes: Any) -> Results:
+    return adaptive_max(b, x, sizes), None
 
 
 def _extreme(name: str) -> Callable[..., Results]:
     return lambda b, x, dim, keep: (b.emit(name, x, [dim], keep), None)
 
 
+def _extremes(b: Builder, x: Any, *, dim: int | None = None, keepdim: bool = False) -> Results:
+    dims = list(range(len(b.shape(x)))) if dim is None else [dim]
+    return b.emit("aten.amin.default", x, dims, keepdim), b.emit("aten.amax.default", x, dims, keepdim)
+
+
+def _dropout(b: Builder, x: Any, probability: float, train: bool | None) -> Results:
+    if train and probability:
+        raise CompileError(draws_numbers(b, "dropout in training mode"))
+    return x, None
+
+
 _SPELLINGS: dict[str, Callable[..., Results]] = {
     "aten._native_batch_norm_legit_no_training.default": _batch_norm,
     "aten.native_layer_norm.default": _layer_norm,
     "aten.native_group_norm.default": _group_norm,
-    "aten.var_mean.correction": _var_mean,
-    "aten.max_pool2d_with_indices.default": _max_pool,
+    "aten.var_mean.correction": _spread_and_mean("aten.var.correction"),
+    "aten.std_mean.correction": _spread_and_mean("aten.std.correction"),
+    "aten.max_pool1d_with_indices.default": _max_pool(1),
+    "aten.max_pool2d_with_indices.default": _max_pool(2),
+    "aten.max_pool3d_with_indices.default": _max_pool(3),
+    "aten.adaptive_max_pool1d.default": _adaptive_max_pool,
+    "aten.adaptive_max_pool2d.default": _adaptive_max_pool,
+    "aten.adaptive_max_pool3d.default": _adaptive_max_pool,
     "aten.max.dim": _extreme("aten.amax.default"),
     "aten.min.dim": _extreme("aten.amin.default"),
+    "aten.aminmax.default": _extremes,
+    "aten.native_dropout.default": _dropout,
 }

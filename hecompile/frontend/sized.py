@@ -10,14 +10,18 @@ from torch import fx
 
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.builder import Builder
-from hecompile.ir.graph import Batch, Dim
-from hecompile.ir.shapes import has_batch
+from hecompile.frontend.filled import FILLS, full
+from hecompile.frontend.refusals import showing, sized_refusal
+from hecompile.ir.graph import Batch, Dim, info
+from hecompile.ir.shapes import dtype_named, has_batch
 
 __all__ = ["emit_sized", "expand_to"]
 
-_VIEWS = ("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default")
-_FILLS = {"aten.full.default": None, "aten.ones.default": 1.0, "aten.zeros.default": 0.0}
-_NEW = {"aten.new_ones.default": 1.0, "aten.new_zeros.default": 0.0, "aten.new_full.default": None}
+_VIEWS = ("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten.view_copy.default")
+_EXPANSIONS = ("aten.expand.default", "aten.expand_copy.default", "aten.broadcast_to.default")
+_EMPTY = ("aten.empty.memory_format", "aten.empty_permuted.default", "aten.empty_strided.default")
+_FILLS = {f"aten.{name}.default": fill for name, fill in FILLS.items()} | dict.fromkeys(_EMPTY, 0.0)
+_NEW = {f"aten.new_{name}.default": fill for name, fill in FILLS.items()} | {"aten.new_empty_strided.default": 0.0}
 
 
 def emit_sized(builder: Builder, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> fx.Node:
@@ -26,26 +30,26 @@ def emit_sized(builder: Builder, name: str, args: Sequence[Any], kwargs: dict[st
     Raises:
         CompileError: for calls other than views, expansions and fills.
     """
-    if name in _VIEWS:
-        return builder.emit("aten.reshape.default", args[0], list(args[1]))
-    if name == "aten.expand.default":
-        return expand_to(builder, args[0], args[1])
-    if name == "aten.repeat.default":
-        return _repeat(builder, args[0], args[1])
-    if name in _FILLS or name in _NEW:
-        sizes = args[0] if name in _FILLS else args[1]
-        fill = (_FILLS | _NEW)[name]
-        value = fill if fill is not None else args[-1]
-        dtype = kwargs.get("dtype") or (torch.float32 if isinstance(value, float) else torch.int64)
-        ones = [1 if isinstance(size, Batch) else size for size in sizes]
-        return expand_to(builder, builder.constant(torch.full(ones, value, dtype=dtype), "full"), sizes)
-    raise CompileError(
-        Diagnostic(
-            f"{name} makes a tensor whose size depends on the batch",
-            source=builder.origin.source,
-            help="compute it from a tensor that has the batch as its first dimension",
-        )
-    )
+    with showing(builder, name, args, kwargs):
+        if name in _VIEWS:
+            return builder.emit("aten.reshape.default", args[0], list(args[1]))
+        if name in _EXPANSIONS:
+            return expand_to(builder, args[0], args[1])
+        if name == "aten.repeat.default":
+            return _repeat(builder, args[0], args[1])
+        if name in _FILLS:
+            return _filled(builder, args[0], _FILLS[name], args[-1], kwargs.get("dtype"))
+        if name in _NEW:
+            return _filled(builder, args[1], _NEW[name], args[-1], kwargs.get("dtype") or dtype_named(info(args[0]).dtype))
+        raise CompileError(sized_refusal(builder, name))
+
+
+def _filled(builder: Builder, sizes: Sequence[Dim], fill: float | None, given: Any, dtype: torch.dtype | None) -> fx.Node:
+    """A number, expanded."""
+    if isinstance(given, fx.Node | Batch):
+        raise CompileError(sized_refusal(builder, "aten.fill.Tensor"))
+    ones = [1 if isinstance(size, Batch) else size for size in sizes]
+    return expand_to(builder, builder.constant(full(ones, given if fill is None else fill, dtype), "full"), sizes)
 
 
 def expand_to(builder: Builder, x: fx.Node, sizes: Sequence[Dim]) -> fx.Node:
@@ -62,17 +66,24 @@ def _like(builder: Builder, sizes: Sequence[Dim]) -> fx.Node:
     """A value of this shape. Its entries mean nothing: only the shape is read."""
     batched = [spec for spec in builder.inputs if has_batch(spec.shape)]
     places = [place for place, size in enumerate(sizes) if isinstance(size, Batch)]
-    if not batched or len(places) != 1 or batched[0].shape[0] != sizes[places[0]]:
+    own, size = (batched[0].shape[0] if batched else 1), sizes[places[0]]
+    if not isinstance(own, Batch) or not isinstance(size, Batch) or len(places) != 1 or size.multiple % own.multiple:
         raise CompileError(
-            Diagnostic(f"no input has the batch of a tensor of sizes {tuple(map(str, sizes))}", source=builder.origin.source)
+            Diagnostic(
+                f"no input has the batch of a tensor of sizes {tuple(map(str, sizes))}",
+                source=builder.origin.source,
+                help="make it from a tensor of that shape: torch.zeros_like(x)",
+            )
         )
     node = next(node for node in builder.graph.nodes if node.op == "placeholder" and node.name == batched[0].name)
     for dim in range(1, len(batched[0].shape)):
         node = builder.emit("aten.slice.Tensor", node, dim, 0, 1, 1)
-    ones: list[Dim] = [1] * len(sizes)
-    ones[places[0]] = sizes[places[0]]
+    times = size.multiple // own.multiple
+    apart: list[Dim] = [*sizes[: places[0]], own, *([times] if times > 1 else []), *sizes[places[0] + 1 :]]
+    ones: list[Dim] = [own if place == places[0] else 1 for place in range(len(apart))]
     node = builder.emit("aten.reshape.default", node, ones)
-    return builder.emit("aten.expand.default", node, list(sizes))
+    wide = builder.emit("aten.expand.default", node, apart)
+    return wide if times == 1 else builder.emit("aten.reshape.default", wide, list(sizes))
 
 
 def _repeat(builder: Builder, x: fx.Node, times: Sequence[Dim]) -> fx.Node:
@@ -86,5 +97,8 @@ def _repeat(builder: Builder, x: fx.Node, times: Sequence[Dim]) -> fx.Node:
         elif count == 1:
             sizes.append(size)
         else:
-            raise CompileError(Diagnostic("repeat by the batch beside another repeat", source=builder.origin.source))
+            help_text = "repeat by the batch first, and then by the other numbers"
+            raise CompileError(
+                Diagnostic("repeat by the batch beside another repeat", source=builder.origin.source, help=help_text)
+            )
     return expand_to(builder, x, sizes)

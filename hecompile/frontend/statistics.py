@@ -11,7 +11,8 @@ from torch import fx
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.arithmetic import Number
 from hecompile.frontend.builder import Builder
-from hecompile.frontend.rewrites import RULES, Rule, cast, rule
+from hecompile.frontend.rewrites import RULES, Rule, cast, reshape, rule
+from hecompile.ir.graph import info
 from hecompile.ir.shapes import has_batch
 
 __all__: list[str] = []
@@ -57,6 +58,36 @@ for _name in ("mean.dim", "sum.dim_IntList", "amax.default", "amin.default"):
     RULES[f"aten.{_name}"] = _reduction(f"aten.{_name}")
 for _name, _of in {"mean": "mean.dim", "sum": "sum.dim_IntList", "max": "amax.default", "min": "amin.default"}.items():
     RULES[f"aten.{_name}.default"] = _reduction(f"aten.{_of}")
+
+
+def _of_truths(name: str) -> Rule:
+    """any and all: the largest and the smallest of zeros and ones."""
+
+    def emit(b: Builder, x: fx.Node, dims: Any = None, keep: bool = False) -> fx.Node:
+        ones = cast(b, cast(b, x, torch.bool), torch.float32)
+        return cast(b, b.emit(name, ones, _dims(b, x, dims), keep), torch.bool)
+
+    return emit
+
+
+for _name in ("dim", "dims", "default"):
+    RULES[f"aten.any.{_name}"], RULES[f"aten.all.{_name}"] = _of_truths("aten.amax.default"), _of_truths("aten.amin.default")
+
+
+@rule("prod.dim_int", "prod.default")
+def _prod(b: Builder, x: fx.Node, dim: int | None = None, keep: bool = False, *, dtype: torch.dtype | None = None) -> fx.Node:
+    """Halves are multiplied with each other until one is left."""
+    x = cast(b, x, dtype if dtype is not None else None if info(x).dtype.startswith("float") else torch.int64)
+    for place in _dims(b, x, dim)[::-1]:
+        size = int(str(b.shape(x)[place]))
+        while size > 1:
+            half = size // 2
+            parts = [b.emit("aten.slice.Tensor", x, place, start, start + half, 1) for start in (0, half)]
+            rest = [b.emit("aten.slice.Tensor", x, place, 2 * half, size, 1)] if size % 2 else []
+            product = b.emit("aten.mul.Tensor", *parts)
+            x, size = b.emit("aten.cat.default", [product, *rest], place) if rest else product, half + len(rest)
+        x = x if keep else reshape(b, x, (*b.shape(x)[:place], *b.shape(x)[place + 1 :]))
+    return x
 
 
 @rule("var.correction")
@@ -120,20 +151,23 @@ def _batch_norm(
 
 @rule("linalg_vector_norm.default")
 def _vector_norm(b: Builder, x: fx.Node, order: Number = 2, dims: Any = None, keep: bool = False, *, dtype: Any = None) -> fx.Node:
-    if order not in (1, 2, math.inf):
-        raise CompileError(Diagnostic(f"a norm of order {order}", source=b.origin.source, help="use 1, 2 or infinity"))
     x, dims = cast(b, x, dtype), _dims(b, x, dims)
     if order == 2:
         return b.emit("aten.sqrt.default", b.emit("aten.sum.dim_IntList", b.emit("aten.mul.Tensor", x, x), dims, keep))
-    name = "aten.sum.dim_IntList" if order == 1 else "aten.amax.default"
-    return b.emit(name, b.emit("aten.abs.default", x), dims, keep)
+    size = b.emit("aten.abs.default", x)
+    if math.isinf(order):
+        return b.emit("aten.amax.default" if order > 0 else "aten.amin.default", size, dims, keep)
+    if order == 0:
+        size = cast(b, cast(b, x, torch.bool), torch.float32)
+    powers = size if order in (0, 1) else b.emit("aten.pow.Tensor_Tensor", size, b.constant(torch.tensor(float(order)), "order"))
+    total = b.emit("aten.sum.dim_IntList", powers, dims, keep)
+    root = b.constant(torch.tensor(1 / (order or 1)), "order")
+    return total if order in (0, 1) else b.emit("aten.pow.Tensor_Tensor", total, root)
 
 
-@rule("_adaptive_avg_pool2d.default", "adaptive_avg_pool2d.default")
-def _adaptive_pool(b: Builder, x: fx.Node, sizes: Any) -> fx.Node:
-    """Equal windows; sizes that do not divide the picture are refused."""
-    own = [int(size) for size in b.shape(x)[2:]]  # type: ignore[arg-type]
-    if any(size % target for size, target in zip(own, sizes, strict=True)):
-        raise CompileError(Diagnostic(f"adaptive pooling of {own} to {list(sizes)}", source=b.origin.source, help="use a divisor"))
-    windows = [size // target for size, target in zip(own, sizes, strict=True)]
-    return b.emit("aten.avg_pool2d.default", x, windows, windows, [0, 0], False, True)
+@rule("_cdist_forward.default")
+def _cdist(b: Builder, x: fx.Node, y: fx.Node, order: Number, *_: Any) -> fx.Node:
+    """(.., P, M) and (.., R, M) -> (.., P, R): norms of the differences of every two rows."""
+    first, second = b.shape(x), b.shape(y)
+    rows, columns = reshape(b, x, (*first[:-1], 1, first[-1])), reshape(b, y, (*second[:-2], 1, *second[-2:]))
+    return _vector_norm(b, b.emit("aten.sub.Tensor", rows, columns), order, [-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hecompile.ir.graph import ModelGraph, info
@@ -9,7 +10,7 @@ from hecompile.ir.graph import ModelGraph, info
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["print_graph", "print_node"]
+__all__ = ["print_call", "print_graph", "print_node"]
 
 
 def _argument(argument: object) -> str:
@@ -26,14 +27,18 @@ def _argument(argument: object) -> str:
     return str(argument)
 
 
+def print_call(target: str, args: Sequence[object], kwargs: Mapping[str, object]) -> str:
+    """`silu(%x)`"""
+    parts = [_argument(argument) for argument in args]
+    parts += [f"{key}={_argument(value)}" for key, value in kwargs.items()]
+    return f"{target.split('.')[1] if '.' in target else target}({', '.join(parts)})"
+
+
 def print_node(node: fx.Node) -> str:
     """`%y = silu(%x)  # secret<Bx16x8x8 float32> path source`"""
     record = info(node)
     if node.op == "call_function":
-        call = str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
-        args = [_argument(argument) for argument in node.args]
-        args += [f"{key}={_argument(value)}" for key, value in node.kwargs.items()]
-        text = f"%{node.name} = {call}({', '.join(args)})"
+        text = f"%{node.name} = {print_call(str(node.target), node.args, node.kwargs)}"
     else:
         text = f"%{node.name} = {'input' if node.op == 'placeholder' else 'constant'}"
     where = [part for part in (record.domain, record.region, record.path, record.source) if part]
