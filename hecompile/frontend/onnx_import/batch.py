@@ -57,8 +57,15 @@ def _aligned(call: Call, shape: tuple[Dim, ...]) -> dict[int, Dim]:
 
 
 def fits_one_batch(own: Sequence[Dim], wanted: Sequence[int]) -> bool:
-    """Whether a shape of numbers (-1 for what is left) is that of a value at some batch size, yet not at every one."""
-    per_batch = math.prod(dim.multiple if isinstance(dim, Batch) else dim for dim in own)
-    told = math.prod(size for size in wanted if size >= 0)
-    grows = any(isinstance(dim, Batch) for dim in own)
-    return grows and per_batch > 0 and told > 0 and (told % per_batch == 0 or -1 in wanted)
+    """Whether a shape of numbers (0 for a size that stays, -1 for what is left) has the batch of a value as one of its numbers."""
+    kept = [own[place] if size == 0 and place < len(own) else size for place, size in enumerate(wanted)]
+    if not any(isinstance(size, Batch) for size in own) or any(isinstance(size, Batch) for size in kept):
+        return False
+    per_batch = math.prod(size.multiple if isinstance(size, Batch) else size for size in own)
+    told = math.prod(size for size in kept if isinstance(size, int) and size >= 0)
+    if not per_batch or not told:
+        return False
+    if -1 not in kept:
+        return told % per_batch == 0
+    first, multiple = kept[0], own[0].multiple if isinstance(own[0], Batch) else 0
+    return isinstance(first, int) and first > 1 and multiple % first != 0 and per_batch * first % told == 0

@@ -85,6 +85,8 @@ def _attributes(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def _check(model: onnx.ModelProto, path: Path | bytes, name: str) -> None:
     """The form of the file, as the `onnx` package checks it."""
+    if any(isinstance(text, bytes) for text in _names(model)):
+        raise CompileError(Diagnostic("not a valid ONNX model: a name that is no text", source=name))
     norms = _opset(model) in _GROUPS_AT and any(node.op_type == "GroupNormalization" for node in model.graph.node)
     try:
         if norms:
@@ -94,6 +96,15 @@ def _check(model: onnx.ModelProto, path: Path | bytes, name: str) -> None:
     except (onnx.checker.ValidationError, RuntimeError, ValueError, UnicodeDecodeError) as error:
         text = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise CompileError(Diagnostic(f"not a valid ONNX model: {text}", source=name)) from error
+
+
+def _names(model: onnx.ModelProto) -> Iterator[str | bytes]:
+    """Every name of the graph; protobuf gives bytes for one that is not in UTF-8."""
+    graph = model.graph
+    yield from (item.name for item in (*graph.input, *graph.output, *graph.initializer))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (item.value for item in node.metadata_props)
 
 
 def _with_known_norms(model: onnx.ModelProto) -> onnx.ModelProto:

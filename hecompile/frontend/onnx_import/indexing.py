@@ -43,7 +43,10 @@ def _cut(call: Call, x: Value, axis: int, starts: Sequence[int], ends: Sequence[
         return Known(first, second)
     if isinstance(size, Batch) or ranges[0] != ranges[1]:
         raise CompileError(Diagnostic("a slice of the batch", help="treat all elements alike"))
-    return call.entries(x, axis, ranges[0])
+    places = ranges[0]
+    if step > 0 and places:
+        return call.emit("aten.slice.Tensor", x, axis, places.start, places.stop, step)
+    return call.entries(x, axis, places)
 
 
 def inside(call: Call, places: torch.Tensor, size: int) -> torch.Tensor:

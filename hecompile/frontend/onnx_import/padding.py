@@ -8,6 +8,7 @@ from hecompile.ir.graph import Batch
 
 __all__: list[str] = []  # importers register themselves
 
+_MOST = 1 << 20  # entries of a border: a small file must not fill the memory
 _PICTURES = {"reflect": "aten.reflection_pad2d.default", "edge": "aten.replication_pad2d.default"}
 
 
@@ -19,6 +20,8 @@ def _pad(call: Call) -> Value:
     axes = list(range(rank)) if call.axes(3) is None else [call.axis(x, axis) for axis in call.axes(3) or []]
     if len(amounts) != 2 * len(axes):
         raise CompileError(f"Pad of {len(axes)} axes by {len(amounts)} amounts")
+    if any(abs(amount) > _MOST for amount in amounts):
+        raise CompileError(f"Pad by {max(amounts, key=abs)} entries")
     before, after = [0] * rank, [0] * rank
     for place, axis in enumerate(axes):
         before[axis], after[axis] = amounts[place], amounts[place + len(axes)]

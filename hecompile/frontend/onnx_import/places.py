@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.frontend.onnx_import.batch import fixed_batch
 from hecompile.frontend.onnx_import.indexing import inside
 from hecompile.frontend.onnx_import.values import Call, Known, Value, imports
 from hecompile.ir.graph import Batch, Dim
@@ -30,8 +31,10 @@ def _batch_of(call: Call, x: Value) -> list[Dim]:
     return [size for size in call.shape(x)[:1] if isinstance(size, Batch)]
 
 
-def _of_one(call: Call, places: Known, counted: bool) -> torch.Tensor:
+def _of_one(call: Call, x: Value, places: Known, counted: bool) -> torch.Tensor:
     """The places of one element of the batch. Where they are `counted`, the first of their numbers is the element's own."""
+    if call.shape(places)[:1] != call.shape(x)[:1]:
+        raise fixed_batch(call, f"its places, of size {'x'.join(map(str, call.shape(places)))},")
     own = []
     for side in (places.first, places.second):
         inner = side[..., 1:] if counted else side
@@ -85,7 +88,7 @@ def _gather_elements(call: Call) -> Value:
     if isinstance(x, Known):
         return call.both(lambda data, where: data.gather(axis, inside(call, where, data.shape[axis])), x, places)
     front = _batch_of(call, x)
-    own = _of_one(call, places, counted=False) if front else _fixed(call, places)
+    own = _of_one(call, call.input(0), places, counted=False) if front else _fixed(call, places)
     sizes = _inner(call, x, front, own.dim())
     if axis < len(front):
         raise CompileError(Diagnostic("GatherElements along the batch", help=_ALIKE))
@@ -102,7 +105,7 @@ def _scatter_elements(call: Call) -> Value:
     if isinstance(data, Known) and isinstance(entries, Known):
         return call.both(lambda x, where, what: x.scatter(axis, inside(call, where, x.shape[axis]), what), data, places, entries)
     front = _batch_of(call, data)
-    own = _of_one(call, places, counted=False) if front else _fixed(call, places)
+    own = _of_one(call, call.input(0), places, counted=False) if front else _fixed(call, places)
     if axis < len(front):
         raise CompileError(Diagnostic("ScatterElements along the batch", help=_ALIKE))
     sizes = _inner(call, data, front, own.dim())
@@ -117,7 +120,7 @@ def _gather_nd(call: Call) -> Value:
     front = _batch_of(call, x)
     if shared > len(front):
         raise CompileError(Diagnostic(f"GatherND with {shared} shared dimensions", help="share the batch at most"))
-    own = _of_one(call, places, counted=not shared) if front else _fixed(call, places)
+    own = _of_one(call, call.input(0), places, counted=not shared) if front else _fixed(call, places)
     sizes = _inner(call, x, front, own.shape[-1])
     rest = call.shape(x)[len(front) + len(sizes) :]
     flat = call.reshape(x, [*front, math.prod(sizes), *rest])
@@ -143,7 +146,7 @@ def _scatter_nd(call: Call) -> Value:
 
         return call.both(put, data, places, entries)
     front = _batch_of(call, data)
-    own = _of_one(call, places, counted=True) if front else _fixed(call, places)
+    own = _of_one(call, call.input(0), places, counted=True) if front else _fixed(call, places)
     sizes = _inner(call, data, front, own.shape[-1])
     return _written(call, data, entries, _in_a_row(call, own, sizes), front, sizes)
 

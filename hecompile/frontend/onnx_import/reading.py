@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hecompile.frontend.onnx_import.findings import label, placed
 from hecompile.frontend.onnx_import.inputs import placeholders
 from hecompile.frontend.onnx_import.values import IMPORTERS, Call, Known, Value
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.signature import Results, Signature
 
 __all__ = ["import_onnx"]
 
@@ -42,7 +43,8 @@ class _Reading:
 
 
 def import_onnx(path: Path | bytes, public: frozenset[str]) -> ModelGraph:
-    """Read a file as torch.onnx.export writes it. Inputs keep their names and order; `timestep` becomes a float32 scalar.
+    """Read a file as torch.onnx.export writes it. Inputs keep their names and order; `timestep` becomes a float32 scalar. Several
+    outputs become a tuple, in the file's order.
 
     Args:
         public: names of the inputs that are not secret.
@@ -64,7 +66,13 @@ def import_onnx(path: Path | bytes, public: frozenset[str]) -> ModelGraph:
     outputs = _outputs(reading)
     if reading.findings:
         raise CompileError(reading.findings)
-    return builder.finish(outputs, Path(file.name).stem, {})
+    graph = builder.finish(outputs, Path(file.name).stem, {})
+    return replace(graph, signature=Signature(results=_results_of(len(outputs))))
+
+
+def _results_of(count: int) -> Results:
+    """What a call returns: the one output, or a tuple of all in the file's order."""
+    return Results() if count == 1 else Results("tuple", items=tuple(Results(place=place) for place in range(count)))
 
 
 def _refused(node: onnx.NodeProto, file: str) -> Diagnostic:

@@ -20,6 +20,9 @@ def _reshape(call: Call) -> Value:
     x = call.input(0)
     target = call.known(call.input(1), "the shape")
     own, sides = call.shape(x), []
+    plain = [int(size) for size in target.first.flatten()]
+    if target.fixed and not call.attr("allowzero", 0) and fits_one_batch(own, plain):
+        raise fixed_batch(call, f"the shape {plain}")
     for batch, tensor in zip(BATCHES, (target.first, target.second), strict=True):
         shape = concrete_shape(own, batch)
         wanted = [int(size) for size in tensor.flatten()]
@@ -28,9 +31,7 @@ def _reshape(call: Call) -> Value:
         try:
             sides.append(torch.empty(shape, device="meta").reshape(wanted).shape)
         except RuntimeError as error:
-            if target.fixed and fits_one_batch(own, wanted):
-                raise fixed_batch(call, f"the shape {target.first.tolist()}") from error
-            raise CompileError(f"Reshape of {'x'.join(map(str, own))} to {target.first.tolist()}") from error
+            raise CompileError(f"Reshape of {'x'.join(map(str, own))} to {plain}") from error
     return call.reshape(x, [dim_between(*pair) for pair in zip(*sides, strict=True)])
 
 
