@@ -66,7 +66,10 @@ TINY = {
 MODELS = {
     "UNet1DModel": Model(
         "UNet1DModel",
-        {"sample_size": 32, "in_channels": 2, "out_channels": 2, "extra_in_channels": 16, "block_out_channels": (8, 32, 32)},
+        {
+            "sample_size": 16, "in_channels": 2, "out_channels": 2, "extra_in_channels": 16, "block_out_channels": (8, 32),
+            "down_block_types": ("DownBlock1DNoSkip", "AttnDownBlock1D"), "up_block_types": ("UpBlock1D", "UpBlock1DNoSkip"),
+        },
     ),
     "UNet2DModel": Model(
         "UNet2DModel",
@@ -79,8 +82,8 @@ MODELS = {
     "UNet3DConditionModel": Model(
         "UNet3DConditionModel",
         {
-            **CROSS, "sample_size": 4, "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
-            "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+            **CROSS, "sample_size": 4, "block_out_channels": (8,), "down_block_types": ("CrossAttnDownBlock3D",),
+            "up_block_types": ("CrossAttnUpBlock3D",),
         },
         tokens=7,
     ),
@@ -122,12 +125,21 @@ MODELS = {
         result="residuals of every level and the middle",
     ),
     "AutoencoderKL encoder": Model(
-        "AutoencoderKL", HALVES, part="encoder", size=(16, 16), result="mean and log variance of the latent"
+        "AutoencoderKL", HALVES, part="encoder", size=(8, 12), result="mean and log variance of the latent"
     ),
     "AutoencoderKL decoder": Model("AutoencoderKL", HALVES, part="decoder", size=(8, 8), result="picture"),
 }  # fmt: skip
 
 FURTHER = {
+    "UNet1DModel of paths": Model(
+        "UNet1DModel",
+        {
+            "sample_size": 16, "in_channels": 4, "out_channels": 4, "block_out_channels": (8, 16), "layers_per_block": 1,
+            "down_block_types": ("DownResnetBlock1D",) * 2, "up_block_types": ("UpResnetBlock1D",), "act_fn": "mish",
+            "mid_block_type": "MidResTemporalBlock1D", "out_block_type": "OutConv1DBlock", "use_timestep_embedding": True,
+            "time_embedding_type": "positional",
+        },
+    ),
     "UNet2DConditionModel with guidance and classes": Model(
         "UNet2DConditionModel", {**CONDITIONAL, "time_cond_proj_dim": 6, "num_class_embeds": 5}, tokens=7
     ),
