@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 from collections.abc import Sequence
 from dataclasses import make_dataclass
 from typing import Any
@@ -33,7 +33,8 @@ def _built(results: Results, outputs: Sequence[torch.Tensor]) -> Any:
     if results.kind == "list":
         return items
     if results.kind == "dict":
-        return dict(zip(results.keys, items, strict=True))
+        kind = OrderedDict if results.name else dict
+        return kind(zip(results.keys, items, strict=True))
     if results.kind == "namedtuple":
         return namedtuple(results.name, results.keys)(*items)  # its names are those of the manifest
     if results.kind == "output":

@@ -11,7 +11,7 @@ import pytest
 import hecompile
 from hecompile.artifact import checksums, write_folder
 from hecompile.compiler import Compiled, compile_model
-from hecompile.errors import CompileError, ProtocolError
+from hecompile.errors import CompileError, InternalError, ProtocolError
 from hecompile.options import CompileOptions
 from hecompile.runtime.service import load_service
 from tests.networks import Tiny, tiny_inputs
@@ -36,6 +36,57 @@ def test_nothing_of_this_machine_is_in_it(artifact: Path) -> None:
             data = path.read_bytes()
             for trace in (str(Path.home()).encode() + b"/", str(Path(hecompile.__file__).parent).encode(), b"site-packages"):
                 assert trace not in data, path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 4}, "artifact format 4, written by hecompile 0.1.0; this is .*, which reads format 5: compile it again: hecompile compile"),
+        ({"format": 3, "written_by": None}, "artifact format 3, written by hecompile"),
+        ({"format": 99, "written_by": "7.0"}, "artifact format 99, written by hecompile 7.0; .*: use a newer hecompile"),
+        ({"format": "4"}, "written by hecompile something else"),
+        ({"format": True}, "written by hecompile something else"),
+    ],
+)
+def test_another_format_names_who_wrote_it_and_the_way_out(artifact: Path, changes: dict[str, object], message: str) -> None:
+    for folder, load in ((artifact, hecompile.load), (artifact / "server", load_service)):
+        manifest = json.loads((folder / "manifest.json").read_text()) | changes
+        manifest.pop("written_by") if "written_by" not in changes else None
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(ProtocolError, match=message):
+            load(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("")
+    for target in (tmp_path / "mine", tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(CompileError, match="is not an artifact|cannot be written"):
+            compile_model("nosuch", target)  # the name is looked up after the folder
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_artifact_that_cannot_be_loaded_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in the writer must not reach the folder."""
+    from hecompile.passes import write as module
+
+    def damaged(graph_module: object, name: str) -> bytes:
+        return b"not a network"
+
+    monkeypatch.setattr(module, "to_onnx", damaged)
+    with pytest.raises(InternalError, match="cannot be loaded"):
+        compile_model(Tiny().eval(), tmp_path / "new", options=CompileOptions(max_batch=2), example_inputs=tiny_inputs())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_artifact_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hecompile.ir.onnx_export import EMITTERS
+
+    monkeypatch.setitem(EMITTERS, "aten.silu.default", EMITTERS["aten.relu.default"])
+    with pytest.raises(InternalError, match="differs from the program's"):
+        compile_model(Tiny().eval(), tmp_path / "new", options=CompileOptions(max_batch=2), example_inputs=tiny_inputs())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_onnx_files_hold_standard_operators_only(artifact: Path) -> None:

@@ -38,6 +38,9 @@ def test_inspect(digits: Path) -> None:
     assert (found["rounds_per_step"], found["encrypted_layers"], found["security_bits"]) == (20, 33, 128)
     text = run("inspect", str(digits)).stdout
     assert "worst-case" in text
+    assert "input sample: B x 1 x 8 x 8, float32, secret" in text
+    assert "input class_labels: B, int64, secret, a condition" in text
+    assert "returns UNet2DOutput(sample)" in text
     assert "call_20" in text
 
 
@@ -76,6 +79,14 @@ def test_sample_through_a_server(digits: Path, server: str, tmp_path: Path) -> N
         (["compile", "digits", "-o", "out", "--max-batch", "0"], "between 1 and 256"),
         (["compile", "digits", "-o", "out", "--protect-weights"], "circuit-private"),
         (["compile", "model.ckpt", "-o", "out"], "pickled"),
+        (["compile", "digits", "-o", "out", "--size", "8by8"], "a size of '8by8'"),
+        (["compile", "digits", "-o", "out", "--tokens", "0"], "between 1 and"),
+        (["compile", "digits", "-o", "out", "--machine", "nosuch.json"], "No such file or directory\n  help: `hecompile measure-machine`"),
+        (["measure-machine", "-o", "no/such/machine.json"], "there is no folder"),
+        (["plan", "digits", "--pareto", "no/such/front"], "there is no folder"),
+        (["sample", "nothing", "-o", "seven.txt"], "'.txt' is no kind of picture"),
+        (["sample", "nothing", "-o", "no/such/seven.png"], "there is no folder"),
+        (["serve", "nothing", "--port", "99999"], "65535"),
         (["inspect", "nothing"], "no artifact here"),
         (["serve", "nothing"], "no artifact here"),
         (["sample", "nothing"], "no artifact here"),

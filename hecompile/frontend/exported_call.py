@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,7 +103,7 @@ def _structure(tree: Any) -> Results:
         if kind.__mro__[1:] and any(each.__name__ in ("BaseOutput", "ModelOutput") for each in kind.__mro__[1:]):
             library = kind.__module__ if kind.__module__.split(".")[0] in ("diffusers", "transformers") else ""
             return Results("output", name=f"{library}:{kind.__name__}", keys=keys, items=items)
-        return Results("dict", keys=keys, items=items)
+        return Results("dict", name="OrderedDict" if kind is OrderedDict else "", keys=keys, items=items)
     if isinstance(tree, Sequence):
         items = tuple(_structure(item) for item in tree)
         if hasattr(tree, "_fields"):

@@ -72,11 +72,15 @@ def _fmod(w: Writer, node: fx.Node, args: Args) -> str:
 
 @emits("remainder.Tensor")
 def _remainder(w: Writer, node: fx.Node, args: Args) -> str:
-    """x - floor(x / y) y, the sign of y."""
-    y = operand(w, args[1], info(node).dtype)
-    if not info(node).dtype.startswith("float"):
+    """What fmod leaves, which is exact, and y more where that has the other sign."""
+    dtype = info(node).dtype
+    y = operand(w, args[1], dtype)
+    if not dtype.startswith("float"):
         return w.call("Mod", [args[0], y])
-    return w.call("Sub", [args[0], w.call("Mul", [w.call("Floor", [w.call("Div", [args[0], y])]), y])])
+    zero = w.constant(0, np.dtype(dtype))
+    left = w.call("Mod", [args[0], y], fmod=1)
+    other = w.call("Less", [w.call("Mul", [left, w.call("Sign", [y])]), zero])
+    return w.call("Add", [left, w.call("Where", [other, y, zero])])
 
 
 @emits("where.self")

@@ -39,9 +39,13 @@ class Constant:
 class Results:
     """The structure of what the model returns, as a tree.
 
-    A leaf is a `tensor` (the output at `place`) or a `constant` (`value`). Inner nodes have `items`: `tuple`, `list`, `dict` (with
-    `keys`), `namedtuple` (`name`, with `keys`), and `output`, a ModelOutput of diffusers or transformers with `keys`, whose `name`
-    is its class as `module:Class`; a class of the user's own has an empty module and is made anew.
+    A leaf is a `tensor` (the output at `place`) or a `constant` (`value`). Inner nodes have `items`:
+
+    - `tuple` and `list`
+    - `dict`, with `keys`; its `name` may be OrderedDict
+    - `namedtuple`, with `keys` and its `name`
+    - `output`: a ModelOutput of diffusers or transformers, with `keys`; `name` is its class as `module:Class`. A class of the user's
+      own has an empty module and is made anew.
 
     Raises:
         ProtocolError: when built from what is no such tree.
@@ -58,6 +62,8 @@ class Results:
         leaf, keyed = self.kind in ("tensor", "constant"), self.kind in ("dict", "namedtuple", "output")
         if (leaf and self.items) or (keyed and len(self.keys) != len(self.items)) or self.place < 0:
             raise ProtocolError(f"results: a malformed {self.kind}")
+        if self.kind == "dict" and self.name not in ("", "OrderedDict"):
+            raise ProtocolError(f"results: a dictionary of kind '{self.name[:60]}'")
         if self.kind == "output" and not _CLASS.fullmatch(self.name):
             raise ProtocolError(f"results: '{self.name[:60]}' names no output class of diffusers or transformers")
         words = (self.name, *self.keys) if self.kind == "namedtuple" else self.keys if self.kind == "output" else ()

@@ -16,7 +16,19 @@ from hecompile.ir.regions import CallRegion, Program
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["compare", "compare_regions", "example_inputs", "inputs_in_domain", "run", "verify_graph"]
+__all__ = [
+    "compare",
+    "compare_regions",
+    "compare_with_exact",
+    "example_inputs",
+    "inputs_in_domain",
+    "run",
+    "run_exactly",
+    "verify_graph",
+]
+
+
+MOST_APART = 16  # times the rounding of one order of summation is what another order may come to
 
 
 def verify_graph(graph: ModelGraph, canonical: bool = True) -> None:
@@ -148,6 +160,35 @@ def compare_regions(before: Program, after: Program, inputs: Mapping[str, Array]
                     raise InternalError(f"{what} changed {new.parts[index].output} in '{name}' by {worst:.2e}, more than it may")
 
 
+def compare_with_exact(
+    exact: Sequence[Array], before: Sequence[Array], after: Sequence[Array], tolerance: float, what: str
+) -> float:
+    """The same for a network that amplifies the rounding of its own sums: `after` may be `MOST_APART` times as far from the exact
+    result as `before` is. Raises `InternalError` as `compare` does."""
+    own = max((_apart(*pair) for pair in zip(exact, before, strict=True)), default=0.0)
+    return compare(exact, after, max(tolerance, MOST_APART * own), what)
+
+
+def _apart(first: Array, second: Array) -> float:
+    """The largest difference of finite entries, relative to the largest of them."""
+    finite = np.isfinite(first) & np.isfinite(second)
+    scale = float(np.abs(first[finite]).max(initial=0.0)) or 1.0
+    return float(np.abs(first[finite].astype(np.float64) - second[finite]).max(initial=0.0)) / scale
+
+
+def run_exactly(graph: ModelGraph, inputs: Mapping[str, Array]) -> list[Array]:
+    """The outputs of a graph whose floating values are doubles."""
+    import copy
+
+    import torch
+
+    wide = copy.deepcopy(graph.graph_module).double()
+    tensors = [torch.from_numpy(inputs[spec.name]) for spec in graph.inputs]
+    with torch.no_grad():
+        results = wide(*(tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors))
+    return [result.numpy() for result in results]
+
+
 def compare(before: Sequence[Array], after: Sequence[Array], tolerance: float, what: str) -> float:
     """The largest difference of finite entries relative to the largest of them. Entries that are NaN, or the same infinity, on both
     sides are equal.
@@ -165,8 +206,7 @@ def compare(before: Sequence[Array], after: Sequence[Array], tolerance: float, w
         finite = np.isfinite(first) & np.isfinite(second)
         if not ((first == second) | (np.isnan(first) & np.isnan(second)))[~finite].all():
             raise InternalError(f"{what} changed the result: an entry is finite on one side only")
-        scale = float(np.abs(first[finite]).max(initial=0.0)) or 1.0
-        worst = max(worst, float(np.abs(first[finite].astype(np.float64) - second[finite]).max(initial=0.0)) / scale)
+        worst = max(worst, _apart(first, second))
     if not worst <= tolerance:
         raise InternalError(f"{what} changed the result by {worst:.2e} of its largest entry, allowed {tolerance:.2e}")
     return worst

@@ -41,7 +41,7 @@ def call_lines(manifest: Manifest) -> Iterator[str]:
 
 def _input_text(spec: Input) -> str:
     shape = " x ".join(map(str, spec.shape)) or "one number"
-    notes = [*(["public"] if spec.public else ["secret"]), *(["sent once in a run"] if spec.per_run else [])]
+    notes = [*(["public"] if spec.public else ["secret"]), *(["a condition"] if spec.per_run else [])]
     return f"{text_of(spec.keyword)}: {shape}, {spec.dtype}, {', '.join(notes)}"
 
 

@@ -59,7 +59,9 @@ def convolution(random: Random, value: Value) -> Step | None:
     padding: Any = (random.choice((0, 1)), random.choice((0, 1)))
     if random.random() < 0.3:
         padding, stride = "same", (1, 1)
-    elif any(size + 2 * pad < reach * (k - 1) + 1 for size, pad, reach, k in zip((height, width), padding, dilation, kernel, strict=True)):
+    elif any(
+        size + 2 * pad < reach * (k - 1) + 1 for size, pad, reach, k in zip((height, width), padding, dilation, kernel, strict=True)
+    ):
         return None
     mode = random.choice(("zeros", "zeros", "replicate", "circular")) if padding != "same" else "zeros"
     layer = nn.Conv2d(channels, outputs, kernel, stride, padding, dilation, groups, random.random() < 0.8, mode)
@@ -72,7 +74,9 @@ def transposed(random: Random, value: Value) -> Step | None:
     if height * width > 64:
         return None
     kernel, stride = random.choice((2, 3)), random.choice((1, 2))
-    return Step("up", nn.ConvTranspose2d(channels, random.choice((2, 4)), kernel, stride, random.choice((0, 1))), lambda layer, x: layer(x))
+    return Step(
+        "up", nn.ConvTranspose2d(channels, random.choice((2, 4)), kernel, stride, random.choice((0, 1))), lambda layer, x: layer(x)
+    )
 
 
 @step("picture")
@@ -87,8 +91,9 @@ def normalised(random: Random, value: Value) -> Step | None:
 @step("picture", "tokens", "vector")
 def activation(random: Random, value: Value) -> Step | None:
     kinds: list[Callable[[torch.Tensor], torch.Tensor]] = [
-        F.silu, F.relu, F.gelu, torch.tanh, F.softplus, F.leaky_relu, F.selu, lambda x: x * torch.sigmoid(x), lambda x: x.clamp(-1, 1),
-        lambda x: F.hardtanh(x), lambda x: x.clone().mul_(0.5).add_(1), lambda x: F.relu(x.clone(), inplace=True),
+        F.silu, F.relu, F.gelu, torch.tanh, F.softplus, F.leaky_relu, F.selu, lambda x: x * torch.sigmoid(x),
+        lambda x: x.clamp(-1, 1), lambda x: F.hardtanh(x),
+        lambda x: x.clone().mul_(0.5).add_(1), lambda x: F.relu(x.clone(), inplace=True),
     ]  # fmt: skip
     kind = random.choice(kinds)
     return Step("act", None, lambda _, x: kind(x))
@@ -134,8 +139,8 @@ def to_tokens(random: Random, value: Value) -> Step | None:
 @step("picture")
 def to_vector(random: Random, value: Value) -> Step | None:
     kinds: list[Callable[[torch.Tensor], torch.Tensor]] = [
-        lambda x: x.mean((2, 3)), lambda x: x.amax((2, 3)), lambda x: F.adaptive_max_pool2d(x, 1).flatten(1), lambda x: x.sum(-1)[:, :, 0],
-        lambda x: torch.einsum("bchw->bc", x),
+        lambda x: x.mean((2, 3)), lambda x: x.amax((2, 3)), lambda x: F.adaptive_max_pool2d(x, 1).flatten(1),
+        lambda x: x.sum(-1)[:, :, 0], lambda x: torch.einsum("bchw->bc", x),
     ]  # fmt: skip
     kind = random.choice(kinds)
     return Step("pool", None, lambda _, x: kind(x))

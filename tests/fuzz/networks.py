@@ -1,4 +1,4 @@
-"""Small networks made at random from supported operations, with odd names, orders, structures and types of arguments and results."""
+"""Small networks made at random: supported operations, odd names, orders, structures and types of arguments and results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,29 @@ from tests.fuzz.layers import STEPS, Value
 __all__ = ["Generated", "generate"]
 
 ARGUMENTS = [
-    "x", "input", "type", "sample", "X", "Sample", "x_01", "x_1", "conv2d", "add", "_hidden", "größe", "class_", "out_1", "n0", "sum",
-    "self_cond", "timestep", "t", "sigma", "weight", "Conv_A", "format", "client_01", "a1b2", "T", "tensor", "aten", "output",
+    "x", "input", "type", "sample", "X", "Sample", "x_01", "x_1", "conv2d", "add", "_hidden", "größe", "class_", "out_1", "n0",
+    "sum", "self_cond", "timestep", "t", "sigma", "weight", "Conv_A", "format", "client_01", "a1b2", "T", "tensor", "aten",
+    "output",
 ]  # fmt: skip
-LAYERS = ["Conv_A", "conv_a", "weight", "input", "B", "out", "round", "layer_01", "layer_1", "größe", "sample", "_m", "lora_B", "add", "0"]
+LAYERS = [
+    "Conv_A",
+    "conv_a",
+    "weight",
+    "input",
+    "B",
+    "out",
+    "round",
+    "layer_01",
+    "layer_1",
+    "größe",
+    "sample",
+    "_m",
+    "lora_B",
+    "add",
+    "0",
+]
 CONSTANTS = [None, True, False, 2, 0.5, "mean"]
-Pair = namedtuple("Pair", "first second")  # noqa: PYI024  (as people write it)
+Pair = namedtuple("Pair", "first second")  # as people write it
 
 
 @dataclass(frozen=True)
@@ -111,9 +128,11 @@ def _placed(structure: str, names: list[str], tensors: list[torch.Tensor]) -> di
     first, *others = tensors
     if structure == "apart":
         return dict(zip(names, tensors, strict=False))
-    inner: Any = {"list": list(others), "tuple": tuple(others), "dict": {f"k{place}": item for place, item in enumerate(others)}}.get(
-        structure, [{"deep": tuple(others)}, None]
-    )
+    inner: Any = {
+        "list": list(others),
+        "tuple": tuple(others),
+        "dict": {f"k{place}": item for place, item in enumerate(others)},
+    }.get(structure, [{"deep": tuple(others)}, None])
     return {names[0]: first, names[1]: inner}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,10 +17,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import hecompile
-from hecompile.frontend.sources import load_source
-from hecompile.ir.verify import run
-from hecompile.passes.canonicalize import Canonicalize
-from hecompile.passes.trace import Trace
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.verify import run_exactly
+from hecompile.passes.base import Pass
 from hecompile.threads import one_thread
 from tests.fuzz.networks import Generated, generate
 
@@ -46,33 +46,46 @@ def shape_of(result: Any) -> Any:
     return result
 
 
-def in_float(value: Any) -> Any:
-    """Arguments in float32, copied, as a module may change them."""
+def as_type(value: Any, dtype: torch.dtype) -> Any:
+    """Arguments in a floating type, copied, as a module may change them."""
     if isinstance(value, torch.Tensor):
-        return value.float().clone()
+        return value.to(dtype).clone()
     if isinstance(value, dict):
-        return {key: in_float(item) for key, item in value.items()}
+        return {key: as_type(item, dtype) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(in_float(item) for item in value)
+        return type(value)(as_type(item, dtype) for item in value)
     return value
 
 
+@dataclass(frozen=True)
+class Keep(Pass[ModelGraph, ModelGraph]):
+    """Keep the graph that goes by."""
+
+    kept: list[ModelGraph] = field(default_factory=list)
+
+    def run(self, program: ModelGraph) -> ModelGraph:
+        self.kept.append(program)
+        return program
+
+
 def judge(network: Generated) -> None:
-    module = deepcopy(network.module).float()
-    graph = Canonicalize().run(Trace().run(load_source(network.module, network.examples)))
-    inputs = {spec.name: graph.examples[spec.keyword] for spec in graph.inputs}
-    with torch.no_grad():
-        expected = leaves(module(**in_float(network.examples)))
-    for place, exact in zip(graph.signature.results.places, expected, strict=True):
-        result = run(graph, inputs)[place]
-        assert np.abs(result - exact.numpy()).max() <= 1e-4 * max(1.0, float(exact.abs().max()))
+    module, keep = deepcopy(network.module).float(), Keep()
     with tempfile.TemporaryDirectory() as folder:
-        hecompile.compile(network.module, Path(folder) / "m.he", options=OPTIONS, example_inputs=network.examples)
-        loaded = hecompile.load(Path(folder) / "m.he", policy="simulation")
+        path = Path(folder) / "m.he"
+        hecompile.compile(
+            network.module, path, options=OPTIONS, example_inputs=network.examples, extra_passes={"canonicalize": [keep]}
+        )
+        loaded = hecompile.load(path, policy="simulation")
+    (graph,) = keep.kept
+    results = run_exactly(graph, {spec.name: graph.examples[spec.keyword] for spec in graph.inputs})
+    with torch.no_grad():
+        expected = leaves(deepcopy(module).double()(**as_type(network.examples, torch.float64)))
+    for place, exact in zip(graph.signature.results.places, expected, strict=True):
+        assert np.abs(results[place] - exact.numpy()).max() <= 1e-5 * max(1.0, float(exact.abs().max()))
     for batch in (1, 3):
         arguments = network.arguments(batch)
         with torch.no_grad():
-            expected_result, result = module(**in_float(arguments)), loaded(**arguments)
+            expected_result, result = module(**as_type(arguments, torch.float32)), loaded(**arguments)
         assert shape_of(result) == shape_of(expected_result)
         for exact, value in zip(leaves(expected_result), leaves(result), strict=True):
             assert value.dtype == next(iter(leaves(arguments))).dtype

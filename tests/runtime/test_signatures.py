@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -158,17 +159,22 @@ def test_an_argument_that_the_model_has_not_lists_those_that_it_has(tmp_path: Pa
         model(X, None, None)
 
 
-Pair = namedtuple("Pair", "noise variance")  # noqa: PYI024  (as people write it)
+Pair = namedtuple("Pair", "noise variance")  # as people write it
 
 
+@dataclass
 class Learned(BaseOutput):
     """A model's own output class."""
+
+    noise: torch.Tensor
+    variance: torch.Tensor | None = None
 
 
 FORMS: dict[str, Forward] = {
     "a tuple": lambda noise, variance: (noise, variance),
     "a list": lambda noise, variance: [noise, variance],
     "a dictionary": lambda noise, variance: {"noise": noise, "variance": variance},
+    "an ordered dictionary": lambda noise, variance: OrderedDict(noise=noise, variance=variance),
     "a named tuple": Pair,
     "nested, with constants": lambda noise, variance: ({"a": [noise, None]}, variance, 3, "text"),
     "the same twice": lambda noise, variance: (noise, variance, noise),
@@ -178,7 +184,7 @@ FORMS: dict[str, Forward] = {
 def structure(result: Any) -> Any:
     """Types and names of a result, with a word for every tensor."""
     if isinstance(result, dict):
-        return {key: structure(item) for key, item in result.items()}
+        return type(result).__name__, {key: structure(item) for key, item in result.items()}
     if isinstance(result, list | tuple):
         return type(result).__name__, [structure(item) for item in result]
     return "tensor" if isinstance(result, torch.Tensor) else result
@@ -202,6 +208,28 @@ def test_results_come_back_as_they_are_returned(form: str, tmp_path: Path) -> No
 def test_a_named_tuple_has_its_names(tmp_path: Path) -> None:
     model = loaded(module_with(lambda self, x: Pair(*self.conv(x).chunk(2, dim=1))), tmp_path, {"x": X})
     assert model(X).variance.shape == (2, 2, 6, 6)
+
+
+def test_an_output_class_of_the_users_own_has_its_name_and_fields(tmp_path: Path) -> None:
+    module = module_with(lambda self, x: Learned(*self.conv(x).chunk(2, dim=1)))
+    model = loaded(module, tmp_path, {"x": X})
+    result = model(X)
+    assert (type(result).__name__, isinstance(result, BaseOutput)) == ("Learned", True)
+    assert agree(result.variance, module(X).variance)
+    assert isinstance(model(X, return_dict=False), tuple)
+
+
+def test_one_tensor_for_two_arguments(tmp_path: Path) -> None:
+    module = module_with(lambda self, x, low: self.conv(x) - low)
+    assert agree(loaded(module, tmp_path, {"x": X, "low": X})(X, Y), module(X, Y))
+
+
+@pytest.mark.parametrize("wrap", [lambda part: torch.compile(part), lambda part: (part.compile(), part)[1]])
+def test_parts_under_torch_compile(wrap: Forward, tmp_path: Path) -> None:
+    module = module_with(lambda self, x: torch.relu(self.conv(x)))
+    expected = module(X)
+    module.conv = wrap(module.conv)
+    assert agree(loaded(module, tmp_path, [X])(X), expected)
 
 
 def test_return_dict_gives_a_tuple_where_the_module_has_no_such_argument(tmp_path: Path) -> None:
