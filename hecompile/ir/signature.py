@@ -44,8 +44,8 @@ class Results:
     - `tuple` and `list`
     - `dict`, with `keys`; its `name` may be OrderedDict
     - `namedtuple`, with `keys` and its `name`
-    - `output`: a ModelOutput of diffusers or transformers, with `keys`; `name` is its class as `module:Class`. A class of the user's
-      own has an empty module and is made anew.
+    - `output`: a ModelOutput of diffusers or transformers, with `keys`; `name` is its class as `module:Class`. A class of the
+      user's own has an empty module and is made anew.
 
     Raises:
         ProtocolError: when built from what is no such tree.

@@ -85,7 +85,7 @@ def test_conditions_are_sent_once_a_run(unet: EncryptedUNet) -> None:
 
 
 def test_two_conditions_called_in_turn_are_each_used(unet: EncryptedUNet) -> None:
-    """As guidance in two calls, or a prompt that travels, does it: t falls, and the condition of the last call is not the next one's."""
+    """As guidance in two calls, or a prompt that travels, does it while t falls."""
     first, second = tiny_inputs()["condition"], torch.ones(2, 5)
     for t in (900.0, 800.0):
         for value in (first, second):
