@@ -48,6 +48,7 @@ CASES: list[Case] = [
     ("fmod.Tensor", XY, (ARG_X, ARG_Y), {}),
     ("remainder.Tensor", XY, (ARG_X, ARG_Y), {}),
     ("remainder.Tensor", (WHOLE,), (ARG_X, torch.tensor(-3)), {}),
+    *(("remainder.Tensor", (X,), ("tenths", torch.tensor(step)), {}) for step in (0.1, -0.1)),  # nothing is left, or nearly all
     ("maximum.default", XY, (ARG_X, ARG_Y), {}),
     ("minimum.default", XY, (ARG_X, ARG_Y), {}),
     ("where.self", XY, (weight(6) > 0, ARG_X, ARG_Y), {}),
@@ -122,7 +123,7 @@ def values(spec: InputSpec, batch: int, kind: object) -> torch.Tensor:
     if spec.dtype == "int64":
         return torch.randint(0, 5, shape, generator=GENERATOR)
     x = torch.randn(shape, generator=GENERATOR)
-    return {"positive": x.abs() + 0.1, "halves": (2 * x).round() / 2}.get(str(kind), x)
+    return {"positive": x.abs() + 0.1, "halves": (2 * x).round() / 2, "tenths": (10 * x).round() / 10}.get(str(kind), x)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
@@ -130,7 +131,7 @@ def test_its_onnx_computes_what_torch_computes(case: Case) -> None:
     name, specs, args, kwargs = case
     builder = Builder()
     nodes = {spec.name: builder.input(spec) for spec in specs}
-    nodes |= dict.fromkeys(("positive", "halves"), nodes["x"])
+    nodes |= dict.fromkeys(("positive", "halves", "tenths"), nodes["x"])
 
     def resolve(argument: Any) -> Any:
         if isinstance(argument, torch.Tensor):
