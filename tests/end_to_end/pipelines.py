@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
+from diffusers.models.embeddings import IPAdapterPlusImageProjection
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import hecompile
@@ -128,8 +129,16 @@ def image_prompt_adapter(unet: UNet2DConditionModel, seed: int) -> dict[str, dic
     for place, name in enumerate(unet.attn_processors):
         if name.endswith("attn2.processor"):
             width = unet.get_submodule(name.removesuffix(".processor")).to_k.out_features
-            keys |= {f"{place}.to_{kind}_ip.weight": random(width, WIDTH, scale=0.5) for kind in "kv"}
+            keys |= {f"{place}.to_{kind}_ip.weight": random(width, WIDTH, scale=0.25) for kind in "kv"}
     return {"image_proj": projection, "ip_adapter": keys}
+
+
+def detailed_image_prompt_adapter(unet: UNet2DConditionModel) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights of an IP-Adapter Plus, which reads a picture's patches in place of one embedding."""
+    torch.manual_seed(9)
+    projection = IPAdapterPlusImageProjection(embed_dims=WIDTH, output_dims=WIDTH, hidden_dims=64, heads=1, num_queries=4)
+    named = {name.replace("to_out.0", "to_out"): value for name, value in projection.state_dict().items()}
+    return image_prompt_adapter(unet, 10) | {"image_proj": named}
 
 
 def example(channels: int = 4, height: int = 8, width: int = 8, tokens: int = 77) -> dict[str, Any]:

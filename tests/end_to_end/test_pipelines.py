@@ -121,6 +121,7 @@ def test_encrypted_pictures_are_the_simulated_ones_bit_for_bit(tmp_path: Path, t
     assert torch.equal(draw(pipe, output_type="latent"), draw(text_to_image.encrypted, output_type="latent"))
 
 
+@pytest.mark.slow
 def test_stable_diffusion_xl(tmp_path: Path) -> None:
     words, second = tokenizer(), tokenizer()
     unet = network(cross_attention_dim=64, **SDXL)

@@ -18,6 +18,7 @@ from tests.end_to_end.pipelines import (
     OTHER,
     WIDTH,
     Pair,
+    detailed_image_prompt_adapter,
     draw,
     encrypted,
     example,
@@ -74,11 +75,15 @@ def test_textual_inversion(tmp_path: Path, text_to_image: Pair) -> None:
     assert psnr(draw(text_to_image.plain, "a <cat-toy>"), expected) < 35
 
 
+def with_image_encoder(unet: Any) -> Any:
+    """Stable Diffusion's pipeline with what an IP-Adapter reads pictures by."""
+    return pipeline(unet, image_encoder=image_encoder(), feature_extractor=CLIPImageProcessorPil(size=32, crop_size=32))
+
+
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Stable Diffusion with two IP-Adapters in its UNet, compiled after they were loaded."""
-    sizes = CLIPImageProcessorPil(size=32, crop_size=32)
-    plain = pipeline(network(), image_encoder=image_encoder(), feature_extractor=sizes)
+    plain = with_image_encoder(network())
     weights = [image_prompt_adapter(plain.unet, seed) for seed in (6, 7)]
     plain.load_ip_adapter(weights, subfolder=["", ""], weight_name=["", ""], image_encoder_folder=None)
     plain.set_ip_adapter_scale([0.8, 0.5])
@@ -130,3 +135,14 @@ def test_a_run_sends_image_prompts_once(pictured: Pair) -> None:
 def test_one_image_prompt_where_two_were_compiled_in_is_refused(pictured: Pair) -> None:
     with pytest.raises(InputError, match=r"image_embeds"):
         pictured.encrypted.unet(**example(), added_cond_kwargs={"image_embeds": [embeddings(3)]})
+
+
+@pytest.mark.slow
+def test_a_detailed_image_prompt(tmp_path: Path) -> None:
+    plain = with_image_encoder(network())
+    plain.load_ip_adapter(detailed_image_prompt_adapter(plain.unet), subfolder="", weight_name="", image_encoder_folder=None)
+    patches = torch.randn(2, 1, 17, WIDTH, generator=torch.Generator().manual_seed(5))
+    pair = encrypted(plain, tmp_path / "detailed", example_inputs=example() | {"added_cond_kwargs": {"image_embeds": [patches]}})
+    results = [draw(pipe, ip_adapter_image=image(1)) for pipe in pair]
+    assert psnr(results[0], draw(plain, ip_adapter_image=image(2))) < 35
+    assert psnr(results[1], results[0]) >= NEAR_DB

@@ -9,12 +9,14 @@ import pytest
 import torch
 from diffusers import (
     AutoPipelineForImage2Image,
+    DDPMScheduler,
     StableDiffusionAdapterPipeline,
     StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionUpscalePipeline,
 )
 
 from tests.end_to_end.pipelines import (
@@ -73,6 +75,15 @@ def test_pictures_changed_by_an_instruction_with_guidance_in_three(tmp_path: Pat
     pair = encrypted(pipeline(unet, StableDiffusionInstructPix2PixPipeline, image_encoder=None), tmp_path / "eight")
     assert psnr(draw(pair.plain, image=picture(1)), draw(pair.plain, image=picture(2))) < 30
     assert distance(pair, image=picture(1), image_guidance_scale=1.5) >= NEAR_DB
+
+
+def test_upscaling_with_the_noise_level_as_a_label(tmp_path: Path) -> None:
+    unet = network(in_channels=7, num_class_embeds=1000)
+    parts = {"low_res_scheduler": DDPMScheduler(), "max_noise_level": 350}
+    pair = encrypted(pipeline(unet, StableDiffusionUpscalePipeline, **parts), tmp_path / "upscaling")
+    assert psnr(draw(pair.plain, image=picture(1, 8)), draw(pair.plain, image=picture(2, 8))) < 40
+    for level in (20, 300):
+        assert distance(pair, image=picture(1, 8), noise_level=level) >= NEAR_DB
 
 
 @pytest.fixture(scope="module")
