@@ -252,6 +252,7 @@ def _on_truths(name: str) -> Any:
     """Bitwise on truths is logical; on integers it is refused."""
 
     def emit(b: Builder, *args: Any) -> fx.Node:
+        args = tuple(b.constant(torch.tensor(arg), "truth") if isinstance(arg, bool) else arg for arg in args)
         if not _truths(*args):
             help_text = "use arithmetic: x % 2 in place of x & 1, x // 2 in place of x >> 1"
             raise CompileError(Diagnostic("bitwise arithmetic of integers", source=b.origin.source, help=help_text))
@@ -261,7 +262,7 @@ def _on_truths(name: str) -> Any:
 
 
 for _name, _overload in {"and": "Tensor", "or": "Tensor", "xor": "Tensor", "not": "default"}.items():
-    RULES[f"aten.bitwise_{_name}.{_overload}"] = _on_truths(_name)
+    RULES[f"aten.bitwise_{_name}.{_overload}"] = RULES[f"aten.bitwise_{_name}.Scalar"] = _on_truths(_name)
     RULES[f"aten.logical_{_name}.default"] = _logical(_name)
 
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, fx
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.frontend.builder import Builder
+from hecompile.frontend.builder import Builder, operator
 from hecompile.frontend.mixing import mixed
 from hecompile.frontend.moves import computed_places, entries, looked_up, written
 from hecompile.frontend.rewrites import cast, permute, reshape, rule
 from hecompile.ir.graph import Batch, Dim, info
-from hecompile.ir.shapes import dtype_named
+from hecompile.ir.shapes import dtype_named, map_argument, ones_for_batch
 
 __all__ = ["diagonal"]
 
@@ -155,9 +155,7 @@ def _pattern(b: Builder, x: fx.Node, dim: int, index: fx.Node) -> tuple[Group, T
     An index that is as large as the batch is a constant that was expanded. Raises `CompileError` for places that are computed.
     """
     shape, own = b.shape(index), b.shape(x)
-    while b.value(index) is None and str(index.target) in ("aten.expand_as.default", "aten.expand.default"):
-        index = index.args[0]  # type: ignore[assignment]
-    known = b.value(index)
+    known = _but_for_the_batch(b, index)
     if known is None:
         raise CompileError(computed_places(b))
     rank = len(shape)
@@ -170,6 +168,22 @@ def _pattern(b: Builder, x: fx.Node, dim: int, index: fx.Node) -> tuple[Group, T
     lines = [known if place == dim else _ramp(known, place) for place in dims]
     group = Group.of(b, x, dims, dims[0])
     return group, group.places(lines).expand(known.shape).reshape([known.shape[place] for place in dims])
+
+
+def _but_for_the_batch(b: Builder, node: fx.Node) -> Tensor | None:
+    """The value at batch one of a node that depends on constants and on the size of the batch; None for others."""
+    known = b.value(node)
+    if known is not None or node.op != "call_function":
+        return known
+    if str(node.target) == "aten.expand_as.default":
+        inner = _but_for_the_batch(b, node.args[0])  # type: ignore[arg-type]
+        return None if inner is None else inner.expand(ones_for_batch(b.shape(node)))
+    values = {argument: _but_for_the_batch(b, argument) for argument in node.all_input_nodes}
+    if any(value is None for value in values.values()):
+        return None
+    args: Any = map_argument(node.args, lambda leaf: values[leaf] if isinstance(leaf, fx.Node) else leaf)
+    value: Tensor = operator(str(node.target))(*args, **node.kwargs)
+    return value
 
 
 def _ramp(like: Tensor, dim: int) -> Tensor:

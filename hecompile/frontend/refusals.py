@@ -43,6 +43,10 @@ _KINDS: dict[str, tuple[str, str]] = {
         "is a function without an operation of its own",
         "use tanh, erf, exp or log, or compute it outside the compiled model",
     ),
+    "__lshift__ __rshift__ bitwise_left_shift bitwise_right_shift": (
+        "shifts bits",
+        "use arithmetic: x * 2 in place of x << 1, x // 2 in place of x >> 1",
+    ),
     "cumprod": ("is a running product", "use exp of a cumsum of logarithms, or multiply slices"),
     "as_strided as_strided_scatter as_strided_copy": ("reads memory by strides", "use slices, reshape, permute or unfold"),
     "_linalg_det _linalg_slogdet _linalg_svd _linalg_eigh _linalg_solve_ex linalg_inv_ex linalg_cholesky_ex linalg_lu_factor_ex "

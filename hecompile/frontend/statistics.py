@@ -48,8 +48,10 @@ def _dims(b: Builder, x: fx.Node, dims: Any) -> list[int]:
 
 def _reduction(name: str) -> Rule:
     def emit(b: Builder, x: fx.Node, dims: Any = None, keep: bool = False, *, dtype: torch.dtype | None = None) -> fx.Node:
-        dims = _dims(b, x, dims)
-        return b.emit(name, cast(b, x, dtype), dims, keep)
+        dims, x = _dims(b, x, dims), cast(b, x, dtype)
+        if info(x).dtype == "bool" and name in ("aten.amax.default", "aten.amin.default"):
+            return _of_truths(name)(b, x, dims, keep)
+        return b.emit(name, x, dims, keep)
 
     return emit
 
