@@ -168,6 +168,7 @@ class EncryptedUNet(torch.nn.Module):
         self._executor.start_run()
         self._conditions = {}
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch.compile(pipe.unet) finds nothing to compile here
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own call, with its own names, order and structures of arguments, and `return_dict` as in diffusers.
 
@@ -193,7 +194,7 @@ class EncryptedUNet(torch.nn.Module):
 
     def _start_call(self, inputs: Mapping[str, Array], batch: int) -> None:
         """Outside a run forget what was kept; inside, insist on the same conditions. Judge a first call's noise."""
-        t = float(inputs["timestep"]) if "timestep" in inputs and not inputs["timestep"].shape else float("inf")
+        t = float(inputs["timestep"].max(initial=-np.inf)) if "timestep" in inputs else float("inf")
         self._fresh = self._fresh or not t < self._last_t
         if self._in_run:
             self._judge_conditions(inputs, batch)

@@ -114,6 +114,7 @@ def _from_pipeline(source: object, wanted: _Wanted) -> Source:
 
     parts = getattr(source, "components", None)
     parts = parts if isinstance(parts, Mapping) else {}
+    _judge_residuals(type(source).__name__, parts, wanted)
     for name in ("unet", "transformer"):
         part = parts.get(name)
         if isinstance(part, torch.nn.Module):
@@ -129,6 +130,20 @@ def _from_pipeline(source: object, wanted: _Wanted) -> Source:
             help="give a module, a pipeline with a unet, a diffusers folder, an .onnx file or the name of a zoo model",
         )
     )
+
+
+def _judge_residuals(kind: str, parts: Mapping[str, object], wanted: _Wanted) -> None:
+    """Raise `CompileError` for a pipeline that adds another network's residuals to its UNet, unless they are among the examples."""
+    beside = next((name for name in ("controlnet", "adapter") if parts.get(name) is not None), None)
+    if beside is not None and wanted.examples is None:
+        residuals = "down_block_additional_residuals=(...), mid_block_additional_residual=..."
+        residuals = residuals if beside == "controlnet" else "down_intrablock_additional_residuals=[...]"
+        raise CompileError(
+            Diagnostic(
+                f"{kind} adds the residuals of its {beside} to the unet, whose shapes are not known",
+                help=f"pass example_inputs=dict(sample=..., timestep=..., encoder_hidden_states=..., {residuals})",
+            )
+        )
 
 
 def _tensors_of(examples: object) -> dict[Keyword, torch.Tensor]:

@@ -12,7 +12,6 @@ import torch
 import hecompile
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError
-from hecompile.frontend.examples import unet_inputs
 from hecompile.frontend.sources import load_source
 from hecompile.options import CompileOptions
 from hecompile.passes.trace import Trace
@@ -177,10 +176,10 @@ def test_a_declared_input_is_public_beside_those_that_always_are() -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_examples_of_a_unet_are_a_call_of_it(name: str) -> None:
     unet = build(name)
-    inputs = unet_inputs(unet)
+    inputs, again = load_source(unet).inputs, load_source(unet).inputs
     assert all(value.dim() == 0 or len(value) == 2 for value in inputs.values())
-    assert list(unet_inputs(unet)) == list(inputs)
-    assert all(torch.equal(value, unet_inputs(unet)[key]) for key, value in inputs.items())
+    assert list(again) == list(inputs)
+    assert all(torch.equal(value, again[key]) for key, value in inputs.items())
 
 
 def test_a_pipeline_stands_for_its_unet(caplog: pytest.LogCaptureFixture) -> None:
@@ -289,3 +288,12 @@ def test_the_example_call_is_what_passes_are_compared_on() -> None:
     compile_model(Noised(), options=options, example_inputs={"x": x, "sigma": torch.tensor([0.2, 2.0])})  # half of it is NaN
     with pytest.raises(CompileError, match=r"every result of the example call is NaN or infinite\n.*positive"):
         compile_model(Noised(), options=options, example_inputs={"x": x, "sigma": torch.tensor([-0.2, 2.0])})
+
+
+@pytest.mark.parametrize(("beside", "residuals"), [("controlnet", "mid_block_additional_residual"), ("adapter", "intrablock")])
+def test_a_pipeline_that_adds_residuals_to_its_unet_wants_them_as_examples(beside: str, residuals: str) -> None:
+    class Controlled:
+        components = {"unet": build("cross attention"), beside: torch.nn.Identity()}  # noqa: RUF012  (a pipeline's attribute)
+
+    with pytest.raises(CompileError, match=rf"Controlled adds the residuals of its {beside}.*\n.*{residuals}"):
+        load_source(Controlled())

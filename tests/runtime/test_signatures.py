@@ -344,3 +344,11 @@ def test_a_result_that_is_a_constant_is_refused() -> None:
 def test_what_no_artifact_can_return_is_refused(forward: Forward, message: str) -> None:
     with pytest.raises(hecompile.CompileError, match=message):
         hecompile.compile(module_with(forward), options=OPTIONS, example_inputs=[X])
+
+
+def test_a_loaded_model_under_torch_compile_is_itself(tmp_path: Path) -> None:
+    module = module_with(lambda self, x: self.conv(x))
+    model = loaded(module, tmp_path, [X])
+    assert torch.equal(torch.compile(model)(X), model(X))
+    model.compile()
+    assert agree(model(X), module(X))

@@ -12,7 +12,7 @@ import torch
 from hecompile.frontend.examples import autoencoders, conditional, kandinsky, placed, transformers, unets
 from hecompile.frontend.examples.call import Arguments, Call
 
-__all__ = ["example_arguments", "known_models", "unet_inputs"]
+__all__ = ["example_arguments", "known_models"]
 
 _EXAMPLES: Mapping[str, Callable[[Call], Arguments]] = {
     "AuraFlowTransformer2DModel": transformers.aura_flow,
@@ -69,14 +69,3 @@ def example_arguments(
             call = Call(module, size, tokens)
             return call.finish(_EXAMPLES[kind.__name__](call))
     return None
-
-
-def unet_inputs(unet: torch.nn.Module) -> dict[tuple[str, ...], torch.Tensor]:
-    """The example arguments of a UNet by keyword path, flat and without constants."""
-    flat: dict[tuple[str, ...], torch.Tensor] = {}
-    for name, value in (example_arguments(unet) or {}).items():
-        if isinstance(value, torch.Tensor):
-            flat[(name,)] = value
-        elif isinstance(value, Mapping):
-            flat.update({(name, key): tensor for key, tensor in value.items()})
-    return flat
