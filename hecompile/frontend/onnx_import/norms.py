@@ -66,6 +66,16 @@ def _layer_norm(call: Call) -> Value:
     return call.emit("aten.layer_norm.default", x, list(shape), weight, bias, call.attr("epsilon", 1e-5))
 
 
+@imports("RMSNormalization")
+def _rms_norm(call: Call) -> Value:
+    """x / sqrt(mean(x^2) + eps) scale, over the last dimensions."""
+    x = call.input(0)
+    dims = list(range(call.axis(x, call.attr("axis", -1)), len(call.shape(x))))
+    squares = call.emit("aten.mean.dim", call.emit("aten.mul.Tensor", x, x), dims, True)
+    deviation = call.emit("aten.sqrt.default", call.emit("aten.add.Tensor", squares, call.attr("epsilon", 1e-5)))
+    return call.emit("aten.mul.Tensor", call.emit("aten.div.Tensor", x, deviation), call.input(1))
+
+
 @imports("GroupNormalization")
 def _group_norm(call: Call) -> Value:
     """With a scale and a shift per group before opset 21, per channel since."""

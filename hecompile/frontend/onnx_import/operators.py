@@ -2,6 +2,7 @@
 
 import hecompile.frontend.onnx_import.activations
 import hecompile.frontend.onnx_import.arithmetic
+import hecompile.frontend.onnx_import.attention
 import hecompile.frontend.onnx_import.constants
 import hecompile.frontend.onnx_import.indexing
 import hecompile.frontend.onnx_import.linear
