@@ -59,7 +59,7 @@ class Builder:
         self._constants: dict[fx.Node, torch.Tensor] = {}
         self._seen: dict[object, fx.Node] = {}
         self._kept: list[torch.Tensor] = []
-        self._taken: set[str] = set()
+        self._taken = {"self"}  # the graph module itself, in the code that fx writes
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     def input(self, spec: InputSpec) -> fx.Node:

@@ -205,8 +205,9 @@ def test_old_opsets_are_refused(opset: int) -> None:
     assert f"opset {opset} is not supported" in str(refusal(model([helper.make_node("Relu", ["x"], ["y"])], opset=opset)))
 
 
-def test_half_precision_is_refused() -> None:
-    assert "is of type FLOAT16" in str(refusal(linear(half=WEIGHT.astype(np.float16))))
+@pytest.mark.parametrize("kind", [np.complex64, np.uint64])
+def test_types_that_are_not_computed_with_are_refused(kind: type) -> None:
+    assert "tensor 'odd' is of type" in str(refusal(linear(odd=WEIGHT.astype(kind))))
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 0.3, 0.7, 0.95])

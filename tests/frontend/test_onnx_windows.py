@@ -97,7 +97,7 @@ def test_a_kernel_of_another_shape_than_its_weight_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "auto", "ceil"), [*itertools.product([(2, 2), (3, 2)], [(1, 1), (2, 2), (3, 2)], AUTO, (0, 1))]
+    ("kernel", "stride", "auto", "ceil"), [*itertools.product([(2, 2), (3, 2)], [(1, 1), (3, 2)], AUTO, (0, 1))]
 )
 @pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
 def test_pools_with_padding_to_be_found(kind: str, kernel: Sizes, stride: Sizes, auto: str, ceil: int) -> None:
@@ -106,7 +106,7 @@ def test_pools_with_padding_to_be_found(kind: str, kernel: Sizes, stride: Sizes,
 
 @pytest.mark.parametrize(
     ("kernel", "pads", "ceil", "counted"),
-    [*itertools.product([(3, 3), (3, 2)], [(1, 1, 1, 1), (1, 0, 0, 1), (0, 1, 2, 1)], (0, 1), (0, 1))],
+    [*itertools.product([(3, 2)], [(1, 1, 1, 1), (1, 0, 0, 1), (0, 1, 2, 1)], (0, 1), (0, 1))],
 )
 def test_averages_count_the_padding_or_do_not(kernel: Sizes, pads: Sizes, ceil: int, counted: int) -> None:
     data = pool("AveragePool", kernel, strides=(2, 2), pads=pads, ceil_mode=ceil, count_include_pad=counted)
