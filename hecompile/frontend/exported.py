@@ -107,7 +107,7 @@ def _export(source: Source, call: ExampleCall) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad():
             program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
-            simple: torch.export.ExportedProgram = program.run_decompositions(_decompositions())
+            simple: torch.export.ExportedProgram = program if _is_simple(program) else program.run_decompositions(_decompositions())
             return simple
     except Exception as error:  # torch.export raises many kinds
         text = str(error).strip().splitlines() or [type(error).__name__]
@@ -131,6 +131,20 @@ def _raised_at(error: BaseException) -> str:
             return f"{PurePath(own[-1].filename).name}:{own[-1].lineno}"
         found = found.__cause__ or found.__context__
     return ""
+
+
+def _is_simple(program: torch.export.ExportedProgram) -> bool:
+    """Whether every call has a rule already and changes nothing in place: then to decompose would only trace it a second time."""
+    from hecompile.frontend.rules import RULES
+    from hecompile.ir.ops import OPS
+
+    for node in program.graph.nodes:
+        name, schema = str(node.target), getattr(node.target, "_schema", None)
+        if node.op == "call_function" and not (name.startswith("aten.sym_") or "getitem" in name):
+            known = name in RULES or name in OPS or (schema is not None and is_split(name))
+            if not known or schema is None or schema.is_mutable:
+                return False
+    return True
 
 
 def _decompositions() -> Any:
