@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hecompile.frontend.conditions import with_conditions
+from hecompile.frontend.conditions import hide_pictures, with_conditions
 from hecompile.frontend.sources import Source, examples_for, judge_declared
 from hecompile.ir.graph import ModelGraph
 from hecompile.passes.base import Pass
@@ -29,7 +29,7 @@ class Trace(Pass[Source, ModelGraph]):
             from hecompile.frontend.exported import import_module
 
             graph = replace(import_module(program), schedule=program.schedule)
-        inputs = with_conditions(graph.inputs)
+        inputs = with_conditions(hide_pictures(graph.inputs))
         judge_declared(program, graph)
         return replace(graph, inputs=inputs, examples=examples_for(program, graph))
 

@@ -1,4 +1,4 @@
-"""Which inputs are conditions: the same in every call of a sampling run, as a prompt or a label is."""
+"""Which inputs are conditions, the same in every call of a sampling run as a prompt is, and which only look like a timestep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from hecompile.ir.graph import InputSpec
 from hecompile.ir.shapes import has_batch
 
-__all__ = ["with_conditions"]
+__all__ = ["hide_pictures", "with_conditions"]
 
 # what a sampler changes from step to step, by the names that people give it
 _STEPS = frozenset(
@@ -27,6 +27,12 @@ def with_conditions(inputs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
     named = any(_name(spec) == "sample" for spec in inputs)
     first = next((spec for spec in inputs if has_batch(spec.shape) and _name(spec) not in _STEPS), None)
     return tuple(replace(spec, per_run=not _changes(spec) and (named or spec is not first)) for spec in inputs)
+
+
+def hide_pictures(inputs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
+    """The inputs without `public` on a `timestep` of more than one number per picture: that is another thing by its name."""
+    odd = [spec for spec in inputs if spec.public and spec.keyword[-1] == "timestep" and len(spec.shape) > 1]
+    return tuple(replace(spec, public=False) if spec in odd else spec for spec in inputs)
 
 
 def _name(spec: InputSpec) -> str:

@@ -30,6 +30,8 @@ from tests.end_to_end.pipelines import (
     with_unet,
 )  # fmt: skip
 
+pytestmark = pytest.mark.slow  # each compiles a UNet, or waits for one
+
 NEAR_DB, HALF_DB = 45.0, 35.0  # int8 weights give 48 and more; the plain pipeline in bfloat16 has 40 itself
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "DDIM": ("DDIMScheduler", {"clip_sample": False, "steps_offset": 1}),

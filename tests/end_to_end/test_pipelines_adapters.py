@@ -30,6 +30,8 @@ from tests.end_to_end.pipelines import (
     psnr,
 )  # fmt: skip
 
+pytestmark = pytest.mark.slow  # each compiles a UNet, or waits for one
+
 NEAR_DB = 45.0
 ADAPTED = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "conv1"]
 

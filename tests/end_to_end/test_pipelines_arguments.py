@@ -12,6 +12,8 @@ import hecompile
 from hecompile.runtime.client import InputError
 from tests.end_to_end.pipelines import WIDTH, Pair, compiled, draw, example, network, pipeline, psnr, with_unet
 
+pytestmark = pytest.mark.slow  # each compiles a UNet, or waits for one
+
 NEAR_DB = 45.0
 
 

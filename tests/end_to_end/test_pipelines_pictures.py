@@ -36,6 +36,8 @@ from tests.end_to_end.pipelines import (
     with_unet,
 )  # fmt: skip
 
+pytestmark = pytest.mark.slow  # each compiles a UNet, or waits for one
+
 NEAR_DB = 45.0
 HALF = torch.zeros(1, 1, 16, 16)  # paint the right half anew
 HALF[..., 8:] = 1

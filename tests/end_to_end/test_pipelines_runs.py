@@ -12,6 +12,8 @@ import torch
 from hecompile.runtime.client import InputError
 from tests.end_to_end.pipelines import NEGATIVE, OTHER, PROMPT, WIDTH, Pair, draw, psnr
 
+pytestmark = pytest.mark.slow  # each compiles a UNet, or waits for one
+
 NEAR_DB = 45.0
 STEPS = (900.0, 700.0, 500.0, 300.0)
 

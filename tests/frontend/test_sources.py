@@ -260,6 +260,18 @@ def test_a_public_input_that_is_not_there_lists_those_that_are() -> None:
         Trace().run(load_source(Tiny(), tiny_inputs(), ["nosuch"]))
 
 
+def test_a_picture_called_timestep_is_secret_all_the_same() -> None:
+    class Odd(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(2, 2, 3, padding=1)
+
+        def forward(self, timestep: torch.Tensor) -> torch.Tensor:
+            return self.conv(timestep)
+
+    assert [spec.public for spec in Trace().run(load_source(Odd(), [torch.randn(2, 2, 4, 4)])).inputs] == [False]
+
+
 def test_an_input_is_declared_public_by_its_path_its_name_or_its_argument() -> None:
     class Nested(Tiny):
         def forward(self, sample: torch.Tensor, timestep: torch.Tensor, added: dict[str, torch.Tensor]) -> torch.Tensor:  # type: ignore[override]

@@ -57,6 +57,17 @@ def as_type(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
+def with_noise(value: Any) -> Any:
+    """Arguments with seeded noise of a 64th of a standard deviation."""
+    if isinstance(value, torch.Tensor):
+        return value + torch.randn(value.shape, generator=torch.Generator().manual_seed(7)) / 64
+    if isinstance(value, dict):
+        return {key: with_noise(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(with_noise(item) for item in value)
+    return value
+
+
 @dataclass(frozen=True)
 class Keep(Pass[ModelGraph, ModelGraph]):
     """Keep the graph that goes by."""
@@ -86,11 +97,14 @@ def judge(network: Generated) -> None:
         arguments = network.arguments(batch)
         with torch.no_grad():
             expected_result, result = module(**as_type(arguments, torch.float32)), loaded(**arguments)
+            noisy = leaves(module(**with_noise(as_type(arguments, torch.float32))))
         assert shape_of(result) == shape_of(expected_result)
+        noise = iter([(first - second).square().mean() for first, second in zip(noisy, leaves(expected_result), strict=True)])
         for exact, value in zip(leaves(expected_result), leaves(result), strict=True):
             assert value.dtype == next(iter(leaves(arguments))).dtype
             error = (value.float() - exact).square().mean()
-            assert error <= 1e-2 * exact.square().max() + 1e-9  # weights of 8 bits: 20 dB at least, a wrong wire has none
+            # 20 dB, as weights have 8 bits, or what the network makes of noise of 36 dB in its inputs; a wrong wire has 0 dB
+            assert error <= 1e-2 * exact.square().max() + 30 * next(noise) + 1e-9
 
 
 @pytest.mark.slow
