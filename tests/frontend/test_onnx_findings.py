@@ -157,6 +157,17 @@ def test_odd_nodes_are_refused_in_words(nodes: list[onnx.NodeProto], what: str |
         assert what in str(refusal(data))
 
 
+@pytest.mark.parametrize(("nodes", "what"), [
+    ([node("Add", ["x", "one"])], "Add of types float and integer"),
+    ([node("Conv", ["x", "ints"])], "Conv: input 1 is of type integer"),
+    ([node("Cast", ["x"], ["i"], to=TensorProto.INT32), node("Sigmoid", ["i"])], "Sigmoid: input 0 is of type integer"),
+    ([node("Not")], "Not: input 0 is of type float"), ([node("Reshape", ["x", "w"])], "Reshape: input 1 is of type float"),
+    ([node("Where", ["x", "x", "x"])], "Where: input 0 is of type float"),
+], ids=lambda item: item[-1].op_type if isinstance(item, list) else "")  # fmt: skip
+def test_types_that_an_operator_does_not_take_are_refused(nodes: list[onnx.NodeProto], what: str) -> None:
+    assert what in str(refusal(file_of(nodes, {"one": np.array([1]), "ints": KERNEL.astype(np.int32), "w": KERNEL})))
+
+
 def test_names_that_are_no_text_are_refused() -> None:
     data = file_of([node("Relu", name="/block/relu")]).replace(b"/block/relu", b"/bloc\xff/relu")
     assert "a name that is no text" in str(refusal(data))

@@ -18,6 +18,7 @@ from hecompile.frontend.onnx_import.batch import written_in
 from hecompile.frontend.onnx_import.file import OnnxFile, open_onnx
 from hecompile.frontend.onnx_import.findings import label, placed
 from hecompile.frontend.onnx_import.inputs import placeholders
+from hecompile.frontend.onnx_import.types import judge_types
 from hecompile.frontend.onnx_import.values import IMPORTERS, Call, Known, Value
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.signature import Results, Signature
@@ -110,6 +111,7 @@ def _results(reading: _Reading, node: onnx.NodeProto, given: Sequence[Value | No
     try:
         attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         call = Call(reading.builder, node.op_type, reading.file.opset, tuple(given), attributes, len(node.output))
+        judge_types(call)
         try:
             results: Any = IMPORTERS[node.op_type](call)
         except (CompileError, RuntimeError) as error:

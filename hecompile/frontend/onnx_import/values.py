@@ -19,7 +19,7 @@ from hecompile.frontend import moves
 from hecompile.frontend.builder import Builder, has_batch_size, operator
 from hecompile.frontend.sized import emit_sized, expand_to
 from hecompile.ir.graph import Batch, Dim, info
-from hecompile.ir.shapes import BATCHES, at_batch, dim_between, map_argument
+from hecompile.ir.shapes import BATCHES, at_batch, dim_between, dtype_name, map_argument
 
 __all__ = ["DTYPES", "IMPORTERS", "Call", "Importer", "Known", "Value", "graph_dtype", "imports", "refuse_giants", "times"]
 
@@ -136,10 +136,13 @@ class Call:
             raise CompileError(Diagnostic(f"{self.kind} along the batch", help="treat all elements of the batch alike"))
         return size
 
+    def type_kind(self, value: Value) -> str:
+        """The sort of a value's numbers: `float`, `integer` or `bool`."""
+        name = dtype_name(value.first.dtype) if isinstance(value, Known) else info(value).dtype
+        return "bool" if name == "bool" else "float" if "float" in name else "integer"
+
     def floating(self, value: Value) -> bool:
-        if isinstance(value, Known):
-            return value.first.is_floating_point()
-        return info(value).dtype.startswith("float")
+        return self.type_kind(value) == "float"
 
     def known(self, value: Value | None, what: str) -> Known:
         """A value that must not depend on the model's inputs."""
