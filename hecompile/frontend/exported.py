@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 import torch
-import torch.utils._pytree as pytree
 from torch import fx
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.frontend.arguments import ExampleCall, main_dtype
+from hecompile.frontend.arguments import main_dtype
 from hecompile.frontend.builder import Builder, Origin, has_batch_size
 from hecompile.frontend.exported_call import keywords_of, name_for, refuse_state, results_of_export
 from hecompile.frontend.masks import masks_to_places
-from hecompile.frontend.several import emit_several, is_split
+from hecompile.frontend.several import emit_several
 from hecompile.frontend.sized import emit_sized
 from hecompile.frontend.sources import Source
+from hecompile.frontend.tracing import exported_program
 from hecompile.ir.graph import Dim, InputSpec, ModelGraph
 from hecompile.ir.shapes import BATCHES, dim_between, dtype_name, info_between, map_argument
 from hecompile.ir.signature import Keyword, Signature, declared
@@ -42,7 +41,7 @@ def import_module(source: Source) -> ModelGraph:
     """
     if source.module is None or source.call is None:
         raise CompileError(f"{source.name} is not a module")
-    program = _export(source, source.call)
+    program = exported_program(source, source.call)
     refuse_state(program, source.name)
     masks_to_places(program)
     sizes = _sizes(program)
@@ -83,80 +82,6 @@ def _narrowed(module: torch.nn.Module) -> dict[torch.dtype, torch.dtype]:
     """The types that become float32: halves always, doubles where the weights are doubles and not single constants."""
     narrow = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
     return narrow | ({torch.float64: torch.float32} if main_dtype(module) is torch.float64 else {})
-
-
-class _Called(torch.nn.Module):
-    """A module whose `*rest` and `**named` arguments are a tuple and a dictionary, which torch.export can name."""
-
-    def __init__(self, module: Any) -> None:
-        super().__init__()
-        self.called = module
-
-    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self.called(*args, **kwargs)
-
-
-def _export(source: Source, call: ExampleCall) -> torch.export.ExportedProgram:
-    shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
-    for tensor in pytree.tree_leaves((call.args, dict(call.kwargs))):
-        if isinstance(tensor, torch.Tensor) and tensor.dim() and tensor.shape[0] == BATCHES[0]:
-            shapes[tensor] = {0: torch.export.Dim.DYNAMIC}
-    module, args, kwargs = source.module, call.args, dict(call.kwargs)
-    if call.open_ended:
-        module, args, kwargs = _Called(module), (args, kwargs), {}
-    try:
-        with torch.no_grad():
-            program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
-            simple: torch.export.ExportedProgram = program if _is_simple(program) else program.run_decompositions(_decompositions())
-            return simple
-    except Exception as error:  # torch.export raises many kinds
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise CompileError(
-            Diagnostic(
-                f"torch cannot trace {source.name}: {text[0]}",
-                source=_raised_at(error),
-                help="call it once with the example inputs; control flow must not depend on values, the batch must be the first "
-                "dimension, and results are tensors in tuples, lists or dictionaries",
-            )
-        ) from error
-
-
-def _raised_at(error: BaseException) -> str:
-    """The innermost line of the model that an error passed; empty if none."""
-    found: BaseException | None = error
-    while found is not None:
-        frames = traceback.extract_tb(found.__traceback__)
-        own = [frame for frame in frames if "/torch/" not in frame.filename and frame.filename != __file__]
-        if own:
-            return f"{PurePath(own[-1].filename).name}:{own[-1].lineno}"
-        found = found.__cause__ or found.__context__
-    return ""
-
-
-def _is_simple(program: torch.export.ExportedProgram) -> bool:
-    """Whether every call has a rule already and changes nothing in place: then to decompose would only trace it a second time."""
-    from hecompile.frontend.rules import RULES
-    from hecompile.ir.ops import OPS
-
-    for node in program.graph.nodes:
-        name, schema = str(node.target), getattr(node.target, "_schema", None)
-        if node.op == "call_function" and not (name.startswith("aten.sym_") or "getitem" in name):
-            known = name in RULES or name in OPS or (schema is not None and is_split(name))
-            if not known or schema is None or schema.is_mutable:
-                return False
-    return True
-
-
-def _decompositions() -> Any:
-    """Torch's own spellings in simpler calls, for the calls that canonicalize has no rule for."""
-    from hecompile.frontend.rules import RULES
-    from hecompile.ir.ops import OPS
-
-    table: Any = torch.export.default_decompositions()
-    for operator in list(table):
-        if str(operator) in RULES or str(operator) in OPS or is_split(str(operator)):
-            table.pop(operator)
-    return table
 
 
 def _input(keyword: Keyword, sizes: tuple[Any, Any], source: Source, narrow: Mapping[torch.dtype, torch.dtype]) -> InputSpec:
