@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from hecompile.errors import CompileError
-from hecompile.frontend.arithmetic import Number, add, alike, clamp, floating, power_of, where
+from hecompile.frontend.arithmetic import Number, add, alike, clamp, floating, power_of, scaled, where
 from hecompile.frontend.builder import Builder
 from hecompile.frontend.refusals import draws_numbers, refusal
 from hecompile.frontend.rewrites import RULES, Rule, rule
@@ -79,7 +79,7 @@ def _softplus(b: Builder, x: fx.Node, beta: Number = 1, threshold: Number = 20) 
     soft = b.emit("aten.softplus.default", x, beta, max(threshold, 20))
     if threshold >= _ACCURATE:
         return soft
-    above = b.emit("aten.gt.Tensor", b.emit("aten.mul.Tensor", x, beta), b.constant(torch.tensor(float(threshold)), "threshold"))
+    above = b.emit("aten.gt.Tensor", scaled(b, x, beta), b.constant(torch.tensor(float(threshold)), "threshold"))
     return where(b, above, x, soft)
 
 

@@ -14,7 +14,7 @@ from hecompile.frontend.builder import Builder
 from hecompile.frontend.rewrites import RULES, Rule
 from hecompile.ir.printing import print_call
 
-__all__ = ["draws_numbers", "refusal", "showing", "sized_refusal"]
+__all__ = ["draws_numbers", "reasons", "refusal", "showing", "sized_refusal"]
 
 _REWRITE = "rewrite it with operations of docs/ops.md, or run this part outside the compiled model"
 _NOISE = "call eval() before compiling, and make noise an argument of the model"
@@ -38,7 +38,7 @@ _KINDS: dict[str, tuple[str, str]] = {
         "reads pixels at computed places",
         "resize with F.interpolate or move by constant places; warp outside the compiled model",
     ),
-    "atan atan2 asin acos erfinv lgamma digamma polygamma i0 i0e i1 i1e special_i0e special_i1 special_i1e special_erfcx igamma "
+    "atan atan2 asin acos erfinv lgamma digamma polygamma i0 special_i0e special_i1 special_i1e special_erfcx igamma "
     "special_zeta special_ndtri nextafter logcumsumexp": (
         "is a function without an operation of its own",
         "use tanh, erf, exp or log, or compute it outside the compiled model",
@@ -60,11 +60,16 @@ _KINDS: dict[str, tuple[str, str]] = {
         "writes to computed places",
         "use torch.where with a mask, or write to constant places",
     ),
-    "view_dtype": ("reads the bits of numbers as another type", "use .to(dtype)"),
     "take": ("reads entries across the batch", "index the dimensions behind the batch: x.flatten(1)[:, places]"),
 }
-_REASONS = {short: reason for shorts, reason in _KINDS.items() for short in shorts.split()}
+_BITS = ("reads the bits of numbers as another type", "use .to(dtype)")
+_REASONS: dict[str, tuple[str, str]] = {short: reason for shorts, reason in _KINDS.items() for short in shorts.split()}
 _ARITHMETIC = ("add", "sub", "mul", "div", "pow", "fill", "rsub", "remainder", "masked_fill", "clamp", "floor_divide")
+
+
+def reasons() -> list[str]:
+    """The calls that are refused by name, without their overloads."""
+    return list(_REASONS)
 
 
 def draws_numbers(b: Builder, what: str) -> Diagnostic:
@@ -74,8 +79,8 @@ def draws_numbers(b: Builder, what: str) -> Diagnostic:
 
 def refusal(b: Builder, name: str) -> Diagnostic:
     """What is said of a call without a spelling: what it does, where that is known, and a way out."""
-    short = "view_dtype" if name == "aten.view.dtype" else name.split(".")[1]
-    what, help_text = _REASONS.get(short, ("is not supported", _REWRITE))
+    known = _BITS if name == "aten.view.dtype" else _REASONS.get(name.split(".")[1])
+    what, help_text = known or ("is not supported", _REWRITE)
     return Diagnostic(f"{name} {what}", source=b.origin.source, help=help_text)
 
 

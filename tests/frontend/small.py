@@ -83,9 +83,9 @@ class Causal(Network):
 
 class Unsupported(Network):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv(x).cumsum(dim=1)
+        x = self.conv(x).atan()
         x = F.conv2d(x, x.mean((0, 2, 3)).view(1, 4, 1, 1)) + x
-        x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+        x = x.roll(3)
         return x.cumprod(dim=1) - x.softmax(dim=0)
 
 
@@ -100,6 +100,35 @@ class Branches(Network):
         return self.conv(x) if x.sum() > 0 else x
 
 
+class Line(Network):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool1d(F.conv1d(x.flatten(2), self.conv.weight[:, :, 0], padding=1), 3, 2)
+
+
+class Film(Network):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv3d(x.unflatten(2, (3, 2)), self.conv.weight[:, :, None].expand(-1, -1, 2, -1, -1), padding=(0, 1, 1))
+
+
+class TokensFirst(Network):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(2).permute(2, 0, 1)
+        return self.linear(torch.relu(self.linear(tokens)).reshape(-1, 4)).view(tokens.shape).permute(1, 2, 0)
+
+
+class Places(Network):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.interpolate(x[:, [2, 0, 1]], size=(9, 12))
+        x[..., ::2] = 1 - x[..., 1::2]
+        return x[:, :, torch.eye(9, 12, dtype=torch.bool)]
+
+
+class Weights(Network):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.interpolate(x, size=(4, 6), mode="bicubic", align_corners=True)
+        return torch.einsum("bchw,oc,...hw->bo", x, self.linear.weight, torch.arange(24.0).view(4, 6)) + x.cumsum(3)[..., 0, -1]
+
+
 NETWORKS: dict[str, type[Network]] = {
     "a batch norm becomes a scale and a shift": BatchNorm,
     "products with their own sigmoid become silu and mish": Gates,
@@ -111,6 +140,11 @@ NETWORKS: dict[str, type[Network]] = {
     "resizing is by factors": Upsampling,
     "statistics are spelled out": Statistics,
     "a causal mask is a constant": Causal,
+    "a line is a picture with one row": Line,
+    "frames below a kernel are channels": Film,
+    "tokens before the batch are turned for a layer": TokensFirst,
+    "entries are taken by places": Places,
+    "interpolation and running sums are constant matrices": Weights,
 }
 REFUSED: dict[str, tuple[str, type[Network]]] = {
     "unsupported operations are reported all at once": ("canonicalize", Unsupported),
