@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor
 
 import hecompile
 from hecompile.compiler import compile_model
@@ -62,3 +63,18 @@ def test_a_prompt_is_sent_once_a_run(tmp_path: Path) -> None:
             simulated(**arguments | {"timestep": t})
             sent.append(simulated.meter.requests - before)
     assert sent[0] > sent[1]
+
+
+def test_attention_as_diffusers_plain_processor_computes_it(tmp_path: Path) -> None:
+    """Its scores are added to an empty tensor that is not read."""
+    model = build("attention")
+    layers = [part for part in model.modules() if isinstance(part, Attention)]
+    for layer in layers:
+        layer.set_processor(AttnProcessor())
+    compile_model(model, tmp_path / "clear", options=CompileOptions(backend="clear", max_batch=2))
+    arguments = nested(dict(load_source(model).inputs))
+    with torch.no_grad():
+        expected = model(**arguments).sample
+    result = hecompile.load(tmp_path / "clear", policy="simulation")(**arguments).sample
+    assert layers
+    assert (result - expected).square().mean() < 0.05**2 * expected.square().mean()
