@@ -41,7 +41,10 @@ def test_nothing_of_this_machine_is_in_it(artifact: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 4}, "artifact format 4, written by hecompile 0.1.0; this is .*, which reads format 5: compile it again: hecompile compile"),
+        (
+            {"format": 4},
+            "artifact format 4, written by hecompile 0.1.0; this is .*, which reads format 5: compile it again: hecompile compile",
+        ),
         ({"format": 3, "written_by": None}, "artifact format 3, written by hecompile"),
         ({"format": 99, "written_by": "7.0"}, "artifact format 99, written by hecompile 7.0; .*: use a newer hecompile"),
         ({"format": "4"}, "written by hecompile something else"),
@@ -62,7 +65,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pa
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("")
     for target in (tmp_path / "mine", tmp_path / "file", tmp_path / "file" / "inside"):
-        with pytest.raises(CompileError, match="is not an artifact|cannot be written"):
+        with pytest.raises(CompileError, match=r"is not an artifact|cannot be written"):
             compile_model("nosuch", target)  # the name is looked up after the folder
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
