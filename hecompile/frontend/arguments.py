@@ -81,7 +81,8 @@ def example_call(module: torch.nn.Module, examples: object) -> ExampleCall:
         )
     for name, parameter in signature.parameters.items():
         default = parameter.default
-        if name not in named and name not in skipped and (default is None or isinstance(default, bool | int | float | str)):
+        plain = default is None or (isinstance(default, bool | int | float | str) and default not in (math.inf, -math.inf))
+        if name not in named and name not in skipped and plain and default == default:  # NaN is no constant either
             constants.append(Constant((name,), default, True))
     args, kwargs = _handed(signature, values)
     open_ended = any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in signature.parameters.values())
@@ -118,10 +119,10 @@ def _walk(keyword: Keyword, value: object, leaf: Callable[[Keyword, object], obj
 
 def _is_default(signature: inspect.Signature, keyword: Keyword, value: object) -> bool:
     """Whether a call may leave the constant away."""
-    if value is None:
-        return True
     parameter = signature.parameters.get(str(keyword[0]))
-    return len(keyword) == 1 and parameter is not None and type(parameter.default) is type(value) and parameter.default == value
+    if len(keyword) > 1 or parameter is None or parameter.default is parameter.empty:
+        return value is None
+    return type(parameter.default) is type(value) and bool(parameter.default == value)
 
 
 def _named(module: torch.nn.Module, signature: inspect.Signature, examples: object) -> dict[str, Any]:

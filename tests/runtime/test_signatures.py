@@ -133,9 +133,16 @@ def test_constants_are_kept_and_others_refused(value: Any, tmp_path: Path) -> No
     assert agree(model(X, value), module(X, value))
     with pytest.raises(InputError, match=r"how (differs|was not compiled in)"):
         model(X, how="default")
-    if value is not None:
-        with pytest.raises(InputError, match="missing arguments: how="):
-            model(X)
+    with pytest.raises(InputError, match="missing arguments: how="):
+        model(X)  # which would mean the default
+
+
+def test_a_default_that_no_file_can_hold_may_be_left_away(tmp_path: Path) -> None:
+    module = module_with(lambda self, x, most=float("inf"), odd=float("nan"): self.conv(x).clamp(max=most))
+    model = loaded(module, tmp_path, {"x": X})
+    assert agree(model(X), module(X))
+    with pytest.raises(InputError, match="not compiled in: most"):
+        model(X, most=1.0)
 
 
 def test_a_default_that_was_compiled_in_may_be_given_or_left_away(tmp_path: Path) -> None:
