@@ -26,7 +26,7 @@ def _of_floats(name: str) -> Rule:
 
 
 for _name in ("exp", "log", "sqrt", "reciprocal", "sin", "cos", "tanh", "erf", "sigmoid"):
-    RULES[f"aten.{_name}.default"] = RULES[f"aten.{_name}_.default"] = _of_floats(f"aten.{_name}.default")
+    RULES[f"aten.{_name}.default"] = _of_floats(f"aten.{_name}.default")
 
 
 def _rounding(name: str) -> Rule:
@@ -50,12 +50,7 @@ def _rsqrt(b: Builder, x: fx.Node) -> fx.Node:
     return b.emit("aten.reciprocal.default", b.emit("aten.sqrt.default", floating(b, x)))
 
 
-@rule("silu_.default")
-def _silu(b: Builder, x: fx.Node) -> fx.Node:
-    return b.emit("aten.silu.default", x)
-
-
-@rule("relu.default", "relu_.default")
+@rule("relu.default")
 def _relu(b: Builder, x: fx.Node) -> fx.Node:
     return b.emit("aten.relu.default", x) if info(x).dtype.startswith("float") else clamp(b, x, 0)
 
@@ -83,7 +78,7 @@ def _softplus(b: Builder, x: fx.Node, beta: Number = 1, threshold: Number = 20) 
     return where(b, above, x, soft)
 
 
-@rule("rrelu_with_noise.default", "rrelu_with_noise_.default", "rrelu.default")
+@rule("rrelu_with_noise.default", "rrelu.default")
 def rrelu(b: Builder, x: fx.Node, *rest: Any) -> fx.Node:
     """Outside training the slope is the middle of its range."""
     low, high, training = [value for value in rest if not isinstance(value, fx.Node)][:3]

@@ -55,7 +55,7 @@ def _neutral(x: Any, number: Any, unit: Number) -> bool:
     return info(x).dtype.startswith("float") or (isinstance(number, int) and info(x).dtype != "bool")
 
 
-@rule("add.Tensor", "add.Scalar", "add_.Tensor", "add_.Scalar")
+@rule("add.Tensor", "add.Scalar")
 def add(b: Builder, x: Any, y: Any, alpha: Number = 1) -> fx.Node:
     """x + alpha y."""
     y = scaled(b, y, alpha)
@@ -64,7 +64,7 @@ def add(b: Builder, x: Any, y: Any, alpha: Number = 1) -> fx.Node:
     return b.emit("aten.logical_or.default" if _truths(x, y) else "aten.add.Tensor", *alike(b, x, y))
 
 
-@rule("sub.Tensor", "sub.Scalar", "sub_.Tensor", "sub_.Scalar")
+@rule("sub.Tensor", "sub.Scalar")
 def _sub(b: Builder, x: Any, y: Any, alpha: Number = 1) -> fx.Node:
     return b.emit("aten.sub.Tensor", *alike(b, x, scaled(b, y, alpha)))
 
@@ -74,7 +74,7 @@ def _rsub(b: Builder, x: Any, y: Any, alpha: Number = 1) -> fx.Node:
     return add(b, b.emit("aten.neg.default", scaled(b, x, alpha)), y)
 
 
-@rule("mul.Tensor", "mul.Scalar", "mul_.Tensor", "mul_.Scalar")
+@rule("mul.Tensor", "mul.Scalar")
 def _mul(b: Builder, x: Any, y: Any) -> fx.Node:
     if _neutral(x, y, 1):
         return x  # type: ignore[no-any-return]
@@ -90,7 +90,7 @@ def _is_softplus_of(candidate: Any, x: Any) -> bool:
     return isinstance(candidate, fx.Node) and str(candidate.target) == "aten.softplus.default" and candidate.args[0] is x
 
 
-@rule("div.Tensor", "div.Scalar", "div_.Tensor", "true_divide.Tensor")
+@rule("div.Tensor", "div.Scalar", "true_divide.Tensor")
 def _div(b: Builder, x: Any, y: Any) -> fx.Node:
     if _neutral(x, y, 1) and info(x).dtype.startswith("float"):
         return x  # type: ignore[no-any-return]
@@ -199,7 +199,7 @@ def where(b: Builder, condition: fx.Node, x: Any, y: Any) -> fx.Node:
     return b.emit("aten.where.self", cast(b, condition, torch.bool), *(_as_constant(b, side, dtype) for side in sides))
 
 
-@rule("masked_fill.Scalar", "masked_fill.Tensor", "masked_fill_.Scalar", "masked_fill_.Tensor")
+@rule("masked_fill.Scalar", "masked_fill.Tensor")
 def _masked_fill(b: Builder, x: fx.Node, mask: fx.Node, value: Any) -> fx.Node:
     dtype = dtype_named(info(x).dtype)
     return where(b, mask, cast(b, value, dtype) if isinstance(value, fx.Node) else _as_constant(b, value, dtype), x)
@@ -219,7 +219,7 @@ RULES["aten.maximum.default"] = RULES["aten.fmax.default"] = RULES["aten.max.oth
 RULES["aten.minimum.default"] = RULES["aten.fmin.default"] = RULES["aten.min.other"] = _larger("minimum")
 
 
-@rule("clamp.default", "clamp.Tensor", "clip.default", "clip.Tensor", "clamp_.default", "hardtanh.default", "hardtanh_.default")
+@rule("clamp.default", "clamp.Tensor", "clip.default", "clip.Tensor", "hardtanh.default")
 def clamp(b: Builder, x: fx.Node, low: Any = None, high: Any = None) -> fx.Node:
     """x between two bounds, which may be values, None where open."""
     for bound, name in ((low, "maximum"), (high, "minimum")):
@@ -233,12 +233,12 @@ def clamp(b: Builder, x: fx.Node, low: Any = None, high: Any = None) -> fx.Node:
     return b.emit("aten.clamp.default", x, *bounds)
 
 
-@rule("clamp_min.default", "clamp_min.Tensor", "clamp_min_.default")
+@rule("clamp_min.default", "clamp_min.Tensor")
 def _clamp_min(b: Builder, x: fx.Node, low: Any) -> fx.Node:
     return clamp(b, x, low, None)
 
 
-@rule("clamp_max.default", "clamp_max.Tensor", "clamp_max_.default")
+@rule("clamp_max.default", "clamp_max.Tensor")
 def _clamp_max(b: Builder, x: fx.Node, high: Any) -> fx.Node:
     return clamp(b, x, None, high)
 

@@ -76,7 +76,7 @@ for _name, _fill in FILLS.items():
     RULES[f"aten.new_{_name}.default"], RULES[f"aten.{_name}_like.default"] = _filled(_fill), _filled_like(_fill)
 
 
-@rule("fill.Scalar", "fill.Tensor", "fill_.Scalar", "fill_.Tensor")
+@rule("fill.Scalar", "fill.Tensor")
 def _fill_with(b: Builder, x: fx.Node, value: Any) -> fx.Node:
     """x[...] = value."""
     if not isinstance(value, fx.Node):
@@ -87,6 +87,6 @@ def _fill_with(b: Builder, x: fx.Node, value: Any) -> fx.Node:
     return b.emit("aten.expand_as.default", value, x)
 
 
-@rule("zero.default", "zero_.default")
+@rule("zero.default")
 def _zero(b: Builder, x: fx.Node) -> fx.Node:
     return _filled_like(0)(b, x)

@@ -13,7 +13,7 @@ from hecompile.ir.shapes import map_argument
 
 __all__ = ["masks_to_places"]
 
-_INDEXED = ("aten.index.Tensor", "aten.index_put.default", "aten.index_put_.default")
+_INDEXED = ("aten.index.Tensor", "aten.index_put.default")
 _COUNTED = ("aten.nonzero.default", "aten.repeat_interleave.Tensor")  # constants whose size depends on constants
 
 

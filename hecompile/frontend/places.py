@@ -106,7 +106,7 @@ def _index(b: Builder, x: fx.Node, indices: Indices) -> fx.Node:
     return reshape(b, entries(b, group.flat(b, x), group.at, flat.flatten().tolist()), group.around(*flat.shape))
 
 
-@rule("index_put.default", "index_put_.default", "_unsafe_index_put.default", "_index_put_impl_.default")
+@rule("index_put.default", "_unsafe_index_put.default")
 def _index_put(b: Builder, x: fx.Node, indices: Indices, values: fx.Node, accumulate: bool = False, *_: Any) -> fx.Node:
     """x with x[.., places, ..] = values, or with the values added there."""
     found = _constant_places(b, indices)

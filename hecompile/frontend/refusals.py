@@ -136,8 +136,7 @@ def _dropout(b: Builder, x: Any, probability: float, train: bool) -> Any:
     return x
 
 
-for _short in ("dropout", "dropout_", "feature_dropout", "feature_dropout_", "alpha_dropout", "alpha_dropout_",
-               "feature_alpha_dropout", "feature_alpha_dropout_"):  # fmt: skip
+for _short in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"):
     RULES[f"aten.{_short}.default"] = _dropout
 RULES["aten.view.dtype"] = _refused("aten.view.dtype")
 for _short in _REASONS:

@@ -64,7 +64,7 @@ def same(b: Builder, x: fx.Node, *_: Any, **__: Any) -> fx.Node:
     return x
 
 
-for _name in ("clone.default", "contiguous.default", "alias.default", "detach.default", "detach_.default",
+for _name in ("clone.default", "contiguous.default", "alias.default", "detach.default",
               "lift_fresh_copy.default", "_assert_tensor_metadata.default"):  # fmt: skip
     RULES[f"aten.{_name}"] = same
 

@@ -12,6 +12,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.builder import Builder
 from hecompile.frontend.filled import FILLS, full
 from hecompile.frontend.refusals import showing, sized_refusal
+from hecompile.frontend.rewrites import together
 from hecompile.ir.graph import Batch, Dim, info
 from hecompile.ir.shapes import dtype_named, has_batch
 
@@ -35,6 +36,8 @@ def emit_sized(builder: Builder, name: str, args: Sequence[Any], kwargs: dict[st
             return builder.emit("aten.reshape.default", args[0], list(args[1]))
         if name in _EXPANSIONS:
             return expand_to(builder, args[0], args[1])
+        if name == "aten.slice.Tensor" and _is_whole(builder, *args):
+            return builder.emit(name, args[0], args[1], 0, None, 1)
         if name == "aten.repeat.default":
             return _repeat(builder, args[0], args[1])
         if name in _FILLS:
@@ -42,6 +45,11 @@ def emit_sized(builder: Builder, name: str, args: Sequence[Any], kwargs: dict[st
         if name in _NEW:
             return _filled(builder, args[1], _NEW[name], args[-1], kwargs.get("dtype") or dtype_named(info(args[0]).dtype))
         raise CompileError(sized_refusal(builder, name))
+
+
+def _is_whole(builder: Builder, x: fx.Node, dim: int, start: Any, end: Any, step: int) -> bool:
+    """Whether a slice up to a size that grows with the batch takes everything."""
+    return start in (0, None) and step == 1 and end == builder.shape(x)[dim]
 
 
 def _filled(builder: Builder, sizes: Sequence[Dim], fill: float | None, given: Any, dtype: torch.dtype | None) -> fx.Node:
@@ -87,18 +95,10 @@ def _like(builder: Builder, sizes: Sequence[Dim]) -> fx.Node:
 
 
 def _repeat(builder: Builder, x: fx.Node, times: Sequence[Dim]) -> fx.Node:
-    """A repeat by the batch of a dimension of one is an expansion; by one, nothing."""
+    """A repeat by the batch is an expansion of a dimension in front of the one that is repeated."""
+    x = builder.emit("aten.repeat.default", x, [1 if isinstance(count, Batch) else count for count in times])
     own = builder.shape(x)
-    padded = (1,) * (len(times) - len(own)) + own
-    sizes: list[Dim] = []
-    for count, size in zip(times, padded, strict=True):
-        if isinstance(count, Batch) and size == 1:
-            sizes.append(count)
-        elif count == 1:
-            sizes.append(size)
-        else:
-            help_text = "repeat by the batch first, and then by the other numbers"
-            raise CompileError(
-                Diagnostic("repeat by the batch beside another repeat", source=builder.origin.source, help=help_text)
-            )
-    return expand_to(builder, x, sizes)
+    pairs = [(count if isinstance(count, Batch) else 1, size) for count, size in zip(times, own, strict=True)]
+    x = builder.emit("aten.reshape.default", x, [part for _, size in pairs for part in (1, size)])
+    x = expand_to(builder, x, [part for pair in pairs for part in pair])
+    return builder.emit("aten.reshape.default", x, [together(pair) for pair in pairs])

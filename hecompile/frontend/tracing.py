@@ -11,6 +11,7 @@ import torch.utils._pytree as pytree
 
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.arguments import ExampleCall
+from hecompile.frontend.causal import masks_as_given
 from hecompile.frontend.several import is_split
 from hecompile.frontend.sources import Source
 from hecompile.ir.shapes import BATCHES
@@ -39,7 +40,7 @@ def exported_program(source: Source, call: ExampleCall) -> torch.export.Exported
     if call.open_ended:
         module, args, kwargs = _Called(module), (args, kwargs), {}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), masks_as_given():
             program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
             simple: torch.export.ExportedProgram = program if _is_simple(program) else program.run_decompositions(_decompositions())
             return simple

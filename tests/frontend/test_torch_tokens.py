@@ -59,6 +59,15 @@ def stacked_tokens_first(x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
     return layer(x.transpose(0, 1)).transpose(0, 1)
 
 
+def masked(x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
+    """Whether the mask is causal is left to the layer, which looks at its values."""
+    return layer(x, mask=LATER)
+
+
+def padded(x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
+    return layer(x, src_key_padding_mask=x[..., 0] > 1.5)
+
+
 def two(x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
     return layer(x, y @ torch.ones(6, 8) / 6)
 
@@ -112,6 +121,10 @@ CALLS: dict[str, Call] = {
     "an encoder": (stacked, nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)),
     "an encoder, tokens first": (
         stacked_tokens_first, nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2, norm=nn.LayerNorm(8)),
+    ),
+    "an encoder with a mask": (masked, nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)),
+    "an encoder with hidden tokens": (
+        padded, nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1, enable_nested_tensor=False),
     ),
     "a decoder's layer": (two, nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)),
     "a decoder's layer, tokens first, norm first": (two_tokens_first, nn.TransformerDecoderLayer(8, 2, 16, norm_first=True)),
