@@ -124,9 +124,7 @@ def judge_target(target: Path) -> None:
     while not above.exists() and above != above.parent:
         above = above.parent
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise CompileError(
-            Diagnostic(f"{target} cannot be written: {above} takes no new folder", help="choose another folder")
-        )
+        raise CompileError(Diagnostic(f"{target} cannot be written: {above} takes no new folder", help="choose another folder"))
 
 
 def write_folder(target: Path, fill: Callable[[Path], None]) -> None:

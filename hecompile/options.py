@@ -152,9 +152,7 @@ class CompileOptions:
         if isinstance(size, tuple | list):
             size = "x".join(map(str, size))
         if size is not None and (not isinstance(size, str) or not _SIZE.fullmatch(size)):
-            raise CompileError(
-                Diagnostic(f"a size of {self.size!r}", help="give rows and columns in latent pixels, as 64x64")
-            )
+            raise CompileError(Diagnostic(f"a size of {self.size!r}", help="give rows and columns in latent pixels, as 64x64"))
         object.__setattr__(self, "size", size)
         if self.tokens is not None and not 1 <= self.tokens <= MOST_TOKENS:
             raise CompileError(f"tokens is {self.tokens}: it must be between 1 and {MOST_TOKENS}")
