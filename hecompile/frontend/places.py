@@ -173,7 +173,7 @@ def _pattern(b: Builder, x: fx.Node, dim: int, index: fx.Node) -> tuple[Group, T
 def _but_for_the_batch(b: Builder, node: fx.Node) -> Tensor | None:
     """The value at batch one of a node that depends on constants and on the size of the batch; None for others."""
     known = b.value(node)
-    if known is not None or node.op != "call_function":
+    if known is not None or node.op != "call_function" or not info(node).dtype.startswith("int"):
         return known
     if str(node.target) == "aten.expand_as.default":
         inner = _but_for_the_batch(b, node.args[0])  # type: ignore[arg-type]

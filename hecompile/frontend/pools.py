@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -88,21 +89,38 @@ def max_pool(b: Builder, x: fx.Node, kernel: Any, stride: Any, padding: Any, dil
 def _avg_pool(
     b: Builder, x: fx.Node, kernel: Any, stride: Any, padding: Any, ceil: bool, counted: bool, divisor: int | None, rank: int
 ) -> fx.Node:
-    """The mean of every window."""
+    """The mean of every window. Where windows reach beyond the padding, as they are counted rounding up, and where the divisor is a
+    number, it is the mean over zeros that are put there, times what makes up for these."""
     kernel, padding = (_each(value, rank) for value in (kernel, padding))
     stride = _each(stride or kernel, rank)
-    if divisor is not None:
-        after = [_missing(*line, 1) if ceil else 0 for line in zip(_axes(b, x, rank), kernel, stride, padding, strict=True)]
-        x = _grown(b, x, padding, [more + own for more, own in zip(after, padding, strict=True)], 0.0)
-        mean = _avg_pool(b, x, kernel, stride, [0] * rank, False, True, None, rank)
-        return b.emit("aten.mul.Tensor", mean, math.prod(kernel) / divisor)
-    if rank == 3:
+    if rank == 3 and divisor is None:
         return _by_planes(
             b, x, lambda y, axes: _avg_pool(b, y, kernel[axes], stride[axes], padding[axes], ceil, counted, None, len(kernel[axes]))
         )
+    lines = list(zip(_axes(b, x, rank), kernel, stride, padding, strict=True))
+    after = [_missing(*line, 1) if ceil else 0 for line in lines]
+    if divisor is not None or any(after):
+        x = _grown(b, x, padding, [more + own for more, own in zip(after, padding, strict=True)], 0.0)
+        mean = _avg_pool(b, x, kernel, stride, [0] * rank, False, True, None, rank)
+        if divisor is not None:
+            return b.emit("aten.mul.Tensor", mean, math.prod(kernel) / divisor)
+        shape = b.shape(mean)[-rank:]
+        counts = [_counted(*line, counted, int(str(count))) for line, count in zip(lines, shape, strict=True)]
+        return b.emit("aten.mul.Tensor", mean, b.constant(math.prod(kernel) / functools.reduce(_outer, counts), "share"))
     ones, zeros = [1] * (2 - rank), [0] * (2 - rank)
-    lines = [[*ones, *kernel], [*ones, *stride], [*zeros, *padding]]
-    return _as_pictures(b, x, rank, lambda y: b.emit("aten.avg_pool2d.default", y, *lines, ceil, counted))
+    sizes = [[*ones, *kernel], [*ones, *stride], [*zeros, *padding]]
+    return _as_pictures(b, x, rank, lambda y: b.emit("aten.avg_pool2d.default", y, *sizes, False, counted))
+
+
+def _counted(size: int, kernel: int, stride: int, padding: int, with_padding: bool, count: int) -> torch.Tensor:
+    """How many entries of an axis torch counts in each window: those of the padding too, or not, but none beyond it."""
+    first = torch.arange(count) * stride - padding
+    low, high = (-padding, size + padding) if with_padding else (0, size)
+    return (first + kernel).clamp(max=high) - first.clamp(min=low)
+
+
+def _outer(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return first[..., None] * second
 
 
 @rule("max_pool1d.default", "max_pool2d.default", "max_pool3d.default")
