@@ -59,11 +59,11 @@ def _call(bundle: Bundle, program: Program) -> None:
     unet = EncryptedUNet(replace(bundle, calls=calls, manifest=manifest), Nowhere())
     leaves: dict[Any, Any] = {spec.keyword: torch.from_numpy(inputs[spec.name]) for spec in program.inputs}
     leaves |= {constant.keyword: constant.value for constant in program.signature.constants if not constant.optional}
-    found = _leaves(unet(**nested(leaves)))
+    results = _leaves(unet(**nested(leaves)))
     wanted = [expected[place] for place in program.signature.results.places]
-    if len(found) != len(wanted):
-        raise InternalError(f"the loaded model returns {len(found)} tensors, the program {len(wanted)}")
-    for place, (result, value) in enumerate(zip(found, wanted, strict=True)):
+    if len(results) != len(wanted):
+        raise InternalError(f"the loaded model returns {len(results)} tensors, the program {len(wanted)}")
+    for place, (result, value) in enumerate(zip(results, wanted, strict=True)):
         _compare(np.asarray(result), value, f"result {place} of the loaded model")
 
 

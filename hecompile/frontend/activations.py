@@ -176,7 +176,7 @@ def _infinite(b: Builder, value: float) -> fx.Node:
 
 @rule("isnan.default")
 def _isnan(b: Builder, x: fx.Node) -> fx.Node:
-    """What is no number is not equal to itself."""
+    """Whether each entry is NaN: only NaN differs from itself."""
     return b.emit("aten.ne.Tensor", x, x)
 
 
@@ -192,7 +192,7 @@ def _isfinite(b: Builder, x: fx.Node) -> fx.Node:
 
 @rule("bucketize.Tensor", "searchsorted.Tensor")
 def _bucket(b: Builder, x: fx.Node, y: fx.Node, *_: Any, right: bool = False, **__: Any) -> fx.Node:
-    """How many of the constant, sorted bounds are below a value: `bucketize(x, bounds)`, `searchsorted(bounds, x)`."""
+    """For each entry, the number of constant, sorted bounds below it: `bucketize(x, bounds)`, `searchsorted(bounds, x)`."""
     bounds, values = (y, x) if b.value(y) is not None else (x, y)
     if b.value(bounds) is None or len(b.shape(bounds)) != 1:
         raise CompileError(refusal(b, "aten.searchsorted.Tensor"))

@@ -104,7 +104,7 @@ def main_dtype(module: torch.nn.Module) -> torch.dtype | None:
 
 
 def _walk(keyword: Keyword, value: object, leaf: Callable[[Keyword, object], object]) -> Any:
-    """The same structure with every leaf changed."""
+    """The structure of `value` with `leaf(keyword, item)` in place of every item."""
     if isinstance(value, Mapping):
         if wrong := [key for key in value if not isinstance(key, str)]:
             raise CompileError(f"example input '{text_of(keyword)}' has the key {wrong[0]!r}: keys are names")

@@ -119,7 +119,7 @@ def _floor_divide(b: Builder, x: Any, y: Any) -> fx.Node:
 
 
 def _left(b: Builder, x: Any, y: Any, name: str) -> fx.Node:
-    """What is left of x divided by y."""
+    """The remainder of x divided by y, entry by entry."""
     x, y = alike(b, x, y)
     dtype = dtype_named(info(next(side for side in (x, y) if isinstance(side, fx.Node))).dtype)
     return b.emit(f"aten.{name}.Tensor", *(_as_constant(b, side, dtype) for side in (x, y)))
@@ -244,7 +244,7 @@ def _clamp_max(b: Builder, x: fx.Node, high: Any) -> fx.Node:
 
 
 def _logical(name: str) -> Any:
-    """What is not zero is true."""
+    """Each entry as a bool: true where it is not zero."""
     return lambda b, *args: b.emit(f"aten.logical_{name}.default", *(cast(b, arg, torch.bool) for arg in args))
 
 

@@ -20,7 +20,7 @@ _VARIANT = re.compile(r"\.([A-Za-z0-9_]+?)(-\d{5}-of-\d{5})?\.safetensors$")  # 
 
 
 def pickled_weights(path: Path) -> Diagnostic:
-    """What is said of pickled weights."""
+    """The finding for a file of pickled weights."""
     return Diagnostic(
         f"{path}: pickled weights are refused, loading them can run any code",
         help="save the model again with save_pretrained(folder, safe_serialization=True)",
