@@ -1,0 +1,99 @@
+"""Reading what somebody else may have written: files of an artifact, documents in them, replies of a server.
+
+Every failure is a `ProtocolError`: nothing here follows a link, waits for a pipe, or takes more memory than its limit says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hecompile.errors import ProtocolError
+
+__all__ = ["DEEPEST", "parse_json", "read_file"]
+
+DEEPEST = 40  # brackets within brackets of a document
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """A regular file's bytes.
+
+    Raises:
+        ProtocolError: if it is absent, no regular file (links, pipes and devices are none), or longer than `most_bytes`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        linked = path.is_symlink() if "\0" not in str(path) else False
+        reason = "a link, and links are not followed" if linked else getattr(error, "strerror", None) or str(error)
+        raise ProtocolError(f"{str(path)!r:.300}: {reason}" if "\0" in str(path) else f"{path}: {reason}") from error
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ProtocolError(f"{path}: not a regular file")
+        if status.st_size > most_bytes:
+            raise ProtocolError(f"{path}: {status.st_size} bytes, at most {most_bytes} are read")
+        try:
+            data = stream.read(most_bytes + 1)
+        except (OSError, MemoryError) as error:
+            raise ProtocolError(f"{path}: {getattr(error, 'strerror', None) or 'no memory for it'}") from error
+    if len(data) > most_bytes:
+        raise ProtocolError(f"{path}: grew beyond {most_bytes} bytes while it was read")
+    return data
+
+
+def parse_json(data: bytes | str, what: str) -> Any:
+    """A JSON document in which every key stands once, every number is finite, and brackets nest at most `DEEPEST` deep.
+
+    Raises:
+        ProtocolError: naming `what`, for anything else.
+    """
+    raw = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    if _depth(raw) > DEEPEST:
+        raise ProtocolError(f"{what}: brackets nest deeper than {DEEPEST}")
+    try:
+        found = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
+        if _SURROGATE.search(raw):  # pairs are characters; half of one is none, and cannot be printed
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"{what}: not JSON as it is written here: {str(error)[:200]}") from error
+
+
+def _depth(data: bytes) -> int:
+    """How deep brackets nest, those within strings left out."""
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", data):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict[str, Any]()
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key '{key[:60]}' stands twice")
+        found[key] = value
+    return found
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:40]} is beyond every number")
+    return value
