@@ -18,7 +18,8 @@ from hecompile.errors import ProtocolError
 __all__ = ["DEEPEST", "parse_json", "read_file"]
 
 DEEPEST = 40  # brackets within brackets of a document
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one without an end takes the rest: each byte is read once
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -70,12 +71,9 @@ def parse_json(data: bytes | str, what: str) -> Any:
 def _depth(data: bytes) -> int:
     """How deep brackets nest, those within strings left out."""
     depth = deepest = 0
-    for byte in _STRING.sub(b"", data):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
+    for byte in _STRING.sub(b"", data).translate(None, _OTHERS):
+        depth += 1 if byte in b"[{" else -1
+        deepest = max(deepest, depth)
     return deepest
 
 
