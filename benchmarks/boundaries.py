@@ -15,6 +15,7 @@ from hecompile.backends.ckks.backend import CkksClearBackend
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.noise import SIGMAS, predict
 from hecompile.backends.registry import backend_of
+from hecompile.buffers import Buffer
 from hecompile.runtime.bundle import Bundle
 
 __all__ = ["Boundary", "boundaries", "error_ratios", "watched"]
@@ -28,7 +29,7 @@ def error_ratios(halves: tuple[Half, Half], inputs: Sequence[Array], outputs: Se
     clear = CkksClearBackend()
     client, server = clear.load_client(halves[0]), clear.load_server(halves[1])
     payload, pending = client.encrypt(inputs, 1)
-    wanted = client.decrypt(server.evaluate(payload, 1), pending)
+    wanted = client.decrypt(server.evaluate(b"".join(payload), 1), pending)
     t = 0.0 if document.timestep is None else float(inputs[document.inputs.index(document.timestep)])
     deviations = predict(document.program, read_tables(halves[1], document), document.row(t))
     found = []
@@ -46,11 +47,11 @@ class _Witness(RegionClient):
         self.inputs, self.outputs, self._inner = inner.inputs, inner.outputs, inner
         self.calls: list[tuple[list[Array], list[Array]]] = []
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self.calls.append(([np.array(value) for value in values], []))
         return self._inner.encrypt(values, batch, secrets)
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         found = self._inner.decrypt(reply, pending)
         self.calls[-1][1].extend(found)
         return found

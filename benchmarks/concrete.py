@@ -186,7 +186,7 @@ def lookup_pair(name: str, net: torch.nn.Module, values: np.ndarray) -> tuple[Ca
 
     def run() -> Any:
         payload, pending = client.encrypt([values[:1]], 1, secrets)
-        return client.decrypt(server.evaluate(payload, 1, session), pending)
+        return client.decrypt(server.evaluate(b"".join(payload), 1, session), pending)
 
     found = told(name, halves.client)
     found |= {f"{name}_predicted_cpu_s": prediction.seconds, f"{name}_measured_cpu_s": halves.measured_s}

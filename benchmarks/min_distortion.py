@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.harness import arguments, finish, machine
 from hecompile.backends.base import Cost
+from hecompile.buffers import Buffer
 from hecompile.compiler import compile_model, pipeline
 from hecompile.cost.layers import Stack, cost_of, parameters_for, released_of
 from hecompile.cost.machine import Machine
@@ -63,11 +64,10 @@ class Stopwatch(LocalTransport):
         super().__init__(service)
         self.seconds = 0.0
 
-    def send(self, digest: str, region: str, body: bytes) -> bytes:
+    def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
         started = time.perf_counter()
-        reply = super().send(digest, region, body)
+        super().send(digest, region, body, reply)
         self.seconds += time.perf_counter() - started
-        return reply
 
 
 def encrypted_share(graph: Any) -> float:

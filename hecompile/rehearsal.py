@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
+from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.regions import AnyCall, Program
 from hecompile.ir.signature import nested
@@ -86,11 +87,11 @@ def _leaves(result: Any) -> list[Any]:
     return [leaf for item in items for leaf in _leaves(item)]
 
 
+@dataclass(frozen=True, repr=False)
 class _Answer(Pending):
     """What a region gives, computed when it was asked."""
 
-    def __init__(self, outputs: list[Array]) -> None:
-        self.outputs = outputs
+    outputs: list[Array]
 
 
 class _InClear(RegionClient):
@@ -101,10 +102,10 @@ class _InClear(RegionClient):
         self.patience_s = client.patience_s
         self._region = region
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
-        return b"", _Answer(self._region.reference(values))
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
+        return [], _Answer(0, self._region.reference(values))
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Answer):
             raise InternalError("a region in clear was answered before it was asked")
         return pending.outputs

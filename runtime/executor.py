@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hecompile.backends.base import Array, RegionClient, Secrets
+from hecompile.buffers import total_bytes
 from hecompile.errors import ProtocolError
 from hecompile.ir.plan import Step
 from hecompile.runtime.bundle import Bundle
@@ -83,7 +84,7 @@ class Executor:
                 keys.update(client.evaluation_keys(secrets))
         body = pack_keys(keys)
         session = _Open(self._transport.open_session(self.bundle.manifest.server, body), secrets)
-        self.meter.key_bytes += len(body)
+        self.meter.key_bytes += total_bytes(body)
         self.meter.key_s += time.perf_counter() - started
         return session
 
@@ -149,7 +150,8 @@ class Executor:
         payload, pending = client.encrypt(inputs, batch, session.secrets if session else None)
         body = pack_request(batch, payload, session.identifier if session else "")
         times.append(time.perf_counter())
-        reply = self._transport.send(self.bundle.manifest.server, step.region, body)
+        reply = np.empty(client.reply_size(pending), np.uint8).data
+        self._transport.send(self.bundle.manifest.server, step.region, body, reply)
         times.append(time.perf_counter())
         outputs = client.decrypt(reply, pending)
         times.append(time.perf_counter())
@@ -158,7 +160,7 @@ class Executor:
         meter.wait_s += float(wait_s)
         meter.decrypt_s += float(decrypt_s)
         meter.requests += 1
-        meter.bytes_up += len(body)
+        meter.bytes_up += total_bytes(body)
         meter.bytes_down += len(reply)
         for observer in meter.observers:
             observer(step.region)

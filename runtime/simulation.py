@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hecompile.artifact import read_half, read_server
 from hecompile.backends.registry import backend_of
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.transports import Transport
@@ -21,10 +23,10 @@ __all__ = ["Nowhere", "load_simulation"]
 class Nowhere(Transport):
     """Regions that are simulated send nothing."""
 
-    def send(self, digest: str, region: str, body: bytes) -> bytes:
-        return b""
+    def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
+        return None
 
-    def open_session(self, digest: str, body: bytes) -> str:
+    def open_session(self, digest: str, body: Sequence[Buffer]) -> str:
         raise ProtocolError("a simulation has no sessions")
 
     def close_session(self, digest: str, identifier: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.wire import SESSION_DIGITS
 
@@ -24,11 +26,16 @@ class Transport(ABC):
     """A way to a server."""
 
     @abstractmethod
-    def send(self, digest: str, region: str, body: bytes) -> bytes:
-        """The reply to a request. Raises `ProtocolError` if it is refused, `ServerGoneError` if there is no answer."""
+    def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
+        """Send a request, its parts in order, and fill `reply`, writable and as long as the answer must be.
+
+        Raises:
+            ProtocolError: if the request is refused, or the answer is of another length.
+            ServerGoneError: if there is no answer.
+        """
 
     @abstractmethod
-    def open_session(self, digest: str, body: bytes) -> str:
+    def open_session(self, digest: str, body: Sequence[Buffer]) -> str:
         """Leave evaluation keys at the server; the identifier of their session. Raises as `send` does."""
 
     @abstractmethod
@@ -52,11 +59,11 @@ class LocalTransport(Transport):
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def send(self, digest: str, region: str, body: bytes) -> bytes:
-        return self._service.answer(digest, region, body)
+    def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
+        _fill(reply, self._service.answer(digest, region, b"".join(body)))
 
-    def open_session(self, digest: str, body: bytes) -> str:
-        return self._service.open_session(digest, body)
+    def open_session(self, digest: str, body: Sequence[Buffer]) -> str:
+        return self._service.open_session(digest, b"".join(body))
 
     def close_session(self, digest: str, identifier: str) -> None:
         self._service.close_session(digest, identifier)
@@ -80,11 +87,11 @@ class HttpTransport(Transport):
         self._client = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5.0), trust_env=False)
         self.url = url
 
-    def send(self, digest: str, region: str, body: bytes) -> bytes:
-        return self._request("POST", f"/v1/artifacts/{digest}/regions/{region}", body, f"region '{region}'")
+    def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
+        _fill(reply, self._request("POST", f"/v1/artifacts/{digest}/regions/{region}", b"".join(body), f"region '{region}'"))
 
-    def open_session(self, digest: str, body: bytes) -> str:
-        reply = self._request("POST", f"/v1/artifacts/{digest}/sessions", body, "the evaluation keys")
+    def open_session(self, digest: str, body: Sequence[Buffer]) -> str:
+        reply = self._request("POST", f"/v1/artifacts/{digest}/sessions", b"".join(body), "the evaluation keys")
         identifier = reply.decode("ascii", "replace")
         if len(identifier) != SESSION_DIGITS or not identifier.isalnum():
             raise ProtocolError(f"{self.url} answers with {len(identifier)} characters that name no session")
@@ -113,6 +120,14 @@ class HttpTransport(Transport):
 
     def close(self) -> None:
         self._client.close()
+
+
+def _fill(reply: Buffer, answer: bytes) -> None:
+    """The answer into the caller's buffer. Raises `ProtocolError` unless it is exactly as long."""
+    target = memoryview(reply).cast("B")
+    if len(answer) != len(target):
+        raise ProtocolError(f"a reply of {len(answer)} bytes, expected {len(target)}")
+    target[:] = answer
 
 
 def _reason(text: str) -> str:

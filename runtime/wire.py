@@ -7,11 +7,12 @@ inside the body, not in the address: addresses end up in logs, and whoever knows
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgpack
 
+from hecompile.buffers import Buffer, total_bytes
 from hecompile.errors import ProtocolError
 
 __all__ = ["HEADER_LIMIT", "SESSION_DIGITS", "key_limit", "pack_keys", "pack_request", "unpack_keys", "unpack_request"]
@@ -22,10 +23,10 @@ SESSION_DIGITS = 32  # of a session's identifier, hexadecimal: 128 bits
 _FIELDS = {"format": int, "batch": int, "bytes": int, "session": str}
 
 
-def pack_request(batch: int, payload: bytes, session: str = "") -> bytes:
-    """The body of a request; `session` is empty for regions without keys."""
-    header: bytes = msgpack.packb({"format": FORMAT, "batch": batch, "bytes": len(payload), "session": session})
-    return struct.pack("<H", len(header)) + header + payload
+def pack_request(batch: int, payload: Sequence[Buffer], session: str = "") -> list[Buffer]:
+    """The body of a request, its header before the payload's own parts; `session` is empty for regions without keys."""
+    header: bytes = msgpack.packb({"format": FORMAT, "batch": batch, "bytes": total_bytes(payload), "session": session})
+    return [struct.pack("<H", len(header)) + header, *payload]
 
 
 def unpack_request(body: bytes) -> tuple[int, str, bytes]:
@@ -47,10 +48,10 @@ def key_limit(sizes: Mapping[str, int]) -> int:
     return HEADER_LIMIT + sum(len(name.encode()) + 16 + size for name, size in sizes.items())
 
 
-def pack_keys(keys: Mapping[str, bytes]) -> bytes:
-    """The body that opens a session."""
+def pack_keys(keys: Mapping[str, bytes]) -> list[Buffer]:
+    """The body that opens a session, its header first."""
     header: bytes = msgpack.packb({"format": FORMAT, "keys": {name: len(keys[name]) for name in sorted(keys)}})
-    return b"".join([struct.pack("<I", len(header)), header, *(keys[name] for name in sorted(keys))])
+    return [struct.pack("<I", len(header)) + header, *(keys[name] for name in sorted(keys))]
 
 
 def unpack_keys(body: bytes | bytearray, sizes: Mapping[str, int]) -> dict[str, memoryview]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from hecompile.buffers import Buffer
 from hecompile.errors import CompileError, Diagnostic, InternalError
 
 if TYPE_CHECKING:
@@ -84,8 +85,11 @@ class Half:
     tensors: Mapping[str, Array]
 
 
+@dataclass(frozen=True, repr=False)
 class Pending:
     """What the client keeps between a request and its reply (a fresh key, scale factors). Never leaves, never printed."""
+
+    reply_size: int  # bytes of the reply, known before it comes
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(hidden)"
@@ -117,16 +121,20 @@ class RegionClient(ABC):
         """Forget what was kept of the last sampling run; most regions keep nothing."""
 
     @abstractmethod
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
-        """The request's payload for float32 inputs in the order of `inputs`; its size depends on `batch` alone,
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
+        """The request's payload, in pieces, for float32 inputs in the order of `inputs`; their sizes depend on `batch` alone,
         or on what the region reveals.
 
         `secrets` are those of the session, for regions that declare keys.
         """
 
     @abstractmethod
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         """The region's float32 outputs. Raises `ProtocolError` if the reply's size or words are not what they must be."""
+
+    def reply_size(self, pending: Pending) -> int:
+        """Exact size of the reply to this request."""
+        return pending.reply_size
 
     @abstractmethod
     def request_bytes(self, batch: int) -> int:

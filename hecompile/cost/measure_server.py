@@ -44,11 +44,11 @@ def measure_server_process(requests: int = 50) -> dict[str, float]:
     from hecompile.runtime.transports import HttpTransport
     from hecompile.runtime.wire import pack_request
 
-    body, found = pack_request(1, bytes(PAYLOAD)), []
+    body, reply, found = pack_request(1, [bytes(PAYLOAD)]), bytearray(PAYLOAD), []
     with server_process([sys.executable, "-m", __name__]) as (server, url), HttpTransport(url) as transport:
         for _ in range(requests):
             started = time.perf_counter()
-            transport.send("idle", "echo", body)
+            transport.send("idle", "echo", body, reply)
             found.append(time.perf_counter() - started)
         return {"base_mib": peak_mib(server), "request_us": median(found) * 1e6}
 

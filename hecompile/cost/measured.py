@@ -18,6 +18,7 @@ from hecompile.artifact import Manifest, checked, read_half, read_manifest
 from hecompile.backends.base import Array, Cost, Pending, RegionClient, Secrets
 from hecompile.backends.integer import IntegerBackend, region_program
 from hecompile.backends.registry import backend_of
+from hecompile.buffers import Buffer
 from hecompile.cost.local import LocalWork, onnx_work
 from hecompile.cost.machine import Machine
 from hecompile.cost.measure_server import peak_mib, server_process
@@ -90,7 +91,7 @@ class _TimedClient(RegionClient):
         self.inputs, self.outputs = inner.inputs, inner.outputs
         self._region, self._inner, self._clock = region, inner, clock
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         with self._clock.of("client", self._region):
             return self._inner.encrypt(values, batch, secrets)
 
@@ -100,7 +101,7 @@ class _TimedClient(RegionClient):
     def evaluation_keys(self, secrets: Secrets) -> Mapping[str, bytes]:
         return self._inner.evaluation_keys(secrets)
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         with self._clock.of("client", self._region):
             return self._inner.decrypt(reply, pending)
 
@@ -128,15 +129,14 @@ class _TimedTransport(Transport):
     def __init__(self, service: Service, clock: _Clock) -> None:
         self._inner, self._clock, self._regions = LocalTransport(service), clock, service.regions
 
-    def send(self, digest: str, region: str, body: bytes) -> bytes:
+    def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
         server = self._regions[region]
         before_s = server.worked_s
         with self._clock.of("server", region):
-            reply = self._inner.send(digest, region, body)
+            self._inner.send(digest, region, body, reply)
         self._clock.spent["server", region] += server.worked_s - before_s
-        return reply
 
-    def open_session(self, digest: str, body: bytes) -> str:
+    def open_session(self, digest: str, body: Sequence[Buffer]) -> str:
         return self._inner.open_session(digest, body)
 
     def close_session(self, digest: str, identifier: str) -> None:

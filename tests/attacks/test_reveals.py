@@ -27,6 +27,7 @@ from hecompile.passes.check_secrecy import CheckSecrecy
 from hecompile.policies import policy
 from hecompile.policies.min_distortion import MinDistortion
 from tests.networks import Tiny, tiny_inputs
+from tests.payloads import encrypt_whole
 from tests.stages import partitioned
 
 OPTIONS = CompileOptions(policy="min-distortion", budget=0.5, importance="magnitude", max_batch=2)
@@ -231,7 +232,7 @@ def test_the_server_sees_the_declared_entries_rounded_and_no_others(shown: Compi
         tails = []
         for change in (0.0, 0.5):
             value[0, split.encrypted[0]].flat[1] -= change
-            payload, _ = client.encrypt([value], 1)
+            payload, _ = encrypt_whole(client, [value], 1)
             tails.append(payload[-size.up_released :])
         assert tails[0] == tails[1]
         assert len(tails[0]) * 8 <= np.prod(shape) * len(split.released) / split.channels * split.bits + 7
@@ -267,7 +268,7 @@ def test_the_server_sees_the_declared_tiles_rounded_and_no_others(tiled: Compile
         value[:, 0][:, encrypted] = 9.0  # the largest entry stays, so that the scale does
         other = value.copy()
         other[:, 1:][..., encrypted] = np.random.default_rng(1).uniform(-9, 9, other[:, 1:][..., encrypted].shape)
-        tails = [memoryview(client.encrypt([each], 1)[0])[-sizes(layer, 1).up_released :] for each in (value, other)]
+        tails = [memoryview(encrypt_whole(client, [each], 1)[0])[-sizes(layer, 1).up_released :] for each in (value, other)]
         assert tails[0] == tails[1]
         step, _ = split.steps(layer.parameters.limit)
         seen = unpack_released(tails[0], layer, 1) * step * 9.0 / layer.parameters.limit
@@ -301,7 +302,7 @@ def test_what_is_in_clear_beside_an_answer_tells_no_more_than_the_request(tiled:
     layer, client_half, server_half = shown_layers(tiled)[0]
     client, server = backend("bfv").load_client(client_half), backend("bfv").load_server(server_half)
     value = np.random.default_rng(0).standard_normal((1, layer.geometry.channels, *layer.geometry.size)).astype(np.float32)
-    replies = [server.evaluate(client.encrypt([value], 1)[0], 1) for _ in range(2)]  # other keys, other noise
+    replies = [server.evaluate(encrypt_whole(client, [value], 1)[0], 1) for _ in range(2)]  # other keys, other noise
     cut = len(replies[0]) - sizes(layer, 1).down_sums
     assert replies[0][cut:] == replies[1][cut:]
     assert replies[0][:cut] != replies[1][:cut]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgpack
@@ -16,6 +17,7 @@ from hecompile.artifact import read_half, read_manifest
 from hecompile.backends.bfv.bits import unpack_bits
 from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.integer import region_program
+from hecompile.buffers import Buffer
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet
 from hecompile.runtime.service import load_service
@@ -31,12 +33,12 @@ class Wiretap(Transport):
         self._inner = LocalTransport(load_service(folder))
         self.seen: list[tuple[str, str, bytes]] = []
 
-    def send(self, digest: str, region: str, body: bytes) -> bytes:
-        self.seen.append((digest, region, body))
-        return self._inner.send(digest, region, body)
+    def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
+        self.seen.append((digest, region, b"".join(body)))
+        self._inner.send(digest, region, body, reply)
 
-    def open_session(self, digest: str, body: bytes) -> str:
-        self.seen.append((digest, "sessions", body))
+    def open_session(self, digest: str, body: Sequence[Buffer]) -> str:
+        self.seen.append((digest, "sessions", b"".join(body)))
         return self._inner.open_session(digest, body)
 
     def close_session(self, digest: str, identifier: str) -> None:

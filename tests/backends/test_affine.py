@@ -27,6 +27,7 @@ from hecompile.sparsity.importance import magnitude
 from hecompile.sparsity.selection import select
 from tests.backends.test_bfv_noise import negacyclic, secret_coefficients
 from tests.networks import Tiny, tiny_inputs
+from tests.payloads import encrypt_whole
 from tests.sampling import SHAPE, artifact
 
 ENTRIES = math.prod(SHAPE)
@@ -48,7 +49,7 @@ def sides(half: Half) -> tuple[AffineClient, AffineServer]:
 
 def step(half: Half, x: np.ndarray, e: np.ndarray, f: float, g: float) -> np.ndarray:
     client, server = sides(half)
-    payload, pending = client.encrypt([x, e, np.array([500.0, f, g])], len(x))
+    payload, pending = encrypt_whole(client, [x, e, np.array([500.0, f, g])], len(x))
     assert len(payload) <= client.request_bytes(len(x)) == server.request_bytes(len(x))
     reply = server.evaluate(payload, len(x))
     assert len(reply) <= client.reply_bytes(len(x))
@@ -121,7 +122,7 @@ def test_signed_integers_come_back(values: list[int], bits: int) -> None:
 
 def request(half: Half) -> bytearray:
     x = np.random.default_rng(5).standard_normal((1, *SHAPE))
-    return bytearray(sides(half)[0].encrypt([x, x, np.array([500.0, 1.0, -0.1])], 1)[0])
+    return bytearray(encrypt_whole(sides(half)[0], [x, x, np.array([500.0, 1.0, -0.1])], 1)[0])
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_broken_requests_are_refused(half: Half) -> None:
 def test_broken_replies_are_refused(half: Half) -> None:
     client, server = sides(half)
     x = np.zeros((1, *SHAPE))
-    payload, pending = client.encrypt([x, x, np.array([500.0, 1.0, -0.1])], 1)
+    payload, pending = encrypt_whole(client, [x, x, np.array([500.0, 1.0, -0.1])], 1)
     reply = server.evaluate(payload, 1)
     for broken in (reply[:-1], reply + b"x", b""):
         with pytest.raises(ProtocolError, match="expected"):

@@ -11,6 +11,7 @@ from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.graph import concrete_shape
 from hecompile.ir.regions import CallRegion
+from tests.payloads import encrypt_whole
 
 BACKENDS = {"bfv": "tiny", "clear": "tiny_clear", "concrete": "tiny_concrete"}
 
@@ -42,7 +43,7 @@ def test_every_region_gives_the_reference_bit_for_bit(compiled: Compiled, batch:
     for region in compiled.program.calls.values():
         client, server = halves(region)
         values = values_for(compiled, region, batch)
-        payload, pending = client.encrypt(values, batch)
+        payload, pending = encrypt_whole(client, values, batch)
         reply = server.evaluate(payload, batch)
         assert (len(payload), len(reply)) == (client.request_bytes(batch), client.reply_bytes(batch))
         assert len(payload) == server.request_bytes(batch)
@@ -56,7 +57,7 @@ def test_an_element_does_not_depend_on_its_neighbours(compiled: Compiled) -> Non
     values = values_for(compiled, region, 3)
     results = []
     for batch in (1, 3):
-        payload, pending = client.encrypt([value[:batch] for value in values], batch)
+        payload, pending = encrypt_whole(client, [value[:batch] for value in values], batch)
         results.append(client.decrypt(server.evaluate(payload, batch), pending))
     for alone, together in zip(*results, strict=True):
         np.testing.assert_array_equal(alone[0], together[0])
@@ -68,7 +69,7 @@ def test_odd_values_go_through_with_the_same_sizes(compiled: Compiled, kind: str
     client, server = halves(region)
     values = values_for(compiled, region, 1)
     fill = {"zero": 0.0, "huge": 3e38, "tiny": 1e-45, "nan": np.nan, "inf": np.inf}[kind]
-    payload, pending = client.encrypt([np.full_like(value, fill) for value in values], 1)
+    payload, pending = encrypt_whole(client, [np.full_like(value, fill) for value in values], 1)
     assert len(payload) == client.request_bytes(1)
     outputs = client.decrypt(server.evaluate(payload, 1), pending)
     assert all(output.dtype == np.float32 for output in outputs)
@@ -78,7 +79,7 @@ def test_odd_values_go_through_with_the_same_sizes(compiled: Compiled, kind: str
 def test_payloads_of_a_wrong_size_are_refused(compiled: Compiled, change: str) -> None:
     region = next(iter(compiled.program.calls.values()))
     client, server = halves(region)
-    payload, pending = client.encrypt(values_for(compiled, region, 1), 1)
+    payload, pending = encrypt_whole(client, values_for(compiled, region, 1), 1)
     wrong = payload[:-1] if change == "shorter" else payload + b"\0"
     with pytest.raises(ProtocolError):
         server.evaluate(wrong, 1)

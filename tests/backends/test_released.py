@@ -33,6 +33,7 @@ from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import conv2d, correlate
 from hecompile.options import CompileOptions
 from tests.networks import Tiny, tiny_inputs
+from tests.payloads import encrypt_whole
 
 
 @cache
@@ -67,7 +68,7 @@ def test_every_region_gives_the_reference_bit_for_bit(compiled: Compiled, batch:
         for name in region.inputs:
             shape = compiled.program.plan.value(name).shape
             values.append(rng.standard_normal([batch if dim == "B" else int(dim) for dim in shape]).astype(np.float32))
-        payload, pending = client.encrypt(values, batch)
+        payload, pending = encrypt_whole(client, values, batch)
         assert len(payload) == client.request_bytes(batch) == server.request_bytes(batch)
         reply = server.evaluate(payload, batch)
         assert len(reply) == client.reply_bytes(batch)

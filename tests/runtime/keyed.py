@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from hecompile.backends.base import Array, Pending, RegionClient, RegionServer, Secrets, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
 SIZES = {"mask": 64}
@@ -37,13 +38,13 @@ class KeyedClient(RegionClient):
         secrets["keyed"] = b"secret %d" % self.made
         return {"mask": hashlib.sha256(b"secret %d" % self.made).digest()}
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         assert secrets is not None
         secret = secrets["keyed"]
         assert isinstance(secret, bytes)
-        return hashlib.sha256(secret).digest() + values[0].tobytes(), KeyedPending(secret)
+        return [hashlib.sha256(secret).digest(), values[0].tobytes()], KeyedPending(self.reply_bytes(batch), secret)
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         return [np.frombuffer(reply, np.float32)]
 
     def request_bytes(self, batch: int) -> int:

@@ -12,6 +12,7 @@ from hecompile.compiler import Compiled
 from hecompile.runtime.server import create_app
 from hecompile.runtime.service import Service, load_service
 from hecompile.runtime.wire import pack_request
+from tests.payloads import encrypt_whole
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def good_body(tiny: Compiled) -> bytes:
 
     region = tiny.program.calls["call_01"]
     assert region.lowered is not None
-    payload, _ = backend("bfv").load_client(region.lowered.client).encrypt([np.ones((1, 2, 4, 4), np.float32)], 1)
-    return pack_request(1, payload)
+    payload, _ = encrypt_whole(backend("bfv").load_client(region.lowered.client), [np.ones((1, 2, 4, 4), np.float32)], 1)
+    return b"".join(pack_request(1, [payload]))
 
 
 def test_health(client: TestClient, service: Service) -> None:
@@ -50,7 +51,13 @@ def test_a_good_request_is_answered(client: TestClient, service: Service, tiny: 
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"", 422), (b"\x00", 422), (b"\xff\xff\xff", 422), (pack_request(1, b"short"), 422), (pack_request(99, b""), 422)],
+    [
+        (b"", 422),
+        (b"\x00", 422),
+        (b"\xff\xff\xff", 422),
+        (b"".join(pack_request(1, [b"short"])), 422),
+        (b"".join(pack_request(99, [])), 422),
+    ],
 )
 def test_malformed_requests(client: TestClient, service: Service, body: bytes, status: int) -> None:
     response = client.post(url(service), content=body)

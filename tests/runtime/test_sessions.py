@@ -22,7 +22,7 @@ from hecompile.runtime.wire import pack_keys, pack_request
 from tests.runtime.keyed import KeyedClient, KeyedServer
 
 DIGEST = "d" * 64
-KEYS = pack_keys({"mask": bytes(32)})
+KEYS = b"".join(pack_keys({"mask": bytes(32)}))
 
 
 class Clock:
@@ -87,13 +87,13 @@ def test_identifiers_are_unguessable() -> None:
 def test_unknown_and_expired_sessions_are_told_apart(http: TestClient, clock: Clock) -> None:
     url = f"/v1/artifacts/{DIGEST}"
     session = http.post(f"{url}/sessions", content=KEYS).text
-    body = pack_request(1, bytes(32) + b"data", session)
+    body = b"".join(pack_request(1, [bytes(32), b"data"], session))
     assert http.post(f"{url}/regions/call_01", content=body).content == b"data"
     clock.now = 10.5
     gone = http.post(f"{url}/regions/call_01", content=body)
     assert (gone.status_code, "open a new one" in gone.json()["error"]) == (410, True)
     for name in ("", "f" * 32, "../sessions", "\0"):
-        response = http.post(f"{url}/regions/call_01", content=pack_request(1, bytes(36), name))
+        response = http.post(f"{url}/regions/call_01", content=b"".join(pack_request(1, [bytes(36)], name)))
         assert (response.status_code, "open a new one" in response.json()["error"]) == (404, True)
 
 
@@ -137,10 +137,10 @@ def test_bytes_are_bounded() -> None:
     ("body", "status"),
     [
         (b"", 422),
-        (pack_keys({}), 422),
-        (pack_keys({"mask": bytes(31)}), 422),
-        (pack_keys({"mask": bytes(65)}), 422),
-        (pack_keys({"mask": bytes(32), "more": b"1"}), 422),
+        (b"".join(pack_keys({})), 422),
+        (b"".join(pack_keys({"mask": bytes(31)})), 422),
+        (b"".join(pack_keys({"mask": bytes(65)})), 422),
+        (b"".join(pack_keys({"mask": bytes(32), "more": b"1"})), 422),
         (KEYS[:-1], 422),
         (bytes(10_000), 413),
     ],
@@ -154,7 +154,7 @@ def test_malformed_uploads_are_refused(http: TestClient, service: Service, body:
 def test_keys_of_another_session_are_refused(http: TestClient) -> None:
     url = f"/v1/artifacts/{DIGEST}"
     session = http.post(f"{url}/sessions", content=KEYS).text
-    response = http.post(f"{url}/regions/call_01", content=pack_request(1, b"x" * 36, session))
+    response = http.post(f"{url}/regions/call_01", content=b"".join(pack_request(1, [b"x" * 36], session)))
     assert (response.status_code, "another session" in response.json()["error"]) == (422, True)
 
 

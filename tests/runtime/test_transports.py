@@ -54,23 +54,25 @@ def transport(script: Script) -> HttpTransport:
 def test_retries_send_the_same_bytes(script: Script) -> None:
     script.statuses[:] = [503, 0, 504]
     with transport(script) as http:
-        assert http.send("digest", "region", b"cipher") == b"answer"
+        reply = bytearray(6)
+        http.send("digest", "region", [b"cip", b"her"], reply)
+        assert reply == b"answer"
     assert script.bodies == [b"cipher"] * 4
 
 
 def test_a_refusal_is_not_repeated_and_its_reason_is_shown(script: Script) -> None:
     script.statuses[:] = [422]
     with transport(script) as http, pytest.raises(ProtocolError, match=r"422: no\[31m$"):
-        http.send("digest", "region", b"cipher")
+        http.send("digest", "region", [b"cipher"], bytearray(6))
     assert len(script.bodies) == 1
 
 
 def test_a_server_that_is_gone(script: Script) -> None:
     script.statuses[:] = [503] * 9
     with transport(script) as http, pytest.raises(ServerGoneError, match="after 4 attempts"):
-        http.send("digest", "region", b"cipher")
+        http.send("digest", "region", [b"cipher"], bytearray(6))
 
 
 def test_nobody_listens() -> None:
     with HttpTransport("http://127.0.0.1:9", retries=1, pause_s=0.01) as http, pytest.raises(ServerGoneError):
-        http.send("digest", "region", b"cipher")
+        http.send("digest", "region", [b"cipher"], bytearray(6))

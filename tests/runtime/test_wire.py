@@ -15,7 +15,7 @@ from hecompile.runtime.wire import HEADER_LIMIT, SESSION_DIGITS, key_limit, pack
 
 @given(st.integers(1, 256), st.binary(max_size=100), st.sampled_from(["", "0" * SESSION_DIGITS]))
 def test_round_trip(batch: int, payload: bytes, session: str) -> None:
-    body = pack_request(batch, payload, session)
+    body = b"".join(pack_request(batch, [payload], session))
     assert unpack_request(body) == (batch, session, payload)
     assert len(body) - len(payload) <= HEADER_LIMIT
 
@@ -54,7 +54,7 @@ SIZES = {"relin": 9, "galois 3": 4}
 
 def test_keys_round_trip_within_their_limit() -> None:
     keys = {"galois 3": b"abc", "relin": b"123456789"}
-    body = pack_keys(keys)
+    body = b"".join(pack_keys(keys))
     assert len(body) <= key_limit(SIZES)
     assert {name: bytes(data) for name, data in unpack_keys(body, SIZES).items()} == keys
 
@@ -70,12 +70,12 @@ def test_keys_round_trip_within_their_limit() -> None:
 )
 def test_other_keys_are_refused(keys: dict[str, bytes], reason: str) -> None:
     with pytest.raises(ProtocolError, match=reason):
-        unpack_keys(pack_keys(keys), SIZES)
+        unpack_keys(b"".join(pack_keys(keys)), SIZES)
 
 
 @given(st.binary(max_size=80), st.integers(0, 40))
 def test_damaged_keys_are_refused(noise: bytes, cut: int) -> None:
-    good = pack_keys({"galois 3": b"abc", "relin": b"123456789"})
+    good = b"".join(pack_keys({"galois 3": b"abc", "relin": b"123456789"}))
     for body in (noise, good[:cut], good + noise + b"x"):
         with pytest.raises(ProtocolError):
             unpack_keys(body, SIZES)

@@ -15,6 +15,7 @@ from hecompile.backends.affine.support import Support
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.seal import Ring, SecretKey
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
 __all__ = ["AffineClient"]
@@ -54,7 +55,7 @@ class AffineClient(RegionClient):
         self.clear_share = program.most_revealed / program.entries
         self._program, self._ring = program, ring
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         program, ring = self._program, self._ring
         t, f, g = (float(number) for number in values[2])
         pair = np.nan_to_num(np.stack(values[:2]).astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
@@ -67,16 +68,16 @@ class AffineClient(RegionClient):
         polynomials[:, : sizes.encrypted] = encrypted
         key = SecretKey(ring)
         words, seeds = key.encrypt(polynomials.reshape(-1, ring.dimension))
-        payload = (
-            struct.pack("<iiI", round(f * unit), round(g * unit), clear.shape[1])
-            + pack_signed(clear[0], program.reveal_bits)
-            + pack_signed(clear[1], program.reveal_bits)
-            + pack_bits(words, ring.q_bits)
-            + seeds.tobytes()
-        )
-        return payload, _Pending(key, mask, encrypted_scales, clear_scales, unit, sizes)
+        payload = [
+            struct.pack("<iiI", round(f * unit), round(g * unit), clear.shape[1]),
+            pack_signed(clear[0], program.reveal_bits),
+            pack_signed(clear[1], program.reveal_bits),
+            pack_bits(words, ring.q_bits),
+            seeds.tobytes(),
+        ]
+        return payload, _Pending(sizes.down, key, mask, encrypted_scales, clear_scales, unit, sizes)
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
         program, ring, sizes = self._program, self._ring, pending.sizes

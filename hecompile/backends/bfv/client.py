@@ -13,6 +13,7 @@ from hecompile.backends.bfv.messages import Sizes, ring_of, sizes
 from hecompile.backends.bfv.seal import Ring, SecretKey, Words
 from hecompile.backends.integer import LayerProgram, Reading, RegionProgram, to_polynomials, to_values
 from hecompile.backends.released import pack_released, unpack_sums
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.products import Readout
 
@@ -36,19 +37,19 @@ class BfvClient(RegionClient):
         self._program, self._readouts = program, readouts
         self._rings = [ring_of(layer) for layer in program.layers]
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         named = dict(zip(self.inputs, values, strict=True))
         keys = {ring: SecretKey(ring) for ring in self._rings}
-        pending = _Pending(keys, [], batch)
-        parts: list[bytes] = []
+        pending = _Pending(self.reply_bytes(batch), keys, [], batch)
+        parts: list[Buffer] = []
         for layer, ring in zip(self._program.layers, self._rings, strict=True):
             sent, reading = to_polynomials(layer, named[layer.input], batch)
             words, seeds = keys[ring].encrypt(sent.polynomials.reshape(-1, ring.dimension))
             parts += [pack_bits(words, ring.q_bits), seeds.tobytes(), pack_released(layer, sent.released)]
             pending.readings.append(reading)
-        return b"".join(parts), pending
+        return parts, pending
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
         expected = self.reply_bytes(pending.batch)

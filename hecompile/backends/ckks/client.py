@@ -16,6 +16,7 @@ from hecompile.backends.ckks.messages import placed, read, timestep_of
 from hecompile.backends.ckks.ranges import excursions
 from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
 from hecompile.backends.ckks.secret import SecretKey
+from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
 
 __all__ = ["CkksClient"]
@@ -67,18 +68,18 @@ class CkksClient(RegionClient):
             raise InternalError(f"region '{self._document.region}' is called outside a session")
         return found
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         document, secret = self._document, self._secret(secrets)
         document.judge_batch(batch)
         named = dict(zip(self.inputs, values, strict=True))
-        parts = [secret.tag, struct.pack("<d", timestep_of(document, named))]
+        parts: list[Buffer] = [secret.tag, struct.pack("<d", timestep_of(document, named))]
         for element in range(batch):
             for upload in document.uploads:
                 vector = placed(document, upload, named, element, INPUT_RANGE)
                 parts.append(secret.key.encrypt(vector, upload.level, upload.scale))
-        return b"".join(parts), _Pending(secret.key, batch)
+        return parts, _Pending(self.reply_bytes(batch), secret.key, batch)
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
         document = self._document

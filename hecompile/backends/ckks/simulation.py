@@ -14,6 +14,7 @@ from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.layout import INPUT_RANGE
 from hecompile.backends.ckks.messages import placed, read, timestep_of
 from hecompile.backends.ckks.ranges import excursions
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
 __all__ = ["SimulatedClient", "SimulatedServer"]
@@ -36,15 +37,15 @@ class SimulatedClient(RegionClient):
         self.inputs, self.outputs = document.inputs, document.outputs
         self._document = document
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         named = dict(zip(self.inputs, values, strict=True))
         self._document.judge_batch(batch)
-        parts = [struct.pack("<d", timestep_of(self._document, named))]
+        parts: list[Buffer] = [struct.pack("<d", timestep_of(self._document, named))]
         for element in range(batch):
             parts += [placed(self._document, each, named, element, INPUT_RANGE).tobytes() for each in self._document.uploads]
-        return b"".join(parts), _Pending(batch)
+        return parts, _Pending(self.reply_bytes(batch), batch)
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
             raise ProtocolError(f"region '{self._document.region}': a reply of {len(reply)} bytes is not an answer")
         vectors = np.frombuffer(reply, np.float64)

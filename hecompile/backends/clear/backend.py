@@ -25,6 +25,7 @@ from hecompile.backends.integer import (
 )  # fmt: skip
 from hecompile.backends.packing import Layout
 from hecompile.backends.released import pack_released, pack_sums, released_bytes, sums_bytes, unpack_released, unpack_sums
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.linear import correlate
 from hecompile.ir.products import Readout
@@ -72,17 +73,17 @@ class ClearClient(RegionClient):
         self.inputs, self.outputs = program.inputs, program.outputs
         self._program, self._readouts = program, readouts
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         named = dict(zip(self.inputs, values, strict=True))
-        pending = _Pending([], batch)
-        parts = []
+        pending = _Pending(self.reply_bytes(batch), [], batch)
+        parts: list[Buffer] = []
         for layer in self._program.layers:
             sent, reading = to_polynomials(layer, named[layer.input], batch)
             parts += [sent.polynomials.astype("<i8").tobytes(), pack_released(layer, sent.released)]
             pending.readings.append(reading)
-        return b"".join(parts), pending
+        return parts, pending
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
             raise ProtocolError(f"region '{self._program.region}': a reply of {len(reply)} bytes is not an answer")
         data, outputs = memoryview(reply), list[Array]()

@@ -13,6 +13,7 @@ from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.concrete.circuits import concrete
 from hecompile.backends.concrete.program import LinearProgram, cut
 from hecompile.backends.concrete.stages import quantise_windows
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.products import Readout, leading
 
@@ -47,20 +48,20 @@ class LinearClient(RegionClient):
             client.keygen(force=True)
         return clients
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
         named = dict(zip(self.inputs, values, strict=True))
-        pending = _Pending(self._fresh(), [], [], batch)
-        parts = []
+        pending = _Pending(self.reply_bytes(batch), self._fresh(), [], [], batch)
+        parts: list[Buffer] = []
         for layer, client in zip(self._program.layers, pending.clients, strict=True):
             value = named[layer.input]
             integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
             parts += [layer.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
             pending.scales.append(scales)
             pending.leading.append(leading(value, layer.geometry))
-        return b"".join(parts), pending
+        return parts, pending
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
         layers = self._program.layers

@@ -13,6 +13,7 @@ from hecompile.backends.concrete.circuits import concrete
 from hecompile.backends.concrete.lookup_program import LookupProgram
 from hecompile.backends.concrete.lowering import Quantiser
 from hecompile.backends.concrete.program import cut
+from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
 
 __all__ = ["LookupClient"]
@@ -42,16 +43,16 @@ class LookupClient(RegionClient):
         secrets[self._program.key_name] = client
         return {self._program.key_name: client.evaluation_keys.serialize()}
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
         client: Any = None if secrets is None else secrets.get(self._program.key_name)
         if client is None:
             raise InternalError(f"region '{self._program.region}' encrypts outside a session")
         integers = self._source.quantise(values[0])
         parts = [self._program.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
-        return b"".join(parts), _Pending(client, batch)
+        return parts, _Pending(self.reply_bytes(batch), client, batch)
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
         value, frame = concrete().Value, self._program.reply

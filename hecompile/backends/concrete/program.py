@@ -13,6 +13,7 @@ from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.backends.concrete.stages import Limits
 from hecompile.backends.documents import judge_batch, judge_layers, read_program
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry
@@ -114,7 +115,7 @@ def error_of(p_error: float, chances: int) -> str:
     return f"p_error 2^{math.log2(p_error):.0f}, 2^{math.log2(min(1.0, p_error * chances)):.0f} a request"
 
 
-def cut(data: bytes, sizes: list[int]) -> list[memoryview]:
+def cut(data: Buffer, sizes: list[int]) -> list[memoryview]:
     """Consecutive pieces. Raises `ProtocolError` if they are not all there is."""
     if len(data) != sum(sizes):
         raise ProtocolError(f"{len(data)} bytes came, expected {sum(sizes)}")

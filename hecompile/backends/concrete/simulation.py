@@ -18,6 +18,7 @@ from hecompile.backends.concrete.lowering import Quantiser
 from hecompile.backends.concrete.program import LinearProgram
 from hecompile.backends.concrete.stack_program import StackReadout
 from hecompile.backends.concrete.stages import quantise_windows
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.products import Readout, leading
 
@@ -49,7 +50,7 @@ class _Pending(Pending):
 class _Simulation(RegionClient):
     """A region that is computed where it is asked for: nothing is sent."""
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if reply or not isinstance(pending, _Pending):
             raise ProtocolError("an answer to a simulation")
         return pending.outputs
@@ -68,7 +69,7 @@ class LinearSimulation(_Simulation):
         self.inputs, self.outputs = program.inputs, program.outputs
         self._program, self._readouts, self._circuits = program, readouts, circuits
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
         named: Mapping[str, Array] = dict(zip(self.inputs, values, strict=True))
         outputs = list[Array]()
@@ -76,7 +77,7 @@ class LinearSimulation(_Simulation):
             value = named[layer.input]
             integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
             outputs += readout.values(circuit(integers), scales, leading(value, layer.geometry))
-        return b"", _Pending(outputs)
+        return [], _Pending(0, outputs)
 
 
 class StackSimulation(_Simulation):
@@ -86,10 +87,10 @@ class StackSimulation(_Simulation):
         self.inputs, self.outputs = readout.program.inputs, readout.program.outputs
         self._readout, self._circuit = readout, circuit
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._readout.program.judge_batch(batch)
         integers, scales = self._readout.integers(values)
-        return b"", _Pending(self._readout.values(self._circuit(integers), scales))
+        return [], _Pending(0, self._readout.values(self._circuit(integers), scales))
 
 
 class LookupSimulation(_Simulation):
@@ -99,6 +100,6 @@ class LookupSimulation(_Simulation):
         self.inputs, self.outputs = program.inputs, program.outputs
         self._program, self._source, self._result, self._circuit = program, source, result, circuit
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
-        return b"", _Pending([self._result.value(self._circuit(self._source.quantise(values[0])))])
+        return [], _Pending(0, [self._result.value(self._circuit(self._source.quantise(values[0])))])

@@ -13,6 +13,7 @@ from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.concrete.circuits import concrete
 from hecompile.backends.concrete.program import cut
 from hecompile.backends.concrete.stack_program import StackReadout
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
 __all__ = ["StackClient"]
@@ -34,7 +35,7 @@ class StackClient(RegionClient):
         self._program, self._readout = readout.program, readout
         self._specs: Any = None
 
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[bytes, Pending]:
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
         fhe = concrete()
         self._specs = self._specs or fhe.ClientSpecs.deserialize(self._program.specs.encode())
@@ -42,9 +43,9 @@ class StackClient(RegionClient):
         client.keygen(force=True)
         integers, scales = self._readout.integers(values)
         parts = [self._program.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
-        return b"".join(parts), _Pending(client, scales)
+        return parts, _Pending(self.reply_bytes(batch), client, scales)
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
         value, frame = concrete().Value, self._program.reply

@@ -20,6 +20,7 @@ from hecompile.cost.source import problem_within
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.passes.partition import Partition
 from tests.backends.ckks.regions import chain_region, values
+from tests.payloads import encrypt_whole
 
 pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
 
@@ -40,7 +41,7 @@ def test_bytes_are_those_that_travel(chained: Compiled) -> None:
     secrets = Secrets()
     keys = client.evaluation_keys(secrets)
     session = Session("0" * 32, {name: server.load_key(name, memoryview(key)) for name, key in keys.items()})
-    payload, _ = client.encrypt(values(chained, chain_region(chained), 1), 1, secrets)
+    payload, _ = encrypt_whole(client, values(chained, chain_region(chained), 1), 1, secrets)
     assert found.up_bytes + 24 == len(payload)
     assert found.down_bytes == len(server.evaluate(payload, 1, session))
     assert found.key_bytes >= sum(map(len, keys.values()))

@@ -22,6 +22,7 @@ from hecompile.runtime.client import EncryptedUNet, InputError
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport
 from tests.backends.ckks.regions import chain_region, values
+from tests.payloads import encrypt_whole
 
 pytestmark = pytest.mark.fhe
 
@@ -60,7 +61,7 @@ def test_errors_stay_within_the_predicted_bound(
     region, (client, server), ratios = chain_region(chained), sides, list[float]()
     for seed in range(10):
         inputs = values(chained, region, 1, seed)
-        payload, pending = client.encrypt(inputs, 1, secrets)
+        payload, pending = encrypt_whole(client, inputs, 1, secrets)
         assert len(payload) == client.request_bytes(1) == server.request_bytes(1)
         ratios += error_ratios(halves, inputs, client.decrypt(server.evaluate(payload, 1, session), pending))
     assert 1e-3 < max(ratios) <= 1
@@ -94,7 +95,7 @@ def test_a_batch_gives_what_its_elements_give(
     """Three elements, on as many processes as there are cores."""
     region, (client, server) = chain_region(chained), sides
     inputs = values(chained, region, 3)
-    payload, pending = client.encrypt(inputs, 3, secrets)
+    payload, pending = encrypt_whole(client, inputs, 3, secrets)
     reply = server.evaluate(payload, 3, session)
     assert len(reply) == client.reply_bytes(3)
     for got, want in zip(client.decrypt(reply, pending), region.reference(inputs), strict=True):
@@ -107,7 +108,7 @@ def test_odd_values_go_through_with_the_same_sizes(
 ) -> None:
     region, (client, server) = chain_region(chained), sides
     inputs = [np.full_like(value, fill) if value.ndim == 4 else value for value in values(chained, region, 1)]
-    payload, pending = client.encrypt(inputs, 1, secrets)
+    payload, pending = encrypt_whole(client, inputs, 1, secrets)
     assert len(payload) == client.request_bytes(1)
     assert all(output.dtype == np.float32 for output in client.decrypt(server.evaluate(payload, 1, session), pending))
 
@@ -116,7 +117,7 @@ def test_equal_inputs_give_unrelated_requests(
     chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets
 ) -> None:
     inputs = values(chained, chain_region(chained), 1)
-    first, second = (sides[0].encrypt(inputs, 1, secrets)[0][24:] for _ in range(2))
+    first, second = (encrypt_whole(sides[0], inputs, 1, secrets)[0][24:] for _ in range(2))
     equal = np.mean(np.frombuffer(first, np.uint8) == np.frombuffer(second, np.uint8))
     assert equal < 0.02
 
@@ -137,8 +138,8 @@ def test_calls_outside_a_session_are_refused(
 ) -> None:
     inputs = values(chained, chain_region(chained), 1)
     with pytest.raises(InternalError, match="outside a session"):
-        sides[0].encrypt(inputs, 1)
-    payload, _ = sides[0].encrypt(inputs, 1, secrets)
+        encrypt_whole(sides[0], inputs, 1)
+    payload, _ = encrypt_whole(sides[0], inputs, 1, secrets)
     with pytest.raises(ProtocolError, match=r"region 'call_01_ckks'.*no evaluation key.*open a new session"):
         sides[1].evaluate(payload, 1)
     missing = {name: key for name, key in session.keys.items() if "rotate" not in name}
@@ -149,7 +150,7 @@ def test_calls_outside_a_session_are_refused(
 def test_keys_of_another_session_are_told(chained: Compiled, sides: tuple[RegionClient, RegionServer], session: Session) -> None:
     other = Secrets()
     sides[0].evaluation_keys(other)
-    payload, _ = sides[0].encrypt(values(chained, chain_region(chained), 1), 1, other)
+    payload, _ = encrypt_whole(sides[0], values(chained, chain_region(chained), 1), 1, other)
     with pytest.raises(ProtocolError, match=r"region 'call_01_ckks'.*keys of another session.*open a new session"):
         sides[1].evaluate(payload, 1, session)
 
@@ -173,7 +174,7 @@ def test_damaged_keys_are_refused(sides: tuple[RegionClient, RegionServer], keys
 def test_words_above_their_prime_are_refused(
     chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
 ) -> None:
-    payload, _ = sides[0].encrypt(values(chained, chain_region(chained), 1), 1, secrets)
+    payload, _ = encrypt_whole(sides[0], values(chained, chain_region(chained), 1), 1, secrets)
     with pytest.raises(ProtocolError, match="not below its prime"):
         sides[1].evaluate(payload[:24] + b"\xff" * (len(payload) - 24), 1, session)
     with pytest.raises(ProtocolError, match="bytes, expected"):

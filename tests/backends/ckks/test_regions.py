@@ -16,6 +16,7 @@ from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.options import CompileOptions
 from tests.backends.ckks.regions import chain_region, values, with_degree
+from tests.payloads import encrypt_whole
 
 pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
 
@@ -35,7 +36,7 @@ def test_the_slot_program_computes_what_the_graph_does(chained: Compiled, degree
     halves = chosen.lower(region, chained.options)
     client, server = chosen.load_client(halves[0]), chosen.load_server(halves[1])
     inputs = values(chained, region, 3)
-    payload, pending = client.encrypt(inputs, 3)
+    payload, pending = encrypt_whole(client, inputs, 3)
     assert len(payload) == client.request_bytes(3) == server.request_bytes(3)
     for got, want in zip(client.decrypt(server.evaluate(payload, 3), pending), region.reference(inputs), strict=True):
         np.testing.assert_allclose(got, want, atol=2e-4 * np.abs(want).max())
@@ -102,7 +103,7 @@ def test_keys_fit_a_cap_by_more_rotations(chained: Compiled) -> None:
         assert sum(key_sizes(program).values()) <= cap_mib * 2**20
         assert chosen.check_proofs(halves[1]) == []
         client, server = chosen.load_client(halves[0]), chosen.load_server(halves[1])
-        payload, pending = client.encrypt(inputs, 1)
+        payload, pending = encrypt_whole(client, inputs, 1)
         for got, want in zip(client.decrypt(server.evaluate(payload, 1), pending), region.reference(inputs), strict=True):
             np.testing.assert_allclose(got, want, atol=2e-4 * np.abs(want).max())
     keys, rotations = zip(*found, strict=True)

@@ -25,6 +25,7 @@ from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport
+from tests.payloads import encrypt_whole
 
 pytestmark = [pytest.mark.fhe, pytest.mark.slow]
 
@@ -71,7 +72,7 @@ class Opened:
     session: Session
 
     def ask(self, value: np.ndarray) -> np.ndarray:
-        payload, pending = self.client.encrypt([value], len(value), self.secrets)
+        payload, pending = encrypt_whole(self.client, [value], len(value), self.secrets)
         assert len(payload) == self.client.request_bytes(len(value)) == self.server.request_bytes(len(value))
         (got,) = self.client.decrypt(self.server.evaluate(payload, len(value), self.session), pending)
         return got

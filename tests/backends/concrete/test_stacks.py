@@ -29,6 +29,7 @@ from hecompile.ir.regions import SubgraphRegion
 from hecompile.options import CompileOptions
 from hecompile.runtime.simulation import load_simulation
 from tests.backends.concrete.stack_networks import FORMS, Net, conv, largest_region, map_of, marked
+from tests.payloads import encrypt_whole
 
 
 class Timed(torch.nn.Module):
@@ -219,7 +220,7 @@ def test_encrypted_stacks_equal_their_integers(timed: Compiled, batch: int) -> N
         assert region.lowered is not None
         client, server = StackBackend().load_client(region.lowered.client), StackBackend().load_server(region.lowered.server)
         values, readout = values_for(region, batch), stack_readout(region.lowered.client)
-        payload, pending = client.encrypt(values, batch)
+        payload, pending = encrypt_whole(client, values, batch)
         assert len(payload) == client.request_bytes(batch) == server.request_bytes(batch)
         reply = server.evaluate(payload, batch)
         assert len(reply) == client.reply_bytes(batch)
@@ -251,11 +252,11 @@ def test_the_server_gets_no_offsets_and_no_word_twice(timed: Compiled) -> None:
         assert region.lowered is not None
         assert set(region.lowered.server.tensors) == {"mlir", "keys"}
         client = StackBackend().load_client(region.lowered.client)
-        words = [np.frombuffer(client.encrypt(values_for(region, 1), 1)[0], "<u8") for _ in range(2)]
+        words = [np.frombuffer(encrypt_whole(client, values_for(region, 1), 1)[0], "<u8") for _ in range(2)]
         assert (words[0] == words[1]).mean() < 0.01
         for fill in (0.0, np.nan, 3e38):
             odd = [np.full_like(value, fill) for value in values_for(region, 1)]
-            assert len(client.encrypt(odd, 1)[0]) == client.request_bytes(1)
+            assert len(encrypt_whole(client, odd, 1)[0]) == client.request_bytes(1)
 
 
 @pytest.mark.fhe
@@ -283,7 +284,7 @@ def test_halves_that_make_no_sense_are_refused(timed: Compiled) -> None:
     region = stacks_of(timed)[0]
     client = chosen.load_client(lowered.client)
     with pytest.raises(ProtocolError, match="inputs of"):
-        client.encrypt([value[:, :1] for value in values_for(region, 1)], 1)
+        encrypt_whole(client, [value[:, :1] for value in values_for(region, 1)], 1)
 
 
 @pytest.mark.fhe
