@@ -124,7 +124,7 @@ def compile_model(
     Raises:
         CompileError: if the model or the options cannot be compiled; lists every finding.
     """
-    from hecompile.artifact import judge_target
+    from hecompile.artifact_writing import judge_target
     from hecompile.errors import unknown_name
     from hecompile.frontend.sources import load_source
     from hecompile.ir.size import is_small

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import hecompile
-from hecompile.artifact import checksums, write_folder
+from hecompile.artifact_writing import checksums, write_folder
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError, InternalError, ProtocolError
 from hecompile.options import CompileOptions

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import hecompile
-from hecompile.artifact import digest, to_json
+from hecompile.artifact import digest
+from hecompile.artifact_writing import to_json
 from hecompile.backends.base import Half
 from hecompile.backends.integer import LayerProgram
 from hecompile.compiler import Compiled, compile_model

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import digest, read_half, read_manifest, to_json
+from hecompile.artifact import digest, read_half, read_manifest
+from hecompile.artifact_writing import to_json
 from hecompile.backends.affine.program import HEADER_BYTES, AffineProgram, affine_program
 from hecompile.backends.affine.server import AffineServer, unpack_signed
 from hecompile.backends.bfv.bits import unpack_bits

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import hecompile
-from hecompile.artifact import digest, to_json
+from hecompile.artifact import digest
+from hecompile.artifact_writing import to_json
 from hecompile.compiler import compile_model
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.graph import ModelGraph, info
