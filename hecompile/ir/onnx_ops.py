@@ -292,7 +292,10 @@ def _bilinear(w: Writer, node: fx.Node, args: Args) -> str:
 
 @emits("embedding.default")
 def _embedding(w: Writer, node: fx.Node, args: Args) -> str:
-    return w.call("Gather", args[:2], axis=0)
+    """Places are clipped: a client region must not fail by what a secret is."""
+    table, places = (info(arg) for arg in node.all_input_nodes[:2])
+    bounds = [w.constant(bound, np.dtype(places.dtype)) for bound in (0, int(table.shape[0]) - 1)]  # type: ignore[arg-type]
+    return w.call("Gather", [args[0], w.call("Clip", [args[1], *bounds])], axis=0)
 
 
 @emits("to.dtype")

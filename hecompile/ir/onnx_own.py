@@ -19,8 +19,9 @@ def _bin(w: Writer, t: str, bins: int) -> str:
     """The timestep's bin as an int64 scalar; in double precision, so that it is the bin that torch finds."""
     scaled = w.call("Mul", [w.call("Cast", [t], to=DTYPES["float64"]), w.constant(bins, np.float64)])
     place = w.call("Floor", [w.call("Div", [scaled, w.constant(TRAIN_STEPS, np.float64)])])
-    clipped = w.call("Clip", [place, w.constant(0, np.float64), w.constant(bins - 1, np.float64)])
-    return w.call("Reshape", [w.call("Cast", [clipped], to=DTYPES["int64"]), w.ints([])])
+    bounds = [w.constant(bound, np.int64) for bound in (0, bins - 1)]  # of integers: no float is left that makes another place
+    clipped = w.call("Clip", [w.call("Cast", [place], to=DTYPES["int64"]), *bounds])
+    return w.call("Reshape", [clipped, w.ints([])])
 
 
 @emits("release.default", namespace="hecompile")

@@ -1,0 +1,108 @@
+"""What a client region costs, known before it runs: every shape is inferred, work and memory are summed and bounded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+from onnx import TensorProto, helper
+
+from hecompile.errors import ProtocolError
+
+__all__ = ["Value", "infer", "judge_costs"]
+
+MOST_WORK = 1e14  # multiply-adds of a call, at the largest batch; SDXL at 1024x1024 has 3e12 a picture
+MOST_BYTES = 1 << 34  # alive at once
+MOST_SLOW = 1 << 20  # entries of operators whose time depends on what they get
+SLOW = ("Mod", "Sin", "Cos")  # the arguments' size decides how long a reduction takes
+_BYTES: Mapping[int, int] = {TensorProto.DOUBLE: 8, TensorProto.INT64: 8, TensorProto.BOOL: 1}
+SMALL = 4096  # entries of constants that may be shapes, axes or scales
+
+
+@dataclass(frozen=True)
+class Value:
+    """Type (as ONNX numbers them) and shape of a value."""
+
+    type: int
+    shape: tuple[int, ...]
+
+    @property
+    def entries(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.entries * _BYTES.get(self.type, 4)
+
+
+def infer(model: onnx.ModelProto) -> dict[str, Value]:
+    """Type and shape of every value of a graph whose inputs have numbers as dimensions.
+
+    Raises:
+        ProtocolError: if one does not follow from operators and constants, or they do not fit each other.
+    """
+    graph, bare = model.graph, onnx.ModelProto()
+    bare.ir_version = model.ir_version
+    bare.opset_import.extend(model.opset_import)
+    bare.graph.name = "judged"
+    bare.graph.node.extend(graph.node)
+    bare.graph.input.extend(graph.input)
+    bare.graph.output.extend(graph.output)
+    for tensor in graph.initializer:  # inference reads small constants only; weights need not be copied for it
+        if math.prod(tensor.dims) <= SMALL:
+            bare.graph.initializer.append(tensor)
+        else:
+            bare.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    try:
+        found = onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True).graph
+    except Exception as error:  # onnx's errors share no base class of their own
+        raise ProtocolError(f"ONNX: operators that do not fit each other: {str(error)[:300]}") from error
+    values = {tensor.name: Value(tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer}
+    for value in (*graph.input, *found.value_info, *found.output):
+        kind = value.type.tensor_type
+        if not kind.HasField("shape") or any(not dim.HasField("dim_value") or dim.dim_value < 0 for dim in kind.shape.dim):
+            raise ProtocolError(f"ONNX: the shape of '{value.name[:60]}' does not follow from operators and constants")
+        values[value.name] = Value(kind.elem_type, tuple(dim.dim_value for dim in kind.shape.dim))
+    missing = [node.op_type for node in graph.node if node.output[0] not in values]
+    if missing:
+        raise ProtocolError(f"ONNX: {missing[0]} whose shape does not follow from operators and constants")
+    return values
+
+
+def judge_costs(graph: onnx.GraphProto, values: Mapping[str, Value]) -> None:
+    """Raise `ProtocolError` for a graph that takes more work or memory than any region needs, or slow operators on many entries."""
+    constants = {tensor.name for tensor in graph.initializer}
+    last = {name: place for place, node in enumerate(graph.node) for name in node.input if name and name not in constants}
+    last |= {value.name: len(graph.node) for value in graph.output}
+    ends: dict[int, list[str]] = {}
+    for name, place in last.items():
+        ends.setdefault(place, []).append(name)
+    alive, work = sum(values[value.name].size for value in graph.input), 0.0
+    for place, node in enumerate(graph.node):
+        made = values[node.output[0]]
+        alive += made.size
+        work += _work(node, values)
+        if alive > MOST_BYTES or work > MOST_WORK:
+            raise ProtocolError(f"ONNX: {work:.3g} multiply-adds, {alive / 2**30:.3g} GiB at once: more than a region may take")
+        if node.op_type in SLOW and made.entries > MOST_SLOW:
+            raise ProtocolError(f"ONNX: {node.op_type} of {made.entries} entries: its time would depend on them")
+        alive -= sum(values[name].size for name in ends.get(place, ()))
+
+
+def _work(node: onnx.NodeProto, values: Mapping[str, Value]) -> float:
+    """Multiply-adds of an operator, or entries that it touches."""
+    made = values[node.output[0]].entries
+    read = [values[name] for name in node.input if name]
+    touched = float(made + sum(value.entries for value in read))
+    if node.op_type == "MatMul":
+        return touched + made * read[0].shape[-1]
+    if node.op_type == "Conv":
+        return touched + made * math.prod(read[1].shape[1:])
+    if node.op_type == "ConvTranspose":
+        return touched + read[0].entries * math.prod(read[1].shape[1:])
+    if node.op_type in ("AveragePool", "MaxPool"):
+        return touched + made * math.prod(next((each.ints for each in node.attribute if each.name == "kernel_shape"), ()))
+    return touched

@@ -1,0 +1,79 @@
+"""A walk over the bytes of an ONNX file before anything parses it: only fields that the compiler writes, and not too many.
+
+A field of two bytes becomes an object of a hundred, so counting comes first; and a field that is not known here (external data,
+functions, subgraphs, training, metadata) may mean something to ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hecompile.errors import ProtocolError
+
+__all__ = ["scan_model"]
+
+MOST_FIELDS = 2_000_000
+_VARINT, _FIXED32, _BYTES = 0, 5, 2
+Kind = int | str  # a wire type, or the name of a message
+
+_MESSAGES: Mapping[str, Mapping[int, Kind]] = {
+    "model": {1: _VARINT, 2: _BYTES, 7: "graph", 8: "opset"},
+    "opset": {1: _BYTES, 2: _VARINT},
+    "graph": {1: "node", 2: _BYTES, 5: "tensor", 11: "value", 12: "value"},
+    "node": {1: _BYTES, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: "attribute"},
+    "attribute": {1: _BYTES, 2: _FIXED32, 3: _VARINT, 4: _BYTES, 8: _VARINT, 20: _VARINT},
+    "tensor": {1: _VARINT, 2: _VARINT, 8: _BYTES, 9: _BYTES},
+    "value": {1: _BYTES, 2: "type"},
+    "type": {1: "tensor type"},
+    "tensor type": {1: _VARINT, 2: "shape"},
+    "shape": {1: "dimension"},
+    "dimension": {1: _VARINT, 2: _BYTES},
+}  # fmt: skip
+
+
+def scan_model(data: bytes) -> None:
+    """Raise `ProtocolError` unless the bytes are an ONNX model of known fields only."""
+    _Scan(memoryview(data)).message("model", 0, len(data))
+
+
+class _Scan:
+    """One walk: the bytes, and the fields met so far."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data, self._fields = data, 0
+
+    def message(self, name: str, start: int, stop: int) -> None:
+        """The fields of a message between two places. Messages nest as `_MESSAGES` does, so this ends."""
+        known = _MESSAGES[name]
+        while start < stop:
+            self._fields += 1
+            if self._fields > MOST_FIELDS:
+                raise ProtocolError(f"ONNX: more than {MOST_FIELDS} fields")
+            key, start = self._varint(start, stop)
+            number, wire = key >> 3, key & 7
+            kind = known.get(number)
+            if kind is None or wire != (kind if isinstance(kind, int) else _BYTES):
+                raise ProtocolError(f"ONNX: field {number} of a {name}, which the compiler does not write")
+            if wire == _VARINT:
+                start = self._varint(start, stop)[1]
+            elif wire == _FIXED32:
+                start += 4
+            else:
+                size, start = self._varint(start, stop)
+                if size > stop - start:
+                    raise ProtocolError(f"ONNX: a {name} ends within a field")
+                if isinstance(kind, str):
+                    self.message(kind, start, start + size)
+                start += size
+        if start != stop:
+            raise ProtocolError(f"ONNX: a {name} ends within a field")
+
+    def _varint(self, start: int, stop: int) -> tuple[int, int]:
+        """A number of seven bits a byte, and where it ends."""
+        value = 0
+        for place in range(start, min(stop, start + 10)):
+            byte = self._data[place]
+            value |= (byte & 0x7F) << (7 * (place - start))
+            if byte < 0x80:
+                return value, place + 1
+        raise ProtocolError("ONNX: a number without an end")
