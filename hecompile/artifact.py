@@ -12,11 +12,10 @@ See `docs/artifact.md`.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 
@@ -25,6 +24,7 @@ from hecompile.backends.base import Array, Half
 from hecompile.errors import ProtocolError
 from hecompile.ir.plan import Plan
 from hecompile.ir.signature import Keyword, Signature
+from hecompile.untrusted import parse_json, read_file
 
 __all__ = [
     "FORMAT",
@@ -40,23 +40,37 @@ __all__ = [
 FORMAT = 5
 FIRST_VERSION = "0.1.0"  # wrote the formats before 5, which do not say who wrote them
 MANIFEST = "manifest.json"
-_NAME = r"^[A-Za-z0-9_]{1,64}$"
-_SHA = r"^[0-9a-f]{64}$"
+_NAME = "[A-Za-z0-9_]{1,64}"
+_FILE = rf"^(report\.html|server/manifest\.json|client/{_NAME}\.onnx|((client|server)/)?{_NAME}\.(json|safetensors))$"
+_MANIFEST_BYTES = 1 << 24
+_MOST_BYTES = {".json": 1 << 24, ".onnx": (1 << 31) - 1, ".safetensors": 1 << 34}  # of the files that are loaded
+_HEADER_BYTES = 1 << 22  # of a file of tensors: names, types and sizes
 
-RegionName = pydantic.constr(pattern=_NAME)
-Checksum = pydantic.constr(pattern=_SHA)
+RegionName = Annotated[str, pydantic.StringConstraints(pattern=f"^{_NAME}$")]
+FileName = Annotated[str, pydantic.StringConstraints(pattern=_FILE)]
+Checksum = Annotated[str, pydantic.StringConstraints(pattern="^[0-9a-f]{64}$")]
+Text = Annotated[str, pydantic.StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,400}$")]  # what may be printed
+Batch = Annotated[int, pydantic.Field(strict=True, ge=1, le=256)]
+Bits = Annotated[int, pydantic.Field(strict=True, ge=0, le=1024)]
+Dimension = (
+    Annotated[int, pydantic.Field(strict=True, ge=1, le=1 << 24)]
+    | Annotated[str, pydantic.StringConstraints(pattern="^([1-9][0-9]{0,5})?B$")]
+)
+DtypeName = Annotated[str, pydantic.StringConstraints(pattern="^(float16|float32|float64|int64|int32|bool)$")]
+Truth = Annotated[bool, pydantic.Field(strict=True)]
+Files = Annotated[dict[FileName, Checksum], pydantic.Field(max_length=20000)]
 
 
 @dataclass(frozen=True)
 class Input:
     """A tensor input: how the caller passes it, and what it must be."""
 
-    name: str
+    name: Text
     keyword: Keyword
-    shape: tuple[int | str, ...]
-    dtype: str
-    public: bool
-    per_run: bool = False  # a condition, which within a run is sent once
+    shape: Annotated[tuple[Dimension, ...], pydantic.Field(max_length=8)]
+    dtype: DtypeName
+    public: Truth
+    per_run: Truth = False  # a condition, which within a run is sent once
 
 
 @dataclass(frozen=True)
@@ -64,20 +78,20 @@ class Manifest:
     """What the client needs to know before it runs anything."""
 
     format: int
-    name: str
-    policy: str
-    backend: str
-    encrypted: bool  # false: a simulation, nothing is hidden
-    security_bits: int
-    max_batch: int
-    reveals: tuple[str, ...]
+    name: Text
+    policy: Text
+    backend: Text
+    encrypted: Truth  # false: a simulation, nothing is hidden
+    security_bits: Bits
+    max_batch: Batch
+    reveals: tuple[Text, ...]
     inputs: tuple[Input, ...]
     plan: Plan
-    server: str  # digest of the server half
-    files: dict[str, str]
+    server: Checksum  # digest of the server half
+    files: Files
     config: dict[str, Any] = field(default_factory=dict)
     signature: Signature = field(default_factory=Signature)
-    written_by: str = __version__  # of hecompile
+    written_by: Text = __version__  # of hecompile
 
 
 @dataclass(frozen=True)
@@ -85,13 +99,13 @@ class ServerManifest:
     """What the server half says of itself."""
 
     format: int
-    name: str
-    backend: str
-    encrypted: bool
-    max_batch: int
-    regions: tuple[str, ...]
-    files: dict[str, str]
-    written_by: str = __version__
+    name: Text
+    backend: Text
+    encrypted: Truth
+    max_batch: Batch
+    regions: tuple[RegionName, ...]
+    files: Files
+    written_by: Text = __version__
 
 
 _Kind = TypeVar("_Kind", Manifest, ServerManifest)
@@ -103,10 +117,7 @@ def digest(data: bytes) -> str:
 
 
 def _parse(kind: type[_Kind], data: bytes, path: Path) -> _Kind:
-    try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise ProtocolError(f"{path}: not JSON: {error}") from error
+    document = parse_json(data, str(path))
     version = document.get("format") if isinstance(document, dict) else None
     if version != FORMAT:
         raise ProtocolError(_other_format(document, version, path))
@@ -129,51 +140,56 @@ def _other_format(document: object, version: object, path: Path) -> str:
     )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ProtocolError(f"{path}: {error.strerror or error}") from error
-
-
 def checked(root: Path, files: Mapping[str, str], name: str) -> bytes:
-    """A file's bytes. Raises `ProtocolError` unless it is listed and its checksum is right."""
+    """A file's bytes. Raises `ProtocolError` unless it is listed, a regular file of its folder, and its checksum is right."""
     if name not in files:
         raise ProtocolError(f"{root / name}: not listed in the manifest")
-    data = _read(root / name)
+    if (root / name).parent.is_symlink() and (root / name).parent != root:
+        raise ProtocolError(f"{(root / name).parent}: a link, and links are not followed")
+    data = read_file(root / name, _MOST_BYTES[Path(name).suffix])
     if digest(data) != files[name]:
         raise ProtocolError(f"{root / name}: changed since it was compiled (checksum)")
     return data
 
 
 def read_manifest(root: Path) -> Manifest:
-    """The manifest of an artifact, its files not yet read."""
-    if not (root / MANIFEST).is_file():
-        raise ProtocolError(f"{root}: no artifact here (no {MANIFEST})")
-    manifest = _parse(Manifest, _read(root / MANIFEST), root / MANIFEST)
-    for name in manifest.files:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ProtocolError(f"{root / MANIFEST}: file '{name}' lies outside the artifact")
-    return manifest
+    """The manifest of an artifact, its files not yet read. Raises `ProtocolError`."""
+    return _parse(Manifest, _manifest_bytes(root, root), root / MANIFEST)
 
 
 def read_server(root: Path) -> tuple[ServerManifest, str, Path]:
     """The server half of an artifact, or a server half alone: manifest, digest and its folder."""
     folder = root / "server" if (root / "server" / MANIFEST).is_file() else root
-    if not (folder / MANIFEST).is_file():
-        raise ProtocolError(f"{root}: no artifact here (no {MANIFEST})")
-    data = _read(folder / MANIFEST)
+    data = _manifest_bytes(folder, root)
     return _parse(ServerManifest, data, folder / MANIFEST), digest(data), folder
+
+
+def _manifest_bytes(folder: Path, root: Path) -> bytes:
+    if not (folder / MANIFEST).exists():
+        raise ProtocolError(f"{root}: no artifact here (no {MANIFEST})")
+    return read_file(folder / MANIFEST, _MANIFEST_BYTES)
 
 
 def read_half(root: Path, files: Mapping[str, str], prefix: str) -> Half:
     """The two files of a region. Raises `ProtocolError` if they are absent, changed or malformed."""
+    program, tensors = checked(root, files, f"{prefix}.json"), checked(root, files, f"{prefix}.safetensors")
+    document = parse_json(program, str(root / f"{prefix}.json"))
+    if not isinstance(document, dict):
+        raise ProtocolError(f"{root / prefix}.json: no document")
+    return Half(document, _tensors(tensors, str(root / f"{prefix}.safetensors")))
+
+
+def _tensors(data: bytes, what: str) -> dict[str, Array]:
+    """The arrays of a safetensors file, whose header is judged first."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    program, tensors = checked(root, files, f"{prefix}.json"), checked(root, files, f"{prefix}.safetensors")
+    size = int.from_bytes(data[:8], "little")
+    if not 2 <= size <= min(_HEADER_BYTES, len(data) - 8):
+        raise ProtocolError(f"{what}: a header of {size} bytes")
+    parse_json(data[8 : 8 + size], what)
     try:
-        arrays: dict[str, Array] = load(tensors)
-        return Half(json.loads(program), arrays)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ProtocolError(f"{root / prefix}: {error}") from error
+        arrays: dict[str, Array] = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise ProtocolError(f"{what}: {str(error)[:200]}") from error
+    return arrays

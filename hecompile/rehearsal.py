@@ -98,7 +98,7 @@ class _InClear(RegionClient):
     """A call region that is computed here by the program's own arithmetic. Nothing is sent."""
 
     def __init__(self, client: RegionClient, region: AnyCall) -> None:
-        self.inputs, self.outputs = client.inputs, client.outputs
+        self.inputs, self.outputs, self.max_batch = client.inputs, client.outputs, client.max_batch
         self.patience_s = client.patience_s
         self._region = region
 

@@ -115,6 +115,7 @@ class RegionClient(ABC):
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    max_batch: int
     patience_s: float = 60.0  # after so long without an answer the server is asked again
 
     def start_run(self) -> None:  # noqa: B027
@@ -207,11 +208,16 @@ class Backend(ABC):
     chains: bool = False  # whether its candidates run several layers in one request, and are priced as wholes
     exact: bool = True  # whether a decrypted value tells nothing of the key, so that policies may show some
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
+    sampler_step: bool = False  # whether its one region is a sampler's own step, and no part of a model
     defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact
 
     def reveals(self, half: Half) -> tuple[str, ...]:
-        """What requests of this half show in clear, one sentence each; nothing unless a backend says so."""
+        """What requests of this half show in clear of secrets, one sentence each; nothing unless a backend says so."""
         return ()
+
+    @abstractmethod
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        """The region's inputs that requests carry in clear, or what tells them: a client insists that they are public."""
 
     @abstractmethod
     def facts(self, half: Half) -> Facts:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hecompile.backends.base import Backend, Half
-from hecompile.errors import CompileError, ProtocolError, unknown_name
+from hecompile.errors import CompileError, Diagnostic, ProtocolError, unknown_name
 
-__all__ = ["backend", "backend_names", "backend_of"]
+__all__ = ["backend", "backend_names", "backend_of", "is_own", "register_backend"]
 
 
 def _bfv() -> Backend:
@@ -68,6 +68,25 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "concrete_stacks": _concrete_stacks,
     "affine": _affine,
 }
+
+
+_OWN = frozenset(_BACKENDS)
+
+
+def register_backend(name: str, make: Callable[[], Backend]) -> None:
+    """Make a user's own backend known by its name. Artifacts that use it load only where the caller names it (`load(backends=)`).
+
+    Raises:
+        CompileError: if the name is taken.
+    """
+    if name in _BACKENDS:
+        raise CompileError(Diagnostic(f"there is already a backend '{name}'", help="choose another name"))
+    _BACKENDS[name] = make
+
+
+def is_own(name: str) -> bool:
+    """Whether a backend comes with hecompile."""
+    return name in _OWN
 
 
 def backend_names() -> tuple[str, ...]:

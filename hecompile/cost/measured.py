@@ -88,7 +88,7 @@ class _TimedClient(RegionClient):
     """A region's client whose work is timed."""
 
     def __init__(self, region: str, inner: RegionClient, clock: _Clock) -> None:
-        self.inputs, self.outputs = inner.inputs, inner.outputs
+        self.inputs, self.outputs, self.max_batch = inner.inputs, inner.outputs, inner.max_batch
         self._region, self._inner, self._clock = region, inner, clock
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:

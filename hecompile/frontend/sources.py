@@ -13,7 +13,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.folders import PICKLED, is_json, load_folder, pickled_weights, schedule_of_folder
 from hecompile.ir.graph import ModelGraph, concrete_shape
 from hecompile.ir.shapes import BATCHES
-from hecompile.ir.signature import Keyword, names_of, text_of
+from hecompile.ir.signature import PUBLIC, Keyword, names_of, text_of
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from hecompile.frontend.arguments import ExampleCall
     from hecompile.ir.linear import Array, Pair
 
-__all__ = ["PUBLIC", "Source", "load_source"]
+__all__ = ["Source", "load_source"]
 
 LOG = logging.getLogger(__name__)
-PUBLIC = ("timestep", "time_ids")  # inputs that say nothing of the picture; SDXL's time_ids are sizes and crops
 
 
 @dataclass(frozen=True, eq=False)

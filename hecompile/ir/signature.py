@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["Constant", "Keyword", "Results", "Scalar", "Signature", "declared", "names_of", "nested", "text_of"]
+__all__ = ["PUBLIC", "Constant", "Keyword", "Results", "Scalar", "Signature", "declared", "names_of", "nested", "text_of"]
 
 Keyword = tuple[str | int, ...]
 Scalar = bool | int | float | str | None
 MOST_DEPTH, MOST_ITEMS = 16, 4096  # of the structure of results; a manifest may come from anybody
+PUBLIC = ("timestep", "time_ids")  # inputs that say nothing of the picture; SDXL's time_ids are sizes and crops
 _CLASS = re.compile(r"(?:(?:diffusers|transformers)(?:\.[A-Za-z0-9_]+)+|):[A-Za-z_][A-Za-z0-9_]{0,99}")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hecompile.backends.base import Backend
     from hecompile.errors import Diagnostic
     from hecompile.ir.graph import InputSpec, ModelGraph
     from hecompile.options import CompileOptions
@@ -23,6 +24,10 @@ class Policy(ABC):
     def configured(self, options: CompileOptions) -> Policy:
         """The policy with what the options say about it; itself unless it has budgets."""
         return self
+
+    def allows_backend(self, backend: Backend) -> bool:
+        """Whether a region may be of this backend; asked by the client of every region that it loads."""
+        return backend.encrypts or not self.needs_encryption
 
     @abstractmethod
     def is_public(self, spec: InputSpec) -> bool:

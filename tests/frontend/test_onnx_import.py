@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from hecompile.frontend.onnx_import import import_onnx
-from hecompile.frontend.sources import PUBLIC, Source, load_source
+from hecompile.frontend.sources import Source, load_source
+from hecompile.ir.signature import PUBLIC
 from hecompile.ir.verify import verify_graph
 from hecompile.passes.canonicalize import Canonicalize
 from tests.frontend.architectures import ARCHITECTURES, build

@@ -29,9 +29,13 @@ class AffineBackend(Backend):
     name = "affine"
     encrypts = True
     integer = False
+    sampler_step = True
 
     def reveals(self, half: Half) -> tuple[str, ...]:
         return affine_program(half).reveals
+
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        return affine_program(half).inputs[2:]
 
     def facts(self, half: Half) -> Facts:
         program = affine_program(half)

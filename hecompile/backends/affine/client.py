@@ -50,7 +50,7 @@ class AffineClient(RegionClient):
     """Inputs x and e (B, C, H, W) and the public (t, f, g); output f x + g e. `clear_share` is of entries ever revealed."""
 
     def __init__(self, program: AffineProgram, ring: Ring, support: Support) -> None:
-        self.inputs, self.outputs = program.inputs, program.outputs
+        self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self.support = support
         self.clear_share = program.most_revealed / program.entries
         self._program, self._ring = program, ring

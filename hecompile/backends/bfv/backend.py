@@ -23,6 +23,9 @@ class BfvBackend(IntegerBackend):
 
         return make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits).q
 
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        return ()
+
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         reasons = []
         program = region_program(half)

@@ -33,7 +33,7 @@ class BfvClient(RegionClient):
     """Encrypts a region's inputs and decrypts its outputs; every request has its own key."""
 
     def __init__(self, program: RegionProgram, readouts: list[Readout]) -> None:
-        self.inputs, self.outputs = program.inputs, program.outputs
+        self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self._program, self._readouts = program, readouts
         self._rings = [ring_of(layer) for layer in program.layers]
 

@@ -105,6 +105,9 @@ class CkksClearBackend(Backend):
                     return f"region '{document.region}': {label} may be off by {bound:.3g}, more than {MOST_ERROR}"
         return ""
 
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        return read_document(half).inputs
+
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         return [f"region '{read_document(half).region}' is not encrypted: backend '{self.name}' is a simulation"]
 
@@ -144,6 +147,10 @@ class CkksBackend(CkksClearBackend):
     encrypts = True
     exact = False
     rest = "bfv"
+
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        timestep = read_document(half).timestep
+        return () if timestep is None else (timestep,)  # the row of its tables is sent
 
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         document = read_document(half)

@@ -12,7 +12,7 @@ from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.keys import key_sizes, key_tag, relin_name, rotation_name
 from hecompile.backends.ckks.layout import INPUT_RANGE
-from hecompile.backends.ckks.messages import placed, read, timestep_of
+from hecompile.backends.ckks.messages import placed, read, row_of
 from hecompile.backends.ckks.ranges import excursions
 from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
 from hecompile.backends.ckks.secret import SecretKey
@@ -21,7 +21,7 @@ from hecompile.errors import InternalError, ProtocolError
 
 __all__ = ["CkksClient"]
 
-HEAD_BYTES = 24  # tag of the session's keys, timestep
+HEAD_BYTES = 24  # tag of the session's keys, row of the tables over the timestep
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +42,7 @@ class CkksClient(RegionClient):
     """Encrypts a region's inputs, clipped to their range, and decrypts its outputs."""
 
     def __init__(self, document: Document) -> None:
-        self.inputs, self.outputs = document.inputs, document.outputs
+        self.inputs, self.outputs, self.max_batch = document.inputs, document.outputs, document.max_batch
         self._document, self._ring = document, document.program.ring
 
     def key_sizes(self) -> Mapping[str, int]:
@@ -72,7 +72,7 @@ class CkksClient(RegionClient):
         document, secret = self._document, self._secret(secrets)
         document.judge_batch(batch)
         named = dict(zip(self.inputs, values, strict=True))
-        parts: list[Buffer] = [secret.tag, struct.pack("<d", timestep_of(document, named))]
+        parts: list[Buffer] = [secret.tag, struct.pack("<Q", row_of(document, named))]
         for element in range(batch):
             for upload in document.uploads:
                 vector = placed(document, upload, named, element, INPUT_RANGE)

@@ -47,6 +47,12 @@ class Document:
         """The row of a timestep."""
         return timestep_bin(t, self.bins) if np.isfinite(t) else 0
 
+    def judged_row(self, row: int) -> int:
+        """A row that a request names. Raises `ProtocolError` if the tables have none."""
+        if not 0 <= row < self.bins:
+            raise ProtocolError(f"region '{self.region}': row {row} of tables with {self.bins}")
+        return row
+
     def judge_batch(self, batch: int) -> None:
         judge_batch(batch, self.max_batch)
 

@@ -11,14 +11,14 @@ from hecompile.backends.base import Array
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.layout import Upload
 
-__all__ = ["placed", "read", "timestep_of"]
+__all__ = ["placed", "read", "row_of"]
 
 Vector = npt.NDArray[np.float64]
 
 
-def timestep_of(document: Document, named: Mapping[str, Array]) -> float:
-    """The timestep, public; zero for regions without tables over it."""
-    return float(named[document.timestep]) if document.timestep is not None else 0.0
+def row_of(document: Document, named: Mapping[str, Array]) -> int:
+    """The row of the tables over the timestep, which is all that the server is told of it; zero for regions without them."""
+    return 0 if document.timestep is None else document.row(float(named[document.timestep]))
 
 
 def placed(document: Document, upload: Upload, named: Mapping[str, Array], element: int, limit: float) -> Vector:

@@ -61,10 +61,9 @@ class CkksServer(RegionServer):
             raise ProtocolError(
                 f"region '{document.region}': encrypted for the keys of another session: open a new session", status=410
             )
-        (t,) = struct.unpack_from("<d", payload, TAG_BYTES)
+        row = document.judged_row(*struct.unpack_from("<Q", payload, TAG_BYTES))
         body, size = memoryview(payload)[HEAD_BYTES:], self._element_bytes
         pieces = [body[place * size : (place + 1) * size] for place in range(batch)]
-        row = document.row(t)
         return b"".join(evaluated(lambda piece: self._element(piece, row, keys), pieces))
 
     def _element(self, data: memoryview, row: int, keys: Mapping[str, object]) -> bytes:

@@ -12,7 +12,7 @@ from hecompile.backends.base import Array, Pending, RegionClient, RegionServer, 
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.layout import INPUT_RANGE
-from hecompile.backends.ckks.messages import placed, read, timestep_of
+from hecompile.backends.ckks.messages import placed, read, row_of
 from hecompile.backends.ckks.ranges import excursions
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
@@ -34,13 +34,13 @@ class SimulatedClient(RegionClient):
     """Sends slots as they are."""
 
     def __init__(self, document: Document) -> None:
-        self.inputs, self.outputs = document.inputs, document.outputs
+        self.inputs, self.outputs, self.max_batch = document.inputs, document.outputs, document.max_batch
         self._document = document
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         named = dict(zip(self.inputs, values, strict=True))
         self._document.judge_batch(batch)
-        parts: list[Buffer] = [struct.pack("<d", timestep_of(self._document, named))]
+        parts: list[Buffer] = [struct.pack("<Q", row_of(self._document, named))]
         for element in range(batch):
             parts += [placed(self._document, each, named, element, INPUT_RANGE).tobytes() for each in self._document.uploads]
         return parts, _Pending(self.reply_bytes(batch), batch)
@@ -76,9 +76,9 @@ class SimulatedServer(RegionServer):
         document = self._document
         if len(payload) != self.request_bytes(batch):
             raise ProtocolError(f"region '{document.region}', batch {batch}: {len(payload)} bytes")
-        (t,) = struct.unpack_from("<d", payload)
+        row = document.judged_row(*struct.unpack_from("<Q", payload))
         vectors = np.frombuffer(payload, np.float64, offset=8).reshape(batch, len(document.uploads), -1)
-        engine = ClearEngine(document.program, self._tables, document.row(t))
+        engine = ClearEngine(document.program, self._tables, row)
         outputs = engine.run({upload.name: vectors[:, place] for place, upload in enumerate(document.uploads)})
         answers = np.stack([outputs[result.output].data for result in document.results], axis=1)
         reply: bytes = answers.astype(np.float64).tobytes()

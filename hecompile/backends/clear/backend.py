@@ -45,6 +45,9 @@ class ClearBackend(IntegerBackend):
     def prime(self, parameters: Parameters) -> int:
         return (1 << parameters.q_bits) - 1  # no modulus is used
 
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        return region_program(half).inputs
+
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         return [f"region '{region_program(half).region}' is not encrypted: backend 'clear' is a simulation"]
 
@@ -70,7 +73,7 @@ class ClearClient(RegionClient):
     """Sends polynomials as they are."""
 
     def __init__(self, program: RegionProgram, readouts: list[Readout]) -> None:
-        self.inputs, self.outputs = program.inputs, program.outputs
+        self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self._program, self._readouts = program, readouts
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
