@@ -1,9 +1,15 @@
-"""The documents of regions: read from a half and judged, the same way for every backend."""
+"""The documents of regions: read from a half and judged, the same way for every backend.
+
+A half may come from anybody. Its document must be exactly what hecompile writes for what was read of it: no field is missing, more,
+or of another type. Each class of a document bounds its own numbers; here are the bounds that all have in common.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hecompile.errors import ProtocolError
 
@@ -13,7 +19,13 @@ if TYPE_CHECKING:
     from hecompile.backends.base import Half
     from hecompile.ir.products import Part
 
-__all__ = ["Layer", "judge_batch", "judge_layers", "read_program"]
+__all__ = ["MOST_BATCH", "MOST_BYTES", "Layer", "judge_batch", "judge_bytes", "judge_layers", "judge_names", "read_program"]
+
+MOST_BATCH = 256
+MOST_BYTES = 1 << 31  # of a request or a reply
+MOST_NAMES = 4096  # of inputs or outputs
+_LARGEST = 1 << 63  # no number of a document is this far from zero
+_REGION, _VALUE = re.compile(r"[A-Za-z0-9_]{1,64}"), re.compile(r"[A-Za-z0-9_.]{1,256}")
 
 _Document = TypeVar("_Document")
 
@@ -27,22 +39,94 @@ class Layer(Protocol):
     def parts(self) -> tuple[Part, ...]: ...
 
 
+class Region(Protocol):
+    """What every document says of its region."""
+
+    @property
+    def region(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def max_batch(self) -> int: ...
+
+
 def read_program(adapter: pydantic.TypeAdapter[_Document], half: Half) -> _Document:
     """A half's document. Raises `ProtocolError` naming the first field that is not what it must be."""
     import pydantic
 
+    _judge_numbers(half.program)
     try:
-        return adapter.validate_python(half.program)
+        found = adapter.validate_python(half.program)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ProtocolError(f"region program: {place}: {first['msg']}") from error
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part)[:60] for part in first["loc"])
+        raise ProtocolError(f"region program: {place}: {first['msg'][:200]}") from error
+    odd = _difference(half.program, asdict(found))  # type: ignore[call-overload]  # all documents are dataclasses
+    if odd is not None:
+        raise ProtocolError(f"region program: {odd or 'the document'}: unknown, missing, or of another type")
+    return found
+
+
+def _judge_numbers(value: Any) -> None:
+    """Raises `ProtocolError` for integers beyond 64 bits: no field has such, and few libraries take them."""
+    if isinstance(value, Mapping):
+        value = value.values()
+    if isinstance(value, int):
+        if not -_LARGEST < value < _LARGEST:
+            raise ProtocolError("region program: a number of more than 64 bits")
+    elif isinstance(value, Iterable) and not isinstance(value, str):
+        for item in value:
+            _judge_numbers(item)
+
+
+def _difference(written: Any, read: Any) -> str | None:
+    """The first place where two documents differ, None if they are the same; a whole number may be written for a float."""
+    if isinstance(written, Mapping) and isinstance(read, Mapping):
+        odd = next((key for key in (*written, *read) if key not in read or key not in written), None)
+        if odd is not None:
+            return str(odd)[:60]
+        pairs = [(str(key), written[key], read[key]) for key in read]
+    elif isinstance(written, list | tuple) and isinstance(read, list | tuple):
+        if len(written) != len(read):
+            return ""
+        pairs = [(str(place), *pair) for place, pair in enumerate(zip(written, read, strict=True))]
+    else:
+        number = isinstance(written, int | float) and isinstance(read, int | float)
+        alike = type(written) is type(read) or (number and bool not in (type(written), type(read)))
+        return None if alike and written == read else ""
+    for name, first, second in pairs:
+        place = _difference(first, second)
+        if place is not None:
+            return f"{name}.{place}" if place else name
+    return None
 
 
 def judge_batch(batch: int, largest: int) -> None:
     """Raises `ProtocolError` for a batch that an artifact was not compiled for."""
     if not 1 <= batch <= largest:
         raise ProtocolError(f"batch {batch}: this artifact was compiled for 1 to {largest}")
+
+
+def judge_names(program: Region) -> None:
+    """Raises `ProtocolError` for names that hecompile does not give, that stand twice, or for a largest batch out of range."""
+    if not _REGION.fullmatch(program.region):
+        raise ProtocolError(f"region {program.region[:64]!r}: names are of letters, digits and underscores, at most 64")
+    for what, names in (("inputs", program.inputs), ("outputs", program.outputs)):
+        if not 1 <= len(names) <= MOST_NAMES or len(set(names)) != len(names):
+            raise ProtocolError(f"region '{program.region}': no {what}, too many, or one twice")
+        if not all(_VALUE.fullmatch(name) for name in names):
+            raise ProtocolError(f"region '{program.region}': {what} with names that hecompile does not give")
+    if not 1 <= program.max_batch <= MOST_BATCH:
+        raise ProtocolError(f"region '{program.region}': a largest batch of {program.max_batch}, not 1 to {MOST_BATCH}")
+
+
+def judge_bytes(region: str, sizes: Iterable[int]) -> None:
+    """Raises `ProtocolError` for a request or reply without bytes, or of more than `MOST_BYTES`."""
+    for size in sizes:
+        if not 1 <= size <= MOST_BYTES:
+            raise ProtocolError(f"region '{region}': a message of {size} bytes, not 1 to {MOST_BYTES}")
 
 
 def judge_layers(region: str, layers: Sequence[Layer], inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:

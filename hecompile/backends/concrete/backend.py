@@ -105,6 +105,9 @@ class ConcreteBackend(Backend):
         ]
         return sum(each, Cost())
 
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        return ()
+
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         program = linear_program(half)
         return [
@@ -125,6 +128,7 @@ class ConcreteBackend(Backend):
         from hecompile.backends.concrete.client import LinearClient
 
         program = linear_program(half)
+        _judge_frames(program)
         return LinearClient(program, readouts(half, program.region, program.layers))
 
     def simulation(self, client: Half, server: Half) -> RegionClient:
@@ -141,11 +145,17 @@ class ConcreteBackend(Backend):
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, circuits = linear_program(half), []
+        _judge_frames(program)
         for index, layer in enumerate(program.layers):
             mlir, keys = (bytes_of(half, f"{index}.{name}") for name in ("mlir", "keys"))
             name = hashlib.sha256(mlir).hexdigest()
-            circuits.append(ServerCircuit(name, mlir.decode(), program.p_error, layer.specs, keys=keys))
+            circuits.append(ServerCircuit(name, mlir.decode(), program.p_error, layer.circuit.text, keys=keys))
         return LinearServer(program, circuits)
+
+
+def _judge_frames(program: LinearProgram) -> None:
+    for layer in program.layers:
+        layer.circuit.judge_frames(f"layer of {layer.input}", layer.request, layer.reply)
 
 
 def bytes_of(half: Half, name: str) -> bytes:

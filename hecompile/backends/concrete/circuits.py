@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.concrete.frames import Frame, frame_of
+from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.spans import Span, bounds_of, spans_of
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.backends.concrete.stages import Limits, largest_result, quantise_windows
-from hecompile.errors import InternalError, MissingExtraError
+from hecompile.errors import InternalError, MissingExtraError, ProtocolError
 from hecompile.ir.linear import Array, Geometry
 
 __all__ = [
@@ -147,6 +147,9 @@ def framed(circuit: Any, value: Array, expected: Array, errors: float, shift: in
     wrong = np.count_nonzero(np.rint(circuit.decrypt(result) / 2**shift) != expected)
     if wrong > errors + 6 * math.sqrt(errors):
         raise InternalError(f"a circuit of Concrete gives another result than its integers ({specs.output_width} bits)")
-    request = frame_of(ciphertext.serialize(), 8 * specs.input_words)
-    reply = frame_of(result.serialize(), 8 * specs.output_words)
-    return Trial(request, reply, circuit.keys.evaluation.serialize(), seconds)
+    for frame, serialised in ((specs.request, ciphertext.serialize()), (specs.reply, result.serialize())):
+        try:
+            frame.unwrap(serialised)
+        except ProtocolError as error:
+            raise InternalError("this Concrete serialises ciphertexts otherwise than version 2.10") from error
+    return Trial(specs.request, specs.reply, circuit.keys.evaluation.serialize(), seconds)

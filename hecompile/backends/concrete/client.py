@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
-from hecompile.backends.concrete.circuits import concrete
+from hecompile.backends.concrete.opened import client_with_keys, decrypted
 from hecompile.backends.concrete.program import LinearProgram, cut
 from hecompile.backends.concrete.stages import quantise_windows
 from hecompile.buffers import Buffer
@@ -35,18 +35,12 @@ class LinearClient(RegionClient):
 
     def __init__(self, program: LinearProgram, readouts: list[Readout]) -> None:
         self.inputs, self.outputs = program.inputs, program.outputs
+        self.max_batch = program.max_batch
         self._program, self._readouts = program, readouts
-        self._specs: list[Any] = []
 
     def _fresh(self) -> list[Any]:
         """A client with a new key for every layer."""
-        fhe = concrete()
-        if not self._specs:
-            self._specs = [fhe.ClientSpecs.deserialize(layer.specs.encode()) for layer in self._program.layers]
-        clients = [fhe.Client(specs) for specs in self._specs]
-        for client in clients:
-            client.keygen(force=True)
-        return clients
+        return [client_with_keys(layer.circuit) for layer in self._program.layers]
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
@@ -66,11 +60,9 @@ class LinearClient(RegionClient):
             raise ProtocolError("a reply to another backend's request")
         layers = self._program.layers
         pieces = iter(cut(reply, [layer.reply.size for layer in layers for _ in range(layer.elements(pending.batch))]))
-        value, outputs = concrete().Value, list[Array]()
+        outputs = list[Array]()
         for place, (layer, readout, client) in enumerate(zip(layers, self._readouts, pending.clients, strict=True)):
-            results = [
-                client.decrypt(value.deserialize(layer.reply.wrap(next(pieces)))) for _ in range(layer.elements(pending.batch))
-            ]
+            results = [decrypted(client, layer.reply, next(pieces)) for _ in range(layer.elements(pending.batch))]
             outputs += readout.values(np.concatenate(results), pending.scales[place], pending.leading[place])
         return outputs
 

@@ -1,14 +1,16 @@
 """A ciphertext of Concrete as it is serialised: fixed bytes, the words, fixed bytes.
 
-What stands around the words depends on the circuit alone, so it is kept in the artifact and only words travel: no parser of
-Concrete ever sees a byte that came over the wire outside of them, and every message has its one size.
+What stands around the words depends on the circuit's gate alone. Both sides build it from the numbers that they judged, and only
+words travel: no parser of Concrete ever sees another byte of a stranger, and every message has its one size.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
-from hecompile.errors import InternalError, ProtocolError
+from hecompile.backends.concrete.parameters import PRECISION, Gate
+from hecompile.errors import ProtocolError
 
 __all__ = ["Frame", "frame_of"]
 
@@ -32,20 +34,46 @@ class Frame:
         return b"".join((bytes.fromhex(self.head), words, bytes.fromhex(self.tail)))
 
     def unwrap(self, ciphertext: bytes) -> memoryview:
-        """The words of a serialised ciphertext. Raises `InternalError` if it is framed otherwise."""
+        """The words of a serialised ciphertext. Raises `ProtocolError` if it is framed otherwise."""
         head, tail = bytes.fromhex(self.head), bytes.fromhex(self.tail)
         if len(ciphertext) != len(head) + self.size + len(tail) or not ciphertext.startswith(head) or not ciphertext.endswith(tail):
-            raise InternalError("a ciphertext is serialised otherwise than its circuit's first one")
+            raise ProtocolError("this Concrete serialises a ciphertext otherwise than the artifact says: compile it again here")
         return memoryview(ciphertext)[len(head) : len(ciphertext) - len(tail)]
 
 
-def frame_of(ciphertext: bytes, size: int) -> Frame:
-    """The frame of a serialised ciphertext with `size` bytes of words.
+def _pair(low: int, high: int) -> bytes:
+    return struct.pack("<II", low, high)
 
-    The message is one segment of Cap'n Proto: eight bytes, whose second half counts the segment's words of eight bytes, then a
-    pointer structure, the data, and the type's description. Data starts 64 bytes in, after the payload's list of chunks.
+
+def _struct(offset: int, data: int, pointers: int) -> bytes:
+    """A pointer to a structure so many words behind the next one, with so many words of data and pointers."""
+    return struct.pack("<iHH", offset * 4, data, pointers)
+
+
+def _shape(sizes: tuple[int, ...]) -> bytes:
+    """A structure whose only field is a list of numbers of 32 bits, which follows."""
+    return _pair(1, len(sizes) << 3 | 4) + struct.pack(f"<{len(sizes)}I", *sizes).ljust(-(-len(sizes) // 2) * 8, b"\0")
+
+
+def frame_of(gate: Gate) -> Frame:
+    """The frame of a gate's ciphertexts, as Concrete 2.10 writes it.
+
+    The message has two segments of Cap'n Proto: everything but the encoding, and the encoding. The first begins with pointers to
+    the payload (a list of one run of bytes: the words), the raw description (shape of the words) and the type's (shapes, noise).
     """
-    start = 64
-    if len(ciphertext) < start + size:
-        raise InternalError(f"a ciphertext of {len(ciphertext)} bytes cannot hold {size} bytes of words")
-    return Frame(ciphertext[:start].hex(), size, ciphertext[start + size :].hex())
+    shape, stored, words = _shape(gate.shape), _shape(gate.stored), gate.words
+    raw = _pair(PRECISION, 0) + _struct(0, 0, 1) + stored
+    encryption = struct.pack("<IId", gate.key, gate.dimension, gate.variance) + _struct(0, 1, 1) + _pair(0, 0) + _struct(-1, 0, 0)
+    far = _pair(2, 1)  # a pointer to the start of the second segment
+    description = (
+        _pair(PRECISION, int(gate.seeded)) + _struct(3, 0, 1) + _struct(2 + len(shape) // 8, 0, 1)
+        + _struct(1 + (len(shape) + len(stored)) // 8, 2, 1) + far + shape + stored + encryption
+    )  # fmt: skip
+    tail = raw + _pair(0, 0) + _struct(0, 1, 4) + description
+    encoding = _struct(0, 1, 1) + _pair(gate.width, int(gate.signed)) + _struct(-1, 0, 0)
+    head = (
+        _struct(0, 0, 3) + _struct(2, 0, 1) + _struct(words + 3, 1, 1) + _struct(words + 2 + len(raw) // 8, 1, 1)
+        + _pair(1, 1 << 3 | 6) + _pair(1, 8 * words << 3 | 2)
+    )  # fmt: skip
+    segments = struct.pack("<IIII", 1, (len(head) + len(tail)) // 8 + words, len(encoding) // 8, 0)
+    return Frame((segments + head).hex(), 8 * words, (tail + encoding).hex())

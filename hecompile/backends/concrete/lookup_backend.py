@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Halves", "LookupBackend", "Names"]
 
+LARGEST_ZERO = 1e15  # of a quantiser: whole numbers are exact beside it
+
 
 @dataclass(frozen=True)
 class Names:
@@ -125,6 +127,9 @@ class LookupBackend(Backend):
             2 * program.key_bytes / 2**20,
         )
 
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        return ()
+
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         program = lookup_program(half)
         return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
@@ -136,6 +141,7 @@ class LookupBackend(Backend):
         from hecompile.backends.concrete.lookup_client import LookupClient
 
         program = lookup_program(half)
+        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
         return LookupClient(program, *_quantisers(half, program))
 
     def simulation(self, client: Half, server: Half) -> RegionClient:
@@ -150,21 +156,29 @@ class LookupBackend(Backend):
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, mlir = lookup_program(half), bytes_of(half, "mlir")
+        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
         name = hashlib.sha256(mlir).hexdigest()
-        return LookupServer(program, ServerCircuit(name, mlir.decode(), program.p_error, program.specs))
+        return LookupServer(program, ServerCircuit(name, mlir.decode(), program.p_error, program.circuit.text))
 
 
 def _quantisers(half: Half, program: LookupProgram) -> tuple[Quantiser, Quantiser]:
     """Of the region's input and output."""
     from hecompile.backends.concrete.lowering import Quantiser
 
-    zeros = [_zeros(half, f"{name}.zero") for name in ("source", "result")]
+    shapes = program.circuit.input_shape, program.circuit.output_shape
+    zeros = [_zeros(half, f"{name}.zero", shape) for name, shape in zip(("source", "result"), shapes, strict=True)]
+    if set(half.tensors) != {"source.zero", "result.zero"}:
+        raise ProtocolError(f"region '{program.region}': tensors that no quantiser has")
     source = Quantiser(program.source.scale, zeros[0], program.source.low, program.source.high)
     return source, Quantiser(program.result_scale, zeros[1], 0, 1)
 
 
-def _zeros(half: Half, name: str) -> Array:
+def _zeros(half: Half, name: str, shape: tuple[int, ...]) -> Array:
+    """Of values of this shape: broadcast to it, they leave it as it is."""
     tensor = half.tensors.get(name)
-    if tensor is None or tensor.dtype != np.float64 or not np.isfinite(tensor).all():
-        raise ProtocolError(f"tensor '{name}' is missing or not of finite float64")
+    if tensor is None or tensor.dtype != np.float64 or not (np.abs(tensor) <= LARGEST_ZERO).all():
+        raise ProtocolError(f"tensor '{name}' is missing or not of float64 up to {LARGEST_ZERO:g}")
+    padded = (1,) * (len(shape) - tensor.ndim) + tensor.shape
+    if any(size not in (1, whole) for size, whole in zip(padded, shape, strict=False)) or len(padded) != len(shape):
+        raise ProtocolError(f"tensor '{name}' of shape {tensor.shape} does not fit values of shape {shape}")
     return tensor

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
-from hecompile.backends.concrete.circuits import concrete
 from hecompile.backends.concrete.lookup_program import LookupProgram
 from hecompile.backends.concrete.lowering import Quantiser
+from hecompile.backends.concrete.opened import client_with_keys, decrypted
 from hecompile.backends.concrete.program import cut
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
@@ -30,18 +30,19 @@ class LookupClient(RegionClient):
 
     def __init__(self, program: LookupProgram, source: Quantiser, result: Quantiser) -> None:
         self.inputs, self.outputs = program.inputs, program.outputs
-        self.patience_s = program.limit_s
+        self.max_batch, self.patience_s = program.max_batch, program.limit_s
         self._program, self._source, self._result = program, source, result
 
     def key_sizes(self) -> Mapping[str, int]:
         return {self._program.key_name: self._program.key_bytes}
 
     def evaluation_keys(self, secrets: Secrets) -> Mapping[str, bytes]:
-        fhe = concrete()
-        client = fhe.Client(fhe.ClientSpecs.deserialize(self._program.specs.encode()))
-        client.keygen(force=True)
+        client = client_with_keys(self._program.circuit)
+        keys: bytes = client.evaluation_keys.serialize()
+        if len(keys) != self._program.key_bytes:
+            raise ProtocolError(f"region '{self._program.region}': keys of {len(keys)} bytes, declared {self._program.key_bytes}")
         secrets[self._program.key_name] = client
-        return {self._program.key_name: client.evaluation_keys.serialize()}
+        return {self._program.key_name: keys}
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
@@ -55,9 +56,9 @@ class LookupClient(RegionClient):
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
-        value, frame = concrete().Value, self._program.reply
+        frame = self._program.reply
         pieces = cut(reply, [frame.size] * pending.batch)
-        results = [pending.client.decrypt(value.deserialize(frame.wrap(piece))) for piece in pieces]
+        results = [decrypted(pending.client, frame, piece) for piece in pieces]
         return [self._result.value(np.concatenate(results))]
 
     def request_bytes(self, batch: int) -> int:

@@ -10,13 +10,16 @@ import pydantic
 from hecompile.backends.base import Half
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.backends.documents import judge_batch, read_program
+from hecompile.backends.documents import judge_batch, judge_bytes, judge_names, read_program
 from hecompile.cost.machine import Machine
 from hecompile.errors import ProtocolError
 
 __all__ = ["LookupProgram", "lookup_program"]
 
-LARGEST_KEY = 1 << 33
+LARGEST_KEY = 1 << 31
+KEY_HEADERS = 1 << 16  # bytes of a serialised set of keys beside its words, at most
+LONGEST_S = 3600.0  # no evaluation is waited for longer
+SCALES = (1e-30, 1e30)
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,27 @@ class LookupProgram:
     distortion_db: float
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != 1 or len(self.outputs) != 1 or self.max_batch < 1 or not 0 < self.p_error < 1:
-            raise ProtocolError(f"region '{self.region}': one input, one output and numbers in range are wanted")
-        if not (self.source.scale > 0 and self.result_scale > 0 and self.source.low < self.source.high):
-            raise ProtocolError(f"region '{self.region}': a quantiser without steps")
-        if not 0 < self.key_bytes <= LARGEST_KEY or self.lookups < 1 or not self.complexity > 0:
-            raise ProtocolError(f"region '{self.region}': keys of {self.key_bytes} bytes, {self.lookups} lookups")
-        if (self.request.size, self.reply.size) != (8 * self.circuit.input_words, 8 * self.circuit.output_words):
-            raise ProtocolError(f"region '{self.region}': frames of another circuit")
+        judge_names(self)
+        problem = next((reason for fine, reason in self._judged() if not fine), None)
+        if problem:
+            raise ProtocolError(f"region '{self.region}': {problem}")
+        judge_bytes(self.region, (self.max_batch * self.request.size, self.max_batch * self.reply.size))
+
+    def _judged(self) -> list[tuple[bool, str]]:
+        specs, (least, most) = self.circuit, self.circuit.numbers.source.span
+        keys = specs.numbers.key_bytes
+        return [
+            (len(self.inputs) == 1 and len(self.outputs) == 1, "one input and one output are wanted"),
+            (0 < self.p_error < 1 and len(self.widths) <= 100 and self.widths.isprintable(), "numbers out of range"),
+            (all(SCALES[0] <= scale <= SCALES[1] for scale in (self.source.scale, self.result_scale)), "scales out of range"),
+            (least <= self.source.low < self.source.high <= most, "a quantiser without steps, or with more than its encoding"),
+            (specs.lookups and 1 <= self.lookups <= 1 << 40 and 0 < self.complexity <= 1e30, "no lookups, or too many"),
+            (keys < self.key_bytes <= min(LARGEST_KEY, keys + KEY_HEADERS), f"keys of {self.key_bytes} bytes"),
+            (min(len(specs.input_shape), len(specs.output_shape)) > 1, "a circuit without a batch"),
+            (specs.input_shape[0] == specs.output_shape[0] == 1, "a circuit for several elements"),
+            (self.request.size == 8 * specs.input_words, "requests of another circuit"),
+            (self.reply.size == 8 * specs.output_words, "replies of another circuit"),
+        ]
 
     @cached_property
     def circuit(self) -> Specs:
@@ -77,7 +93,7 @@ class LookupProgram:
     @property
     def limit_s(self) -> float:
         """After so long an evaluation of one element is given up."""
-        return 60 + 20 * self.cpu_s
+        return min(60 + 20 * self.cpu_s, LONGEST_S)
 
     def judge_batch(self, batch: int) -> None:
         """Raises `ProtocolError` beyond the largest."""

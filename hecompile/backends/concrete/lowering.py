@@ -19,6 +19,7 @@ from hecompile.backends.concrete.circuits import configuration, specs_text
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.errors import CompileError, Diagnostic, MissingExtraError
 from hecompile.ir.linear import Array
+from hecompile.ir.products import LARGEST
 
 if TYPE_CHECKING:
     from torch import fx
@@ -53,13 +54,14 @@ class Quantiser:
 
     def quantise(self, value: Array) -> npt.NDArray[np.int64]:
         """Clipped to the range; what is not finite becomes what is nearest to it."""
-        finite = np.nan_to_num(value.astype(np.float64), nan=0.0, posinf=1e300, neginf=-1e300)
+        finite = np.nan_to_num(value.astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
         result: npt.NDArray[np.int64] = np.clip(np.rint(finite / self.scale + self.zero), self.low, self.high).astype(np.int64)
         return result
 
     def value(self, integers: Array) -> npt.NDArray[np.float32]:
         """Back to float32."""
-        result: npt.NDArray[np.float32] = (self.scale * (integers - self.zero)).astype(np.float32)
+        found = np.clip(self.scale * (integers - self.zero), -LARGEST, LARGEST)
+        result: npt.NDArray[np.float32] = found.astype(np.float32)
         return result
 
 

@@ -12,7 +12,7 @@ from hecompile.backends.base import Half
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.backends.concrete.stages import Limits
-from hecompile.backends.documents import judge_batch, judge_layers, read_program
+from hecompile.backends.documents import judge_batch, judge_bytes, judge_layers, judge_names, read_program
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
@@ -22,6 +22,7 @@ from hecompile.ir.products import Part
 __all__ = ["LayerProgram", "LinearProgram", "linear_program"]
 
 WIDTHS = (2, 40)  # bits of a message
+MOST_TOKENS = 1 << 20  # pictures of a layer's input per element of the batch
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,11 @@ class LayerProgram:
     reply: Frame
 
     def __post_init__(self) -> None:
-        specs = self.circuit
-        if min(self.multiple, self.limits.entry, self.limits.window) < 1 or self.largest < 0:
-            raise ProtocolError(f"layer of {self.input}: numbers below one")
+        specs, terms = self.circuit, self.geometry.picture[0] * len(self.geometry.taps)
+        if not 1 <= self.multiple <= MOST_TOKENS or not 0 <= self.largest < 1 << 62:
+            raise ProtocolError(f"layer of {self.input}: numbers out of range")
+        if not 1 <= self.limits.entry <= specs.numbers.source.span[1] or not terms <= self.limits.window**2 < 1 << 62:
+            raise ProtocolError(f"layer of {self.input}: limits out of range")
         if sum(part.outputs for part in self.parts) != self.geometry.outputs:
             raise ProtocolError(f"layer of {self.input}: parts do not add up to {self.geometry.outputs} outputs")
         shapes = (1, *self.geometry.picture), (1, self.geometry.rows, *self.geometry.grid)
@@ -80,9 +83,11 @@ class LinearProgram:
     layers: tuple[LayerProgram, ...]
 
     def __post_init__(self) -> None:
-        if not self.layers or self.max_batch < 1 or not 0 < self.p_error < 1:
+        judge_names(self)
+        if not self.layers or not 0 < self.p_error < 1:
             raise ProtocolError(f"region '{self.region}': no layers, or numbers out of range")
         judge_layers(self.region, self.layers, self.inputs, self.outputs)
+        judge_bytes(self.region, (self.request_bytes(self.max_batch), self.reply_bytes(self.max_batch)))
 
     def judge_batch(self, batch: int) -> None:
         """Raises `ProtocolError` beyond the largest."""

@@ -66,7 +66,7 @@ class LinearSimulation(_Simulation):
     """Of a region under `concrete`."""
 
     def __init__(self, program: LinearProgram, readouts: list[Readout], circuits: Sequence[SimulatedCircuit]) -> None:
-        self.inputs, self.outputs = program.inputs, program.outputs
+        self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self._program, self._readouts, self._circuits = program, readouts, circuits
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
@@ -84,7 +84,7 @@ class StackSimulation(_Simulation):
     """Of a region under `concrete_stacks`."""
 
     def __init__(self, readout: StackReadout, circuit: SimulatedCircuit) -> None:
-        self.inputs, self.outputs = readout.program.inputs, readout.program.outputs
+        self.inputs, self.outputs, self.max_batch = readout.program.inputs, readout.program.outputs, readout.program.max_batch
         self._readout, self._circuit = readout, circuit
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
@@ -97,7 +97,7 @@ class LookupSimulation(_Simulation):
     """Of a region under `concrete_lookups`."""
 
     def __init__(self, program: LookupProgram, source: Quantiser, result: Quantiser, circuit: SimulatedCircuit) -> None:
-        self.inputs, self.outputs = program.inputs, program.outputs
+        self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self._program, self._source, self._result, self._circuit = program, source, result, circuit
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:

@@ -1,20 +1,27 @@
 """Reading the client's specification of a circuit: what Concrete's client makes keys and ciphertexts from.
 
-Judged by our own table before Concrete sees it: whoever wrote the artifact may have chosen a noise that hides nothing.
+Whoever wrote the artifact may have written anything: another kind of input beside the encrypted one, a noise that hides nothing,
+a key of another size. So a specification is read into its numbers (`parameters.py`), built anew from them, and refused unless both
+are the same document. Concrete is given the one that was built, and our own table judges the noise before.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hecompile.backends.concrete.frames import Frame, frame_of
+from hecompile.backends.concrete.parameters import Bootstrap, Gate, Keyswitch, Numbers
 from hecompile.errors import ProtocolError
 from hecompile.security.lwe import least_noise_bits
+from hecompile.untrusted import parse_json
 
 __all__ = ["Encryption", "Specs", "parse_specs"]
+
+MOST_CHARACTERS = 1 << 20  # of a specification
 
 
 @dataclass(frozen=True)
@@ -33,17 +40,65 @@ class Encryption:
 
 @dataclass(frozen=True)
 class Specs:
-    """What we read of a specification. Widths are bits of the encoded integers, sign included."""
+    """A specification that was judged. Widths are bits of the encoded integers, sign included."""
 
-    text: str
-    input_shape: tuple[int, ...]  # of the integers
-    output_shape: tuple[int, ...]
-    input_words: int  # of 64 bits
-    output_words: int
-    input_width: int
-    output_width: int
-    encryptions: tuple[Encryption, ...]
-    lookups: bool  # whether evaluation keys are needed
+    numbers: Numbers
+
+    @property
+    def text(self) -> str:
+        """What Concrete is given: in one spelling, with nothing in it but the numbers that were judged."""
+        return json.dumps(self.numbers.document(), sort_keys=True)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the integers."""
+        return self.numbers.source.shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.numbers.result.shape
+
+    @property
+    def input_words(self) -> int:
+        """Of 64 bits."""
+        return self.numbers.source.words
+
+    @property
+    def output_words(self) -> int:
+        return self.numbers.result.words
+
+    @property
+    def input_width(self) -> int:
+        return self.numbers.source.width
+
+    @property
+    def output_width(self) -> int:
+        return self.numbers.result.width
+
+    @property
+    def request(self) -> Frame:
+        """What stands around the words of an input."""
+        return frame_of(self.numbers.source)
+
+    @property
+    def reply(self) -> Frame:
+        """What stands around the words of a result."""
+        return frame_of(self.numbers.result)
+
+    @property
+    def lookups(self) -> bool:
+        """Whether evaluation keys are needed."""
+        return bool(self.numbers.bootstraps or self.numbers.keyswitches)
+
+    @property
+    def encryptions(self) -> tuple[Encryption, ...]:
+        """Every kind of ciphertext and key, each once."""
+        return tuple(dict.fromkeys(_encryptions(self.numbers)))
+
+    def judge_frames(self, what: str, request: Frame, reply: Frame) -> None:
+        """Raises `ProtocolError` naming `what` unless these are the frames of this specification's ciphertexts."""
+        if (request, reply) != (self.request, self.reply):
+            raise ProtocolError(f"{what}: frames of another circuit")
 
     def error_probability(self, norm: float, shift: int = 0) -> float:
         """How likely a result is wrong whose noise is the inputs' times a 2-norm: it leaves half a step of so many low bits.
@@ -65,45 +120,74 @@ class Specs:
         ]
 
 
-def _encryptions(document: Mapping[str, Any]) -> Iterator[Encryption]:
-    keyset = document["keyset"]
-    for gate in (*document["circuits"][0]["inputs"], *document["circuits"][0]["outputs"]):
-        found = gate["typeInfo"]["lweCiphertext"]["encryption"]
-        if found["modulus"] != {"modulus": {"native": {}}}:
-            raise ValueError("a modulus other than 2^64")
-        yield Encryption("a ciphertext", int(found["lweDimension"]), float(found["variance"]))
-    for key in keyset["lweBootstrapKeys"]:
-        params = key["params"]
-        yield Encryption("a bootstrap key", params["glweDimension"] * params["polynomialSize"], float(params["variance"]))
-    dimensions = {key["id"]: int(key["params"]["lweDimension"]) for key in keyset["lweSecretKeys"]}
-    for key in keyset["lweKeyswitchKeys"]:
-        yield Encryption("a keyswitch key", dimensions[key["outputId"]], float(key["params"]["variance"]))
-    for key in keyset["packingKeyswitchKeys"]:
-        params = key["params"]
-        yield Encryption("a packing key", params["glweDimension"] * params["polynomialSize"], float(params["variance"]))
+def _encryptions(numbers: Numbers) -> Iterator[Encryption]:
+    for gate in (numbers.source, numbers.result):
+        yield Encryption("a ciphertext", gate.dimension, gate.variance)
+    for key in numbers.bootstraps:
+        yield Encryption("a bootstrap key", key.dimension, key.variance)
+    for switch in numbers.keyswitches:
+        yield Encryption("a keyswitch key", switch.dimension, switch.variance)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or abs(value) >= 1 << 62:
+        raise ValueError(f"{value!r:.40} is no number of 62 bits")
+    return value
+
+
+def _real(value: Any) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise ValueError(f"{value!r:.40} is no number")
+    return float(value)
+
+
+def _gate(document: Any) -> Gate:
+    found = document["typeInfo"]["lweCiphertext"]
+    encryption, encoding = found["encryption"], found["encoding"]["integer"]
+    return Gate(
+        tuple(_whole(size) for size in found["abstractShape"]["dimensions"]),
+        _whole(encoding["width"]),
+        encoding["isSigned"] is True,
+        _whole(encryption["keyId"]),
+        _whole(encryption["lweDimension"]),
+        _real(encryption["variance"]),
+        found["compression"] == "seed",
+    )
+
+
+def _bootstrap(document: Any) -> Bootstrap:
+    params = document["params"]
+    numbers = [params[name] for name in ("inputLweDimension", "glweDimension", "polynomialSize", "baseLog", "levelCount")]
+    source, target, *rest = map(_whole, (document["inputId"], document["outputId"], *numbers))
+    return Bootstrap(source, target, rest[0], rest[1], rest[2], rest[3], rest[4], _real(params["variance"]))
+
+
+def _keyswitch(document: Any) -> Keyswitch:
+    params = document["params"]
+    numbers = [params[name] for name in ("inputLweDimension", "outputLweDimension", "baseLog", "levelCount")]
+    source, target, *rest = map(_whole, (document["inputId"], document["outputId"], *numbers))
+    return Keyswitch(source, target, rest[0], rest[1], rest[2], rest[3], _real(params["variance"]))
 
 
 def parse_specs(text: str) -> Specs:
     """A specification of one circuit with one encrypted input and one encrypted output. Raises `ProtocolError`."""
+    if len(text) > MOST_CHARACTERS:
+        raise ProtocolError(f"circuit specification: {len(text)} characters, at most {MOST_CHARACTERS} are read")
+    document = parse_json(text, "circuit specification")
     try:
-        document = json.loads(text)
-        (circuit,) = document["circuits"]
-        gates = (*circuit["inputs"], *circuit["outputs"])
-        source, result = (gate["typeInfo"]["lweCiphertext"] for gate in gates)
-        shapes = [tuple(int(size) for size in gate["rawInfo"]["shape"]["dimensions"]) for gate in gates]
-        if any(key["params"]["keyType"] != "binary" for key in document["keyset"]["lweSecretKeys"]):
-            raise ValueError("keys that are not binary")
-        keyset = document["keyset"]
-        return Specs(
-            text,
-            tuple(source["abstractShape"]["dimensions"]),
-            tuple(result["abstractShape"]["dimensions"]),
-            math.prod(shapes[0]),
-            math.prod(shapes[1]),
-            int(source["encoding"]["integer"]["width"]),
-            int(result["encoding"]["integer"]["width"]),
-            tuple(dict.fromkeys(_encryptions(document))),
-            bool(keyset["lweBootstrapKeys"] or keyset["lweKeyswitchKeys"]),
+        (found,), keyset = document["circuits"], document["keyset"]
+        (source,), (result,) = found["inputs"], found["outputs"]
+        numbers = Numbers(
+            str(found["name"]),
+            _gate(source),
+            _gate(result),
+            tuple(_whole(key["params"]["lweDimension"]) for key in keyset["lweSecretKeys"]),
+            tuple(_bootstrap(key) for key in keyset["lweBootstrapKeys"]),
+            tuple(_keyswitch(key) for key in keyset["lweKeyswitchKeys"]),
         )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ProtocolError(f"circuit specification: {type(error).__name__}: {error}") from error
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ProtocolError(f"circuit specification: {type(error).__name__}: {str(error)[:200]}") from error
+    specs = Specs(numbers)
+    if json.dumps(document, sort_keys=True) != specs.text:
+        raise ProtocolError("circuit specification: it says more than its numbers, or they do not fit together")
+    return specs

@@ -134,6 +134,9 @@ class StackBackend(Backend):
         inputs, outputs = sum(program.input_sizes), sum(program.output_sizes)
         return words_cost(program.products, inputs, outputs, program.circuit.encryptions[0].dimension, machine, batch)
 
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        return ()
+
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         program = stack_program(half)
         return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
@@ -150,7 +153,10 @@ class StackBackend(Backend):
     def load_client(self, half: Half) -> RegionClient:
         from hecompile.backends.concrete.stack_client import StackClient
 
-        return StackClient(stack_readout(half))
+        readout = stack_readout(half)
+        program = readout.program
+        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
+        return StackClient(readout)
 
     def simulation(self, client: Half, server: Half) -> RegionClient:
         from hecompile.backends.concrete.simulation import SimulatedCircuit, StackSimulation
@@ -163,5 +169,6 @@ class StackBackend(Backend):
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, mlir, keys = stack_program(half), bytes_of(half, "mlir"), bytes_of(half, "keys")
+        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
         name = hashlib.sha256(mlir).hexdigest()
-        return LinearServer(program, [ServerCircuit(name, mlir.decode(), program.p_error, program.specs, keys=keys)])
+        return LinearServer(program, [ServerCircuit(name, mlir.decode(), program.p_error, program.circuit.text, keys=keys)])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
-from hecompile.backends.concrete.circuits import concrete
+from hecompile.backends.concrete.opened import client_with_keys, decrypted
 from hecompile.backends.concrete.program import cut
 from hecompile.backends.concrete.stack_program import StackReadout
 from hecompile.buffers import Buffer
@@ -32,15 +32,12 @@ class StackClient(RegionClient):
 
     def __init__(self, readout: StackReadout) -> None:
         self.inputs, self.outputs = readout.program.inputs, readout.program.outputs
+        self.max_batch = readout.program.max_batch
         self._program, self._readout = readout.program, readout
-        self._specs: Any = None
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
-        fhe = concrete()
-        self._specs = self._specs or fhe.ClientSpecs.deserialize(self._program.specs.encode())
-        client = fhe.Client(self._specs)
-        client.keygen(force=True)
+        client = client_with_keys(self._program.circuit)
         integers, scales = self._readout.integers(values)
         parts = [self._program.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
         return parts, _Pending(self.reply_bytes(batch), client, scales)
@@ -48,9 +45,9 @@ class StackClient(RegionClient):
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
-        value, frame = concrete().Value, self._program.reply
+        frame = self._program.reply
         pieces = cut(reply, [frame.size] * len(pending.scales))
-        results = [pending.client.decrypt(value.deserialize(frame.wrap(piece))) for piece in pieces]
+        results = [decrypted(pending.client, frame, piece) for piece in pieces]
         return self._readout.values(np.concatenate(results), pending.scales)
 
     def request_bytes(self, batch: int) -> int:

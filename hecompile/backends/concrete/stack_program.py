@@ -15,11 +15,14 @@ from hecompile.backends.base import Array, Half
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.program import WIDTHS
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.backends.documents import judge_batch, read_program
+from hecompile.backends.documents import judge_batch, judge_bytes, judge_names, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.products import LARGEST
 
 __all__ = ["StackProgram", "StackReadout", "pieces", "quantise", "stack_program", "stack_readout", "unshifted", "vector"]
+
+UNITS = (1e-30, 1e30)  # least and most of what a step is worth
+MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True)
@@ -48,21 +51,24 @@ class StackProgram:
     reply: Frame
 
     def __post_init__(self) -> None:
+        judge_names(self)
         problem = next((reason for fine, reason in self._judged() if not fine), None)
         if problem:
             raise ProtocolError(f"region '{self.region}': {problem}")
+        judge_bytes(self.region, (self.request_bytes(self.max_batch), self.reply_bytes(self.max_batch)))
 
     def _judged(self) -> list[tuple[bool, str]]:
-        specs, numbers = self.circuit, (self.max_batch, self.limit, self.largest, self.products, self.layers)
+        specs, numbers = self.circuit, (self.limit, self.largest, self.products, self.layers)
         shapes = (*self.input_shapes, *self.output_shapes)
         return [
-            (min(numbers) >= 1 and 0 < self.p_error < 1, "numbers out of range"),
-            (bool(self.inputs and self.outputs), "no inputs, or no outputs"),
+            (all(1 <= number < 1 << 62 for number in numbers) and 0 < self.p_error < 1, "numbers out of range"),
             (len(self.inputs) == len(self.input_shapes) == len(self.units), "as many shapes and units as inputs are wanted"),
             (len(self.outputs) == len(self.output_shapes), "as many shapes as outputs are wanted"),
             (all(size >= 1 for shape in shapes for size in shape), "sizes below one"),
-            (0 < self.norm < math.inf and 0 <= self.shift < WIDTHS[1], "coefficients or low bits out of range"),
-            (all(0 < unit < math.inf for unit in self.units), "units out of range"),
+            (all(len(shape) <= MOST_DIMENSIONS for shape in shapes), "shapes with too many dimensions"),
+            (0 < self.norm <= UNITS[1] and 0 <= self.shift < WIDTHS[1], "coefficients or low bits out of range"),
+            (self.limit << self.shift <= specs.numbers.source.span[1], "integers that the encoding does not hold"),
+            (all(UNITS[0] <= unit <= UNITS[1] for unit in self.units), "units out of range"),
             (specs.input_shape == (1, sum(self.input_sizes)), "the circuit's specification is of another stack"),
             (specs.output_shape == (1, sum(self.output_sizes)) and not specs.lookups, "the circuit's results are of another stack"),
             (self.request.size == 8 * specs.input_words, "requests of another circuit"),
@@ -168,6 +174,6 @@ def stack_readout(half: Half) -> StackReadout:
     program = stack_program(half)
     shape = (sum(program.output_sizes),)
     units, offset = tensor_of(half, "units", np.float64, shape), tensor_of(half, "offset", np.float32, shape)
-    if not (np.isfinite(units).all() and np.isfinite(offset).all()):
-        raise ProtocolError(f"region '{program.region}': units or offsets are not finite")
+    if set(half.tensors) != {"units", "offset"} or not (np.abs(units) <= UNITS[1]).all() or not np.isfinite(offset).all():
+        raise ProtocolError(f"region '{program.region}': units or offsets are not finite, or more tensors than those")
     return StackReadout(program, units, offset)

@@ -175,7 +175,11 @@ class Workers:
 
     def run(self, jobs: Sequence[Job], limit_s: float) -> list[Done]:
         """Every job's results, in order. Raises `ProtocolError` if one is refused, fails, or takes longer than its limit."""
-        return list(self._threads.map(lambda job: self._one(job, limit_s), jobs))
+        try:
+            return list(self._threads.map(lambda job: self._one(job, limit_s), jobs))
+        except (KeyboardInterrupt, SystemExit):
+            self.cancel()  # the interpreter's end waits for the threads, and these for what is evaluated
+            raise
 
     def _one(self, job: Job, limit_s: float) -> Done:
         process = self._idle.get()

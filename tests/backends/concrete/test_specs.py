@@ -7,28 +7,33 @@ from typing import Any
 
 import pytest
 
-from hecompile.backends.concrete.frames import Frame, frame_of
+from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import parse_specs
-from hecompile.errors import CompileError, InternalError, ProtocolError
+from hecompile.errors import CompileError, ProtocolError
 from hecompile.security.lwe import least_noise_bits
 
 
 def specification(dimension: int = 1533, variance: float = 7.834739995672058e-23, key_type: str = "binary") -> dict[str, Any]:
     """As Concrete 2.10 writes it for a convolution of 16 channels of 8x8."""
 
-    def gate(words: int) -> dict[str, Any]:
+    def gate(words: int, compression: str) -> dict[str, Any]:
         ciphertext = {
             "abstractShape": {"dimensions": [1, 16, 8, 8]},
+            "compression": compression,
+            "concreteShape": {"dimensions": [1, 16, 8, 8, words]},
+            "encoding": {"integer": {"width": 22, "isSigned": True, "mode": {"native": {}}}},
             "encryption": {
                 "keyId": 0, "variance": variance, "lweDimension": dimension, "modulus": {"modulus": {"native": {}}}
             },
-            "encoding": {"integer": {"width": 22, "isSigned": True, "mode": {"native": {}}}},
+            "integerPrecision": 64,
         }  # fmt: skip
-        return {"rawInfo": {"shape": {"dimensions": [1, 16, 8, 8, words]}}, "typeInfo": {"lweCiphertext": ciphertext}}
+        raw = {"integerPrecision": 64, "isSigned": False, "shape": {"dimensions": [1, 16, 8, 8, words]}}
+        return {"rawInfo": raw, "typeInfo": {"lweCiphertext": ciphertext}}
 
     keys = [{"id": 0, "params": {"lweDimension": dimension, "integerPrecision": 64, "keyType": key_type}}]
     keyset = {"lweSecretKeys": keys, "lweBootstrapKeys": [], "lweKeyswitchKeys": [], "packingKeyswitchKeys": []}
-    return {"keyset": keyset, "circuits": [{"inputs": [gate(3)], "outputs": [gate(dimension + 1)], "name": "convolve"}]}
+    circuit = {"inputs": [gate(3, "seed")], "outputs": [gate(dimension + 1, "none")], "name": "convolve"}
+    return {"keyset": keyset, "circuits": [circuit]}
 
 
 def test_concretes_own_parameters_pass() -> None:
@@ -45,9 +50,12 @@ def test_too_little_noise_is_told(dimension: int, variance: float) -> None:
 
 
 def test_keys_are_judged_too() -> None:
-    document = specification()
-    params = {"glweDimension": 1, "polynomialSize": 2048, "variance": 1e-40}
-    document["keyset"]["lweBootstrapKeys"] = [{"params": params}]
+    document = specification(dimension=2048)
+    params = {
+        "baseLog": 23, "glweDimension": 1, "inputLweDimension": 2048, "integerPrecision": 64, "keyType": "binary", "levelCount": 1,
+        "modulus": {"modulus": {"native": {}}}, "polynomialSize": 2048, "variance": 1e-40,
+    }  # fmt: skip
+    document["keyset"]["lweBootstrapKeys"] = [{"compression": "seed", "id": 0, "inputId": 0, "outputId": 0, "params": params}]
     (reason,) = parse_specs(json.dumps(document)).weak(128)
     assert "a bootstrap key of dimension 2048" in reason
 
@@ -75,15 +83,19 @@ def test_there_is_a_table_for_one_level_only() -> None:
 
 
 def test_frames_hold_words_and_nothing_else() -> None:
-    message = bytes(range(64)) + b"words..." + b"the tail"
-    frame = frame_of(message, 8)
-    assert frame.wrap(b"others..") == bytes(range(64)) + b"others.." + b"the tail"
-    assert bytes(frame.unwrap(message)) == b"words..."
-    with pytest.raises(ProtocolError, match="8 bytes"):
+    frame = parse_specs(json.dumps(specification())).request
+    head, tail, words = bytes.fromhex(frame.head), bytes.fromhex(frame.tail), b"\x5a" * frame.size
+    assert frame.wrap(words) == head + words + tail
+    assert bytes(frame.unwrap(head + words + tail)) == words
+    with pytest.raises(ProtocolError, match=f"{frame.size} bytes"):
         frame.wrap(b"short")
-    with pytest.raises(InternalError):
-        frame.unwrap(message[:-1] + b"L")
+    for other in (head + words + tail[:-1] + b"L", b"L" + head[1:] + words + tail, head + words[:-8] + tail, b""):
+        with pytest.raises(ProtocolError, match="otherwise"):
+            frame.unwrap(other)
     with pytest.raises(ProtocolError):
         Frame("xyz", 8, "00")
-    with pytest.raises(InternalError):
-        frame_of(b"short", 8)
+
+
+def test_what_concrete_is_given_is_built_from_the_numbers() -> None:
+    document = specification()
+    assert json.loads(parse_specs(json.dumps(document)).text) == document

@@ -1,0 +1,33 @@
+"""What the clients of all circuits do with Concrete: make keys of a judged specification, and decrypt. No server imports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hecompile.backends.base import Array
+from hecompile.backends.concrete.circuits import concrete
+from hecompile.backends.concrete.frames import Frame
+from hecompile.backends.concrete.specs import Specs
+from hecompile.errors import ProtocolError
+
+__all__ = ["client_with_keys", "decrypted"]
+
+
+def client_with_keys(specs: Specs) -> Any:
+    """Concrete's client with fresh keys, made from what was judged alone. Raises `ProtocolError` if Concrete refuses it."""
+    fhe = concrete()
+    try:
+        client = fhe.Client(fhe.ClientSpecs.deserialize(specs.text.encode()))
+        client.keygen(force=True)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise ProtocolError(f"circuit specification: Concrete refuses it: {str(error)[:200]}") from error
+    return client
+
+
+def decrypted(client: Any, frame: Frame, words: bytes | memoryview) -> Array:
+    """The integers of a result. Raises `ProtocolError` if Concrete refuses it."""
+    try:
+        result: Array = client.decrypt(concrete().Value.deserialize(frame.wrap(words)))
+    except (RuntimeError, ValueError) as error:
+        raise ProtocolError(f"an answer that Concrete refuses: {str(error)[:200]}") from error
+    return result

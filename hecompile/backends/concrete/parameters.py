@@ -1,0 +1,222 @@
+"""The numbers that a circuit's specification is made of, each within bounds, and the document that they stand for.
+
+Concrete's client is only ever given a document that was built here: one circuit with one encrypted input and one encrypted output,
+binary keys, the modulus 2^64, inputs and keys that travel with a seed in place of their masks.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Bootstrap", "Gate", "Keyswitch", "Numbers"]
+
+DIMENSIONS = (256, 1 << 16)  # of an LWE secret: least and most
+POLYNOMIALS = tuple(1 << bits for bits in range(8, 17))  # sizes of a bootstrap key's polynomials
+MOST_KEYS = 64  # of one kind
+MOST_SIDE = 1 << 24  # of a gate's shape
+MOST_BYTES = 1 << 28  # of a ciphertext: Concrete takes ten times that in memory, and a list of Cap'n Proto twice that at most
+WIDTHS = (1, 60)  # bits of a message
+PRECISION = 64  # bits of a word
+SEED_WORDS = 2  # of a seeded ciphertext, in place of its mask
+NAME = re.compile(r"[A-Za-z0-9_<>]{1,64}")
+
+
+def _dimension(what: str, value: int) -> None:
+    if not DIMENSIONS[0] <= value <= DIMENSIONS[1]:
+        raise ValueError(f"{what} of dimension {value}")
+
+
+def _noise(what: str, variance: float) -> None:
+    if not 0 <= variance < 1:
+        raise ValueError(f"{what} with a noise of variance {variance}")
+
+
+def _levels(what: str, base: int, levels: int) -> None:
+    if base < 1 or levels < 1 or base * levels > PRECISION:
+        raise ValueError(f"{what} of {levels} levels of {base} bits")
+
+
+_MODULUS: dict[str, Any] = {"modulus": {"native": {}}}  # 2^64
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Where a tensor of integers goes in or comes out, encrypted. `seeded`: of a mask only the seed is there."""
+
+    shape: tuple[int, ...]
+    width: int
+    signed: bool
+    key: int  # the secret key's number
+    dimension: int
+    variance: float
+    seeded: bool
+
+    def __post_init__(self) -> None:
+        _dimension("a ciphertext", self.dimension)
+        _noise("a ciphertext", self.variance)
+        if not 1 <= len(self.shape) <= 8 or not all(1 <= size <= MOST_SIDE for size in self.shape):
+            raise ValueError(f"a gate of shape {self.shape}")
+        if not WIDTHS[0] <= self.width <= WIDTHS[1]:
+            raise ValueError(f"a width of {self.width} bits")
+        if 8 * self.words > MOST_BYTES:
+            raise ValueError(f"ciphertexts of {8 * self.words} bytes")
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """The shape of the words."""
+        return (*self.shape, (SEED_WORDS if self.seeded else self.dimension) + 1)
+
+    @property
+    def words(self) -> int:
+        """Of 64 bits, of all ciphertexts."""
+        return math.prod(self.stored)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The least and the largest integer that the encoding holds."""
+        return (-(1 << (self.width - 1)), (1 << (self.width - 1)) - 1) if self.signed else (0, (1 << self.width) - 1)
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in a specification."""
+        ciphertext = {
+            "abstractShape": {"dimensions": [*self.shape]},
+            "compression": "seed" if self.seeded else "none",
+            "concreteShape": {"dimensions": [*self.stored]},
+            "encoding": {"integer": {"isSigned": self.signed, "mode": {"native": {}}, "width": self.width}},
+            "encryption": {"keyId": self.key, "lweDimension": self.dimension, "modulus": _MODULUS, "variance": self.variance},
+            "integerPrecision": PRECISION,
+        }
+        raw = {"integerPrecision": PRECISION, "isSigned": False, "shape": {"dimensions": [*self.stored]}}
+        return {"rawInfo": raw, "typeInfo": {"lweCiphertext": ciphertext}}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """A bootstrap key: the secret key of its number `source`, encrypted under that of `target`."""
+
+    source: int
+    target: int
+    source_dimension: int
+    glwe_dimension: int
+    polynomial_size: int
+    base: int
+    levels: int
+    variance: float
+
+    def __post_init__(self) -> None:
+        _levels("a bootstrap key", self.base, self.levels)
+        _noise("a bootstrap key", self.variance)
+        if self.polynomial_size not in POLYNOMIALS or not 1 <= self.glwe_dimension <= 64:
+            raise ValueError(f"a bootstrap key of {self.glwe_dimension} polynomials of size {self.polynomial_size}")
+
+    @property
+    def dimension(self) -> int:
+        """Of the secret that it is encrypted under."""
+        return self.glwe_dimension * self.polynomial_size
+
+    @property
+    def size(self) -> int:
+        """Bytes, seeded."""
+        return 8 * self.source_dimension * self.levels * (self.glwe_dimension + 1) * self.polynomial_size
+
+    def document(self, number: int) -> dict[str, Any]:
+        """As it stands in a specification."""
+        params = {
+            "baseLog": self.base, "glweDimension": self.glwe_dimension, "inputLweDimension": self.source_dimension,
+            "integerPrecision": PRECISION, "keyType": "binary", "levelCount": self.levels, "modulus": _MODULUS,
+            "polynomialSize": self.polynomial_size, "variance": self.variance,
+        }  # fmt: skip
+        return {"compression": "seed", "id": number, "inputId": self.source, "outputId": self.target, "params": params}
+
+
+@dataclass(frozen=True)
+class Keyswitch:
+    """A keyswitch key: the secret key of its number `source`, encrypted under that of `target`."""
+
+    source: int
+    target: int
+    source_dimension: int
+    dimension: int  # of the secret that it is encrypted under
+    base: int
+    levels: int
+    variance: float
+
+    def __post_init__(self) -> None:
+        _levels("a keyswitch key", self.base, self.levels)
+        _noise("a keyswitch key", self.variance)
+
+    @property
+    def size(self) -> int:
+        """Bytes, seeded."""
+        return 8 * self.source_dimension * self.levels
+
+    def document(self, number: int) -> dict[str, Any]:
+        """As it stands in a specification."""
+        params = {
+            "baseLog": self.base, "inputLweDimension": self.source_dimension, "integerPrecision": PRECISION, "keyType": "binary",
+            "levelCount": self.levels, "modulus": _MODULUS, "outputLweDimension": self.dimension, "variance": self.variance,
+        }  # fmt: skip
+        return {"compression": "seed", "id": number, "inputId": self.source, "outputId": self.target, "params": params}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Everything that a specification says. Keys of a kind are numbered by their places; `secrets` are the dimensions of theirs.
+
+    Raises:
+        ValueError: when built from numbers that do not fit together.
+    """
+
+    name: str
+    source: Gate
+    result: Gate
+    secrets: tuple[int, ...]
+    bootstraps: tuple[Bootstrap, ...]
+    keyswitches: tuple[Keyswitch, ...]
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"a circuit with the name {self.name[:60]!r}")
+        if not self.source.seeded or self.result.seeded:
+            raise ValueError("inputs travel with a seed, results whole")
+        if not 1 <= len(self.secrets) <= MOST_KEYS or max(len(self.bootstraps), len(self.keyswitches)) > MOST_KEYS:
+            raise ValueError("no keys, or too many")
+        for dimension in self.secrets:
+            _dimension("a secret key", dimension)
+        for gate in (self.source, self.result):
+            self._judge("a ciphertext", gate.key, gate.dimension)
+        for key in self.evaluation_keys:
+            self._judge("an evaluation key's source", key.source, key.source_dimension)
+            self._judge("an evaluation key", key.target, key.dimension)
+
+    def _judge(self, what: str, key: int, dimension: int) -> None:
+        """Raises `ValueError` unless the secret key of this number has this dimension."""
+        if not 0 <= key < len(self.secrets):
+            raise ValueError(f"{what} of a secret key {key} that is not there")
+        if self.secrets[key] != dimension:
+            raise ValueError(f"{what} of dimension {dimension} under a secret key of dimension {self.secrets[key]}")
+
+    @property
+    def evaluation_keys(self) -> tuple[Bootstrap | Keyswitch, ...]:
+        """Of both kinds."""
+        return (*self.bootstraps, *self.keyswitches)
+
+    @property
+    def key_bytes(self) -> int:
+        """Bytes of all evaluation keys, seeded."""
+        return sum(key.size for key in self.evaluation_keys)
+
+    def document(self) -> dict[str, Any]:
+        """The specification."""
+        params = [{"integerPrecision": PRECISION, "keyType": "binary", "lweDimension": dimension} for dimension in self.secrets]
+        keyset = {
+            "lweBootstrapKeys": [key.document(number) for number, key in enumerate(self.bootstraps)],
+            "lweKeyswitchKeys": [key.document(number) for number, key in enumerate(self.keyswitches)],
+            "lweSecretKeys": [{"id": number, "params": each} for number, each in enumerate(params)],
+            "packingKeyswitchKeys": list[Any](),
+        }
+        circuit = {"inputs": [self.source.document()], "name": self.name, "outputs": [self.result.document()]}
+        return {"circuits": [circuit], "keyset": keyset}
