@@ -53,6 +53,6 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] in ("torch", "diffusers", "httpx", "jinja2"):
+        if error.name and error.name.split(".")[0] in ("torch", "diffusers", "jinja2"):
             raise MissingExtraError(f"hecompile.{name}", "client" if "runtime" in module else "compile") from error
         raise

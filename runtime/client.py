@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor, Meter
 from hecompile.runtime.results import rebuilt
 from hecompile.runtime.stand_ins import stand_ins
-from hecompile.runtime.transports import HttpTransport, LocalTransport, Transport
+from hecompile.runtime.transports import AccessOptions, Transport, open_transport
 
 __all__ = ["EncryptedUNet", "InputError", "load"]
 
@@ -33,27 +33,23 @@ def load(
     policy: str = "strict",
     security_bits: int = 128,
     threads: int | None = None,
+    **access: Unpack[AccessOptions],
 ) -> EncryptedUNet:
-    """Load a compiled model.
+    """Load a compiled model, and ask its server whether it serves the other half.
 
     Args:
         artifact: the folder, or its manifest and client half.
         server: URL of the server, or a transport; None runs the server's half in this process.
         policy: what the client insists on; an artifact that keeps less is refused.
+        access: `verify=`, `cert=`, `token=` and `headers=` for a URL, see `AccessOptions`.
 
     Raises:
-        ProtocolError: if the artifact is missing, changed or weaker than the policy.
+        CompileError: for a URL that is none, certificates that cannot be used, or a token that would travel in clear.
+        ProtocolError: if the artifact is missing, changed or weaker than the policy, or the server serves another one.
+        ServerGoneError: if the server does not answer.
     """
-    folder = Path(artifact)
-    bundle = load_bundle(folder, policy, security_bits, threads)
-    if server is None:
-        from hecompile.runtime.service import load_service
-
-        transport: Transport = LocalTransport(load_service(folder))
-    else:
-        patience_s = max((call.patience_s for call in bundle.calls.values()), default=60.0)
-        transport = HttpTransport(server, timeout_s=patience_s) if isinstance(server, str) else server
-    return EncryptedUNet(bundle, transport)
+    bundle = load_bundle(Path(artifact), policy, security_bits, threads)
+    return EncryptedUNet(bundle, open_transport(bundle, server, **access))
 
 
 class _Config(dict[str, Any]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.client import InputError
 from hecompile.runtime.executor import Executor, Meter
 from hecompile.runtime.noise import secure_noise
-from hecompile.runtime.transports import HttpTransport, LocalTransport, Transport
+from hecompile.runtime.transports import AccessOptions, Transport, open_transport
 
 __all__ = ["EncryptedScheduler", "coefficients"]
 
@@ -42,26 +42,23 @@ class EncryptedScheduler:
         policy: str = "he-diffusion",
         security_bits: int = 128,
         most_clear: float = 0.25,
+        **access: Unpack[AccessOptions],
     ) -> None:
         """Load the artifact of `compile-sampler`.
 
         Args:
             server: URL of the server, or a transport; None runs the server's half in this process.
             most_clear: most entries, as a share, that this client lets be revealed over all steps, whatever the artifact says.
+            access: `verify=`, `cert=`, `token=` and `headers=` for a URL, see `AccessOptions`.
 
         Raises:
-            CompileError: for a scheduler whose step is not f x + g e with public f and g.
-            ProtocolError: if the artifact is missing, changed or weaker than the policy.
+            CompileError: for a scheduler whose step is not f x + g e with public f and g, and as `load` does.
+            ProtocolError: if the artifact is missing, changed or weaker than the policy, or the server serves another one.
         """
         _judge(scheduler)
-        bundle = load_bundle(Path(artifact), policy, security_bits)
+        bundle = load_bundle(Path(artifact), policy, security_bits, sampler=True)
         _judge_share(bundle, most_clear)
-        if server is None:
-            from hecompile.runtime.service import load_service
-
-            transport: Transport = LocalTransport(load_service(Path(artifact)))
-        else:
-            transport = HttpTransport(server) if isinstance(server, str) else server
+        transport = open_transport(bundle, server, **access)
         self._scheduler, self._transport = copy.deepcopy(scheduler), transport
         self._scheduler._get_prev_sample = self._update  # PLMS mixes, then calls this
         self._executor = Executor(bundle, transport)

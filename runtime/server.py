@@ -60,6 +60,10 @@ def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
     async def health() -> dict[str, object]:
         return {"status": "ok", "name": service.name, "artifact": service.digest, "encrypted": service.encrypted}
 
+    @app.get("/v1/artifacts/{digest}")
+    async def greet(digest: str) -> dict[str, object]:
+        return service.greeting.document()  # whatever the client asks for: it compares, and can say what is served here
+
     async def answer(
         request: Request,
         limit: int,

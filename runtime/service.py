@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import hecompile
 from hecompile.artifact import read_half, read_server
 from hecompile.backends.base import RegionServer, Session
 from hecompile.backends.registry import backend_of
 from hecompile.errors import ProtocolError
+from hecompile.runtime.greeting import Greeting
 from hecompile.runtime.sessions import SessionStore
-from hecompile.runtime.wire import HEADER_LIMIT, key_limit, unpack_keys, unpack_request
+from hecompile.runtime.wire import FORMAT, HEADER_LIMIT, key_limit, unpack_keys, unpack_request
 
 __all__ = ["Service", "load_service"]
 
@@ -26,6 +28,11 @@ class Service:
     encrypted: bool
     regions: Mapping[str, RegionServer]
     sessions: SessionStore = field(default_factory=SessionStore, repr=False)
+
+    @property
+    def greeting(self) -> Greeting:
+        """What is told to clients before their first request."""
+        return Greeting(self.digest, self.name, hecompile.__version__, FORMAT, self.encrypted)
 
     @cached_property
     def body_limit(self) -> int:

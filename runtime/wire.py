@@ -15,7 +15,7 @@ import msgpack
 from hecompile.buffers import Buffer, total_bytes
 from hecompile.errors import ProtocolError
 
-__all__ = ["HEADER_LIMIT", "SESSION_DIGITS", "key_limit", "pack_keys", "pack_request", "unpack_keys", "unpack_request"]
+__all__ = ["FORMAT", "HEADER_LIMIT", "SESSION_DIGITS", "key_limit", "pack_keys", "pack_request", "unpack_keys", "unpack_request"]
 
 FORMAT = 2
 HEADER_LIMIT = 256  # bytes that a header may take, its length included

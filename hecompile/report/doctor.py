@@ -22,7 +22,7 @@ _BASE = (
     "pydantic",
 )
 _EXTRAS = {
-    "client": ("torch", "diffusers", "httpx", "pillow"),
+    "client": ("torch", "diffusers", "pillow"),
     "compile": ("jinja2", "matplotlib", "ortools", "scipy"),
     "models": ("scikit-learn",),
     "concrete": ("concrete-python", "concrete-ml"),

@@ -1,0 +1,210 @@
+"""HTTP to a server that may be hostile, busy or away: within a total time, or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
+
+from hecompile.buffers import Buffer, total_bytes
+from hecompile.errors import CompileError, ProtocolError
+from hecompile.runtime.greeting import GREETING_LIMIT, Greeting, parse_greeting
+from hecompile.runtime.transports.access import Access
+from hecompile.runtime.transports.address import parse_url
+from hecompile.runtime.transports.base import ServerGoneError, Transport
+from hecompile.runtime.transports.connection import Connection, Refusal, printable
+from hecompile.runtime.transports.stream import OutOfTimeError
+from hecompile.runtime.wire import SESSION_DIGITS
+
+__all__ = ["HttpTransport"]
+
+LOG = logging.getLogger(__name__)
+
+BUSY = (408, 429, 502, 503, 504)  # statuses after which the same request may be sent again
+LEAST_PAUSE_S, MOST_PAUSE_S = 0.1, 5.0
+MOST_RETRY_AFTER_S = 60.0
+GREETING_S, GREETING_RETRY_S = 20.0, 10.0  # a server that is down is noticed when a client is loaded
+FAREWELL_S = 5.0  # a server that is gone forgets keys by itself
+UPLOAD_RATE = 1 << 20  # bytes per second of evaluation keys, which may have gigabytes
+_IDLE = 8  # connections that are kept
+
+
+class HttpTransport(Transport):
+    """HTTP/1.1 with connections that are kept. Retries send the same bytes again: a second encryption would be new traffic.
+
+    Replies must have the length that is known beforehand. Redirects, cookies, encodings and proxies of the environment do not
+    exist for it. May be used by several threads, and after a fork by both processes: every request has a connection to itself.
+    """
+
+    def __init__(self, url: str, timeout_s: float = 120.0, retry_s: float = 60.0, access: Access | None = None) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            timeout_s: of a request, all attempts, pauses and transfers included. Evaluation keys have a second more per MiB.
+            retry_s: no attempt begins later than this after the first one failed.
+            access: whom to trust, and what to show.
+
+        Raises:
+            CompileError: for a URL that is none, certificates that are none, or secrets on plain HTTP to another machine.
+        """
+        if not (0 < timeout_s < float("inf") and 0 <= retry_s < float("inf")):
+            raise CompileError(f"timeout_s {timeout_s} and retry_s {retry_s}: seconds are above zero, and finite")
+        access = access or Access()
+        self._address = parse_url(url)
+        self._timeout_s, self._retry_s = timeout_s, retry_s
+        self._headers = {"Host": self._address.authority, **access.sent(self._address)}
+        self._context = access.context(self._address)
+        self._idle, self._process = deque[Connection](), os.getpid()
+        self._random = random.SystemRandom()
+        self.url = str(self._address)
+        if not self._address.secure and not self._address.loopback:
+            LOG.warning(
+                "%s: plain HTTP to another machine: everybody on the way sees which artifact is used and the sizes and times of "
+                "all messages, and can answer in the server's place; use https://",
+                self.url,
+            )
+
+    def __repr__(self) -> str:
+        return f"HttpTransport('{self.url}')"
+
+    def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
+        target = memoryview(reply).cast("B")
+        self._request(
+            "POST", f"/v1/artifacts/{digest}/regions/{quote(region, safe='', errors='replace')}", body, target, f"region '{region}'"
+        )
+
+    def open_session(self, digest: str, body: Sequence[Buffer]) -> str:
+        reply, timeout_s = bytearray(SESSION_DIGITS), self._timeout_s + total_bytes(body) / UPLOAD_RATE
+        path, target = f"/v1/artifacts/{digest}/sessions", memoryview(reply)
+        self._request("POST", path, body, target, "the evaluation keys", timeout_s=timeout_s)
+        identifier = reply.decode("ascii", "replace")
+        if not identifier.isascii() or not identifier.isalnum():
+            raise ProtocolError(f"{self.url} answers with {len(identifier)} characters that name no session")
+        return identifier
+
+    def close_session(self, digest: str, identifier: str) -> None:
+        path, nothing = f"/v1/artifacts/{digest}/sessions/{identifier}", memoryview(bytearray())
+        self._request("DELETE", path, [], nothing, "to close a session", timeout_s=min(FAREWELL_S, self._timeout_s), retry_s=0.0)
+
+    def greet(self, digest: str) -> Greeting | None:
+        reply, timeout_s, retry_s = bytearray(GREETING_LIMIT), min(GREETING_S, self._timeout_s), GREETING_RETRY_S
+        try:
+            path, target = f"/v1/artifacts/{digest}", memoryview(reply)
+            size = self._request("GET", path, [], target, "a greeting", timeout_s=timeout_s, retry_s=retry_s, exact=False)
+        except ProtocolError as error:
+            if error.status in (404, 405):
+                help = "it is no hecompile server, or one older than this client: use the same version on both sides"
+                raise ProtocolError(f"{error}; {help}", status=error.status) from error
+            raise
+        return parse_greeting(bytes(reply[:size]), self.url)
+
+    def _request(
+        self, method: str, path: str, body: Sequence[Buffer], reply: memoryview, what: str,
+        *, timeout_s: float | None = None, retry_s: float | None = None, exact: bool = True,
+    ) -> int:  # fmt: skip
+        """Fill `reply` with the answer, trying again while the server is busy or away; the answer's length."""
+        started = time.monotonic()
+        timeout_s, retry_s = timeout_s or self._timeout_s, self._retry_s if retry_s is None else min(retry_s, self._retry_s)
+        deadline = started + timeout_s
+        last, attempts, reason = float("inf"), 0, ""
+        while True:
+            attempts, least_s = attempts + 1, 0.0
+            try:
+                return self._attempt(method, path, body, reply, exact, deadline)
+            except Refusal as refusal:
+                if refusal.status not in BUSY:
+                    raise ProtocolError(f"{self.url} refuses {what}: {refusal}", status=refusal.status) from None
+                reason, least_s = str(refusal), _seconds(refusal.retry_after)
+            except ProtocolError as error:
+                raise ProtocolError(f"{self.url}, {what}: {error}", status=error.status) from None
+            except OutOfTimeError:
+                raise self._gone(f"no answer within {timeout_s:g} s{reason and ', before that '}{reason}", attempts) from None
+            except OSError as error:
+                reason = self._judged(error)
+            now = time.monotonic()
+            last = min(last, now + retry_s, deadline)
+            if last - now <= least_s:
+                raise self._gone(reason, attempts)
+            spread_s = self._random.uniform(0.0, min(MOST_PAUSE_S, LEAST_PAUSE_S * 2 ** min(attempts - 1, 10)))
+            time.sleep(min(least_s + spread_s, last - now))  # random, so that clients do not come all at once
+
+    def _gone(self, reason: str, attempts: int) -> ServerGoneError:
+        times = "an attempt" if attempts == 1 else f"{attempts} attempts"
+        return ServerGoneError(f"{self.url} does not answer, after {times}: {reason}", status=503)
+
+    def _judged(self, error: OSError) -> str:
+        """Why a connection failed. Raises `ProtocolError` where trying again would not help."""
+        reason = f"{type(error).__name__}: {printable(error.strerror or str(error))}"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            help = "name the certificates to trust with verify=, --ca or HECOMPILE_CA"
+            raise ProtocolError(f"{self.url}: {printable(error.verify_message)}: {help}", status=503) from None
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            raise ProtocolError(f"{self.url} speaks no TLS with this client: {reason}", status=503) from None
+        if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
+            raise self._gone(reason, 1) from None
+        return reason
+
+    def _attempt(self, method: str, path: str, body: Sequence[Buffer], reply: memoryview, exact: bool, deadline: float) -> int:
+        """Send a request once; once more at once, if a kept connection turns out to be closed."""
+        while True:
+            connection = self._connection(deadline)
+            known = connection.used
+            try:
+                size, usable = connection.exchange(
+                    method, self._address.prefix + path, self._headers, body, reply, exact, deadline
+                )  # fmt: skip
+            except BaseException as error:
+                connection.drop()
+                if not (known and isinstance(error, OSError) and not connection.answered):
+                    raise
+            else:
+                self._keep(connection, usable)
+                return size
+
+    def _connection(self, deadline: float) -> Connection:
+        """A connection that no other request uses. Those of a parent process are the parent's."""
+        if os.getpid() != self._process:
+            self.close()
+            self._process = os.getpid()
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if connection.fresh:
+                return connection
+            connection.drop()
+        if time.monotonic() >= deadline:
+            raise OutOfTimeError
+        return Connection(self._address, self._context, deadline)
+
+    def _keep(self, connection: Connection, usable: bool) -> None:
+        if usable and len(self._idle) < _IDLE:
+            self._idle.append(connection)
+        else:
+            connection.drop()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().drop()
+
+
+def _seconds(retry_after: str | None) -> float:
+    """A `Retry-After` in seconds, a number or a date; zero if it is neither."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), MOST_RETRY_AFTER_S)
+    try:
+        when = parsedate_to_datetime(text[:60])
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return min(max((when - datetime.now(UTC)).total_seconds(), 0.0), MOST_RETRY_AFTER_S)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return 0.0
