@@ -14,7 +14,7 @@ from hecompile.backends.base import Array
 from hecompile.errors import HecompileError
 from hecompile.ir.signature import Constant, Keyword, Signature, text_of
 
-__all__ = ["InputError", "as_array", "batch_of", "bind"]
+__all__ = ["InputError", "as_array", "batch_of", "bind", "judge_places"]
 
 RETURN_DICT = "return_dict"
 
@@ -41,9 +41,29 @@ def bind(
     return binding.tensors, as_returned
 
 
+def judge_places(signature: Signature, inputs: Sequence[Input], args: Sequence[Any], clear: Sequence[Keyword]) -> None:
+    """Whether what the server is told may be taken from its place in a call.
+
+    The order of arguments is the artifact's word, and another order could put a label where the timestep is told. So by position
+    only the second argument is taken for it, as diffusers calls every UNet.
+
+    Raises:
+        InputError: naming the argument to pass by its name.
+    """
+    order = _order(signature, inputs)[: len(args)]
+    for keyword in clear:
+        if keyword[0] in order and order.index(str(keyword[0])) != 1:
+            raise InputError(f"pass {keyword[0]}= by its name: requests tell it to the server, and by position it could be another")
+
+
+def _order(signature: Signature, inputs: Sequence[Input]) -> tuple[str, ...]:
+    """The arguments by position."""
+    return signature.arguments or tuple(str(spec.keyword[0]) for spec in inputs)
+
+
 def _named(signature: Signature, inputs: Sequence[Input], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name."""
-    order = signature.arguments or tuple(str(spec.keyword[0]) for spec in inputs)
+    order = _order(signature, inputs)
     rest = next((name[1:] for name in order if name.startswith("*")), None)
     places = [name for name in order if not name.startswith("*")]
     if len(args) > len(places) and rest is None:

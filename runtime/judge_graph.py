@@ -92,6 +92,9 @@ class _Judge:
         self._values = infer(model)
         judge_costs(graph, self._values)
         for node in graph.node:
+            shapes = RULES[node.op_type].constants
+            if any(name and place not in shapes and not self._values[name].entries for place, name in enumerate(node.input)):
+                raise ProtocolError(f"ONNX: {node.op_type} of nothing")
             if node.op_type == "Gather":
                 self._judge_places(node)
             elif node.op_type == "Pad":
