@@ -220,8 +220,10 @@ def test_proxies_of_the_environment_are_not_used(script: Script, monkeypatch: py
     "url",
     [
         "http://[::1", "http://::1", "http://[zz]", "ftp://localhost", "file:///etc/passwd", "http://", "http://:80",
-        "localhost:8100", "", "http://localhost:99999", "http://localhost:0", "http://localhost:", "http://localhost:x", "http://local host",
-        "http://a\nb", "http://a\x00b", "http://xn--a.\ud800", "http://\u2100.com", "http://a..b", "http://-a-", "http://" + "a" * 300,
+        "localhost:8100", "", "http://localhost:99999", "http://localhost:0", "http://localhost:", "http://localhost:x",
+        "http://local host",
+        "http://a\nb", "http://a\x00b", "http://xn--a.\ud800", "http://\u2100.com", "http://a..b", "http://-a-",
+        "http://" + "a" * 300,
         "http://a/?x=1", "http://a/#x", "http://@localhost", "x" * 5000, "http://a%00b/",
         "http://[1.2.3.4]", "http://" + "a." * 200,
     ],
