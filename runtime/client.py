@@ -14,7 +14,7 @@ import torch
 from hecompile.artifact import Input
 from hecompile.backends.base import Array
 from hecompile.ir.signature import Keyword
-from hecompile.runtime.arguments import InputError, as_array, batch_of, bind, multiple_of
+from hecompile.runtime.arguments import InputError, as_array, batch_of, bind, judge_places, multiple_of
 from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor, Meter
 from hecompile.runtime.results import rebuilt
@@ -110,7 +110,9 @@ class EncryptedUNet(torch.nn.Module):
         """
         from hecompile.runtime.noise import secure_noise
 
-        spec = next(spec for spec in self._executor.bundle.manifest.inputs if spec.name == "sample")
+        spec = next((spec for spec in self._executor.bundle.manifest.inputs if spec.name == "sample"), None)
+        if spec is None:
+            raise InputError("the model has no input called sample")
         self._noise = secure_noise((batch, *(int(dim) for dim in spec.shape[1:])), seed)
         return self._noise.clone()
 
@@ -177,6 +179,7 @@ class EncryptedUNet(torch.nn.Module):
             ProtocolError: if the server refuses or is gone.
         """
         manifest = self._executor.bundle.manifest
+        judge_places(manifest.signature, manifest.inputs, args, self._executor.bundle.clear)
         tensors, as_returned = bind(manifest.signature, manifest.inputs, args, kwargs)
         batch = batch_of(tensors, manifest.inputs)
         inputs = {spec.name: as_array(tensors[spec.keyword], spec, batch) for spec in manifest.inputs}
@@ -225,6 +228,9 @@ class EncryptedUNet(torch.nn.Module):
         """Note what went wrong, after the call's last message; `run` raises it at its end."""
         if not all(np.isfinite(value).all() for value in (*inputs.values(), *outputs) if value.dtype.kind == "f"):
             self._report(["a value was NaN or infinite and was clipped"])
+        for name, rows in self._executor.bundle.places.items():
+            if name in inputs and ((inputs[name] < 0) | (inputs[name] >= rows)).any():
+                self._report([f"'{name}' left 0 to {rows - 1} and was clipped"])
 
     def _report(self, problems: list[str]) -> None:
         """Keep the first problem of a run, and warn of all."""

@@ -144,6 +144,8 @@ class Judge:
             told = dict.fromkeys((*manifest.reveals, *found))
             if told and not self._terms.promise.may_reveal:
                 raise ProtocolError(f"'{manifest.name}' reveals {', '.join(told)}: not under policy '{self._terms.policy}'")
+            if told and all(spec.name != "sample" for spec in manifest.inputs):
+                raise self._error("what reveals has an input called sample, whose noise is judged")
             if set(found) != set(manifest.reveals):
                 said = ", ".join(manifest.reveals) or "nothing"
                 raise ProtocolError(f"'{manifest.name}' reveals {', '.join(found) or 'nothing'}, its manifest says {said}")
