@@ -12,12 +12,14 @@ from hecompile.backends.base import Backend, Candidate, Cost, Facts, Half, Regio
 from hecompile.backends.ckks.chains import LAYERS, chains
 from hecompile.backends.ckks.document import document_of, read_document, read_tables
 from hecompile.backends.ckks.engine import Engine
+from hecompile.backends.ckks.judge_program import MOST_KEY_BYTES
 from hecompile.backends.ckks.keys import key_sizes
 from hecompile.backends.ckks.layout import INPUT_RANGE, OUTPUT_RANGE
 from hecompile.backends.ckks.noise import SIGMAS, predict
 from hecompile.backends.ckks.ranges import MOST_ERROR
 from hecompile.backends.ckks.ring import DIMENSIONS
 from hecompile.backends.ckks.rotations import MOST_ROTATIONS, least_bytes, within_keys
+from hecompile.backends.documents import judge_bytes
 from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import ModelGraph, info
@@ -160,8 +162,12 @@ class CkksBackend(CkksClearBackend):
 
     def load_client(self, half: Half) -> RegionClient:
         from hecompile.backends.ckks.client import CkksClient
+        from hecompile.backends.ckks.seal import context_of
 
-        return CkksClient(read_document(half))
+        client, document = CkksClient(read_document(half)), read_document(half)
+        context_of(document.program.ring)  # SEAL's own judgement
+        judge_bytes(document.region, (client.request_bytes(document.max_batch), client.reply_bytes(document.max_batch)))
+        return client
 
     def load_server(self, half: Half) -> RegionServer:
         from hecompile.backends.ckks.server import CkksServer
@@ -179,15 +185,14 @@ def chain_source(region: SubgraphRegion) -> str:
 
 def _within_keys(lowering: Lowering, region: SubgraphRegion, options: CompileOptions) -> Lowering:
     """The lowering with keys within the user's cap. Raises `CompileError` naming the layers if there is no such program."""
-    if options.key_mib is None:
-        return lowering
-    program = within_keys(lowering.program, options.key_mib * 2**20)
+    most_mib = MOST_KEY_BYTES / 2**20 if options.key_mib is None else min(options.key_mib, MOST_KEY_BYTES / 2**20)
+    program = within_keys(lowering.program, most_mib * 2**20)
     if program is not None:
         return replace(lowering, program=program)
     layers = ", ".join(dict.fromkeys(op.label for op in lowering.program.ops if op.kind == "polynomial"))
     raise CompileError(
         Diagnostic(
-            f"region '{region.name}' (layers {layers}): its evaluation keys do not fit {options.key_mib:g} MiB without "
+            f"region '{region.name}' (layers {layers}): its evaluation keys do not fit {most_mib:g} MiB without "
             f"{MOST_ROTATIONS} times the rotations",
             source=chain_source(region),
             help=f"--key-mib {least_bytes(lowering.program) / 2**20 + 0.05:.1f} or more, or --backend bfv, which needs no keys",

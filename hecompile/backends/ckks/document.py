@@ -10,16 +10,19 @@ import numpy as np
 import pydantic
 
 from hecompile.backends.base import Array, Half
+from hecompile.backends.ckks.judge_program import judge_program
 from hecompile.backends.ckks.layout import Grid, Result, Upload
 from hecompile.backends.ckks.program import SlotProgram, parse_program, print_program
-from hecompile.backends.documents import judge_batch, read_program
+from hecompile.backends.documents import judge_batch, judge_names, read_program
 from hecompile.errors import ProtocolError
-from hecompile.ir.timesteps import timestep_bin
+from hecompile.ir.timesteps import TRAIN_STEPS, timestep_bin
 
 if TYPE_CHECKING:
     from hecompile.backends.ckks.lower import Lowering
 
 __all__ = ["Document", "document_of", "read_document", "read_tables"]
+
+MOST_CIPHERTEXTS = 256  # of a request or a reply, per element of the batch
 
 
 @dataclass(frozen=True)
@@ -75,22 +78,33 @@ def document_of(
 def read_document(half: Half) -> Document:
     """The document of a half, checked. Raises `ProtocolError`."""
     document = read_program(_DOCUMENT, half)
+    judge_names(document)
     program, slots = document.program, document.program.ring.slots
-    made = {op.name: op for op in program.ops if op.kind == "input"}
-    sent = {op.label: op for op in program.ops if op.kind == "output"}
+    judge_program(program)
+    made = [op.name for op in program.ops if op.kind == "input"]
+    outputs = [op for op in program.ops if op.kind == "output"]
+    sent = {op.label: op for op in outputs}
     reads = {piece.input for upload in document.uploads for piece in upload.pieces} | {document.timestep} - {None}
     problems = []
-    if set(made) != {upload.name for upload in document.uploads} or set(sent) != set(document.outputs):
-        problems.append("inputs or outputs that its slot program does not have")
+    if sorted(made) != sorted(upload.name for upload in document.uploads) or len(sent) != len(outputs):
+        problems.append("inputs or outputs that its slot program does not have, or has twice")
+    if set(sent) != set(document.outputs):
+        problems.append("outputs that its slot program does not have")
     if not reads <= set(document.inputs) or tuple(result.output for result in document.results) != document.outputs:
         problems.append("inputs or outputs without a layout")
-    if document.bins < 1 or document.max_batch < 1 or document.grid.area < 1 or document.grid.area > slots:
+    if not 1 <= document.bins <= TRAIN_STEPS or not 0 <= document.layers < 1 << 31:
         problems.append("sizes out of range")
+    if min(document.grid.rows, document.grid.columns) < 1 or document.grid.area > slots:
+        problems.append("a grid out of range")
+    if not 1 <= len(document.uploads) <= MOST_CIPHERTEXTS or len(document.results) > MOST_CIPHERTEXTS:
+        problems.append("no ciphertexts, or too many")
     if problems:
         raise ProtocolError(f"region '{document.region}' has {', '.join(problems)}")
     for upload in document.uploads:
         _judge_upload(document, upload)
     for result in document.results:
+        if min(result.shape) < 1 or result.shape[0] * document.grid.area > slots:
+            raise ProtocolError(f"region '{document.region}': {result.output} does not fit {slots} slots")
         if document.grid.slots(result.shape).max() >= slots:
             raise ProtocolError(f"region '{document.region}': {result.output} does not fit {slots} slots")
         if (result.level, result.scale) != (sent[result.output].level, sent[result.output].scale):
@@ -103,11 +117,13 @@ def _judge_upload(document: Document, upload: Upload) -> None:
     op = document.program.op(upload.name)
     if (upload.level, upload.scale) != (op.level, op.scale) or not 0 <= upload.level <= document.program.ring.depth:
         raise ProtocolError(f"region '{document.region}': {upload.name} has another level than its slot program says")
-    whole = upload.block > 0 and 0 < upload.period <= slots and slots % upload.period == 0
-    if not whole or any(piece.copies < 1 or upload.block % piece.copies for piece in upload.pieces):
+    whole = 0 < upload.block <= slots and 0 < upload.period <= slots and slots % upload.period == 0
+    if not whole or not upload.pieces or any(piece.copies < 1 or upload.block % piece.copies for piece in upload.pieces):
         raise ProtocolError(f"region '{document.region}': {upload.name} is laid out wrongly")
     for piece in upload.pieces:
-        if min(piece.start, *piece.shape) < 0 or piece.start + piece.size(upload.block, document.grid.area) > upload.period:
+        if piece.start < 0 or min(piece.shape) < 1 or (piece.spread and piece.shape[1:] != (1, 1)):
+            raise ProtocolError(f"region '{document.region}': {piece.input} has no such shape")
+        if piece.start + piece.size(upload.block, document.grid.area) > upload.period:
             raise ProtocolError(f"region '{document.region}': {piece.input} lies outside its upload")
         document.grid.slots(piece.shape)
 
@@ -116,7 +132,7 @@ def read_tables(half: Half, document: Document) -> dict[str, Array]:
     """The tables of a server half. Raises `ProtocolError` for one that is missing, malformed or does not fit the slots."""
     tables = dict(half.tensors)
     for name, table in tables.items():
-        right = table.ndim == 2 and table.dtype in (np.float32, np.float64) and len(table) > 0
+        right = table.ndim == 2 and table.dtype in (np.float32, np.float64) and table.size > 0
         polynomial = name.startswith("p")
         if not right or not np.isfinite(table).all() or (not polynomial and document.program.ring.slots % table.shape[1]):
             raise ProtocolError(f"region '{document.region}': table '{name}' is malformed")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from hecompile.backends.base import Array
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.layout import Upload
+from hecompile.ir.products import LARGEST
 
 __all__ = ["placed", "read", "row_of"]
 
@@ -37,5 +38,6 @@ def read(document: Document, vectors: Vector) -> list[Array]:
     outputs: list[Array] = []
     for place, result in enumerate(document.results):
         slots = document.grid.slots(result.shape)
-        outputs.append(vectors[:, place][:, slots].reshape(-1, *result.shape).astype(np.float32))
+        entries = np.clip(vectors[:, place][:, slots], -LARGEST, LARGEST)
+        outputs.append(entries.reshape(-1, *result.shape).astype(np.float32))
     return outputs

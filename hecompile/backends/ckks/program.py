@@ -94,15 +94,19 @@ def print_program(program: SlotProgram) -> str:
     return "\n".join([f"ring {ring.dimension} primes [{bits}] special {ring.special_bits}", *map(str, program.ops)]) + "\n"
 
 
-_RING = re.compile(r"ring (\d+) primes \[([\d, ]+)\] special (\d+)")
+MOST_CHARACTERS = 1 << 24  # of a program
+_RING = re.compile(r"ring ([0-9]{1,6}) primes \[([0-9]{1,3}(?:, [0-9]{1,3}){0,63})\] special ([0-9]{1,3})")
 _LINE = re.compile(
     r"(?:%(?P<name>\w+) = )?he\.(?P<kind>\w+)(?P<args>(?: %\w+,?)*)(?: \"(?P<label>[^\"]*)\")?(?: \{(?P<attributes>[^}]*)\})?"
-    r" : level (?P<level>\d+), scale (?P<scale>[\d.e+]+), range (?P<range>[\d.e+-]+)"
+    r" : level (?P<level>[0-9]{1,3}), scale (?P<scale>[0-9.e+]{1,40}), range (?P<range>[0-9.e+-]{1,40})",
+    re.ASCII,
 )
 
 
 def parse_program(text: str) -> SlotProgram:
     """The program of a text. Raises `ProtocolError` naming the line that is none."""
+    if len(text) > MOST_CHARACTERS:
+        raise ProtocolError(f"slot program: {len(text)} characters, at most {MOST_CHARACTERS} are read")
     lines = text.splitlines()
     head = _RING.fullmatch(lines[0]) if lines else None
     if head is None:
@@ -118,9 +122,9 @@ def _parse_line(number: int, line: str) -> Op:
     attributes: dict[str, Attribute] = {}
     for item in (found["attributes"] or "").split(", ") if found["attributes"] else ():
         key, separator, value = item.partition(" = ")
-        if not separator:
-            raise ProtocolError(f"slot program, line {number}: '{item[:40]}' is no attribute")
-        attributes[key] = int(value) if re.fullmatch(r"-?\d+", value) else value
+        if not separator or key in attributes:
+            raise ProtocolError(f"slot program, line {number}: '{item[:40]}' is no attribute, or there twice")
+        attributes[key] = int(value) if re.fullmatch(r"-?[0-9]{1,10}", value) else value
     args = tuple(re.findall(r"%(\w+)", found["args"]))
     try:
         level, scale, bound = int(found["level"]), float(found["scale"]), float(found["range"])
