@@ -35,10 +35,11 @@ def read_file(path: Path, most_bytes: int) -> bytes:
         linked = path.is_symlink() if "\0" not in str(path) else False
         reason = "a link, and links are not followed" if linked else getattr(error, "strerror", None) or str(error)
         raise ProtocolError(f"{str(path)!r:.300}: {reason}" if "\0" in str(path) else f"{path}: {reason}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise ProtocolError(f"{path}: not a regular file")
     with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ProtocolError(f"{path}: not a regular file")
         if status.st_size > most_bytes:
             raise ProtocolError(f"{path}: {status.st_size} bytes, at most {most_bytes} are read")
         try:

@@ -1,0 +1,381 @@
+"""Artifacts whose compiler is the server: each would make a client tell a secret in clear, and none of them loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import hecompile
+from hecompile.artifact import digest
+from hecompile.artifact_writing import to_json
+from hecompile.backends.registry import register_backend
+from hecompile.compiler import Compiled
+from hecompile.errors import ProtocolError
+from hecompile.runtime.bundle import load_bundle
+from hecompile.runtime.client import InputError
+from tests.attacks.hostile import change_manifest, change_program, put
+from tests.backends.ckks.network import compiled
+from tests.sampling import artifact as sampler_artifact
+from tests.sampling import load as load_scheduler
+from tests.sampling import make
+
+
+@pytest.fixture
+def artifact(tmp_path: Path, tiny: Compiled) -> Path:
+    """`Tiny` under `bfv`, to be changed."""
+    assert tiny.artifact is not None
+    return Path(shutil.copytree(tiny.artifact, tmp_path / "artifact"))
+
+
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with a region under `ckks`, whose tables are read at the timestep's row."""
+    folder = tmp_path_factory.mktemp("chained") / "chained.he"
+    compiled("ckks", folder)
+    return folder
+
+
+@pytest.fixture
+def chain(chained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(chained, tmp_path / "chain"))
+
+
+def graph(
+    name: str, nodes: list[onnx.NodeProto], inputs: dict[str, list[Any]], outputs: dict[str, list[Any]], **constants: Any
+) -> bytes:
+    """A client region in the compiler's form."""
+    sides = [[helper.make_tensor_value_info(*each[:1], 1, each[1]) for each in side.items()] for side in (inputs, outputs)]
+    tensors = [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()]
+    found = helper.make_graph(nodes, name, *sides, tensors)
+    data: bytes = helper.make_model(found, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    return data
+
+
+def insert(artifact: Path, region: str, data: bytes, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> None:
+    """Put a client region in front of the plan."""
+    put(artifact, f"client/{region}.onnx", data)
+
+    def change(manifest: dict[str, Any]) -> None:
+        plan = manifest["plan"]
+        step = {"kind": "client", "region": region, "inputs": [*inputs], "outputs": [*outputs], "once": False}
+        plan["steps"].insert(0, step)
+        plan["values"] += [{"name": name, "shape": shape, "dtype": "float32", "secret": False} for name, shape in outputs.items()]
+
+    change_manifest(artifact, change)
+
+
+def chain_region(artifact: Path) -> str:
+    return next(path.stem for path in sorted((artifact / "client").glob("*_ckks.json")))
+
+
+def test_they_load_unchanged(artifact: Path, chain: Path) -> None:
+    load_bundle(artifact)
+    assert load_bundle(chain).clear == (("timestep",),)
+
+
+@pytest.mark.fhe
+def test_a_timestep_that_is_made_of_the_latent_is_refused(chain: Path) -> None:
+    region = chain_region(chain)
+    leak = graph(
+        "leak", [helper.make_node("ReduceMax", ["sample", "axes"], ["leaked"], keepdims=0)], {"sample": ["B", 1, 4, 4]},
+        {"leaked": []}, axes=np.array([0, 1, 2, 3]),
+    )  # fmt: skip
+    insert(chain, "client_99", leak, {"sample": []}, {"leaked": []})
+
+    def told(program: dict[str, Any]) -> None:
+        program["timestep"] = "leaked"
+        program["inputs"] = ["leaked" if name == "timestep" else name for name in program["inputs"]]
+
+    inputs = json.loads((chain / f"client/{region}.json").read_text())["inputs"]
+    change_program(chain, region, told)
+
+    def planned(manifest: dict[str, Any]) -> None:
+        step = next(step for step in manifest["plan"]["steps"] if step["region"] == region)
+        step["inputs"] = ["leaked" if name == "timestep" else name for name in inputs]
+
+    change_manifest(chain, planned)
+    with pytest.raises(ProtocolError, match=rf"{region}.json.*would tell the server 'leaked', made of sample"):
+        hecompile.load(chain)
+
+
+@pytest.mark.fhe
+@pytest.mark.parametrize("keyword", ["sample", "class_labels", "guidance"])
+def test_what_is_told_is_public_by_the_name_that_the_caller_uses(chain: Path, keyword: str) -> None:
+    """The manifest calls the input `timestep` and public; the caller passes it as something else."""
+    change_manifest(chain, lambda manifest: manifest["inputs"][1].update(keyword=[keyword, "inner"], public=True))
+    with pytest.raises(ProtocolError, match="would tell the server 'timestep'"):
+        hecompile.load(chain)
+
+
+@pytest.mark.fhe
+def test_a_timestep_has_few_numbers(chain: Path) -> None:
+    """So that no latent is taken for it by a changed order of arguments."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["inputs"][1]["shape"] = ["B", 1, 4, 4]
+        next(value for value in manifest["plan"]["values"] if value["name"] == "timestep")["shape"] = ["B", 1, 4, 4]
+
+    change_manifest(chain, change)
+    with pytest.raises(ProtocolError, match=r"would tell the server 'timestep'|has shape"):
+        hecompile.load(chain)
+
+
+@pytest.mark.fhe
+def test_by_position_only_the_second_argument_is_told(chain: Path) -> None:
+    """With another order of arguments a label would be taken for the timestep."""
+    unet = hecompile.load(chain)
+    sample, t = torch.zeros(1, 1, 4, 4), torch.tensor(31.0)
+    unet(sample, t)
+    change_manifest(chain, lambda manifest: manifest["signature"].update(arguments=["sample", "class_labels", "timestep"]))
+    other = hecompile.load(chain)
+    with pytest.raises(InputError, match="pass timestep= by its name"):
+        other(sample, None, t)
+    other(sample, timestep=t)
+
+
+@pytest.mark.fhe
+def test_the_server_is_told_a_row_of_the_tables_and_no_timestep(chain: Path) -> None:
+    """Timesteps of one row give the same bytes, whatever their digits."""
+    from hecompile.artifact import read_half, read_manifest
+    from hecompile.backends.ckks.document import read_document
+    from hecompile.backends.ckks.messages import row_of
+
+    document = read_document(read_half(chain, read_manifest(chain).files, f"client/{chain_region(chain)}"))
+    rows = {row_of(document, {"timestep": np.asarray(t)}) for t in (500.0, 500.5403638, 501, np.float32(502))}
+    assert len(rows) == 1
+    for odd in (-1e300, 1e300, np.nan, np.inf, 1e9):
+        assert row_of(document, {"timestep": np.asarray(odd)}) in range(document.bins)
+
+
+@pytest.fixture
+def sampler(tmp_path: Path) -> Path:
+    sampler_artifact(tmp_path / "sampler")
+    return tmp_path / "sampler"
+
+
+def test_a_sampler_step_is_no_region_of_a_model(artifact: Path, sampler: Path) -> None:
+    """Its third input is sent in clear, so a model's plan could send anything there."""
+    region = "call_02"
+    for kind in ("json", "safetensors"):
+        put(artifact, f"client/{region}.{kind}", (sampler / f"client/sampler.{kind}").read_bytes())
+    with pytest.raises(ProtocolError, match=rf"{region}.json.*sampler's step"):
+        hecompile.load(artifact)
+
+
+def test_a_sampler_is_no_model_and_a_model_no_sampler(artifact: Path, sampler: Path) -> None:
+    with pytest.raises(ProtocolError, match="sampler's step"):
+        hecompile.load(sampler, policy="he-diffusion")
+    change_manifest(artifact, lambda manifest: manifest.update(policy="he-diffusion"))
+    with pytest.raises(ProtocolError, match="sampler's step"):
+        load_scheduler(make("plms"), artifact)
+
+
+def test_a_sampler_sends_its_own_coefficients_only(sampler: Path) -> None:
+    load_scheduler(make("plms"), sampler)
+    shape = json.loads((sampler / "manifest.json").read_text())["inputs"][0]["shape"]
+    leak = graph(
+        "leak", [helper.make_node("ReduceMax", ["sample", "axes"], ["leaked"], keepdims=0)], {"sample": shape},
+        {"leaked": shape[1:3]},
+        axes=np.array([0, 3]),
+    )  # fmt: skip
+    insert(sampler, "client_99", leak, {"sample": []}, {"leaked": shape[1:3]})
+    change_program(sampler, "sampler", lambda program: program["inputs"].__setitem__(2, "leaked"))
+    change_manifest(sampler, lambda manifest: manifest["plan"]["steps"][1]["inputs"].__setitem__(2, "leaked"))
+    with pytest.raises(ProtocolError, match="would tell the server 'leaked', made of sample"):
+        load_scheduler(make("plms"), sampler)
+
+
+def test_files_of_the_client_are_not_read(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights outside the file are looked for in the folder where the program runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----")
+    region = onnx.load_model_from_string((artifact / "client/client_00.onnx").read_bytes())
+    weight = region.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "secret"), ("length", "24")):
+        entry = weight.external_data.add()
+        entry.key, entry.value = key, value
+    put(artifact, "client/client_00.onnx", region.SerializeToString())
+    with pytest.raises(ProtocolError, match=r"client_00.*does not write"):
+        hecompile.load(artifact)
+
+
+def _loop() -> onnx.NodeProto:
+    inner = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["on"]), helper.make_node("Abs", ["v"], ["w"])], "inner",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []), helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, None),
+        ],
+        [helper.make_tensor_value_info("on", TensorProto.BOOL, []), helper.make_tensor_value_info("w", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    return helper.make_node("Loop", ["trips", "", "add_2"], ["looped"], body=inner)
+
+
+@pytest.mark.parametrize("kind", ["loop", "gather"])
+def test_regions_that_take_time_or_stop_by_a_secret_are_refused(artifact: Path, kind: str) -> None:
+    region = onnx.load_model_from_string((artifact / "client/client_02.onnx").read_bytes())
+    first = region.graph.node[0]
+    if kind == "loop":
+        region.graph.initializer.append(numpy_helper.from_array(np.int64(3), "trips"))
+        extra = [_loop()]
+    else:
+        region.graph.initializer.append(numpy_helper.from_array(np.arange(3, dtype=np.float32), "few"))
+        cast = helper.make_node("Cast", [first.input[0]], ["places"], to=TensorProto.INT64)
+        extra = [cast, helper.make_node("Gather", ["few", "places"], ["taken"], axis=0)]
+    region.graph.node.extend(extra)
+    put(artifact, "client/client_02.onnx", region.SerializeToString())
+    with pytest.raises(ProtocolError, match=r"client_02"):
+        hecompile.load(artifact)
+
+
+def test_regions_fit_the_plan(artifact: Path) -> None:
+    """Otherwise a run would stop in its middle."""
+    change_manifest(artifact, lambda manifest: manifest["plan"]["values"][-1].update(shape=["B", 3, 4, 4]))
+    change_manifest(artifact, lambda manifest: manifest["plan"]["values"][-2].update(shape=["B", 3, 4, 4]))
+    with pytest.raises(ProtocolError, match="the plan says"):
+        hecompile.load(artifact)
+
+
+def test_a_backend_from_elsewhere_loads_only_where_the_caller_names_it(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hecompile.backends import registry
+    from hecompile.backends.bfv.backend import BfvBackend
+
+    class Elsewhere(BfvBackend):
+        name = "elsewhere"
+
+    monkeypatch.setattr(registry, "_BACKENDS", dict(registry._BACKENDS))
+    register_backend("elsewhere", Elsewhere)
+    change_program(artifact, "call_02", lambda program: program.update(backend="elsewhere"))
+    with pytest.raises(ProtocolError, match=r"call_02.json.*'elsewhere' is not hecompile's own"):
+        load_bundle(artifact)
+    load_bundle(artifact, backends=["elsewhere"])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda manifest: manifest.update(max_batch=0), "max_batch"),
+        (lambda manifest: manifest.update(max_batch=2), "the manifest says 2"),
+        (lambda manifest: manifest.update(max_batch=True), "max_batch"),
+        (lambda manifest: manifest.update(max_batch="3"), "max_batch"),
+        (lambda manifest: manifest.update(max_batch=10**12), "max_batch"),
+        (lambda manifest: manifest.update(name="a\x1b[31mb"), "name"),
+        (lambda manifest: manifest.update(encrypted=1), "encrypted"),
+        (lambda manifest: manifest["inputs"][0].update(shape=["xB", 2, 4, 4]), "shape"),
+        (lambda manifest: manifest["inputs"][0].update(shape=[-1, 2, 4, 4]), "shape"),
+        (lambda manifest: manifest["inputs"][0].update(shape=["B"] * 60), "shape"),
+        (lambda manifest: manifest["inputs"][0].update(dtype="object"), "dtype"),
+        (lambda manifest: manifest["inputs"].append(manifest["inputs"][0]), "inputs"),
+        (lambda manifest: manifest["files"].update({"../secret": "0" * 64}), "files"),
+        (lambda manifest: manifest["files"].update({"/etc/passwd": "0" * 64}), "files"),
+        (lambda manifest: manifest["files"].update({"client/a\0b.json": "0" * 64}), "files"),
+        (lambda manifest: manifest["files"].update({"client/call_01.json": "0"}), "files"),
+        (lambda manifest: manifest["plan"]["steps"][0].update(region="a\0b"), "region"),
+        (lambda manifest: manifest["plan"]["steps"][0].update(region="../server/call_01"), "region"),
+        (lambda manifest: manifest["plan"].update(steps=[]), "plan"),
+        (lambda manifest: manifest["plan"]["steps"].append(manifest["plan"]["steps"][0]), "plan"),
+    ],
+)  # fmt: skip
+def test_numbers_and_names_of_a_manifest_are_judged(artifact: Path, change: Callable[[dict[str, Any]], Any], reason: str) -> None:
+    change_manifest(artifact, change)
+    with pytest.raises(ProtocolError, match=reason):
+        hecompile.load(artifact)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"[" * 100_000, "nest"),
+        (b'{"format": 5, "format": 5}', "twice"),
+        (b'{"format": NaN}', "no number"),
+        (b'{"format": 1e999}', "beyond"),
+        (b"", "not JSON"),
+        (b"\xff\xfe{}", "not JSON"),
+        (b"5", "format"),
+        (b"null", "format"),
+        (b'{"format": [5]}', "format"),
+    ],
+)
+def test_documents_that_are_none(artifact: Path, text: bytes, reason: str) -> None:
+    (artifact / "manifest.json").write_bytes(text)
+    with pytest.raises(ProtocolError, match=reason):
+        hecompile.load(artifact)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "client/client_00.onnx", "client/call_01.json", "client/call_01.safetensors"])
+def test_only_regular_files_are_read(artifact: Path, tmp_path: Path, name: str) -> None:
+    """A device without an end, a pipe that nobody writes to, and a link, even to the right bytes."""
+    path = artifact / name
+    path.rename(tmp_path / "moved")
+    for make_it in (lambda: path.symlink_to("/dev/zero"), lambda: os.mkfifo(path), lambda: path.symlink_to(tmp_path / "moved")):
+        make_it()
+        with pytest.raises(ProtocolError, match=r"link|regular"):
+            hecompile.load(artifact)
+        path.unlink()
+    path.mkdir()
+    with pytest.raises(ProtocolError, match="regular"):
+        hecompile.load(artifact)
+
+
+def test_a_folder_that_is_a_link_is_not_followed(artifact: Path, tmp_path: Path) -> None:
+    (artifact / "client").rename(tmp_path / "elsewhere")
+    (artifact / "client").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ProtocolError, match="link"):
+        hecompile.load(artifact)
+
+
+def test_files_beyond_their_size_are_not_read(artifact: Path) -> None:
+    """A file with a hole has a size and takes no room."""
+    for name in ("client/call_01.json", "manifest.json"):
+        with (artifact / name).open("r+b") as stream:
+            stream.truncate(1 << 40)
+        with pytest.raises(ProtocolError, match=rf"{name}.*bytes, at most"):
+            hecompile.load(artifact)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a": 1, "a": 2}',
+        b"[" * 5000,
+        b'{"0.scales":{"dtype":"F64","shape":[1099511627776],"data_offsets":[0,8]}}',
+        b"{}" + b" " * 100,
+    ],
+)
+def test_headers_of_tensors_are_judged(artifact: Path, header: bytes) -> None:
+    put(artifact, "client/call_01.safetensors", len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(ProtocolError):
+        hecompile.load(artifact)
+    put(artifact, "client/call_01.safetensors", (1 << 62).to_bytes(8, "little") + header)
+    with pytest.raises(ProtocolError, match="a header of"):
+        hecompile.load(artifact)
+
+
+def test_a_label_beyond_the_table_is_clipped_and_told_at_the_end(digits_clear: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A run must not stop by what a label is: a table that is too short would tell it."""
+    unet = hecompile.load(digits_clear, policy="simulation")
+    sample = torch.zeros(1, 1, 8, 8)
+    expected = unet(sample, 500, class_labels=torch.tensor([9])).sample
+    with pytest.raises(InputError, match="'class_labels' left 0 to 9"), unet.run():
+        found = unet(sample, 500, class_labels=torch.tensor([12])).sample
+    assert torch.equal(found, expected)
+    assert "'class_labels' left 0 to 9 and was clipped" in caplog.text
+
+
+def test_digests_name_files_as_they_are(artifact: Path) -> None:
+    """The helpers of these tests put checksums right: an unchanged file keeps its own."""
+    data = (artifact / "client/call_01.json").read_bytes()
+    assert to_json(json.loads(data)) == data
+    assert json.loads((artifact / "manifest.json").read_text())["files"]["client/call_01.json"] == digest(data)
