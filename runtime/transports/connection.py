@@ -21,6 +21,7 @@ from hecompile.untrusted import parse_json
 
 __all__ = ["Connection", "Refusal", "printable"]
 
+REDIRECTS = (300, 301, 302, 303, 307, 308)
 CONNECT_S = 5.0  # name, address and TLS
 REASON_LIMIT = 4096  # bytes of a refusal's body
 REASON_S = 5.0  # that its body may take
@@ -101,7 +102,7 @@ class Connection:
     def _refusal(self, response: http.client.HTTPResponse, deadline: float) -> Refusal:
         """What the server says instead of a reply: the `error` of a short JSON document, or what the status is called."""
         status, reason = response.status, ""
-        if 300 <= status < 400:
+        if status in REDIRECTS:
             reason = "redirects are not followed: give the address that the server really has"
         elif status >= 400:
             try:

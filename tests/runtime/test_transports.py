@@ -19,7 +19,7 @@ from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, HecompileError, ProtocolError
 from hecompile.runtime.greeting import Greeting
 from hecompile.runtime.service import load_service
-from hecompile.runtime.transports import Access, HttpTransport, LocalTransport, ServerGoneError
+from hecompile.runtime.transports import Access, HttpTransport, LocalTransport, ServerGoneError, stream
 from hecompile.runtime.transports.address import parse_url
 
 
@@ -159,6 +159,45 @@ def test_a_retry_after_that_is_none_does_no_harm(script: Script, text: str) -> N
     script.statuses[:], script.extra["Retry-After"] = [503], text
     with transport(script) as http:
         assert ask(http) == b"cipher"
+
+
+class Trickle(BaseHTTPRequestHandler):
+    """Reads a request and answers it 100 bytes at a time, ten times a second."""
+
+    def do_POST(self) -> None:
+        left = int(self.headers["content-length"])
+        while left > 0:
+            piece = self.rfile.read1(100_000 if left > 1_000_000 else left)
+            left -= len(piece)
+            time.sleep(0.1 if left > 1_000_000 else 0)
+        self.send_response(200)
+        self.send_header("Content-Length", "10000")
+        self.end_headers()
+        for _ in range(100):
+            self.wfile.write(bytes(100))
+            time.sleep(0.1)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize("size", [6, 60_000_000])
+def test_bodies_keep_a_least_rate(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """A reply and a request, each much slower than the rate asked for here, end long before the request's total time."""
+    monkeypatch.setattr(stream, "GRACE_S", 0.3)
+    monkeypatch.setattr(stream, "LEAST_RATE", 4 << 20)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Trickle)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    started = time.monotonic()
+    with (
+        HttpTransport(f"http://127.0.0.1:{server.server_port}", timeout_s=60) as http,
+        pytest.raises(ProtocolError, match="slower than"),
+    ):
+        http.send("digest", "region", [bytes(size)], bytearray(10_000))
+    assert time.monotonic() - started < 30
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_keys_session_is_opened_and_closed(script: Script) -> None:
