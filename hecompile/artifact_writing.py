@@ -1,4 +1,8 @@
-"""Writing an artifact: all or nothing, and the same input gives the same bytes. `hecompile.artifact` says what is in it."""
+"""Writing an artifact: all or nothing, and the same input gives the same bytes. `hecompile.artifact` says what is in it.
+
+An artifact that is already there is replaced, and nothing else is: `judge_target` says of every file in the folder whether we wrote
+it, before the work starts and again before the new artifact is put in its place.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,21 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from hecompile.artifact import FORMAT, MANIFEST, ServerManifest, digest, read_manifest
+from hecompile.artifact import FORMAT, MANIFEST, ServerManifest, digest
 from hecompile.backends.base import Half
-from hecompile.errors import CompileError, Diagnostic
+from hecompile.errors import CompileError, Diagnostic, ProtocolError
+from hecompile.outputs import reason_of
+from hecompile.untrusted import parse_json, read_file
 
 __all__ = ["checksums", "judge_target", "remove", "to_json", "write_folder", "write_half", "write_server"]
+
+MOST_MANIFEST_BYTES = 64 << 20
+KEYS = {"format", "name", "policy", "backend", "plan", "server", "files"}  # of a manifest, in every format so far
 
 
 def to_json(document: object) -> bytes:
@@ -26,35 +36,123 @@ def judge_target(target: Path) -> None:
     """Whether an artifact can be written there, asked before the work.
 
     Raises:
-        CompileError: if `target` exists and is not an artifact, or its folder cannot be written to.
+        CompileError: if `target` is there and is neither an empty folder nor an artifact in every file, if it is a link or the
+            current folder, if it lies in an artifact, or if its folder cannot be written to.
     """
-    if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or (target / MANIFEST).is_file())):
-        raise CompileError(Diagnostic(f"{target} exists and is not an artifact", help="choose another folder, or remove it"))
-    above = target.absolute().parent
-    while not above.exists() and above != above.parent:
-        above = above.parent
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise CompileError(Diagnostic(f"{target} cannot be written: {above} takes no new folder", help="choose another folder"))
+    try:
+        place = _place(target)
+        reason = _why_not(place)
+        above = place.parent
+        while not reason and not os.path.lexists(above):
+            above = above.parent
+        if not reason and not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+            reason = f"cannot be written: {above} takes no new folder"
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = f"cannot be written: {reason_of(error)}"
+    if reason:
+        shown = str(target) if str(target).isprintable() else repr(str(target))
+        raise CompileError(Diagnostic(f"{shown} {reason}", help="choose another folder"))
+
+
+def _place(target: Path) -> Path:
+    """The absolute path, its last part not followed if it is a link."""
+    path = target.absolute()
+    return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
+
+
+def _why_not(place: Path) -> str:
+    """Why nothing may be put there, or nothing."""
+    if place.is_symlink():
+        return "is a link, which is neither followed nor replaced"
+    holder = next((parent for parent in place.parents if _manifest_files(parent) is not None), None)
+    if holder is not None:
+        return f"lies in the artifact {holder}"
+    if not place.exists():
+        return ""
+    here = Path.cwd().resolve()
+    if here == place or place in here.parents:
+        return "is the current folder, or holds it"
+    if not place.is_dir():
+        return "exists and is not an artifact: it is a file"
+    strange = _strange(place)
+    return f"exists and is not an artifact: {strange}" if strange else ""
+
+
+def _strange(folder: Path) -> str:
+    """What keeps a folder from being an artifact of ours in every file; nothing for an artifact and for an empty folder."""
+    if not any(folder.iterdir()):
+        return ""
+    files = _manifest_files(folder)
+    if files is None:
+        return f"there is no {MANIFEST} of ours in it"
+    folders = {parent for name in files for parent in Path(name).parents}
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        known = place in folders if path.is_dir() and not path.is_symlink() else place.as_posix() in {*files, MANIFEST}
+        if not known:
+            return f"'{place}' is not of it"
+    for name, checksum in sorted(files.items()):
+        try:
+            data = read_file(folder / name, (folder / name).stat().st_size)
+        except (OSError, ProtocolError):
+            return f"'{name}' is missing or cannot be read"
+        if digest(data) != checksum:
+            return f"'{name}' was changed since it was compiled"
+    return ""
+
+
+def _manifest_files(folder: Path) -> dict[str, str] | None:
+    """The checksums of an artifact's files, of this format or an earlier one; None where there is no manifest of ours."""
+    try:
+        data = read_file(folder / MANIFEST, MOST_MANIFEST_BYTES)
+        document = parse_json(data, MANIFEST)
+    except ProtocolError:
+        return None
+    if not isinstance(document, dict) or not set(document) >= KEYS or to_json(document) != data:
+        return None
+    version, files = document["format"], document["files"]
+    if type(version) is not int or not 1 <= version <= FORMAT or not isinstance(files, dict):
+        return None
+    if not files or files.get(f"server/{MANIFEST}") != document["server"]:
+        return None
+    inside = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in files)
+    return files if inside else None
 
 
 def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
     """Fill a folder next to `target`, then put it in its place at once; an artifact that was there is replaced.
 
     Raises:
-        CompileError: if `target` exists and is not an artifact, or its folder cannot be made or written to.
+        CompileError: if `judge_target` refuses the place, before or after it was filled, or if the disk is full, say. What was
+            there stays as it was, and nothing is left beside it.
     """
     judge_target(target)
+    place = _place(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with _made(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name[:80]}.") as scratch:
+            new = Path(scratch) / "new"
+            new.mkdir()
+            fill(new)
+            judge_target(target)
+            if place.exists():
+                os.replace(place, Path(scratch) / "old")
+            os.replace(new, place)
     except OSError as error:
-        raise CompileError(f"{target.parent} cannot be made: {error.strerror}") from error
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
-        new = Path(scratch) / "new"
-        new.mkdir()
-        fill(new)
-        if target.exists():
-            os.replace(target, Path(scratch) / "old")
-        os.replace(new, target)
+        raise CompileError(Diagnostic(f"{target} cannot be written: {reason_of(error)}", help="choose another folder")) from error
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; what was made is removed again if the block fails."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for each in missing:
+            with suppress(OSError):  # somebody else put a file there
+                each.rmdir()
+        raise
 
 
 def write_half(folder: Path, region: str, half: Half) -> None:
@@ -83,6 +181,8 @@ def write_server(folder: Path, name: str, backend: str, encrypted: bool, max_bat
 
 
 def remove(folder: Path) -> None:
-    """Delete an artifact. Raises `ProtocolError` if the folder is none."""
-    read_manifest(folder)
+    """Delete an artifact. Raises `CompileError`, and deletes nothing, unless `folder` is one in every file."""
+    if folder.is_symlink() or _manifest_files(folder) is None:
+        raise CompileError(Diagnostic(f"{folder} is not an artifact: there is no {MANIFEST} of ours in it"))
+    judge_target(folder)
     shutil.rmtree(folder)

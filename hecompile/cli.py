@@ -15,6 +15,7 @@ import typer
 
 from hecompile.errors import HecompileError, InternalError
 from hecompile.flags import with_option_flags
+from hecompile.interruptions import CANNOT_WRITE, STOPPED, drop_unwritable_output, signals_as_exits
 from hecompile.options import CompileOptions
 from hecompile.outputs import judge_file
 from hecompile.sampler import SamplerOptions
@@ -147,7 +148,8 @@ def plan(
     from hecompile.sparsity.selection import tile_size
 
     if pareto is not None:
-        judge_file(pareto.with_suffix(".json"))
+        for suffix in (".json", ".png"):
+            judge_file(pareto.with_suffix(suffix))
     chosen = machine_of(machine, rtt_ms, bandwidth_mbps)
     graph = partitioned(source)
     document = {"source": source, "batch": batch}
@@ -253,8 +255,29 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _run(command: Callable[[], object]) -> None:
-    """Errors that a user can mend are printed without a traceback, exit status 2."""
+    """Errors that a user can mend are one sentence and exit status 2; a signal ends a command with 128 and its number."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        with signals_as_exits():
+            _reported(command)
+            sys.stdout.flush()
+    except OSError as error:
+        drop_unwritable_output()
+        if isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
+            raise SystemExit(1) from None
+        if error.errno not in CANNOT_WRITE:
+            raise
+        sys.stderr.write(f"error: cannot write: {error.strerror}\n")
+        raise SystemExit(2) from None
+    except (KeyboardInterrupt, SystemExit) as end:
+        code = end.code if isinstance(end, SystemExit) else 130
+        if isinstance(code, int) and code in STOPPED:
+            sys.stderr.write(f"stopped by {STOPPED[code]}\n")
+        raise SystemExit(code) from None
+
+
+def _reported(command: Callable[[], object]) -> None:
+    """Run a command; print an error that a user can mend."""
     try:
         command()
     except InternalError:

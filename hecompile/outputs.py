@@ -1,19 +1,65 @@
-"""Files that commands write, judged before the work is done for them."""
+"""Files that commands write: judged before the work is done for them, and written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from hecompile.errors import CompileError, Diagnostic
 
-__all__ = ["judge_file"]
+__all__ = ["judge_file", "reason_of", "write_file"]
 
 
 def judge_file(path: Path) -> None:
     """Raise `CompileError` for a file that cannot be written: its folder is absent or closed, or it is a folder itself."""
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise CompileError(Diagnostic(f"{path}: there is no folder {folder}", help="make it first, or choose another file"))
-    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+    try:
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise CompileError(Diagnostic(f"{path}: there is no folder {folder}", help="make it first, or choose another file"))
+        closed = path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK)
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        raise _refusal(path, error) from error
+    if closed:
         raise CompileError(Diagnostic(f"{path} cannot be written", help="choose another file"))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file beside `path`, then put it in its place at once: a file that was there stays until then.
+
+    A link is followed, and a device or a pipe is written to directly.
+
+    Raises:
+        CompileError: if it cannot be written, for a full disk, say. Nothing of it is left then.
+    """
+    scratch = None
+    try:
+        place = Path(os.path.realpath(path))
+        if place.exists() and not stat.S_ISREG(place.stat().st_mode):
+            place.write_bytes(data)
+            return
+        scratch = place.with_name(f".{place.name[:80]}.{os.getpid()}.{os.urandom(4).hex()}")
+        with scratch.open("xb") as stream:
+            stream.write(data)
+        if place.exists():
+            shutil.copymode(place, scratch)
+        os.replace(scratch, place)
+        scratch = None
+    except (OSError, ValueError) as error:
+        raise _refusal(path, error) from error
+    finally:
+        if scratch is not None:
+            with suppress(OSError):
+                scratch.unlink()
+
+
+def _refusal(path: Path, error: OSError | ValueError) -> CompileError:
+    shown = str(path) if str(path).isprintable() else repr(str(path))
+    return CompileError(Diagnostic(f"{shown} cannot be written: {reason_of(error)}", help="choose another file"))
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """What the system says, without its number and without the name of a file."""
+    return str(getattr(error, "strerror", None) or error)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from hecompile.errors import CompileError, Diagnostic, MissingExtraError, unknown_name
-from hecompile.outputs import judge_file
+from hecompile.outputs import judge_file, write_file
 
 __all__ = ["SCHEDULERS", "draw", "make_scheduler", "picture_row"]
 
@@ -73,6 +74,15 @@ def _judge_output(output: Path) -> None:
     judge_file(output)
 
 
+def _encoded(picture: Any, suffix: str) -> bytes:
+    """A picture as the bytes of a file whose name ends so."""
+    from PIL import Image
+
+    data = BytesIO()
+    picture.save(data, format=Image.registered_extensions()[suffix.lower()])
+    return data.getvalue()
+
+
 def draw(
     artifact: Path, server: str | None, labels: Sequence[int], steps: int, seed: int | None, scheduler: str, policy: str,
     output: Path, progress: bool = True, simulate: bool = False,
@@ -121,7 +131,7 @@ def draw(
         generators = [torch.Generator().manual_seed((seed or 0) + place) for place in range(len(labels))]
         images = pipeline(labels, steps, generators, output_type="np").images
     wall_s = time.perf_counter() - started
-    picture_row(images).save(output)
+    write_file(output, _encoded(picture_row(images), output.suffix))
     meter = unet.meter
     unet.close()
     return {

@@ -12,6 +12,7 @@ import numpy as np
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.graph import InputSpec, concrete_shape
 from hecompile.ir.linear import Array
+from hecompile.outputs import write_file
 
 if TYPE_CHECKING:
     import torch
@@ -106,11 +107,11 @@ def from_sampler(
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:
-    """As safetensors: `0003.sample` is the latent of the fourth call."""
+    """As safetensors: `0003.sample` is the latent of the fourth call. Raises `CompileError` if the file cannot be written."""
     from safetensors.numpy import save
 
     tensors = {f"{place:04d}.{name}": value for place, call in enumerate(calibration) for name, value in call.inputs.items()}
-    path.write_bytes(save(tensors))
+    write_file(path, save(tensors))
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.outputs import write_file
 
 __all__ = ["Machine", "load_machine", "save_machine"]
 
@@ -75,5 +76,5 @@ def load_machine(path: Path) -> Machine:
 
 
 def save_machine(machine: Machine, path: Path) -> None:
-    """Write a profile."""
-    path.write_text(json.dumps(asdict(machine), indent=1) + "\n")
+    """Write a profile. Raises `CompileError` if the file cannot be written."""
+    write_file(path, (json.dumps(asdict(machine), indent=1) + "\n").encode())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 from hecompile.cost.optimise import Budgets, OptimalPlan, Problem, Totals, optimise
 from hecompile.errors import CompileError
+from hecompile.outputs import write_file
 
 __all__ = ["AXES", "Front", "Point", "fronts", "plot", "write"]
 
@@ -93,17 +95,17 @@ def _undominated(axis: str, plans: list[tuple[float, OptimalPlan]]) -> tuple[Poi
 
 
 def write(found: tuple[Front, ...], path: Path) -> tuple[Path, Path]:
-    """The fronts as `path` with .json and as a plot with .png."""
+    """The fronts as `path` with .json and as a plot with .png. Raises `CompileError` if they cannot be written."""
     data, picture = path.with_suffix(".json"), path.with_suffix(".png")
-    data.write_text(
-        json.dumps({"fronts": {front.axis: [asdict(point) for point in front.points] for front in found}}, indent=1) + "\n"
-    )
-    plot(found, picture)
+    document = {"fronts": {front.axis: [asdict(point) for point in front.points] for front in found}}
+    drawn = plot(found)
+    write_file(data, (json.dumps(document, indent=1) + "\n").encode())
+    write_file(picture, drawn)
     return data, picture
 
 
-def plot(found: tuple[Front, ...], path: Path) -> None:
-    """Latency against each axis."""
+def plot(found: tuple[Front, ...]) -> bytes:
+    """Latency against each axis, as the bytes of a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -116,4 +118,6 @@ def plot(found: tuple[Front, ...], path: Path) -> None:
         axes.set_xlabel(AXES[front.axis])
         axes.set_ylabel("seconds of a call, predicted")
         axes.set_ylim(bottom=0)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    data = BytesIO()
+    figure.savefig(data, format="png", dpi=120, metadata={"Software": None})
+    return data.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hecompile.models.digits import CLASSES, FOLDER, SCHEDULER, load
+from hecompile.outputs import write_file
 
 __all__ = ["card", "measure"]
 
@@ -62,8 +63,8 @@ Figures are written by `python -m hecompile.models.digits.card`.
 def main() -> None:
     """Measure and write."""
     quality = measure()
-    (FOLDER / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
-    (FOLDER / "README.md").write_text(card(quality))
+    write_file(FOLDER / "quality.json", (json.dumps(quality, indent=1) + "\n").encode())
+    write_file(FOLDER / "README.md", card(quality).encode())
 
 
 if __name__ == "__main__":

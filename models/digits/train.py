@@ -14,10 +14,11 @@ from copy import deepcopy
 import numpy as np
 import torch
 from diffusers import DDIMScheduler
-from safetensors.torch import save_file
+from safetensors.torch import save
 from sklearn.datasets import load_digits
 
 from hecompile.models.digits import FOLDER, SCHEDULER, build
+from hecompile.outputs import write_file
 
 __all__ = ["train"]
 
@@ -75,7 +76,7 @@ def main() -> None:
     logging.basicConfig(filename=log, filemode="w", format="%(message)s", level=logging.INFO)
     torch.set_num_threads(1)
     unet = train(not arguments.unconditional, arguments.steps or (1500 if arguments.unconditional else 4000))
-    save_file({key: value.contiguous() for key, value in unet.state_dict().items()}, FOLDER / f"{name}.safetensors")
+    write_file(FOLDER / f"{name}.safetensors", save({key: value.contiguous() for key, value in unet.state_dict().items()}))
 
 
 if __name__ == "__main__":
