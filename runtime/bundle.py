@@ -6,18 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hecompile.artifact import Manifest, checked, read_half, read_manifest
 from hecompile.backends.base import RegionClient
-from hecompile.errors import ProtocolError
 from hecompile.ir.signature import Keyword
 from hecompile.policies import WATERMARK
 from hecompile.runtime.judge import Judge, Terms
 from hecompile.runtime.judge_graph import judge_graph
-
-if TYPE_CHECKING:
-    import onnxruntime
+from hecompile.runtime.local_region import LocalRegion
 
 __all__ = ["Bundle", "load_bundle"]
 
@@ -26,13 +22,13 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bundle:
-    """Everything the client runs: ONNX sessions of its own regions, clients of the others.
+    """Everything the client runs: the ONNX files of its own regions, clients of the others.
 
     `clear`: the public inputs that requests tell the server. `places`: how many rows the tables have whose places an input holds.
     """
 
     manifest: Manifest
-    sessions: Mapping[str, onnxruntime.InferenceSession]
+    sessions: Mapping[str, LocalRegion]
     calls: Mapping[str, RegionClient]
     folder: Path
     clear: tuple[Keyword, ...] = ()
@@ -63,7 +59,7 @@ def load_bundle(
     """
     manifest = read_manifest(folder)
     judge = Judge(folder, manifest, Terms(policy_name, security_bits, frozenset(public), frozenset(backends), sampler))
-    calls, sessions = dict[str, RegionClient](), dict[str, "onnxruntime.InferenceSession"]()
+    calls, sessions = dict[str, RegionClient](), dict[str, LocalRegion]()
     places = dict[str, int]()
     for step in manifest.plan.steps:
         prefix = f"client/{step.region}"
@@ -71,7 +67,7 @@ def load_bundle(
             graph = judge_graph(checked(folder, manifest.files, f"{prefix}.onnx"), step.region, manifest.max_batch)
             judge.graph(step, graph)
             places |= {name: min(rows, places.get(name, rows)) for name, rows in graph.places.items()}
-            sessions[step.region] = _session(graph.data, step.region, threads)
+            sessions[step.region] = LocalRegion(graph.data, step.region, threads)
             continue
         half = read_half(folder, manifest.files, prefix)
         calls[step.region] = judge.region(step, half).load_client(half)
@@ -82,17 +78,3 @@ def load_bundle(
             "%s: '%s' shows parts of %d values to the server (see its manifest)", WATERMARK, manifest.name, len(manifest.reveals)
         )
     return Bundle(manifest, sessions, calls, folder, clear, places)
-
-
-def _session(data: bytes, region: str, threads: int | None) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait leave the core to others
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ProtocolError(f"region '{region}': not a runnable ONNX file") from error

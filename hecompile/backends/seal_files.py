@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import weakref
 
 import zstandard
 
@@ -22,25 +23,50 @@ MEMBERS_BYTES = 73  # of a ciphertext, before its words: parms_id, NTT flag, siz
 ARRAY_BYTES = 24  # header of the array of words and its count
 
 
+class _Memory:
+    """A memory file, closed when nothing refers to it any more: at the end of its thread, at the latest."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.descriptor = os.memfd_create("hecompile", os.MFD_CLOEXEC)
+        weakref.finalize(self, os.close, self.descriptor)
+
+
 class _File(threading.local):
-    """One memory file per thread."""
+    """One memory file per thread and process."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """A file of its own, also for a process that was forked: it would share its parent's."""
-        self.descriptor = os.memfd_create("hecompile", os.MFD_CLOEXEC)
-        self.path = f"/proc/self/fd/{self.descriptor}"
+        """Take a file of one's own, as a forked process must: it would write to its parent's."""
+        self._memory = _Memory()
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, never one that belongs to another process."""
+        if self._memory.process != os.getpid():
+            self.renew()
+        return self._memory.descriptor
+
+    @property
+    def path(self) -> str:
+        """A name by which this process opens the file."""
+        return f"/proc/self/fd/{self.descriptor}"
 
     def write(self, blob: bytes | memoryview) -> str:
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, blob, 0)
+        """Replace what is in the file. Returns its path."""
+        descriptor = self.descriptor
+        os.ftruncate(descriptor, 0)
+        written, view = 0, memoryview(blob).cast("B")
+        while written < len(view):  # one call writes at most 2 GiB
+            written += os.pwrite(descriptor, view[written:], written)
         return self.path
 
     def read(self) -> bytes:
         """What SEAL wrote, without its header and uncompressed."""
-        blob = os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
+        descriptor = self.descriptor
+        blob = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
         magic, length, major, _, mode, _, size = struct.unpack("<HBBBBHQ", blob[:HEADER_BYTES])
         if (magic, length, major) != (_MAGIC, HEADER_BYTES, _MAJOR) or size != len(blob):
             raise InternalError(f"SEAL wrote format version {major}: hecompile knows version {_MAJOR} only")
@@ -53,6 +79,7 @@ class _File(threading.local):
 
 
 FILE = _File()
+os.register_at_fork(after_in_child=FILE.renew)  # at once: the parent's plaintexts are none of the child's business
 
 
 def header(payload: int) -> bytes:

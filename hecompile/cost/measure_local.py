@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hecompile.onnx_sessions import OnnxSession
+
 if TYPE_CHECKING:
-    import onnxruntime
     from onnx import NodeProto, TensorProto
 
 __all__ = ["measure_local"]
@@ -22,7 +23,7 @@ def measure_local(runs: int) -> dict[str, float]:
     """Times of a profile for client regions in ONNX Runtime."""
     from hecompile.cost.measure import thread_seconds
 
-    def timed(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> float:
+    def timed(session: OnnxSession, shape: tuple[int, ...]) -> float:
         value = {"x": np.full(shape, 0.5, np.float32)}
         return thread_seconds(lambda: session.run(None, value), runs)
 
@@ -37,20 +38,17 @@ def measure_local(runs: int) -> dict[str, float]:
     }
 
 
-def _session(
-    nodes: Sequence[NodeProto], shape: tuple[int, ...], constants: Sequence[TensorProto] = ()
-) -> onnxruntime.InferenceSession:
+def _session(nodes: Sequence[NodeProto], shape: tuple[int, ...], constants: Sequence[TensorProto] = ()) -> OnnxSession:
     """A session of nodes from x to y, both of one shape."""
-    import onnxruntime
     from onnx import TensorProto, helper
 
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
     graph = helper.make_graph(nodes, "local", values[:1], values[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return OnnxSession(model.SerializeToString())
 
 
-def _chain(shape: tuple[int, ...]) -> onnxruntime.InferenceSession:
+def _chain(shape: tuple[int, ...]) -> OnnxSession:
     """Sigmoids and products in turn, as activations are made of."""
     from onnx import helper
 
@@ -63,7 +61,7 @@ def _chain(shape: tuple[int, ...]) -> onnxruntime.InferenceSession:
     return _session(nodes, shape)
 
 
-def _conv() -> onnxruntime.InferenceSession:
+def _conv() -> OnnxSession:
     """A convolution of 64 channels."""
     from onnx import helper, numpy_helper
 

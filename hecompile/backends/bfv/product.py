@@ -55,8 +55,9 @@ class Kernel:
     def _run(self) -> Any:
         """An ONNX Runtime session of one `MatMulInteger`."""
         import onnx
-        import onnxruntime
         from onnx import TensorProto, helper
+
+        from hecompile.onnx_sessions import OnnxSession
 
         limb_type, limb_zero = (TensorProto.INT8, -(1 << (self.limb_bits - 1))) if self.signed else (TensorProto.UINT8, 0)
         graph = helper.make_graph(
@@ -74,11 +75,7 @@ class Kernel:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.checker.check_model(model)
-        options = onnxruntime.SessionOptions()
-        options.enable_cpu_mem_arena = True
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait leave the core to others
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run
+        return OnnxSession(model.SerializeToString()).run
 
 
 # Signed limbs are what VNNI instructions want. Without VNNI pairs of products are added in int16: it holds those of 7-bit limbs.

@@ -7,10 +7,12 @@ keep nothing. SEAL's library has no threads of its own.
 from __future__ import annotations
 
 import os
+import signal
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
 
-from hecompile.backends.seal_files import FILE
 from hecompile.errors import InternalError, ProtocolError
 
 __all__ = ["evaluated"]
@@ -23,26 +25,63 @@ def evaluated(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview])
         return [task(piece) for piece in pieces]
     answers = [task(pieces[0])]  # plaintexts that it encodes are there for all
     shares = [range(1 + worker, len(pieces), workers) for worker in range(workers)]
-    started = [_start(task, [pieces[place] for place in share]) for share in shares[1:] if share]
-    own = [task(pieces[place]) for place in shares[0]]
-    found = [
-        own,
-        *[_finish(child, descriptor, len(share)) for (child, descriptor), share in zip(started, shares[1:], strict=False)],
-    ]
-    placed = {place: answer for share, some in zip(shares, found, strict=False) for place, answer in zip(share, some, strict=True)}
+    shares = [share for share in shares if share]
+    started = list[_Process]()
+    try:
+        for share in shares[1:]:
+            started.append(_start(task, [pieces[place] for place in share]))
+        own = [task(pieces[place]) for place in shares[0]]
+        found = [own, *[process.finish(len(share)) for process, share in zip(started, shares[1:], strict=True)]]
+    finally:
+        for process in started:
+            process.end()
+    placed = {place: answer for share, some in zip(shares, found, strict=True) for place, answer in zip(share, some, strict=True)}
     return answers + [placed[place] for place in range(1, len(pieces))]
 
 
-def _start(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview]) -> tuple[int, int]:
+@dataclass(frozen=True)
+class _Process:
+    """A forked process and the pipe that its answers come through."""
+
+    identifier: int
+    stream: BinaryIO
+
+    def finish(self, count: int) -> list[bytes]:
+        """Its answers, when it has ended. Raises `ProtocolError` if one of its tasks did."""
+        data = self.stream.read()
+        answers, start = list[bytes](), 0
+        while len(answers) < count:
+            if len(data) < start + 9:
+                raise InternalError("a process of the ckks backend ended without an answer")
+            bad, size = struct.unpack_from("<BQ", data, start)
+            answer = data[start + 9 : start + 9 + size]
+            if bad:
+                raise ProtocolError(answer.decode())
+            answers.append(answer)
+            start += 9 + size
+        return answers
+
+    def end(self) -> None:
+        """Close the pipe, and stop the process if it still computes."""
+        self.stream.close()
+        os.kill(self.identifier, signal.SIGKILL)  # it is ours until the next line, also if it has ended
+        os.waitpid(self.identifier, 0)
+
+
+def _start(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview]) -> _Process:
     """A process that writes its answers into a pipe: a status byte and a length before each."""
     reader, writer = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        raise ProtocolError(f"the server cannot start a process: {error.strerror}", status=503) from error
     if child:
         os.close(writer)
-        return child, reader
+        return _Process(child, os.fdopen(reader, "rb"))
     status = 1
     try:
-        FILE.renew()
         os.close(reader)
         with os.fdopen(writer, "wb") as stream:
             for piece in pieces:
@@ -54,21 +93,3 @@ def _start(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview]) ->
         status = 0
     finally:
         os._exit(status)
-
-
-def _finish(child: int, descriptor: int, count: int) -> list[bytes]:
-    """A process's answers."""
-    with os.fdopen(descriptor, "rb") as stream:
-        data = stream.read()
-    os.waitpid(child, 0)
-    answers, start = list[bytes](), 0
-    while len(answers) < count:
-        if len(data) < start + 9:
-            raise InternalError("a process of the ckks backend ended without an answer")
-        bad, size = struct.unpack_from("<BQ", data, start)
-        answer = data[start + 9 : start + 9 + size]
-        if bad:
-            raise ProtocolError(answer.decode())
-        answers.append(answer)
-        start += 9 + size
-    return answers

@@ -210,3 +210,6 @@ def workers() -> Workers:
     found = Workers(cores())
     atexit.register(found.close)
     return found
+
+
+os.register_at_fork(after_in_child=workers.cache_clear)  # the parent's would get the messages of two processes
