@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
+from hecompile.backends.registry import backend_names
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.regions import AnyCall, Program
-from hecompile.ir.signature import nested
+from hecompile.ir.signature import nested, text_of
 from hecompile.ir.verify import example_inputs
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def check_artifact(folder: Path, program: Program, policy: str) -> None:
     from hecompile.runtime.service import load_service
 
     try:
-        bundle = load_bundle(folder, policy)
+        public = [text_of(spec.keyword) for spec in program.inputs if spec.public]  # to whoever compiles
+        bundle = load_bundle(folder, policy, public=public, backends=backend_names())
         load_service(folder)
     except ProtocolError as error:
         raise InternalError(f"what was compiled cannot be loaded: {error}") from error

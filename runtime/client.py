@@ -33,6 +33,8 @@ def load(
     policy: str = "strict",
     security_bits: int = 128,
     threads: int | None = None,
+    public: Sequence[str] = (),
+    backends: Sequence[str] = (),
     **access: Unpack[AccessOptions],
 ) -> EncryptedUNet:
     """Load a compiled model, and ask its server whether it serves the other half.
@@ -41,6 +43,10 @@ def load(
         artifact: the folder, or its manifest and client half.
         server: URL of the server, or a transport; None runs the server's half in this process.
         policy: what the client insists on; an artifact that keeps less is refused.
+        threads: of the client's own regions; all cores by default.
+        public: names of inputs that the server may see besides `timestep` and `time_ids`. What the artifact calls public counts
+            for nothing.
+        backends: names of backends from elsewhere (`register_backend`) that may compute; an artifact cannot name them itself.
         access: `verify=`, `cert=`, `token=` and `headers=` for a URL, see `AccessOptions`.
 
     Raises:
@@ -48,7 +54,7 @@ def load(
         ProtocolError: if the artifact is missing, changed or weaker than the policy, or the server serves another one.
         ServerGoneError: if the server does not answer.
     """
-    bundle = load_bundle(Path(artifact), policy, security_bits, threads)
+    bundle = load_bundle(Path(artifact), policy, security_bits, threads, public=public, backends=backends)
     return EncryptedUNet(bundle, open_transport(bundle, server, **access))
 
 

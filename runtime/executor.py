@@ -6,8 +6,8 @@ What it sends depends on public data only. Values are clipped where they cannot 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -147,13 +147,16 @@ class Executor:
         """One request and its reply."""
         meter = self.meter
         times = [time.perf_counter()]
-        payload, pending = client.encrypt(inputs, batch, session.secrets if session else None)
+        with _fitting(step.region):
+            payload, pending = client.encrypt(inputs, batch, session.secrets if session else None)
         body = pack_request(batch, payload, session.identifier if session else "")
         times.append(time.perf_counter())
         reply = np.empty(client.reply_size(pending), np.uint8).data
         self._transport.send(self.bundle.manifest.server, step.region, body, reply)
         times.append(time.perf_counter())
-        outputs = client.decrypt(reply, pending)
+        with _fitting(step.region):
+            outputs = client.decrypt(reply, pending)
+            self._judge_shapes(step, outputs, batch)
         times.append(time.perf_counter())
         encrypt_s, wait_s, decrypt_s = np.diff(times)
         meter.encrypt_s += float(encrypt_s)
@@ -165,3 +168,19 @@ class Executor:
         for observer in meter.observers:
             observer(step.region)
         return dict(zip(step.outputs, outputs, strict=True))
+
+    def _judge_shapes(self, step: Step, outputs: Sequence[Array], batch: int) -> None:
+        """Answers have the shapes that the plan says, as what reads them expects."""
+        for name, output in zip(step.outputs, outputs, strict=True):
+            expected = self.bundle.manifest.plan.value(name).at(batch)
+            if output.shape != expected:
+                raise ProtocolError(f"region '{step.region}': '{name}' has shape {output.shape}, the plan says {expected}")
+
+
+@contextmanager
+def _fitting(region: str) -> Iterator[None]:
+    """A region's document may describe other shapes than its plan: that is found where they meet, whatever the values are."""
+    try:
+        yield
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise ProtocolError(f"region '{region}' does not fit its plan: {error}") from error

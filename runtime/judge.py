@@ -100,8 +100,9 @@ class Judge:
         """A client region: what it reads and makes is what the plan says, in shape too."""
         self._judge_names(step, tuple(graph.inputs), tuple(graph.outputs))
         for name, shape in (*graph.inputs.items(), *graph.outputs.items()):
-            if _concrete(self._shape(name), self._manifest.max_batch) != shape:
-                raise self._error(f"'{name}' has shape {shape}, the plan says {self._shape(name)}", f"{step.region}.onnx")
+            expected = self._manifest.plan.value(name).at(self._manifest.max_batch)
+            if expected != shape:
+                raise self._error(f"'{name}' has shape {shape}, the plan says {expected}", f"{step.region}.onnx")
         for name, sources in graph.sources.items():
             self._origins[name] = frozenset().union(*(self._origins[source] for source in sources))
 
@@ -114,7 +115,8 @@ class Judge:
         if not terms.promise.allows_backend(chosen):
             raise self._error(f"region '{step.region}' runs under '{chosen.name}', which does not encrypt", file)
         if chosen.sampler_step != terms.sampler:
-            raise self._error(f"region '{step.region}' of backend '{chosen.name}': a sampler's step is no part of a model", file)
+            reason = "not a sampler's artifact" if terms.sampler else "a sampler's step is no part of a model"
+            raise self._error(f"region '{step.region}' of backend '{chosen.name}': {reason} (hecompile compile-sampler)", file)
         if not terms.promise.needs_encryption:
             return chosen
         for name in chosen.clear_inputs(half):
@@ -156,9 +158,6 @@ class Judge:
             if found != plan:
                 raise self._error(f"region '{step.region}': the plan says {plan}, its file {found}")
 
-    def _shape(self, name: str) -> tuple[int | str, ...]:
-        return self._manifest.plan.value(name).shape
-
     def _error(self, reason: str, file: str = "") -> ProtocolError:
         return ProtocolError(f"{self._folder / 'client' / file if file else self._folder}: {reason}")
 
@@ -166,8 +165,3 @@ class Judge:
 def _numbers(spec: Input) -> int:
     """Entries of an input for one picture."""
     return math.prod(size for size in spec.shape if isinstance(size, int))
-
-
-def _concrete(shape: tuple[int | str, ...], batch: int) -> tuple[int, ...]:
-    """A shape at one batch size."""
-    return tuple(size if isinstance(size, int) else int(size[:-1] or 1) * batch for size in shape)

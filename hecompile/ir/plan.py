@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from hecompile.errors import ProtocolError
@@ -20,6 +21,10 @@ class Value:
     shape: tuple[int | str, ...]
     dtype: str
     secret: bool
+
+    def at(self, batch: int) -> tuple[int, ...]:
+        """The shape at a batch size."""
+        return tuple(size if isinstance(size, int) else int(size[:-1] or 1) * batch for size in self.shape)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ class Plan:
 
     def value(self, name: str) -> Value:
         """The record of a value. Raises `KeyError`."""
-        found = [value for value in self.values if value.name == name]
-        if not found:
-            raise KeyError(name)
-        return found[0]
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Value]:
+        return {value.name: value for value in self.values}
