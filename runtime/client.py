@@ -20,6 +20,7 @@ from hecompile.runtime.executor import Executor, Meter
 from hecompile.runtime.results import rebuilt
 from hecompile.runtime.stand_ins import stand_ins
 from hecompile.runtime.transports import AccessOptions, Transport, open_transport
+from hecompile.runtime.turns import Turns
 
 __all__ = ["EncryptedUNet", "InputError", "load"]
 
@@ -73,7 +74,8 @@ class EncryptedUNet(torch.nn.Module):
 
     Latents may be of any floating type and on any device: the model computes in float32 on the CPU, and the answer has the type and
     place of the latents. The timestep is one number for the whole batch, unless the model was compiled with one per picture.
-    Batches above the artifact's largest are cut. Not for several threads at once.
+    Batches above the artifact's largest are cut. Calls of several threads wait for each other; a run belongs to one thread, and a
+    model that reveals to the first thread that calls it. After a fork parent and child go on independently.
     """
 
     def __init__(self, bundle: Bundle, transport: Transport) -> None:
@@ -83,7 +85,7 @@ class EncryptedUNet(torch.nn.Module):
         self._once = [spec.name for spec in bundle.manifest.inputs if spec.per_run]
         self._last_t = float("-inf")
         self._problem = ""
-        self._in_run = False
+        self._turns = Turns(one_thread=bool(bundle.manifest.reveals))
         self._conditions: dict[int, dict[str, Array]] = {}  # of this run, by batch: what was sent at its start
         self._fresh = True  # whether the next call is a run's first
         self.register_buffer("_place", torch.zeros(()), persistent=False)  # its type and device are what `to` asked for
@@ -119,8 +121,11 @@ class EncryptedUNet(torch.nn.Module):
         spec = next((spec for spec in self._executor.bundle.manifest.inputs if spec.name == "sample"), None)
         if spec is None:
             raise InputError("the model has no input called sample")
-        self._noise = secure_noise((batch, *(int(dim) for dim in spec.shape[1:])), seed)
-        return self._noise.clone()
+        noise = secure_noise((batch, *(int(dim) for dim in spec.shape[1:])), seed)
+        if self.reveals:
+            with self._turns.call():
+                self._noise = noise
+        return noise.clone()
 
     @property
     def meter(self) -> Meter:
@@ -148,24 +153,25 @@ class EncryptedUNet(torch.nn.Module):
         Raises:
             InputError: at once, by the call whose conditions differ from those of the run; and at the end, if a value was not
                 finite or left what the model was compiled for. That is not told before the run's last message: when a run stops
-                must not depend on what is secret.
+                must not depend on what is secret. Also at once, for a run within a run, and for calls of other threads meanwhile.
         """
-        self._forget()
-        self._in_run = self._fresh = True
-        try:
-            yield self
-        finally:
-            self._in_run = False
+        with self._turns.run():
             self._forget()
-            problem, self._problem = self._problem, ""
-            self._last_t = float("-inf")
+            self._fresh, self._problem = True, ""
+            try:
+                yield self
+            finally:
+                self._forget()
+                problem, self._problem = self._problem, ""
+                self._last_t = float("-inf")
         if problem:
             raise InputError(f"{problem}; the result of this run means nothing")
 
     def close(self) -> None:
-        """Close the session and the connection."""
-        self._executor.close()
-        self._transport.close()
+        """Close the session and the connection, after a call that is under way."""
+        with self._turns.end():
+            self._executor.close()
+            self._transport.close()
 
     def _forget(self) -> None:
         """Forget what was kept of the last call or run."""
@@ -189,11 +195,12 @@ class EncryptedUNet(torch.nn.Module):
         tensors, as_returned = bind(manifest.signature, manifest.inputs, args, kwargs)
         batch = batch_of(tensors, manifest.inputs)
         inputs = {spec.name: as_array(tensors[spec.keyword], spec, batch) for spec in manifest.inputs}
-        self._start_call(inputs, batch)
-        before = dict(self.meter.excursions)
-        outputs = self._batched(inputs, batch)
-        self._judge(inputs, outputs)
-        self._report([text for text, count in self.meter.excursions.items() if count != before.get(text, 0)])
+        with self._turns.call():
+            self._start_call(inputs, batch)
+            before = dict(self.meter.excursions)
+            outputs = self._batched(inputs, batch)
+            self._judge(inputs, outputs)
+            self._report([text for text, count in self.meter.excursions.items() if count != before.get(text, 0)])
         like = _leading(tensors, manifest.inputs)
         return rebuilt(manifest.signature.results, [_as_like(value, like) for value in outputs], as_returned)
 
@@ -201,7 +208,7 @@ class EncryptedUNet(torch.nn.Module):
         """Outside a run forget what was kept; inside, insist on the same conditions. Judge a first call's noise."""
         t = float(inputs["timestep"].max(initial=-np.inf)) if "timestep" in inputs else float("inf")
         self._fresh = self._fresh or not t < self._last_t
-        if self._in_run:
+        if self._turns.in_run:
             self._judge_conditions(inputs, batch)
         else:
             self._forget()

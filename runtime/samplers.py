@@ -16,6 +16,7 @@ from hecompile.runtime.client import InputError
 from hecompile.runtime.executor import Executor, Meter
 from hecompile.runtime.noise import secure_noise
 from hecompile.runtime.transports import AccessOptions, Transport, open_transport
+from hecompile.runtime.turns import Turns
 
 __all__ = ["EncryptedScheduler", "coefficients"]
 
@@ -30,7 +31,8 @@ class EncryptedScheduler:
     """Set it as `pipe.scheduler`. The UNet, guidance and the mix of noise predictions stay with the client.
 
     Wraps `PNDMScheduler` with `skip_prk_steps` (PLMS) or `DDIMScheduler` without clipping; everything but `step` is the wrapped
-    scheduler's own. Initial latents come from `initial_noise`, when the artifact reveals anything. Not for several threads at once.
+    scheduler's own. Initial latents come from `initial_noise`, when the artifact reveals anything. A run belongs to the thread that
+    called `set_timesteps`.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class EncryptedScheduler:
         self._reveals = bundle.manifest.reveals
         self._noise: torch.Tensor | None = None
         self._steps_left, self._problem, self._first = 0, "", True
+        self._turns = Turns()
 
     def __getattr__(self, name: str) -> Any:
         if name == "_scheduler":
@@ -80,8 +83,9 @@ class EncryptedScheduler:
         return self._executor.meter
 
     def close(self) -> None:
-        """Close the connection to the server."""
-        self._transport.close()
+        """Close the connection to the server, after a step that is under way."""
+        with self._turns.end():
+            self._transport.close()
 
     def initial_noise(self, batch: int = 1, seed: bytes | None = None) -> torch.Tensor:
         """Latents to start from, (batch, C, H, W), from a 128-bit generator: pass them to the pipeline as `latents`.
@@ -94,10 +98,12 @@ class EncryptedScheduler:
         return self._noise.clone()
 
     def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
-        """The wrapped scheduler's own; starts a run."""
-        self._scheduler.set_timesteps(*args, **kwargs)
-        self._executor.start_run()
-        self._steps_left, self._problem, self._first = len(self._scheduler.timesteps), "", True
+        """The wrapped scheduler's own; starts a run, which belongs to this thread. A run of another thread is over."""
+        self._turns.start()
+        with self._turns.call():
+            self._scheduler.set_timesteps(*args, **kwargs)
+            self._executor.start_run()
+            self._steps_left, self._problem, self._first = len(self._scheduler.timesteps), "", True
 
     def step(
         self,
@@ -111,9 +117,22 @@ class EncryptedScheduler:
 
         Raises:
             CompileError: before anything is sent, if the initial latents are not those of `initial_noise`.
-            InputError: at the run's last step, if a value was not finite; when a run stops must not depend on what is secret.
+            InputError: at the run's last step, if a value was not finite; when a run stops must not depend on what is secret. At
+                once, if another thread called `set_timesteps` last.
             ProtocolError: if the server refuses or is gone.
         """
+        with self._turns.call():
+            previous = self._previous(model_output, timestep, sample, generator)
+        if not return_dict:
+            return (previous,)
+        from diffusers.schedulers.scheduling_utils import SchedulerOutput
+
+        return SchedulerOutput(prev_sample=previous)
+
+    def _previous(
+        self, model_output: torch.Tensor, timestep: int | torch.Tensor, sample: torch.Tensor, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        """The latents of the step before."""
         self._judge_start(sample, generator)
         if not (torch.isfinite(model_output).all() and torch.isfinite(sample).all()):
             self._problem = "a value was NaN or infinite and was clipped"
@@ -127,11 +146,7 @@ class EncryptedScheduler:
         if self._problem and self._steps_left <= 0:
             problem, self._problem = self._problem, ""
             raise InputError(f"{problem}; the result of this run means nothing")
-        if not return_dict:
-            return (previous,)
-        from diffusers.schedulers.scheduling_utils import SchedulerOutput
-
-        return SchedulerOutput(prev_sample=previous)
+        return previous
 
     def _judge_start(self, sample: torch.Tensor, generator: torch.Generator | None) -> None:
         """Whether the latents of a run's first step may be revealed in part."""
