@@ -17,7 +17,7 @@ from hecompile.errors import ProtocolError
 
 __all__ = ["FORMAT", "HEADER_LIMIT", "SESSION_DIGITS", "key_limit", "pack_keys", "pack_request", "unpack_keys", "unpack_request"]
 
-FORMAT = 2
+FORMAT = 3
 HEADER_LIMIT = 256  # bytes that a header may take, its length included
 SESSION_DIGITS = 32  # of a session's identifier, hexadecimal: 128 bits
 _FIELDS = {"format": int, "batch": int, "bytes": int, "session": str}

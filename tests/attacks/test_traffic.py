@@ -22,6 +22,7 @@ from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport, Transport
+from hecompile.runtime.wire import FORMAT
 
 pytestmark = pytest.mark.fhe
 
@@ -74,7 +75,7 @@ def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
     for digest, region, body in seen:
         header, payload = parse(body)
         assert digest == manifest.server
-        assert header == {"format": 2, "batch": 1, "bytes": len(payload), "session": ""}
+        assert header == {"format": FORMAT, "batch": 1, "bytes": len(payload), "session": ""}
         start = 0
         for layer in region_program(read_half(digits, manifest.files, f"client/{region}")).layers:
             size = sizes(layer, 1)

@@ -10,7 +10,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hecompile.errors import ProtocolError
-from hecompile.runtime.wire import HEADER_LIMIT, SESSION_DIGITS, key_limit, pack_keys, pack_request, unpack_keys, unpack_request
+from hecompile.runtime.wire import (
+    FORMAT,
+    HEADER_LIMIT,
+    SESSION_DIGITS,
+    key_limit,
+    pack_keys,
+    pack_request,
+    unpack_keys,
+    unpack_request,
+)
 
 
 @given(st.integers(1, 256), st.binary(max_size=100), st.sampled_from(["", "0" * SESSION_DIGITS]))
@@ -32,14 +41,14 @@ def test_garbage_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        {"format": 2, "batch": 1, "bytes": 0},
-        {"format": 2, "batch": 1, "bytes": 0, "session": "", "more": 1},
-        {"format": 2, "batch": True, "bytes": 0, "session": ""},
-        {"format": 2, "batch": 1.0, "bytes": 0, "session": ""},
+        {"format": FORMAT, "batch": 1, "bytes": 0},
+        {"format": FORMAT, "batch": 1, "bytes": 0, "session": "", "more": 1},
+        {"format": FORMAT, "batch": True, "bytes": 0, "session": ""},
+        {"format": FORMAT, "batch": 1.0, "bytes": 0, "session": ""},
         {"format": 1, "batch": 1, "bytes": 0, "session": ""},
-        {"format": 2, "batch": 0, "bytes": 0, "session": ""},
-        {"format": 2, "batch": 1, "bytes": 7, "session": ""},
-        {"format": 2, "batch": 1, "bytes": 0, "session": b""},
+        {"format": FORMAT, "batch": 0, "bytes": 0, "session": ""},
+        {"format": FORMAT, "batch": 1, "bytes": 7, "session": ""},
+        {"format": FORMAT, "batch": 1, "bytes": 0, "session": b""},
         [2, 1, 0, ""],
     ],
 )
