@@ -1,0 +1,144 @@
+"""Client regions: no time that tells of values, no change of the caller's arithmetic, no word to anybody else."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from hecompile.errors import ProtocolError
+from hecompile.onnx_sessions import denormals_as_zero, flushes_denormals
+from hecompile.runtime.local_region import LocalRegion
+
+ROOT = Path(__file__).parents[2]
+SIZE = 512
+DENORMAL = 1e-40  # below 2^-126, the least normal float32
+MOST_TIMES_SLOWER = 5.0  # 140 where denormal numbers are computed with
+
+
+def product(threads: int | None = None) -> LocalRegion:
+    """y = x W."""
+    weights = numpy_helper.from_array(np.full((SIZE, SIZE), 0.5, np.float32), "w")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [SIZE, SIZE]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "product", values[:1], values[1:], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return LocalRegion(model.SerializeToString(), "product", threads)
+
+
+def filled(value: float) -> npt.NDArray[np.float32]:
+    return np.full((SIZE, SIZE), value, np.float32)
+
+
+def seconds(region: LocalRegion, value: float) -> float:
+    """The least of several times."""
+    x, found = filled(value), []
+    for _ in range(7):
+        started = time.perf_counter()
+        region.run(["y"], {"x": x})
+        found.append(time.perf_counter() - started)
+    return min(found)
+
+
+def test_names_and_values() -> None:
+    region = product()
+    assert (region.inputs, region.outputs) == (("x",), ("y",))
+    np.testing.assert_array_equal(region.run(["y"], {"x": filled(1)})[0], filled(SIZE / 2))
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_denormal_numbers_take_no_longer_than_others(threads: int | None) -> None:
+    region = product(threads)
+    assert seconds(region, DENORMAL) < MOST_TIMES_SLOWER * seconds(region, 0.5)
+
+
+def test_denormal_numbers_take_no_longer_in_another_thread() -> None:
+    """The mode belongs to a thread: one that did not make the session runs it."""
+    region, found = product(2), list[float]()
+    thread = threading.Thread(target=lambda: found.extend(seconds(region, value) for value in (DENORMAL, 0.5)))
+    thread.start()
+    thread.join()
+    assert found[0] < MOST_TIMES_SLOWER * found[1]
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_the_callers_own_arithmetic_stays_as_it_was(flush: bool) -> None:
+    before = flushes_denormals()
+    try:
+        torch.set_flush_denormal(flush)
+        region = product()
+        assert flushes_denormals() is flush
+        region.run(["y"], {"x": filled(1)})
+        assert flushes_denormals() is flush
+        with pytest.raises(ProtocolError):
+            region.run(["y"], {"x": np.zeros((1, 1), np.int64)})
+        assert flushes_denormals() is flush
+        with denormals_as_zero():
+            assert flushes_denormals()
+        assert flushes_denormals() is flush
+    finally:
+        torch.set_flush_denormal(before)
+
+
+FIRST = """
+from tests.runtime.test_local_region import product, flushes_denormals, filled
+import torch, sys
+torch.set_flush_denormal(sys.argv[1] == "True")
+region = product()
+region.run(["y"], {"x": filled(1)})
+print(flushes_denormals())
+"""
+
+
+@pytest.mark.parametrize("flush", ["False", "True"])
+def test_the_first_session_of_a_process_leaves_its_arithmetic_alone(flush: str) -> None:
+    """ONNX Runtime sets the mode of the thread that makes its first session."""
+    found = subprocess.run([sys.executable, "-c", FIRST, flush], capture_output=True, text=True, timeout=100, check=True)
+    assert found.stdout.strip() == flush
+
+
+@pytest.mark.parametrize("data", [b"", b"no graph at all", b"\x08\x09" * 40])
+def test_what_is_no_graph_is_refused(data: bytes) -> None:
+    with pytest.raises(ProtocolError, match="'odd': not a runnable ONNX file"):
+        LocalRegion(data, "odd")
+
+
+def test_values_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ProtocolError, match="'product': its ONNX file cannot be run"):
+        product().run(["y"], {"x": np.zeros((3, 3), np.float32)})
+
+
+def test_onnx_runtime_is_imported_in_one_place_that_silences_it() -> None:
+    folders = [ROOT / name for name in ("hecompile", "runtime", "passes", "models")]
+    imports = set()
+    for path in {path.resolve() for folder in folders for path in folder.rglob("*.py")}:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "onnxruntime" for alias in node.names):
+                imports.add(path.name)
+            assert not (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "onnxruntime"), path
+    assert imports == {"onnx_sessions.py"}
+
+
+QUIET = """
+import os
+from hecompile.onnx_sessions import import_onnxruntime
+
+import_onnxruntime()
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+def test_onnx_runtime_starts_no_thread_that_reports() -> None:
+    quiet = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    quiet.pop("ORT_DISABLE_TELEMETRY", None)
+    found = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=100, check=True, env=quiet)
+    assert found.stdout.strip() == "1"
