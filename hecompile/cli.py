@@ -13,11 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
+from hecompile.console import Json, print_json, say
 from hecompile.errors import HecompileError, InternalError
 from hecompile.flags import with_option_flags
 from hecompile.interruptions import CANNOT_WRITE, STOPPED, drop_unwritable_output, signals_as_exits
 from hecompile.options import CompileOptions
 from hecompile.outputs import judge_file
+from hecompile.runtime.commands import sample, serve
 from hecompile.sampler import SamplerOptions
 
 __all__ = ["compile_model", "main"]
@@ -25,18 +27,6 @@ __all__ = ["compile_model", "main"]
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
 SLOW_S = 5.0  # of a call: then one is measured instead of five
-
-Json = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text")]
-
-
-def _say(text: str) -> None:
-    from rich.console import Console
-
-    Console(highlight=False).print(text, markup=False)
-
-
-def _print_json(document: object) -> None:
-    sys.stdout.write(json.dumps(document, default=str) + "\n")
 
 
 @app.command("compile")
@@ -52,10 +42,10 @@ def compile_command(
 
     chosen: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
     options = CompileOptions(**chosen)
-    show = None if as_json else lambda record: _say(f"{record.name:<22} {record.seconds:6.2f} s  {record.summary}")
+    show = None if as_json else lambda record: say(f"{record.name:<22} {record.seconds:6.2f} s  {record.summary}")
     compiled = run(source, output, options=options, observer=show)
     if as_json:
-        _print_json({"artifact": str(output), "passes": [asdict(record) for record in compiled.passes]})
+        print_json({"artifact": str(output), "passes": [asdict(record) for record in compiled.passes]})
 
 
 @app.command("compile-sampler")
@@ -78,11 +68,11 @@ def compile_sampler_command(
         calls = list(load_calibration(calibration))
     manifest = compile_sampler(output, parse_shape(shape), calls, SamplerOptions(**flags))
     if as_json:
-        _print_json({"artifact": str(output), "policy": manifest.policy, "reveals": manifest.reveals, **manifest.config})
+        print_json({"artifact": str(output), "policy": manifest.policy, "reveals": manifest.reveals, **manifest.config})
         return
     for reveal in manifest.reveals:
-        _say(f"{WATERMARK}: {reveal}")
-    _say(f"{output}: {'reveals the above' if manifest.reveals else 'reveals nothing'}")
+        say(f"{WATERMARK}: {reveal}")
+    say(f"{output}: {'reveals the above' if manifest.reveals else 'reveals nothing'}")
 
 
 @app.command()
@@ -103,7 +93,7 @@ def inspect(
 
     manifest = read_manifest(artifact)
     if as_json:
-        _print_json(inspection(artifact, manifest))
+        print_json(inspection(artifact, manifest))
     else:
         print_inspection(artifact, manifest)
 
@@ -118,7 +108,7 @@ def _inspect_measured(artifact: Path, profile: Path | None, batch: int, as_json:
     slow = predicted.total.server_s > SLOW_S
     found = compare(predicted, measure_artifact(artifact, batch, runs=1 if slow else 5))
     if as_json:
-        _print_json({"artifact": str(artifact), "batch": batch, **found})
+        print_json({"artifact": str(artifact), "batch": batch, **found})
     else:
         print_comparison(str(artifact), found)
 
@@ -166,7 +156,7 @@ def plan(
         if not as_json:
             print_fronts(found, files)
     if as_json:
-        _print_json(document)
+        print_json(document)
 
 
 @app.command("measure-machine")
@@ -182,61 +172,14 @@ def measure_machine(
     found = measure()
     save_machine(found, output)
     if as_json:
-        _print_json({"output": str(output), **asdict(found)})
+        print_json({"output": str(output), **asdict(found)})
     else:
         for key, value in asdict(found).items():
-            _say(f"{key:<22} {value:.3f}")
+            say(f"{key:<22} {value:.3f}")
 
 
-@app.command()
-def serve(
-    artifact: Annotated[Path, typer.Argument(help="folder of an artifact, or its server half alone")],
-    host: Annotated[str, typer.Option(help="address to listen on; anything but loopback needs a TLS proxy in front")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port; 0 takes a free one", min=0, max=65535)] = 8100,
-    as_json: Json = False,
-) -> None:
-    """Serve the server half over HTTP until interrupted."""
-    from hecompile.runtime.server import bind, serve_socket
-    from hecompile.runtime.service import load_service
-
-    service = load_service(artifact)
-    try:
-        listener = bind(host, port)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "no such address"
-        raise HecompileError(f"cannot listen on {host}:{port}: {reason}") from error
-    address = f"http://{host}:{listener.getsockname()[1]}"
-    if as_json:
-        _print_json({"url": address, "artifact": service.digest, "encrypted": service.encrypted})
-        sys.stdout.flush()
-    else:
-        _say(f"{service.name} ({service.digest[:12]}) on {address}")
-    serve_socket(service, listener)
-
-
-@app.command()
-def sample(
-    artifact: Annotated[Path, typer.Argument(help="folder of an artifact, at least its manifest and client half")],
-    server: Annotated[str | None, typer.Option(help="URL of the server; without it the server half runs here")] = None,
-    label: Annotated[list[int] | None, typer.Option(help="class to draw; may be repeated")] = None,
-    steps: Annotated[int, typer.Option(help="sampler steps", min=1)] = 10,
-    seed: Annotated[int | None, typer.Option(help="seed of the first picture (default 0); the next has the next seed")] = None,
-    scheduler: Annotated[str, typer.Option(help="ddim, pndm, euler or dpm++")] = "ddim",
-    policy: Annotated[str, typer.Option(help="what this client insists on")] = "strict",
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file")] = Path("sample.png"),
-    simulate: Annotated[bool, typer.Option("--simulate", help="nothing encrypted: noise as Concrete models it, no server")] = False,
-    as_json: Json = False,
-) -> None:
-    """Draw pictures with a compiled class-conditional model."""
-    from hecompile.runtime.sampling import draw
-
-    figures = draw(artifact, server, label or [0], steps, seed, scheduler, policy, output, not as_json, simulate)
-    if as_json:
-        _print_json(figures)
-    else:
-        if figures["simulation"]:
-            _say("SIMULATION: nothing was encrypted")
-        _say(f"{output}: {figures['wall_s']:.2f} s, {figures['requests']} requests")
+app.command()(serve)
+app.command()(sample)
 
 
 @app.command()
@@ -246,10 +189,10 @@ def doctor(as_json: Json = False) -> None:
 
     findings = examine()
     if as_json:
-        _print_json(findings)
+        print_json(findings)
     else:
         for key, value in findings.items():
-            _say(f"{key:<22} {json.dumps(value) if isinstance(value, dict | list) else value}")
+            say(f"{key:<22} {json.dumps(value) if isinstance(value, dict | list) else value}")
     if not findings["ok"]:
         raise typer.Exit(1)
 

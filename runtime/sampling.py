@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import CompileError, Diagnostic, MissingExtraError, unknown_name
 from hecompile.outputs import judge_file, write_file
+
+if TYPE_CHECKING:
+    from hecompile.runtime.transports import AccessOptions
 
 __all__ = ["SCHEDULERS", "draw", "make_scheduler", "picture_row"]
 
@@ -85,17 +88,19 @@ def _encoded(picture: Any, suffix: str) -> bytes:
 
 def draw(
     artifact: Path, server: str | None, labels: Sequence[int], steps: int, seed: int | None, scheduler: str, policy: str,
-    output: Path, progress: bool = True, simulate: bool = False,
+    output: Path, progress: bool = True, simulate: bool = False, access: AccessOptions | None = None,
 ) -> dict[str, object]:  # fmt: skip
     """Draw one picture per label and write them side by side; what was measured. Seeds count up from `seed`, 0 by default.
 
-    `simulate` encrypts nothing: regions are computed here with the noise that their library models.
+    `simulate` encrypts nothing: regions are computed here with the noise that their library models. `access` is that of `load`.
 
     Raises:
         CompileError: if the model takes no labels, a label is out of range, or an artifact that reveals anything gets a seed.
         ProtocolError: if the artifact or the server is not in order.
     """
     _judge_output(output)
+    if simulate and any(value is not None for value in (access or {}).values()):
+        raise CompileError("a simulation asks no server: certificates, tokens and headers mean nothing")
     if simulate and server is not None:
         raise CompileError(Diagnostic(f"a simulation that asks {server}", help="leave --server away: everything is computed here"))
     try:
@@ -108,7 +113,7 @@ def draw(
     except ModuleNotFoundError as error:
         raise MissingExtraError("sampling", "client") from error
 
-    unet = load_simulation(artifact) if simulate else load(artifact, server, policy=policy)
+    unet = load_simulation(artifact) if simulate else load(artifact, server, policy=policy, **(access or {}))
     classes = unet.config.get("num_class_embeds")
     if not isinstance(classes, int):
         raise CompileError(Diagnostic(f"{artifact} takes no labels", help="set pipe.unet = hecompile.load(...) in a pipeline"))

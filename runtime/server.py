@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from hecompile.errors import ProtocolError
 from hecompile.runtime.service import Service
 
-__all__ = ["bind", "create_app", "serve_socket"]
+__all__ = ["bind", "create_app", "is_loopback", "serve_socket"]
 
 LOG = logging.getLogger(__name__)
 QUEUE = 16  # requests that may wait; the next one is told to come back
@@ -141,6 +142,11 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine can reach a listening socket."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def serve_socket(service: Service, listener: socket.socket) -> None:

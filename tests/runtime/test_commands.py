@@ -1,0 +1,61 @@
+"""The commands that serve an artifact and draw with it: addresses, warnings, and options of the way to a server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hecompile.compiler import Compiled
+
+HECOMPILE = [sys.executable, "-c", "from hecompile.cli import main; main()"]
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "warned"),
+    [("127.0.0.1", "http://127.0.0.1:", False), ("::1", "http://[::1]:", False), ("0.0.0.0", "http://0.0.0.0:", True)],
+)
+def test_serve_tells_its_address_and_warns_of_other_machines(tiny: Compiled, host: str, address: str, warned: bool) -> None:
+    command = [*HECOMPILE, "serve", str(tiny.artifact), "--host", host, "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        process.terminate()
+        said = process.stderr.read()
+    if not line and host == "::1":
+        pytest.skip("no address of IPv6 here")
+    assert json.loads(line)["url"].startswith(address)
+    assert ("plain HTTP for other machines" in said) is warned
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--key", "a.key"], "--key without --cert"),
+        (["--server", "https://127.0.0.1:9", "--ca", "absent.pem"], "absent.pem cannot be used"),
+        (["--server", "https://127.0.0.1:9", "--cert", "absent.pem"], "absent.pem or its key cannot be used"),
+        (["--server", "http://192.0.2.1:9", "--token-file", "token"], "Authorization would travel in clear"),
+        (["--server", "http://192.0.2.1:9", "--header", "X-Key: open-sesame"], "X-Key would travel in clear"),
+        (["--server", "http://127.0.0.1:9", "--header", "open-sesame"], "without a colon"),
+        (["--server", "http://127.0.0.1:9", "--header", "Host: open-sesame"], "the transport's own"),
+        (["--server", "http://127.0.0.1:9", "--token-file", "absent"], "absent cannot be read"),
+        (["--server", "http://127.0.0.1:9", "--token-file", "two"], "the token is no token"),
+        (["--server", "http://127.0.0.1:9", "--ca", "token"], "mean nothing without TLS"),
+        (["--server", "http://[::1"], "no address of a server"),
+        (["--token-file", "token"], "mean nothing without a URL"),
+        (["--token-file", "token", "--simulate"], "a simulation asks no server"),
+    ],
+)
+def test_options_of_sample_are_judged_in_one_sentence(digits: Path, tmp_path: Path, options: list[str], reason: str) -> None:
+    (tmp_path / "token").write_text("open-sesame\n")
+    (tmp_path / "two").write_text("open sesame\n")
+    command = [*HECOMPILE, "sample", str(digits), *options]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "sesame" not in result.stderr
