@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
-from hecompile.backends.base import Array, Backend, Candidate, Facts, Half
-from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, Parameters, ProofKind, choose
-from hecompile.backends.documents import judge_batch, judge_layers, read_program
+from hecompile.backends.base import Array, Backend, Candidate, Facts, Half, RegionClient
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS, Parameters, ProofKind, choose
+from hecompile.backends.documents import MOST_BATCH, judge_batch, judge_bytes, judge_layers, judge_names, read_program
 from hecompile.backends.packing import Layout, Packing
 from hecompile.backends.readouts import readouts, tensor_of
 from hecompile.backends.stages import PackedProduct, ParameterizedProduct, encrypted_weights
@@ -36,9 +36,13 @@ if TYPE_CHECKING:
     from hecompile.options import CompileOptions
 
 __all__ = [
-    "IntegerBackend", "LayerProgram", "LayerWeights", "Reading", "RegionProgram", "Sent", "readouts", "region_program",
-    "to_polynomials", "to_values", "weights_of",
+    "IntegerBackend", "LayerProgram", "LayerWeights", "Reading", "RegionProgram", "Sent", "judge_messages", "readouts",
+    "region_program", "to_polynomials", "to_values", "weights_of",
 ]  # fmt: skip
+
+
+MOST_MULTIPLE = 1 << 20  # pictures of a layer's input per element of the batch
+MOST_BITS = 1e4  # of a proved noise and its room
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,19 @@ class LayerProgram:
             raise ProtocolError(f"layer of {self.input}: {self.split.tiles}, which do not divide {self.geometry.size}")
         if parameters.dimension not in DIMENSIONS or not T_BITS[0] <= parameters.t_bits <= T_BITS[1]:
             raise ProtocolError(f"layer of {self.input}: parameters out of range: {parameters}")
+        if parameters.t_bits >= parameters.q_bits or parameters.q_bits > MAX_WORD_BITS or self.q < 1:
+            raise ProtocolError(f"layer of {self.input}: parameters out of range: {parameters}")
         if not LIMITS[0] <= parameters.limit <= LIMITS[1] or self.q.bit_length() != parameters.q_bits:
             raise ProtocolError(f"layer of {self.input}: parameters out of range: {parameters}, q {self.q}")
-        if self.multiple < 1 or not self.packings:
-            raise ProtocolError(f"layer of {self.input}: no packing")
+        if not 1 <= self.multiple <= MOST_MULTIPLE or not 1 <= len(self.packings) <= MOST_BATCH:
+            raise ProtocolError(f"layer of {self.input}: {len(self.packings)} packings, {self.multiple} pictures per element")
         if sum(part.outputs for part in self.parts) != self.geometry.outputs:
             raise ProtocolError(f"layer of {self.input}: parts do not add up to {self.geometry.outputs} outputs")
         for row in self.packings:
             if min(row.drop_a, row.drop_b) < 0 or max(row.drop_a, row.drop_b) >= parameters.q_bits:
                 raise ProtocolError(f"layer of {self.input}: bits dropped out of range: {row}")
+            if not max(abs(row.noise_bits), abs(row.budget_bits)) <= MOST_BITS:
+                raise ProtocolError(f"layer of {self.input}: a proof out of range: {row}")
 
     def layout(self, batch: int) -> Layout:
         """Where everything lies at this batch size. Raises `ProtocolError` beyond the largest."""
@@ -114,6 +122,7 @@ class RegionProgram:
     def __post_init__(self) -> None:
         if not self.layers or len({len(layer.packings) for layer in self.layers}) != 1:
             raise ProtocolError(f"region '{self.region}': no layers, or layers for different batch sizes")
+        judge_names(self)
         judge_layers(self.region, self.layers, self.inputs, self.outputs)
 
     @property
@@ -131,6 +140,12 @@ def region_program(half: Half) -> RegionProgram:
         for batch in range(1, program.max_batch + 1):
             layer.layout(batch)
     return program
+
+
+def judge_messages(client: RegionClient, program: RegionProgram) -> None:
+    """Raises `ProtocolError` if a request or reply is larger than any may be, at whatever batch."""
+    batches = range(1, program.max_batch + 1)
+    judge_bytes(program.region, (size for batch in batches for size in (client.request_bytes(batch), client.reply_bytes(batch))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +202,8 @@ def to_polynomials(layer: LayerProgram, value: Array, batch: int) -> tuple[Sent,
     """Quantise a layer's input, place what is encrypted and round what is released."""
     split, limit = layer.split, layer.parameters.limit
     integers, scales = quantize_picture(layer.geometry.to_picture(value), limit)
+    if len(integers) != batch * layer.multiple:
+        raise ProtocolError(f"layer of {layer.input}: {len(integers)} pictures for a batch of {batch}")
     polynomials = layer.layout(batch).place(split.sent(integers, layer.geometry))
     released = split.round(split.shown(integers, layer.geometry), limit)
     return Sent(polynomials, released), Reading(scales, leading(value, layer.geometry))

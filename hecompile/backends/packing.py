@@ -45,18 +45,17 @@ class Layout:
 
     def __post_init__(self) -> None:
         packing = self.packing
-        if min(packing.elements, packing.share, packing.tile_rows, packing.p_in, packing.p_out) < 1:
+        numbers = (packing.elements, packing.share, packing.tile_rows, packing.p_in, packing.p_out)
+        if min(numbers) < 1 or max(numbers) >= 1 << 62:
             raise ProtocolError(f"packing: numbers below one: {packing}")
         if packing.tile_rows > self.geometry.grid[0] or packing.p_in > self.geometry.picture[0]:
             raise ProtocolError(f"packing: larger than the picture: {packing}")
         if packing.p_in * self.area > self.jump:
             raise ProtocolError(f"packing: {packing} needs more than {packing.dimension} coefficients")
 
-    @cached_property
+    @property
     def _reach(self) -> tuple[Pair, Pair]:
-        """Lowest and highest tap, by rows and by columns."""
-        rows, columns = zip(*self.geometry.taps, strict=True)
-        return (min(rows), max(rows)), (min(columns), max(columns))
+        return self.geometry.reach
 
     @property
     def tiles(self) -> int:
@@ -148,6 +147,11 @@ class Layout:
     def reads(self) -> npt.NDArray[np.int64]:
         """The coefficients of an answer that are read, in order: (p_out * share * tile_rows * columns)."""
         return (np.arange(self.packing.p_out)[:, None] * self.jump + self.area_reads).reshape(-1)
+
+    @property
+    def read_count(self) -> int:
+        """How many those are."""
+        return self.packing.p_out * self.packing.share * self.packing.tile_rows * self.geometry.grid[1]
 
     def place(self, picture: Array) -> npt.NDArray[np.int64]:
         """Integers (E, C', H', W') -> polynomials (blocks, uploads, N)."""

@@ -11,7 +11,7 @@ from hecompile.backends.base import Array, Half
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry
-from hecompile.ir.products import Part, Readout
+from hecompile.ir.products import LARGEST, Part, Readout
 
 __all__ = ["LinearLayer", "readouts", "tensor_of"]
 
@@ -41,10 +41,12 @@ class LinearLayer(Protocol):
 def readouts(half: Half, region: str, layers: Sequence[LinearLayer]) -> list[Readout]:
     """The client's scales and biases, layer by layer."""
     result = []
+    if set(half.tensors) != {f"{index}.{name}" for index in range(len(layers)) for name in ("scales", "bias")}:
+        raise ProtocolError(f"region '{region}': tensors that its layers do not have")
     for index, layer in enumerate(layers):
         scales = tensor_of(half, f"{index}.scales", np.float64, (layer.geometry.rows,))
         bias = tensor_of(half, f"{index}.bias", np.float32, (layer.geometry.outputs,))
-        if not (np.isfinite(scales).all() and np.isfinite(bias).all()):
+        if not ((np.abs(scales) <= LARGEST).all() and np.isfinite(bias).all()):
             raise ProtocolError(f"region '{region}': scales or biases are not finite")
         result.append(Readout(layer.input, layer.geometry, layer.parts, scales, bias, layer.split))
     return result

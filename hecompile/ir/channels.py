@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.errors import ProtocolError
-from hecompile.ir.linear import Array, Geometry
+from hecompile.ir.linear import MOST_CHANNELS, Array, Geometry
 from hecompile.ir.tiles import Tiles
 
 __all__ = ["REVEAL_BITS", "ChannelSplit"]
@@ -36,7 +36,8 @@ class ChannelSplit:
 
     def __post_init__(self) -> None:
         named = (*self.released, *self.absent)
-        if self.channels < 1 or len(set(named)) != len(named) or any(not 0 <= channel < self.channels for channel in named):
+        known = all(0 <= channel < self.channels for channel in named)
+        if not 1 <= self.channels <= MOST_CHANNELS or len(set(named)) != len(named) or not known:
             raise ProtocolError(f"channels: {self.released} and {self.absent} of {self.channels} do not fit together")
         if len(named) == self.channels:
             raise ProtocolError("channels: none is encrypted")

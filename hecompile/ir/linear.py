@@ -10,6 +10,8 @@ The convolution is correlation, as everywhere in deep learning. Elements `e` are
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ __all__ = ["Array", "Geometry", "Pair", "conv2d", "conv_transpose2d", "correlate
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
+MOST_SIDE, MOST_CHANNELS, MOST_TAPS, MOST_ENTRIES = 1 << 20, 1 << 20, 1 << 14, 1 << 31  # of a picture; taps of a kernel of 128x128
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class Geometry:
             raise ProtocolError(f"geometry: sizes below one or taps repeated: {self}")
         if any(grid * up < out for grid, up, out in zip(self.grid, self.up, self.out_size, strict=True)):
             raise ProtocolError(f"geometry: a grid of {self.grid} times {self.up} does not cover {self.out_size}")
+        sides = (*self.size, *self.grid, *self.out_size, *(abs(offset) for tap in self.taps for offset in tap))
+        if max(sides) > MOST_SIDE or len(self.taps) > MOST_TAPS or max(self.channels, self.picture[0], self.rows) > MOST_CHANNELS:
+            raise ProtocolError("geometry: sizes or taps out of range")
+        if max(prod(self.picture), self.rows * prod(self.grid)) > MOST_ENTRIES:
+            raise ProtocolError("geometry: a picture out of range")
+        column = {self.size, self.grid, self.out_size} == {(self.size[0], 1)} and {self.down, self.up} == {(1, 1)}
+        if self.tokens and not column:
+            raise ProtocolError(f"geometry: tokens as a picture that is no column: {self.size}, {self.grid}, {self.out_size}")
 
     @property
     def picture(self) -> tuple[int, int, int]:
@@ -53,13 +64,23 @@ class Geometry:
         height, width = (-(-size // down) for size, down in zip(self.size, self.down, strict=True))
         return self.channels * self.down[0] * self.down[1], height, width
 
+    @cached_property
+    def reach(self) -> tuple[Pair, Pair]:
+        """Lowest and highest tap, by rows and by columns."""
+        rows, columns = zip(*self.taps, strict=True)
+        return (min(rows), max(rows)), (min(columns), max(columns))
+
     @property
     def rows(self) -> int:
         """Rows of the weight matrix: outputs before depth-to-space."""
         return self.outputs * self.up[0] * self.up[1]
 
     def to_picture(self, tensor: Array) -> Array:
-        """(E, C, H, W) or (..., L, C) -> (E, C', H', W')."""
+        """(E, C, H, W) or (..., L, C) -> (E, C', H', W'). Raises `ProtocolError` for a tensor of another shape."""
+        shape = tensor.shape
+        fits = tensor.ndim > 0 and shape[-1] == self.channels and tensor.size % (self.size[0] * self.channels) == 0
+        if not (fits if self.tokens else shape[1:] == (self.channels, *self.size)):
+            raise ProtocolError(f"a value of shape {shape} where a layer reads {self.channels} channels of {self.size}")
         if self.tokens:
             tensor = tensor.reshape(-1, self.size[0], self.channels).transpose(0, 2, 1)[..., None]
         channels, height, width = self.picture

@@ -23,6 +23,8 @@ from hecompile.ir.linear import Array, Geometry, Pair
 
 __all__ = ["Tiles", "cut_of"]
 
+MOST_TILES = 1 << 20
+
 
 def _reach(geometry: Geometry) -> tuple[Pair, Pair]:
     """Highest tap, and its distance from the lowest, by rows and columns."""
@@ -51,7 +53,7 @@ class Tiles:
     encrypted: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if min(self.rows, self.columns) < 1 or list(self.encrypted) != sorted(set(self.encrypted)):
+        if min(self.rows, self.columns) < 1 or self.count > MOST_TILES or list(self.encrypted) != sorted(set(self.encrypted)):
             raise ProtocolError(f"tiles: {self.encrypted} of {self.rows} x {self.columns} are not numbers in order")
         if not self.encrypted or not 0 <= self.encrypted[0] <= self.encrypted[-1] < self.count:
             raise ProtocolError(f"tiles: none encrypted, or more than there are: {self.encrypted} of {self.rows} x {self.columns}")

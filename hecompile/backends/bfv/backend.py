@@ -6,7 +6,7 @@ import math
 
 from hecompile.backends.base import Half, RegionClient, RegionServer
 from hecompile.backends.bfv.parameters import Parameters, noise_bound
-from hecompile.backends.integer import IntegerBackend, LayerProgram, readouts, region_program, weights_of
+from hecompile.backends.integer import IntegerBackend, LayerProgram, judge_messages, readouts, region_program, weights_of
 from hecompile.security.table import report
 
 __all__ = ["BfvBackend"]
@@ -59,7 +59,9 @@ class BfvBackend(IntegerBackend):
         from hecompile.backends.bfv.client import BfvClient
 
         program = region_program(half)
-        return BfvClient(program, readouts(half, program.region, program.layers))
+        client = BfvClient(program, readouts(half, program.region, program.layers))
+        judge_messages(client, program)
+        return client
 
     def load_server(self, half: Half) -> RegionServer:
         from hecompile.backends.bfv.server import BfvServer

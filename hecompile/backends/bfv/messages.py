@@ -49,7 +49,7 @@ def sizes(layer: LayerProgram, batch: int) -> Sizes:
         up_words=packed_bytes(uploads * parameters.dimension, parameters.q_bits),
         up_seeds=uploads * SEED_BYTES,
         up_released=released_bytes(layer, batch),
-        down_b=packed_bytes(answers * len(layout.reads), parameters.q_bits - row.drop_b),
+        down_b=packed_bytes(answers * layout.read_count, parameters.q_bits - row.drop_b),
         down_a=packed_bytes(answers * parameters.dimension, parameters.q_bits - row.drop_a),
         down_sums=sums_bytes(layer, batch),
     )

@@ -54,7 +54,10 @@ def make_ring(dimension: int, q_bits: int, t: int) -> Ring:
     Raises:
         ProtocolError: if SEAL refuses the parameters.
     """
-    prime = seal.CoeffModulus.Create(dimension, [q_bits])[0].value()
+    try:
+        prime = seal.CoeffModulus.Create(dimension, [q_bits])[0].value()
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise ProtocolError(f"SEAL finds no prime of {q_bits} bits for dimension {dimension}: {error}") from error
     ring = Ring(dimension, int(prime), t)
     _context(ring)
     return ring

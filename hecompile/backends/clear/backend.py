@@ -17,6 +17,7 @@ from hecompile.backends.integer import (
     LayerWeights,
     Reading,
     RegionProgram,
+    judge_messages,
     readouts,
     region_program,
     to_polynomials,
@@ -56,7 +57,9 @@ class ClearBackend(IntegerBackend):
 
     def load_client(self, half: Half) -> RegionClient:
         program = region_program(half)
-        return ClearClient(program, readouts(half, program.region, program.layers))
+        client = ClearClient(program, readouts(half, program.region, program.layers))
+        judge_messages(client, program)
+        return client
 
     def load_server(self, half: Half) -> RegionServer:
         program = region_program(half)
@@ -144,7 +147,7 @@ def _upload_bytes(layer: LayerProgram, batch: int) -> int:
 
 
 def _reply_words(layout: Layout) -> int:
-    return layout.blocks * layout.answers * len(layout.reads)
+    return layout.blocks * layout.answers * layout.read_count
 
 
 def _released_sums(layer: LayerProgram, released: Array, weights: LayerWeights) -> Array:
