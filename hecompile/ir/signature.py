@@ -7,6 +7,7 @@ A **keyword** is the path to a tensor in a call: `("sample",)`, `("added_cond_kw
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,24 @@ from typing import Any, Literal
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["PUBLIC", "Constant", "Keyword", "Results", "Scalar", "Signature", "declared", "names_of", "nested", "text_of"]
+__all__ = [
+    "PUBLIC",
+    "Constant",
+    "Keyword",
+    "Results",
+    "Scalar",
+    "Signature",
+    "declared",
+    "judge_keywords",
+    "names_of",
+    "nested",
+    "text_of",
+]
 
 Keyword = tuple[str | int, ...]
 Scalar = bool | int | float | str | None
 MOST_DEPTH, MOST_ITEMS = 16, 4096  # of the structure of results; a manifest may come from anybody
+MOST_PARTS, MOST_CHARACTERS = 16, 1000  # of a keyword, and of a text
 PUBLIC = ("timestep", "time_ids")  # inputs that say nothing of the picture; SDXL's time_ids are sizes and crops
 _CLASS = re.compile(r"(?:(?:diffusers|transformers)(?:\.[A-Za-z0-9_]+)+|):[A-Za-z_][A-Za-z0-9_]{0,99}")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -34,6 +48,11 @@ class Constant:
     keyword: Keyword
     value: Scalar
     optional: bool = False
+
+    def __post_init__(self) -> None:
+        judge_keyword(self.keyword)
+        if not _is_scalar(self.value):
+            raise ProtocolError(f"signature: the constant {text_of(self.keyword)[:100]} is out of range")
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,8 @@ class Results:
         words = (self.name, *self.keys) if self.kind == "namedtuple" else self.keys if self.kind == "output" else ()
         if not all(_WORD.fullmatch(word) and not word.startswith("__") for word in words):
             raise ProtocolError(f"results: a {self.kind} with names that Python has not")
+        if len(self.keys) > MOST_ITEMS or self.place > MOST_ITEMS or not all(map(_is_scalar, (self.name, self.value, *self.keys))):
+            raise ProtocolError(f"results: a {self.kind} out of range")
         if self.depth > MOST_DEPTH or len(self.items) > MOST_ITEMS:
             raise ProtocolError("results: nested too deeply, or too many")
 
@@ -91,6 +112,35 @@ class Signature:
     arguments: tuple[str, ...] = ()
     constants: tuple[Constant, ...] = ()
     results: Results = field(default_factory=Results)
+
+    def __post_init__(self) -> None:
+        if max(len(self.arguments), len(self.constants)) > MOST_ITEMS or not all(map(_is_scalar, self.arguments)):
+            raise ProtocolError("signature: too many arguments, or names out of range")
+        if len({constant.keyword for constant in self.constants}) != len(self.constants):
+            raise ProtocolError("signature: a constant stands twice")
+
+
+def _is_scalar(value: Scalar) -> bool:
+    """Whether a constant is one that JSON and Python hold alike: 64 bits, finite, or a short text."""
+    if isinstance(value, str):
+        return len(value) <= MOST_CHARACTERS
+    return value is None or isinstance(value, bool) or (abs(value) < 1 << 63 if isinstance(value, int) else math.isfinite(value))
+
+
+def judge_keyword(keyword: Keyword) -> None:
+    """Raises `ProtocolError` unless a keyword begins with a name, and goes on with names and places."""
+    names = [part.isprintable() and len(part) <= 200 if isinstance(part, str) else 0 <= part < MOST_ITEMS for part in keyword]
+    if not 1 <= len(keyword) <= MOST_PARTS or not isinstance(keyword[0], str) or not all(names):
+        raise ProtocolError("signature: an argument's name is none")
+
+
+def judge_keywords(keywords: Sequence[Keyword]) -> None:
+    """Raises `ProtocolError` for keywords of which one stands twice, or is a part of another: `a` and `a.b`."""
+    for keyword in keywords:
+        judge_keyword(keyword)
+    known = set(keywords)
+    if len(known) != len(keywords) or any(keyword[:end] in known for keyword in keywords for end in range(1, len(keyword))):
+        raise ProtocolError("signature: arguments that cannot be passed together")
 
 
 def text_of(keyword: Keyword) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.affine.program import AffineProgram, affine_program
+from hecompile.backends.affine.program import MOST_ENTRIES, AffineProgram, affine_program
 from hecompile.backends.base import Backend, Candidate, Facts, Half, RegionClient, RegionServer
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.security.table import report
@@ -84,7 +84,11 @@ class AffineBackend(Backend):
             raise ProtocolError(reasons[0])
         if program.dynamic:
             dimension = program.parameters.dimension if program.fill else None
-            support: Support = DynamicSupport(cost_function(program.cost), program.tau, program.most_clear, dimension)
+            try:
+                cost = cost_function(program.cost)
+            except CompileError as error:  # one that needs a model
+                raise ProtocolError(f"region '{program.region}': {error.diagnostics[0].message}") from error
+            support: Support = DynamicSupport(cost, program.tau, program.most_clear, dimension)
         else:
             masks = _masks(half, program)
             support = StaticSupport(Masks(masks))
@@ -117,6 +121,8 @@ def _masks(half: Half, program: AffineProgram) -> npt.NDArray[np.bool_]:
     packed = half.tensors.get("masks")
     if packed is None or packed.dtype != np.uint8 or packed.shape != (len(program.clear), -(-program.entries // 8)):
         raise ProtocolError(f"region '{program.region}': tensor 'masks' is missing or of the wrong shape")
+    if len(half.tensors) != 1 or len(program.clear) * program.entries > MOST_ENTRIES:
+        raise ProtocolError(f"region '{program.region}': other tensors than 'masks', or too many masks")
     bits = np.unpackbits(packed, axis=1, count=program.entries).astype(np.bool_)
     if tuple((~bits).sum(axis=1).tolist()) != program.clear:
         raise ProtocolError(f"region '{program.region}': its masks leave other entries in clear than it declares")

@@ -15,6 +15,7 @@ from hecompile.backends.affine.support import Support
 from hecompile.backends.base import Array, Pending, RegionClient, Secrets
 from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.seal import Ring, SecretKey
+from hecompile.backends.documents import judge_batch
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
@@ -57,6 +58,10 @@ class AffineClient(RegionClient):
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         program, ring = self._program, self._ring
+        wanted = (batch, *program.shape)
+        if any(value.shape != wanted for value in values[:2]) or values[2].shape != (3,):
+            raise ProtocolError(f"region '{program.region}': values of {[each.shape for each in values]}, expected two of {wanted}")
+        judge_batch(batch, program.max_batch)
         t, f, g = (float(number) for number in values[2])
         pair = np.nan_to_num(np.stack(values[:2]).astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
         mask = self.support.choose(pair[0], t)

@@ -19,10 +19,12 @@ import pydantic
 
 from hecompile.backends.base import Half
 from hecompile.backends.bfv.bits import SEED_BYTES, packed_bytes
-from hecompile.backends.bfv.parameters import Parameters, noise_bound
-from hecompile.backends.documents import read_program
+from hecompile.backends.bfv.parameters import DIMENSIONS, Parameters, noise_bound
+from hecompile.backends.documents import judge_bytes, judge_names, read_program
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
+from hecompile.ir.timesteps import TRAIN_STEPS
 from hecompile.security.table import max_q_bits
+from hecompile.sparsity.importance import cost_names
 
 __all__ = ["HEADER_BYTES", "WEIGHT_BITS", "AffineProgram", "Drops", "Sizes", "affine_program", "choose_parameters", "judge"]
 
@@ -30,6 +32,8 @@ WEIGHT_BITS = 12  # W = 2^12: f and g are rounded to 1.5e-4 of |f| + |g|
 LIMIT = 2**14 - 1  # X: x and e are rounded to 2^-15 of their largest entry
 FULL_BITS = 15  # what encrypted entries keep: a reveal keeps less
 HEADER_BYTES = 12
+T_BITS, WEIGHTS = (8, 40), (2, 30)  # bits: least and most
+MOST_ENTRIES = 1 << 27  # of a batch
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,36 @@ class AffineProgram:
     def __post_init__(self) -> None:
         if self.backend != "affine" or (len(self.inputs), len(self.outputs)) != (3, 1):
             raise ProtocolError(f"region '{self.region}': not a sampler region")
-        if not 1 <= self.max_batch <= 256 or min(self.shape) < 1 or self.entries > 2**24:
+        judge_names(self)
+        if min(self.shape) < 1 or self.max_batch * self.entries > MOST_ENTRIES:
             raise ProtocolError(f"region '{self.region}': batch {self.max_batch} or shape {self.shape} out of range")
-        if self.q.bit_length() != self.parameters.q_bits or self.weight_bits + self.parameters.q_bits > 62:
-            raise ProtocolError(f"region '{self.region}': sums of words do not fit 63 bits")
+        if not all(0 <= count <= self.entries for count in (*self.clear, self.most_clear)) or len(self.clear) > TRAIN_STEPS:
+            raise ProtocolError(f"region '{self.region}': entries in clear that there are not")
+        if not 0 <= self.tau < 1 or self.cost not in cost_names():
+            raise ProtocolError(f"region '{self.region}': a tau of {self.tau}, or a cost that is none")
+        self._judge_parameters()
         if not 0 <= min(self.drops.b, self.drops.a) <= max(self.drops.b, self.drops.a) < self.parameters.q_bits:
             raise ProtocolError(f"region '{self.region}': bits dropped out of range: {self.drops}")
         if findings := judge(self):
             raise CompileError(findings)
+        judge_bytes(self.region, (size for clear in self.counts(self.max_batch) for size in self._messages(clear)))
+
+    def _judge_parameters(self) -> None:
+        """Raises `ProtocolError` for a ring, a quantiser or sums out of range."""
+        parameters = self.parameters
+        if parameters.dimension not in DIMENSIONS or not T_BITS[0] <= parameters.t_bits < parameters.q_bits:
+            raise ProtocolError(f"region '{self.region}': parameters out of range: {parameters}")
+        if not 1 <= parameters.limit < 1 << 31 or not WEIGHTS[0] <= self.weight_bits <= WEIGHTS[1]:
+            raise ProtocolError(f"region '{self.region}': a limit of {parameters.limit} or weights of {self.weight_bits} bits")
+        if self.q < 1 or self.q.bit_length() != parameters.q_bits or self.weight_bits + parameters.q_bits > 62:
+            raise ProtocolError(f"region '{self.region}': sums of words do not fit 63 bits")
+        if self.q <= 4 << parameters.t_bits:
+            raise ProtocolError(f"region '{self.region}': no room for noise")
+
+    def _messages(self, clear: int) -> tuple[int, int]:
+        """Bytes of the largest batch's request and reply."""
+        sizes = self.sizes(self.max_batch, clear)
+        return sizes.up, sizes.down
 
     @property
     def entries(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from hecompile.backends.base import Array
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.layout import Upload
+from hecompile.errors import ProtocolError
 from hecompile.ir.products import LARGEST
 
 __all__ = ["placed", "read", "row_of"]
@@ -27,6 +29,8 @@ def placed(document: Document, upload: Upload, named: Mapping[str, Array], eleme
     values = {}
     for piece in upload.pieces:
         value = named[piece.input]
+        if value.ndim < 1 or not (len(value) == 1 or element < len(value)) or value[0].size != math.prod(piece.shape):
+            raise ProtocolError(f"region '{document.region}': {piece.input} of shape {value.shape} is laid out as {piece.shape}")
         one = value[element if len(value) > 1 else 0].astype(np.float64)
         values[piece.input] = np.clip(np.nan_to_num(one, nan=0.0, posinf=limit, neginf=-limit), -limit, limit)
     vector = upload.vector(values, document.grid)

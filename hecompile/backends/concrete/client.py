@@ -50,6 +50,8 @@ class LinearClient(RegionClient):
         for layer, client in zip(self._program.layers, pending.clients, strict=True):
             value = named[layer.input]
             integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
+            if len(integers) != layer.elements(batch):
+                raise ProtocolError(f"layer of {layer.input}: {len(integers)} pictures for a batch of {batch}")
             parts += [layer.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
             pending.scales.append(scales)
             pending.leading.append(leading(value, layer.geometry))

@@ -49,6 +49,9 @@ class LookupClient(RegionClient):
         client: Any = None if secrets is None else secrets.get(self._program.key_name)
         if client is None:
             raise InternalError(f"region '{self._program.region}' encrypts outside a session")
+        wanted = (batch, *self._program.circuit.input_shape[1:])
+        if values[0].shape != wanted:
+            raise ProtocolError(f"region '{self._program.region}': a value of shape {values[0].shape}, expected {wanted}")
         integers = self._source.quantise(values[0])
         parts = [self._program.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
         return parts, _Pending(self.reply_bytes(batch), client, batch)

@@ -39,6 +39,8 @@ class StackClient(RegionClient):
         self._program.judge_batch(batch)
         client = client_with_keys(self._program.circuit)
         integers, scales = self._readout.integers(values)
+        if len(integers) != batch:
+            raise ProtocolError(f"region '{self._program.region}': {len(integers)} elements for a batch of {batch}")
         parts = [self._program.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
         return parts, _Pending(self.reply_bytes(batch), client, scales)
 

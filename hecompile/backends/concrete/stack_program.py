@@ -154,8 +154,8 @@ class StackReadout:
 
     def integers(self, values: Sequence[Array]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """All inputs as one vector per element, as `quantise` gives it, shifted. Raises `ProtocolError` for other shapes."""
-        shapes = [value.shape[1:] for value in values]
-        if shapes != [*self.program.input_shapes]:
+        shapes, batches = [value.shape[1:] for value in values], {len(value) for value in values}
+        if shapes != [*self.program.input_shapes] or len(batches) != 1:
             raise ProtocolError(f"region '{self.program.region}': inputs of {shapes}, expected {self.program.input_shapes}")
         found, scales = quantise(vector(values), np.repeat(self.program.units, self.program.input_sizes), self.program.limit)
         return found << self.program.shift, scales
