@@ -17,7 +17,7 @@ from hecompile.backends.base import Backend, Half, RegionClient
 from hecompile.backends.registry import backend, backend_of, is_own
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.plan import Step
-from hecompile.ir.signature import PUBLIC, Keyword, declared
+from hecompile.ir.signature import PUBLIC, Keyword, declared, judge_keywords
 from hecompile.policies import Policy, policy
 from hecompile.runtime.judge_graph import JudgedGraph
 from hecompile.runtime.results import judge_results
@@ -83,6 +83,7 @@ class Judge:
             raise self._error(str(error)) from error
         judge_results(manifest.signature.results, len(manifest.plan.outputs))
         names = [spec.name for spec in manifest.inputs]
+        judge_keywords([spec.keyword for spec in manifest.inputs])
         if tuple(names) != manifest.plan.inputs or len({spec.keyword for spec in manifest.inputs}) != len(names):
             raise self._error(f"the plan's inputs {manifest.plan.inputs} are not those of the manifest, {tuple(names)}")
         regions = [step.region for step in manifest.plan.steps]
