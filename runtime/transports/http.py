@@ -174,17 +174,20 @@ class HttpTransport(Transport):
         if os.getpid() != self._process:
             self.close()
             self._process = os.getpid()
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
+        while (connection := self._taken()) is not None:
             if connection.fresh:
                 return connection
             connection.drop()
         if time.monotonic() >= deadline:
             raise OutOfTimeError
         return Connection(self._address, self._context, deadline)
+
+    def _taken(self) -> Connection | None:
+        """A kept connection, which is then nobody else's."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _keep(self, connection: Connection, usable: bool) -> None:
         if usable and len(self._idle) < _IDLE:
@@ -193,8 +196,8 @@ class HttpTransport(Transport):
             connection.drop()
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().drop()
+        while (connection := self._taken()) is not None:
+            connection.drop()
 
 
 def _seconds(retry_after: str | None) -> float:

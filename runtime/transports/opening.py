@@ -48,6 +48,7 @@ def open_transport(bundle: Bundle, server: str | Transport | None, **access: Unp
         if greeting is not None:
             judge_greeting(greeting, bundle.manifest.server, getattr(transport, "url", "the server"))
     except BaseException:
-        transport.close()
+        if transport is not server:
+            transport.close()
         raise
     return transport

@@ -20,6 +20,7 @@ from hecompile.errors import CompileError, HecompileError, ProtocolError
 from hecompile.runtime.greeting import Greeting
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import Access, HttpTransport, LocalTransport, ServerGoneError, stream
+from hecompile.runtime.transports import http as over_http
 from hecompile.runtime.transports.address import parse_url
 
 
@@ -32,7 +33,7 @@ class Script(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.statuses, self.bodies, self.headers = statuses, list[bytes](), list[dict[str, str]]()
         self.extra: dict[str, str] = {}
-        self.connections = 0
+        self.connections, self.delay_s = 0, 0.0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,6 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         server.bodies.append(body)
         server.headers.append({name.lower(): value for name, value in self.headers.items()})
+        time.sleep(server.delay_s)
         status = server.statuses.pop(0) if server.statuses else 200
         if status == 0:
             self.close_connection = True
@@ -136,6 +138,20 @@ def test_nobody_listens() -> None:
         ask(http)
 
 
+def test_a_server_that_dies_late_is_asked_again(script: Script) -> None:
+    """The time for retries begins with the first failure: an answer may have taken longer than that by then."""
+    script.delay_s, script.statuses[:] = 1.0, [0]
+    with transport(script, timeout_s=20, retry_s=0.5) as http:
+        assert ask(http) == b"cipher"
+
+
+def test_an_answer_that_takes_long_is_not_asked_for_again(script: Script) -> None:
+    script.delay_s = 2.0
+    with transport(script, timeout_s=20, retry_s=0.5) as http:
+        assert ask(http) == b"cipher"
+    assert len(script.bodies) == 1
+
+
 def test_retry_after_is_obeyed(script: Script) -> None:
     script.statuses[:], script.extra["Retry-After"] = [503, 503], "1"
     started = time.monotonic()
@@ -188,6 +204,7 @@ def test_bodies_keep_a_least_rate(monkeypatch: pytest.MonkeyPatch, size: int) ->
     monkeypatch.setattr(stream, "LEAST_RATE", 4 << 20)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Trickle)
     server.daemon_threads = True
+    server.handle_error = lambda request, address: None  # type: ignore[method-assign]  # clients hang up on it
     threading.Thread(target=server.serve_forever, daemon=True).start()
     started = time.monotonic()
     with (
@@ -349,7 +366,7 @@ def test_a_server_on_ipv6() -> None:
         def __init__(self) -> None:
             ThreadingHTTPServer.__init__(self, ("::1", 0), Handler)
             self.statuses, self.bodies, self.headers = [], [], []
-            self.extra, self.connections = {}, 0
+            self.extra, self.connections, self.delay_s = {}, 0, 0.0
 
     try:
         server = Six()
@@ -399,6 +416,12 @@ def test_a_greeting_that_is_none_is_refused(tiny_clear: Compiled, document: obje
         hecompile.load(tiny_clear.artifact, f"http://127.0.0.1:{server.server_port}", policy="simulation")  # type: ignore[arg-type]
     server.shutdown()
     server.server_close()
+
+
+def test_loading_notices_a_server_that_is_down(tiny_clear: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(over_http, "GREETING_RETRY_S", 0.2)
+    with pytest.raises(ServerGoneError):
+        hecompile.load(tiny_clear.artifact, "http://127.0.0.1:9", policy="simulation")  # type: ignore[arg-type]
 
 
 def test_a_server_without_greetings_is_named_old(tiny_clear: Compiled) -> None:
