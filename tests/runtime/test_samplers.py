@@ -183,6 +183,20 @@ def test_a_client_refuses_more_than_its_own_budget(tmp_path: Path) -> None:
 
 
 @pytest.mark.fhe
+def test_the_way_to_the_server_is_that_of_unets(revealing: Path, tiny: Compiled) -> None:
+    """Options, addresses and greetings are judged as `load` judges them."""
+    from hecompile.runtime.service import load_service
+    from hecompile.runtime.transports import LocalTransport
+
+    assert tiny.artifact is not None
+    with pytest.raises(CompileError, match="token mean nothing without a URL"):
+        load(make("ddim"), revealing, token="abc")
+    with pytest.raises(CompileError, match="in clear"):
+        load(make("ddim"), revealing, "http://192.0.2.1", token="abc")
+    with pytest.raises(ProtocolError, match="serves artifact"):
+        load(make("ddim"), revealing, LocalTransport(load_service(tiny.artifact)))
+
+
 def test_a_unets_artifact_is_no_samplers(tiny: Compiled) -> None:
     assert tiny.artifact is not None
     with pytest.raises(ProtocolError, match="not a sampler's artifact"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -128,6 +130,16 @@ def test_plain_http_where_tls_was_meant() -> None:
         echo(f"https://127.0.0.1:{server.server_port}", Access())
     server.shutdown()
     server.server_close()
+
+
+def test_a_server_that_never_shakes_hands() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        with pytest.raises(ServerGoneError):
+            HttpTransport(f"https://127.0.0.1:{silent.getsockname()[1]}", timeout_s=1).send(
+                "digest", "region", [b"x"], bytearray(1)
+            )
+        assert time.monotonic() - started < 10
 
 
 def test_what_options_leave_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
