@@ -24,7 +24,7 @@ from hecompile.runtime.transports import HttpTransport
 
 SIZES = {"100kB": 100_000, "1MB": 1_000_000, "30MB": 30_000_000}
 SMALL = 100  # bytes of the other direction
-LEAST_S = 1.0  # of measuring a size and a direction, and at least `--runs` requests
+LEAST_S = 2.0  # of measuring a size and a direction, and at least `--runs` requests each way
 
 Send = Callable[[Sequence[Buffer], memoryview], None]
 
@@ -56,18 +56,22 @@ def _serve(listener: socket.socket) -> None:
         threading.Thread(target=_answer, args=(connection,), daemon=True).start()
 
 
-def _measured(send: Send, up: int, down: int, runs: int) -> tuple[float, float, int]:
-    """Median wall and CPU seconds of a request, and how many were made."""
+def _measured(sends: dict[str, Send], up: int, down: int, runs: int) -> dict[str, tuple[float, float, int]]:
+    """Of every way to send: median wall and CPU seconds of a request, and how many were made. They take turns."""
     half = up // 2
     body, reply = [b"h" * 60, bytes(half), memoryview(bytes(up - half))], memoryview(bytearray(down))
-    send(body, reply)
-    wall, cpu, started = list[float](), list[float](), time.perf_counter()
-    while len(wall) < runs or (time.perf_counter() - started < LEAST_S and runs > 1):
-        begun, used = time.perf_counter(), time.process_time()
+    for send in sends.values():
         send(body, reply)
-        cpu.append(time.process_time() - used)
-        wall.append(time.perf_counter() - begun)
-    return statistics.median(wall), statistics.median(cpu), len(wall)
+    wall, cpu = ({name: list[float]() for name in sends} for _ in range(2))
+    started, count = time.perf_counter(), 0
+    while count < runs or (runs > 1 and time.perf_counter() - started < LEAST_S):
+        count += 1
+        for name, send in sends.items():
+            begun, used = time.perf_counter(), time.process_time()
+            send(body, reply)
+            cpu[name].append(time.process_time() - used)
+            wall[name].append(time.perf_counter() - begun)
+    return {name: (statistics.median(wall[name]), statistics.median(cpu[name]), count) for name in sends}
 
 
 def main() -> None:
@@ -92,8 +96,7 @@ def main() -> None:
     figures: dict[str, Any] = {"loopback": True, "least_s": LEAST_S, "httpx": httpx.__version__}
     for name, size in sizes.items():
         for direction, (up, down) in {"up": (size, SMALL), "down": (SMALL, size)}.items():
-            for transport, send in {"new": by_new, "old": by_old}.items():
-                wall_s, cpu_s, count = _measured(send, up, down, runs)
+            for transport, (wall_s, cpu_s, count) in _measured({"new": by_new, "old": by_old}, up, down, runs).items():
                 key = f"{transport}_{direction}_{name}"
                 figures |= {f"{key}_mb_per_s": size / wall_s / 1e6, f"{key}_cpu_ns_per_byte": cpu_s / size * 1e9, f"{key}_n": count}
     new.close()
