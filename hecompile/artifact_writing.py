@@ -57,6 +57,8 @@ def judge_target(target: Path) -> None:
 def _place(target: Path) -> Path:
     """The absolute path, its last part not followed if it is a link."""
     path = target.absolute()
+    if "\0" in str(path):
+        raise ValueError("embedded null character")
     return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
 
 

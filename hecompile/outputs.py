@@ -17,6 +17,8 @@ def judge_file(path: Path) -> None:
     """Raise `CompileError` for a file that cannot be written: its folder is absent or closed, or it is a folder itself."""
     try:
         folder = path.absolute().parent
+        if "\0" in str(path):
+            raise ValueError("embedded null character")
         if not folder.is_dir():
             raise CompileError(Diagnostic(f"{path}: there is no folder {folder}", help="make it first, or choose another file"))
         closed = path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK)

@@ -81,10 +81,14 @@ def compile_sampler(
         cost: a cost of the user's own, or `jacobian` of a model, in place of the named one; for static masks only.
 
     Raises:
-        CompileError: for reveals that are whole, at full precision or above the budget; lists every finding.
+        CompileError: for a folder that takes no artifact, before anything else; for reveals that are whole, at full precision or
+            above the budget; lists every finding.
     """
+    from hecompile.artifact_writing import judge_target
     from hecompile.backends.affine.program import WEIGHT_BITS, AffineProgram, choose_parameters
 
+    target = Path(output).expanduser()
+    judge_target(target)
     options = options or SamplerOptions()
     parameters, q, drops = choose_parameters(int(np.prod(shape)), options.security)
     masks = None if options.dynamic else _static_masks(shape, calibration, options, cost, parameters.dimension)
@@ -93,7 +97,7 @@ def compile_sampler(
         REGION, "affine", INPUTS, (OUTPUT,), shape, options.max_batch, parameters, q, drops, WEIGHT_BITS, options.reveal_bits,
         clear, int(options.most_clear * int(np.prod(shape))), options.tau, options.cost, options.fill,
     )  # fmt: skip
-    return _write(Path(output), program, masks, options.security)
+    return _write(target, program, masks, options.security)
 
 
 def _static_masks(

@@ -14,7 +14,7 @@ from hecompile.outputs import judge_file, write_file
 if TYPE_CHECKING:
     from hecompile.runtime.transports import AccessOptions
 
-__all__ = ["SCHEDULERS", "draw", "make_scheduler", "picture_row"]
+__all__ = ["SCHEDULERS", "draw", "encoded", "make_scheduler", "picture_row"]
 
 
 def _ddim(options: dict[str, Any]) -> Any:
@@ -77,7 +77,7 @@ def _judge_output(output: Path) -> None:
     judge_file(output)
 
 
-def _encoded(picture: Any, suffix: str) -> bytes:
+def encoded(picture: Any, suffix: str) -> bytes:
     """A picture as the bytes of a file whose name ends so."""
     from PIL import Image
 
@@ -136,7 +136,7 @@ def draw(
         generators = [torch.Generator().manual_seed((seed or 0) + place) for place in range(len(labels))]
         images = pipeline(labels, steps, generators, output_type="np").images
     wall_s = time.perf_counter() - started
-    write_file(output, _encoded(picture_row(images), output.suffix))
+    write_file(output, encoded(picture_row(images), output.suffix))
     meter = unet.meter
     unet.close()
     return {

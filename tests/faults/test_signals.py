@@ -1,0 +1,72 @@
+"""Commands that a signal ends: nothing left behind, one line, and the exit status that shells expect."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hecompile.interruptions import signals_as_exits
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from hecompile import cli
+from hecompile.artifact_writing import write_folder
+
+def fill(folder):
+    (folder / "half").write_text("written")
+    print("filling", flush=True)
+    time.sleep(60)
+
+cli._run(lambda: write_folder(Path(sys.argv[1]) / "new" / "artifact", fill))
+"""
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_a_command_that_a_signal_ends_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", SLOW, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "filling\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == STATUS[number]
+    assert errors == f"stopped by {number.name}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored() -> None:
+    """As under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_as_exits():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_signal_does_not_disturb_the_clearing_up() -> None:
+    before, cleared = signal.getsignal(signal.SIGTERM), list[str]()
+
+    def stopped() -> None:
+        with signals_as_exits():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGHUP)
+                cleared.append("all")
+
+    with pytest.raises(SystemExit) as end:
+        stopped()
+    assert end.value.code == 143
+    assert cleared == ["all"]
+    assert signal.getsignal(signal.SIGTERM) is before
