@@ -95,7 +95,7 @@ class AffineProgram:
         if self.backend != "affine" or (len(self.inputs), len(self.outputs)) != (3, 1):
             raise ProtocolError(f"region '{self.region}': not a sampler region")
         judge_names(self)
-        if min(self.shape) < 1 or self.max_batch * self.entries > MOST_ENTRIES:
+        if min(self.shape) < 1 or self.entries > 1 << 24 or self.max_batch * self.entries > MOST_ENTRIES:
             raise ProtocolError(f"region '{self.region}': batch {self.max_batch} or shape {self.shape} out of range")
         if not all(0 <= count <= self.entries for count in (*self.clear, self.most_clear)) or len(self.clear) > TRAIN_STEPS:
             raise ProtocolError(f"region '{self.region}': entries in clear that there are not")
