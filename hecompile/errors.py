@@ -59,11 +59,14 @@ class CompileError(HecompileError):
 
 
 class ProtocolError(HecompileError):
-    """What came over the wire or from disk is not what the format says. `status` is the HTTP status that fits."""
+    """What came over the wire or from disk is not what the format says. `status` is the HTTP status that fits.
+
+    The message may quote what came: characters that a terminal would obey are shown as question marks.
+    """
 
     def __init__(self, message: str, status: int = 422) -> None:
         self.status = status
-        super().__init__(message)
+        super().__init__("".join(char if char.isprintable() or char == "\n" else "?" for char in message))
 
 
 class InternalError(HecompileError):

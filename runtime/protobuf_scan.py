@@ -13,22 +13,23 @@ from hecompile.errors import ProtocolError
 __all__ = ["scan_model"]
 
 MOST_FIELDS = 2_000_000
+LONGEST = 1000  # of a name
 _VARINT, _FIXED32, _BYTES = 0, 5, 2
-Kind = int | str  # a wire type, or the name of a message
+Kind = int | str  # a wire type, a text, or the name of a message
 
 _MESSAGES: Mapping[str, Mapping[int, Kind]] = {
-    "model": {1: _VARINT, 2: _BYTES, 7: "graph", 8: "opset"},
-    "opset": {1: _BYTES, 2: _VARINT},
-    "graph": {1: "node", 2: _BYTES, 5: "tensor", 11: "value", 12: "value"},
-    "node": {1: _BYTES, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: "attribute"},
-    "attribute": {1: _BYTES, 2: _FIXED32, 3: _VARINT, 4: _BYTES, 8: _VARINT, 20: _VARINT},
-    "tensor": {1: _VARINT, 2: _VARINT, 8: _BYTES, 9: _BYTES},
-    "value": {1: _BYTES, 2: "type"},
+    "model": {1: _VARINT, 2: "text", 7: "graph", 8: "opset"},
+    "opset": {1: "text", 2: _VARINT},
+    "graph": {1: "node", 2: "text", 5: "tensor", 11: "value", 12: "value"},
+    "node": {1: "text", 2: "text", 3: "text", 4: "text", 5: "attribute"},
+    "attribute": {1: "text", 2: _FIXED32, 3: _VARINT, 4: _BYTES, 8: _VARINT, 20: _VARINT},
+    "tensor": {1: _VARINT, 2: _VARINT, 8: "text", 9: _BYTES},
+    "value": {1: "text", 2: "type"},
     "type": {1: "tensor type"},
     "tensor type": {1: _VARINT, 2: "shape"},
     "shape": {1: "dimension"},
-    "dimension": {1: _VARINT, 2: _BYTES},
-}  # fmt: skip
+    "dimension": {1: _VARINT, 2: "text"},
+}
 
 
 def scan_model(data: bytes) -> None:
@@ -62,11 +63,17 @@ class _Scan:
                 size, start = self._varint(start, stop)
                 if size > stop - start:
                     raise ProtocolError(f"ONNX: a {name} ends within a field")
-                if isinstance(kind, str):
+                if kind == "text":
+                    self._judge_text(start, start + size)
+                elif isinstance(kind, str):
                     self.message(kind, start, start + size)
                 start += size
         if start != stop:
             raise ProtocolError(f"ONNX: a {name} ends within a field")
+
+    def _judge_text(self, start: int, stop: int) -> None:
+        if stop - start > LONGEST or not self._data[start:stop].tobytes().isascii():
+            raise ProtocolError("ONNX: a name that is too long, or not ASCII")
 
     def _varint(self, start: int, stop: int) -> tuple[int, int]:
         """A number of seven bits a byte, and where it ends."""

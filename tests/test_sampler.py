@@ -52,6 +52,7 @@ def test_filling_reveals_nothing_that_would_travel_encrypted_for_nothing(tmp_pat
     assert manifest.config["watermark"] == ""
 
 
+@pytest.mark.promise("sampler-reveals")
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -1,4 +1,4 @@
-"""How linear layers, attention, softmax and norms are written in ONNX."""
+"""How linear layers, attention, softmax, norms and embeddings are written in ONNX."""
 
 from __future__ import annotations
 
@@ -90,3 +90,11 @@ def _layer_norm(w: Writer, node: fx.Node, args: Args) -> str:
     scale = weight if weight is not None else w.constant(np.ones(shape), np.float32)
     inputs = [x, scale] + ([] if bias is None else [bias])
     return w.call("LayerNormalization", inputs, axis=-len(shape), epsilon=float(eps))
+
+
+@emits("embedding.default")
+def _embedding(w: Writer, node: fx.Node, args: Args) -> str:
+    """Places are clipped: a client region must not fail by what a secret is."""
+    table, places = (info(arg) for arg in node.all_input_nodes[:2])
+    bounds = [w.constant(bound, np.dtype(places.dtype)) for bound in (0, int(table.shape[0]) - 1)]  # type: ignore[arg-type]
+    return w.call("Gather", [args[0], w.call("Clip", [args[1], *bounds])], axis=0)

@@ -1,4 +1,4 @@
-"""How every op of the table is written in ONNX, except norms, attention and linear layers (`onnx_layers`)."""
+"""How every op of the table is written in ONNX, except layers, attention and norms (`onnx_layers`)."""
 
 from __future__ import annotations
 
@@ -288,14 +288,6 @@ def _bilinear(w: Writer, node: fx.Node, args: Args) -> str:
         return w.call("Resize", [args[0], "", "", w.ints(target)], axes=[2, 3], mode="linear", coordinate_transformation_mode=mode)
     scales = w.constant([1.0, 1.0, *args[3]], np.float32)
     return w.call("Resize", [args[0], "", scales], mode="linear", coordinate_transformation_mode=mode)
-
-
-@emits("embedding.default")
-def _embedding(w: Writer, node: fx.Node, args: Args) -> str:
-    """Places are clipped: a client region must not fail by what a secret is."""
-    table, places = (info(arg) for arg in node.all_input_nodes[:2])
-    bounds = [w.constant(bound, np.dtype(places.dtype)) for bound in (0, int(table.shape[0]) - 1)]  # type: ignore[arg-type]
-    return w.call("Gather", [args[0], w.call("Clip", [args[1], *bounds])], axis=0)
 
 
 @emits("to.dtype")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from dataclasses import fields
 
+import pytest
+
 from hecompile.backends.base import Session
 
 
@@ -19,6 +21,7 @@ def test_the_server_imports_nothing_that_makes_keys() -> None:
     assert not {"hecompile.backends.ckks.secret", "hecompile.backends.ckks.client", "torch", "diffusers"} & set(loaded)
 
 
+@pytest.mark.promise("no-key-at-the-server")
 def test_a_session_has_no_field_for_a_secret() -> None:
     assert [field.name for field in fields(Session)] == ["identifier", "keys"]
     assert repr(Session("f" * 32, {"relin": b"key"})) == "Session()"

@@ -83,6 +83,7 @@ def test_they_load_unchanged(artifact: Path, chain: Path) -> None:
     assert load_bundle(chain).clear == (("timestep",),)
 
 
+@pytest.mark.promise("clear-inputs")
 @pytest.mark.fhe
 def test_a_timestep_that_is_made_of_the_latent_is_refused(chain: Path) -> None:
     region = chain_region(chain)
@@ -108,6 +109,7 @@ def test_a_timestep_that_is_made_of_the_latent_is_refused(chain: Path) -> None:
         hecompile.load(chain)
 
 
+@pytest.mark.promise("clear-inputs")
 @pytest.mark.fhe
 @pytest.mark.parametrize("keyword", ["sample", "class_labels", "guidance"])
 def test_what_is_told_is_public_by_the_name_that_the_caller_uses(chain: Path, keyword: str) -> None:
@@ -117,6 +119,7 @@ def test_what_is_told_is_public_by_the_name_that_the_caller_uses(chain: Path, ke
         hecompile.load(chain)
 
 
+@pytest.mark.promise("argument-order")
 @pytest.mark.fhe
 def test_a_timestep_has_few_numbers(chain: Path) -> None:
     """So that no latent is taken for it by a changed order of arguments."""
@@ -130,6 +133,7 @@ def test_a_timestep_has_few_numbers(chain: Path) -> None:
         hecompile.load(chain)
 
 
+@pytest.mark.promise("argument-order")
 @pytest.mark.fhe
 def test_by_position_only_the_second_argument_is_told(chain: Path) -> None:
     """With another order of arguments a label would be taken for the timestep."""
@@ -143,6 +147,7 @@ def test_by_position_only_the_second_argument_is_told(chain: Path) -> None:
     other(sample, timestep=t)
 
 
+@pytest.mark.promise("clear-inputs")
 @pytest.mark.fhe
 def test_the_server_is_told_a_row_of_the_tables_and_no_timestep(chain: Path) -> None:
     """Timesteps of one row give the same bytes, whatever their digits."""
@@ -163,6 +168,7 @@ def sampler(tmp_path: Path) -> Path:
     return tmp_path / "sampler"
 
 
+@pytest.mark.promise("sampler-step")
 def test_a_sampler_step_is_no_region_of_a_model(artifact: Path, sampler: Path) -> None:
     """Its third input is sent in clear, so a model's plan could send anything there."""
     region = "call_02"
@@ -172,6 +178,7 @@ def test_a_sampler_step_is_no_region_of_a_model(artifact: Path, sampler: Path) -
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("sampler-step")
 def test_a_sampler_is_no_model_and_a_model_no_sampler(artifact: Path, sampler: Path) -> None:
     with pytest.raises(ProtocolError, match="sampler's step"):
         hecompile.load(sampler, policy="he-diffusion")
@@ -180,6 +187,7 @@ def test_a_sampler_is_no_model_and_a_model_no_sampler(artifact: Path, sampler: P
         load_scheduler(make("plms"), artifact)
 
 
+@pytest.mark.promise("clear-inputs", "sampler-step")
 def test_a_sampler_sends_its_own_coefficients_only(sampler: Path) -> None:
     load_scheduler(make("plms"), sampler)
     shape = json.loads((sampler / "manifest.json").read_text())["inputs"][0]["shape"]
@@ -195,6 +203,7 @@ def test_a_sampler_sends_its_own_coefficients_only(sampler: Path) -> None:
         load_scheduler(make("plms"), sampler)
 
 
+@pytest.mark.promise("graphs")
 def test_files_of_the_client_are_not_read(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights outside the file are looked for in the folder where the program runs."""
     monkeypatch.chdir(tmp_path)
@@ -223,6 +232,7 @@ def _loop() -> onnx.NodeProto:
     return helper.make_node("Loop", ["trips", "", "add_2"], ["looped"], body=inner)
 
 
+@pytest.mark.promise("graphs")
 @pytest.mark.parametrize("kind", ["loop", "gather"])
 def test_regions_that_take_time_or_stop_by_a_secret_are_refused(artifact: Path, kind: str) -> None:
     region = onnx.load_model_from_string((artifact / "client/client_02.onnx").read_bytes())
@@ -248,6 +258,7 @@ def test_regions_fit_the_plan(artifact: Path) -> None:
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("own-backends")
 def test_a_backend_from_elsewhere_loads_only_where_the_caller_names_it(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hecompile.backends import registry
     from hecompile.backends.bfv.backend import BfvBackend
@@ -263,6 +274,7 @@ def test_a_backend_from_elsewhere_loads_only_where_the_caller_names_it(artifact:
     load_bundle(artifact, backends=["elsewhere"])
 
 
+@pytest.mark.promise("documents")
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -294,6 +306,7 @@ def test_numbers_and_names_of_a_manifest_are_judged(artifact: Path, change: Call
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("documents")
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -314,6 +327,7 @@ def test_documents_that_are_none(artifact: Path, text: bytes, reason: str) -> No
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("files")
 @pytest.mark.parametrize("name", ["manifest.json", "client/client_00.onnx", "client/call_01.json", "client/call_01.safetensors"])
 def test_only_regular_files_are_read(artifact: Path, tmp_path: Path, name: str) -> None:
     """A device without an end, a pipe that nobody writes to, and a link, even to the right bytes."""
@@ -329,6 +343,7 @@ def test_only_regular_files_are_read(artifact: Path, tmp_path: Path, name: str) 
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("files")
 def test_a_folder_that_is_a_link_is_not_followed(artifact: Path, tmp_path: Path) -> None:
     (artifact / "client").rename(tmp_path / "elsewhere")
     (artifact / "client").symlink_to(tmp_path / "elsewhere")
@@ -336,6 +351,7 @@ def test_a_folder_that_is_a_link_is_not_followed(artifact: Path, tmp_path: Path)
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("files")
 def test_files_beyond_their_size_are_not_read(artifact: Path) -> None:
     """A file with a hole has a size and takes no room."""
     for name in ("client/call_01.json", "manifest.json"):
@@ -345,6 +361,7 @@ def test_files_beyond_their_size_are_not_read(artifact: Path) -> None:
             hecompile.load(artifact)
 
 
+@pytest.mark.promise("documents")
 @pytest.mark.parametrize(
     "header",
     [
@@ -363,6 +380,7 @@ def test_headers_of_tensors_are_judged(artifact: Path, header: bytes) -> None:
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("labels")
 def test_a_label_beyond_the_table_is_clipped_and_told_at_the_end(digits_clear: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A run must not stop by what a label is: a table that is too short would tell it."""
     unet = hecompile.load(digits_clear, policy="simulation")

@@ -49,6 +49,7 @@ def test_places_that_are_clipped_to_their_table_are_taken_and_known() -> None:
     assert judged(model([node("Clip", "n low high", "c"), node("Gather", "table c", axis=0)], table)).places == {"n": 10}
 
 
+@pytest.mark.promise("graphs")
 @pytest.mark.parametrize(
     ("nodes", "reason"),
     [
@@ -107,6 +108,7 @@ def body(kind: str = "Relu") -> onnx.GraphProto:
     return helper.make_graph([node(kind, "x", "inner")], "inner", [], [helper.make_tensor_value_info("inner", FLOAT, ["B", 4])])
 
 
+@pytest.mark.promise("graphs")
 @pytest.mark.parametrize(
     "control",
     [
@@ -121,6 +123,7 @@ def test_control_flow_never_runs(control: onnx.NodeProto) -> None:
         judged(model([control], [constant("c", True, np.bool_), constant("trips", 3)]))
 
 
+@pytest.mark.promise("graphs")
 def test_data_of_other_files_is_never_read() -> None:
     outside = constant("w", np.zeros((1, 4)), np.float32)
     outside.ClearField("raw_data")
@@ -131,6 +134,7 @@ def test_data_of_other_files_is_never_read() -> None:
         judged(model([node("Add", "x w")], [outside]))
 
 
+@pytest.mark.promise("graphs")
 def test_functions_training_and_metadata_are_refused() -> None:
     function = helper.make_function(
         "own", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [helper.make_opsetid("", 18)]
@@ -154,6 +158,7 @@ def test_other_operator_sets_are_refused(changes: dict[str, Any]) -> None:
         judged(model([node("Relu", "x")], **changes))
 
 
+@pytest.mark.promise("graphs")
 @pytest.mark.parametrize(
     ("nodes", "sizes", "reason"),
     [

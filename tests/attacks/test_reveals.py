@@ -86,6 +86,7 @@ def test_strict_refuses_every_reveal(graph: ModelGraph) -> None:
         CheckSecrecy(policy("strict")).run(graph)
 
 
+@pytest.mark.promise("undeclared")
 def test_the_noise_prediction_undeclared_is_refused(graph: ModelGraph) -> None:
     output = graph.outputs[0]
     leaking = released(graph, output, [True, False], [0.9, 0.1])
@@ -93,11 +94,13 @@ def test_the_noise_prediction_undeclared_is_refused(graph: ModelGraph) -> None:
     CheckSecrecy(MinDistortion(0.5, (output,))).run(leaking)
 
 
+@pytest.mark.promise("undeclared")
 def test_the_latent_undeclared_is_refused(graph: ModelGraph) -> None:
     leaking = released(graph, "sample", [True, False], [0.9, 0.1])
     refuse(leaking, "%sample, an input, from which the noise prediction follows, would be revealed undeclared")
 
 
+@pytest.mark.promise("undeclared")
 def test_the_prompt_undeclared_is_refused(graph: ModelGraph) -> None:
     label = next(node.name for node in graph.nodes if info(node).path == "label" and node.op == "call_function")
     refuse(released(graph, label, [False] + [True] * 5, [0.1] + [0.18] * 5), f"%{label} derives from the prompt or label alone")
@@ -109,12 +112,14 @@ def test_any_other_operation_at_the_server_in_clear_is_refused(graph: ModelGraph
     refuse(leaking, f"%{output} would reach the server in clear, undeclared")
 
 
+@pytest.mark.promise("undeclared")
 def test_a_reveal_of_everything_is_refused(graph: ModelGraph) -> None:
     value = first_release(graph).args[0]
     channels = int(str(info(value).shape[1]))
     refuse(released(graph, value.name, [False] * channels, [1 / channels] * channels), f"all of %{value.name} would be revealed")
 
 
+@pytest.mark.promise("undeclared")
 def test_a_reveal_at_full_precision_is_refused(graph: ModelGraph) -> None:
     value = first_release(graph).args[0]
     channels = int(str(info(value).shape[1]))
@@ -122,6 +127,7 @@ def test_a_reveal_at_full_precision_is_refused(graph: ModelGraph) -> None:
     refuse(released(graph, value.name, masks, [0.0] + [0.5] * (channels - 1), bits=32), f"%{value.name} .* full precision: 32 bits")
 
 
+@pytest.mark.promise("budget")
 def test_reveals_of_one_value_count_together(graph: ModelGraph) -> None:
     """Two masks within the budget, for different steps say, whose union is not."""
     release = first_release(graph)
@@ -132,6 +138,7 @@ def test_reveals_of_one_value_count_together(graph: ModelGraph) -> None:
     refuse(released(graph, value, other, shares.tolist()), f"%{value}: what is shown over all steps has")
 
 
+@pytest.mark.promise("budget")
 def test_channels_and_tiles_of_one_value_count_together(graph: ModelGraph) -> None:
     release = first_release(graph)
     used = constant_of(graph, release.args[2])[~constant_of(graph, release.args[1])].sum().item()
@@ -156,6 +163,7 @@ def test_all_tiles_or_tiles_that_cannot_be_added_up_are_refused(graph: ModelGrap
     refuse(once, f"%{value} is cut into tiles in two ways")
 
 
+@pytest.mark.promise("budget")
 def test_a_lower_budget_than_was_used_is_refused_and_names_the_value(graph: ModelGraph) -> None:
     value = first_release(graph).args[0].name
     refuse(graph, f"%{value}: what is shown over all steps has .* the budget is 0.01", budget=0.01)
@@ -185,12 +193,14 @@ def test_reveals_are_in_the_manifest_the_report_and_the_log(shown: Compiled, cap
     assert "no cryptographic guarantee" in caplog.text
 
 
+@pytest.mark.promise("declared")
 def test_a_strict_client_refuses_the_artifact(shown: Compiled) -> None:
     assert shown.artifact is not None
     with pytest.raises(ProtocolError, match="compiled under policy 'min-distortion'"):
         hecompile.load(shown.artifact)
 
 
+@pytest.mark.promise("declared")
 def test_a_client_refuses_reveals_that_the_manifest_hides(shown: Compiled, tmp_path: Path) -> None:
     """As a malicious compiler would: checksums right, the manifest silent or the region's program showing more."""
     assert shown.artifact is not None
@@ -213,6 +223,7 @@ def test_a_client_refuses_reveals_that_the_manifest_hides(shown: Compiled, tmp_p
         hecompile.load(artifact, policy="min-distortion")
 
 
+@pytest.mark.promise("declared")
 def test_the_server_sees_the_declared_entries_rounded_and_no_others(shown: Compiled) -> None:
     """The request's tail is what is shown; two inputs that differ in an encrypted channel only have the same tail."""
     from hecompile.backends.bfv.messages import sizes
@@ -254,6 +265,7 @@ def shown_layers(compiled: Compiled) -> list[tuple[LayerProgram, Half, Half]]:
     return found
 
 
+@pytest.mark.promise("declared")
 def test_the_server_sees_the_declared_tiles_rounded_and_no_others(tiled: Compiled) -> None:
     """The request's tail holds every released tile as rounded integers; what is in an encrypted tile changes nothing of it."""
     from hecompile.backends.bfv.messages import sizes
@@ -331,6 +343,7 @@ def test_a_client_refuses_tiles_that_the_manifest_hides(tiled: Compiled, tmp_pat
             hecompile.load(artifact, policy="min-distortion")
 
 
+@pytest.mark.promise("runs")
 def test_a_run_starts_from_noise_of_128_bits_only(shown: Compiled) -> None:
     assert shown.artifact is not None
     unet = hecompile.load(shown.artifact, policy="min-distortion")
@@ -347,6 +360,7 @@ def test_a_run_starts_from_noise_of_128_bits_only(shown: Compiled) -> None:
         unet.initial_noise(2, seed=7)  # type: ignore[arg-type]
 
 
+@pytest.mark.promise("runs")
 @pytest.mark.slow
 @pytest.mark.fhe
 def test_drawing_with_a_seed_is_refused_and_without_one_works(tmp_path: Path) -> None:

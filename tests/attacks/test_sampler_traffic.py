@@ -57,6 +57,7 @@ def traffic(folder: Path, seed: int = 0, steps: int = 4, spoil: float | None = N
     return [parse(body)[1] for _, _, body in tap.seen]
 
 
+@pytest.mark.promise("sampler-bytes")
 def test_every_byte_is_public_declared_or_ciphertext(folder: Path) -> None:
     program, scheduler = program_of(folder), make("ddim")
     scheduler.set_timesteps(4)
@@ -83,6 +84,7 @@ def read_manifest_entries(folder: Path) -> int:
     return int(read_manifest(folder).reveals[0].split()[1].replace(",", ""))
 
 
+@pytest.mark.promise("sampler-bytes")
 def test_what_is_in_clear_is_exactly_what_was_declared(folder: Path) -> None:
     """The masked entries of the latent, rounded to the declared bits on a scale that the server does not get."""
     program, manifest = program_of(folder), read_manifest(folder)
@@ -98,6 +100,7 @@ def test_what_is_in_clear_is_exactly_what_was_declared(folder: Path) -> None:
         assert np.abs(unpack_signed(data, int(clear.sum()), 12) - value[clear] / scale).max() <= 0.5 + 1e-3
 
 
+@pytest.mark.promise("sampler-sizes")
 @pytest.mark.parametrize("spoil", [None, 0.0, 1e30, 1e-30, float("nan"), float("inf")])
 def test_sizes_and_number_do_not_depend_on_secrets(folder: Path, spoil: float | None) -> None:
     assert [len(payload) for payload in traffic(folder, 1, spoil=spoil)] == [len(payload) for payload in traffic(folder, 2)]
@@ -110,6 +113,7 @@ def test_nothing_encrypted_repeats_when_the_same_latents_are_sent_again(folder: 
         assert abs((a == b).mean() - 1 / 256) < 6 * math.sqrt(1 / 256 / len(a))
 
 
+@pytest.mark.promise("sampler-sizes")
 def test_a_static_support_tells_nothing_of_the_input_and_a_dynamic_one_is_declared(folder: Path, tmp_path: Path) -> None:
     counts = {struct.unpack_from("<iiI", payload)[2] for seed in (1, 2) for payload in traffic(folder, seed)}
     assert len(counts) == 1
@@ -119,6 +123,7 @@ def test_a_static_support_tells_nothing_of_the_input_and_a_dynamic_one_is_declar
     assert any(reveal.startswith("support: ") for reveal in read_manifest(tmp_path / "dynamic").reveals)
 
 
+@pytest.mark.promise("sampler-budget")
 def test_a_run_never_shows_more_entries_than_its_budget(tmp_path: Path) -> None:
     """The server keeps everything: together all steps show at most what the manifest says."""
     artifact(tmp_path / "a", SHAPE, dynamic=True, most_clear=0.3)
@@ -142,6 +147,7 @@ def tampered(folder: Path, target: Path, manifest: dict[str, object], program: d
     return target
 
 
+@pytest.mark.promise("sampler-reveals")
 @pytest.mark.parametrize(
     ("manifest", "program", "reason"),
     [

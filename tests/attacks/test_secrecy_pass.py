@@ -37,6 +37,7 @@ def test_the_partition_itself_passes(partitioned: ModelGraph) -> None:
     assert CHECK.run(partitioned) is partitioned
 
 
+@pytest.mark.promise("ciphertexts-only")
 def test_eps_sent_in_clear_is_refused(partitioned: ModelGraph) -> None:
     """The output, or anything made of it, on the server in clear."""
     leaking = retag(partitioned, partitioned.outputs[0], domain="server_clear")
@@ -44,6 +45,7 @@ def test_eps_sent_in_clear_is_refused(partitioned: ModelGraph) -> None:
         CHECK.run(leaking)
 
 
+@pytest.mark.promise("ciphertexts-only")
 @pytest.mark.parametrize("kind", ["silu", "add", "group_norm"])
 def test_every_secret_node_is_refused_in_clear(partitioned: ModelGraph, kind: str) -> None:
     node = next(node for node in partitioned.nodes if kind in str(node.target) and info(node).secret)
@@ -51,6 +53,7 @@ def test_every_secret_node_is_refused_in_clear(partitioned: ModelGraph, kind: st
         CHECK.run(retag(partitioned, node.name, domain="server_clear"))
 
 
+@pytest.mark.promise("ciphertexts-only")
 def test_a_secret_marked_public_is_found(partitioned: ModelGraph) -> None:
     node = next(node for node in partitioned.nodes if "silu" in str(node.target))
     with pytest.raises(CompileError, match="derives from a secret"):
@@ -94,6 +97,7 @@ def test_an_unchanged_artifact_loads(artifact: Path) -> None:
     hecompile.load(artifact)
 
 
+@pytest.mark.promise("own-terms")
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -113,6 +117,7 @@ def test_a_client_refuses_weaker_artifacts(artifact: Path, changes: dict[str, An
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("own-terms", "128-bits")
 def test_a_client_refuses_parameters_below_its_own_table(artifact: Path) -> None:
     """54 bits at N = 2048: SEAL's own table accepts them, ours does not."""
     from hecompile.backends.bfv.seal import make_ring
@@ -129,6 +134,7 @@ def test_a_client_refuses_parameters_below_its_own_table(artifact: Path) -> None
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("own-terms")
 @pytest.mark.parametrize(("name", "reason"), [("clear", "does not encrypt"), ("nothing", "no backend")])
 def test_a_client_refuses_a_region_of_a_weaker_backend(artifact: Path, name: str, reason: str) -> None:
     region = next(path for path in sorted((artifact / "client").glob("call_*.json")))
@@ -140,6 +146,7 @@ def test_a_client_refuses_a_region_of_a_weaker_backend(artifact: Path, name: str
         hecompile.load(artifact)
 
 
+@pytest.mark.promise("own-terms")
 def test_a_simulation_needs_to_be_asked_for(tiny_clear: hecompile.Compiled) -> None:
     assert tiny_clear.artifact is not None
     with pytest.raises(ProtocolError, match="simulation"):
@@ -152,6 +159,7 @@ def test_weights_cannot_be_protected_and_the_reason_is_said() -> None:
         CompileOptions(protect_weights=True)
 
 
+@pytest.mark.promise("128-bits")
 def test_security_levels_without_a_table_are_refused() -> None:
     with pytest.raises(CompileError, match="no parameter table"):
         compile_model("digits", None, options=CompileOptions(security=192))

@@ -26,6 +26,7 @@ from hecompile.runtime.transports import LocalTransport
 ROOT = Path(hecompile.__file__).parent
 
 
+@pytest.mark.promise("no-key-at-the-server")
 def test_the_servers_modules_import_nothing_that_makes_keys() -> None:
     """In the modules that the server's process loads, only `seal.py` knows the name, and only clients import it."""
     code = "import sys, hecompile.runtime.server, hecompile.backends.bfv.server; print(*sys.modules)"
@@ -39,6 +40,7 @@ def test_the_servers_modules_import_nothing_that_makes_keys() -> None:
             assert "SecretKey" not in names, name
 
 
+@pytest.mark.promise("no-key-at-the-server")
 @pytest.mark.parametrize("kind", [Service, BfvServer])
 def test_the_servers_types_have_no_field_for_a_key(kind: type) -> None:
     text = inspect.getsource(kind)
@@ -48,6 +50,7 @@ def test_the_servers_types_have_no_field_for_a_key(kind: type) -> None:
     assert not [name for name in fields if "key" in name.lower() or "secret" in name.lower()]
 
 
+@pytest.mark.promise("no-key-at-the-server")
 def test_the_server_bundle_is_weights_and_public_parameters(digits: Path) -> None:
     for path in (digits / "server").iterdir():
         assert path.suffix in (".json", ".safetensors")
@@ -68,6 +71,7 @@ def test_keys_hide_their_text() -> None:
         vars(key)
 
 
+@pytest.mark.promise("unrelated")
 def test_every_request_has_a_fresh_key(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An old answer, replayed to a later request, decrypts to noise."""
     from hecompile.runtime.service import load_service
@@ -86,6 +90,7 @@ def test_every_request_has_a_fresh_key(digits: Path, monkeypatch: pytest.MonkeyP
     assert (first - replayed).abs().max() > 0.1 * first.abs().max()
 
 
+@pytest.mark.promise("no-key-at-the-server")
 @pytest.mark.fhe
 def test_the_servers_memory_holds_no_latent(digits: Path) -> None:
     """The whole readable memory of a server process after a run, searched for the latent, the prediction and the key's client."""

@@ -67,6 +67,7 @@ def parse(body: bytes) -> tuple[dict[str, object], bytes]:
     return msgpack.unpackb(body[2 : 2 + size]), body[2 + size :]
 
 
+@pytest.mark.promise("ciphertexts-only")
 def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
     """Every byte of every request is accounted for: a header of public fields, words below q, seeds."""
     manifest = read_manifest(digits)
@@ -98,6 +99,7 @@ def looks_uniform(values: np.ndarray) -> None:
     assert abs(values.var() - 1 / 12) < 6 * math.sqrt(1 / 180 / count)
 
 
+@pytest.mark.promise("same-sizes")
 @pytest.mark.parametrize("kind", ["noise", "zero", "huge", "tiny", "nan", "inf"])
 @pytest.mark.parametrize("label", [0, 9])
 def test_sizes_and_order_do_not_depend_on_secrets(digits: Path, kind: str, label: int) -> None:
@@ -107,6 +109,7 @@ def test_sizes_and_order_do_not_depend_on_secrets(digits: Path, kind: str, label
     assert shape(traffic(digits, latent(kind), label)) == shape(traffic(digits, latent("noise"), 4))
 
 
+@pytest.mark.promise("unrelated")
 def test_nothing_repeats_when_the_same_picture_is_sent_again(digits: Path) -> None:
     """Fresh keys and seeds: equal plaintexts give unrelated traffic."""
     first, second = (traffic(digits, latent("noise"), 7) for _ in range(2))
@@ -115,6 +118,7 @@ def test_nothing_repeats_when_the_same_picture_is_sent_again(digits: Path) -> No
         assert abs((a == b).mean() - 1 / 256) < 6 * math.sqrt(1 / 256 / len(a))
 
 
+@pytest.mark.promise("unrelated")
 def test_a_distinguisher_on_the_bytes_gains_nothing(digits: Path) -> None:
     """Two very different latents: a linear classifier on byte statistics cannot tell their requests apart."""
     from sklearn.linear_model import LogisticRegression
@@ -130,6 +134,7 @@ def test_a_distinguisher_on_the_bytes_gains_nothing(digits: Path) -> None:
     assert score < 0.5 + 4 * math.sqrt(0.25 / len(labels))
 
 
+@pytest.mark.promise("ciphertexts-only")
 def test_the_timestep_is_all_that_differs_in_a_request_of_another_step(digits: Path) -> None:
     """And not even that: the server is not told t, as no region needs it."""
     early, late = traffic(digits, latent("noise"), 7, 900.0), traffic(digits, latent("noise"), 7, 3.0)

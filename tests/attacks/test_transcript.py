@@ -134,6 +134,7 @@ def _transcript(folder: Path, calls: list[tuple[int, float]], title: str) -> lis
     return rows
 
 
+@pytest.mark.promise("record")
 def test_the_transcript_of_a_strict_run(tiny: Compiled, tmp_path: Path) -> None:
     assert tiny.artifact is not None
     compiled("ckks", tmp_path / "chained.he")

@@ -97,6 +97,7 @@ CASES: dict[str, tuple[Geometry, Array]] = {
 }
 
 
+@pytest.mark.promise("exact")
 @pytest.mark.parametrize("case", CASES)
 def test_noise_lies_under_the_bound(case: str) -> None:
     geometry, weights = CASES[case]
@@ -114,6 +115,7 @@ def test_noise_lies_under_the_bound_for_320_channels() -> None:
     check(choice, int8(weights))
 
 
+@pytest.mark.promise("exact")
 @pytest.mark.slow
 @pytest.mark.fhe
 def test_noise_lies_under_the_bound_for_sums_of_11520_terms() -> None:
@@ -124,6 +126,7 @@ def test_noise_lies_under_the_bound_for_sums_of_11520_terms() -> None:
     check(choice, int8(weights))
 
 
+@pytest.mark.promise("exact")
 @pytest.mark.slow
 @pytest.mark.fhe
 def test_noise_lies_under_the_bound_on_every_layer_of_digits(digits: Path) -> None:

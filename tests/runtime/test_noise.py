@@ -24,6 +24,7 @@ def test_noise_is_standard_normal() -> None:
     assert float((normal - (torch.arange(count) + 0.5) / count).abs().max()) < 2 / math.sqrt(count)  # Kolmogorov-Smirnov
 
 
+@pytest.mark.promise("noise")
 def test_the_same_bytes_give_the_same_noise_and_others_others() -> None:
     assert torch.equal(secure_noise((2, 3, 5), SEED), secure_noise((2, 3, 5), SEED))
     assert not torch.equal(secure_noise((2, 3, 5), SEED), secure_noise((2, 3, 5), SEED[::-1]))
@@ -36,6 +37,7 @@ def test_halves_and_neighbours_are_independent() -> None:
         assert abs(float((one * two).mean())) < 5 / math.sqrt(50_000)
 
 
+@pytest.mark.promise("noise")
 @pytest.mark.parametrize(
     ("seed", "reason"),
     [(7, "an integer seed"), (torch.Generator().manual_seed(7), "a Generator"), ("text", "a str"), (b"short", "can be guessed")],

@@ -77,6 +77,7 @@ def test_a_forgotten_session_is_opened_again_once_with_fresh_secrets(service: Se
         other.run({"x": np.float32([2])}, 1)
 
 
+@pytest.mark.promise("evaluation-keys")
 def test_identifiers_are_unguessable() -> None:
     store = SessionStore(SessionLimits(sessions=100))
     found = {store.open({}, 1) for _ in range(100)}
@@ -84,6 +85,7 @@ def test_identifiers_are_unguessable() -> None:
     assert all(len(bytes.fromhex(identifier)) == 16 for identifier in found)
 
 
+@pytest.mark.promise("evaluation-keys")
 def test_unknown_and_expired_sessions_are_told_apart(http: TestClient, clock: Clock) -> None:
     url = f"/v1/artifacts/{DIGEST}"
     session = http.post(f"{url}/sessions", content=KEYS).text
@@ -123,6 +125,7 @@ def test_a_full_store_refuses_and_keeps_what_it_has(http: TestClient, service: S
     assert http.post(url, content=KEYS).status_code == 200
 
 
+@pytest.mark.promise("evaluation-keys")
 def test_bytes_are_bounded() -> None:
     store = SessionStore(SessionLimits(9, 100, 10.0))
     store.open({}, 60)
@@ -167,6 +170,7 @@ def test_artifacts_without_keys_have_no_sessions(service: Service) -> None:
     assert TestClient(create_app(plain)).post(f"/v1/artifacts/{DIGEST}/sessions", content=KEYS).status_code == 404
 
 
+@pytest.mark.promise("evaluation-keys")
 def test_neither_keys_nor_identifiers_reach_a_log(http: TestClient, service: Service, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="hecompile")
     url = f"/v1/artifacts/{DIGEST}/sessions"

@@ -54,6 +54,7 @@ def session(sides: tuple[RegionClient, RegionServer], keys: Mapping[str, bytes])
     return Session("0" * 32, {name: sides[1].load_key(name, memoryview(key)) for name, key in keys.items()})
 
 
+@pytest.mark.promise("bounded-errors")
 def test_errors_stay_within_the_predicted_bound(
     chained: Compiled, halves: tuple[Half, Half], sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
 ) -> None:
@@ -67,6 +68,7 @@ def test_errors_stay_within_the_predicted_bound(
     assert 1e-3 < max(ratios) <= 1
 
 
+@pytest.mark.promise("told-at-the-end")
 def test_values_out_of_range_end_a_run_with_an_error_that_names_layers(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The client sees no argument of a polynomial, but what it made of it; the run goes on to its last message."""
     unet = EncryptedUNet(load_bundle(folder), LocalTransport(load_service(folder)))
@@ -102,6 +104,7 @@ def test_a_batch_gives_what_its_elements_give(
         np.testing.assert_allclose(got, want, atol=1e-2 * np.abs(want).max())
 
 
+@pytest.mark.promise("same-sizes")
 @pytest.mark.parametrize("fill", [0.0, 1e30, np.nan, np.inf])
 def test_odd_values_go_through_with_the_same_sizes(
     chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session, fill: float
@@ -113,6 +116,7 @@ def test_odd_values_go_through_with_the_same_sizes(
     assert all(output.dtype == np.float32 for output in client.decrypt(server.evaluate(payload, 1, session), pending))
 
 
+@pytest.mark.promise("unrelated")
 def test_equal_inputs_give_unrelated_requests(
     chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets
 ) -> None:
@@ -147,6 +151,7 @@ def test_calls_outside_a_session_are_refused(
         sides[1].evaluate(payload, 1, replace(session, keys=missing))
 
 
+@pytest.mark.promise("damaged-keys")
 def test_keys_of_another_session_are_told(chained: Compiled, sides: tuple[RegionClient, RegionServer], session: Session) -> None:
     other = Secrets()
     sides[0].evaluation_keys(other)
@@ -155,6 +160,7 @@ def test_keys_of_another_session_are_told(chained: Compiled, sides: tuple[Region
         sides[1].evaluate(payload, 1, session)
 
 
+@pytest.mark.promise("damaged-keys")
 @pytest.mark.parametrize("damage", ["cut", "word", "header", "empty"])
 def test_damaged_keys_are_refused(sides: tuple[RegionClient, RegionServer], keys: Mapping[str, bytes], damage: str) -> None:
     name = next(name for name in keys if "relin" in name)
@@ -181,6 +187,7 @@ def test_words_above_their_prime_are_refused(
         sides[1].evaluate(payload[:-1], 1, session)
 
 
+@pytest.mark.promise("damaged-keys")
 def test_weaker_rings_are_refused_at_load(halves: tuple[Half, Half]) -> None:
     """The client judges by its own table, whoever compiled the artifact."""
     text = str(halves[0].program["text"]).replace("special 36", "special 58", 1)

@@ -56,6 +56,7 @@ def test_reports_tell_the_error_of_a_result_and_of_a_request(region: AnyCall) ->
     assert facts.proof == "p_error 2^-40, 2^-33 a request"  # 16 pixels of 6 channels, and two linears of 6
 
 
+@pytest.mark.promise("unrelated")
 def test_equal_values_are_sent_as_different_words(region: AnyCall) -> None:
     words = [np.frombuffer(ask(region)[2], "<u8") for _ in range(2)]
     assert len(words[0]) == len(words[1])
@@ -72,6 +73,7 @@ def test_an_answer_under_another_key_is_noise(region: AnyCall) -> None:
     assert not np.array_equal(got, want)
 
 
+@pytest.mark.promise("concrete-words")
 def test_hostile_words_are_evaluated_like_any(region: AnyCall) -> None:
     """Words are all that travels: none of them can do more than decrypt to nonsense."""
     client, server, payload, pending, _ = ask(region)
@@ -80,6 +82,7 @@ def test_hostile_words_are_evaluated_like_any(region: AnyCall) -> None:
     assert len(client.decrypt(b"\xff" * len(reply), pending)) == len(region.outputs)
 
 
+@pytest.mark.promise("concrete-words")
 def test_a_worker_that_dies_is_told_and_replaced(region: AnyCall) -> None:
     client, server, payload, pending, values = ask(region)
     server.evaluate(payload, 1)
@@ -89,6 +92,7 @@ def test_a_worker_that_dies_is_told_and_replaced(region: AnyCall) -> None:
         np.testing.assert_array_equal(one, want)
 
 
+@pytest.mark.promise("concrete-words")
 def test_an_evaluation_that_takes_too_long_is_stopped(region: AnyCall, monkeypatch: pytest.MonkeyPatch) -> None:
     _, server, payload, _, _ = ask(region)
     server.evaluate(payload, 1)
@@ -103,6 +107,7 @@ def test_an_evaluation_that_takes_too_long_is_stopped(region: AnyCall, monkeypat
     server.evaluate(payload, 1)
 
 
+@pytest.mark.promise("128-bits")
 def test_less_noise_than_the_table_wants_is_refused_by_the_client(tiny_concrete: Compiled, tmp_path: Path) -> None:
     import shutil
 

@@ -100,6 +100,7 @@ def expected(chain: Compiled) -> tuple[np.ndarray, np.ndarray]:
     return values[3:5], twin.result.value(twin.integers(twin.source.quantise(values[3:5])))
 
 
+@pytest.mark.promise("concrete-lookups")
 def test_a_region_equals_its_twin_in_the_clear(opened: Opened, expected: tuple[np.ndarray, np.ndarray]) -> None:
     value, want = expected
     np.testing.assert_array_equal(opened.ask(value), want)
@@ -117,6 +118,7 @@ def test_compiling_tells_lookups_keys_and_seconds_predicted_and_measured(chain: 
     assert min(predicted_s, measured_s) > 0
 
 
+@pytest.mark.promise("concrete-lookups")
 def test_a_mixed_plan_runs_through_sessions(chain: Compiled) -> None:
     assert chain.artifact is not None
     assert {region.backend for region in chain.program.calls.values()} == {"concrete", "concrete_lookups"}

@@ -43,6 +43,7 @@ def test_concretes_own_parameters_pass() -> None:
     assert (specs.input_width, specs.output_width, specs.lookups) == (22, 22, False)
 
 
+@pytest.mark.promise("128-bits")
 @pytest.mark.parametrize(("dimension", "variance"), [(1533, 1e-25), (1533, 0.0), (1400, 7.8e-23), (300, 1e-5), (4000, 1e-40)])
 def test_too_little_noise_is_told(dimension: int, variance: float) -> None:
     (reason,) = parse_specs(json.dumps(specification(dimension, variance))).weak(128)
@@ -82,6 +83,7 @@ def test_there_is_a_table_for_one_level_only() -> None:
         least_noise_bits(1000, 256)
 
 
+@pytest.mark.promise("concrete-words")
 def test_frames_hold_words_and_nothing_else() -> None:
     frame = parse_specs(json.dumps(specification())).request
     head, tail, words = bytes.fromhex(frame.head), bytes.fromhex(frame.tail), b"\x5a" * frame.size
@@ -96,6 +98,7 @@ def test_frames_hold_words_and_nothing_else() -> None:
         Frame("xyz", 8, "00")
 
 
+@pytest.mark.promise("specifications")
 def test_what_concrete_is_given_is_built_from_the_numbers() -> None:
     document = specification()
     assert json.loads(parse_specs(json.dumps(document)).text) == document

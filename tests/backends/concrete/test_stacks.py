@@ -78,6 +78,7 @@ def test_stacks_are_found_and_their_integers_are_close_and_within_bounds(name: s
         assert max(int(np.abs(each).max()) for each in signs.values()) <= largest
 
 
+@pytest.mark.promise("concrete-stacks")
 @pytest.mark.fhe
 @pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form[2] == 2])
 def test_circuits_give_the_integers(name: str) -> None:
@@ -211,6 +212,7 @@ def values_for(region: SubgraphRegion, batch: int) -> list[np.ndarray]:
     return [rng.standard_normal((batch, *shape)).astype(np.float32) for shape in shapes]
 
 
+@pytest.mark.promise("concrete-stacks")
 @pytest.mark.fhe
 @pytest.mark.parametrize("batch", [1, 2])
 def test_encrypted_stacks_equal_their_integers(timed: Compiled, batch: int) -> None:
@@ -259,6 +261,7 @@ def test_the_server_gets_no_offsets_and_no_word_twice(timed: Compiled) -> None:
             assert len(encrypt_whole(client, odd, 1)[0]) == client.request_bytes(1)
 
 
+@pytest.mark.promise("concrete-stacks")
 @pytest.mark.fhe
 def test_halves_that_make_no_sense_are_refused(timed: Compiled) -> None:
     lowered = stacks_of(timed)[0].lowered
