@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -24,7 +24,7 @@ from hecompile.backends.base import Array, Half
 from hecompile.errors import ProtocolError
 from hecompile.ir.plan import Plan
 from hecompile.ir.signature import Keyword, Signature
-from hecompile.untrusted import parse_json, read_file
+from hecompile.untrusted import difference, parse_json, read_file
 
 __all__ = [
     "FORMAT",
@@ -122,10 +122,14 @@ def _parse(kind: type[_Kind], data: bytes, path: Path) -> _Kind:
     if version != FORMAT:
         raise ProtocolError(_other_format(document, version, path))
     try:
-        return pydantic.TypeAdapter(kind).validate_python(document)
+        found = pydantic.TypeAdapter(kind).validate_python(document)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise ProtocolError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        first = error.errors(include_url=False)[0]
+        raise ProtocolError(f"{path}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}") from error
+    odd = difference(document, asdict(found))
+    if odd is not None:
+        raise ProtocolError(f"{path}: {odd or 'the document'}: unknown, missing, or of another type")
+    return found
 
 
 def _other_format(document: object, version: object, path: Path) -> str:

@@ -16,7 +16,7 @@ import typer
 from hecompile.console import Json, print_json, say
 from hecompile.errors import HecompileError, InternalError
 from hecompile.flags import with_option_flags
-from hecompile.interruptions import CANNOT_WRITE, STOPPED, drop_unwritable_output, signals_as_exits
+from hecompile.interruptions import CANNOT_WRITE, STOPPED, drop_unwritable_output, own_exit_status, signals_as_exits
 from hecompile.options import CompileOptions
 from hecompile.outputs import judge_file
 from hecompile.runtime.commands import sample, serve
@@ -232,10 +232,12 @@ def _reported(command: Callable[[], object]) -> None:
 
 def main() -> None:
     """The `hecompile` command."""
-    _run(app)
+    with own_exit_status():
+        _run(app)
 
 
 def compile_model() -> None:
     """The `compile-model` command."""
     sys.argv.insert(1, "compile")
-    _run(app)
+    with own_exit_status():
+        _run(app)

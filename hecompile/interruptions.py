@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["CANNOT_WRITE", "STOPPED", "drop_unwritable_output", "signals_as_exits"]
+__all__ = ["CANNOT_WRITE", "STOPPED", "drop_unwritable_output", "own_exit_status", "signals_as_exits"]
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 STOPPED = {128 + number: number.name for number in (signal.SIGINT, *ENDING)}  # exit status of a command that a signal ended
@@ -56,3 +57,30 @@ def drop_unwritable_output() -> None:
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, sys.stdout.fileno())
         os.close(sink)
+
+
+@contextmanager
+def own_exit_status() -> Iterator[None]:
+    """Within it a command ends with its own status, also after Concrete's library has run a circuit.
+
+    Its end of the process is a 0 whatever the status was, so a compilation that failed would look like one that did not.
+    """
+    try:
+        yield
+    except SystemExit as end:
+        if end.code and "concrete.fhe" in sys.modules:
+            _leave(end.code if isinstance(end.code, int) else 1)
+        raise
+    except BaseException:
+        if "concrete.fhe" in sys.modules:
+            traceback.print_exc()
+            _leave(1)
+        raise
+
+
+def _leave(status: int) -> None:
+    """End at once, with what was written."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(status)

@@ -9,13 +9,13 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["DEEPEST", "parse_json", "read_file"]
+__all__ = ["DEEPEST", "difference", "parse_json", "read_file"]
 
 DEEPEST = 40  # brackets within brackets of a document
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one without an end takes the rest: each byte is read once
@@ -67,6 +67,28 @@ def parse_json(data: bytes | str, what: str) -> Any:
         return found
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"{what}: not JSON as it is written here: {str(error)[:200]}") from error
+
+
+def difference(written: Any, read: Any) -> str | None:
+    """The first place where two documents differ, None if they are the same; a whole number may be written for a float."""
+    if isinstance(written, Mapping) and isinstance(read, Mapping):
+        odd = next((key for key in (*written, *read) if key not in read or key not in written), None)
+        if odd is not None:
+            return str(odd)[:60]
+        pairs = [(str(key), written[key], read[key]) for key in read]
+    elif isinstance(written, list | tuple) and isinstance(read, list | tuple):
+        if len(written) != len(read):
+            return ""
+        pairs = [(str(place), *pair) for place, pair in enumerate(zip(written, read, strict=True))]
+    else:
+        number = isinstance(written, int | float) and isinstance(read, int | float)
+        alike = type(written) is type(read) or (number and bool not in (type(written), type(read)))
+        return None if alike and written == read else ""
+    for name, first, second in pairs:
+        place = difference(first, second)
+        if place is not None:
+            return f"{name}.{place}" if place else name
+    return None
 
 
 def _depth(data: bytes) -> int:

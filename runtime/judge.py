@@ -25,6 +25,7 @@ from hecompile.runtime.results import judge_results
 __all__ = ["Judge", "Terms"]
 
 MOST_PUBLIC = 8  # numbers a picture of an input that is public by its name alone: a timestep has one, SDXL's time_ids six
+MOST_KEY_BYTES = 8 << 30  # of a session
 _ANSWER = "an answer of the server"
 
 
@@ -60,6 +61,7 @@ class Judge:
         self._public = frozenset(spec.name for spec in manifest.inputs if self._is_public(spec))
         # the plan inputs, and answers, that each value was made of: it is public if all of them are
         self._origins = {spec.name: frozenset([spec.name]) for spec in manifest.inputs}
+        self._key_bytes = dict[str, int]()
         self._shown = dict[str, None]()  # what requests show in clear of secrets, as their backends say
         self._clear = set[str]()  # public inputs that requests tell
 
@@ -138,6 +140,9 @@ class Judge:
         self._judge_names(step, client.inputs, client.outputs)
         if client.max_batch != self._manifest.max_batch:
             raise self._error(f"a batch of {client.max_batch}, the manifest says {self._manifest.max_batch}", f"{step.region}.json")
+        self._key_bytes |= client.key_sizes()
+        if sum(self._key_bytes.values()) > MOST_KEY_BYTES:
+            raise self._error(f"evaluation keys of more than {MOST_KEY_BYTES} bytes", f"{step.region}.json")
         self._origins |= dict.fromkeys(step.outputs, frozenset([_ANSWER]))
 
     def finish(self) -> tuple[Keyword, ...]:

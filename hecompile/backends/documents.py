@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hecompile.errors import ProtocolError
+from hecompile.untrusted import difference
 
 if TYPE_CHECKING:
     import pydantic
@@ -63,7 +64,7 @@ def read_program(adapter: pydantic.TypeAdapter[_Document], half: Half) -> _Docum
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part)[:60] for part in first["loc"])
         raise ProtocolError(f"region program: {place}: {first['msg'][:200]}") from error
-    odd = _difference(half.program, asdict(found))  # type: ignore[call-overload]  # all documents are dataclasses
+    odd = difference(half.program, asdict(found))  # type: ignore[call-overload]  # all documents are dataclasses
     if odd is not None:
         raise ProtocolError(f"region program: {odd or 'the document'}: unknown, missing, or of another type")
     return found
@@ -79,28 +80,6 @@ def _judge_numbers(value: Any) -> None:
     elif isinstance(value, Iterable) and not isinstance(value, str):
         for item in value:
             _judge_numbers(item)
-
-
-def _difference(written: Any, read: Any) -> str | None:
-    """The first place where two documents differ, None if they are the same; a whole number may be written for a float."""
-    if isinstance(written, Mapping) and isinstance(read, Mapping):
-        odd = next((key for key in (*written, *read) if key not in read or key not in written), None)
-        if odd is not None:
-            return str(odd)[:60]
-        pairs = [(str(key), written[key], read[key]) for key in read]
-    elif isinstance(written, list | tuple) and isinstance(read, list | tuple):
-        if len(written) != len(read):
-            return ""
-        pairs = [(str(place), *pair) for place, pair in enumerate(zip(written, read, strict=True))]
-    else:
-        number = isinstance(written, int | float) and isinstance(read, int | float)
-        alike = type(written) is type(read) or (number and bool not in (type(written), type(read)))
-        return None if alike and written == read else ""
-    for name, first, second in pairs:
-        place = _difference(first, second)
-        if place is not None:
-            return f"{name}.{place}" if place else name
-    return None
 
 
 def judge_batch(batch: int, largest: int) -> None:

@@ -289,7 +289,7 @@ def test_a_backend_from_elsewhere_loads_only_where_the_caller_names_it(artifact:
         (lambda manifest: manifest["inputs"][0].update(shape=[-1, 2, 4, 4]), "shape"),
         (lambda manifest: manifest["inputs"][0].update(shape=["B"] * 60), "shape"),
         (lambda manifest: manifest["inputs"][0].update(dtype="object"), "dtype"),
-        (lambda manifest: manifest["inputs"].append(manifest["inputs"][0]), "inputs"),
+        (lambda manifest: manifest["inputs"].append(manifest["inputs"][0]), "passed together"),
         (lambda manifest: manifest["files"].update({"../secret": "0" * 64}), "files"),
         (lambda manifest: manifest["files"].update({"/etc/passwd": "0" * 64}), "files"),
         (lambda manifest: manifest["files"].update({"client/a\0b.json": "0" * 64}), "files"),

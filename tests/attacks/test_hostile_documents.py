@@ -257,6 +257,7 @@ def test_sampler_steps_with_numbers_out_of_range_are_refused(place: tuple[str | 
         backend("affine").load_client(changed(half, *place, value=value))
 
 
+@pytest.mark.promise("documents")
 def test_plans_with_names_or_shapes_that_are_none_are_refused() -> None:
     for shape in (
         ("xB",),

@@ -36,6 +36,7 @@ def met() -> Met:
         return Met(found["grown_mib"], found["outcomes"], list(hostile.requests))
 
 
+@pytest.mark.promise("replies", "total-time", "refusals")
 @pytest.mark.parametrize("ask", ["send", "greet", "keys"])
 @pytest.mark.parametrize("attack", [*ATTACKS, *UNREAD])
 def test_an_attack_ends_in_a_protocol_error_in_time(met: Met, ask: str, attack: str) -> None:
@@ -51,6 +52,7 @@ def test_an_attack_ends_in_a_protocol_error_in_time(met: Met, ask: str, attack: 
     assert float(str(found["seconds"])) < TIMEOUT_S + SLACK_S
 
 
+@pytest.mark.promise("replies")
 def test_all_of_it_takes_little_memory(met: Met) -> None:
     assert met.grown_mib < MOST_MIB
 
@@ -63,11 +65,13 @@ def test_malformed_answers_are_not_asked_for_again(met: Met) -> None:
     assert closed <= again <= closed | {"dripping-busy-refusal", "retry-after-rubbish"}
 
 
+@pytest.mark.promise("refusals")
 def test_cookies_do_not_come_back(met: Met) -> None:
     assert len(met.requests) > len(ATTACKS)
     assert not any(b"cookie" in request.lower() for request in met.requests)
 
 
+@pytest.mark.promise("refusals")
 def test_redirects_are_named(met: Met) -> None:
     for code in (301, 302, 307, 308):
         assert f"{code}: redirects are not followed" in str(met.outcomes[f"send redirect-{code}"]["text"])

@@ -44,6 +44,7 @@ def url() -> Iterator[str]:
     thread.join(10)
 
 
+@pytest.mark.promise("patience")
 def test_clients_wait_for_a_busy_server(url: str) -> None:
     """Three times as many clients as may wait at the server: all get their own answers."""
     lost, right = list[str](), list[int]()

@@ -34,6 +34,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.promise("replies")
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(damaged(), st.binary(max_size=300), st.binary(max_size=100).map(lambda data: b"HTTP/1.1 200 OK\r\n" + data)))
 def test_a_reply_is_itself_or_an_error(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
@@ -56,6 +57,7 @@ def test_a_reply_is_itself_or_an_error(monkeypatch: pytest.MonkeyPatch, data: by
 NOT_QUITE = st.dictionaries(st.text(max_size=8), st.integers()).map(lambda found: repr(found).encode())
 
 
+@pytest.mark.promise("greeting")
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=100) | NOT_QUITE)
 def test_a_greeting_is_one_or_an_error(data: bytes) -> None:

@@ -27,6 +27,7 @@ def draw(unet: EncryptedUNet) -> np.ndarray:
     return picture
 
 
+@pytest.mark.promise("patience")
 @pytest.mark.fhe
 def test_a_server_killed_and_restarted_within_a_run_gives_the_same_picture(digits: Path) -> None:
     with RestartingServer(digits) as server:

@@ -28,6 +28,7 @@ cli._run(lambda: write_folder(Path(sys.argv[1]) / "new" / "artifact", fill))
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
+@pytest.mark.promise("whole-files")
 @pytest.mark.parametrize("number", STATUS)
 def test_a_command_that_a_signal_ends_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-c", SLOW, str(tmp_path)]
@@ -70,3 +71,20 @@ def test_a_second_signal_does_not_disturb_the_clearing_up() -> None:
     assert end.value.code == 143
     assert cleared == ["all"]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["raise SystemExit(2)", "raise ValueError('broken')"])
+def test_a_failure_after_a_circuit_has_run_is_told(ending: str) -> None:
+    """Concrete's library alone would end the process with 0."""
+    code = f"""
+from concrete import fhe
+from hecompile.interruptions import own_exit_status
+with own_exit_status():
+    circuit = fhe.Compiler(lambda x: x + 1, {{"x": "encrypted"}}).compile([0, 3])
+    assert circuit.encrypt_run_decrypt(2) == 3
+    {ending}
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == (2 if "SystemExit" in ending else 1)
+    assert ("broken" in found.stderr) == ("broken" in ending)

@@ -71,6 +71,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.promise("own-folders")
 @pytest.mark.parametrize("files", FOREIGN.values(), ids=FOREIGN.keys())
 def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
@@ -142,6 +143,7 @@ CHANGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise("own-folders")
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_artifact_with_anything_of_the_users_is_refused(artifact: Path, change: Callable[[Path], str]) -> None:
     message = change(artifact)
@@ -152,6 +154,7 @@ def test_an_artifact_with_anything_of_the_users_is_refused(artifact: Path, chang
     assert snapshot(artifact.parent) == before
 
 
+@pytest.mark.promise("own-folders")
 def test_what_is_added_while_it_is_compiled_is_kept(artifact: Path) -> None:
     def fill(folder: Path) -> None:
         (folder / "new").write_text("new")
@@ -191,6 +194,7 @@ def test_an_empty_folder_is_filled_and_an_artifact_is_removed(tmp_path: Path, ti
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.promise("own-folders", "whole-files")
 def test_links_are_neither_followed_nor_replaced(artifact: Path) -> None:
     root = artifact.parent
     (root / "link").symlink_to(artifact)
@@ -294,6 +298,7 @@ def on_a_small_disk(program: str, *arguments: object) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, timeout=300, preexec_fn=limit)
 
 
+@pytest.mark.promise("whole-files")
 def test_a_full_disk_keeps_the_old_artifact_and_leaves_nothing(artifact: Path) -> None:
     shutil.rmtree(artifact)
     compile_sampler(artifact, (1, 8, 8), options=SamplerOptions(dynamic=True, most_clear=0.9))
@@ -338,6 +343,7 @@ except CompileError as error:
 """
 
 
+@pytest.mark.promise("whole-files")
 @pytest.mark.parametrize(("writer", "name"), [("calibration", "calls.safetensors"), ("fronts", "fronts.png"), ("picture", "x.png")])
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path, writer: str, name: str) -> None:
     (tmp_path / name).write_text("old")
@@ -357,6 +363,7 @@ def test_a_profile_is_written_whole(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.promise("whole-files")
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(tmp_path)], capture_output=True)
     if mounted.returncode:

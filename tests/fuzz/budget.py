@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 __all__ = ["MOST_MIB", "TARGETS", "bounded_memory", "damaged_for_a_while"]
 
 SECONDS = float(os.environ.get("HECOMPILE_FUZZ_SECONDS", "20"))  # of all targets together
-TARGETS = 12
+TARGETS = 15
 MOST_MIB = 400  # that any of them may take beyond what was there before
 _STATUS, _REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

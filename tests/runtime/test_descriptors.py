@@ -45,6 +45,7 @@ def encrypt_once() -> None:
     SecretKey(make_ring(2048, 42, 1 << 24)).encrypt(np.zeros((1, 2048), np.int64))
 
 
+@pytest.mark.promise("descriptors")
 def test_short_threads_leave_no_memory_file() -> None:
     encrypt_once()
     before = descriptors()
@@ -55,6 +56,7 @@ def test_short_threads_leave_no_memory_file() -> None:
     assert descriptors() <= before
 
 
+@pytest.mark.promise("descriptors")
 def test_loading_and_closing_leaves_nothing(tiny: Compiled) -> None:
     assert tiny.artifact is not None
 
@@ -89,6 +91,7 @@ def url(tiny: Compiled) -> Iterator[str]:
     listener.close()
 
 
+@pytest.mark.promise("descriptors")
 @pytest.mark.fhe
 def test_connections_are_closed_with_their_models(tiny: Compiled, url: str) -> None:
     assert tiny.artifact is not None

@@ -64,6 +64,7 @@ def expanded(ring: object, seeds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint6
     return expand_seeds(ring, seeds)
 
 
+@pytest.mark.promise("forks")
 @pytest.mark.fhe
 def test_parent_and_children_encrypt_at_once() -> None:
     encrypts_its_own(1, 2)
@@ -92,6 +93,7 @@ def test_a_process_that_was_forked_behind_pythons_back_takes_its_own_file(monkey
     assert os.fstat(FILE.descriptor).st_ino != inode
 
 
+@pytest.mark.promise("forks")
 @pytest.mark.fhe
 def test_a_loaded_model_computes_in_parent_and_children_at_once(tiny: Compiled) -> None:
     assert tiny.artifact is not None
@@ -107,6 +109,7 @@ def test_a_loaded_model_computes_in_parent_and_children_at_once(tiny: Compiled) 
     assert ended(children) == [0] * CHILDREN
 
 
+@pytest.mark.promise("forks")
 @pytest.mark.fhe
 def test_a_fork_in_the_middle_of_another_threads_call(tiny: Compiled) -> None:
     """The thread that computes is gone in the child, and with it its turn."""

@@ -55,12 +55,14 @@ def test_names_and_values() -> None:
     np.testing.assert_array_equal(region.run(["y"], {"x": filled(1)})[0], filled(SIZE / 2))
 
 
+@pytest.mark.promise("denormals")
 @pytest.mark.parametrize("threads", [1, 2, None])
 def test_denormal_numbers_take_no_longer_than_others(threads: int | None) -> None:
     region = product(threads)
     assert seconds(region, DENORMAL) < MOST_TIMES_SLOWER * seconds(region, 0.5)
 
 
+@pytest.mark.promise("denormals")
 def test_denormal_numbers_take_no_longer_in_another_thread() -> None:
     """The mode belongs to a thread: one that did not make the session runs it."""
     region, found = product(2), list[float]()

@@ -63,6 +63,7 @@ def echo(url: str, access: Access, size: int = 300_000) -> None:
             assert reply == b"".join(body)
 
 
+@pytest.mark.promise("access")
 def test_a_servers_certificate_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     with tls_server() as url:
         with pytest.raises(ProtocolError, match="name the certificates to trust with verify="):
@@ -132,6 +133,7 @@ def test_plain_http_where_tls_was_meant() -> None:
     server.server_close()
 
 
+@pytest.mark.promise("total-time")
 def test_a_server_that_never_shakes_hands() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()

@@ -89,6 +89,7 @@ def ask(http: HttpTransport, body: bytes = b"cipher") -> bytes:
     return bytes(reply)
 
 
+@pytest.mark.promise("patience")
 def test_retries_send_the_same_bytes(script: Script) -> None:
     script.statuses[:] = [503, 0, 504, 429, 408, 502]
     with transport(script, timeout_s=30, retry_s=20) as http:
@@ -145,6 +146,7 @@ def test_a_server_that_dies_late_is_asked_again(script: Script) -> None:
         assert ask(http) == b"cipher"
 
 
+@pytest.mark.promise("patience")
 def test_an_answer_that_takes_long_is_not_asked_for_again(script: Script) -> None:
     script.delay_s = 2.0
     with transport(script, timeout_s=20, retry_s=0.5) as http:
@@ -152,6 +154,7 @@ def test_an_answer_that_takes_long_is_not_asked_for_again(script: Script) -> Non
     assert len(script.bodies) == 1
 
 
+@pytest.mark.promise("patience")
 def test_retry_after_is_obeyed(script: Script) -> None:
     script.statuses[:], script.extra["Retry-After"] = [503, 503], "1"
     started = time.monotonic()
@@ -197,6 +200,7 @@ class Trickle(BaseHTTPRequestHandler):
         return None
 
 
+@pytest.mark.promise("total-time")
 @pytest.mark.parametrize("size", [6, 60_000_000])
 def test_bodies_keep_a_least_rate(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """A reply and a request, each much slower than the rate asked for here, end long before the request's total time."""
@@ -224,6 +228,7 @@ def test_a_keys_session_is_opened_and_closed(script: Script) -> None:
         http.close_session("digest", "0" * 32)
 
 
+@pytest.mark.promise("threads")
 def test_threads_get_their_own_answers(script: Script) -> None:
     with transport(script) as http:
         wrong = []
@@ -241,6 +246,7 @@ def test_threads_get_their_own_answers(script: Script) -> None:
     assert script.connections <= 12
 
 
+@pytest.mark.promise("forks")
 def test_a_forked_child_does_not_speak_on_its_parents_connection(script: Script) -> None:
     with transport(script) as http:
         ask(http)
@@ -289,6 +295,7 @@ def test_a_malformed_address_is_one_clear_error(url: str) -> None:
         HttpTransport(url)
 
 
+@pytest.mark.promise("access")
 @pytest.mark.parametrize("secret", ["http://me:open-sesame@127.0.0.1:9", "http://me:open-sesame@[::1", "http://me:open-sesame@a b"])
 def test_a_password_stands_in_no_message(secret: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(HecompileError) as caught:
@@ -307,6 +314,7 @@ def test_a_password_becomes_basic_authorization(script: Script) -> None:
     assert script.headers[0]["authorization"] == "Basic bWU6b3BlbiBzZXNhbWU="
 
 
+@pytest.mark.promise("access")
 def test_a_token_and_headers_are_sent_and_not_shown(script: Script) -> None:
     access = Access(token="s3cret", headers={"X-Tenant": "hidden"})
     assert "s3cret" not in repr(access)
@@ -331,6 +339,7 @@ def test_what_would_break_a_request_is_refused(access: dict[str, object]) -> Non
         Access(**access)  # type: ignore[arg-type]
 
 
+@pytest.mark.promise("access")
 def test_secrets_do_not_travel_in_clear_to_another_machine() -> None:
     for url, access in (
         ("http://example.com", Access(token="s3cret")),
@@ -342,6 +351,7 @@ def test_secrets_do_not_travel_in_clear_to_another_machine() -> None:
         assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.promise("access")
 def test_plain_http_to_another_machine_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         for url in ("http://127.0.0.1", "http://[::1]:8", "http://localhost", "http://127.9.9.9", "https://example.com"):
@@ -380,6 +390,7 @@ def test_a_server_on_ipv6() -> None:
     server.server_close()
 
 
+@pytest.mark.promise("greeting")
 def test_loading_refuses_a_server_of_another_artifact(tiny_clear: Compiled, script: Script) -> None:
     assert tiny_clear.artifact is not None
     service = load_service(tiny_clear.artifact)
@@ -424,6 +435,7 @@ def test_loading_notices_a_server_that_is_down(tiny_clear: Compiled, monkeypatch
         hecompile.load(tiny_clear.artifact, "http://127.0.0.1:9", policy="simulation")  # type: ignore[arg-type]
 
 
+@pytest.mark.promise("greeting")
 def test_a_server_without_greetings_is_named_old(tiny_clear: Compiled) -> None:
     class Old(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

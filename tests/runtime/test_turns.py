@@ -56,6 +56,7 @@ def arguments(seed: int) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.promise("threads")
 @pytest.mark.fhe
 def test_calls_of_several_threads_are_all_right(unet: EncryptedUNet) -> None:
     seeds = [range(start, start + 8) for start in (0, 8, 16)]
@@ -74,6 +75,7 @@ def test_calls_of_several_threads_are_all_right(unet: EncryptedUNet) -> None:
     assert unet.meter.requests - before[1] == 24 * 5
 
 
+@pytest.mark.promise("threads")
 def test_a_call_within_another_threads_run_is_refused_at_once(unet: EncryptedUNet) -> None:
     expected = unet(**tiny_inputs())
     with unet.run():
@@ -108,6 +110,7 @@ def test_runs_do_not_nest(unet: EncryptedUNet) -> None:
         pass
 
 
+@pytest.mark.promise("threads")
 def test_several_threads_that_open_runs_are_right_or_refused(unet: EncryptedUNet) -> None:
     def run(seed: int) -> torch.Tensor:
         with unet.run():
@@ -176,6 +179,7 @@ def test_a_model_that_reveals_belongs_to_the_first_thread() -> None:
         pass
 
 
+@pytest.mark.promise("threads")
 def test_a_sampling_run_belongs_to_the_thread_that_set_its_timesteps(tmp_path: Path) -> None:
     artifact(tmp_path / "a", tau=0.0)
     scheduler = load(make("ddim"), tmp_path / "a")
