@@ -13,8 +13,8 @@ from hecompile.errors import ProtocolError
 
 __all__ = ["Value", "infer", "judge_costs"]
 
-MOST_WORK = 1e14  # multiply-adds of a call, at the largest batch; SDXL at 1024x1024 has 3e12 a picture
-MOST_BYTES = 1 << 34  # alive at once
+MOST_WORK = 1e13  # multiply-adds for a picture; SDXL at 1024x1024 has 3e12
+MOST_BYTES = 4 << 30  # alive at once for a picture; attention over 4096 tokens takes 0.5 GiB for eight heads
 MOST_SLOW = 1 << 20  # entries of operators whose time depends on what they get
 SLOW = ("Mod", "Sin", "Cos")  # the arguments' size decides how long a reduction takes
 _BYTES: Mapping[int, int] = {TensorProto.DOUBLE: 8, TensorProto.INT64: 8, TensorProto.BOOL: 1}
@@ -72,7 +72,7 @@ def infer(model: onnx.ModelProto) -> dict[str, Value]:
     return values
 
 
-def judge_costs(graph: onnx.GraphProto, values: Mapping[str, Value]) -> None:
+def judge_costs(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int) -> None:
     """Raise `ProtocolError` for a graph that takes more work or memory than any region needs, or slow operators on many entries."""
     constants = {tensor.name for tensor in graph.initializer}
     last = {name: place for place, node in enumerate(graph.node) for name in node.input if name and name not in constants}
@@ -85,7 +85,7 @@ def judge_costs(graph: onnx.GraphProto, values: Mapping[str, Value]) -> None:
         made = values[node.output[0]]
         alive += made.size
         work += _work(node, values)
-        if alive > MOST_BYTES or work > MOST_WORK:
+        if alive > MOST_BYTES * batch or work > MOST_WORK * batch:
             raise ProtocolError(f"ONNX: {work:.3g} multiply-adds, {alive / 2**30:.3g} GiB at once: more than a region may take")
         if node.op_type in SLOW and made.entries > MOST_SLOW:
             raise ProtocolError(f"ONNX: {node.op_type} of {made.entries} entries: its time would depend on them")

@@ -90,7 +90,7 @@ class _Judge:
             if value.name not in self._made:
                 raise ProtocolError(f"ONNX: no operator makes the output '{value.name[:60]}'")
         self._values = infer(model)
-        judge_costs(graph, self._values)
+        judge_costs(graph, self._values, self._batch)
         for node in graph.node:
             shapes = RULES[node.op_type].constants
             if any(name and place not in shapes and not self._values[name].entries for place, name in enumerate(node.input)):
