@@ -12,6 +12,7 @@ from benchmarks.tables.costs import costs_table
 from benchmarks.tables.digits import digits_table
 from benchmarks.tables.he_diffusion import he_diffusion_table
 from benchmarks.tables.min_distortion import min_distortion_table, predicted_table
+from benchmarks.tables.transport import faults_table, transport_table
 
 __all__ = ["TABLES"]
 
@@ -27,4 +28,6 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "he_diffusion": ("he_diffusion", he_diffusion_table),
     "activations": ("activations", activations_table),
     "depth": ("activations", equal_depth_table),
+    "transport": ("transport", transport_table),
+    "faults": ("faults", faults_table),
 }
