@@ -209,18 +209,26 @@ def test_files_of_the_client_are_not_read(artifact: Path, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----")
     region = onnx.load_model_from_string((artifact / "client/client_00.onnx").read_bytes())
-    weight = region.graph.initializer[0]
-    weight.ClearField("raw_data")
-    weight.data_location = TensorProto.EXTERNAL
+    last = region.graph.node[-1]
+    weight = region.graph.initializer.add(name="w", data_type=TensorProto.UINT8, dims=[24], data_location=TensorProto.EXTERNAL)
     for key, value in (("location", "secret"), ("length", "24")):
         entry = weight.external_data.add()
         entry.key, entry.value = key, value
+    region.graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+    read, last.output[0] = last.output[0], "before"
+    region.graph.node.extend(
+        [
+            helper.make_node("Cast", ["w"], ["bytes"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceSum", ["bytes", "first"], ["sum"], keepdims=1),
+            helper.make_node("Add", ["before", "sum"], [read]),
+        ]
+    )
     put(artifact, "client/client_00.onnx", region.SerializeToString())
     with pytest.raises(ProtocolError, match=r"client_00.*does not write"):
         hecompile.load(artifact)
 
 
-def _loop() -> onnx.NodeProto:
+def _loop(value: str) -> onnx.NodeProto:
     inner = helper.make_graph(
         [helper.make_node("Identity", ["c"], ["on"]), helper.make_node("Abs", ["v"], ["w"])], "inner",
         [
@@ -229,7 +237,7 @@ def _loop() -> onnx.NodeProto:
         ],
         [helper.make_tensor_value_info("on", TensorProto.BOOL, []), helper.make_tensor_value_info("w", TensorProto.FLOAT, None)],
     )  # fmt: skip
-    return helper.make_node("Loop", ["trips", "", "add_2"], ["looped"], body=inner)
+    return helper.make_node("Loop", ["trips", "", value], ["looped"], body=inner)
 
 
 @pytest.mark.promise("graphs")
@@ -239,7 +247,7 @@ def test_regions_that_take_time_or_stop_by_a_secret_are_refused(artifact: Path, 
     first = region.graph.node[0]
     if kind == "loop":
         region.graph.initializer.append(numpy_helper.from_array(np.int64(3), "trips"))
-        extra = [_loop()]
+        extra = [_loop(first.input[0])]
     else:
         region.graph.initializer.append(numpy_helper.from_array(np.arange(3, dtype=np.float32), "few"))
         cast = helper.make_node("Cast", [first.input[0]], ["places"], to=TensorProto.INT64)
