@@ -43,7 +43,8 @@ MANIFEST = "manifest.json"
 _NAME = "[A-Za-z0-9_]{1,64}"
 _FILE = rf"^(report\.html|server/manifest\.json|client/{_NAME}\.onnx|((client|server)/)?{_NAME}\.(json|safetensors))$"
 _MANIFEST_BYTES = 1 << 24
-_MOST_BYTES = {".json": 1 << 24, ".onnx": (1 << 31) - 1, ".safetensors": 1 << 34}  # of the files that are loaded
+_MOST_BYTES = {".json": 1 << 24, ".onnx": (1 << 31) - 1}  # of the files that are loaded
+_SCALES_BYTES, _WEIGHTS_BYTES = 1 << 30, 1 << 34  # tensors of a client's half and of a server's
 _HEADER_BYTES = 1 << 22  # of a file of tensors: names, types and sizes
 
 RegionName = Annotated[str, pydantic.StringConstraints(pattern=f"^{_NAME}$")]
@@ -150,7 +151,8 @@ def checked(root: Path, files: Mapping[str, str], name: str) -> bytes:
         raise ProtocolError(f"{root / name}: not listed in the manifest")
     if (root / name).parent.is_symlink() and (root / name).parent != root:
         raise ProtocolError(f"{(root / name).parent}: a link, and links are not followed")
-    data = read_file(root / name, _MOST_BYTES[Path(name).suffix])
+    most = _SCALES_BYTES if name.startswith("client/") else _WEIGHTS_BYTES
+    data = read_file(root / name, _MOST_BYTES.get(Path(name).suffix, most))
     if digest(data) != files[name]:
         raise ProtocolError(f"{root / name}: changed since it was compiled (checksum)")
     return data
