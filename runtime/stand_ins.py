@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from hecompile.errors import ProtocolError
+
 __all__ = ["stand_ins"]
+
+MOST_PROJECTIONS = 64  # a manifest may come from anybody
 
 
 def stand_ins(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,6 +25,8 @@ def stand_ins(config: Mapping[str, Any]) -> dict[str, Any]:
         parts["add_embedding"] = SimpleNamespace(linear_1=SimpleNamespace(in_features=width))
     kinds = config.get("image_projections")
     if isinstance(kinds, list | tuple):
+        if len(kinds) > MOST_PROJECTIONS:
+            raise ProtocolError(f"the configuration lists {len(kinds)} image projections")
         parts["encoder_hid_proj"] = SimpleNamespace(image_projection_layers=[_projection(str(kind)) for kind in kinds])
     return parts
 
