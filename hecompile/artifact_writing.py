@@ -76,6 +76,10 @@ def _why_not(place: Path) -> str:
         return "is the current folder, or holds it"
     if not place.is_dir():
         return "exists and is not an artifact: it is a file"
+    if place.is_mount():
+        return "is the root of a mounted volume, which cannot be replaced: name a folder in it"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return "cannot be written: it belongs to somebody else"
     strange = _strange(place)
     return f"exists and is not an artifact: {strange}" if strange else ""
 
@@ -131,16 +135,26 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
     judge_target(target)
     place = _place(target)
     try:
-        with _made(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name[:80]}.") as scratch:
+        with _made(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name[:50]}.") as scratch:
             new = Path(scratch) / "new"
             new.mkdir()
             fill(new)
             judge_target(target)
-            if place.exists():
-                os.replace(place, Path(scratch) / "old")
-            os.replace(new, place)
+            _exchange(new, place, Path(scratch) / "old")
     except OSError as error:
         raise CompileError(Diagnostic(f"{target} cannot be written: {reason_of(error)}", help="choose another folder")) from error
+
+
+def _exchange(new: Path, place: Path, old: Path) -> None:
+    """Put `new` in its place and what was there at `old`, or leave what was there where it was."""
+    try:
+        if place.exists():
+            os.replace(place, old)
+        os.replace(new, place)
+    except BaseException:  # signals too: what is left in the scratch folder is deleted with it
+        if old.exists() and not place.exists():
+            os.replace(old, place)
+        raise
 
 
 @contextmanager

@@ -14,14 +14,15 @@ __all__ = ["judge_file", "reason_of", "write_file"]
 
 
 def judge_file(path: Path) -> None:
-    """Raise `CompileError` for a file that cannot be written: its folder is absent or closed, or it is a folder itself."""
+    """Raise `CompileError` for what `write_file` could not write: its folder is absent or closed, or it is a folder itself."""
     try:
-        folder = path.absolute().parent
         if "\0" in str(path):
             raise ValueError("embedded null character")
-        if not folder.is_dir():
+        folder = Path(os.path.realpath(path)).parent
+        if not folder.is_dir() and not _is_special(path):
             raise CompileError(Diagnostic(f"{path}: there is no folder {folder}", help="make it first, or choose another file"))
-        closed = path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK)
+        needed = [path] if _is_special(path) else [folder, path] if path.exists() else [folder]
+        closed = path.is_dir() or not all(os.access(each, os.W_OK) for each in needed)
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise _refusal(path, error) from error
     if closed:
@@ -38,11 +39,11 @@ def write_file(path: Path, data: bytes) -> None:
     """
     scratch = None
     try:
-        place = Path(os.path.realpath(path))
-        if place.exists() and not stat.S_ISREG(place.stat().st_mode):
-            place.write_bytes(data)
+        if _is_special(path):
+            path.write_bytes(data)
             return
-        scratch = place.with_name(f".{place.name[:80]}.{os.getpid()}.{os.urandom(4).hex()}")
+        place = Path(os.path.realpath(path))
+        scratch = place.with_name(f".{place.name[:50]}.{os.getpid()}.{os.urandom(4).hex()}")
         with scratch.open("xb") as stream:
             stream.write(data)
         if place.exists():
@@ -55,6 +56,11 @@ def write_file(path: Path, data: bytes) -> None:
         if scratch is not None:
             with suppress(OSError):
                 scratch.unlink()
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is there and no regular file. Asked of the path as it is given: what /dev/stdout leads to may have no name."""
+    return path.exists() and not stat.S_ISREG(path.stat().st_mode)
 
 
 def _refusal(path: Path, error: OSError | ValueError) -> CompileError:

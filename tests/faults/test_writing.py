@@ -166,6 +166,24 @@ def test_what_is_added_while_it_is_compiled_is_kept(artifact: Path) -> None:
     assert [path.name for path in artifact.parent.iterdir()] == ["artifact"]
 
 
+@pytest.mark.promise("own-folders")
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
+def test_what_fails_at_the_last_moment_keeps_the_old_artifact(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    before, replace = snapshot(artifact.parent), os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if source.name == "new":
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(CompileError if isinstance(error, OSError) else type(error)):
+        write_folder(artifact, lambda folder: (folder / "new").write_text("new") and None)
+    assert snapshot(artifact.parent) == before
+
+
 @pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 def test_an_artifact_of_any_format_so_far_is_replaced(artifact: Path, version: int) -> None:
     manifest = json.loads((artifact / "manifest.json").read_text()) | {"format": version}
@@ -242,6 +260,17 @@ def test_a_closed_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         judge_file(tmp_path / "picture.png")
 
 
+def test_what_cannot_be_replaced_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's folder, and a volume that is mounted there."""
+    target = tmp_path / "target"
+    target.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: Path(path) != target)
+        refused(target, "cannot be written: it belongs to somebody else", tmp_path)
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == target)
+    refused(target, "is the root of a mounted volume", tmp_path)
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence() -> None:
     with pytest.raises(CompileError, match=r"/proc/new/artifact cannot be written: No such file"):
         write_folder(Path("/proc/new/artifact"), lambda folder: None)
@@ -273,6 +302,38 @@ def test_devices_are_written_to_and_stay(tmp_path: Path) -> None:
     assert not Path("/dev/null").is_file()
     with pytest.raises(CompileError, match="/dev/full cannot be written: No space left on device"):
         write_file(Path("/dev/full"), b"too much")
+
+
+def test_a_pipe_behind_dev_stdout_is_written_to() -> None:
+    code = "from hecompile.outputs import *; path = Path('/dev/stdout'); judge_file(path); write_file(path, b'data')"
+    code = f"from pathlib import Path; {code}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=100)
+    assert (found.stdout, found.stderr) == (b"data", b"")
+
+
+def test_long_names_in_any_script_are_written(tmp_path: Path) -> None:
+    for letter in ("a", "\u7535", "\U0001f511"):  # of one, three and four bytes
+        name = letter * (255 // len(letter.encode()))
+        write_file(tmp_path / name, b"data")
+        assert (tmp_path / name).read_bytes() == b"data"
+        (tmp_path / name).unlink()
+        write_folder(tmp_path / name, lambda folder: (folder / "x").write_text("x") and None)
+        assert (tmp_path / name / "x").is_file()
+
+
+def test_a_file_in_a_closed_folder_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is there and open itself, and one behind a link: it is replaced by a file that is written beside it."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "picture.png").write_text("old")
+    (tmp_path / "link.png").symlink_to(closed / "picture.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "absent" / "picture.png")
+    with pytest.raises(CompileError, match="there is no folder"):
+        judge_file(tmp_path / "dangling.png")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+    for path in (closed / "picture.png", tmp_path / "link.png", closed / "new.png"):
+        with pytest.raises(CompileError, match="cannot be written"):
+            judge_file(path)
 
 
 @pytest.mark.parametrize("name", ["absent/file", "folder", "nul\0", "x" * 300, "file/below"])
