@@ -21,10 +21,10 @@ CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 @contextmanager
 def signals_as_exits() -> Iterator[None]:
-    """Within it SIGTERM raises `SystemExit(143)` and SIGHUP `SystemExit(129)`, as Ctrl-C raises `KeyboardInterrupt`.
+    """Within it SIGTERM raises `SystemExit(143)` and SIGHUP `SystemExit(129)`; Ctrl-C raises `KeyboardInterrupt`, as always.
 
-    The first one counts: others are ignored while what is half done is removed. A signal that the caller ignores stays ignored,
-    as under `nohup`. Does nothing outside the main thread, which alone may handle signals.
+    The first one counts: others, a second Ctrl-C too, are ignored while what is half done is removed. A signal that the caller
+    ignores stays ignored, as under `nohup`. Does nothing outside the main thread, which alone may handle signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -34,11 +34,11 @@ def signals_as_exits() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:  # a forked process has nothing of its own to remove
             os._exit(128 + number)
-        for each in ENDING:
+        for each in handlers:
             signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    handlers = {each: signal.getsignal(each) for each in ENDING}
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, *ENDING)}
     for each, handler in handlers.items():
         if handler is not signal.SIG_IGN:
             signal.signal(each, end)

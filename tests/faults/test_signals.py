@@ -54,23 +54,24 @@ def test_a_signal_that_the_caller_ignores_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_second_signal_does_not_disturb_the_clearing_up() -> None:
-    before, cleared = signal.getsignal(signal.SIGTERM), list[str]()
+@pytest.mark.parametrize("first", STATUS)
+def test_a_second_signal_does_not_disturb_the_clearing_up(first: signal.Signals) -> None:
+    before, cleared = {each: signal.getsignal(each) for each in STATUS}, list[str]()
 
     def stopped() -> None:
         with signals_as_exits():
             try:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), first)
             finally:
-                os.kill(os.getpid(), signal.SIGTERM)
-                os.kill(os.getpid(), signal.SIGHUP)
+                for each in STATUS:
+                    os.kill(os.getpid(), each)
                 cleared.append("all")
 
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(KeyboardInterrupt if first == signal.SIGINT else SystemExit) as end:
         stopped()
-    assert end.value.code == 143
+    assert first == signal.SIGINT or end.value.args == (STATUS[first],)
     assert cleared == ["all"]
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert {each: signal.getsignal(each) for each in STATUS} == before
 
 
 @pytest.mark.slow
