@@ -63,6 +63,8 @@ def parse_url(url: str) -> Address:
     except ValueError as error:
         raise _refused("", "brackets stand around addresses of IPv6 only, and a port is a number up to 65535") from error
     user, at, place = parts.netloc.rpartition("@")
+    if "@" in url.removeprefix(f"{url.partition('//')[0]}//{parts.netloc}"):  # the host would be a part of a password
+        raise _refused("", "write the / ? # @ of a password as %2F %3F %23 %40, and the @ of a path as %40")
     shown = f"'{parts.scheme[:20]}://{place}'"
     if parts.scheme not in _PORTS:
         raise _refused(shown, "it begins with http:// or https://")

@@ -303,6 +303,17 @@ def test_a_password_stands_in_no_message(secret: str, caplog: pytest.LogCaptureF
     assert "sesame" not in f"{caught.value!r} {caught.value} {caplog.text}"
 
 
+@pytest.mark.promise("access")
+@pytest.mark.parametrize("mark", ["/", "?", "#", "@/"])
+def test_a_password_with_marks_of_a_url_reaches_no_other_host(mark: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Else `http://me:1/sesame@host` would be the host `me`, and the rest a path of it."""
+    with pytest.raises(CompileError, match=r"no address of a server\n.*as %2F") as caught:
+        HttpTransport(f"http://me:1234{mark}sesame@localhost")
+    assert "sesame" not in f"{caught.value!r} {caplog.text}"
+    assert "1234" not in f"{caught.value!r} {caplog.text}"
+    assert parse_url("http://me:1234%2Fsesame@localhost").user == b"me:1234/sesame"
+
+
 def test_a_password_stands_in_no_repr() -> None:
     http = HttpTransport("http://me:open-sesame@127.0.0.1:9")
     assert "sesame" not in f"{http!r} {http.url} {parse_url('http://me:open-sesame@127.0.0.1:9')!r}"
