@@ -17,6 +17,7 @@ from hecompile.buffers import total_bytes
 from hecompile.errors import ProtocolError
 from hecompile.ir.plan import Step
 from hecompile.runtime.bundle import Bundle
+from hecompile.runtime.judge_graph import judge_graph
 from hecompile.runtime.transports import Transport
 from hecompile.runtime.wire import pack_keys, pack_request
 
@@ -62,6 +63,7 @@ class Executor:
         self._transport = transport
         self._kept: dict[str, dict[str, Array]] = {}
         self._session: _Open | None = None
+        self._judged = {bundle.manifest.max_batch}  # batches that client regions were judged at
 
     def start_run(self) -> None:
         """Forget what was kept of the last run."""
@@ -94,6 +96,7 @@ class Executor:
         Raises:
             ProtocolError: if the server refuses, is gone, or answers what is no answer.
         """
+        self._judge_batch(batch)
         started = time.perf_counter()
         values = dict(inputs)
         plan = self.bundle.manifest.plan
@@ -111,6 +114,13 @@ class Executor:
         self.meter.calls += 1
         self.meter.wall_s += time.perf_counter() - started
         return [values[name] for name in plan.outputs]
+
+    def _judge_batch(self, batch: int) -> None:
+        """Judge the client's regions at a batch that is called for the first time, before anything is sent."""
+        if batch not in self._judged:
+            for name, region in self.bundle.sessions.items():
+                judge_graph(region.data, name, batch)
+            self._judged.add(batch)
 
     def _note_excursions(self, values: Mapping[str, Array]) -> None:
         """Count what left its range, after the call's last message: no message may wait for what a value is."""

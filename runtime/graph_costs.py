@@ -11,11 +11,12 @@ from onnx import TensorProto, helper
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["Value", "infer", "judge_costs"]
+__all__ = ["MOST_FOLDED", "MOST_SLOW", "Value", "infer", "judge_costs", "slow_entries"]
 
 MOST_WORK = 1e13  # multiply-adds for a picture; SDXL at 1024x1024 has 3e12
 MOST_BYTES = 4 << 30  # alive at once for a picture; attention over 4096 tokens takes 0.5 GiB for eight heads
-MOST_SLOW = 1 << 20  # entries of operators whose time depends on what they get
+MOST_SLOW = 1 << 20  # entries of operators whose time depends on what they get, of all regions
+MOST_FOLDED = 1 << 28  # bytes of what no input reaches, of all regions: ONNX Runtime makes them when it loads a file
 SLOW = ("Mod", "Sin", "Cos")  # the arguments' size decides how long a reduction takes
 _BYTES: Mapping[int, int] = {TensorProto.DOUBLE: 8, TensorProto.INT64: 8, TensorProto.BOOL: 1}
 SMALL = 4096  # entries of constants that may be shapes, axes or scales
@@ -74,6 +75,9 @@ def infer(model: onnx.ModelProto) -> dict[str, Value]:
 
 def judge_costs(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int) -> None:
     """Raise `ProtocolError` for a graph that takes more work or memory than any region needs, or slow operators on many entries."""
+    slow = slow_entries(graph, values)
+    if slow > MOST_SLOW:
+        raise ProtocolError(f"ONNX: {slow} entries of {', '.join(SLOW)}: their time would depend on them")
     constants = {tensor.name for tensor in graph.initializer}
     last = {name: place for place, node in enumerate(graph.node) for name in node.input if name and name not in constants}
     last |= {value.name: len(graph.node) for value in graph.output}
@@ -87,9 +91,12 @@ def judge_costs(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int)
         work += _work(node, values)
         if alive > MOST_BYTES * batch or work > MOST_WORK * batch:
             raise ProtocolError(f"ONNX: {work:.3g} multiply-adds, {alive / 2**30:.3g} GiB at once: more than a region may take")
-        if node.op_type in SLOW and made.entries > MOST_SLOW:
-            raise ProtocolError(f"ONNX: {node.op_type} of {made.entries} entries: its time would depend on them")
         alive -= sum(values[name].size for name in ends.get(place, ()))
+
+
+def slow_entries(graph: onnx.GraphProto, values: Mapping[str, Value]) -> int:
+    """Entries of all operators together whose time depends on what they get."""
+    return sum(values[node.output[0]].entries for node in graph.node if node.op_type in SLOW)
 
 
 def _work(node: onnx.NodeProto, values: Mapping[str, Value]) -> float:

@@ -19,6 +19,7 @@ from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.plan import Step
 from hecompile.ir.signature import PUBLIC, Keyword, declared, judge_keywords
 from hecompile.policies import Policy, policy
+from hecompile.runtime.graph_costs import MOST_FOLDED, MOST_SLOW
 from hecompile.runtime.judge_graph import JudgedGraph
 from hecompile.runtime.results import judge_results
 
@@ -62,6 +63,7 @@ class Judge:
         # the plan inputs, and answers, that each value was made of: it is public if all of them are
         self._origins = {spec.name: frozenset([spec.name]) for spec in manifest.inputs}
         self._key_bytes = dict[str, int]()
+        self._slow = self._folded = 0  # of all client regions, see `JudgedGraph`
         self._shown = dict[str, None]()  # what requests show in clear of secrets, as their backends say
         self._clear = set[str]()  # public inputs that requests tell
 
@@ -106,6 +108,12 @@ class Judge:
             expected = self._manifest.plan.value(name).at(self._manifest.max_batch)
             if expected != shape:
                 raise self._error(f"'{name}' has shape {shape}, the plan says {expected}", f"{step.region}.onnx")
+        self._slow, self._folded = self._slow + graph.slow, self._folded + graph.folded
+        if self._slow > MOST_SLOW or self._folded > MOST_FOLDED:
+            raise self._error(
+                f"{self._slow} entries of operators whose time would depend on them, and {self._folded} bytes made of constants: "
+                "more than regions may have", f"{step.region}.onnx",
+            )  # fmt: skip
         for name, sources in graph.sources.items():
             self._origins[name] = frozenset().union(*(self._origins[source] for source in sources))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from hecompile.errors import ProtocolError
-from hecompile.runtime.graph_costs import Value, infer, judge_costs
+from hecompile.runtime.graph_costs import MOST_FOLDED, Value, infer, judge_costs, slow_entries
 from hecompile.runtime.graph_rules import FLOATING, LARGEST, RULES, TYPES, attribute_of, judge_attributes, may_be_left_out
 from hecompile.runtime.protobuf_scan import scan_model
 
@@ -36,6 +36,7 @@ class JudgedGraph:
     """A region that may run: inputs and outputs with their shapes at the largest batch.
 
     `sources`: the inputs that each output depends on. `places`: inputs that are places in a table, and how many there are.
+    `slow`: entries of operators whose time depends on them. `folded`: bytes of what no input reaches, made when it is loaded.
     """
 
     data: bytes
@@ -43,10 +44,12 @@ class JudgedGraph:
     outputs: Mapping[str, tuple[int, ...]]
     sources: Mapping[str, frozenset[str]]
     places: Mapping[str, int]
+    slow: int
+    folded: int
 
 
 def judge_graph(data: bytes, region: str, batch: int) -> JudgedGraph:
-    """Judge a client region's ONNX file, at the largest batch.
+    """Judge a client region's ONNX file at a batch: shapes at another one are others, and what fits here may not fit there.
 
     Raises:
         ProtocolError: naming the region, for anything that the compiler does not write, or more work or memory than is allowed.
@@ -57,7 +60,12 @@ def judge_graph(data: bytes, region: str, batch: int) -> JudgedGraph:
             model = onnx.ModelProto.FromString(data)
         except Exception as error:  # protobuf's own class, which is not public
             raise ProtocolError(f"not ONNX: {str(error)[:200]}") from error
-        return _Judge(model, batch).judged(data)
+        found = _Judge(model, batch).judged(data)
+        if found.folded and batch > 1:  # what grows with the batch is not made when loading
+            found = replace(found, folded=_Judge(onnx.ModelProto.FromString(data), 1).judged(data).folded)
+        if found.folded > MOST_FOLDED:
+            raise ProtocolError(f"ONNX: {found.folded} bytes made of constants, at most {MOST_FOLDED}")
+        return found
     except ProtocolError as error:
         raise ProtocolError(f"region '{region}': {error}") from error
 
@@ -102,7 +110,9 @@ class _Judge:
             elif node.op_type in ("Div", "Mod") and self._values[node.output[0]].type not in FLOATING:
                 self._judge_divisor(node)
         inputs, outputs = ({each.name: self._values[each.name].shape for each in values} for values in (graph.input, graph.output))
-        return JudgedGraph(data, inputs, outputs, {name: self._sources[name] for name in outputs}, self._places)
+        sources = {name: self._sources[name] for name in outputs}
+        folded = sum(self._values[name].size for name in self._made if not self._sources[name])
+        return JudgedGraph(data, inputs, outputs, sources, self._places, slow_entries(graph, self._values), folded)
 
     def _define(self, name: str, sources: frozenset[str]) -> None:
         if not _NAME.fullmatch(name) or name in self._sources:
@@ -163,6 +173,8 @@ class _Judge:
             raise ProtocolError(f"ONNX: Gather along axis {axis} of {len(table)}")
         places = self._constant_of(node.input[1])
         if places is None:
+            if node.input[0] not in self._constants:
+                raise ProtocolError("ONNX: Gather by computed places from a table that is no constant")
             low, high, clipped = self._clipped(node.input[1])
             if self._sources.get(clipped) == frozenset([clipped]):
                 self._places[clipped] = high + 1
@@ -186,8 +198,8 @@ class _Judge:
 
     def _judge_divisor(self, node: onnx.NodeProto) -> None:
         divisor = self._constant_of(node.input[1])
-        if divisor is None or not divisor.size or (divisor == 0).any():
-            raise ProtocolError(f"ONNX: {node.op_type} by integers that are computed, or by zero")
+        if divisor is None or not divisor.size or (divisor == 0).any() or (node.op_type == "Div" and (divisor == -1).any()):
+            raise ProtocolError(f"ONNX: {node.op_type} by integers that are computed, or by zero, or the least number by -1")
 
     def _judge_pads(self, node: onnx.NodeProto) -> None:
         """A border is not wider than what it mirrors."""

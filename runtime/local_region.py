@@ -25,7 +25,7 @@ class LocalRegion:
             region: its name, for messages.
             threads: of the session; None for one per core.
         """
-        self._region = region
+        self._region, self.data = region, data
         try:
             self._session = OnnxSession(data, threads, flush_denormals=True)
         except Exception as error:  # onnxruntime's exceptions share no base class

@@ -70,6 +70,10 @@ def test_places_that_are_clipped_to_their_table_are_taken_and_known() -> None:
         pytest.param([node("Div", "n n", "d"), node("Cast", "d", "f", to=FLOAT), node("Add", "x s1")], "zero", id="division"),
         pytest.param([node("Mod", "n n", "d"), node("Add", "x s1")], "zero", id="remainder"),
         pytest.param([node("Mod", "n low", "d"), node("Add", "x s1")], "zero", id="remainder by zero"),
+        pytest.param([node("Div", "n below", "d"), node("Add", "x s1")], "-1", id="the least number by -1 ends the process"),
+        pytest.param(
+            [node("Clip", "n low two", "c"), node("Gather", "x c", axis=0)], "no constant", id="a table that grows with the batch"
+        ),
         pytest.param([node("Cast", "n", "s", to=INT64), node("Expand", "one s")], "must be a constant", id="a computed shape"),
         pytest.param([node("Reshape", "x n")], "must be a constant", id="a computed reshape"),
         pytest.param([node("Slice", "x n n low low")], "must be a constant", id="a computed slice"),
@@ -97,7 +101,7 @@ def test_what_could_fail_or_tell_is_refused(nodes: list[onnx.NodeProto], reason:
         constant("table", np.zeros((10, 4)), np.float32), constant("low", 0), constant("high", 9), constant("far", 10),
         constant("below", -1), constant("flow", 0, np.float32), constant("fhigh", 9, np.float32), constant("axes", [1]),
         constant("back", [-1, 4]), constant("places", [10]), constant("s0", [3, 4]), constant("s1", [0.0], np.float32),
-        constant("one", 1, np.float32),
+        constant("one", 1, np.float32), constant("two", 2),
     ]  # fmt: skip
     with pytest.raises(ProtocolError, match=reason) as caught:
         judged(model(nodes, known))
@@ -167,6 +171,8 @@ def test_other_operator_sets_are_refused(changes: dict[str, Any]) -> None:
         ([node("Expand", "one s", "z"), node("Sin", "z")], [2000, 2000], "time would depend"),
         ([node("Expand", "one s", "z"), node("Cos", "z")], [2000, 2000], "time would depend"),
         ([node("Expand", "one s", "z"), node("Mod", "z one", fmod=1)], [2000, 2000], "time would depend"),
+        ([node("Expand", "one s", "z"), node("Sin", "z", "w"), node("Sin", "w")], [3, 200_000], "time would depend"),
+        ([node("Expand", "one s")], [1 << 14, 1 << 14], "made of constants"),
         ([node("Pad", "x wide", mode="constant")], [3, 1 << 31], "more than a region"),
         ([node("Pad", "x wide", mode="reflect")], [3, 13], "mirror"),
         ([node("Expand", "one s")], [-1, 4], "neither a number|fit|follow"),
