@@ -18,6 +18,7 @@ from hecompile.errors import ProtocolError
 __all__ = ["DEEPEST", "difference", "parse_json", "read_file"]
 
 DEEPEST = 40  # brackets within brackets of a document
+MOST_VALUES = 1 << 20  # commas of a document: each value takes some hundred bytes
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one without an end takes the rest: each byte is read once
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -54,12 +55,17 @@ def read_file(path: Path, most_bytes: int) -> bytes:
 def parse_json(data: bytes | str, what: str) -> Any:
     """A JSON document in which every key stands once, every number is finite, and brackets nest at most `DEEPEST` deep.
 
+    It has at most `MOST_VALUES` commas, outside of texts.
+
     Raises:
         ProtocolError: naming `what`, for anything else.
     """
     raw = data.encode("utf-8", "replace") if isinstance(data, str) else data
-    if _depth(raw) > DEEPEST:
+    bare = _STRING.sub(b"", raw)
+    if _depth(bare) > DEEPEST:
         raise ProtocolError(f"{what}: brackets nest deeper than {DEEPEST}")
+    if bare.count(b",") > MOST_VALUES:
+        raise ProtocolError(f"{what}: more than {MOST_VALUES} values")
     try:
         found = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
         if _SURROGATE.search(raw):  # pairs are characters; half of one is none, and cannot be printed
@@ -92,9 +98,9 @@ def difference(written: Any, read: Any) -> str | None:
 
 
 def _depth(data: bytes) -> int:
-    """How deep brackets nest, those within strings left out."""
+    """How deep brackets nest, where strings were left out."""
     depth = deepest = 0
-    for byte in _STRING.sub(b"", data).translate(None, _OTHERS):
+    for byte in data.translate(None, _OTHERS):
         depth += 1 if byte in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest

@@ -52,7 +52,7 @@ def judge_places(signature: Signature, inputs: Sequence[Input], args: Sequence[A
     """
     order = _order(signature, inputs)[: len(args)]
     for keyword in clear:
-        if keyword[0] in order and order.index(str(keyword[0])) != 1:
+        if f"*{keyword[0]}" in order or (keyword[0] in order and order.index(str(keyword[0])) != 1):
             raise InputError(f"pass {keyword[0]}= by its name: requests tell it to the server, and by position it could be another")
 
 

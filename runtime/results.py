@@ -51,7 +51,7 @@ def _output_class(results: Results) -> Any:
         return make_dataclass(name, [(key, Any, None) for key in results.keys], bases=(BaseOutput,))
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module may raise anything while it is imported
         raise ProtocolError(f"results: there is no {results.name} here") from error
     bases = {each.__name__ for each in getattr(found, "__mro__", ())}
     if not bases & {"BaseOutput", "ModelOutput"} or not set(results.keys) <= set(getattr(found, "__dataclass_fields__", ())):
@@ -60,12 +60,12 @@ def _output_class(results: Results) -> Any:
 
 
 def judge_results(results: Results, count: int) -> None:
-    """Raise `ProtocolError` for a structure that needs more outputs than there are, or names a class that is no output."""
+    """Raise `ProtocolError` for a structure that needs more outputs than there are, or that cannot be built."""
     if any(place >= count for place in results.places):
         raise ProtocolError(f"results: the structure needs more than the plan's {count} outputs")
-    pending = [results]
-    while pending:
-        node = pending.pop()
-        pending.extend(node.items)
-        if node.kind == "output":
-            _output_class(node)
+    try:
+        rebuilt(results, [torch.zeros(1)] * count, True)
+    except ProtocolError:
+        raise
+    except Exception as error:  # classes of libraries raise what they like for fields that they do not take
+        raise ProtocolError(f"results: the structure cannot be built: {str(error)[:200]}") from error

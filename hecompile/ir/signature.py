@@ -116,6 +116,10 @@ class Signature:
     def __post_init__(self) -> None:
         if max(len(self.arguments), len(self.constants)) > MOST_ITEMS or not all(map(_is_scalar, self.arguments)):
             raise ProtocolError("signature: too many arguments, or names out of range")
+        if len({name.removeprefix("*") for name in self.arguments}) != len(self.arguments):
+            raise ProtocolError("signature: an argument stands twice")
+        if any(name.startswith("*") for name in self.arguments[:-1]):
+            raise ProtocolError("signature: an argument gathers what others in front of it could be")
         if len({constant.keyword for constant in self.constants}) != len(self.constants):
             raise ProtocolError("signature: a constant stands twice")
 

@@ -21,10 +21,13 @@ from hecompile.artifact_writing import to_json
 from hecompile.backends.registry import register_backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
+from hecompile.ir.signature import Signature
+from hecompile.runtime.arguments import judge_places
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import InputError
 from tests.attacks.hostile import change_manifest, change_program, put
 from tests.backends.ckks.network import compiled
+from tests.networks import tiny_inputs
 from tests.sampling import artifact as sampler_artifact
 from tests.sampling import load as load_scheduler
 from tests.sampling import make
@@ -147,6 +150,26 @@ def test_by_position_only_the_second_argument_is_told(chain: Path) -> None:
     other(sample, timestep=t)
 
 
+@pytest.mark.promise("argument-order")
+@pytest.mark.parametrize(
+    "arguments",
+    [["sample", "timestep", "timestep"], ["sample", "timestep", "*timestep"], ["*labels", "timestep"], ["sample", "*a", "*b"]],
+    ids=str,
+)
+def test_arguments_by_position_mean_one_thing(artifact: Path, arguments: list[str]) -> None:
+    """A name that stands twice, or one that gathers others in front of it, would tell a label in the timestep's place."""
+    change_manifest(artifact, lambda manifest: manifest["signature"].update(arguments=arguments))
+    with pytest.raises(ProtocolError, match="signature"):
+        hecompile.load(artifact)
+
+
+@pytest.mark.promise("argument-order")
+@pytest.mark.parametrize("arguments", [("*timestep",), ("sample", "*timestep"), ("sample", "labels", "*timestep")], ids=str)
+def test_what_gathers_arguments_is_not_told(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="by its name"):
+        judge_places(Signature(arguments), [], (0, 1, 2), [("timestep", 0)])
+
+
 @pytest.mark.promise("clear-inputs")
 @pytest.mark.fhe
 def test_the_server_is_told_a_row_of_the_tables_and_no_timestep(chain: Path) -> None:
@@ -256,6 +279,44 @@ def test_regions_that_take_time_or_stop_by_a_secret_are_refused(artifact: Path, 
     put(artifact, "client/client_02.onnx", region.SerializeToString())
     with pytest.raises(ProtocolError, match=r"client_02"):
         hecompile.load(artifact)
+
+
+@pytest.mark.promise("graphs")
+def test_a_region_is_judged_at_every_batch_before_anything_is_sent(artifact: Path) -> None:
+    """What is harmless at the largest batch may be empty at one, and ONNX Runtime ends the process for a norm of nothing."""
+    nodes = [
+        helper.make_node("Slice", ["sample", "one", "far", "zero", "one"], ["rest"]),
+        helper.make_node("Reshape", ["rest", "shape"], ["channels"]),
+        helper.make_node("InstanceNormalization", ["channels", "ones", "ones"], ["normed"]),
+        helper.make_node("ReduceSum", ["normed", "axes"], ["noted"], keepdims=0),
+    ]
+    data = graph(
+        "odd", nodes, {"sample": ["B", 2, 4, 4]}, {"noted": []}, one=np.array([1]), far=np.array([1000]), zero=np.array([0]),
+        shape=np.array([1, 2, -1, 4]), ones=np.ones(2, np.float32), axes=np.array([0, 1, 2, 3]),
+    )  # fmt: skip
+    insert(artifact, "client_99", data, {"sample": []}, {"noted": []})
+    unet = hecompile.load(artifact)
+    unet(**tiny_inputs(3))
+    requests = unet.meter.requests
+    with pytest.raises(ProtocolError, match=r"client_99.*nothing"):
+        unet(**tiny_inputs(1))
+    assert unet.meter.requests == requests
+
+
+@pytest.mark.promise("graphs")
+def test_what_regions_make_of_constants_and_their_slow_operators_are_bounded_together(artifact: Path) -> None:
+    for place in range(2):
+        nodes = [
+            helper.make_node("Expand", ["one", "wide"], ["many"]),
+            helper.make_node("ReduceSum", ["many", "axes"], [f"noted{place}"], keepdims=0),
+        ]
+        data = graph("odd", nodes, {"sample": ["B", 2, 4, 4]}, {f"noted{place}": []}, one=np.float32(1),
+                     wide=np.array([1 << 13, 1 << 12]), axes=np.array([0, 1]))  # fmt: skip
+        insert(artifact, f"client_9{place}", data, {"sample": []}, {f"noted{place}": []})
+        if not place:
+            load_bundle(artifact)
+    with pytest.raises(ProtocolError, match="made of constants"):
+        load_bundle(artifact)
 
 
 def test_regions_fit_the_plan(artifact: Path) -> None:

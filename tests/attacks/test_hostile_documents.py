@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -19,7 +20,10 @@ from hecompile.errors import ProtocolError
 from hecompile.ir.plan import Plan, Step, Value
 from hecompile.ir.signature import Constant, Results, judge_keywords
 from hecompile.runtime.bundle import load_bundle
+from hecompile.runtime.results import judge_results
+from hecompile.runtime.stand_ins import stand_ins
 from hecompile.sampler import SamplerOptions, compile_sampler
+from hecompile.untrusted import parse_json
 from tests.attacks.hostile import change_program
 from tests.fuzz.halves import concrete_half, concrete_specs, lookup_half, stack_half, stored_halves
 
@@ -297,3 +301,57 @@ def test_signatures_that_cannot_be_called_are_refused() -> None:
             Constant(("a",), value)
         with pytest.raises(ProtocolError, match="results"):
             Results("constant", value=value)
+
+
+LEAF = Results()
+
+
+@pytest.mark.promise("documents")
+@pytest.mark.parametrize(
+    "results",
+    [
+        Results("output", name=":Foo", keys=("class",), items=(LEAF,)),
+        Results("output", name=":Foo", keys=("a", "a"), items=(LEAF, LEAF)),
+        Results("output", name=":Foo"),
+        Results("output", name=":Foo", keys=("keys", "items"), items=(LEAF, LEAF)),
+        Results("namedtuple", name="Foo", keys=("class",), items=(LEAF,)),
+        Results("namedtuple", name="Foo", keys=("a", "a"), items=(LEAF, LEAF)),
+        Results("namedtuple", name="Foo", keys=("_a",), items=(LEAF,)),
+        Results("output", name="diffusers.pipelines.stable_diffusion:StableDiffusionPipelineOutput"),
+        Results("output", name="diffusers.models:UNet2DConditionModel", keys=("sample",), items=(LEAF,)),
+        Results("output", name="transformers.utils.sentencepiece_model_pb2:X", keys=("sample",), items=(LEAF,)),
+        Results("tensor", 1),
+    ],
+    ids=str,
+)
+def test_results_that_cannot_be_built_are_refused(results: Results) -> None:
+    """When loading: afterwards it would be an error of Python's or of another library's in the middle of a call."""
+    with pytest.raises(ProtocolError, match="results"):
+        judge_results(Results("tuple", items=(LEAF, results)), 1)
+
+
+@pytest.mark.promise("specifications")
+@pytest.mark.parametrize("half", [concrete_half, stack_half])
+def test_an_encoding_without_negative_numbers_is_refused(half: Callable[[], Half]) -> None:
+    """A client stops at the first negative number that such an encoding does not hold."""
+    found = json.loads(json.dumps(half().program))
+    layer = found if "specs" in found else found["layers"][0]
+    specs = json.loads(layer["specs"])
+    cipher(gate(specs))["encoding"]["integer"]["isSigned"] = False
+    layer["specs"] = json.dumps(specs)
+    layer["request"] = asdict(parse_specs(layer["specs"]).request)
+    with pytest.raises(ProtocolError, match=r"limits|does not hold"):
+        backend(str(found["backend"])).load_client(Half(found, half().tensors))
+
+
+def test_documents_of_millions_of_values_are_not_made() -> None:
+    """Three bytes of text become an object of sixty."""
+    with pytest.raises(ProtocolError, match="values"):
+        parse_json(b"[" + b"[]," * 2_000_000 + b"[]]", "the manifest")
+    assert parse_json('["' + "," * 2_000_000 + '"]', "a text") == ["," * 2_000_000]
+
+
+def test_stand_ins_are_few() -> None:
+    """Each is a module of torch's."""
+    with pytest.raises(ProtocolError, match="projections"):
+        stand_ins({"image_projections": ["ImageProjection"] * 1000})

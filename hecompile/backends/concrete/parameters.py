@@ -79,6 +79,11 @@ class Gate:
         """The least and the largest integer that the encoding holds."""
         return (-(1 << (self.width - 1)), (1 << (self.width - 1)) - 1) if self.signed else (0, (1 << self.width) - 1)
 
+    @property
+    def reach(self) -> int:
+        """The largest integer that the encoding holds with either sign."""
+        return min(self.span[1], -self.span[0])
+
     def document(self) -> dict[str, Any]:
         """As it stands in a specification."""
         ciphertext = {

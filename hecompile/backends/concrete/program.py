@@ -43,7 +43,7 @@ class LayerProgram:
         specs, terms = self.circuit, self.geometry.picture[0] * len(self.geometry.taps)
         if not 1 <= self.multiple <= MOST_TOKENS or not 0 <= self.largest < 1 << 62:
             raise ProtocolError(f"layer of {self.input}: numbers out of range")
-        if not 1 <= self.limits.entry <= specs.numbers.source.span[1] or not terms <= self.limits.window**2 < 1 << 62:
+        if not 1 <= self.limits.entry <= specs.numbers.source.reach or not terms <= self.limits.window**2 < 1 << 62:
             raise ProtocolError(f"layer of {self.input}: limits out of range")
         if sum(part.outputs for part in self.parts) != self.geometry.outputs:
             raise ProtocolError(f"layer of {self.input}: parts do not add up to {self.geometry.outputs} outputs")

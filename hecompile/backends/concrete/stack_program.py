@@ -67,7 +67,7 @@ class StackProgram:
             (all(size >= 1 for shape in shapes for size in shape), "sizes below one"),
             (all(len(shape) <= MOST_DIMENSIONS for shape in shapes), "shapes with too many dimensions"),
             (0 < self.norm <= UNITS[1] and 0 <= self.shift < WIDTHS[1], "coefficients or low bits out of range"),
-            (self.limit << self.shift <= specs.numbers.source.span[1], "integers that the encoding does not hold"),
+            (self.limit << self.shift <= specs.numbers.source.reach, "integers that the encoding does not hold"),
             (all(UNITS[0] <= unit <= UNITS[1] for unit in self.units), "units out of range"),
             (specs.input_shape == (1, sum(self.input_sizes)), "the circuit's specification is of another stack"),
             (specs.output_shape == (1, sum(self.output_sizes)) and not specs.lookups, "the circuit's results are of another stack"),
