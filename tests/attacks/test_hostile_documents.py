@@ -355,3 +355,17 @@ def test_stand_ins_are_few() -> None:
     """Each is a module of torch's."""
     with pytest.raises(ProtocolError, match="projections"):
         stand_ins({"image_projections": ["ImageProjection"] * 1000})
+
+
+@pytest.mark.promise("graphs")
+@pytest.mark.parametrize("half", [concrete_half, stack_half])
+def test_no_value_keeps_a_client_from_encrypting(half: Callable[[], Half]) -> None:
+    """A region may make any type, and numbers that no float32 holds: a client that stopped there would tell."""
+    client = backend(str(half().program["backend"])).load_client(half())
+    shapes = [(1, 2, 4, 4), (1, 5)][: len(client.inputs)]
+    for dtype in (np.float64, np.float32, np.int64, np.bool_):
+        for value in (1e308, -1e308, 5e-324, np.inf, -np.inf, np.nan):
+            with np.errstate(all="ignore"):
+                values = [np.full(shape, value).astype(dtype) for shape in shapes]
+                values[0].flat[0] = 1
+                client.encrypt(values, 1)

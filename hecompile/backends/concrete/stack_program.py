@@ -136,9 +136,9 @@ def unshifted(integers: Array, shift: int) -> npt.NDArray[np.float64]:
 def quantise(entries: Array, units: npt.NDArray[np.float64], limit: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Integers within the limit (E, entries) and a scale per element (E), with entries = scale x units x integers about.
 
-    NaN becomes zero and infinities the largest float, whatever the sender was given: the traffic must not tell.
+    NaN becomes zero, and what is beyond it the largest float, whatever the sender was given: the traffic must not tell.
     """
-    steps = np.nan_to_num(entries.astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST) / units
+    steps = np.clip(np.nan_to_num(entries.astype(np.float64), nan=0.0), -LARGEST, LARGEST) / units
     scales = np.abs(steps).max(axis=1, initial=0.0) / limit
     scales = np.where(scales > 0, scales, 1.0)
     return np.clip(np.rint(steps / scales[:, None]), -limit, limit).astype(np.int64), scales
