@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from hecompile.artifact import Input
 from hecompile.backends.base import Array
 from hecompile.errors import HecompileError
-from hecompile.ir.signature import Constant, Keyword, Signature, text_of
+from hecompile.ir.signature import PUBLIC, Constant, Keyword, Signature, declared, text_of
 
 __all__ = ["InputError", "as_array", "batch_of", "bind", "judge_places"]
 
@@ -113,8 +112,10 @@ class _Binding:
         self._met.add(constant.keyword)
         if _is_nothing(value) and constant.value is None:
             return
-        single = isinstance(value, torch.Tensor | np.ndarray | np.generic) and math.prod(value.shape) == 1
-        scalar = value.item() if single else value
+        if isinstance(value, torch.Tensor | np.ndarray) and constant.value is not None:  # whether it is the same may be secret
+            self._problems.append(f"{text_of(constant.keyword)} is a tensor, compiled as a constant: pass a plain number")
+            return
+        scalar = value.item() if isinstance(value, np.generic) else value
         if isinstance(scalar, bool | int | float | str) and constant.value is not None and scalar == constant.value:
             return
         what = "was not compiled in" if constant.value is None else f"differs from {constant.value!r}, which was compiled in"
@@ -182,6 +183,8 @@ def as_array(value: Any, spec: Input, batch: int) -> Array:
     array: Array = (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
     expected = tuple(int(dim.removesuffix("B") or 1) * batch if isinstance(dim, str) else dim for dim in spec.shape)
     if not expected and array.size:
+        if array.size > 1 and not declared(spec.keyword, frozenset(PUBLIC)):  # by its shape: what it holds may be secret
+            raise InputError(f"{name} has shape {tuple(array.shape)}, the model wants one number")
         if (array != array.reshape(-1)[0]).any():
             raise InputError(f"{name} differs within the batch: a step has one {name} for all of it")
         array = array.reshape(-1)[0]

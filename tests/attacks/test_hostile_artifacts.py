@@ -16,13 +16,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import hecompile
-from hecompile.artifact import digest
+from hecompile.artifact import Input, digest
 from hecompile.artifact_writing import to_json
 from hecompile.backends.registry import register_backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
 from hecompile.ir.signature import Signature
-from hecompile.runtime.arguments import judge_places
+from hecompile.runtime.arguments import as_array, judge_places
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import InputError
 from tests.attacks.hostile import change_manifest, change_program, put
@@ -168,6 +168,23 @@ def test_arguments_by_position_mean_one_thing(artifact: Path, arguments: list[st
 def test_what_gathers_arguments_is_not_told(arguments: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="by its name"):
         judge_places(Signature(arguments), [], (0, 1, 2), [("timestep", 0)])
+
+
+@pytest.mark.promise("graphs")
+def test_what_a_tensor_holds_does_not_decide_on_a_request(artifact: Path) -> None:
+    """An artifact could take a label for a constant, or for one number of the whole batch, and fail by its value."""
+    constant = {"keyword": ["class_labels"], "value": 3, "optional": True}
+    change_manifest(artifact, lambda manifest: manifest["signature"].update(constants=[constant]))
+    unet = hecompile.load(artifact)
+    found = []
+    for label in (3, 4):
+        with pytest.raises(InputError, match="class_labels is a tensor") as caught:
+            unet(**tiny_inputs(1), class_labels=torch.tensor([label]))
+        found.append(str(caught.value))
+    assert found[0] == found[1]
+    for labels in ([3, 3], [3, 4]):
+        with pytest.raises(InputError, match="the model wants one number"):
+            as_array(torch.tensor(labels), Input("labels", ("class_labels",), (), "int64", False), 2)
 
 
 @pytest.mark.promise("clear-inputs")
