@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,12 @@ def _judge_output(output: Path) -> None:
     kinds = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE}
     if output.suffix.lower() not in kinds:
         raise CompileError(Diagnostic(f"{output}: '{output.suffix}' is no kind of picture", help="name it *.png, for example"))
+    try:
+        encoded(Image.new("L", (16, 16)), output.suffix)
+    except Exception as error:  # kinds without grey, or whose writer is not installed: each fails in its own way
+        raise CompileError(
+            Diagnostic(f"{output}: a grey picture cannot be written as '{output.suffix}'", help="name it *.png, for example")
+        ) from error
     judge_file(output)
 
 
@@ -102,7 +109,7 @@ def draw(
     if simulate and any(value is not None for value in (access or {}).values()):
         raise CompileError("a simulation asks no server: certificates, tokens and headers mean nothing")
     if simulate and server is not None:
-        raise CompileError(Diagnostic(f"a simulation that asks {server}", help="leave --server away: everything is computed here"))
+        raise CompileError(Diagnostic("a simulation that asks a server", help="leave --server away: everything is computed here"))
     try:
         import torch
 
@@ -114,34 +121,34 @@ def draw(
         raise MissingExtraError("sampling", "client") from error
 
     unet = load_simulation(artifact) if simulate else load(artifact, server, policy=policy, **(access or {}))
-    classes = unet.config.get("num_class_embeds")
-    if not isinstance(classes, int):
-        raise CompileError(Diagnostic(f"{artifact} takes no labels", help="set pipe.unet = hecompile.load(...) in a pipeline"))
-    wrong = [label for label in labels if not 0 <= label < classes]
-    if wrong:
-        raise CompileError(f"labels {wrong}: the model has classes 0 to {classes - 1}")
-    if unet.reveals and seed is not None:
-        raise CompileError(
-            Diagnostic(
-                f"edge noise -> sample: seed {seed} for an artifact that reveals: what it shows gives that away",
-                help="leave --seed away: the noise then comes from 128 bits that nobody knows",
+    with closing(unet):  # also when it fails: a server keeps the keys of a session
+        classes = unet.config.get("num_class_embeds")
+        if not isinstance(classes, int):
+            raise CompileError(Diagnostic(f"{artifact} takes no labels", help="set pipe.unet = hecompile.load(...) in a pipeline"))
+        wrong = [label for label in labels if not 0 <= label < classes]
+        if wrong:
+            raise CompileError(f"labels {wrong}: the model has classes 0 to {classes - 1}")
+        if unet.reveals and seed is not None:
+            raise CompileError(
+                Diagnostic(
+                    f"edge noise -> sample: seed {seed} for an artifact that reveals: what it shows gives that away",
+                    help="leave --seed away: the noise then comes from 128 bits that nobody knows",
+                )
             )
-        )
-    pipeline = ClassConditionalPipeline(unet, make_scheduler(scheduler, dict(SCHEDULER)))
-    pipeline.set_progress_bar_config(disable=not progress)
-    started = time.perf_counter()
-    if unet.reveals:
-        images = pipeline(labels, steps, output_type="np", latents=unet.initial_noise(len(labels))).images
-    else:
-        generators = [torch.Generator().manual_seed((seed or 0) + place) for place in range(len(labels))]
-        images = pipeline(labels, steps, generators, output_type="np").images
-    wall_s = time.perf_counter() - started
-    write_file(output, encoded(picture_row(images), output.suffix))
-    meter = unet.meter
-    unet.close()
-    return {
-        "output": str(output), "simulation": simulate or not unet.encrypted,
-        "labels": list(labels), "steps": steps, "seed": seed, "wall_s": wall_s,
-        "client_s": meter.client_s, "requests": meter.requests, "bytes_up": meter.bytes_up, "bytes_down": meter.bytes_down,
-        "excursions": dict(meter.excursions),
-    }  # fmt: skip
+        pipeline = ClassConditionalPipeline(unet, make_scheduler(scheduler, dict(SCHEDULER)))
+        pipeline.set_progress_bar_config(disable=not progress)
+        started = time.perf_counter()
+        if unet.reveals:
+            images = pipeline(labels, steps, output_type="np", latents=unet.initial_noise(len(labels))).images
+        else:
+            generators = [torch.Generator().manual_seed((seed or 0) + place) for place in range(len(labels))]
+            images = pipeline(labels, steps, generators, output_type="np").images
+        wall_s = time.perf_counter() - started
+        write_file(output, encoded(picture_row(images), output.suffix))
+        meter = unet.meter
+        return {
+            "output": str(output), "simulation": simulate or not unet.encrypted,
+            "labels": list(labels), "steps": steps, "seed": seed, "wall_s": wall_s,
+            "client_s": meter.client_s, "requests": meter.requests, "bytes_up": meter.bytes_up, "bytes_down": meter.bytes_down,
+            "excursions": dict(meter.excursions),
+        }  # fmt: skip

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from hecompile.cli import app
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError
+from hecompile.runtime.client import EncryptedUNet
 
 HECOMPILE = [sys.executable, "-c", "from hecompile.cli import main; main()"]
 
@@ -62,4 +63,28 @@ def test_options_of_sample_are_judged(
     result = CliRunner().invoke(app, ["sample", str(digits), *options])
     assert isinstance(result.exception, CompileError)
     assert reason in str(result.exception)
+    assert "sesame" not in str(result.exception) + result.output
+
+
+@pytest.mark.parametrize("name", ["picture.xbm", "picture.hdf", "picture.wmf"])
+def test_kinds_of_pictures_that_cannot_be_written_are_refused_before_anything_is_loaded(tmp_path: Path, name: str) -> None:
+    result = CliRunner().invoke(app, ["sample", str(tmp_path / "absent"), "-o", str(tmp_path / name)])
+    assert isinstance(result.exception, CompileError)
+    assert "cannot be written as" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drawing_that_fails_closes_its_model(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the server would keep the keys of its session."""
+    closed = list[EncryptedUNet]()
+    monkeypatch.setattr(EncryptedUNet, "close", lambda unet: closed.append(unet))
+    result = CliRunner().invoke(app, ["sample", str(digits), "--label", "99", "-o", str(tmp_path / "picture.png")])
+    assert isinstance(result.exception, CompileError)
+    assert len(closed) == 1
+
+
+def test_a_simulation_does_not_tell_the_password_of_a_server(digits: Path, tmp_path: Path) -> None:
+    options = ["--simulate", "--server", "https://me:open-sesame@localhost", "-o", str(tmp_path / "picture.png")]
+    result = CliRunner().invoke(app, ["sample", str(digits), *options])
+    assert isinstance(result.exception, CompileError)
     assert "sesame" not in str(result.exception) + result.output
