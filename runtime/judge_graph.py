@@ -36,7 +36,8 @@ class JudgedGraph:
     """A region that may run: inputs and outputs with their shapes at the largest batch.
 
     `sources`: the inputs that each output depends on. `places`: inputs that are places in a table, and how many there are.
-    `slow`: entries of operators whose time depends on them. `folded`: bytes of what no input reaches, made when it is loaded.
+    `slow`: entries of operators whose time depends on them. `folded`: bytes of what no input reaches, made when it is loaded,
+    beyond those of the file's own constants.
     """
 
     data: bytes
@@ -111,7 +112,10 @@ class _Judge:
                 self._judge_divisor(node)
         inputs, outputs = ({each.name: self._values[each.name].shape for each in values} for values in (graph.input, graph.output))
         sources = {name: self._sources[name] for name in outputs}
-        folded = sum(self._values[name].size for name in self._made if not self._sources[name])
+        made = sum(self._values[name].size for name in self._made if not self._sources[name])
+        folded = max(
+            0, made - sum(self._values[name].size for name in self._constants)
+        )  # weights are turned, which the file pays for
         return JudgedGraph(data, inputs, outputs, sources, self._places, slow_entries(graph, self._values), folded)
 
     def _define(self, name: str, sources: frozenset[str]) -> None:

@@ -185,6 +185,15 @@ def test_costs_are_bounded(nodes: list[onnx.NodeProto], sizes: list[int], reason
         judged(model(nodes, [*known, constant("nothing", np.zeros((0, 4)), np.float32)], shape=sizes))
 
 
+def test_weights_that_are_turned_are_not_made_of_nothing() -> None:
+    """Linear layers at the client hold as many weights as a model has."""
+    weight = constant("w", np.zeros((4, 300)), np.float32)
+    twice = [node("Transpose", "w", "t", perm=[1, 0]), node("Transpose", "t", "u", perm=[1, 0]), node("MatMul", "x u")]
+    assert judged(model(twice, [weight], shape=["B", 300])).folded == 4800
+    once = [node("Transpose", "w", "t", perm=[1, 0]), node("MatMul", "x t")]
+    assert judged(model(once, [constant("w", np.zeros((300, 4)), np.float32)], shape=["B", 300])).folded == 0
+
+
 def test_a_constant_holds_the_bytes_that_it_says() -> None:
     short = constant("w", np.zeros((1, 4)), np.float32)
     short.raw_data = short.raw_data[:-1]
