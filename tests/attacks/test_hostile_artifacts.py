@@ -328,7 +328,7 @@ def test_what_regions_make_of_constants_and_their_slow_operators_are_bounded_tog
             helper.make_node("ReduceSum", ["many", "axes"], [f"noted{place}"], keepdims=0),
         ]
         data = graph("odd", nodes, {"sample": ["B", 2, 4, 4]}, {f"noted{place}": []}, one=np.float32(1),
-                     wide=np.array([1 << 13, 1 << 12]), axes=np.array([0, 1]))  # fmt: skip
+                     wide=np.array([1 << 13, (1 << 12) + 8]), axes=np.array([0, 1]))  # fmt: skip
         insert(artifact, f"client_9{place}", data, {"sample": []}, {f"noted{place}": []})
         if not place:
             load_bundle(artifact)
