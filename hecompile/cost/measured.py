@@ -117,6 +117,7 @@ class _TimedSession:
 
     def __init__(self, region: str, inner: Any, clock: _Clock) -> None:
         self._region, self._inner, self._clock = region, inner, clock
+        self.data = inner.data
 
     def run(self, outputs: Any, feeds: Any) -> Any:
         with self._clock.of("local", self._region):
