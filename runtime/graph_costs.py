@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from hecompile.errors import ProtocolError
 
@@ -19,6 +20,7 @@ MOST_SLOW = 1 << 20  # entries of operators whose time depends on what they get,
 MOST_FOLDED = 1 << 28  # bytes of all regions that ONNX Runtime makes of constants when it loads them, beyond the constants' own
 SLOW = ("Mod", "Sin", "Cos")  # the arguments' size decides how long a reduction takes
 _BYTES: Mapping[int, int] = {TensorProto.DOUBLE: 8, TensorProto.INT64: 8, TensorProto.BOOL: 1}
+MOST_SHAPES = 64  # shapes that depend on shapes
 SMALL = 4096  # entries of constants that may be shapes, axes or scales
 
 
@@ -57,11 +59,12 @@ def infer(model: onnx.ModelProto) -> dict[str, Value]:
             bare.graph.initializer.append(tensor)
         else:
             bare.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    try:
-        found = onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True).graph
-    except Exception as error:  # onnx's errors share no base class of their own
-        raise ProtocolError(f"ONNX: operators that do not fit each other: {str(error)[:300]}") from error
-    values = {tensor.name: Value(tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer}
+    found = _inferred(bare)
+    for _ in range(MOST_SHAPES):  # onnx's own propagation of shapes as values takes a hundred bytes for each entry of a vector
+        if not _made_constant(bare, found):
+            break
+        found = _inferred(bare)
+    values = {tensor.name: Value(tensor.data_type, tuple(tensor.dims)) for tensor in (*graph.initializer, *bare.graph.initializer)}
     for value in (*graph.input, *found.value_info, *found.output):
         kind = value.type.tensor_type
         if not kind.HasField("shape") or any(not dim.HasField("dim_value") or dim.dim_value < 0 for dim in kind.shape.dim):
@@ -71,6 +74,33 @@ def infer(model: onnx.ModelProto) -> dict[str, Value]:
     if missing:
         raise ProtocolError(f"ONNX: {missing[0]} whose shape does not follow from operators and constants")
     return values
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.GraphProto:
+    try:
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
+    except Exception as error:  # onnx's errors share no base class of their own
+        raise ProtocolError(f"ONNX: operators that do not fit each other: {str(error)[:300]}") from error
+
+
+def _made_constant(model: onnx.ModelProto, found: onnx.GraphProto) -> bool:
+    """Put constants in place of the `Shape` operators whose input's shape is known by now; whether there were any."""
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*found.input, *found.value_info, *found.output)}
+    constants = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    made = list[onnx.NodeProto]()
+    for node in model.graph.node:
+        dims = shapes.get(node.input[0]) if node.op_type == "Shape" else None
+        if node.op_type == "Shape" and node.input[0] in constants:
+            sizes = constants[node.input[0]]
+        elif dims is not None and all(dim.HasField("dim_value") for dim in dims):
+            sizes = [dim.dim_value for dim in dims]
+        else:
+            continue
+        model.graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), node.output[0]))
+        made.append(node)
+    for node in made:
+        model.graph.node.remove(node)
+    return bool(made)
 
 
 def judge_costs(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int) -> None:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hecompile.errors import ProtocolError
 from hecompile.runtime.judge_graph import judge_graph
+from tests.fuzz.budget import bounded_memory
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
@@ -183,6 +184,17 @@ def test_costs_are_bounded(nodes: list[onnx.NodeProto], sizes: list[int], reason
     known = [constant("s", sizes), constant("wide", [0, 0, 0, sizes[1] - 4]), constant("one", 1, np.float32)]
     with pytest.raises(ProtocolError, match=reason):
         judged(model(nodes, [*known, constant("nothing", np.zeros((0, 4)), np.float32)], shape=sizes))
+
+
+def test_inferring_shapes_takes_little_memory() -> None:
+    """Of an input with a dimension of 2^31, and of a vector made by another's shape."""
+    wide = model([node("Slice", "x zero one last one", "z"), node("Reshape", "z flat", "v"), node("Shape", "v", "s")])
+    wide.graph.node.append(node("Expand", "number s"))
+    known = {"zero": [0], "one": [1], "last": [1], "flat": [-1]}
+    wide.graph.initializer.extend([constant(name, value) for name, value in known.items()] + [constant("number", [1], np.float32)])
+    wide.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1 << 31
+    with bounded_memory(), pytest.raises(ProtocolError):
+        judged(wide)
 
 
 def test_weights_that_are_turned_are_not_made_of_nothing() -> None:
