@@ -64,6 +64,7 @@ class HttpTransport(Transport):
         self._context = access.context(self._address)
         self._idle, self._process = deque[Connection](), os.getpid()
         self._random = random.SystemRandom()
+        self._met = False  # whether the server ever answered: then a name that is not found may come back
         self.url = str(self._address)
         if not self._address.secure and not self._address.loopback:
             LOG.warning(
@@ -148,7 +149,7 @@ class HttpTransport(Transport):
             raise ProtocolError(f"{self.url}: {printable(error.verify_message)}: {help}", status=503) from None
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             raise ProtocolError(f"{self.url} speaks no TLS with this client: {reason}", status=503) from None
-        if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
+        if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN and not self._met:
             raise self._gone(reason, 1) from None
         return reason
 
@@ -167,6 +168,7 @@ class HttpTransport(Transport):
                     raise
             else:
                 self._keep(connection, usable)
+                self._met = True
                 return size
 
     def _connection(self, deadline: float) -> Connection:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from hecompile.errors import CompileError, HecompileError, ProtocolError
 from hecompile.runtime.greeting import Greeting
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import Access, HttpTransport, LocalTransport, ServerGoneError, stream
+from hecompile.runtime.transports import connection as connections
 from hecompile.runtime.transports import http as over_http
 from hecompile.runtime.transports.address import parse_url
 
@@ -144,6 +146,33 @@ def test_a_server_that_dies_late_is_asked_again(script: Script) -> None:
     script.delay_s, script.statuses[:] = 1.0, [0]
     with transport(script, timeout_s=20, retry_s=0.5) as http:
         assert ask(http) == b"cipher"
+
+
+def vanish(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The server's name is not found so often, and then it is again."""
+    really, failures = connections._connected, [socket.gaierror(socket.EAI_NONAME, "Name or service not known")] * times
+
+    def vanished(*arguments: Any) -> socket.socket:
+        if failures:
+            raise failures.pop()
+        return really(*arguments)
+
+    monkeypatch.setattr(connections, "_connected", vanished)
+
+
+@pytest.mark.promise("patience")
+def test_a_name_that_vanishes_for_a_while_ends_no_run(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    with transport(script) as http:
+        ask(http)
+        http.close()
+        vanish(monkeypatch, 2)
+        assert ask(http) == b"cipher"
+
+
+def test_a_name_that_was_never_found_is_told_at_once(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    vanish(monkeypatch, 2)
+    with transport(script) as http, pytest.raises(ServerGoneError, match="an attempt: gaierror"):
+        ask(http)
 
 
 @pytest.mark.promise("patience")
