@@ -47,7 +47,7 @@ bench: venv
 	$(BIN)/python benchmarks/digits.py --backend ckks --json | tail -1 > benchmarks/results/digits_ckks.json
 	$(BIN)/python benchmarks/figures.py
 
-# everything that a client loads, damaged at random for ten minutes: errors other than ProtocolError, and memory
+# damages everything that a client loads at random for ten minutes: only ProtocolError may follow, within bounded memory
 fuzz: venv
 	HECOMPILE_FUZZ_SECONDS=1000 $(PYTEST) tests/fuzz/test_artifacts.py tests/fuzz/test_documents.py --timeout 1200
 

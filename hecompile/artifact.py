@@ -42,7 +42,7 @@ FIRST_VERSION = "0.1.0"  # wrote the formats before 5, which do not say who wrot
 MANIFEST = "manifest.json"
 _NAME = "[A-Za-z0-9_]{1,64}"
 _FILE = rf"^(report\.html|server/manifest\.json|client/{_NAME}\.onnx|((client|server)/)?{_NAME}\.(json|safetensors))$"
-_MANIFEST_BYTES = 1 << 24
+MANIFEST_BYTES = 1 << 24  # at most
 _MOST_BYTES = {".json": 1 << 24, ".onnx": (1 << 31) - 1}  # of the files that are loaded
 _SCALES_BYTES, _WEIGHTS_BYTES = 1 << 30, 1 << 34  # tensors of a client's half and of a server's
 _HEADER_BYTES = 1 << 22  # of a file of tensors: names, types and sizes
@@ -173,7 +173,7 @@ def read_server(root: Path) -> tuple[ServerManifest, str, Path]:
 def _manifest_bytes(folder: Path, root: Path) -> bytes:
     if not (folder / MANIFEST).exists():
         raise ProtocolError(f"{root}: no artifact here (no {MANIFEST})")
-    return read_file(folder / MANIFEST, _MANIFEST_BYTES)
+    return read_file(folder / MANIFEST, MANIFEST_BYTES)
 
 
 def read_half(root: Path, files: Mapping[str, str], prefix: str) -> Half:

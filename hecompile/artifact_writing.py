@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from hecompile.artifact import FORMAT, MANIFEST, ServerManifest, digest
+from hecompile.artifact import FORMAT, MANIFEST, MANIFEST_BYTES, ServerManifest, digest
 from hecompile.backends.base import Half
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.outputs import reason_of
@@ -23,7 +23,6 @@ from hecompile.untrusted import parse_json, read_file
 
 __all__ = ["checksums", "judge_target", "remove", "to_json", "write_folder", "write_half", "write_server"]
 
-MOST_MANIFEST_BYTES = 64 << 20
 KEYS = {"format", "name", "policy", "backend", "plan", "server", "files"}  # of a manifest, in every format so far
 
 
@@ -85,7 +84,8 @@ def _why_not(place: Path) -> str:
 
 
 def _strange(folder: Path) -> str:
-    """What keeps a folder from being an artifact of ours in every file; nothing for an artifact and for an empty folder."""
+    """Say which file keeps a folder from being an artifact of ours: it is not listed, absent or changed. An empty string says that
+    every file is in order, or that there is none."""
     if not any(folder.iterdir()):
         return ""
     files = _manifest_files(folder)
@@ -110,7 +110,7 @@ def _strange(folder: Path) -> str:
 def _manifest_files(folder: Path) -> dict[str, str] | None:
     """The checksums of an artifact's files, of this format or an earlier one; None where there is no manifest of ours."""
     try:
-        data = read_file(folder / MANIFEST, MOST_MANIFEST_BYTES)
+        data = read_file(folder / MANIFEST, MANIFEST_BYTES)
         document = parse_json(data, MANIFEST)
     except ProtocolError:
         return None

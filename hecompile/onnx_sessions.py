@@ -21,7 +21,7 @@ __all__ = ["OnnxSession", "denormals_as_zero", "flushes_denormals", "import_onnx
 
 
 def import_onnxruntime() -> Any:
-    """The module `onnxruntime`, which else reports what it runs to Microsoft from a thread of its own.
+    """The module `onnxruntime`, without the thread for telemetry that its import else starts.
 
     That thread also keeps a forked process from ending.
     """

@@ -61,7 +61,7 @@ def infer(model: onnx.ModelProto) -> dict[str, Value]:
             bare.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     found = _inferred(bare)
     for _ in range(MOST_SHAPES):  # onnx's own propagation of shapes as values takes a hundred bytes for each entry of a vector
-        if not _made_constant(bare, found):
+        if not _resolve_shapes(bare, found):
             break
         found = _inferred(bare)
     values = {tensor.name: Value(tensor.data_type, tuple(tensor.dims)) for tensor in (*graph.initializer, *bare.graph.initializer)}
@@ -83,7 +83,7 @@ def _inferred(model: onnx.ModelProto) -> onnx.GraphProto:
         raise ProtocolError(f"ONNX: operators that do not fit each other: {str(error)[:300]}") from error
 
 
-def _made_constant(model: onnx.ModelProto, found: onnx.GraphProto) -> bool:
+def _resolve_shapes(model: onnx.ModelProto, found: onnx.GraphProto) -> bool:
     """Put constants in place of the `Shape` operators whose input's shape is known by now; whether there were any."""
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*found.input, *found.value_info, *found.output)}
     constants = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}

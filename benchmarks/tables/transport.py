@@ -1,4 +1,4 @@
-"""Of `benchmarks/transport.py` and `benchmarks/faults.py`."""
+"""The tables of `benchmarks/transport.py` and `benchmarks/faults.py`."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class RegionClient(ABC):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     max_batch: int
-    patience_s: float = 60.0  # after so long without an answer the server is asked again
+    patience_s: float = 60.0  # seconds that an answer may take; the way to a server is given twice that
 
     def start_run(self) -> None:  # noqa: B027
         """Forget what was kept of the last sampling run; most regions keep nothing."""
@@ -212,7 +212,7 @@ class Backend(ABC):
     defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact
 
     def reveals(self, half: Half) -> tuple[str, ...]:
-        """What requests of this half show in clear of secrets, one sentence each; nothing unless a backend says so."""
+        """List the parts of secrets that requests of this half show in clear, a sentence for each. The list is empty by default."""
         return ()
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What a slot program must be before anything is made for it: keys of its rotations, encodings of its inputs.
+"""Judges a slot program before a client makes keys for its rotations or encodes its inputs.
 
 An engine that runs a program checks levels and scales again (`engine.py`); a client runs none, and whoever wrote it may be hostile.
 """
