@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,12 +77,6 @@ def test_strict_never_goes_with_a_backend_that_does_not_encrypt(partitioned: Mod
         CHECK.run(clear)
     with pytest.raises(CompileError, match="does not encrypt"):
         CompileOptions(policy="strict", backend="clear")
-
-
-@pytest.fixture
-def artifact(tmp_path: Path, tiny: hecompile.Compiled) -> Path:
-    assert tiny.artifact is not None
-    return Path(shutil.copytree(tiny.artifact, tmp_path / "artifact"))
 
 
 def rewrite(artifact: Path, **changes: Any) -> None:
