@@ -1,4 +1,4 @@
-"""Files that somebody else wrote: manifests, documents and headers out of order, and what is no regular file, are refused in words."""
+"""Files that somebody else wrote: manifests and headers out of order, and what is no regular file, are refused in words."""
 
 from __future__ import annotations
 
