@@ -23,13 +23,35 @@ def serve(
     artifact: Annotated[Path, typer.Argument(help="folder of an artifact, or its server half alone")],
     host: Annotated[str, typer.Option(help="address to listen on; anything but loopback needs a TLS proxy in front")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port; 0 takes a free one", min=0, max=65535)] = 8100,
+    token_file: Annotated[
+        Path | None, typer.Option(help="bearer tokens that open this server, one a line; none: everybody")
+    ] = None,
+    trust_proxy: Annotated[
+        list[str] | None, typer.Option(help="address of a proxy whose X-Forwarded-For is believed; may be repeated")
+    ] = None,
+    connections: Annotated[int | None, typer.Option(help="connections at a time; default: by the files that may be open")] = None,
+    queue_s: Annotated[float | None, typer.Option(help="seconds that a request may wait for its turn (30)")] = None,
+    body_mib: Annotated[float | None, typer.Option(help="MiB of requests that arrive or wait; default: by the memory")] = None,
+    key_mib: Annotated[float | None, typer.Option(help="MiB of evaluation keys of all sessions; default: by the memory")] = None,
+    sessions: Annotated[int | None, typer.Option(help="sessions at a time (64)")] = None,
+    session_idle_s: Annotated[float | None, typer.Option(help="seconds until an unused session ends (1800)")] = None,
+    openapi: Annotated[bool, typer.Option("--openapi", help="serve /openapi.json, a description of the routes")] = False,
     as_json: Json = False,
 ) -> None:
     """Serve the server half over HTTP until interrupted."""
     from hecompile.runtime.server import bind, is_loopback, serve_socket
     from hecompile.runtime.service import load_service
+    from hecompile.runtime.serving.limits import limits_of_machine
+    from hecompile.runtime.serving.owners import judge_proxies, read_tokens
 
+    tokens = None if token_file is None else read_tokens(token_file)
+    proxies = judge_proxies(trust_proxy or [])
     service = load_service(artifact)
+    limits = limits_of_machine(
+        service.body_limit, connections=connections, queue_s=queue_s, body_bytes=_bytes(body_mib), key_bytes=_bytes(key_mib),
+        sessions=sessions, session_idle_s=session_idle_s,
+    )  # fmt: skip
+    service.sessions.limit(limits.sessions, limits.key_bytes, limits.session_idle_s)
     try:
         listener = bind(host, port)
     except (OSError, UnicodeError) as error:
@@ -41,11 +63,19 @@ def serve(
             f"warning: {address} is plain HTTP for other machines: put a proxy with TLS in front, and listen on loopback\n"
         )
     if as_json:
-        print_json({"url": address, "artifact": service.digest, "encrypted": service.encrypted})
+        print_json(
+            {"url": address, "artifact": service.digest, "encrypted": service.encrypted, "limits": limits.document()}
+            | ({} if tokens is None else {"tokens": len(tokens)})
+        )
         sys.stdout.flush()
     else:
         say(f"{service.name} ({service.digest[:12]}) on {address}")
-    serve_socket(service, listener)
+        say(f"{limits}{'' if tokens is None else f'; {len(tokens)} tokens open it'}")
+    serve_socket(service, listener, limits, tokens, proxies, openapi)
+
+
+def _bytes(mib: float | None) -> int | None:
+    return None if mib is None else int(mib * 2**20)
 
 
 def sample(

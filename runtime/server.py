@@ -1,130 +1,24 @@
-"""The server: FastAPI in front of a `Service`. Imports neither torch nor diffusers, and nothing that holds a secret key."""
+"""The server's process: its socket, its limits at work, and its end. Imports neither torch nor diffusers, nor what holds a key."""
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
+import uvicorn
 
-from hecompile.errors import ProtocolError
 from hecompile.runtime.service import Service
+from hecompile.runtime.serving.app import application, create_app
+from hecompile.runtime.serving.connections import HEADER_BYTES, protocol_of
+from hecompile.runtime.serving.desk import Desk
+from hecompile.runtime.serving.limits import ACCEPTED_AT_ONCE, Limits, limits_of_machine
+from hecompile.runtime.serving.owners import Tokens
+from hecompile.runtime.serving.quiet import quieten
 
 __all__ = ["bind", "create_app", "is_loopback", "serve_socket"]
 
-LOG = logging.getLogger(__name__)
-QUEUE = 16  # requests that may wait; the next one is told to come back
-SLOWEST_UPLOAD = 1 << 20  # bytes of keys per second
-
-
-def _refusal(status: int, reason: str) -> JSONResponse:
-    headers = {"Retry-After": "1"} if status == 503 else {}
-    return JSONResponse({"error": reason}, status_code=status, headers=headers)
-
-
-async def _body(request: Request, limit: int) -> bytearray:
-    """The body, given up as soon as it is longer than any well-formed one."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        raise ProtocolError(f"a request may have {limit} bytes", status=413)
-    body = bytearray()
-    async for chunk in request.stream():
-        if len(body) + len(chunk) > limit:
-            raise ProtocolError(f"a request may have {limit} bytes", status=413)
-        body += chunk
-    return body
-
-
-async def _unless_gone(request: Request, task: Callable[[], bytes], cancel: Callable[[], None]) -> bytes:
-    """The task's result; it is cancelled once nobody waits for it any more."""
-    running = asyncio.ensure_future(run_in_threadpool(task))
-    gone = asyncio.ensure_future(request.receive())  # after the body nothing comes but the end of the connection
-    done, _ = await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
-    if running not in done:
-        cancel()
-    gone.cancel()
-    return await running
-
-
-def create_app(service: Service, body_timeout_s: float = 30.0) -> FastAPI:
-    """Routes of one artifact: its regions, the sessions that keep keys for them, and `GET /healthz`."""
-    app = FastAPI(title="hecompile", docs_url=None, redoc_url=None, openapi_url=None)
-    turn = asyncio.Lock()  # one product uses all cores; more at once would only be slower
-    waiting = 0
-
-    @app.get("/healthz")
-    async def health() -> dict[str, object]:
-        return {"status": "ok", "name": service.name, "artifact": service.digest, "encrypted": service.encrypted}
-
-    @app.get("/v1/artifacts/{digest}")
-    async def greet(digest: str) -> dict[str, object]:
-        return service.greeting.document()  # whatever the client asks for: it compares, and can say what is served here
-
-    async def answer(
-        request: Request,
-        limit: int,
-        timeout_s: float,
-        task: Callable[[bytearray], bytes],
-        cancel: Callable[[], None] = lambda: None,
-    ) -> Response:
-        """Read the body within its limits, wait for a turn, and run the task on it."""
-        nonlocal waiting
-        if waiting >= QUEUE:
-            return _refusal(503, f"{QUEUE} requests are waiting already")
-        waiting += 1
-        try:
-            body = await asyncio.wait_for(_body(request, limit), timeout_s)
-            async with turn:
-                reply = await _unless_gone(request, lambda: task(body), cancel)
-        except TimeoutError:
-            return _refusal(408, f"the request did not arrive within {timeout_s:g} seconds")
-        except ProtocolError as error:
-            return _refusal(error.status, str(error))
-        finally:
-            waiting -= 1
-        return Response(reply, media_type="application/octet-stream")
-
-    @app.post("/v1/artifacts/{digest}/regions/{region}")
-    async def evaluate(digest: str, region: str, request: Request) -> Response:
-        return await answer(
-            request,
-            service.body_limit,
-            body_timeout_s,
-            lambda body: service.answer(digest, region, bytes(body)),
-            lambda: service.cancel(region),
-        )
-
-    @app.post("/v1/artifacts/{digest}/sessions")
-    async def open_session(digest: str, request: Request) -> Response:
-        limit = service.key_limit
-        try:
-            service.sessions.reserve(limit)
-        except ProtocolError as error:
-            return _refusal(error.status, str(error))
-        timeout_s = body_timeout_s + limit / SLOWEST_UPLOAD
-        return await answer(request, limit, timeout_s, lambda body: service.open_session(digest, body).encode())
-
-    @app.delete("/v1/artifacts/{digest}/sessions/{identifier}")
-    async def close_session(digest: str, identifier: str) -> Response:
-        try:
-            service.close_session(digest, identifier)
-        except ProtocolError as error:
-            return _refusal(error.status, str(error))
-        return Response()
-
-    @app.middleware("http")
-    async def note(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        route = request.scope.get("route")  # its pattern, not the address: that may hold a session's identifier
-        LOG.debug("%s %s %d", request.method, getattr(route, "path", "unknown"), response.status_code)
-        return response
-
-    return app
+BACKLOG = 1024  # connections that the system keeps until they are accepted
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -137,7 +31,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(128)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -149,9 +43,57 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def serve_socket(service: Service, listener: socket.socket) -> None:
-    """Serve on a bound socket until interrupted."""
-    import uvicorn
+def serve_socket(
+    service: Service,
+    listener: socket.socket,
+    limits: Limits | None = None,
+    tokens: Tokens | None = None,
+    proxies: Sequence[str] = (),
+    openapi: bool = False,
+) -> None:
+    """Serve on a bound socket until interrupted.
 
-    config = uvicorn.Config(create_app(service), log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    Args:
+        limits: what is allowed; None for what fits this machine.
+        tokens: those that open this server; None opens it to everybody.
+        proxies: addresses whose `X-Forwarded-For` is believed.
+        openapi: whether to serve a description of the routes.
+    """
+    limits = limits or limits_of_machine(service.body_limit)
+    desk = Desk(service, limits, tokens, tuple(proxies))
+    config = uvicorn.Config(
+        application(desk, openapi),
+        http=protocol_of(desk.connections, limits),
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        backlog=ACCEPTED_AT_ONCE,
+        timeout_keep_alive=int(limits.idle_s) + 1,
+        timeout_graceful_shutdown=max(1, int(limits.stop_s)),
+        h11_max_incomplete_event_size=HEADER_BYTES,
+    )
+    quieten()
+    _Server(config, desk, listener).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which ends soon whatever strangers do."""
+
+    def __init__(self, config: uvicorn.Config, desk: Desk, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._desk, self._listener = desk, listener
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listener.listen(BACKLOG)  # asyncio accepts as many at once as it lets wait: few, but more may wait
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """What waits is sent away, to come again; what is evaluated has some seconds; what has not arrived is cut off."""
+        self._desk.queue.close()
+        self._desk.connections.close_unfinished()
+        await super().shutdown(sockets)
+        self._desk.evaluations.close()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import hecompile
 from hecompile.artifact import read_half, read_server
-from hecompile.backends.base import RegionServer, Session
+from hecompile.backends.base import RegionServer
 from hecompile.backends.registry import backend_of
 from hecompile.errors import ProtocolError
 from hecompile.runtime.greeting import Greeting
-from hecompile.runtime.sessions import SessionStore
+from hecompile.runtime.sessions import Reservation, SessionStore
 from hecompile.runtime.wire import FORMAT, HEADER_LIMIT, key_limit, unpack_keys, unpack_request
 
 __all__ = ["Service", "load_service"]
@@ -51,24 +51,39 @@ class Service:
         """No well-formed upload of keys is longer than this."""
         return key_limit(self.key_sizes)
 
-    def open_session(self, digest: str, body: bytes | bytearray) -> str:
+    @property
+    def session_bytes(self) -> int:
+        """Memory that the keys of a session take once they are loaded."""
+        owners = {name: region for region in self.regions.values() for name in region.key_sizes()}
+        return sum(region.held_bytes(name) for name, region in owners.items())
+
+    def reserve_session(self, digest: str, owner: str = "") -> Reservation:
+        """Hold room for the keys of a session while they are on their way, as they come and as they are loaded.
+
+        Raises:
+            ProtocolError: if this artifact has no keys, is another one, or there is no room.
+        """
+        self._judge_digest(digest)
+        if not self.key_sizes:
+            raise ProtocolError("this artifact needs no session: it has no evaluation keys", status=404)
+        return self.sessions.reserve(self.key_limit + self.session_bytes, owner)
+
+    def open_session(self, digest: str, body: bytes | bytearray, reservation: Reservation | None = None) -> str:
         """Keep the keys of an upload; the identifier of their session.
 
         Raises:
             ProtocolError: if the keys are not exactly those that the artifact declares, malformed, or there is no room.
         """
-        self._judge_digest(digest)
-        if len(body) > self.key_limit:
-            raise ProtocolError(f"keys of this artifact have at most {self.key_limit} bytes", status=413)
-        sizes = self.key_sizes
-        if not sizes:
-            raise ProtocolError("this artifact needs no session: it has no evaluation keys", status=404)
-        found, loaded = unpack_keys(body, sizes), dict[str, object]()
-        for region in self.regions.values():
-            for name in region.key_sizes():
-                if name not in loaded:
-                    loaded[name] = region.load_key(name, found[name])
-        return self.sessions.open(loaded, len(body))
+        with reservation or self.reserve_session(digest) as held:
+            self._judge_digest(digest)
+            if len(body) > self.key_limit:
+                raise ProtocolError(f"keys of this artifact have at most {self.key_limit} bytes", status=413)
+            found, loaded = unpack_keys(body, self.key_sizes), dict[str, object]()
+            for region in self.regions.values():
+                for name in region.key_sizes():
+                    if name not in loaded:
+                        loaded[name] = region.load_key(name, found[name])
+            return self.sessions.open(loaded, self.session_bytes, held)
 
     def close_session(self, digest: str, identifier: str) -> None:
         """Forget the keys of a session."""
@@ -79,26 +94,27 @@ class Service:
         if digest != self.digest:
             raise ProtocolError(f"this server serves artifact {self.digest[:12]}, not {digest[:12]}", status=404)
 
-    def _session(self, region: str, identifier: str) -> Session | None:
-        """The session that a request names, as its region demands. The client tells from the status whether to open a new one."""
-        if not self.regions[region].key_sizes():
-            return None
-        return self.sessions.find(identifier)
-
     def cancel(self, region: str) -> None:
         """Give up what a region is evaluating."""
         if region in self.regions:
             self.regions[region].cancel()
 
-    def answer(self, digest: str, region: str, body: bytes) -> bytes:
-        """The reply to a request. Raises `ProtocolError` with a fitting status for anything malformed."""
+    def judge(self, digest: str, region: str) -> None:
+        """Raise `ProtocolError` (404) unless this artifact is served, and has such a region."""
         self._judge_digest(digest)
         if region not in self.regions:
             raise ProtocolError(f"there is no region '{region[:64]}'", status=404)
+
+    def answer(self, digest: str, region: str, body: bytes) -> bytes:
+        """The reply to a request. Raises `ProtocolError` with a fitting status for anything malformed."""
+        self.judge(digest, region)
         if len(body) > self.body_limit:
             raise ProtocolError(f"a request may have {self.body_limit} bytes", status=413)
-        batch, session, payload = unpack_request(body)
-        return self.regions[region].evaluate(payload, batch, self._session(region, session))
+        batch, identifier, payload = unpack_request(body)
+        if not self.regions[region].key_sizes():
+            return self.regions[region].evaluate(payload, batch)
+        with self.sessions.use(identifier) as session:  # the client tells from the status whether to open a new one
+            return self.regions[region].evaluate(payload, batch, session)
 
 
 def load_service(folder: Path) -> Service:

@@ -6,6 +6,7 @@ inside the body, not in the address: addresses end up in logs, and whoever knows
 
 from __future__ import annotations
 
+import secrets
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,12 +16,29 @@ import msgpack
 from hecompile.buffers import Buffer, total_bytes
 from hecompile.errors import ProtocolError
 
-__all__ = ["FORMAT", "HEADER_LIMIT", "SESSION_DIGITS", "key_limit", "pack_keys", "pack_request", "unpack_keys", "unpack_request"]
+__all__ = [
+    "FORMAT",
+    "HEADER_LIMIT",
+    "SESSION_DIGITS",
+    "TAG_HEADER",
+    "key_limit",
+    "new_tag",
+    "pack_keys",
+    "pack_request",
+    "unpack_keys",
+    "unpack_request",
+]
 
 FORMAT = 3
 HEADER_LIMIT = 256  # bytes that a header may take, its length included
 SESSION_DIGITS = 32  # of a session's identifier, hexadecimal: 128 bits
+TAG_HEADER = "Idempotency-Key"  # of HTTP; by its value, `new_tag`, a server finds a request that is sent again
 _FIELDS = {"format": int, "batch": int, "bytes": int, "session": str}
+
+
+def new_tag() -> str:
+    """What one request and its repetitions have in common: 128 random bits, hexadecimal, that nothing else ever has."""
+    return secrets.token_hex(16)
 
 
 def pack_request(batch: int, payload: Sequence[Buffer], session: str = "") -> list[Buffer]:
@@ -58,8 +76,8 @@ def unpack_keys(body: bytes | bytearray, sizes: Mapping[str, int]) -> dict[str, 
     """The keys by name. Raises `ProtocolError` unless they are exactly those of `sizes`, none longer than there."""
     header, start = _header(body, "<I", key_limit(sizes) - sum(sizes.values()))
     found = header.get("keys")
-    if set(header) != {"format", "keys"} or not isinstance(found, dict):
-        raise ProtocolError("the header of the keys must have exactly the fields format, keys")
+    if set(header) != {"format", "keys"} or not isinstance(found, dict) or not all(type(name) is str for name in found):
+        raise ProtocolError("the header of the keys must have exactly the fields format, keys; keys by names that are text")
     _judge_format(header)
     missing, unknown = sorted(set(sizes) - set(found)), sorted(set(found) - set(sizes))
     if missing or unknown:

@@ -48,10 +48,8 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a piece costs, additive over pieces.
-
-    `error_var` is the variance that it adds to its outputs relative to their own, `released` the secret entries shown in clear.
-    """
+    """What a piece costs, additive over pieces. `error_var` is the variance that it adds to its outputs relative to their own,
+    `released` the secret entries shown in clear."""
 
     server_s: float = 0.0  # CPU seconds of the server
     client_s: float = 0.0  # CPU seconds of the client
@@ -124,9 +122,7 @@ class RegionClient(ABC):
     @abstractmethod
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         """The request's payload, in pieces, for float32 inputs in the order of `inputs`; their sizes depend on `batch` alone,
-        or on what the region reveals.
-
-        `secrets` are those of the session, for regions that declare keys.
+        or on what the region reveals. `secrets` are those of the session, for regions that declare keys.
         """
 
     @abstractmethod
@@ -180,8 +176,12 @@ class RegionServer(ABC):
         """Give up what is being evaluated, where that takes long enough to be worth it."""
 
     def load_key(self, name: str, data: memoryview) -> object:
-        """A key of `key_sizes` ready for use, kept in the session under its name. Raises `ProtocolError` if it is malformed."""
+        """A key of `key_sizes` ready for use, kept in the session under its name. Raises `ProtocolError` unless it is that key."""
         return bytes(data)
+
+    def held_bytes(self, name: str) -> int:
+        """Memory that the loaded key takes."""
+        return self.key_sizes()[name]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ _OWN = frozenset(  # headers that say how a message is framed, which is the tran
         "cookie",
         "expect",
         "host",
+        "idempotency-key",
         "keep-alive",
         "proxy-authorization",
         "proxy-connection",

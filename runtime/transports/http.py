@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from hecompile.runtime.transports.address import parse_url
 from hecompile.runtime.transports.base import ServerGoneError, Transport
 from hecompile.runtime.transports.connection import Connection, Refusal, printable
 from hecompile.runtime.transports.stream import OutOfTimeError
-from hecompile.runtime.wire import SESSION_DIGITS
+from hecompile.runtime.wire import SESSION_DIGITS, TAG_HEADER, new_tag
 
 __all__ = ["HttpTransport"]
 
@@ -114,12 +114,12 @@ class HttpTransport(Transport):
         """Fill `reply` with the answer, trying again while the server is busy or away; the answer's length."""
         started = time.monotonic()
         timeout_s, retry_s = timeout_s or self._timeout_s, self._retry_s if retry_s is None else min(retry_s, self._retry_s)
-        deadline = started + timeout_s
+        deadline, headers = started + timeout_s, self._headers | ({TAG_HEADER: new_tag()} if method == "POST" else {})
         last, attempts, reason = float("inf"), 0, ""
         while True:
             attempts, least_s = attempts + 1, 0.0
             try:
-                return self._attempt(method, path, body, reply, exact, deadline)
+                return self._attempt(method, path, headers, body, reply, exact, deadline)
             except Refusal as refusal:
                 if refusal.status not in BUSY:
                     raise ProtocolError(f"{self.url} refuses {what}: {refusal}", status=refusal.status) from None
@@ -153,15 +153,16 @@ class HttpTransport(Transport):
             raise self._gone(reason, 1) from None
         return reason
 
-    def _attempt(self, method: str, path: str, body: Sequence[Buffer], reply: memoryview, exact: bool, deadline: float) -> int:
+    def _attempt(
+        self, method: str, path: str, headers: Mapping[str, str], body: Sequence[Buffer], reply: memoryview, exact: bool,
+        deadline: float,
+    ) -> int:  # fmt: skip
         """Send a request once; once more at once, if a kept connection turns out to be closed."""
         while True:
             connection = self._connection(deadline)
             known = connection.used
             try:
-                size, usable = connection.exchange(
-                    method, self._address.prefix + path, self._headers, body, reply, exact, deadline
-                )  # fmt: skip
+                size, usable = connection.exchange(method, self._address.prefix + path, headers, body, reply, exact, deadline)
             except BaseException as error:
                 connection.drop()
                 if not (known and isinstance(error, OSError) and not connection.answered):

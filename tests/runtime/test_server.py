@@ -11,6 +11,7 @@ from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.runtime.server import create_app
 from hecompile.runtime.service import Service, load_service
+from hecompile.runtime.serving.limits import Limits
 from hecompile.runtime.wire import pack_request
 from tests.payloads import encrypt_whole
 
@@ -96,18 +97,10 @@ def test_no_bytes_make_a_500(client: TestClient, service: Service, tiny: Compile
 _BODY: dict[str, bytes] = {}
 
 
-def test_too_many_waiting_requests_are_told_to_come_back(service: Service, tiny: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hecompile.runtime import server
-
-    monkeypatch.setattr(server, "QUEUE", 0)
-    response = TestClient(create_app(service)).post(url(service), content=good_body(tiny))
-    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-
-
 def test_a_request_that_never_ends_times_out(service: Service) -> None:
     import asyncio
 
-    app = create_app(service, body_timeout_s=0.05)
+    app = create_app(service, Limits(grace_s=0.05))
 
     async def call() -> int:
         status = []

@@ -296,7 +296,9 @@ def test_a_request_says_nothing_of_the_client_and_keeps_no_cookies(script: Scrip
     with transport(script) as http:
         ask(http)
         ask(http)
-    assert set(script.headers[1]) == {"host", "accept-encoding", "content-length"}
+    assert set(script.headers[1]) == {"host", "accept-encoding", "content-length", "idempotency-key"}
+    tags = [headers["idempotency-key"] for headers in script.headers]
+    assert len({*tags}) == len(tags)
     assert script.headers[1]["accept-encoding"] == "identity"
 
 

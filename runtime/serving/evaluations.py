@@ -1,0 +1,156 @@
+"""What is being evaluated, for whom: dropped when nobody waits for it, and found again by a client that sends its request again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from hecompile.runtime.serving.incoming import Incoming
+from hecompile.runtime.serving.limits import Limits
+from hecompile.runtime.serving.queue import FairQueue
+from hecompile.runtime.serving.refusals import GoneError
+
+__all__ = ["Evaluation", "Evaluations", "Work"]
+
+Key = tuple[str, str]  # region, and the client's tag
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done for a request, in a thread of its own; `cancel` gives it up, and `ended` is told when it is over."""
+
+    run: Callable[[], bytes]
+    cancel: Callable[[], None]
+    ended: Callable[[], None]
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """One request's work, and how many connections wait for its answer."""
+
+    key: Key | None
+    owner: str
+    region: str
+    work: Work
+    task: asyncio.Task[bytes] = field(init=False)
+    waiting: int = 0
+    running: bool = False
+
+
+class Evaluations:
+    """One at a time, in the order of a `FairQueue`. Answers of tagged requests are kept for a while."""
+
+    def __init__(self, limits: Limits, queue: FairQueue, measured: Callable[[float], None], dropped: Callable[[], None]) -> None:
+        self._limits, self._queue, self._measured, self._dropped = limits, queue, measured, dropped
+        self._thread = ThreadPoolExecutor(1, "hecompile-evaluation")
+        self._under_way: dict[Key, Evaluation] = {}
+        self._kept: OrderedDict[Key, tuple[bytes, float]] = OrderedDict()
+        self._kept_bytes = 0
+        self._running: Evaluation | None = None
+        self._background: set[asyncio.Task[None]] = set()
+
+    def kept(self, key: Key) -> bytes | None:
+        """The answer to a request that was evaluated before."""
+        self._forget()
+        found = self._kept.get(key)
+        return None if found is None else found[0]
+
+    def under_way(self, key: Key) -> Evaluation | None:
+        """The evaluation of a request that waits or runs."""
+        return self._under_way.get(key)
+
+    def start(self, key: Key | None, owner: str, region: str, work: Work) -> Evaluation:
+        """Queue a request's work. `key`: None for requests that cannot be found again."""
+        evaluation = Evaluation(key, owner, region, work)
+        evaluation.task = asyncio.get_running_loop().create_task(self._run(evaluation))
+        evaluation.task.add_done_callback(lambda _: self._ended(evaluation))
+        if key is not None:
+            self._under_way[key] = evaluation
+        return evaluation
+
+    async def answer(self, evaluation: Evaluation, incoming: Incoming) -> bytes:
+        """The answer, for one of the connections that wait for it.
+
+        Raises:
+            GoneError: if that connection is closed before. When it was the last one, work that waits is dropped at once, and work
+                that runs is given up unless somebody asks for it within `abandoned_s`.
+        """
+        evaluation.waiting += 1
+        gone = asyncio.ensure_future(incoming.gone())
+        try:
+            await asyncio.wait({evaluation.task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if evaluation.task.done():
+                return evaluation.task.result()
+            raise GoneError
+        finally:
+            gone.cancel()
+            evaluation.waiting -= 1
+            if not evaluation.waiting and not evaluation.task.done():
+                self._abandon(evaluation)
+
+    async def _run(self, evaluation: Evaluation) -> bytes:
+        turn = await self._queue.turn(evaluation.owner, evaluation.region)
+        self._running, evaluation.running, complete = evaluation, True, False
+        try:
+            reply = await asyncio.get_running_loop().run_in_executor(self._thread, evaluation.work.run)
+            complete = True
+        finally:
+            self._running = None
+            self._queue.leave(turn, measured=complete)
+        self._measured(time.monotonic() - turn.began)
+        if evaluation.key is not None:
+            self.keep(evaluation.key, reply)
+        return reply
+
+    def _ended(self, evaluation: Evaluation) -> None:
+        evaluation.work.ended()
+        self._lose(evaluation)
+        if not evaluation.task.cancelled():
+            evaluation.task.exception()  # nobody may be left to be told
+
+    def _lose(self, evaluation: Evaluation) -> None:
+        if evaluation.key is not None and self._under_way.get(evaluation.key) is evaluation:
+            del self._under_way[evaluation.key]
+
+    def _abandon(self, evaluation: Evaluation) -> None:
+        if evaluation.running:
+            self._spawn(self._give_up(evaluation, self._limits.abandoned_s))
+        else:
+            self._lose(evaluation)
+            self._dropped()
+            evaluation.task.cancel()
+
+    async def _give_up(self, evaluation: Evaluation, after_s: float) -> None:
+        await asyncio.wait({evaluation.task}, timeout=after_s)
+        if not evaluation.task.done() and not evaluation.waiting:
+            await asyncio.to_thread(evaluation.work.cancel)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def close(self) -> None:
+        """Give up what is still evaluated: the server ends, and its interpreter waits for the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._running is not None:
+            self._running.work.cancel()
+
+    def keep(self, key: Key, reply: bytes) -> None:
+        """Have the answer to a request at hand for a while, also after its client got it: the way back may have failed."""
+        self._kept[key] = (reply, time.monotonic())
+        self._kept_bytes += len(reply)
+        self._forget()
+
+    def _forget(self) -> None:
+        oldest = time.monotonic() - self._limits.kept_s
+        while self._kept:
+            reply, kept = next(iter(self._kept.values()))
+            if kept >= oldest and self._kept_bytes <= self._limits.kept_bytes:
+                return
+            self._kept.popitem(last=False)
+            self._kept_bytes -= len(reply)

@@ -1,0 +1,134 @@
+"""Whose turn it is: one evaluation at a time, which uses all cores, and of those that wait first who has used least."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from hecompile.runtime.serving.refusals import RefusalError
+
+__all__ = ["FairQueue", "Turn"]
+
+LEAST_PLACES = 4  # that may wait however long each takes
+UNKNOWN_S = 0.5  # that a region is expected to take before it was measured
+HALF_LIFE_S = 30.0  # after which half of what an owner has used is forgotten
+_NEWEST = 0.3  # weight of the newest measurement
+_FORGOTTEN_S = 0.001
+
+
+@dataclass(eq=False)
+class Turn:
+    """A request's place in the queue, then its turn."""
+
+    owner: str
+    region: str
+    ready: asyncio.Future[None] = field(repr=False)
+    began: float = 0.0
+
+
+class FairQueue:
+    """Turns for one evaluation after the other. Of several owners the one that has used least is next; of one, who came first."""
+
+    def __init__(self, longest_s: float) -> None:
+        """`longest_s`: seconds that a new request may have to wait."""
+        self._longest_s = longest_s
+        self._waiting: dict[str, deque[Turn]] = {}
+        self._running: Turn | None = None
+        self._seconds: dict[str, float] = {}
+        self._used: dict[str, tuple[float, float]] = {}  # seconds, and when they were counted
+        self._closed = False
+
+    @property
+    def length(self) -> int:
+        """Requests that wait; the one that is evaluated is not among them."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def expected_s(self) -> float:
+        """Seconds until a request that comes now would have its turn, by what each region took before."""
+        waiting = sum(self._expected(turn.region) for turns in self._waiting.values() for turn in turns)
+        if self._running is None:
+            return waiting
+        return waiting + max(0.0, self._expected(self._running.region) - (time.monotonic() - self._running.began))
+
+    @property
+    def full(self) -> bool:
+        """Whether another request would be refused."""
+        return self._closed or (self.expected_s > self._longest_s and self.length >= LEAST_PLACES)
+
+    def judge(self) -> None:
+        """Raise `RefusalError` (503) if a request that comes now could not wait."""
+        if self._closed:
+            raise RefusalError("this server is being stopped", 503, "stopping")
+        if self.full:
+            expected = self.expected_s
+            raise RefusalError(f"{self.length} requests are waiting already, about {expected:.0f} s", 503, "queue", expected / 2)
+
+    async def turn(self, owner: str, region: str) -> Turn:
+        """Wait for a turn, which must be given to `leave` afterwards.
+
+        Raises:
+            RefusalError: as `judge` does, also while waiting when the server is stopped.
+        """
+        self.judge()
+        turn = Turn(owner, region, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(owner, deque()).append(turn)
+        self._next()
+        try:
+            await turn.ready
+        except BaseException:
+            self._remove(turn)
+            if self._running is turn:  # it came at the same moment as the cancellation
+                self._running = None
+                self._next()
+            raise
+        return turn
+
+    def leave(self, turn: Turn, measured: bool = True) -> None:
+        """The turn is over; `measured`: its seconds are what the region takes."""
+        now = time.monotonic()
+        seconds = now - turn.began
+        if measured:
+            before = self._seconds.get(turn.region)
+            self._seconds[turn.region] = seconds if before is None else before + _NEWEST * (seconds - before)
+        self._used[turn.owner] = (self._use(turn.owner, now) + seconds, now)
+        for owner in [each for each in self._used if self._use(each, now) < _FORGOTTEN_S]:
+            del self._used[owner]
+        self._running = None
+        self._next()
+
+    def close(self) -> None:
+        """Refuse all that wait, and all that come."""
+        self._closed = True
+        for turns in self._waiting.values():
+            for turn in turns:
+                if not turn.ready.done():
+                    turn.ready.set_exception(RefusalError("this server is being stopped", 503, "stopping"))
+
+    def _expected(self, region: str) -> float:
+        return self._seconds.get(region, UNKNOWN_S)
+
+    def _use(self, owner: str, now: float) -> float:
+        seconds, counted = self._used.get(owner, (0.0, now))
+        return float(seconds * 0.5 ** ((now - counted) / HALF_LIFE_S))
+
+    def _remove(self, turn: Turn) -> None:
+        turns = self._waiting.get(turn.owner)
+        if turns is not None and turn in turns:
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[turn.owner]
+
+    def _next(self) -> None:
+        if self._running is not None or not self._waiting:
+            return
+        now = time.monotonic()
+        turn = self._waiting[min(self._waiting, key=lambda owner: self._use(owner, now))][0]
+        self._remove(turn)
+        if turn.ready.done():  # cancelled, and not taken out yet
+            self._next()
+            return
+        self._running, turn.began = turn, now
+        turn.ready.set_result(None)

@@ -1,0 +1,39 @@
+"""Why a request is not answered."""
+
+from __future__ import annotations
+
+import math
+
+from hecompile.errors import ProtocolError
+
+__all__ = ["GoneError", "RefusalError", "reason_of"]
+
+LONGEST_PAUSE_S = 30
+_REASONS = {
+    401: "token",
+    404: "unknown",
+    405: "unknown",
+    408: "slow",
+    410: "forgotten",
+    413: "large",
+    422: "malformed",
+    503: "busy",
+}
+
+
+class RefusalError(ProtocolError):
+    """A refusal by one of the server's limits. `reason` is a word for metrics, `retry_after_s` when to come again."""
+
+    def __init__(self, message: str, status: int, reason: str, retry_after_s: float = 1.0) -> None:
+        self.reason = reason
+        self.retry_after_s = max(1, min(LONGEST_PAUSE_S, math.ceil(retry_after_s)))
+        super().__init__(message, status=status)
+
+
+class GoneError(Exception):
+    """The client has closed its connection: nobody reads an answer."""
+
+
+def reason_of(error: ProtocolError) -> str:
+    """A word for metrics, one of a fixed few."""
+    return error.reason if isinstance(error, RefusalError) else _REASONS.get(error.status, "malformed")
