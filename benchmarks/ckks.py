@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 import tenseal
-import tenseal.sealapi as seal
 
 from benchmarks.harness import arguments, finish, machine
 from hecompile.backends.ckks.affine import Affine, Chain, Polynomial
@@ -77,7 +76,7 @@ class Ours:
         for name in key_sizes(lowering.program):
             relin = name == relin_name(ring)
             data = self._key.relinearization_key() if relin else self._key.galois_key(int(name.split()[-1]))
-            self._keys[name] = load_key(ring, name, memoryview(data), seal.RelinKeys if relin else seal.GaloisKeys)
+            self._keys[name] = load_key(lowering.program, name, memoryview(data))
         self._plaintexts = Plaintexts(2 << 30)
         self.vectors = {each.name: self._vector(each, values) for each in lowering.uploads}
         self._inputs = {each.name: self._fresh(each) for each in lowering.uploads}

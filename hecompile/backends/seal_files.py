@@ -1,6 +1,6 @@
-"""SEAL's documented file format (`seal/serialization.h`, version 4.x), through memory files.
+"""SEAL's documented file format (`seal/serialization.h`, version 4.x), in memory and through memory files.
 
-SEAL's Python binding reads and writes files only, and always compresses what it writes. Files here are memory files
+TenSEAL's binding of SEAL reads and writes files only, and always compresses what it writes. Files here are memory files
 (`memfd_create`): plaintexts and keys pass through them, so they never have a name in a folder. Any other version is refused.
 """
 
@@ -15,7 +15,7 @@ import zstandard
 
 from hecompile.errors import InternalError
 
-__all__ = ["ARRAY_BYTES", "FILE", "HEADER_BYTES", "MEMBERS_BYTES", "PRNG_BLAKE2XB", "array", "header"]
+__all__ = ["ARRAY_BYTES", "FILE", "HEADER_BYTES", "MEMBERS_BYTES", "PRNG_BLAKE2XB", "array", "header", "members"]
 
 _MAGIC, HEADER_BYTES, _MAJOR = 0xA15E, 16, 4
 PRNG_BLAKE2XB = 1
@@ -66,16 +66,7 @@ class _File(threading.local):
     def read(self) -> bytes:
         """What SEAL wrote, without its header and uncompressed."""
         descriptor = self.descriptor
-        blob = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        magic, length, major, _, mode, _, size = struct.unpack("<HBBBBHQ", blob[:HEADER_BYTES])
-        if (magic, length, major) != (_MAGIC, HEADER_BYTES, _MAJOR) or size != len(blob):
-            raise InternalError(f"SEAL wrote format version {major}: hecompile knows version {_MAJOR} only")
-        if mode == 2:
-            members: bytes = zstandard.ZstdDecompressor().decompressobj().decompress(blob[HEADER_BYTES:])
-            return members
-        if mode == 0:
-            return blob[HEADER_BYTES:]
-        raise InternalError(f"SEAL compressed a file in mode {mode}: hecompile knows 0 and 2")
+        return members(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
 
 
 FILE = _File()
@@ -90,3 +81,16 @@ def header(payload: int) -> bytes:
 def array(data: bytes, count: int) -> bytes:
     """An array of words with its header and count."""
     return header(8 + len(data)) + struct.pack("<Q", count) + data
+
+
+def members(blob: bytes) -> bytes:
+    """An object that SEAL wrote, without its header and uncompressed. Raises `InternalError` for another version of the format."""
+    magic, length, major, _, mode, _, size = struct.unpack("<HBBBBHQ", blob[:HEADER_BYTES])
+    if (magic, length, major) != (_MAGIC, HEADER_BYTES, _MAJOR) or size != len(blob):
+        raise InternalError(f"SEAL wrote format version {major}: hecompile knows version {_MAJOR} only")
+    if mode == 2:
+        found: bytes = zstandard.ZstdDecompressor().decompressobj().decompress(blob[HEADER_BYTES:])
+        return found
+    if mode == 0:
+        return blob[HEADER_BYTES:]
+    raise InternalError(f"SEAL compressed a file in mode {mode}: hecompile knows 0 and 2")

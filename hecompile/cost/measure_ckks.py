@@ -20,8 +20,6 @@ def measure_ckks(runs: int) -> dict[str, float]:
 
 def _ring_prices(depth: int, runs: int) -> dict[str, float]:
     """Prices of fresh ciphertexts in one ring."""
-    import tenseal.sealapi as seal
-
     from hecompile.backends.ckks.engine import Value
     from hecompile.backends.ckks.keys import load_key, rotation_name
     from hecompile.backends.ckks.program import Op, SlotProgram
@@ -36,7 +34,7 @@ def _ring_prices(depth: int, runs: int) -> dict[str, float]:
     turns = [Op(f"y{steps}", "rotate", ("x",), depth, ring.scale, 1.0, "", {"steps": steps}) for steps in range(1, KEYS + 1)]
     for steps in range(1, KEYS + 1):
         name = rotation_name(ring, steps)
-        keys[name] = load_key(ring, name, memoryview(secret.galois_key(steps)), seal.GaloisKeys)
+        keys[name] = load_key(SlotProgram(ring, tuple(turns)), name, memoryview(secret.galois_key(steps)))
     vectors = np.random.default_rng(0).standard_normal((PLAINTEXTS, ring.slots))
     vector, names = vectors[0], tuple(["x"] * PLAINTEXTS)
     dot = Op("z", "dot", names, depth, ring.scale**2, 1.0, "", {"table": "@t0", "row": 0, "roll": 0, "scaled": "none"})

@@ -14,6 +14,7 @@ _BASE = (
     "onnxruntime",
     "onnx",
     "tenseal",
+    "seal-python",
     "zstandard",
     "fastapi",
     "uvicorn",

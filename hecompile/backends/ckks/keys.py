@@ -1,11 +1,13 @@
-"""Evaluation keys: which ones a program needs, how large they are, and how a server loads them."""
+"""Evaluation keys: which ones a program needs, how large they are, and how a server judges and loads them."""
 
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import dataclass
 from typing import Any
 
+from hecompile.backends.ckks.key_files import KeyFile
 from hecompile.backends.ckks.program import SlotProgram
 from hecompile.backends.ckks.ring import Ring
 from hecompile.errors import ProtocolError
@@ -14,6 +16,7 @@ __all__ = [
     "TAG_BYTES",
     "LoadedKey",
     "galois_element",
+    "held_bytes",
     "key_size",
     "key_sizes",
     "key_tag",
@@ -40,18 +43,29 @@ def galois_element(ring: Ring, steps: int) -> int:
     return int(pow(3, steps % ring.slots, 2 * ring.dimension))
 
 
-def key_size(ring: Ring, index: int) -> int:
-    """Most bytes of a seeded key in SEAL's format: one ciphertext of the whole modulus per prime; `index` empty keys before it."""
-    primes = len(ring.bits) + 1
-    one = 8 * primes * ring.dimension + 512  # words of one polynomial; the other is a seed
-    return (primes - 1) * one + 8 * index + 512
+def key_size(ring: Ring, lists: int) -> int:
+    """Bytes of a seeded key in SEAL's format: of a rotation for N lists, of relinearization for one."""
+    return KeyFile(ring.dimension, len(ring.bits) + 1, lists, 0).size
+
+
+def _files(program: SlotProgram) -> dict[str, KeyFile]:
+    """The form of every key that a program needs, by name."""
+    ring, primes = program.ring, len(program.ring.bits) + 1
+    found = {relin_name(ring): KeyFile(ring.dimension, primes, 1, 0)}  # also without products: it is what requests are tagged by
+    for steps in program.steps:
+        place = (galois_element(ring, steps) - 1) // 2
+        found[rotation_name(ring, steps)] = KeyFile(ring.dimension, primes, ring.dimension, place)
+    return found
 
 
 def key_sizes(program: SlotProgram) -> dict[str, int]:
-    """Most bytes by name of every key that a program needs."""
-    ring = program.ring
-    sizes = {rotation_name(ring, steps): key_size(ring, ring.dimension) for steps in program.steps}
-    return {relin_name(ring): key_size(ring, 1), **sizes}  # also without products: it is what requests are tagged by
+    """Bytes by name of every key that a program needs, as it travels."""
+    return {name: file.size for name, file in _files(program).items()}
+
+
+def held_bytes(program: SlotProgram) -> dict[str, int]:
+    """Bytes of memory by name that every key takes at the server."""
+    return {name: file.held_bytes for name, file in _files(program).items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +81,20 @@ def key_tag(data: bytes | memoryview) -> bytes:
     return hashlib.sha256(data).digest()[:TAG_BYTES]
 
 
-def load_key(ring: Ring, name: str, data: memoryview, kind: Any) -> LoadedKey:
-    """A key of SEAL's `kind`. Raises `ProtocolError` naming it if SEAL finds it malformed."""
-    from hecompile.backends.ckks.seal import context_of
-    from hecompile.backends.seal_files import FILE
+def load_key(program: SlotProgram, name: str, data: memoryview) -> LoadedKey:
+    """The key of this name, one of `key_sizes`, by SEAL.
 
-    key = kind()
+    Raises:
+        ProtocolError: naming the key and saying what is wrong, unless the data are one key, for this ring and of that name.
+    """
+    from hecompile.backends.ckks.seal import SEAL_ERRORS, context_of
+
+    context, file, relin = context_of(program.ring), _files(program)[name], name == relin_name(program.ring)
     try:
-        key.load(context_of(ring), FILE.write(data))
-    except (ValueError, RuntimeError, IndexError) as error:
+        file.judge(data, struct.pack("<4Q", *context.key_context_data().parms_id()))
+        key = context.from_relin_str(bytes(data)) if relin else context.from_galois_str(bytes(data))
+        if key.size() != 1 or not key.has_key(2 if relin else file.element):  # 2: the power of the secret
+            raise ProtocolError("it holds another key, or none")
+    except (*SEAL_ERRORS, ProtocolError) as error:
         raise ProtocolError(f"evaluation key '{name}' is damaged ({error}): open a new session") from error
-    finally:
-        FILE.write(b"")
     return LoadedKey(key, key_tag(data))

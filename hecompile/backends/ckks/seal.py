@@ -1,4 +1,9 @@
-"""CKKS by SEAL, what both sides share: contexts, and ciphertexts as words. Nothing here makes or holds a secret key."""
+"""CKKS by SEAL 4.4, what both sides share: contexts, and ciphertexts as words. Nothing here makes or holds a secret key.
+
+Everything that comes from elsewhere, ciphertexts, answers and evaluation keys, is loaded by this build of SEAL (`seal-python`), in
+memory. `secret.py` makes keys and fresh ciphertexts with the build in TenSEAL, whose objects are half as long: one polynomial of
+each is a seed. Both builds have the same primes, file format and arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +13,67 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tenseal.sealapi as seal
+import seal  # type: ignore[import-not-found]  # its stubs lie where mypy does not look
 
 from hecompile.backends.bfv.bits import SEED_BYTES, pack_bits, packed_bytes, unpack_bits
 from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.ring import Ring
-from hecompile.backends.seal_files import ARRAY_BYTES, FILE, HEADER_BYTES, MEMBERS_BYTES, PRNG_BLAKE2XB, array, header
+from hecompile.backends.seal_files import ARRAY_BYTES, HEADER_BYTES, MEMBERS_BYTES, PRNG_BLAKE2XB, array, header, members
 from hecompile.errors import InternalError, ProtocolError
 
 __all__ = [
-    "context_of", "encoder_of", "evaluator_of", "fresh_bytes", "load_answer", "load_fresh", "parms_id", "reply_bytes",
-    "save_answer", "split_fresh",
+    "SEAL_ERRORS", "Encoder", "context_of", "encoder_of", "evaluator_of", "fresh_bytes", "load_answer", "load_fresh", "parms_id",
+    "reply_bytes", "save_answer", "seal_words", "split_fresh",
 ]  # fmt: skip
 
 Words = npt.NDArray[np.uint64]
+
+SEAL_ERRORS = (ArithmeticError, IndexError, MemoryError, RuntimeError, ValueError)  # what its exceptions become in Python
+
+
+def _context(dimension: int, moduli: tuple[int, ...], chain: bool) -> Any:
+    parameters = seal.EncryptionParameters(seal.scheme_type.ckks)
+    parameters.set_poly_modulus_degree(dimension)
+    parameters.set_coeff_modulus([seal.Modulus(prime) for prime in moduli])
+    return seal.SEALContext(parameters, chain, seal.sec_level_type.tc128)
 
 
 @lru_cache(maxsize=16)
 def context_of(ring: Ring) -> Any:
     """SEAL's context. Raises `ProtocolError` if SEAL refuses the ring, which it also does below 128 bits of its own table."""
-    parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.CKKS)
-    parameters.set_poly_modulus_degree(ring.dimension)
-    parameters.set_coeff_modulus([seal.Modulus(prime) for prime in primes(ring)])
-    context = seal.SEALContext(parameters, True, seal.SEC_LEVEL_TYPE.TC128)
+    context = _context(ring.dimension, primes(ring), True)
     if not context.parameters_set():
-        raise ProtocolError(f"SEAL refuses {ring}: {context.parameters_error_message()}")
+        raise ProtocolError(f"SEAL refuses {ring}: {context.parameter_error_message()}")
     return context
 
 
+class Encoder:
+    """SEAL's encoder at any level of a ring.
+
+    SEAL's encodes at the highest level of its context, so every level has a context of its own, made when it is first used:
+    encoding at the ring's highest level and switching down would take up to four times as long.
+    """
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring, self._whole = ring, seal.CKKSEncoder(context_of(ring))
+        self._encoders = {ring.depth: self._whole}
+
+    def encode(self, values: npt.NDArray[np.float64] | float, level: int, scale: float) -> Any:
+        """A plaintext of the slots, or of one number in all of them."""
+        if level not in self._encoders:
+            moduli = primes(self._ring)
+            context = _context(self._ring.dimension, (*moduli[: level + 1], moduli[-1]), False)
+            self._encoders[level] = seal.CKKSEncoder(context)
+        return self._encoders[level].encode(values, scale)
+
+    def decode(self, plain: Any) -> npt.NDArray[np.float64]:
+        """The slots of a plaintext of any level."""
+        return np.asarray(self._whole.decode(plain), np.float64)
+
+
 @lru_cache(maxsize=16)
-def encoder_of(ring: Ring) -> Any:
-    return seal.CKKSEncoder(context_of(ring))
+def encoder_of(ring: Ring) -> Encoder:
+    return Encoder(ring)
 
 
 @lru_cache(maxsize=16)
@@ -58,13 +93,10 @@ def parms_id(ring: Ring, level: int) -> list[int]:
 
 @lru_cache(maxsize=256)
 def _members(ring: Ring, level: int, scale: float) -> bytes:
-    """The fields of a ciphertext of two polynomials before its words: SEAL's own for a level, with NTT form and scale."""
-    context = context_of(ring)
-    cipher = seal.Ciphertext(context, parms_id(ring, level))
-    cipher.resize(context, parms_id(ring, level), 2)
-    cipher.save(FILE.path)
-    plain = bytearray(FILE.read()[:MEMBERS_BYTES])
-    plain[32] = 1  # after 32 bytes of parms_id; then size, N and primes of 8 bytes each
+    """The fields of a ciphertext of two polynomials before its words: SEAL's own for a level, with NTT form, size and scale."""
+    cipher = seal.Ciphertext(context_of(ring), parms_id(ring, level))
+    plain = bytearray(members(cipher.to_string(seal.compr_mode_type.none))[:MEMBERS_BYTES])
+    struct.pack_into("<BQ", plain, 32, 1, 2)  # after 32 bytes of parms_id; then N and primes of 8 bytes each
     struct.pack_into("<d", plain, 57, scale)
     return bytes(plain)
 
@@ -79,15 +111,15 @@ def reply_bytes(ring: Ring, level: int) -> int:
     return 2 * sum(packed_bytes(ring.dimension, bits) for bits in ring.bits[: level + 1])
 
 
-def split_fresh(members: bytes, ring: Ring, level: int) -> bytes:
-    """A seeded ciphertext as SEAL wrote it -> its bytes on the wire."""
+def split_fresh(fields: bytes, ring: Ring, level: int) -> bytes:
+    """A seeded ciphertext as SEAL wrote it, without its header -> its bytes on the wire."""
     count = (level + 1) * ring.dimension
     first = MEMBERS_BYTES + ARRAY_BYTES
     last = first + 8 * count
-    if len(members) != last + HEADER_BYTES + 1 + SEED_BYTES or members[last + HEADER_BYTES] != PRNG_BLAKE2XB:
+    if len(fields) != last + HEADER_BYTES + 1 + SEED_BYTES or fields[last + HEADER_BYTES] != PRNG_BLAKE2XB:
         raise InternalError("SEAL wrote a fresh ciphertext without the seed that hecompile expects")
-    words = np.frombuffer(members[first:last], np.uint64).reshape(level + 1, ring.dimension)
-    return _pack(words, ring) + members[last + HEADER_BYTES + 1 :]
+    words = np.frombuffer(fields[first:last], np.uint64).reshape(level + 1, ring.dimension)
+    return _pack(words, ring) + fields[last + HEADER_BYTES + 1 :]
 
 
 def load_fresh(data: memoryview, ring: Ring, level: int, scale: float) -> Any:
@@ -97,11 +129,14 @@ def load_fresh(data: memoryview, ring: Ring, level: int, scale: float) -> Any:
     return _load(ring, level, scale, array(words.tobytes(), words.size) + generator)
 
 
+def seal_words(cipher: Any) -> Words:
+    """All words of a ciphertext, polynomial by polynomial and prime by prime."""
+    return np.frombuffer(members(cipher.to_string(seal.compr_mode_type.none)), np.uint64, offset=MEMBERS_BYTES + ARRAY_BYTES)
+
+
 def save_answer(cipher: Any, ring: Ring, level: int) -> bytes:
     """The bytes of a ciphertext of two polynomials."""
-    cipher.save(FILE.path)
-    words = np.frombuffer(FILE.read(), np.uint64, offset=MEMBERS_BYTES + ARRAY_BYTES)
-    return b"".join(_pack(part, ring) for part in words.reshape(2, level + 1, ring.dimension))
+    return b"".join(_pack(part, ring) for part in seal_words(cipher).reshape(2, level + 1, ring.dimension))
 
 
 def load_answer(data: memoryview, ring: Ring, level: int, scale: float) -> Any:
@@ -111,15 +146,11 @@ def load_answer(data: memoryview, ring: Ring, level: int, scale: float) -> Any:
 
 
 def _load(ring: Ring, level: int, scale: float, rest: bytes) -> Any:
-    members = _members(ring, level, scale)
-    cipher = seal.Ciphertext(context_of(ring))
+    before = _members(ring, level, scale)
     try:
-        cipher.load(context_of(ring), FILE.write(header(len(members) + len(rest)) + members + rest))
-    except (ValueError, RuntimeError, IndexError) as error:
+        return context_of(ring).from_cipher_str(header(len(before) + len(rest)) + before + rest)
+    except SEAL_ERRORS as error:
         raise ProtocolError(f"SEAL refuses a ciphertext: {error}") from error
-    finally:
-        FILE.write(b"")
-    return cipher
 
 
 def _pack(words: Words, ring: Ring) -> bytes:

@@ -1,20 +1,45 @@
-"""The client's secret key of a session: encryption, decryption and evaluation keys, all by SEAL. No server imports it."""
+"""The client's secret key of a session: encryption, decryption and evaluation keys, all by SEAL. No server imports it.
+
+Keys and fresh ciphertexts are made by the SEAL in TenSEAL, which writes one polynomial of each as a seed; `seal-python` cannot.
+Nothing from elsewhere goes there: answers are loaded and decrypted by `seal-python`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tenseal.sealapi as seal
+import seal  # type: ignore[import-not-found]  # its stubs lie where mypy does not look
+import tenseal.sealapi as maker
 
 from hecompile.backends.ckks.keys import galois_element
+from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.ring import Ring
-from hecompile.backends.ckks.seal import context_of, encoder_of, load_answer, parms_id, split_fresh
+from hecompile.backends.ckks.seal import SEAL_ERRORS, context_of, encoder_of, load_answer, parms_id, split_fresh
 from hecompile.backends.seal_files import FILE, header
+from hecompile.errors import InternalError, ProtocolError
 
 __all__ = ["SecretKey"]
+
+
+@lru_cache(maxsize=16)
+def _maker_context(ring: Ring) -> Any:
+    """The context of TenSEAL's build of SEAL, for the same primes. Raises `InternalError` if it names a level in another way."""
+    parameters = maker.EncryptionParameters(maker.SCHEME_TYPE.CKKS)
+    parameters.set_poly_modulus_degree(ring.dimension)
+    parameters.set_coeff_modulus([maker.Modulus(prime) for prime in primes(ring)])
+    context = maker.SEALContext(parameters, True, maker.SEC_LEVEL_TYPE.TC128)
+    if context.first_parms_id() != parms_id(ring, ring.depth):
+        raise InternalError(f"the two builds of SEAL do not agree on {ring}")
+    return context
+
+
+@lru_cache(maxsize=16)
+def _maker_encoder(ring: Ring) -> Any:
+    return maker.CKKSEncoder(_maker_context(ring))
 
 
 class SecretKey:
@@ -23,28 +48,29 @@ class SecretKey:
     __slots__ = ("_decryptor", "_encryptor", "_generator", "ring")
 
     def __init__(self, ring: Ring) -> None:
-        context = context_of(ring)
+        context = _maker_context(ring)
         self.ring = ring
-        self._generator = seal.KeyGenerator(context)
+        self._generator = maker.KeyGenerator(context)
         key = self._generator.secret_key()
-        self._encryptor = seal.Encryptor(context, key)
-        self._decryptor = seal.Decryptor(context, key)
+        self._encryptor = maker.Encryptor(context, key)
+        self._decryptor = seal.Decryptor(context_of(ring), context_of(ring).from_secret_str(_saved(key)))
 
     def __repr__(self) -> str:
         return "SecretKey(hidden)"
 
     def encrypt(self, slots: npt.NDArray[np.float64], level: int, scale: float) -> bytes:
         """A fresh symmetric encryption of a vector, as it goes on the wire."""
-        plain = seal.Plaintext()
-        encoder_of(self.ring).encode(slots.tolist(), parms_id(self.ring, level), scale, plain)
+        plain = maker.Plaintext()
+        _maker_encoder(self.ring).encode(slots.tolist(), parms_id(self.ring, level), scale, plain)
         self._encryptor.encrypt_symmetric(plain).save(FILE.path)
         return split_fresh(_taken(), self.ring, level)
 
     def decrypt(self, data: memoryview, level: int, scale: float) -> npt.NDArray[np.float64]:
         """The slots of an answer. Raises `ProtocolError` for words that are no ciphertext."""
-        plain = seal.Plaintext()
-        self._decryptor.decrypt(load_answer(data, self.ring, level, scale), plain)
-        return np.asarray(encoder_of(self.ring).decode_double(plain), np.float64)
+        try:
+            return encoder_of(self.ring).decode(self._decryptor.decrypt(load_answer(data, self.ring, level, scale)))
+        except SEAL_ERRORS as error:
+            raise ProtocolError(f"SEAL refuses an answer: {error}") from error
 
     def relinearization_key(self) -> bytes:
         """SEAL's file of a fresh relinearization key, seeded, not compressed."""
@@ -63,7 +89,8 @@ def _taken() -> bytes:
     return members
 
 
-def _saved(keys: Any) -> bytes:
-    keys.save(FILE.path)
+def _saved(key: Any) -> bytes:
+    """SEAL's file of a key, not compressed."""
+    key.save(FILE.path)
     members = _taken()
     return header(len(members)) + members

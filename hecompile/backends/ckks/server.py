@@ -8,9 +8,9 @@ from typing import Any
 
 from hecompile.backends.base import Array, RegionServer, Session
 from hecompile.backends.ckks.document import Document
-from hecompile.backends.ckks.keys import TAG_BYTES, LoadedKey, key_sizes, load_key, relin_name
+from hecompile.backends.ckks.keys import TAG_BYTES, LoadedKey, held_bytes, key_sizes, load_key, relin_name
 from hecompile.backends.ckks.processes import evaluated
-from hecompile.backends.ckks.seal import fresh_bytes, load_fresh, save_answer
+from hecompile.backends.ckks.seal import SEAL_ERRORS, fresh_bytes, load_fresh, save_answer
 from hecompile.backends.ckks.seal_engine import Plaintexts, SealEngine
 from hecompile.errors import ProtocolError
 
@@ -29,13 +29,12 @@ class CkksServer(RegionServer):
     def key_sizes(self) -> Mapping[str, int]:
         return key_sizes(self._document.program)
 
-    def load_key(self, name: str, data: memoryview) -> object:
-        import tenseal.sealapi as seal
+    def held_bytes(self, name: str) -> int:
+        return held_bytes(self._document.program)[name]
 
-        ring = self._document.program.ring
-        kind = seal.RelinKeys if name == relin_name(ring) else seal.GaloisKeys
+    def load_key(self, name: str, data: memoryview) -> object:
         try:
-            return load_key(ring, name, data, kind)
+            return load_key(self._document.program, name, data)
         except ProtocolError as error:
             raise ProtocolError(f"region '{self._document.region}': {error}") from error
 
@@ -67,12 +66,18 @@ class CkksServer(RegionServer):
         return b"".join(evaluated(lambda piece: self._element(piece, row, keys), pieces))
 
     def _element(self, data: memoryview, row: int, keys: Mapping[str, object]) -> bytes:
-        """One element's answer."""
+        """One element's answer. Raises `ProtocolError` naming the region, and the layer where SEAL refuses an operation."""
         document, ring = self._document, self._document.program.ring
+        engine = SealEngine(document.program, self._tables, row, keys, self._plaintexts)
         inputs, start = dict[str, Any](), 0
-        for upload in document.uploads:
-            size = fresh_bytes(ring, upload.level)
-            inputs[upload.name] = load_fresh(data[start : start + size], ring, upload.level, upload.scale)
-            start += size
-        outputs = SealEngine(document.program, self._tables, row, keys, self._plaintexts).run(inputs)
-        return b"".join(save_answer(outputs[result.output].data, ring, result.level) for result in document.results)
+        try:
+            for upload in document.uploads:
+                size = fresh_bytes(ring, upload.level)
+                inputs[upload.name] = load_fresh(data[start : start + size], ring, upload.level, upload.scale)
+                start += size
+            outputs = engine.run(inputs)
+            return b"".join(save_answer(outputs[result.output].data, ring, result.level) for result in document.results)
+        except ProtocolError as error:
+            raise ProtocolError(f"region '{document.region}': {error}", error.status) from error
+        except SEAL_ERRORS as error:
+            raise ProtocolError(f"region '{document.region}', layer '{engine.label}': SEAL refuses it: {error}") from error
