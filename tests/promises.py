@@ -48,6 +48,12 @@ PROMISES: dict[str, dict[str, str]] = {
         "greeting": "another artifact or version at the server is told when a model is loaded",
         "access": "passwords and tokens are in no message, and travel on no plain connection to another machine",
     },
+    "strangers": {
+        "slow-senders": "slow bodies, silent connections and unread answers cost those who open them, and end; logs stay short",
+        "no-work-for-the-gone": "nothing is computed for clients that are gone, or twice for a request that is sent twice",
+        "session-room": "keys are judged when they come, take room that was held for them, and idle sessions make room for new ones",
+        "tokens": "a server with tokens answers nobody else, and compares them in constant time",
+    },
     "client": {
         "forks": "processes that were forked share no plaintext, no key and no connection",
         "threads": "threads that share a model take turns, or are refused at once",

@@ -79,7 +79,7 @@ class Desk:
         key = _key(region, request)
         found = self._repeated(key)
         if found is not None:
-            await incoming.read(limit)
+            await incoming.read(limit, keep=False)
         else:
             self.queue.judge()
             hold = self.room.take(owner, min(incoming.announced if incoming.announced is not None else limit, limit))
@@ -103,7 +103,7 @@ class Desk:
         key = _key(_SESSIONS, request)
         found = self._repeated(key)
         if isinstance(found, bytes):
-            await incoming.read(self.service.key_limit)
+            await incoming.read(self.service.key_limit, keep=False)
             return found
         with self.service.reserve_session(digest, "" if is_local(owner) else owner) as reservation:
             limit = self.service.key_limit

@@ -33,8 +33,8 @@ class Incoming:
         self.complete = False
         self._gone = False
 
-    async def read(self, limit: int, hold: Hold | None = None) -> bytearray:
-        """The whole body.
+    async def read(self, limit: int, hold: Hold | None = None, keep: bool = True) -> bytearray:
+        """The whole body; an empty one where it is not to be kept.
 
         Raises:
             RefusalError: 413 beyond `limit` bytes, at once if they are announced; 408 if it comes too slowly; 503 if its `hold`
@@ -43,12 +43,14 @@ class Incoming:
         """
         if self.announced is not None and self.announced > limit:
             raise RefusalError(f"a request may have {limit} bytes", 413, "large")
-        body, deadline = bytearray(), time.monotonic() + self._limits.grace_s
+        body, length, deadline = bytearray(), 0, time.monotonic() + self._limits.grace_s
         while not self.complete:
             piece = await self._piece(deadline, hold)
-            if len(body) + len(piece) > limit:
+            length += len(piece)
+            if length > limit:
                 raise RefusalError(f"a request may have {limit} bytes", 413, "large")
-            body += piece
+            if keep:
+                body += piece
             now = time.monotonic()
             deadline = min(max(deadline, now) + len(piece) / self._limits.least_rate, now + _MOST_AHEAD_S)
             if hold is not None:
