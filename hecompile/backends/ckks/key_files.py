@@ -62,24 +62,24 @@ class KeyFile:
     def judge(self, data: memoryview, parms_id: bytes) -> None:
         """Raises `ProtocolError` saying what is wrong if the data are no such file for the parameters of this name."""
         if len(data) != self.size:
-            raise ProtocolError(f"{len(data)} bytes, a key of this name has {self.size}: cut off, another key, or more than one")
+            raise ProtocolError(f"{len(data)} bytes instead of {self.size}: cut off, another key, or more than one")
         if data[:HEADER_BYTES] != header(self.size - HEADER_BYTES):
-            raise ProtocolError("no uncompressed file of SEAL")
+            raise ProtocolError("no file of SEAL without compression")
         if data[HEADER_BYTES : HEADER_BYTES + 32] != parms_id:
-            raise ProtocolError("a key of another ring")
+            raise ProtocolError("a key for another ring")
         start = _HEAD_BYTES + 8 * (self.place + 1)
         counts = bytes(8 * self.place) + struct.pack("<Q", self.primes - 1)
         if data[_HEAD_BYTES - 8 : start] != struct.pack("<Q", self.lists) + counts:
-            raise ProtocolError("it holds another key, or none")
+            raise ProtocolError("another key, or none, is in its file")
         before, after = self._frame(parms_id)
         for _ in range(self.primes - 1):
             words = start + len(before)
             seed = words + self._words_bytes + len(after)
             if data[start:words] != before or data[seed - len(after) : seed] != after:
-                raise ProtocolError("a ciphertext of another form in it")
+                raise ProtocolError("a ciphertext of another form is in its file")
             start = seed + SEED_BYTES
         if data[start:] != bytes(len(data) - start):
-            raise ProtocolError("it holds another key besides")
+            raise ProtocolError("another key besides is in its file")
 
     def _frame(self, parms_id: bytes) -> tuple[bytes, bytes]:
         """What SEAL writes around the words of each ciphertext: NTT form, two polynomials, scale 1, correction factor 1."""

@@ -93,8 +93,14 @@ def load_key(program: SlotProgram, name: str, data: memoryview) -> LoadedKey:
     try:
         file.judge(data, struct.pack("<4Q", *context.key_context_data().parms_id()))
         key = context.from_relin_str(bytes(data)) if relin else context.from_galois_str(bytes(data))
-        if key.size() != 1 or not key.has_key(2 if relin else file.element):  # 2: the power of the secret
-            raise ProtocolError("it holds another key, or none")
-    except (*SEAL_ERRORS, ProtocolError) as error:
-        raise ProtocolError(f"evaluation key '{name}' is damaged ({error}): open a new session") from error
+    except ProtocolError as error:
+        raise _refusal(name, str(error)) from error
+    except SEAL_ERRORS as error:
+        raise _refusal(name, f"SEAL refuses it ({error})") from error
+    if key.size() != 1 or not key.has_key(2 if relin else file.element):  # 2: the power of the secret
+        raise _refusal(name, "SEAL finds another key in it")
     return LoadedKey(key, key_tag(data))
+
+
+def _refusal(name: str, why: str) -> ProtocolError:
+    return ProtocolError(f"evaluation key '{name}' is damaged or another: {why}: open a new session")
