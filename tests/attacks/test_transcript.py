@@ -27,6 +27,7 @@ from hecompile.backends.registry import backend_of
 from hecompile.compiler import Compiled
 from hecompile.runtime.server import bind, create_app
 from hecompile.runtime.service import load_service
+from hecompile.runtime.wire import TAG_HEADER
 from tests.attacks.recorder import Recorded, Relay
 from tests.backends.ckks.network import compiled
 from tests.networks import tiny_inputs
@@ -125,6 +126,9 @@ def _transcript(folder: Path, calls: list[tuple[int, float]], title: str) -> lis
     known = {digest: "{artifact}", str(relay.port): "{port}"}
     sessions = {name for request in requests for name in re.findall(r"/sessions/(\w{32})", request.line)}
     known |= dict.fromkeys(sessions, "{session}")
+    tags = [header.partition(": ")[2] for request in requests for header in request.headers if header.startswith(TAG_HEADER)]
+    assert len({*tags}) == len(tags) == sum(request.line.startswith("POST") for request in requests)
+    known |= dict.fromkeys(tags, "{32 random digits}")
     secrets = b"".join(request.body for request in requests)
     assert TOKEN.encode() not in secrets
     assert digest.encode() not in secrets
