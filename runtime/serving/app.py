@@ -97,7 +97,9 @@ def application(desk: Desk, openapi: bool) -> FastAPI:
     async def open_session(digest: Digest, request: Request) -> Response:
         return await answer(request, lambda incoming: desk.open_session(request, incoming, digest))
 
-    @app.delete("/v1/artifacts/{digest}/sessions/{identifier}", responses=REFUSED, summary="Forget evaluation keys")
+    @app.delete(
+        "/v1/artifacts/{digest}/sessions/{identifier}", responses=REFUSED, response_class=Response, summary="Forget evaluation keys"
+    )
     async def close_session(digest: Digest, identifier: str, request: Request) -> Response:
         try:
             desk.owner(request)
