@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import zstandard
 
 from hecompile.artifact import read_half, read_manifest
 from hecompile.backends.base import RegionClient, Secrets
+from hecompile.backends.ckks import server
 from hecompile.backends.ckks.document import Document, read_document
 from hecompile.backends.ckks.keys import galois_element, relin_name, rotation_name
 from hecompile.backends.ckks.ring import Ring
@@ -260,9 +263,30 @@ def test_what_seal_refuses_while_it_evaluates_names_region_and_layer(side: Side)
             assert caught.value.status == 422
 
 
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_server_without_memory_says_come_back(side: Side, monkeypatch: pytest.MonkeyPatch, forked: bool) -> None:
+    """Whichever process of a batch has none left."""
+    own, load = os.getpid(), server.load_fresh
+
+    def exhausted(*args: Any) -> Any:
+        if forked and os.getpid() == own:
+            return load(*args)
+        raise MemoryError
+
+    inputs = [np.concatenate([value] * 3) if value.ndim else value for value in side.inputs()]
+    payload, _ = encrypt_whole(side.client, inputs, 3, side.secrets)
+    body = b"".join(pack_request(3, [payload], side.open(side.keys)))
+    monkeypatch.setattr(server, "load_fresh", exhausted)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    with pytest.raises(ProtocolError, match=f"region '{REGION}': .*no memory left.*come back later") as caught:
+        side.service.answer(side.service.digest, REGION, body)
+    assert caught.value.status == 503
+
+
 LOADS = """
 import sys
 from pathlib import Path
+from typing import Any
 from hecompile.runtime.service import load_service
 region = load_service(Path(sys.argv[1])).regions[sys.argv[2]]
 data, kept, resident = memoryview(Path(sys.argv[4]).read_bytes()), [], []

@@ -17,6 +17,8 @@ from hecompile.errors import InternalError, ProtocolError
 
 __all__ = ["evaluated"]
 
+_HEAD = struct.Struct("<HQ")  # of an answer: the status of a refusal, or zero, and its length
+
 
 def evaluated(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview]) -> list[bytes]:
     """The task's answer for every piece, in order. Raises `ProtocolError` if a task does."""
@@ -51,14 +53,15 @@ class _Process:
         data = self.stream.read()
         answers, start = list[bytes](), 0
         while len(answers) < count:
-            if len(data) < start + 9:
+            if len(data) < start + _HEAD.size:
                 raise InternalError("a process of the ckks backend ended without an answer")
-            bad, size = struct.unpack_from("<BQ", data, start)
-            answer = data[start + 9 : start + 9 + size]
-            if bad:
-                raise ProtocolError(answer.decode())
+            status, size = _HEAD.unpack_from(data, start)
+            start += _HEAD.size
+            answer = data[start : start + size]
+            if status:
+                raise ProtocolError(answer.decode(), status)
             answers.append(answer)
-            start += 9 + size
+            start += size
         return answers
 
     def end(self) -> None:
@@ -69,7 +72,7 @@ class _Process:
 
 
 def _start(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview]) -> _Process:
-    """A process that writes its answers into a pipe: a status byte and a length before each."""
+    """A process that writes its answers into a pipe: a refusal's status, or zero, and a length before each."""
     reader, writer = os.pipe()
     try:
         child = os.fork()
@@ -80,16 +83,16 @@ def _start(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview]) ->
     if child:
         os.close(writer)
         return _Process(child, os.fdopen(reader, "rb"))
-    status = 1
+    ended = 1
     try:
         os.close(reader)
         with os.fdopen(writer, "wb") as stream:
             for piece in pieces:
                 try:
-                    answer, bad = task(piece), 0
+                    answer, status = task(piece), 0
                 except ProtocolError as error:
-                    answer, bad = str(error).encode(), 1
-                stream.write(struct.pack("<BQ", bad, len(answer)) + answer)
-        status = 0
+                    answer, status = str(error).encode(), error.status
+                stream.write(_HEAD.pack(status, len(answer)) + answer)
+        ended = 0
     finally:
-        os._exit(status)
+        os._exit(ended)

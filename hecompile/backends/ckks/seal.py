@@ -28,7 +28,7 @@ __all__ = [
 
 Words = npt.NDArray[np.uint64]
 
-SEAL_ERRORS = (ArithmeticError, IndexError, MemoryError, RuntimeError, ValueError)  # what its exceptions become in Python
+SEAL_ERRORS = (ArithmeticError, IndexError, RuntimeError, ValueError)  # what its exceptions become in Python; no memory apart
 
 
 def _context(dimension: int, moduli: tuple[int, ...], chain: bool) -> Any:

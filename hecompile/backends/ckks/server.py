@@ -37,6 +37,8 @@ class CkksServer(RegionServer):
             return load_key(self._document.program, name, data)
         except ProtocolError as error:
             raise ProtocolError(f"region '{self._document.region}': {error}") from error
+        except MemoryError as error:
+            raise self._no_memory() from error
 
     def request_bytes(self, batch: int) -> int:
         self._document.judge_batch(batch)
@@ -79,5 +81,10 @@ class CkksServer(RegionServer):
             return b"".join(save_answer(outputs[result.output].data, ring, result.level) for result in document.results)
         except ProtocolError as error:
             raise ProtocolError(f"region '{document.region}': {error}", error.status) from error
+        except MemoryError as error:
+            raise self._no_memory() from error
         except SEAL_ERRORS as error:
             raise ProtocolError(f"region '{document.region}', layer '{engine.label}': SEAL refuses it: {error}") from error
+
+    def _no_memory(self) -> ProtocolError:
+        return ProtocolError(f"region '{self._document.region}': the server has no memory left: come back later", status=503)
