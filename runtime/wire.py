@@ -84,7 +84,9 @@ def unpack_keys(body: bytes | bytearray, sizes: Mapping[str, int]) -> dict[str, 
         help = "load the artifact of this server and open a new session"
         raise ProtocolError(f"evaluation keys missing {missing[:4]}, unknown {unknown[:4]}: {help}")
     for name, size in found.items():
-        if type(size) is not int or not 0 < size <= sizes[name]:
+        if type(size) is not int:  # not printed: it may be nested deeper than `repr` goes
+            raise ProtocolError(f"the header of the keys must give the length of '{name}' as an integer")
+        if not 0 < size <= sizes[name]:
             raise ProtocolError(f"key '{name}' has {size} bytes, at most {sizes[name]} are declared")
     if len(body) != start + sum(found.values()):
         raise ProtocolError(f"the header announces {sum(found.values())} bytes of keys, {len(body) - start} came")
@@ -113,5 +115,7 @@ def _header(body: bytes | bytearray, length: str, limit: int) -> tuple[dict[str,
 
 
 def _judge_format(header: Mapping[str, Any]) -> None:
+    if type(header["format"]) is not int:  # not printed: it may be nested deeper than `repr` goes
+        raise ProtocolError(f"the header must give the wire format as an integer, this server speaks format {FORMAT}")
     if header["format"] != FORMAT:
         raise ProtocolError(f"wire format {header['format']}, this server speaks format {FORMAT}")

@@ -88,3 +88,19 @@ def test_damaged_keys_are_refused(noise: bytes, cut: int) -> None:
     for body in (noise, good[:cut], good + noise + b"x"):
         with pytest.raises(ProtocolError):
             unpack_keys(body, SIZES)
+
+
+@pytest.mark.parametrize("depth", [1, 500, 1000, 1023, 2000])
+@pytest.mark.parametrize("field", ["format", "keys", "length of a key"])
+def test_nesting_breaks_nothing(field: str, depth: int) -> None:
+    """Headers of many keys have room for lists that are nested deeper than Python prints."""
+    sizes = {f"rotate_{number}": 8 for number in range(200)}
+    nested = b"\x91" * depth + b"\xc0"
+    fields = {"format": bytes([FORMAT]), "keys": msgpack.packb(dict.fromkeys(sizes, 8))}
+    if field == "length of a key":
+        fields["keys"] = msgpack.packb(dict.fromkeys(sizes, 8))[:-1] + nested
+    else:
+        fields[field] = nested
+    header = b"\x82" + b"".join(msgpack.packb(name) + value for name, value in fields.items())
+    with pytest.raises(ProtocolError):
+        unpack_keys(struct.pack("<I", len(header)) + header + bytes(1600), sizes)
