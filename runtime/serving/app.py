@@ -45,15 +45,18 @@ def application(desk: Desk, openapi: bool) -> FastAPI:
     service = desk.service
     app.state.desk = desk
 
-    def refused(error: ProtocolError, close: bool = False) -> Response:
-        """`close`: the body was not read whole, so nothing more can be understood on this connection."""
+    def refused(error: ProtocolError, incoming: Incoming | None = None) -> Response:
+        """`incoming`: a body that was not read whole, so that nothing more can be understood on its connection."""
         desk.metrics.refusals.labels(reason_of(error)).inc()
-        headers = {"Connection": "close"} if close else {}
+        headers = {"Connection": "close"} if incoming is not None else {}
         if error.status == 503:
             headers["Retry-After"] = str(error.retry_after_s if isinstance(error, RefusalError) else 1)
         if error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
+        document = {"error": str(error)}
+        if incoming is None:
+            return JSONResponse(document, status_code=error.status, headers=headers)
+        return Parting(document, status_code=error.status, headers=headers, incoming=incoming)
 
     @app.get("/healthz", responses=HEALTH, summary="Whether the server runs")
     async def health() -> dict[str, Any]:
@@ -117,7 +120,7 @@ def application(desk: Desk, openapi: bool) -> FastAPI:
             return Response(status_code=499)  # nobody reads it
         except ProtocolError as error:
             await incoming.drain()
-            return refused(error, close=not incoming.complete)
+            return refused(error, None if incoming.complete else incoming)
         except Exception:
             LOG.exception("a request failed: this is a bug of hecompile, please report it")
             return JSONResponse({"error": "this server has a bug"}, status_code=500, headers={"Connection": "close"})
@@ -130,6 +133,20 @@ def application(desk: Desk, openapi: bool) -> FastAPI:
 
     app.add_middleware(Noted, metrics=desk.metrics)
     return app
+
+
+class Parting(JSONResponse):
+    """A refusal while its request is still being sent. The connection ends when the other side has had time to read it."""
+
+    def __init__(self, *args: Any, incoming: Incoming, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._incoming = incoming
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await self._incoming.linger()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Noted:

@@ -17,6 +17,7 @@ __all__ = ["Incoming"]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _DRAINED_BYTES, _DRAINED_S = 1 << 20, 2.0  # that are read of a body that is refused, so that its sender reads the reason
+_LINGERED_BYTES = 16 << 20  # that are read after a refusal was sent, in the same seconds
 _MOST_AHEAD_S = 10.0  # that a fast sender may pause later on
 
 
@@ -59,9 +60,15 @@ class Incoming:
 
     async def drain(self) -> None:
         """Read on a little after a refusal, so that the sender of a short body gets to read it. Nothing is raised."""
-        left, deadline = _DRAINED_BYTES, time.monotonic() + _DRAINED_S
-        if self.announced is not None and self.announced > left:
-            return
+        if self.announced is None or self.announced <= _DRAINED_BYTES:
+            await self._discard(_DRAINED_BYTES)
+
+    async def linger(self) -> None:
+        """Read on a little once a refusal is sent: closing a connection that holds unread bytes would take back the refusal."""
+        await self._discard(_LINGERED_BYTES)
+
+    async def _discard(self, left: int) -> None:
+        deadline = time.monotonic() + _DRAINED_S
         with suppress(RefusalError, GoneError):
             while not self.complete and left > 0:
                 left -= len(await self._piece(deadline, None))
