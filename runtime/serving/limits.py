@@ -34,7 +34,7 @@ class Limits:
     body_bytes: int = 512 * _MIB  # of requests that arrive or wait, in all; half of it from one address
     queue_s: float = 30.0  # that a new request may have to wait, by measured seconds of the ones before it
     abandoned_s: float = 2.0  # that an evaluation goes on for a client that is gone, which may ask again
-    kept_bytes: int = 64 * _MIB  # of answers that are kept for a client that asks again
+    kept_bytes: int = 32 * _MIB  # of answers that are kept for a client that asks again
     kept_s: float = 30.0
     stop_s: float = 10.0  # that a server which is told to stop waits for what it evaluates
     key_bytes: int = 8 << 30  # of the evaluation keys of all sessions, in memory
