@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hecompile.backends.base import RegionServer, Session
+from hecompile.backends.concrete.keysets import judge_keys
 from hecompile.backends.concrete.lookup_program import LookupProgram
 from hecompile.backends.concrete.program import cut
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
@@ -38,11 +39,12 @@ class LookupServer(RegionServer):
             raise ProtocolError(
                 f"key '{name}' has {len(data)} bytes, this circuit's have {self._program.key_bytes}: cut off, or of another circuit"
             )
+        judge_keys(name, data, self._program.circuit.numbers)
         keys = bytes(data)
         return _Keys(hashlib.sha256(keys).hexdigest(), keys)
 
     def cancel(self) -> None:
-        workers().cancel()
+        workers().cancel(self)
 
     def request_bytes(self, batch: int) -> int:
         return batch * self._program.request.size
@@ -54,7 +56,9 @@ class LookupServer(RegionServer):
         if not isinstance(keys, _Keys):
             raise ProtocolError(f"region '{program.region}' needs a session with its evaluation keys")
         pieces = cut(payload, [program.request.size] * batch)
-        jobs = [Job(self._circuit, (program.request.wrap(piece),), keys.name, keys.data) for piece in pieces]
+        jobs = [
+            Job(self._circuit, (program.request.wrap(piece),), keys.name, keys.data, program.key_name, self) for piece in pieces
+        ]
         done = workers().run(jobs, program.limit_s)
         self.worked_s += sum(each.cpu_s for each in done)
         return b"".join(program.reply.unwrap(each.results[0]) for each in done)

@@ -21,7 +21,7 @@ def write_message(stream: IO[bytes], message: dict[str, Any]) -> None:
 
 
 def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
-    """The next message; None where the stream ends."""
+    """The next message; None where the stream ends, or holds none."""
     header = stream.read(8)
     if len(header) < 8:
         return None
@@ -29,5 +29,8 @@ def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
     data = stream.read(size) if size <= LARGEST else b""
     if len(data) < size:
         return None
-    message: dict[str, Any] = msgpack.unpackb(data, max_bin_len=LARGEST)
-    return message
+    try:
+        message = msgpack.unpackb(data, max_bin_len=LARGEST)
+    except (ValueError, msgpack.exceptions.UnpackException):
+        return None
+    return message if isinstance(message, dict) else None

@@ -34,7 +34,7 @@ class LinearServer(RegionServer):
         self._program, self._circuits = program, circuits
 
     def cancel(self) -> None:
-        workers().cancel()
+        workers().cancel(self)
 
     def request_bytes(self, batch: int) -> int:
         return self._program.request_bytes(batch)
@@ -44,7 +44,8 @@ class LinearServer(RegionServer):
         wanted = self._program.ciphertexts(batch)
         pieces = cut(payload, [request.size for _, request, _ in wanted])
         jobs = [
-            Job(self._circuits[place], (request.wrap(piece),)) for (place, request, _), piece in zip(wanted, pieces, strict=True)
+            Job(self._circuits[place], (request.wrap(piece),), owner=self)
+            for (place, request, _), piece in zip(wanted, pieces, strict=True)
         ]
         done = workers().run(jobs, LIMIT_S)
         self.worked_s += sum(each.cpu_s for each in done)

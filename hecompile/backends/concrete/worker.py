@@ -1,21 +1,42 @@
 """The process that evaluates circuits: it imports Concrete, which the server's own process does not.
 
 Messages come on stdin and are answered on stdout. `load` compiles a circuit from its MLIR, `keys` keeps evaluation
-keys, `run` evaluates. Secret keys never come here. Started by `hecompile.backends.concrete.workers`.
+keys, `run` evaluates. Secret keys never come here. Started by `hecompile.backends.concrete.worker_process` with a folder for
+temporary files, and "gently" if it should be ready with a lower priority.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO, TypeVar
 
 from hecompile.backends.concrete.circuits import concrete, configuration, specs_text
 from hecompile.backends.concrete.messages import read_message, write_message
 
-__all__ = ["Worker", "main"]
+__all__ = ["LOWER", "Worker", "gently", "main"]
+
+LOWER = 5  # niceness: a quarter of a core that a job wants, so that it comes to an end on a busy machine too
+Result = TypeVar("Result")
+
+
+def gently(task: Callable[[], Result]) -> Result:
+    """The task's result, by a thread of a lower priority: a whole process could not raise its own again."""
+
+    def lowered() -> Result:
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + LOWER)
+        return task()
+
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(lowered).result()
 
 
 class Worker:
@@ -26,9 +47,14 @@ class Worker:
         self._circuits: dict[str, Any] = {}
         self._keys: dict[str, Any] = {}
 
-    def load(self, name: str, mlir: str, p_error: float, keys: bytes) -> dict[str, Any]:
-        """Compile; the specification that came out. `keys` are those of a circuit without lookups: an empty set."""
-        server = self._fhe.Server.create(mlir, configuration(p_error))
+    def load(self, name: str, mlir: str, p_error: float, keys: bytes, low: bool = False) -> dict[str, Any]:
+        """Compile, with a lower priority if `low`; the specification that came out. `keys` are those of a circuit without
+        lookups: an empty set."""
+
+        def compiled() -> Any:
+            return self._fhe.Server.create(mlir, configuration(p_error))
+
+        server = gently(compiled) if low else compiled()
         self._circuits[name] = server
         if keys:
             self.keys(name, keys)
@@ -54,9 +80,8 @@ class Worker:
         return {"results": results, "cpu_s": time.process_time() - started}
 
 
-def serve(source: BinaryIO, sink: BinaryIO) -> None:
+def serve(worker: Worker, source: BinaryIO, sink: BinaryIO) -> None:
     """Answer messages until the stream ends."""
-    worker = Worker()
     actions: dict[str, Callable[..., dict[str, Any]]] = {
         "load": worker.load,
         "keys": worker.keys,
@@ -74,10 +99,16 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Keep stdout for messages: the library's own prints go to stderr."""
+    """Keep stdout for messages: the library's own prints go to stderr. An interrupt is meant for the server, which ends this."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(sys.stdin.buffer, sink)
+    folder, *how = sys.argv[1:]
+    tempfile.tempdir = folder
+    try:
+        serve(gently(Worker) if how else Worker(), sys.stdin.buffer, sink)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,215 +1,266 @@
-"""Worker processes from the server's side: started when first needed, given circuits once, killed when they take too long."""
+"""Worker processes and the jobs that wait for them: one more than cores, so that one is ready when another was killed.
+
+A job is given to a process that has its circuit and its session's keys, the last one used first. The spare process is started, and
+circuits that one process has are loaded into the others, by one thread in the background and with a lower priority, so that
+whoever comes after a kill finds a worker with its circuits compiled.
+"""
 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import fcntl
+import logging
 import os
-import queue
-import subprocess
-import sys
+import statistics
 import threading
+import time
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
+from hecompile.backends.concrete.jobs import Done, Job, ServerCircuit
+from hecompile.backends.concrete.worker_process import COMMAND, WorkerProcess, cores
 from hecompile.errors import ProtocolError
 
 __all__ = ["Done", "Job", "ServerCircuit", "Workers", "workers"]
 
-PIPE_BYTES = 1 << 20
-START_S = 120.0  # importing Concrete takes ten seconds on a slow machine
+LOG = logging.getLogger(__name__)
+SHORT_S = 1.0  # a job that takes less is never killed by `cancel`
+REMEMBERED = 3  # evaluations of a circuit whose median is what the next one is expected to take
+PRELOADED = 256  # circuits, the last ones used, that are loaded in the background, and their bytes; others are loaded when needed
+PRELOADED_BYTES = 64 << 20
+CLOSE_S = 5.0
 
 
-@dataclass(frozen=True)
-class ServerCircuit:
-    """What a worker compiles, named by its checksum."""
+@dataclass(eq=False)
+class _Call:
+    """Jobs that are run together."""
 
-    name: str
-    mlir: str
-    p_error: float
-    specs: str
-    keys: bytes = b""  # the empty set of evaluation keys, of a circuit without lookups
+    owner: object
+    given_up: bool = False
 
 
-@dataclass(frozen=True)
-class Job:
-    """A circuit on some ciphertexts, with the keys of a session or none."""
+@dataclass(eq=False)
+class _Task:
+    """What a process does for a call. `since` is when the evaluation began; None while it loads."""
 
-    circuit: ServerCircuit
-    ciphertexts: tuple[bytes, ...]
-    session: str = ""
-    keys: bytes = b""
-
-
-@dataclass(frozen=True)
-class Done:
-    """A job's results, serialised, and the CPU seconds that they took."""
-
-    results: list[bytes]
-    cpu_s: float
-
-
-def _widen(process: subprocess.Popen[bytes]) -> None:
-    """Pipes of a megabyte: an answer of ten would otherwise change sides 200 times."""
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):  # the user's pipes may be limited
-                fcntl.fcntl(pipe or 0, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-
-class _Process:
-    """One worker."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._loaded: set[str] = set()
-        self._sessions: list[str] = []
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._close_pipes()
-        command = [sys.executable, "-m", "hecompile.backends.concrete.worker"]
-        # waiting threads sleep: those of one circuit leave the cores to the other workers
-        environment = os.environ | {"OMP_NUM_THREADS": str(cores()), "OMP_WAIT_POLICY": "passive"}
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-        )
-        _widen(process)
-        self._process, self._loaded, self._sessions = process, set(), []
-        if self._receive(process, START_S, "starting") != {"ready": True}:
-            raise ProtocolError("a worker of Concrete does not start: is the extra 'concrete' installed?", status=503)
-        return process
-
-    def _receive(self, process: subprocess.Popen[bytes], limit_s: float, what: str) -> dict[str, Any]:
-        from hecompile.backends.concrete.messages import read_message
-
-        late = threading.Event()
-
-        def kill() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(limit_s, kill)
-        timer.start()
-        try:
-            assert process.stdout is not None
-            message = read_message(process.stdout)
-        finally:
-            timer.cancel()
-        if message is None:
-            self.stop()
-            reason = (
-                f"took more than {limit_s:g} seconds and was stopped" if late.is_set() else "ended: cancelled, or out of memory"
-            )
-            raise ProtocolError(f"{what}: the worker {reason}", status=503)
-        return message
-
-    def _ask(self, limit_s: float, what: str, **message: Any) -> dict[str, Any]:
-        from hecompile.backends.concrete.messages import write_message
-
-        process = self._process if self._process is not None and self._process.poll() is None else self._start()
-        assert process.stdin is not None
-        try:
-            write_message(process.stdin, message)
-        except BrokenPipeError:
-            self.stop()
-            raise ProtocolError(f"{what}: the worker is gone", status=503) from None
-        answer = self._receive(process, limit_s, what)
-        if "error" in answer:
-            raise ProtocolError(f"{what}: Concrete says {answer['error']}")
-        return answer
-
-    def load(self, circuit: ServerCircuit) -> None:
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        if circuit.name in self._loaded:
-            return
-        found = self._ask(
-            START_S, "loading a circuit", do="load", name=circuit.name, mlir=circuit.mlir, p_error=circuit.p_error,
-            keys=circuit.keys,
-        )  # fmt: skip
-        if found["specs"] != circuit.specs:
-            raise ProtocolError("this Concrete chooses other parameters than the one that compiled: compile again here")
-        self._loaded.add(circuit.name)
-
-    def run(self, job: Job, limit_s: float) -> Done:
-        with self._lock:
-            self.load(job.circuit)
-            if job.session and job.session not in self._sessions:
-                for old in self._sessions:  # one client's keys at a time: they are large
-                    self._ask(limit_s, "dropping keys", do="forget", session=old)
-                self._sessions = []
-                self._ask(limit_s, "loading keys", do="keys", session=job.session, data=job.keys)
-                self._sessions = [job.session]
-            answer = self._ask(
-                limit_s, "evaluating", do="run", name=job.circuit.name, session=job.session, ciphertexts=list(job.ciphertexts)
-            )
-            return Done(list(answer["results"]), float(answer["cpu_s"]))
-
-    def stop(self) -> None:
-        """End the process, whatever it does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def _close_pipes(self) -> None:
-        if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    pipe.close()
+    call: _Call
+    circuit: str
+    since: float | None = None
 
 
 class Workers:
-    """A fixed number of worker processes and the jobs that wait for them."""
+    """Worker processes that run at most `count` jobs at a time. Safe for several threads.
 
-    def __init__(self, count: int) -> None:
-        self._processes = [_Process() for _ in range(count)]
-        self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()  # the last one used has its circuits loaded
-        for process in self._processes:
-            self._idle.put(process)
+    One more process than jobs so far ran at once is kept ready. Circuits are loaded into all of them: the last `PRELOADED` ones
+    used, up to `PRELOADED_BYTES` of what they are compiled from.
+    """
+
+    def __init__(self, count: int, command: tuple[str, ...] = COMMAND) -> None:
+        self._processes = [WorkerProcess(command) for _ in range(count + 1)]
         self._threads = ThreadPoolExecutor(count)
+        self._pid = os.getpid()
+        self._changed = threading.Condition()  # guards the following
+        self._idle = list(self._processes)  # the last one used at the end
+        self._tasks: dict[WorkerProcess, _Task] = {}
+        self._calls: set[_Call] = set()
+        self._circuits: dict[str, ServerCircuit] = {}  # the last one used at the end
+        self._seconds: dict[str, deque[float]] = {}  # of the last evaluations, by circuit
+        self._needed = 0  # the most jobs that ever ran at once
+        self._tender: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def started(self) -> int:
+        """How many processes were started so far, those in place of others included."""
+        return sum(process.started for process in self._processes)
 
     def run(self, jobs: Sequence[Job], limit_s: float) -> list[Done]:
-        """Every job's results, in order. Raises `ProtocolError` if one is refused, fails, or takes longer than its limit."""
+        """Every job's results, in order. Raises `ProtocolError` if one is refused, fails, is given up, or takes longer than its
+        limit in seconds."""
+        call = _Call(jobs[0].owner if jobs else None)
+        with self._changed:
+            self._calls.add(call)
         try:
-            return list(self._threads.map(lambda job: self._one(job, limit_s), jobs))
+            return list(self._threads.map(lambda job: self._one(call, job, limit_s), jobs))
         except (KeyboardInterrupt, SystemExit):
-            self.cancel()  # the interpreter's end waits for the threads, and these for what is evaluated
+            self._stop(call)  # the interpreter's end waits for the threads, and these for what is evaluated
             raise
-
-    def _one(self, job: Job, limit_s: float) -> Done:
-        process = self._idle.get()
-        try:
-            return process.run(job, limit_s)
+        except (CancelledError, RuntimeError) as error:
+            raise ProtocolError("evaluating: the workers of Concrete were closed", status=503) from error
         finally:
-            self._idle.put(process)
+            with self._changed:
+                call.given_up = True  # what has not begun does not
+                self._calls.discard(call)
 
-    def cancel(self) -> None:
-        """Stop whatever is being evaluated; the next job starts a worker anew."""
-        for process in self._processes:
-            process.stop()
+    def _one(self, call: _Call, job: Job, limit_s: float) -> Done:
+        process, task = self._take(call, job)
+        try:
+            process.load(job.circuit)
+            self._note_circuit(job.circuit)
+            process.load_keys(job, limit_s)
+            with self._changed:
+                self._go_on(call)  # what was loaded is of use to the next one
+                task.since = time.monotonic()
+            done = process.evaluate(job, limit_s)
+            with self._changed:
+                self._seconds.setdefault(job.circuit.name, deque(maxlen=REMEMBERED)).append(time.monotonic() - task.since)
+            return done
+        finally:
+            self._give_back(process)
+
+    def _go_on(self, call: _Call) -> None:
+        if call.given_up:
+            raise ProtocolError("evaluating: given up", status=503)
+
+    def _take(self, call: _Call, job: Job) -> tuple[WorkerProcess, _Task]:
+        """The idle process that is best prepared. There is one: of one more than jobs, only one is tended in the background."""
+
+        def prepared(process: WorkerProcess) -> tuple[bool, bool, bool]:
+            return process.alive, job.circuit.name in process.circuits, job.session in process.sessions
+
+        with self._changed:
+            self._go_on(call)
+            process = max(reversed(self._idle), key=prepared)
+            self._idle.remove(process)
+            self._tasks[process] = task = _Task(call, job.circuit.name)
+            self._needed = max(self._needed, len(self._tasks))
+            return process, task
+
+    def _give_back(self, process: WorkerProcess) -> None:
+        with self._changed:
+            del self._tasks[process]
+            self._idle.append(process)
+            self._tend()
+
+    def _note_circuit(self, circuit: ServerCircuit) -> None:
+        """Remember a circuit for the other processes, and forget those that were not used for the longest time."""
+        with self._changed:
+            self._circuits.pop(circuit.name, None)
+            self._circuits[circuit.name] = circuit
+            while len(self._circuits) > PRELOADED or sum(each.size for each in self._circuits.values()) > PRELOADED_BYTES:
+                del self._circuits[next(iter(self._circuits))]
+
+    def cancel(self, owner: object) -> None:
+        """Give up what is evaluated for an owner now, in all its threads. Returns at once, and other owners' jobs go on.
+
+        Jobs that have not begun do not. One that runs is killed if it is expected to take longer than a process in place of its
+        own takes, by the last evaluations of its circuit. Else it may end by itself, within that time or a second: killing it
+        would make the next ones wait longer.
+        """
+        with self._changed:
+            for call in self._calls:
+                if call.owner is owner:
+                    call.given_up = True
+            for process, task in self._tasks.items():
+                if task.call.owner is owner and task.since is not None:
+                    self._kill_if_cheaper(process, task, task.since)
+
+    def _kill_if_cheaper(self, process: WorkerProcess, task: _Task, since: float) -> None:
+        known = self._seconds.get(task.circuit)
+        left_s = statistics.median(known) - (time.monotonic() - since) if known else 0.0
+        patience_s = max(SHORT_S, process.replacement_s)
+        if left_s > patience_s:
+            process.kill()
+            return
+        timer = threading.Timer(patience_s, self._kill_task, (process, task))
+        timer.daemon = True
+        timer.start()
+
+    def _kill_task(self, process: WorkerProcess, task: _Task) -> None:
+        """Kill a process if it still does the same."""
+        with self._changed:
+            if self._tasks.get(process) is task:
+                process.kill()
+
+    def _stop(self, call: _Call) -> None:
+        """Kill whatever a call has running, at once."""
+        with self._changed:
+            call.given_up = True
+            for process, task in self._tasks.items():
+                if task.call is call:
+                    process.kill()
+
+    def _tend(self) -> None:
+        """See to it that a thread does what is to be done in the background. Called with the lock."""
+        self._changed.notify_all()
+        if self._tender is None and not self._closed and self._work() is not None:
+            self._tender = threading.Thread(target=self._tend_all, name="hecompile-workers", daemon=True)
+            self._tender.start()
+
+    def _work(self) -> tuple[WorkerProcess, ServerCircuit | None] | None:
+        """An idle process that is to be started, or to get a circuit; None if all are ready."""
+        ready = [process for process in self._processes if process in self._tasks or process.alive]
+        if self._needed and len(ready) <= self._needed:
+            return next(((process, None) for process in self._idle if not process.alive), None)
+        idle = [process for process in self._idle if process.alive]
+        missing = ((process, circuit) for circuit in reversed(self._circuits.values()) for process in idle)
+        return next((each for each in missing if each[1].name not in each[0].circuits), None)
+
+    def _tend_all(self) -> None:
+        """Start processes and load circuits, one at a time, until all are ready or one fails."""
+        going = True
+        while going:
+            with self._changed:
+                work = None if self._closed else self._work()
+                if work is None:
+                    break
+                process, circuit = work
+                self._idle.remove(process)
+            try:
+                if circuit is None:
+                    process.start(gently=True)
+                else:
+                    process.load(circuit, gently=True)
+            except ProtocolError as error:  # the next job meets it too, and is told
+                LOG.debug("in the background: %s", error)
+                going = False
+            finally:
+                with self._changed:
+                    self._idle.insert(0, process)
+        with self._changed:
+            self._tender = None
+            self._changed.notify_all()
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to do in the background; False if that takes longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._tender is None, timeout_s)
 
     def close(self) -> None:
-        """Stop all processes for good."""
-        self.cancel()
+        """Stop all processes and threads for good. Does nothing in a forked child, whose processes these are not."""
+        if os.getpid() != self._pid:
+            return
+        with self._changed:
+            self._closed, tender = True, self._tender
+            for call in self._calls:
+                call.given_up = True
+        for process in self._processes:
+            process.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if tender is not None:
+            tender.join(CLOSE_S)
 
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return max(1, len(os.sched_getaffinity(0)))
+    def abandon(self) -> None:
+        """Let go of processes that are the parent's, in a forked child."""
+        for process in self._processes:
+            process.abandon()
 
 
 @lru_cache(maxsize=1)
 def workers() -> Workers:
-    """This process's workers, one per core."""
-    found = Workers(cores())
-    atexit.register(found.close)
-    return found
+    """This process's workers, for one job per core at a time."""
+    own = Workers(cores())
+    atexit.register(own.close)
+    return own
 
 
-os.register_at_fork(after_in_child=workers.cache_clear)  # the parent's would get the messages of two processes
+def _forget() -> None:
+    """In a forked child: the parent's workers would get the messages of two processes."""
+    if workers.cache_info().currsize:
+        workers().abandon()
+    workers.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget)

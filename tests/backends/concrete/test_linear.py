@@ -50,6 +50,13 @@ def ask(region: AnyCall, seed: int = 0) -> tuple[Any, Any, bytes, Any, list[np.n
     return client, server, payload, pending, values
 
 
+def running_workers() -> list[int]:
+    """Their process identifiers."""
+    assert workers().wait_until_ready(300)
+    found = [worker._process for worker in workers()._processes if worker._process is not None]
+    return [process.pid for process in found if process.poll() is None]
+
+
 def test_reports_tell_the_error_of_a_result_and_of_a_request(region: AnyCall) -> None:
     assert region.lowered is not None
     facts = backend("concrete").facts(region.lowered.client)
@@ -86,7 +93,9 @@ def test_hostile_words_are_evaluated_like_any(region: AnyCall) -> None:
 def test_a_worker_that_dies_is_told_and_replaced(region: AnyCall) -> None:
     client, server, payload, pending, values = ask(region)
     server.evaluate(payload, 1)
-    workers().cancel()
+    for worker in running_workers():
+        os.kill(worker, signal.SIGKILL)
+        os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
     got = client.decrypt(server.evaluate(payload, 1), pending)
     for one, want in zip(got, region.reference(values), strict=True):
         np.testing.assert_array_equal(one, want)
@@ -97,13 +106,15 @@ def test_an_evaluation_that_takes_too_long_is_stopped(region: AnyCall, monkeypat
     _, server, payload, _, _ = ask(region)
     server.evaluate(payload, 1)
     monkeypatch.setattr(server_module, "LIMIT_S", 0.2)
-    for worker in workers()._processes:  # it takes as long as it likes, on whatever machine
-        if worker._process is not None and worker._process.poll() is None:
-            os.kill(worker._process.pid, signal.SIGSTOP)
+    stopped = running_workers()
+    for worker in stopped:  # it takes as long as it likes, on whatever machine
+        os.kill(worker, signal.SIGSTOP)
     with pytest.raises(ProtocolError, match="took more than") as caught:
         server.evaluate(payload, 1)
     assert caught.value.status == 503
     monkeypatch.undo()
+    for worker in set(stopped) & set(running_workers()):
+        os.kill(worker, signal.SIGCONT)
     server.evaluate(payload, 1)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 import torch
 
 from hecompile.backends.base import Half, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.concrete.keysets import judge_keys
+from hecompile.backends.concrete.lookup_program import lookup_program
+from hecompile.backends.concrete.lookup_server import _Keys
 from hecompile.backends.concrete.lowering import Widths, export, lower_region, search_widths
 from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, Call
@@ -147,14 +151,49 @@ def test_keys_that_are_cut_off_or_of_another_circuit_are_refused(chain: Compiled
         server.evaluate(bytes(server.request_bytes(1)), 1)
 
 
-def test_keys_of_the_right_size_that_are_no_keys_are_told_and_the_server_goes_on(
-    opened: Opened, expected: tuple[np.ndarray, np.ndarray]
-) -> None:
-    server, (value, want) = opened.server, expected
-    ((name, size),) = server.key_sizes().items()
-    session = Session("1" * 32, {name: server.load_key(name, memoryview(bytes(size)))})
-    with pytest.raises(ProtocolError):
-        server.evaluate(bytes(server.request_bytes(1)), 1, session)
+def key_of(opened: Opened) -> tuple[str, bytearray]:
+    """The session's key: its name and bytes."""
+    ((name, key),) = opened.session.keys.items()
+    assert isinstance(key, _Keys)
+    return name, bytearray(key.data)
+
+
+def test_keys_of_the_right_size_that_are_no_keys_are_refused_when_they_come(opened: Opened) -> None:
+    name, data = key_of(opened)
+    headers = range(4, 20 * 8)  # segments, and the first key's structures, but for what pads them
+    for wrong in (bytes(len(data)), b"\xff" * len(data), data[8:] + data[:8]):
+        with pytest.raises(ProtocolError, match=f"key '{name}' holds no evaluation keys of this circuit") as caught:
+            opened.server.load_key(name, memoryview(wrong))
+        assert caught.value.status == 422
+    for place in headers:
+        if 20 <= place < 24:
+            continue
+        data[place] ^= 0x81
+        with pytest.raises(ProtocolError, match="holds no evaluation keys"):
+            opened.server.load_key(name, memoryview(data))
+        data[place] ^= 0x81
+
+
+def test_keys_of_another_circuit_are_refused_though_they_have_as_many_bytes(chain: Compiled, opened: Opened) -> None:
+    (name, data), region = key_of(opened), region_of(chain)
+    assert region.lowered is not None
+    numbers = lookup_program(region.lowered.server).circuit.numbers
+    judge_keys(name, memoryview(data), numbers)
+    first, *rest = numbers.bootstraps
+    for other in (replace(first, base=first.base - 1), replace(first, variance=first.variance / 2)):
+        with pytest.raises(ProtocolError, match="parameters of another circuit"):
+            judge_keys(name, memoryview(data), replace(numbers, bootstraps=(other, *rest)))
+    with pytest.raises(ProtocolError, match="a list of another length"):
+        judge_keys(name, memoryview(data), replace(numbers, keyswitches=numbers.keyswitches[:-1]))
+
+
+def test_keys_whose_words_are_a_strangers_are_evaluated_like_any(opened: Opened, expected: tuple[np.ndarray, np.ndarray]) -> None:
+    server, (value, want), (name, data) = opened.server, expected, key_of(opened)
+    count, first, second = struct.unpack_from("<III", data)  # segments but one, and the words of two
+    start = (4 * (count + 2) + 7) // 8 + first + 1  # where the first key's words are
+    data[8 * start : 8 * (start + second - 1)] = b"\xff" * 8 * (second - 1)
+    session = Session("1" * 32, {name: server.load_key(name, memoryview(data))})
+    assert len(server.evaluate(bytes(server.request_bytes(1)), 1, session)) > 0
     np.testing.assert_array_equal(opened.ask(value[:1]), want[:1])
 
 
