@@ -48,8 +48,8 @@ def serve(
     proxies = judge_proxies(trust_proxy or [])
     service = load_service(artifact)
     limits = limits_of_machine(
-        service.body_limit, connections=connections, queue_s=queue_s, body_bytes=_bytes(body_mib), key_bytes=_bytes(key_mib),
-        sessions=sessions, session_idle_s=session_idle_s,
+        service.body_limit, connections=connections, queue_s=queue_s, body_bytes=_bytes("--body-mib", body_mib),
+        key_bytes=_bytes("--key-mib", key_mib), sessions=sessions, session_idle_s=session_idle_s,
     )  # fmt: skip
     service.sessions.limit(limits.sessions, limits.key_bytes, limits.session_idle_s)
     try:
@@ -74,7 +74,10 @@ def serve(
     serve_socket(service, listener, limits, tokens, proxies, openapi)
 
 
-def _bytes(mib: float | None) -> int | None:
+def _bytes(option: str, mib: float | None) -> int | None:
+    """What an option in MiB says. Raises `CompileError` for what is no number of bytes."""
+    if mib is not None and not 0 < mib < 2**40:  # nan and infinity are none either
+        raise CompileError(f"{option} {mib:g}: a number of MiB above zero is expected")
     return None if mib is None else int(mib * 2**20)
 
 
