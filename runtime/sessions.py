@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,8 +28,9 @@ REMEMBERED = 1024  # identifiers of sessions that ended by themselves, for a bet
 class SessionLimits:
     """What a server keeps: how many sessions, how many bytes of keys in memory, and how long after their last use.
 
-    Where there is no room for another session, the one that is idle longest ends for it: one that was never used after
-    `unused_s`, others after `evict_after_s`. Nobody but this machine has more than `per_owner` of them.
+    Where there is no room for another session, an idle one ends for it: one that was never used after `unused_s`, others after
+    `evict_after_s`; of those the one that is idle longest, of the owner that has most. Nobody but this machine has more than
+    `per_owner` of them, or of several more than half of the bytes.
     """
 
     sessions: int = 64
@@ -98,9 +99,9 @@ class SessionStore:
             raise ProtocolError(f"keys of {size} bytes: this server keeps {limits.total_bytes} in all", status=413)
         with self._lock:
             self._expire()
-            while owner and self._count(owner) >= limits.per_owner:
+            while owner and self._has_enough(owner, size):
                 if not self._evict(owner):
-                    raise ProtocolError(f"you have {limits.per_owner} sessions: close one, or come back later", status=503)
+                    raise ProtocolError(f"you have {self._count(owner)} sessions: close one, or come back later", status=503)
             while len(self._entries) + len(self._reserved) >= limits.sessions or size + self._bytes() > limits.total_bytes:
                 if not self._evict(None):
                     raise ProtocolError("this server keeps as many sessions as it can: come back later", status=503)
@@ -174,23 +175,31 @@ class SessionStore:
     def _count(self, owner: str) -> int:
         return sum(entry.owner == owner for entry in self._entries.values()) + sum(each.owner == owner for each in self._reserved)
 
+    def _has_enough(self, owner: str, size: int) -> bool:
+        """Whether this owner may not have `size` bytes more: a first session is always allowed."""
+        count = self._count(owner)
+        held = sum(entry.size for entry in self._entries.values() if entry.owner == owner)
+        held += sum(each.size for each in self._reserved if each.owner == owner)
+        return count >= self.limits.per_owner or (count > 0 and held + size > self.limits.total_bytes // 2)
+
     def _expire(self) -> None:
         oldest = self._clock() - self.limits.idle_s
         for identifier in [name for name, entry in self._entries.items() if entry.used < oldest and not entry.busy]:
             self._forget(identifier, "expired")
 
     def _evict(self, owner: str | None) -> bool:
-        """End the session that is idle longest, of this owner or anybody; whether one was idle for long enough."""
+        """End an idle session of this owner, or of the one that has most; whether one was idle for long enough."""
         now, limits = self._clock(), self.limits
+        held = Counter(entry.owner for entry in self._entries.values())
         idle = [
-            (entry.used, name)
+            (-held[entry.owner], entry.used, name)
             for name, entry in self._entries.items()
             if owner in (None, entry.owner)
             and not entry.busy
             and now - entry.used >= (limits.evict_after_s if entry.ever else limits.unused_s)
         ]
         if idle:
-            self._forget(min(idle)[1], "evicted")
+            self._forget(min(idle)[-1], "evicted")
         return bool(idle)
 
     def _forget(self, identifier: str, reason: str) -> None:
