@@ -6,11 +6,13 @@ The protocol is uvicorn's own for HTTP/1.1 with h11, which knows a limit between
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hecompile.runtime.serving.limits import Limits
@@ -20,7 +22,10 @@ __all__ = ["Connections", "GuardedProtocol", "protocol_of"]
 
 HEADER_BYTES = 16 << 10
 _SWEEP_S = 0.5
-_STALLED_S = 1.0  # without a byte of a body, after which a connection may be closed for another
+_STALLED_S = 1.0  # below the least rate, after which a connection may be closed for another
+_UNWANTED_BYTES, _UNWANTED_S = 1 << 20, 2.0  # of a body that are read after its answer, so that its sender reads the answer
+_FREE_CHUNKS, _CHUNK_BYTES = 256, 1024  # beyond so many chunks, a body's chunks must have so many bytes on average
+_HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\nConnection: close\r\n"
     b'Content-Length: 34\r\n\r\n{"error": "too many connections"}\n'
@@ -32,7 +37,8 @@ class Connections:
 
     def __init__(self, limits: Limits, proxies: Collection[str] = (), closed: Callable[[str], None] = lambda reason: None) -> None:
         """`proxies`: addresses whose connections belong to many clients; `closed` is told why one was closed by a limit."""
-        self._limits, self._proxies, self._closed = limits, frozenset(proxies), closed
+        self._limits, self._closed = limits, closed
+        self._proxies = frozenset(owner_of((proxy, 0)) for proxy in proxies)
         self._open: set[GuardedProtocol] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -40,11 +46,10 @@ class Connections:
         return len(self._open)
 
     def admit(self, connection: GuardedProtocol) -> bool:
-        """Count a new connection; beyond the limit another one is closed for it, or, where all are at work, this one is refused."""
-        while len(self._open) >= self._limits.connections:
-            if not self._close_idle():
-                self._closed("full")
-                return False
+        """Count a new connection; beyond the limit others are closed for it, or, where all are at work, this one is refused."""
+        if len(self._open) >= self._limits.connections and not self._make_room():
+            self._closed("full")
+            return False
         self._open.add(connection)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
@@ -58,33 +63,52 @@ class Connections:
         """Close those whose request has not come whole."""
         for connection in list(self._open):
             if connection.arriving:
-                self._end(connection, "stopping")
+                self.end(connection, "stopping")
 
-    def _close_idle(self) -> bool:
-        """Close the connection that is idle longest, of the address that has most of them; whether there is one."""
-        now = time.monotonic()
-        idle = [each for each in self._open if each.silent or (each.arriving and each.heard < now - _STALLED_S)]
-        if not idle:
-            return False
-        by_owner = Counter(each.owner for each in self._open if each.owner not in self._proxies)
-        self._end(min(idle, key=lambda each: (-by_owner[each.owner], each.heard)), "pressed")
-        return True
-
-    def _end(self, connection: GuardedProtocol, reason: str) -> None:
+    def end(self, connection: GuardedProtocol, reason: str) -> None:
+        """Close a connection, and count why. Replies that its client does not read are thrown away."""
         self._closed(reason)
         self._open.discard(connection)
-        if connection.arriving or reason == "unread":
-            connection.transport.abort()
-        else:
-            connection.transport.close()
+        connection.transport.abort()
+
+    def _make_room(self) -> bool:
+        """Close some connections that are idle or slow, first those of the address that has most, then those that are so longest.
+
+        Returns:
+            whether there was one. Several are closed at once, since looking at all of them takes a while.
+        """
+        now = time.monotonic()
+        idle = [connection for connection in self._open if connection.expendable(now)]
+        held = Counter(connection.owner for connection in self._open if connection.owner not in self._proxies)
+        idle.sort(key=lambda connection: (-held[connection.owner], connection.since))
+        for connection in idle[: max(1, self._limits.connections // 64)]:
+            self.end(connection, "pressed")
+        return bool(idle)
 
     def _sweep(self) -> None:
         now = time.monotonic()
         for connection in list(self._open):
             reason = connection.overdue(now)
             if reason:
-                self._end(connection, reason)
+                self.end(connection, reason)
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep) if self._open else None
+
+
+class _Parser(h11.Connection):
+    """h11's, which refuses bodies in tiny chunks: taking each one apart costs as much as a kilobyte."""
+
+    _chunks = _bytes = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > _FREE_CHUNKS + self._bytes // _CHUNK_BYTES:
+                raise h11.RemoteProtocolError("a body in tiny chunks")
+        return event
 
 
 class GuardedProtocol(H11Protocol):
@@ -95,8 +119,10 @@ class GuardedProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.heard = self._started = time.monotonic()  # the last byte, and the beginning of what is awaited
+        self.conn = _Parser(h11.SERVER, HEADER_BYTES)
         self.owner = ""
+        self.since = time.monotonic()  # the beginning of what is awaited: a first byte, a header, a body, another request
+        self._came = 0  # bytes since then
         self._used = self._header = False  # whether a request was answered, and whether one's header has begun
         self._unread: tuple[float, int] | None = None  # when, and how many bytes of replies the client had still to read
 
@@ -110,6 +136,11 @@ class GuardedProtocol(H11Protocol):
         """Whether the body of a request is on its way and read on."""
         return not self.silent and bool(self.cycle.more_body) and not self.flow.read_paused
 
+    @property
+    def _unwanted(self) -> bool:
+        """Whether the body of a request is still on its way that was answered already."""
+        return self.silent and self.cycle is not None and self.conn.their_state is h11.SEND_BODY
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.owner = owner_of(self.client)
@@ -122,39 +153,71 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self.heard = time.monotonic()
-        if self.silent and not self._header:
-            self._header, self._started = True, self.heard
+        if self._unwanted and self._came + len(data) > _UNWANTED_BYTES:
+            self.registry.end(self, "unwanted")
+            return
+        awaited = self.silent
+        if awaited and not self._header and not self._unwanted:
+            self._header = True
+            self._start()
+        self._came += len(data)
         super().data_received(data)
-        if not self.silent:
+        if awaited and not self.silent:
             self._header = False
+            self._start()
+
+    def send_400_response(self, msg: str) -> None:
+        """Tell the client that it does not speak HTTP, unless its request is answered already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
-        self._used, self._header, self._started = True, False, time.monotonic()
-        self.heard = self._started
+        self._used, self._header = True, False
+        self._start()
         super().on_response_complete()
+
+    def _start(self) -> None:
+        self.since, self._came = time.monotonic(), 0
+
+    def expendable(self, now: float) -> bool:
+        """Whether it may be closed for another one: it waits for its client, which sends and reads nothing, or slowly."""
+        if self.transport.get_write_buffer_size():
+            return self._reads_slowly(now, _STALLED_S)
+        return self.silent or (self.arriving and self._came < (now - self.since - _STALLED_S) * self.limits.least_rate)
 
     def overdue(self, now: float) -> str:
         """Why the connection is to be closed; empty if it is not."""
-        left = self.transport.get_write_buffer_size()
-        if left:
-            return self._slow_reader(now, left)
+        if self.transport.get_write_buffer_size():
+            return "unread" if self._reads_slowly(now, self.limits.grace_s) else ""
         self._unread = None
+        waited_s = now - self.since
         if not self.silent:
-            return ""
+            return "gone" if self._hung_up() else ""
+        if self._unwanted:
+            return "unwanted" if waited_s > _UNWANTED_S else ""
         if self._header:
-            return "header" if now - self._started > self.limits.header_s else ""
+            return "header" if waited_s > self.limits.header_s else ""
         if self._used:
-            return "idle" if now - self._started > self.limits.idle_s else ""
-        return "silent" if now - self._started > self.limits.first_byte_s else ""
+            return "idle" if waited_s > self.limits.idle_s else ""
+        return "silent" if waited_s > self.limits.first_byte_s else ""
 
-    def _slow_reader(self, now: float, left: int) -> str:
-        """Replies must be read at the least rate, after the time of grace."""
+    def _reads_slowly(self, now: float, grace_s: float) -> bool:
+        """Whether a reply is read below the least rate, after a time of grace."""
+        left = self.transport.get_write_buffer_size()
         if self._unread is None or left > self._unread[1]:
             self._unread = (now, left)
         since, before = self._unread
-        due = (now - since - self.limits.grace_s) * self.limits.least_rate
-        return "unread" if before - left < due else ""
+        return before - left < (now - since - grace_s) * self.limits.least_rate
+
+    def _hung_up(self) -> bool:
+        """Whether the client has closed a connection on which nothing is read, because it sent more than its request."""
+        if self.cycle.more_body or not self.flow.read_paused:
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), _HANG_UP)
+        return bool(poll.poll(0))
 
 
 def protocol_of(connections: Connections, limits: Limits) -> type[GuardedProtocol]:
