@@ -47,23 +47,31 @@ class FairQueue:
 
     @property
     def expected_s(self) -> float:
-        """Seconds until a request that comes now would have its turn, by what each region took before."""
-        waiting = sum(self._expected(turn.region) for turns in self._waiting.values() for turn in turns)
-        if self._running is None:
-            return waiting
-        return waiting + max(0.0, self._expected(self._running.region) - (time.monotonic() - self._running.began))
+        """Seconds that all which waits or runs will take, by what each region took before."""
+        return self._running_s + sum(map(self._waiting_s, self._waiting))
+
+    def expected_for(self, owner: str) -> float:
+        """Seconds until a request of this owner that comes now has its turn, if nobody else comes.
+
+        Those who have used less are served before it, until they have used as much.
+        """
+        now = time.monotonic()
+        own = self._waiting_s(owner)
+        until = self._use(owner, now) + own
+        others = (min(self._waiting_s(each), max(0.0, until - self._use(each, now))) for each in self._waiting if each != owner)
+        return self._running_s + own + sum(others)
 
     @property
     def full(self) -> bool:
-        """Whether another request would be refused."""
+        """Whether another request might be refused, depending on whose it is."""
         return self._closed or (self.expected_s > self._longest_s and self.length >= LEAST_PLACES)
 
-    def judge(self) -> None:
-        """Raise `RefusalError` (503) if a request that comes now could not wait."""
+    def judge(self, owner: str | None = None) -> None:
+        """Raise `RefusalError` (503) if a request that comes now could not wait; without an owner, if not everybody's could."""
         if self._closed:
             raise RefusalError("this server is being stopped", 503, "stopping")
-        if self.full:
-            expected = self.expected_s
+        expected = self.expected_s if owner is None else self.expected_for(owner)
+        if self.length >= LEAST_PLACES and expected > self._longest_s:
             raise RefusalError(f"{self.length} requests are waiting already, about {expected:.0f} s", 503, "queue", expected / 2)
 
     async def turn(self, owner: str, region: str) -> Turn:
@@ -72,7 +80,7 @@ class FairQueue:
         Raises:
             RefusalError: as `judge` does, also while waiting when the server is stopped.
         """
-        self.judge()
+        self.judge(owner)
         turn = Turn(owner, region, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(owner, deque()).append(turn)
         self._next()
@@ -106,6 +114,15 @@ class FairQueue:
             for turn in turns:
                 if not turn.ready.done():
                     turn.ready.set_exception(RefusalError("this server is being stopped", 503, "stopping"))
+
+    @property
+    def _running_s(self) -> float:
+        if self._running is None:
+            return 0.0
+        return max(0.0, self._expected(self._running.region) - (time.monotonic() - self._running.began))
+
+    def _waiting_s(self, owner: str) -> float:
+        return sum(self._expected(turn.region) for turn in self._waiting.get(owner, ()))
 
     def _expected(self, region: str) -> float:
         return self._seconds.get(region, UNKNOWN_S)
