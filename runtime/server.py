@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -10,10 +11,10 @@ import uvicorn
 
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving.app import application, create_app
-from hecompile.runtime.serving.connections import HEADER_BYTES, protocol_of
+from hecompile.runtime.serving.connections import protocol_of
 from hecompile.runtime.serving.desk import Desk
 from hecompile.runtime.serving.limits import ACCEPTED_AT_ONCE, Limits, limits_of_machine
-from hecompile.runtime.serving.owners import Tokens
+from hecompile.runtime.serving.owners import Tokens, spellings
 from hecompile.runtime.serving.quiet import quieten
 
 __all__ = ["bind", "create_app", "is_loopback", "serve_socket"]
@@ -70,11 +71,10 @@ def serve_socket(
         access_log=False,
         server_header=False,
         proxy_headers=bool(proxies),
-        forwarded_allow_ips=list(proxies),
+        forwarded_allow_ips=spellings(proxies),
         backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=int(limits.idle_s) + 1,
-        timeout_graceful_shutdown=max(1, int(limits.stop_s)),
-        h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_graceful_shutdown=int(limits.stop_s) + 3,
     )
     quieten()
     _Server(config, desk, listener).run(sockets=[listener])
@@ -95,5 +95,6 @@ class _Server(uvicorn.Server):
         """What waits is sent away, to come again; what is evaluated has some seconds; what has not arrived is cut off."""
         self._desk.queue.close()
         self._desk.connections.close_unfinished()
+        asyncio.get_running_loop().call_later(self._desk.limits.stop_s, self._desk.evaluations.close)
         await super().shutdown(sockets)
         self._desk.evaluations.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +105,20 @@ class Service:
         self._judge_digest(digest)
         if region not in self.regions:
             raise ProtocolError(f"there is no region '{region[:64]}'", status=404)
+
+    @contextmanager
+    def expect(self, region: str, body: bytes) -> Iterator[None]:
+        """Judge a request that is answered later. Within the block its session does not end.
+
+        Raises:
+            ProtocolError: as `answer` does.
+        """
+        _, identifier, _ = unpack_request(body)
+        if not self.regions[region].key_sizes():
+            yield
+            return
+        with self.sessions.use(identifier):
+            yield
 
     def answer(self, digest: str, region: str, body: bytes) -> bytes:
         """The reply to a request. Raises `ProtocolError` with a fitting status for anything malformed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -121,6 +122,8 @@ def application(desk: Desk, openapi: bool) -> FastAPI:
         except ProtocolError as error:
             await incoming.drain()
             return refused(error, None if incoming.complete else incoming)
+        except asyncio.CancelledError:  # uvicorn's, of what is still under way a while after the server was told to stop
+            return refused(RefusalError("this server is being stopped", 503, "stopping"))
         except Exception:
             LOG.exception("a request failed: this is a bug of hecompile, please report it")
             return JSONResponse({"error": "this server has a bug"}, status_code=500, headers={"Connection": "close"})

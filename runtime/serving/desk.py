@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 from fastapi import Request
 
@@ -18,6 +18,7 @@ from hecompile.runtime.serving.owners import Tokens, is_local, owner_of
 from hecompile.runtime.serving.queue import FairQueue
 from hecompile.runtime.serving.refusals import RefusalError
 from hecompile.runtime.serving.room import Room
+from hecompile.runtime.serving.worker import Worker
 from hecompile.runtime.wire import TAG_HEADER
 
 __all__ = ["Desk"]
@@ -39,7 +40,7 @@ class Desk:
         self.evaluations = Evaluations(
             limits, self.queue, self.metrics.evaluation_s.observe, self.metrics.dropped.inc
         )  # fmt: skip
-        self._keys_thread = ThreadPoolExecutor(1, "hecompile-keys")
+        self._keys_thread = Worker[str]("hecompile-keys")
         service.sessions.ended = lambda reason: ended.labels(reason).inc()
         self._tell()
 
@@ -62,8 +63,8 @@ class Desk:
         return owner
 
     def incoming(self, request: Request) -> Incoming:
-        """The request's body."""
-        text = request.headers.get("content-length", "")
+        """The request's body. What comes in chunks has no length, whatever it announces besides."""
+        text = "" if "transfer-encoding" in request.headers else request.headers.get("content-length", "")
         announced = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
         return Incoming(request.receive, announced, self.limits, self.metrics.received.inc)
 
@@ -78,24 +79,22 @@ class Desk:
         self.service.judge(digest, region)
         key = _key(region, request)
         found = self._repeated(key)
-        if found is not None:
-            await incoming.read(limit, keep=False)
-        else:
-            self.queue.judge()
-            hold = self.room.take(owner, min(incoming.announced if incoming.announced is not None else limit, limit))
-            try:
+        if found is None:
+            self.queue.judge(owner)
+            with ExitStack() as held:  # until the evaluation is over
+                hold = self.room.take(owner, min(incoming.announced if incoming.announced is not None else limit, limit))
+                held.callback(self.room.give_back, hold)
                 body = bytes(await incoming.read(limit, hold))
-            except BaseException:
-                self.room.give_back(hold)
-                raise
-            hold.arriving = False
-            found = self._repeated(key)
-            if found is None:
-                run, cancel = lambda: self.service.answer(digest, region, body), lambda: self.service.cancel(region)
-                found = self.evaluations.start(key, owner, region, Work(run, cancel, lambda: self.room.give_back(hold)))
-            else:
-                self.room.give_back(hold)
-        return await self.evaluations.answer(found, incoming) if isinstance(found, Evaluation) else found
+                hold.arriving = False
+                found = self._repeated(key)
+                if found is None:
+                    held.enter_context(self.service.expect(region, body))
+                    run, cancel = lambda: self.service.answer(digest, region, body), lambda: self.service.cancel(region)
+                    found = self.evaluations.start(key, owner, region, Work(run, cancel, held.pop_all().close))
+        if isinstance(found, Evaluation):
+            return await self.evaluations.answer(found, incoming, limit)
+        await incoming.read(limit, keep=False)
+        return found
 
     async def open_session(self, request: Request, incoming: Incoming, digest: str) -> bytes:
         """The identifier of a session for the keys of the body. Raises as `evaluate` does."""
@@ -112,10 +111,7 @@ class Desk:
                     body = await incoming.read(limit)
             except TimeoutError:
                 raise RefusalError("the keys come too slowly: 1 MiB/s is the least", 408, "slow") from None
-            opened = asyncio.get_running_loop().run_in_executor(
-                self._keys_thread, self.service.open_session, digest, body, reservation
-            )
-            identifier = (await opened).encode()
+            identifier = (await self._keys_thread.run(lambda: self.service.open_session(digest, body, reservation))).encode()
         if key is not None:
             self.evaluations.keep(key, identifier)
         return identifier

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hecompile.runtime.serving.incoming import Incoming
 from hecompile.runtime.serving.limits import Limits
 from hecompile.runtime.serving.queue import FairQueue
-from hecompile.runtime.serving.refusals import GoneError
+from hecompile.runtime.serving.refusals import GoneError, RefusalError
+from hecompile.runtime.serving.worker import Worker
 
 __all__ = ["Evaluation", "Evaluations", "Work"]
 
@@ -46,7 +47,7 @@ class Evaluations:
 
     def __init__(self, limits: Limits, queue: FairQueue, measured: Callable[[float], None], dropped: Callable[[], None]) -> None:
         self._limits, self._queue, self._measured, self._dropped = limits, queue, measured, dropped
-        self._thread = ThreadPoolExecutor(1, "hecompile-evaluation")
+        self._thread = Worker[bytes]("hecompile-evaluation")
         self._under_way: dict[Key, Evaluation] = {}
         self._kept: OrderedDict[Key, tuple[bytes, float]] = OrderedDict()
         self._kept_bytes = 0
@@ -72,22 +73,37 @@ class Evaluations:
             self._under_way[key] = evaluation
         return evaluation
 
-    async def answer(self, evaluation: Evaluation, incoming: Incoming) -> bytes:
+    async def answer(self, evaluation: Evaluation, incoming: Incoming, limit: int) -> bytes:
         """The answer, for one of the connections that wait for it.
 
+        Args:
+            limit: bytes of a body that may still be on its way; it is read and not kept.
+
         Raises:
+            RefusalError: as `Incoming.read` does, and 503 when the server is stopped.
             GoneError: if that connection is closed before. When it was the last one, work that waits is dropped at once, and work
                 that runs is given up unless somebody asks for it within `abandoned_s`.
         """
+        with self._awaited(evaluation):
+            await incoming.read(limit, keep=False)
+            gone = asyncio.ensure_future(incoming.gone())
+            try:
+                await asyncio.wait({evaluation.task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
+            if not evaluation.task.done():
+                raise GoneError
+            if evaluation.task.cancelled():
+                raise RefusalError("this server is being stopped", 503, "stopping")
+            return evaluation.task.result()
+
+    @contextmanager
+    def _awaited(self, evaluation: Evaluation) -> Iterator[None]:
+        """Within the block somebody waits for it, so that it is not given up."""
         evaluation.waiting += 1
-        gone = asyncio.ensure_future(incoming.gone())
         try:
-            await asyncio.wait({evaluation.task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if evaluation.task.done():
-                return evaluation.task.result()
-            raise GoneError
+            yield
         finally:
-            gone.cancel()
             evaluation.waiting -= 1
             if not evaluation.waiting and not evaluation.task.done():
                 self._abandon(evaluation)
@@ -96,7 +112,7 @@ class Evaluations:
         turn = await self._queue.turn(evaluation.owner, evaluation.region)
         self._running, evaluation.running, complete = evaluation, True, False
         try:
-            reply = await asyncio.get_running_loop().run_in_executor(self._thread, evaluation.work.run)
+            reply = await self._thread.run(evaluation.work.run)
             complete = True
         finally:
             self._running = None
@@ -135,13 +151,15 @@ class Evaluations:
         task.add_done_callback(self._background.discard)
 
     def close(self) -> None:
-        """Give up what is still evaluated: the server ends, and its interpreter waits for the thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Give up what is still evaluated: the server ends. Those who wait for it are told to come again."""
         if self._running is not None:
+            self._running.task.cancel()
             self._running.work.cancel()
 
     def keep(self, key: Key, reply: bytes) -> None:
         """Have the answer to a request at hand for a while, also after its client got it: the way back may have failed."""
+        replaced, _ = self._kept.pop(key, (b"", 0.0))
+        self._kept_bytes -= len(replaced)
         self._kept[key] = (reply, time.monotonic())
         self._kept_bytes += len(reply)
         self._forget()

@@ -6,11 +6,12 @@ import hashlib
 import hmac
 import ipaddress
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from hecompile.errors import CompileError, Diagnostic
 
-__all__ = ["Tokens", "is_local", "judge_proxies", "owner_of", "read_tokens"]
+__all__ = ["Tokens", "is_local", "judge_proxies", "owner_of", "read_tokens", "spellings"]
 
 _TOKEN = re.compile(r"[!-~]{16,1024}")  # printable ASCII without spaces
 _FILE_LIMIT = 1 << 20
@@ -18,12 +19,16 @@ _MOST_TOKENS = 10_000
 
 
 def owner_of(client: tuple[str, int] | None) -> str:
-    """The address of a connection; of IPv6 the network of 64 bits, since whoever has one has them all."""
+    """The address of a connection; of IPv6 the network of 64 bits, since whoever has one has them all.
+
+    An IPv4 address that a socket of both families shows as IPv6 is that IPv4 address.
+    """
     host = client[0] if client else ""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return host[:64]
+    address = getattr(address, "ipv4_mapped", None) or address
     if address.version == 6 and not address.is_loopback:
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
@@ -42,6 +47,11 @@ def judge_proxies(addresses: list[str]) -> list[str]:
         except ValueError:
             raise CompileError(Diagnostic(f"'{address[:80]}' is no address of a proxy", help="an IP address: 127.0.0.1")) from None
     return addresses
+
+
+def spellings(proxies: Sequence[str]) -> list[str]:
+    """The addresses of proxies, those of IPv4 also as a socket of both families shows them."""
+    return [*proxies, *(f"::ffff:{proxy}" for proxy in proxies if ":" not in proxy)]
 
 
 class Tokens:
@@ -76,12 +86,14 @@ def read_tokens(file: Path) -> Tokens:
         raise CompileError(f"the tokens of {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CompileError(f"{file}: tokens are printable ASCII") from error
+    if len(text) > _FILE_LIMIT:
+        raise CompileError(f"{file} is longer than a file of tokens may be, {_FILE_LIMIT} bytes")
     lines = [line.strip() for line in text.splitlines()]
     tokens = [line for line in lines if line and not line.startswith("#")]
-    if len(text) > _FILE_LIMIT or not 0 < len(tokens) <= _MOST_TOKENS:
+    if not 0 < len(tokens) <= _MOST_TOKENS:
         raise CompileError(f"{file} holds {len(tokens)} tokens: between 1 and {_MOST_TOKENS}, one a line, are expected")
     for place, line in enumerate(lines, 1):
-        if line in tokens and not _TOKEN.fullmatch(line):
+        if line and not line.startswith("#") and not _TOKEN.fullmatch(line):
             raise CompileError(
                 Diagnostic(f"{file}, line {place}: no token", help="16 or more printable ASCII characters: `openssl rand -hex 32`")
             )

@@ -8,7 +8,7 @@ import pytest
 
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.runtime.service import Service
-from hecompile.runtime.serving.owners import Tokens, judge_proxies, owner_of, read_tokens
+from hecompile.runtime.serving.owners import Tokens, is_local, judge_proxies, owner_of, read_tokens, spellings
 from hecompile.runtime.transports import Access, HttpTransport
 from hecompile.runtime.wire import pack_request
 from tests.faults.strangers import DIGEST, Echo, ask, good_request, head, serving
@@ -114,3 +114,17 @@ def test_a_proxy_is_an_address() -> None:
     assert judge_proxies(["127.0.0.1", "::1"]) == ["127.0.0.1", "::1"]
     with pytest.raises(CompileError, match="no address of a proxy"):
         judge_proxies(["localhost"])
+
+
+def test_one_address_is_one_owner_however_a_socket_shows_it() -> None:
+    """A socket of both families shows 192.0.2.1 as ::ffff:192.0.2.1, whose network of 64 bits is everybody's."""
+    assert owner_of(("::ffff:192.0.2.1", 5)) == owner_of(("192.0.2.1", 5))
+    assert is_local(owner_of(("::ffff:127.0.0.1", 5)))
+    assert spellings(["192.0.2.1", "2001:db8::1"]) == ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"]
+
+
+def test_a_file_that_is_no_list_of_tokens_is_not_read_whole(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_bytes(bytes(2 << 20))
+    with pytest.raises(CompileError, match="longer than a file of tokens"):
+        read_tokens(file)
