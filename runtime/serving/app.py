@@ -42,7 +42,8 @@ def create_app(service: Service, limits: Limits | None = None, tokens: Tokens | 
 
 def application(desk: Desk, openapi: bool) -> FastAPI:
     """The same for a desk."""
-    app = FastAPI(title="hecompile", docs_url=None, redoc_url=None, openapi_url="/openapi.json" if openapi else None)
+    described_at = "/openapi.json" if openapi else None
+    app = FastAPI(title="hecompile", docs_url=None, redoc_url=None, openapi_url=described_at, redirect_slashes=False)
     service = desk.service
     app.state.desk = desk
 

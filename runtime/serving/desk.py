@@ -23,6 +23,7 @@ from hecompile.runtime.wire import TAG_HEADER
 
 __all__ = ["Desk"]
 
+_DIGITS = 20  # of a length, which h11 does not take longer
 _TAG = re.compile(r"[0-9a-f]{32}")
 _SESSIONS = "sessions"  # in the place of a region's name, in which no region's name has a dot
 _KEYS_RATE, _KEYS_GRACE_S = 1 << 20, 30.0  # bytes per second of evaluation keys, after a time that small ones may take
@@ -65,8 +66,9 @@ class Desk:
     def incoming(self, request: Request) -> Incoming:
         """The request's body. What comes in chunks has no length, whatever it announces besides."""
         text = "" if "transfer-encoding" in request.headers else request.headers.get("content-length", "")
-        announced = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-        return Incoming(request.receive, announced, self.limits, self.metrics.received.inc)
+        announced = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None
+        invite = request.headers.get("expect", "").lower() == "100-continue"
+        return Incoming(request.receive, announced, self.limits, self.metrics.received.inc, invite)
 
     async def evaluate(self, request: Request, incoming: Incoming, digest: str, region: str) -> bytes:
         """A region's answer.

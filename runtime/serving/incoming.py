@@ -27,12 +27,17 @@ class Incoming:
     Args:
         receive: the ASGI channel.
         announced: bytes by `Content-Length`; None if it comes in chunks.
+        counted: is told how many bytes came.
+        invited: whether the client sends it only when it is told to (`Expect: 100-continue`), which `receive` does.
     """
 
-    def __init__(self, receive: Receive, announced: int | None, limits: Limits, counted: Callable[[int], None]) -> None:
+    def __init__(
+        self, receive: Receive, announced: int | None, limits: Limits, counted: Callable[[int], None], invited: bool = False
+    ) -> None:
         self._receive, self.announced, self._limits, self._counted = receive, announced, limits, counted
         self.complete = False
         self._gone = False
+        self._held_back = invited  # nothing is sent unless somebody reads
 
     async def read(self, limit: int, hold: Hold | None = None, keep: bool = True) -> bytearray:
         """The whole body; an empty one where it is not to be kept.
@@ -68,6 +73,8 @@ class Incoming:
         await self._discard(_LINGERED_BYTES)
 
     async def _discard(self, left: int) -> None:
+        if self._held_back:
+            return
         deadline = time.monotonic() + _DRAINED_S
         with suppress(RefusalError, GoneError):
             while not self.complete and left > 0:
@@ -80,6 +87,7 @@ class Incoming:
             self._gone = message["type"] == "http.disconnect"
 
     async def _piece(self, deadline: float, hold: Hold | None) -> bytes:
+        self._held_back = False
         coming = asyncio.ensure_future(self._receive())
         waited: set[asyncio.Future[Any]] = {coming} if hold is None else {coming, hold.lost}
         try:

@@ -112,6 +112,30 @@ def test_chunks_of_a_size_that_clients_use_are_taken(address: tuple[str, int]) -
 
 
 @pytest.mark.promise("slow-senders")
+@pytest.mark.parametrize("length", [10**7, 10**19 - 1, 10**20 - 1])
+def test_whoever_asks_before_sending_too_much_is_told_at_once(address: tuple[str, int], length: int) -> None:
+    with connect(address) as polite:
+        polite.sendall(head("echo", length, DIGEST, "Expect: 100-continue"))
+        assert answer(polite)[0] == 413
+
+
+def test_whoever_asks_before_sending_is_told_to_go_on(address: tuple[str, int]) -> None:
+    request = good_request("echo", b"good", "Expect: 100-continue")
+    start = request.index(b"\r\n\r\n") + 4
+    with connect(address) as polite:
+        polite.sendall(request[:start])
+        assert answer(polite)[0] == 100
+        polite.sendall(request[start:])
+        assert answer(polite)[0] == 200
+
+
+def test_nobody_is_sent_to_another_address(address: tuple[str, int]) -> None:
+    """A redirection to the host that a request names would be one that a stranger chooses."""
+    for request in (b"POST /healthz/", b"DELETE /v1/artifacts/0/sessions/1/"):
+        assert ask(address, request + b" HTTP/1.1\r\nHost: elsewhere\r\n\r\n")[0] == 404
+
+
+@pytest.mark.promise("slow-senders")
 def test_a_length_beside_chunks_does_not_count(address: tuple[str, int]) -> None:
     """What such a request announces is less than what it sends: room is taken for the longest body there is."""
     with connect(address) as both:
