@@ -51,7 +51,9 @@ PROMISES: dict[str, dict[str, str]] = {
     "strangers": {
         "slow-senders": "slow bodies, silent connections and unread answers cost those who open them, and end; logs stay short",
         "no-work-for-the-gone": "nothing is computed for clients that are gone, or twice for a request that is sent twice",
-        "session-room": "keys are judged when they come, take room that was held for them, and idle sessions make room for new ones",
+        "session-room": "keys are judged when they come, their room is held before, and idle sessions make room for new ones",
+        "hanging-up": "`concrete`: hanging up ends one's own evaluation only, and a spare worker answers the next",
+        "concrete-keys": "`concrete_lookups`: keys are judged against the circuit's specification when they come",
         "tokens": "a server with tokens answers nobody else, and compares them in constant time",
     },
     "client": {

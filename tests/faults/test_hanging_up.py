@@ -103,6 +103,7 @@ def cold_start_s(server: Server) -> float:
         process.close()
 
 
+@pytest.mark.promise("hanging-up")
 def test_hanging_up_does_not_delay_the_next_request_and_no_worker_is_lost(server: Server) -> None:
     server.ask()
     before = server.settled()
@@ -116,6 +117,7 @@ def test_hanging_up_does_not_delay_the_next_request_and_no_worker_is_lost(server
     assert server.workers() == before
 
 
+@pytest.mark.promise("hanging-up")
 def test_a_region_that_is_cancelled_at_any_time_answers_the_next_request(artifact: Path) -> None:
     region = next(iter(load_service(artifact).regions.values()))
     payload = bytes(region.request_bytes(1))

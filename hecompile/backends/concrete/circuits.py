@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -132,6 +134,13 @@ def specs_text(specs: Any) -> str:
     return json.dumps(document, sort_keys=True)
 
 
+def _keep_broken_pipes_errors() -> None:
+    """Set SIGPIPE back to what Python knows: Concrete's compiler takes it for a crash, and the process would end with it."""
+    known = signal.getsignal(signal.SIGPIPE)
+    if known is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGPIPE, known)
+
+
 def framed(circuit: Any, value: Array, expected: Array, errors: float, shift: int = 0) -> Trial:
     """One encrypted run with fresh keys, of whose results, rounded to so many low bits, `errors` are wrong in the mean.
 
@@ -144,6 +153,7 @@ def framed(circuit: Any, value: Array, expected: Array, errors: float, shift: in
     started = time.process_time()
     result = circuit.run(ciphertext)
     seconds = time.process_time() - started
+    _keep_broken_pipes_errors()
     wrong = np.count_nonzero(np.rint(circuit.decrypt(result) / 2**shift) != expected)
     if wrong > errors + 6 * math.sqrt(errors):
         raise InternalError(f"a circuit of Concrete gives another result than its integers ({specs.output_width} bits)")

@@ -180,3 +180,27 @@ def test_the_servers_process_imports_neither_torch_nor_concrete(tiny_concrete: C
     )
     done = subprocess.run([sys.executable, "-c", code, str(tiny_concrete.artifact)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+COMPILING = """
+import os, sys
+from pathlib import Path
+from hecompile.compiler import compile_model
+from hecompile.options import CompileOptions
+from tests.networks import Tiny, tiny_inputs
+
+compile_model(Tiny().eval(), Path(sys.argv[1]), options=CompileOptions(backend="concrete"), example_inputs=tiny_inputs())
+source, sink = os.pipe()
+os.close(source)
+try:
+    os.write(sink, b"to nobody")
+except BrokenPipeError:
+    print("told")
+"""
+
+
+@pytest.mark.fhe
+def test_a_broken_pipe_is_an_error_also_after_concrete_has_run(tmp_path: Path) -> None:
+    """Its library installs a handler that ends the process."""
+    done = subprocess.run([sys.executable, "-c", COMPILING, str(tmp_path / "tiny")], capture_output=True, text=True, timeout=300)
+    assert (done.stdout.splitlines()[-1:], done.returncode) == (["told"], 0), done.stderr[-2000:]

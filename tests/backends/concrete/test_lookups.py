@@ -158,6 +158,7 @@ def key_of(opened: Opened) -> tuple[str, bytearray]:
     return name, bytearray(key.data)
 
 
+@pytest.mark.promise("concrete-keys")
 def test_keys_of_the_right_size_that_are_no_keys_are_refused_when_they_come(opened: Opened) -> None:
     name, data = key_of(opened)
     headers = range(4, 20 * 8)  # segments, and the first key's structures, but for what pads them
@@ -174,6 +175,7 @@ def test_keys_of_the_right_size_that_are_no_keys_are_refused_when_they_come(open
         data[place] ^= 0x81
 
 
+@pytest.mark.promise("concrete-keys")
 def test_keys_of_another_circuit_are_refused_though_they_have_as_many_bytes(chain: Compiled, opened: Opened) -> None:
     (name, data), region = key_of(opened), region_of(chain)
     assert region.lowered is not None

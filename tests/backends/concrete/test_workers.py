@@ -98,6 +98,7 @@ def test_the_last_used_process_is_used_again(workers: Workers) -> None:
     assert [worker_of(workers.run([job("a")], LIMIT_S)) for _ in range(3)] == [first] * 3
 
 
+@pytest.mark.promise("hanging-up")
 def test_cancel_kills_only_its_owners_process_and_the_spare_answers(workers: Workers, threads: ThreadPoolExecutor) -> None:
     mine, other = object(), object()
     jobs = [job("slow", "sleep 0.5")] * 2
@@ -128,6 +129,7 @@ def test_cancel_of_nobody_does_nothing(workers: Workers, threads: ThreadPoolExec
     assert worker_of(future.result(LONGEST_S)) > 0
 
 
+@pytest.mark.promise("hanging-up")
 def test_cancel_lets_a_short_circuit_end_by_itself(workers: Workers, threads: ThreadPoolExecutor) -> None:
     owner = object()
     first = worker_of(workers.run([job("short", "sleep 0.3", owner)], LIMIT_S))
