@@ -1,7 +1,8 @@
 """The least noise that hides an LWE secret at 128 bits of security: binary secrets, modulus 2^64.
 
 The line log2(sigma / q) = slope n + bias is the one of Concrete 2.10 for 128 bits, fitted by its authors to the lattice estimator
-(Albrecht, Player, Scott 2015); it is kept here because a specification is judged before Concrete sees it.
+(Albrecht, Player, Scott 2015); it is kept here because a specification is judged before Concrete sees it. What its points are worth
+by today's estimator is in `docs/security-parameters.md`.
 """
 
 from __future__ import annotations

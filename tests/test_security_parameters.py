@@ -1,0 +1,188 @@
+"""Every parameter that the compiler can choose lies inside a table made by the lattice estimator: docs/security-parameters.md."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.tables.security import MODELS, Estimate, Lwe, Table, line_table, read_table, ring_table, summary_table
+from hecompile.backends.affine.program import choose_parameters
+from hecompile.backends.bfv import parameters as bfv
+from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
+from hecompile.backends.ckks.noise import SIGMA2
+from hecompile.backends.ckks.ring import DIMENSIONS, ring_for
+from hecompile.cost.machine import Machine
+from hecompile.errors import CompileError
+from hecompile.ir.linear import conv2d
+from hecompile.security.lwe import LEAST_DIMENSION, least_dimension, least_noise_bits
+from hecompile.security.table import BITS_128, max_q_bits
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "security-parameters.md"
+CLAIM = 128
+LARGEST_DIMENSION = 1 << 16  # of an LWE secret that a client accepts
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return read_table()
+
+
+def ring_samples(dimension: int, q_bits: int) -> Lwe:
+    """What SEAL makes in a ring: a ternary secret, errors of variance 10.5."""
+    return Lwe(dimension, q_bits, "ternary", "centred binomial of 42 coins", math.log2(math.sqrt(SIGMA2)))
+
+
+def line_samples(dimension: int, noise_bits: float) -> Lwe:
+    """What Concrete makes: a binary secret, Gaussian errors relative to the modulus 2^64."""
+    return Lwe(dimension, 64, "binary", "Gaussian", 64 + noise_bits)
+
+
+def candidates_of_bfv(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
+    """Every ring that `choose` considers, as (N, bits of q): none is found good enough, so it goes through all."""
+    seen: set[tuple[int, int]] = set()
+
+    def none(kind: str, layout: Any, norms: object, message: object, q_range: range, *rest: object) -> None:
+        seen.update((layout.packing.dimension, q_bits) for q_bits in q_range)
+
+    monkeypatch.setattr(bfv, "_best_q", none)
+    for peak in (1, 127):
+        geometry, values = conv2d(np.full((4, 16, 3, 3), peak), (8, 8), (1, 1), (1, 1), (1, 1), 1)
+        assert bfv.choose(bfv.Weights(geometry, values.astype(np.int8)), 1, Machine()) is None
+    return seen
+
+
+def rings_of_ckks() -> Iterator[tuple[int, int]]:
+    """Every ring that a region can get, as (N, bits of all primes)."""
+    for least in (0, *DIMENSIONS):
+        for slots in {1, *(dimension // 2 for dimension in DIMENSIONS)}:
+            for depth in range(1, 64):
+                try:
+                    ring = ring_for(depth, slots, "a test", least_dimension=least)
+                except CompileError:
+                    break
+                yield ring.dimension, ring.q_bits
+
+
+@pytest.mark.promise("128-bits")
+@pytest.mark.parametrize(("dimension", "q_bits"), BITS_128.items())
+def test_every_limit_of_the_table_was_estimated(table: Table, dimension: int, q_bits: int) -> None:
+    rows = [row for row in table.rows if row.lwe.dimension == dimension and row.lwe.log2_q == q_bits and row.use == "ring"]
+    assert [row.claimed_bits >= CLAIM for row in rows] == [True]
+    assert set(rows[0].bits) == set(MODELS)
+
+
+@pytest.mark.promise("128-bits")
+def test_every_ring_of_bfv_is_covered(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = candidates_of_bfv(monkeypatch)
+    assert {dimension for dimension, _ in seen} == set(bfv.DIMENSIONS)
+    assert max(q_bits for dimension, q_bits in seen if dimension == 2048) == max_q_bits(2048)
+    assert {ring for ring in seen if table.bits(ring_samples(*ring)) < CLAIM} == set()
+
+
+@pytest.mark.promise("128-bits")
+def test_every_ring_of_ckks_is_covered(table: Table) -> None:
+    seen = set(rings_of_ckks())
+    assert {dimension for dimension, _ in seen} == set(DIMENSIONS)
+    assert {ring for ring in seen if table.bits(ring_samples(*ring)) < CLAIM} == set()
+
+
+@pytest.mark.promise("128-bits")
+@pytest.mark.parametrize("entries", [1, 4095, 4096, 1 << 20])
+def test_every_ring_of_a_samplers_step_is_covered(table: Table, entries: int) -> None:
+    parameters, q, _ = choose_parameters(entries)
+    assert q.bit_length() == parameters.q_bits
+    assert table.bits(ring_samples(parameters.dimension, parameters.q_bits)) >= CLAIM
+
+
+@pytest.mark.promise("128-bits")
+def test_every_dimension_of_concretes_line_is_covered(table: Table) -> None:
+    dimensions = [*range(LEAST_DIMENSION, 4097), LARGEST_DIMENSION]
+    weak = [each for each in dimensions if table.bits(line_samples(each, least_noise_bits(each))) < CLAIM]
+    assert weak == []
+
+
+def test_the_points_of_the_line_are_close_enough(table: Table) -> None:
+    """The primal attacks, whose estimates are smooth, differ by little from one point to the next."""
+    line = [row for row in table.rows if row.use == "line"]
+    assert [row.lwe.dimension for row in line] == sorted({row.lwe.dimension for row in line})
+    for first, second in pairwise(line):
+        for model in ("usvp MATZOV", "bdd MATZOV"):
+            assert 0 <= (first.bits[model] or 0) - (second.bits[model] or 0) < 1.0
+
+
+@pytest.mark.parametrize("noise_bits", [-9.0, -15.5, -36.7, -55.0])
+def test_the_dimension_that_a_noise_gets_is_covered(table: Table, noise_bits: float) -> None:
+    assert table.bits(line_samples(least_dimension(noise_bits), noise_bits)) >= CLAIM
+
+
+@pytest.mark.parametrize(("dimension", "q_bits"), BITS_128.items())
+def test_a_ring_one_bit_wider_is_not_covered(table: Table, dimension: int, q_bits: int) -> None:
+    assert table.bits(ring_samples(dimension, q_bits + 1)) < CLAIM
+
+
+@pytest.mark.parametrize("dimension", [LEAST_DIMENSION, 1024, 2048, LARGEST_DIMENSION])
+def test_a_bit_less_noise_than_the_lines_is_not_covered(table: Table, dimension: int) -> None:
+    assert table.bits(line_samples(dimension, least_noise_bits(dimension) - 1)) < CLAIM
+
+
+def test_other_distributions_are_not_covered(table: Table) -> None:
+    ring = ring_samples(2048, 53)
+    assert table.bits(ring) >= CLAIM
+    assert table.bits(replace(ring, secret="binary")) == 0
+    assert table.bits(replace(ring, error="Gaussian")) == 0
+    assert table.bits(replace(ring, log2_sigma=1.5)) == 0
+    assert table.bits(line_samples(LEAST_DIMENSION - 1, -1.0)) == 0
+
+
+def test_a_row_without_a_claimed_model_covers_nothing() -> None:
+    ring = ring_samples(2048, 53)
+    assert Estimate(ring, "ring", {"usvp MATZOV": 130.0, "bdd MATZOV": None, "dual hybrid MATZOV": 130.0}).claimed_bits == 0
+    assert Estimate(ring, "ring", {"usvp MATZOV": 130.0, "bdd MATZOV": 129.0}).claimed_bits == 0
+    assert Estimate(ring, "ring", {"usvp MATZOV": 130.0, "bdd MATZOV": 129.0, "dual hybrid MATZOV": 127.9}).claimed_bits == 127.9
+
+
+def test_seal_draws_what_the_rows_say() -> None:
+    """A decryption tells s of (0, q/t) and the errors of q/t times a fresh encryption of zero."""
+    ring = make_ring(2048, 30, 1 << 16)
+    key, step = SecretKey(ring), np.uint64(round(ring.q / ring.t))
+    one = np.zeros((1, ring.dimension), np.uint64)
+    one[0, 0] = step
+    secret = key.decrypt(np.zeros_like(one), one)
+    assert set(np.unique(secret)) == {-1, 0, 1}
+    assert all(abs(np.count_nonzero(secret == value) - ring.dimension / 3) < 150 for value in (-1, 0, 1))  # seven deviations
+    b, seeds = key.encrypt(np.zeros((64, ring.dimension), np.int64))
+    errors = key.decrypt(b * step % np.uint64(ring.q), expand_seeds(ring, seeds) * step % np.uint64(ring.q))
+    assert np.abs(errors).max() <= 21
+    assert abs(errors.var() - SIGMA2) < 0.3  # seven deviations of 131,072 errors
+    assert abs(errors.mean()) < 0.07
+
+
+def test_rows_are_of_the_distributions_that_are_drawn(table: Table) -> None:
+    for row in table.rows:
+        if row.use == "ring":
+            assert (row.lwe.secret, row.lwe.error) == ("ternary", "centred binomial of 42 coins")
+            assert 0 <= math.log2(math.sqrt(SIGMA2)) - row.lwe.log2_sigma < 0.001
+        else:
+            assert (row.lwe.secret, row.lwe.error, row.lwe.log2_q) == ("binary", "Gaussian", 64)
+
+
+def test_the_document_has_the_tables_of_the_rows(table: Table) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    tables = {"summary": summary_table(table, BITS_128), "rings": ring_table(table, BITS_128), "line": line_table(table)}
+    for name, rows in tables.items():
+        place = re.compile(rf"(<!-- estimates: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        assert place.search(text), f"no place for the estimates of '{name}'"
+        text = place.sub(lambda found, rows=rows: found[1] + rows + found[2], text)
+    if os.environ.get("HECOMPILE_UPDATE_GOLDEN"):
+        DOCUMENT.write_text(text, encoding="utf-8")
+    assert DOCUMENT.read_text(encoding="utf-8") == text
+    assert table.commit in text
