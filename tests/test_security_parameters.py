@@ -20,6 +20,7 @@ from hecompile.backends.bfv import parameters as bfv
 from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
 from hecompile.backends.ckks.noise import SIGMA2
 from hecompile.backends.ckks.ring import DIMENSIONS, ring_for
+from hecompile.backends.concrete.parameters import DIMENSIONS as SECRETS
 from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError
 from hecompile.ir.linear import conv2d
@@ -28,7 +29,7 @@ from hecompile.security.table import BITS_128, max_q_bits
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "security-parameters.md"
 CLAIM = 128
-LARGEST_DIMENSION = 1 << 16  # of an LWE secret that a client accepts
+LARGEST_DIMENSION = SECRETS[1]  # of an LWE secret that a client accepts
 
 
 @pytest.fixture(scope="module")
