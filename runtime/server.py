@@ -72,7 +72,7 @@ def serve_socket(
         server_header=False,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=spellings(proxies),
-        backlog=ACCEPTED_AT_ONCE,
+        backlog=min(ACCEPTED_AT_ONCE, limits.connections // 2),
         timeout_keep_alive=int(limits.idle_s) + 1,
         timeout_graceful_shutdown=int(limits.stop_s) + 3,
     )

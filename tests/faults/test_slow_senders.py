@@ -150,10 +150,11 @@ def test_a_body_that_is_announced_too_long_is_refused_before_it_comes(address: t
 
 
 @pytest.mark.slow
-def test_more_connections_than_files_may_be_open(tiny: Compiled) -> None:
-    """Silent connections are closed for those that ask, and the log stays short, also at 256 files."""
+@pytest.mark.parametrize("descriptors", [48, 256])
+def test_more_connections_than_files_may_be_open(tiny: Compiled, descriptors: int) -> None:
+    """Silent connections are closed for those that ask, and the log stays short, also with few files."""
     assert tiny.artifact is not None
-    with served(tiny.artifact, descriptors=256) as (address, process, log):
+    with served(tiny.artifact, descriptors=descriptors) as (address, process, log):
         silent = []
         for _ in range(300):
             connection = socket.socket()
@@ -166,6 +167,7 @@ def test_more_connections_than_files_may_be_open(tiny: Compiled) -> None:
             assert time.monotonic() - started < 5
         time.sleep(3)
         assert len(log.read_text()) < 20_000
+        assert "out of system resource" not in log.read_text()
         assert rss_mib(process.pid) < 600
         for connection in silent:
             connection.close()
