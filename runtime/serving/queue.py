@@ -139,13 +139,10 @@ class FairQueue:
                 del self._waiting[turn.owner]
 
     def _next(self) -> None:
-        if self._running is not None or not self._waiting:
-            return
         now = time.monotonic()
-        turn = self._waiting[min(self._waiting, key=lambda owner: self._use(owner, now))][0]
-        self._remove(turn)
-        if turn.ready.done():  # cancelled, and not taken out yet
-            self._next()
-            return
-        self._running, turn.began = turn, now
-        turn.ready.set_result(None)
+        while self._running is None and self._waiting:
+            turn = self._waiting[min(self._waiting, key=lambda owner: self._use(owner, now))][0]
+            self._remove(turn)
+            if not turn.ready.done():  # else it was cancelled, and not taken out yet
+                self._running, turn.began = turn, now
+                turn.ready.set_result(None)

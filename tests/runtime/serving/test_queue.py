@@ -139,3 +139,43 @@ def test_the_running_evaluation_counts_with_what_is_left_of_it() -> None:
         return queue.expected_s
 
     assert 0.5 < asyncio.run(expected()) < 1.5
+
+
+def test_thousands_that_give_up_at_once_break_nothing() -> None:
+    """The turn ends at the moment when all that wait are sent away, and none of them has noticed."""
+
+    async def ends() -> int:
+        queue = FairQueue(100_000)
+        turn = await queue.turn("a", "region")
+        waiting = [asyncio.ensure_future(queue.turn("a", "region")) for _ in range(3000)]
+        await asyncio.sleep(0)
+        queue.close()
+        queue.leave(turn)
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        return sum(isinstance(each, RefusalError) for each in found)
+
+    assert asyncio.run(ends()) == 3000
+
+
+def test_an_owner_waits_for_those_who_have_used_less() -> None:
+    """By hand: a has used 10 s and b none; three requests of a, two of b wait, one second each."""
+
+    async def expected() -> tuple[float, float, float]:
+        queue = FairQueue(100)
+        for owner, seconds in (("x", 1.0), ("a", 10.0)):
+            turn = await queue.turn(owner, "region")
+            turn.began -= seconds
+            queue.leave(turn, measured=owner == "x")
+        running = await queue.turn("x", "region")
+        running.began -= 1.0
+        waiting = [asyncio.ensure_future(queue.turn(owner, "region")) for owner in "aaabb"]
+        await asyncio.sleep(0)
+        found = queue.expected_for("a"), queue.expected_for("b"), queue.expected_for("new")
+        for each in waiting:
+            each.cancel()
+        return found
+
+    busy, calm, new = asyncio.run(expected())
+    assert busy == pytest.approx(5.0, abs=0.1)
+    assert calm == pytest.approx(2.0, abs=0.1)
+    assert new == pytest.approx(0.0, abs=0.1)
