@@ -58,15 +58,15 @@ class WorkerProcess:
         self.circuits: dict[str, float] = {}  # loaded ones, and the seconds that each took
         self.sessions: list[str] = []  # whose keys are loaded
         self._command, self._closed = command, False
-        self._lock = threading.Lock()  # of the next two
+        self._lock = threading.Lock()  # of what follows
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = ""
+        self._folder, self._killed = "", False
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process runs, and was not killed: until it has ended it looks as if it ran."""
         process = self._process
-        return process is not None and process.poll() is None
+        return process is not None and not self._killed and process.poll() is None
 
     @property
     def replacement_s(self) -> float:
@@ -179,13 +179,14 @@ class WorkerProcess:
         """End the process, whatever it does. Returns at once."""
         with self._lock:
             if self._process is not None:
+                self._killed = True
                 self._process.kill()
 
     def _clear(self) -> None:
         """Leave nothing of the process behind."""
         with self._lock:
             process, folder = self._process, self._folder
-            self._process, self._folder = None, ""
+            self._process, self._folder, self._killed = None, "", False
         if process is not None:
             process.kill()
             process.wait()

@@ -200,12 +200,14 @@ class Workers:
 
     def _tend_all(self) -> None:
         """Start processes and load circuits, one at a time, until all are ready or one fails."""
-        going = True
-        while going:
+        failed = False
+        while True:
             with self._changed:
-                work = None if self._closed else self._work()
+                work = None if self._closed or failed else self._work()
                 if work is None:
-                    break
+                    self._tender = None  # within the lock: whoever comes next starts another thread
+                    self._changed.notify_all()
+                    return
                 process, circuit = work
                 self._idle.remove(process)
             try:
@@ -215,13 +217,10 @@ class Workers:
                     process.load(circuit, gently=True)
             except ProtocolError as error:  # the next job meets it too, and is told
                 LOG.debug("in the background: %s", error)
-                going = False
+                failed = True
             finally:
                 with self._changed:
                     self._idle.insert(0, process)
-        with self._changed:
-            self._tender = None
-            self._changed.notify_all()
 
     def wait_until_ready(self, timeout_s: float) -> bool:
         """Wait until nothing is left to do in the background; False if that takes longer."""
