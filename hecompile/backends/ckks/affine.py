@@ -174,6 +174,13 @@ class _Reader:
         return Polynomial(self.affine(node.args[0]), low, high, coefficients, record.path or node.name, record.source)  # type: ignore[arg-type]
 
 
+def _as_it_is(node: fx.Node) -> Affine:
+    """The map that brings a polynomial's values to the ring's scale and leaves them as they are: those that leave the region."""
+    shape = _shape(node)
+    count = int(np.prod(shape))
+    return Affine(node.name, shape, {node.name: np.eye(count)}, np.zeros(count), np.ones((1, count)), np.zeros((1, count)))
+
+
 def read_chain(region: SubgraphRegion) -> Chain:
     """The maps of a region. Raises `CompileError` for what is no chain of pictures."""
     reader = _Reader(region)
@@ -184,6 +191,7 @@ def read_chain(region: SubgraphRegion) -> Chain:
         raise CompileError(Diagnostic(f"region '{region.name}': {bad} are no pictures", help="use --backend bfv"))
     polynomials = {node.name: reader.polynomial(node) for node in reader._nodes if str(node.target) == POLYNOMIAL}
     outputs = {name: reader.affine(by_name[name]) for name in region.outputs if by_name[name] not in reader.sources}
+    outputs |= {name: _as_it_is(by_name[name]) for name in region.outputs if name in polynomials}
     inputs = {node.name: _shape(node) for node in reader.sources if node.op == "placeholder"}
     between = {node.name: reader.affine(node) for node in reader.between}
     order = tuple(node.name for node in reader._nodes if node.name in polynomials or node.name in between)

@@ -82,7 +82,7 @@ class _Lowerer:
 
     def _affines(self) -> dict[str, Affine]:
         arguments = {name: each.argument for name, each in self._chain.polynomials.items()}
-        return arguments | self._chain.between | self._chain.outputs
+        return self._chain.outputs | self._chain.between | arguments  # a polynomial that leaves the region has both
 
     def lowering(self, outputs: tuple[str, ...], ranges: Mapping[str, float]) -> Lowering:
         for upload in self._uploads:
@@ -104,8 +104,9 @@ class _Lowerer:
             result = self._emit("polynomial", (argument,), level, scale, form.result_range, polynomial.label, table=table)
             self._values[name] = (result, self._grid.period(polynomial.argument.shape[0]))
         for name in outputs:
-            affine = self._chain.outputs.get(name) or self._chain.between[name]
-            value = self._values[name][0] if name in self._values else self._affine(affine, None, name)
+            own = self._chain.outputs.get(name)
+            affine = own or self._chain.between[name]
+            value = self._values[name][0] if own is None else self._affine(own, None, name)
             if value.level:
                 value = self._emit("switch", (value,), 0, value.scale, value.range)
             self._emit("output", (value,), value.level, value.scale, ranges.get(name, OUTPUT_RANGE), name, name="")

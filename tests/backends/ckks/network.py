@@ -52,3 +52,12 @@ def compiled(backend: str, output: Path | None = None) -> tuple[Compiled, ModelG
         Chained().eval(), output, options=options, example_inputs=inputs, extra_passes={"approximate-activations": [kept]}
     )
     return found, kept.graphs[0]
+
+
+class Shown(Chained):
+    """The same, and the first activation's values are read by the client too."""
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        hidden = torch.nn.functional.silu(self.norm(self.first(sample)))
+        other = torch.nn.functional.silu(self.norm2(self.second(hidden)))
+        return self.last(other) + 0.5 * sample, torch.softmax(hidden, 1)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import hecompile
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.keys import key_size, key_sizes
 from hecompile.backends.ckks.ring import ring_for
 from hecompile.backends.registry import backend
-from hecompile.compiler import Compiled
+from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.options import CompileOptions
+from tests.backends.ckks.network import Shown
 from tests.backends.ckks.regions import chain_region, values, with_degree
 from tests.payloads import encrypt_whole
 
@@ -122,3 +126,16 @@ def test_a_region_that_would_lose_too_much_is_refused(chained: Compiled, monkeyp
     with pytest.raises(CompileError, match=r"may be off by .*, more than 1e-09") as caught:
         backend("ckks_clear").lower(chain_region(chained), chained.options)
     assert "--degree" in str(caught.value)
+
+
+def test_values_of_a_polynomial_may_leave_the_region(tmp_path: Path) -> None:
+    """The client needs what the server goes on with: both are as without encryption."""
+    inputs = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
+    torch.manual_seed(1)
+    call, found = {"sample": torch.randn(2, 1, 4, 4), "timestep": torch.tensor(12.0)}, dict[str, tuple[torch.Tensor, ...]]()
+    for name in ("ckks_clear", "clear"):
+        options = CompileOptions(backend=name, max_batch=3, **backend("ckks_clear").defaults)  # type: ignore[arg-type]
+        compile_model(Shown().eval(), tmp_path / name, options=options, example_inputs=inputs)
+        found[name] = hecompile.load(tmp_path / name, policy="simulation")(**call)
+    for own, other in zip(found["ckks_clear"], found["clear"], strict=True):
+        assert (own - other).abs().max() < 0.02 * other.abs().max()
