@@ -54,6 +54,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "session-room": "keys are judged when they come, their room is held before, and idle sessions make room for new ones",
         "hanging-up": "`concrete`: hanging up ends one's own evaluation only, and a spare worker answers the next",
         "concrete-keys": "`concrete_lookups`: keys are judged against the circuit's specification when they come",
+        "behind-a-proxy": "behind the shipped nginx, limits by address go by what the proxy saw; `/metrics` is closed to strangers",
         "tokens": "a server with tokens answers nobody else, and compares them in constant time",
     },
     "client": {
@@ -66,6 +67,7 @@ PROMISES: dict[str, dict[str, str]] = {
     "ckks": {
         "bounded-errors": "encrypted results stay within the predicted error of the plain slot program",
         "told-at-the-end": "values far out of range are told after a call's last message, without the value",
+        "reading-library": "what comes from elsewhere is loaded by SEAL 4.4 only: a server of `ckks` regions never loads TenSEAL",
         "damaged-keys": "damaged keys, keys of another session, missing keys and weak rings are refused, naming region or layer",
     },
     "he-diffusion": {

@@ -43,6 +43,7 @@ print(*sys.modules, *{Path(row.split()[-1]).name for row in open("/proc/self/map
 
 
 @pytest.mark.fhe
+@pytest.mark.promise("reading-library")
 def test_the_server_reads_keys_and_requests_without_tenseal(tmp_path: Path) -> None:
     """A process that opened a session and answered has loaded seal-python's SEAL only, and its answer decrypts."""
     folder = tmp_path / "chained.he"

@@ -113,6 +113,7 @@ def test_a_refusal_arrives_although_the_body_was_not_read(proxy: Proxy, service:
         assert asked(proxy, path, bytes(5 << 20), token="another-token-than-that")[0] == 401
 
 
+@pytest.mark.promise("behind-a-proxy")
 def test_what_is_open_to_strangers(proxy: Proxy, service: Service) -> None:
     assert asked(proxy, "/healthz", token="")[0] == 200
     assert asked(proxy, "/readyz", token="")[0] == 200
@@ -165,6 +166,7 @@ class Slow:
         return int(self.connection.recv(12).split()[1])
 
 
+@pytest.mark.promise("behind-a-proxy")
 def test_clients_are_told_apart_by_their_address_and_not_by_what_they_say(artifact: Path, service: Service, tmp_path: Path) -> None:
     """Where nobody shows a token, one address may have half of the room for bodies: here two of the longest requests."""
     mib = str(4 * service.body_limit / 2**20)
