@@ -6,7 +6,11 @@ The protocol is uvicorn's own for HTTP/1.1 with h11, which knows a limit between
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
+import socket
+import struct
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -69,7 +73,7 @@ class Connections:
         """Close a connection, and count why. Replies that its client does not read are thrown away."""
         self._closed(reason)
         self._open.discard(connection)
-        connection.transport.abort()
+        connection.abort()
 
     def _make_room(self) -> bool:
         """Close some connections that are idle or slow, first those of the address that has most, then those that are so longest.
@@ -174,22 +178,28 @@ class GuardedProtocol(H11Protocol):
             self.transport.close()
 
     def on_response_complete(self) -> None:
-        self._used, self._header = True, False
+        self._used, self._header, self._unread = True, False, None
         self._start()
         super().on_response_complete()
 
     def _start(self) -> None:
         self.since, self._came = time.monotonic(), 0
 
+    def abort(self) -> None:
+        """Close at once. The system throws away, too, what it holds of replies."""
+        if self._unsent():
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
     def expendable(self, now: float) -> bool:
         """Whether it may be closed for another one: it waits for its client, which sends and reads nothing, or slowly."""
-        if self.transport.get_write_buffer_size():
+        if self._unsent():
             return self._reads_slowly(now, _STALLED_S)
         return self.silent or (self.arriving and self._came < (now - self.since - _STALLED_S) * self.limits.least_rate)
 
     def overdue(self, now: float) -> str:
         """Why the connection is to be closed; empty if it is not."""
-        if self.transport.get_write_buffer_size():
+        if self._unsent():
             return "unread" if self._reads_slowly(now, self.limits.grace_s) else ""
         self._unread = None
         waited_s = now - self.since
@@ -205,11 +215,21 @@ class GuardedProtocol(H11Protocol):
 
     def _reads_slowly(self, now: float, grace_s: float) -> bool:
         """Whether a reply is read below the least rate, after a time of grace."""
-        left = self.transport.get_write_buffer_size()
+        left = self._unsent()
         if self._unread is None or left > self._unread[1]:
             self._unread = (now, left)
         since, before = self._unread
         return before - left < (now - since - grace_s) * self.limits.least_rate
+
+    def _unsent(self) -> int:
+        """Bytes of replies that have not reached the client, in this process and in the system."""
+        if not self._used:
+            return 0
+        try:
+            (system,) = struct.unpack("i", fcntl.ioctl(self.transport.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4)))
+        except (OSError, ValueError):  # closed at this moment
+            system = 0
+        return int(system) + self.transport.get_write_buffer_size()
 
     def _hung_up(self) -> bool:
         """Whether the client has closed a connection on which nothing is read, because it sent more than its request."""

@@ -215,6 +215,41 @@ def test_unread_answers_are_thrown_away_when_others_need_the_connections() -> No
         assert until(lambda: _sockets() - before - len(own) <= 6)
 
 
+def narrow(address: tuple[str, int], received: int = 4096) -> socket.socket:
+    """A connection whose own end takes about so many bytes before they are read."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)
+    connection.settimeout(30)
+    connection.connect(address)
+    return connection
+
+
+@pytest.mark.promise("slow-senders")
+def test_answers_that_only_the_system_holds_are_given_up_too() -> None:
+    """They are small enough to leave this process at once."""
+    service = Service("echo", DIGEST, True, {"echo": Echo(size=200_000)})
+    with serving(service, Limits(grace_s=1.0, idle_s=1000.0)) as address:
+        silent = [narrow(address) for _ in range(8)]
+        for connection in silent:
+            connection.sendall(good_request("echo", bytes(200_000)))
+        assert until(lambda: metric(address, "hecompile_connections_closed_total") == len(silent))
+
+
+@pytest.mark.promise("slow-senders")
+def test_whoever_reads_steadily_gets_one_answer_after_the_other() -> None:
+    """At every moment there is something left to be read, and never more than at the beginning."""
+    service = Service("echo", DIGEST, True, {"echo": Echo(size=1 << 20)})
+    with serving(service, Limits(grace_s=1.0)) as address, narrow(address, 1 << 16) as steady:
+        for size in range(300_000, 200_000, -10_000):
+            steady.sendall(good_request("echo", bytes(size)))
+            left = size
+            while left > 0:
+                left -= len(steady.recv(1 << 16))
+                time.sleep(0.15)
+        steady.sendall(HEALTH)
+        assert until(lambda: b"ok" in steady.recv(1 << 16))
+
+
 @pytest.mark.promise("slow-senders")
 def test_bodies_that_trickle_make_room_for_others() -> None:
     """A byte now and then, on all connections that there may be, is not what keeps a connection."""
