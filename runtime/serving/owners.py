@@ -14,6 +14,7 @@ from hecompile.errors import CompileError, Diagnostic
 __all__ = ["Tokens", "is_local", "judge_proxies", "owner_of", "read_tokens", "spellings"]
 
 _TOKEN = re.compile(r"[!-~]{16,1024}")  # printable ASCII without spaces
+_WITH_PORT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+)):[0-9]+")  # as some proxies forward addresses
 _FILE_LIMIT = 1 << 20
 _MOST_TOKENS = 10_000
 
@@ -24,6 +25,8 @@ def owner_of(client: tuple[str, int] | None) -> str:
     An IPv4 address that a socket of both families shows as IPv6 is that IPv4 address.
     """
     host = client[0] if client else ""
+    if with_port := _WITH_PORT.fullmatch(host):
+        host = with_port[1] or with_port[2]
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

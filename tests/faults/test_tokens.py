@@ -120,6 +120,8 @@ def test_one_address_is_one_owner_however_a_socket_shows_it() -> None:
     """A socket of both families shows 192.0.2.1 as ::ffff:192.0.2.1, whose network of 64 bits is everybody's."""
     assert owner_of(("::ffff:192.0.2.1", 5)) == owner_of(("192.0.2.1", 5))
     assert is_local(owner_of(("::ffff:127.0.0.1", 5)))
+    assert owner_of(("192.0.2.1:40000", 0)) == "192.0.2.1"  # by X-Forwarded-For, where uvicorn is old
+    assert owner_of(("[2001:db8::1]:40000", 0)) == "2001:db8::/64"
     assert spellings(["192.0.2.1", "2001:db8::1"]) == ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"]
 
 
