@@ -40,6 +40,7 @@ class Evaluation:
     task: asyncio.Task[bytes] = field(init=False)
     waiting: int = 0
     running: bool = False
+    cancelling: asyncio.Future[None] | None = None
 
 
 class Evaluations:
@@ -116,6 +117,8 @@ class Evaluations:
             complete = True
         finally:
             self._running = None
+            if evaluation.cancelling is not None:  # later on it would give up the next one
+                await asyncio.wait({evaluation.cancelling})
             self._queue.leave(turn, measured=complete)
         self._measured(time.monotonic() - turn.began)
         if evaluation.key is not None:
@@ -143,7 +146,8 @@ class Evaluations:
     async def _give_up(self, evaluation: Evaluation, after_s: float) -> None:
         await asyncio.wait({evaluation.task}, timeout=after_s)
         if not evaluation.task.done() and not evaluation.waiting:
-            await asyncio.to_thread(evaluation.work.cancel)
+            evaluation.cancelling = asyncio.ensure_future(asyncio.to_thread(evaluation.work.cancel))
+            await evaluation.cancelling
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -157,6 +157,31 @@ def test_a_queue_that_would_take_too_long_sends_away_with_the_time_to_come_again
     assert all(b"retry-after: " in came.lower() for came in sent_away)
 
 
+def test_giving_up_one_evaluation_never_meets_the_next() -> None:
+    """A slow `cancel` is over before another request has its turn."""
+
+    class Cancelled(Echo):
+        cancelling = False
+        met = 0
+
+        def evaluate(self, payload: bytes, batch: int, session: object = None) -> bytes:
+            self.met += self.cancelling
+            return super().evaluate(payload, batch)
+
+        def cancel(self) -> None:
+            self.cancelling = True
+            time.sleep(1.0)
+            self.cancelling = False
+
+    region = Cancelled(seconds=0.6)
+    with serving(Service("echo", DIGEST, True, {"echo": region}), Limits(abandoned_s=0.3)) as address:
+        with connect(address) as gone:
+            gone.sendall(good_request("echo"))
+            assert region.started.wait(30)
+        assert ask(address, good_request("echo"))[0] == 200
+    assert (region.evaluated, region.met) == (2, 0)
+
+
 @pytest.mark.slow
 def test_a_server_that_is_told_to_stop_ends_soon(tiny: Compiled) -> None:
     """Slow bodies and silent connections do not keep it."""
