@@ -19,6 +19,7 @@ DOCUMENTS = (
     "docs/ckks.md",
     "docs/concrete.md",
     "docs/costs.md",
+    "docs/deployment.md",
     "docs/he-diffusion.md",
     "docs/min-distortion.md",
 )
