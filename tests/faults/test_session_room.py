@@ -90,6 +90,7 @@ def test_uploads_do_not_keep_regions_waiting() -> None:
         assert (status, time.monotonic() - started < 2) == (422, True)
 
 
+@pytest.mark.slow
 def test_uploads_that_stop_are_given_up() -> None:
     with serving(keyed(SessionLimits(sessions=2)), Limits(grace_s=1.0)) as address:
         slow = [connect(address) for _ in range(2)]

@@ -65,6 +65,7 @@ def test_a_byte_now_and_then_is_not_progress(address: tuple[str, int]) -> None:
         assert time.monotonic() - started < 10
 
 
+@pytest.mark.slow
 def test_a_body_that_stops_close_to_its_end_is_given_up(address: tuple[str, int]) -> None:
     """Having been fast buys some time, not all of it."""
     with connect(address) as slow:
