@@ -38,9 +38,7 @@ class Desk:
         closed, ended = self.metrics.closed, self.metrics.sessions_ended
         self.connections = Connections(limits, proxies, lambda reason: closed.labels(reason).inc())
         self.queue, self.room = FairQueue(limits.queue_s), Room(limits.body_bytes)
-        self.evaluations = Evaluations(
-            limits, self.queue, self.metrics.evaluation_s.observe, self.metrics.dropped.inc
-        )  # fmt: skip
+        self.evaluations = Evaluations(limits, self.queue, self.metrics.evaluation_s.observe, self.metrics.dropped.inc)
         self._keys_thread = Worker[str]("hecompile-keys")
         service.sessions.ended = lambda reason: ended.labels(reason).inc()
         self._tell()
@@ -80,23 +78,23 @@ class Desk:
         owner, limit = self.owner(request), self.service.body_limit
         self.service.judge(digest, region)
         key = _key(region, request)
-        found = self._repeated(key)
-        if found is None:
+        outcome = self._repeated(key)
+        if outcome is None:
             self.queue.judge(owner)
             with ExitStack() as held:  # until the evaluation is over
                 hold = self.room.take(owner, min(incoming.announced if incoming.announced is not None else limit, limit))
                 held.callback(self.room.give_back, hold)
                 body = bytes(await incoming.read(limit, hold))
                 hold.arriving = False
-                found = self._repeated(key)
-                if found is None:
+                outcome = self._repeated(key)
+                if outcome is None:
                     held.enter_context(self.service.expect(region, body))
                     run, cancel = lambda: self.service.answer(digest, region, body), lambda: self.service.cancel(region)
-                    found = self.evaluations.start(key, owner, region, Work(run, cancel, held.pop_all().close))
-        if isinstance(found, Evaluation):
-            return await self.evaluations.answer(found, incoming, limit)
+                    outcome = self.evaluations.start(key, owner, region, Work(run, cancel, held.pop_all().close))
+        if isinstance(outcome, Evaluation):
+            return await self.evaluations.answer(outcome, incoming, limit)
         await incoming.read(limit, keep=False)
-        return found
+        return outcome
 
     async def open_session(self, request: Request, incoming: Incoming, digest: str) -> bytes:
         """The identifier of a session for the keys of the body. Raises as `evaluate` does."""

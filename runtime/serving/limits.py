@@ -64,23 +64,24 @@ def limits_of_machine(largest_request: int, **given: float | None) -> Limits:
     """The limits that fit this process's descriptors and this machine's memory.
 
     Args:
-        largest_request: bytes; two requests of this size always fit.
+        largest_request: bytes; four requests of this size always fit, two of them from one address.
         given: limits by name that the caller chose; None for those that it leaves to the machine.
 
     Raises:
         CompileError: for chosen limits that do not work here.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    found = Limits(
-        connections=max(4, min(_MOST_CONNECTIONS, _descriptors() - _OWN_DESCRIPTORS)),
+    files = _descriptors()
+    most = max(4, files - _OWN_DESCRIPTORS)
+    fitting = Limits(
+        connections=min(_MOST_CONNECTIONS, most),
         body_bytes=max(4 * largest_request, min(512 * _MIB, memory // 16)),
         key_bytes=min(8 << 30, memory // 2),
     )
     chosen = {name: value for name, value in given.items() if value is not None}
-    limits = replace(found, **chosen)  # type: ignore[arg-type]  # of the fields' types, by the commands' own annotations
-    if limits.connections > max(4, _descriptors() - _OWN_DESCRIPTORS):
-        most = max(4, _descriptors() - _OWN_DESCRIPTORS)
-        raise CompileError(f"{limits.connections} connections: this process may open {_descriptors()} files, enough for {most}")
+    limits = replace(fitting, **chosen)  # type: ignore[arg-type]  # of the fields' types, by the commands' own annotations
+    if limits.connections > most:
+        raise CompileError(f"{limits.connections} connections: this process may open {files} files, enough for {most}")
     if limits.body_bytes < 4 * largest_request:
         raise CompileError(f"requests of this artifact have up to {largest_request} bytes: allow at least four of them")
     return limits

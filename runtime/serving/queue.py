@@ -61,11 +61,6 @@ class FairQueue:
         others = (min(self._waiting_s(each), max(0.0, until - self._use(each, now))) for each in self._waiting if each != owner)
         return self._running_s + own + sum(others)
 
-    @property
-    def full(self) -> bool:
-        """Whether another request might be refused, depending on whose it is."""
-        return self._closed or (self.expected_s > self._longest_s and self.length >= LEAST_PLACES)
-
     def judge(self, owner: str | None = None) -> None:
         """Raise `RefusalError` (503) if a request that comes now could not wait; without an owner, if not everybody's could."""
         if self._closed:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import seal  # its stubs lie where mypy does not look
+import seal
 
 from hecompile.backends.bfv.bits import SEED_BYTES, pack_bits, packed_bytes, unpack_bits
 from hecompile.backends.ckks.moduli import primes

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import seal  # its stubs lie where mypy does not look
+import seal
 import tenseal.sealapi as maker
 
 from hecompile.backends.ckks.keys import galois_element
