@@ -103,7 +103,7 @@ def request_sizes(folder: Path) -> dict[str, int]:
 
 
 def disturbed_rows(server: Server, clients: Clients, settings: Settings, sizes: dict[str, int]) -> list[dict[str, Any]]:
-    """The same load without and then with the attack."""
+    """Run one load twice, without and then with the attack, and return both rows."""
     load = settings.disturbed, settings.disturbed_seconds, settings.disturbed_warm_up_s
     clients.prepare(server.url, settings.processes, settings.disturbed)
     quiet = load_row(server, clients, *load)

@@ -1,4 +1,4 @@
-"""What parameters are worth by the lattice estimator: makes and checks the rows of `docs/security-parameters.json`.
+"""Bits of security by the lattice estimator: makes and checks the rows of `docs/security-parameters.json`.
 
 Needs the estimator and parts of Sage (1.5 GB), which are no dependency: docs/security-parameters.md says how to install them.
 `--estimator FOLDER` estimates every row anew and tells which differ; with `--missing` it writes those that have no value yet, null.
@@ -117,7 +117,7 @@ def estimate(folder: Path, missing: bool, limit_s: float, jobs: int) -> list[str
 
 
 def compared(limits: Mapping[int, int]) -> dict[str, float]:
-    """Of every ring of the compiler's table, the claimed bits of its committed row."""
+    """Return for every ring of the compiler's table the least bits of security that the committed row claims."""
     rows = {(row.lwe.dimension, row.lwe.log2_q): row.claimed_bits for row in read_table().rows if row.use == "ring"}
     return {f"{dimension}/{q_bits}": rows[dimension, q_bits] for dimension, q_bits in limits.items()}
 

@@ -43,7 +43,7 @@ class Cases:
 
 @dataclass
 class Seen:
-    """What the clients of a process saw in one load."""
+    """What the clients of one process counted in one load: runs, answers, and the seconds of each request."""
 
     runs: int = 0
     wrong: int = 0

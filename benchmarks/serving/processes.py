@@ -97,7 +97,7 @@ class Clients:
         self._ask({"url": url, "processes": processes, "concurrent": concurrent})
 
     def work(self, start: float, counted: float, end: float) -> dict[str, Any]:
-        """What all saw of a load between two moments, of which what was answered from `counted` on is timed."""
+        """Run a load until a moment and return what all clients counted; only answers from the moment `counted` on are timed."""
         return self._ask({"start": start, "counted": counted, "end": end})
 
     def _ask(self, words: dict[str, Any]) -> dict[str, Any]:
