@@ -27,20 +27,21 @@ import torch
 
 import hecompile
 from benchmarks.harness import arguments, finish, machine
-from hecompile.backends.base import Half, Secrets, Session
+from hecompile.backends.base import Secrets, Session
 from hecompile.backends.concrete import lookup_server, server
 from hecompile.backends.concrete.circuits import configuration, specs_text
-from hecompile.backends.concrete.gate import predict
-from hecompile.backends.concrete.lookup_backend import LookupBackend, Names
-from hecompile.backends.concrete.lowering import Widths, export, lower_region
-from hecompile.backends.concrete.program import linear_program
+from hecompile.backends.concrete.linear.program import linear_program
+from hecompile.backends.concrete.lookups.backend import LookupBackend, Names
+from hecompile.backends.concrete.lookups.gate import predict
+from hecompile.backends.concrete.lookups.lowering import Widths, export, lower_region
+from hecompile.backends.concrete.measure import with_lookups
 from hecompile.backends.concrete.specs import parse_specs
-from hecompile.backends.concrete.stack_program import stack_program
+from hecompile.backends.concrete.stacks.program import stack_program
 from hecompile.backends.concrete.worker import Worker
 from hecompile.backends.concrete.workers import Done, Job
 from hecompile.compiler import compile_model
-from hecompile.cost.machine import Machine
-from hecompile.cost.measure_concrete import with_lookups
+from hecompile.ir.halves import Half
+from hecompile.machine import Machine
 from hecompile.options import CompileOptions
 
 WIDTHS = Widths(4, 5)

@@ -19,12 +19,12 @@ from typing import Annotated, Any, TypeVar
 
 import pydantic
 
-from hecompile import __version__
-from hecompile.backends.base import Array, Half
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array, Half
 from hecompile.ir.plan import Plan
 from hecompile.ir.signature import Keyword, Signature
 from hecompile.untrusted import difference, parse_json, read_file
+from hecompile.version import __version__
 
 __all__ = [
     "FORMAT",

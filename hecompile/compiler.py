@@ -50,8 +50,7 @@ class Compiled:
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
     from hecompile.calibration import load_calibration
-    from hecompile.cost.machine import Machine, load_machine
-    from hecompile.cost.problem import Budgets
+    from hecompile.machine import Machine, load_machine
     from hecompile.passes.approximate_activations import ApproximateActivations
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
@@ -66,6 +65,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.passes.split import Split
     from hecompile.passes.trace import Trace
     from hecompile.passes.write import Write
+    from hecompile.planner.problem import Budgets
     from hecompile.policies import policy
     from hecompile.policies.min_distortion import MinDistortion
     from hecompile.rehearsal import check_artifact

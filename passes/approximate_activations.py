@@ -54,11 +54,13 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
         return spend.uniform(judge, chosen.degree or DEFAULT_DEGREE)
 
     def compare(self, before: ModelGraph, after: ModelGraph) -> bool:
-        from hecompile.approx.trial import psnr_db
+        from hecompile.approx.trial import Trial, psnr_db
 
         record = after.approximation
         if record is None or before.approximation is record:
             return False
+        if not isinstance(record.trial, Trial):
+            raise InternalError(f"{self.name}: the approximation cannot be tried again")
         reached = psnr_db(record.trial.run(before), record.trial.run(after))
         if not reached >= record.promised_db:
             raise InternalError(f"{self.name} promised {record.promised_db:.1f} dB and built a graph of {reached:.1f} dB")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.frontend.builder import Builder, Origin
-from hecompile.frontend.rules import RULES, keep
+from hecompile.frontend.canonical.rules import RULES, keep
+from hecompile.ir.builder import Builder, Origin
 from hecompile.ir.graph import InputSpec, ModelGraph, info
 from hecompile.ir.layers import constant_of
 from hecompile.ir.ops import OPS

@@ -8,8 +8,8 @@ from hecompile.backends.registry import backend
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.printing import print_node
+from hecompile.ir.taint import taint
 from hecompile.passes.base import Pass
-from hecompile.passes.mark_secrets import taint
 from hecompile.policies import Policy
 
 __all__ = ["CheckSecrecy"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hecompile.backends.bfv.parameters import choose
-from hecompile.backends.stages import PackedProduct, ParameterizedProduct, encrypted_weights
-from hecompile.cost.machine import Machine
+from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
 from hecompile.errors import InternalError
 from hecompile.ir.products import AnyProduct
 from hecompile.ir.regions import CallRegion, Program
+from hecompile.machine import Machine
 from hecompile.passes.base import Pass
 from hecompile.passes.select_parameters import multiple_of
 

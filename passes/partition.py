@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
-from hecompile.backends.base import Candidate
 from hecompile.backends.registry import backend
-from hecompile.cost.machine import Machine
-from hecompile.cost.optimise import Budgets, OptimalPlan, optimise
-from hecompile.cost.source import pins_of, problem_within
 from hecompile.errors import CompileError, Diagnostic, InternalError
+from hecompile.ir.candidates import Candidate
 from hecompile.ir.graph import ModelGraph, NodeInfo, info
 from hecompile.ir.layers import secret_shapes
 from hecompile.ir.ops import RELEASE
 from hecompile.ir.releases import Release, narrow_releases
+from hecompile.machine import Machine
 from hecompile.passes.base import Pass
+from hecompile.planner.optimise import Budgets, OptimalPlan, optimise
+from hecompile.planner.proposals import pins_of, problem_within
 
 __all__ = ["Partition"]
 

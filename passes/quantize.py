@@ -8,23 +8,12 @@ import numpy as np
 
 from hecompile.backends.registry import backend
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.ir.products import AnyProduct, Product, QuantizedProduct, Readout
+from hecompile.ir.products import AnyProduct, Product, QuantizedProduct
+from hecompile.ir.quantization import quantize
 from hecompile.ir.regions import CallRegion, Program
 from hecompile.passes.base import Pass
 
-__all__ = ["Quantize", "quantize"]
-
-WEIGHT_LIMIT = 127
-
-
-def quantize(product: Product) -> QuantizedProduct:
-    """Weights rounded to multiples of max|row| / 127, row by row; a row of zeros has scale 1. The error of a result is at most
-    half a scale times the 1-norm of what the row reads."""
-    peaks = np.abs(product.weights).max(axis=(1, 2), initial=0.0)
-    scales = np.where(peaks > 0, peaks / WEIGHT_LIMIT, 1.0)
-    weights = np.rint(product.weights / scales[:, None, None]).astype(np.int8)
-    readout = Readout(product.input, product.geometry, product.parts, scales, product.bias, product.split)
-    return QuantizedProduct(readout, weights)
+__all__ = ["Quantize"]
 
 
 @dataclass(frozen=True)

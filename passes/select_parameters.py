@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS
+from hecompile.backends.bfv.stages import ParameterizedProduct
 from hecompile.backends.registry import backend
-from hecompile.backends.stages import ParameterizedProduct
-from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.products import AnyProduct, QuantizedProduct
 from hecompile.ir.regions import CallRegion, Program
+from hecompile.machine import Machine
 from hecompile.passes.base import Pass
 
 __all__ = ["SelectParameters", "multiple_of"]

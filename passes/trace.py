@@ -22,11 +22,11 @@ class Trace(Pass[Source, ModelGraph]):
 
     def run(self, program: Source) -> ModelGraph:
         if program.onnx is not None:
-            from hecompile.frontend.onnx_import import import_onnx
+            from hecompile.frontend.onnx import import_onnx
 
             graph = import_onnx(program.onnx, program.public)
         else:
-            from hecompile.frontend.exported import import_module
+            from hecompile.frontend.export.exported import import_module
 
             graph = replace(import_module(program), schedule=program.schedule)
         inputs = with_conditions(hide_pictures(graph.inputs))

@@ -11,8 +11,8 @@ from hecompile.artifact_writing import checksums, to_json, write_folder, write_h
 from hecompile.backends.registry import backend, backend_of
 from hecompile.errors import InternalError
 from hecompile.ir.graph import named_shape
-from hecompile.ir.onnx_export import to_onnx
 from hecompile.ir.regions import Program
+from hecompile.onnx_export import to_onnx
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
 

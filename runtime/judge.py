@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hecompile.artifact import Input, Manifest
-from hecompile.backends.base import Backend, Half, RegionClient
+from hecompile.backends.base import Backend, RegionClient
 from hecompile.backends.registry import backend, backend_of, is_own
 from hecompile.errors import CompileError, ProtocolError
+from hecompile.ir.halves import Half
 from hecompile.ir.plan import Step
 from hecompile.ir.signature import PUBLIC, Keyword, declared, judge_keywords
 from hecompile.policies import Policy, policy

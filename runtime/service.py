@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import hecompile
 from hecompile.artifact import read_half, read_server
 from hecompile.backends.base import RegionServer
 from hecompile.backends.registry import backend_of
@@ -16,6 +15,7 @@ from hecompile.errors import ProtocolError
 from hecompile.runtime.greeting import Greeting
 from hecompile.runtime.sessions import Reservation, SessionStore
 from hecompile.runtime.wire import FORMAT, HEADER_LIMIT, key_limit, unpack_keys, unpack_request
+from hecompile.version import __version__
 
 __all__ = ["Service", "load_service"]
 
@@ -33,7 +33,7 @@ class Service:
     @property
     def greeting(self) -> Greeting:
         """What is told to clients before their first request."""
-        return Greeting(self.digest, self.name, hecompile.__version__, FORMAT, self.encrypted)
+        return Greeting(self.digest, self.name, __version__, FORMAT, self.encrypted)
 
     @cached_property
     def body_limit(self) -> int:

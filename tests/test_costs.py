@@ -12,24 +12,27 @@ import pytest
 import torch
 
 from hecompile.artifact import read_half, read_manifest
-from hecompile.backends.base import Cost
-from hecompile.backends.integer import region_program
+from hecompile.backends.bfv.pricing import cost_of, parameters_for, released_of
+from hecompile.backends.bfv.program import region_program
 from hecompile.compiler import Compiled, compile_model
-from hecompile.cost.choices import ladder, options_of
-from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, released_of, stacks, weights_of
-from hecompile.cost.machine import Machine, load_machine, save_machine
-from hecompile.cost.measure import explain, measure_machine
-from hecompile.cost.measured import compare, measure_artifact, predict_artifact
-from hecompile.cost.plan import predict_graph, predict_programs, refuse_without_memory
-from hecompile.cost.source import machine_of, partitioned, pins_of, predict_source
 from hecompile.errors import CompileError
+from hecompile.ir.candidates import Cost
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.layer_groups import Stack, macs_of, stacks, weights_of
 from hecompile.ir.layers import secret_shapes
 from hecompile.ir.linear import conv2d
 from hecompile.ir.tiles import Tiles
+from hecompile.machine import Machine, load_machine, save_machine
+from hecompile.measure.artifact import compare, measure_artifact, predict_artifact
+from hecompile.measure.machine import measure_machine
 from hecompile.options import CompileOptions
+from hecompile.planner.choices import ladder, options_of
+from hecompile.planner.plan import predict_graph, predict_programs, refuse_without_memory
+from hecompile.planner.proposals import pins_of
+from hecompile.predict import machine_of, partitioned, predict_source
 from hecompile.runtime.bundle import load_bundle
+from hecompile.timing import explain
 from tests.networks import Tiny, tiny_inputs
 
 

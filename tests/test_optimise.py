@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hecompile.cost.choices import ladder
-from hecompile.cost.distortion import LayerDistortion
-from hecompile.cost.layers import stacks
-from hecompile.cost.machine import Machine
-from hecompile.cost.optimise import Budgets, Problem, optimise, problem_of, rounds_of, totals_of
-from hecompile.cost.plan import predict_graph
-from hecompile.cost.source import partitioned
 from hecompile.errors import CompileError
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.layer_groups import stacks
+from hecompile.machine import Machine
+from hecompile.planner.choices import ladder
+from hecompile.planner.distortion import LayerDistortion
+from hecompile.planner.optimise import Budgets, Problem, optimise, problem_of, rounds_of, totals_of
+from hecompile.planner.plan import predict_graph
+from hecompile.predict import partitioned
 
 pytestmark = pytest.mark.slow  # all of them together
 
@@ -185,7 +185,7 @@ def test_a_plan_may_mix_bfv_and_concrete(tmp_path: Path) -> None:
 
     import hecompile
     from hecompile.compiler import compile_model
-    from hecompile.cost.machine import save_machine
+    from hecompile.machine import save_machine
     from hecompile.options import CompileOptions
     from tests.networks import Tiny, tiny_inputs
 

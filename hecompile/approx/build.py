@@ -12,7 +12,6 @@ from hecompile.approx.fits import FITS, Floats, depth
 from hecompile.approx.inner import is_inner
 from hecompile.approx.judge import Judge
 from hecompile.approx.norms import with_norms
-from hecompile.approx.record import Approximation, CurvePoint, SiteRecord
 from hecompile.approx.rewrite import with_polynomials
 from hecompile.approx.sites import find_sites
 from hecompile.approx.spend import MARGIN_DB, for_depth, uniform
@@ -21,6 +20,7 @@ from hecompile.approx.trial import POLYNOMIAL, calibrations, psnr_db
 from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, Call, Statistics, collect
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.approximation import Approximation, CurvePoint, SiteRecord
 from hecompile.ir.graph import ModelGraph, concrete_shape, info
 from hecompile.ir.timesteps import TIMESTEP_BINS
 from hecompile.options import CompileOptions

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +21,19 @@ from hecompile.buffers import Buffer
 from hecompile.errors import CompileError, Diagnostic, InternalError
 
 if TYPE_CHECKING:
-    from hecompile.cost.layers import Stack
-    from hecompile.cost.machine import Machine
+    from hecompile.ir.candidates import Candidate, Cost
     from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.halves import Half
+    from hecompile.ir.layer_groups import Stack
     from hecompile.ir.products import AnyProduct, QuantizedProduct
     from hecompile.ir.regions import AnyCall, Lowered
+    from hecompile.machine import Machine
     from hecompile.options import CompileOptions
 
 __all__ = [
     "Array",
     "Backend",
-    "Candidate",
-    "Cost",
     "Facts",
-    "Half",
-    "Machine",
     "Pending",
     "RegionClient",
     "RegionServer",
@@ -44,43 +42,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a piece costs, additive over pieces. `error_var` is the variance that it adds to its outputs relative to their own,
-    `released` the secret entries shown in clear."""
-
-    server_s: float = 0.0  # CPU seconds of the server
-    client_s: float = 0.0  # CPU seconds of the client
-    up_bytes: int = 0
-    down_bytes: int = 0
-    key_bytes: int = 0  # evaluation keys kept by the server
-    peak_mib: float = 0.0  # summed, not maximised: an upper bound that stays additive
-    rounds: int = 0
-    error_var: float = 0.0
-    released: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Cost)))
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Nodes that a backend can run as one piece, and what that costs at batch one. No path leaves the piece and returns."""
-
-    nodes: tuple[str, ...]
-    cost: Cost
-    backend: str
-    depth: int = 1  # multiplications in a row
-
-
-@dataclass(frozen=True)
-class Half:
-    """One half of a lowered region as it is written to disk: a JSON document and named arrays."""
-
-    program: Mapping[str, object]
-    tensors: Mapping[str, Array]
 
 
 @dataclass(frozen=True, repr=False)
@@ -238,7 +199,7 @@ class Backend(ABC):
     def price_chain(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
         """The candidate with what it costs, for plans that choose; None if it cannot run after all.
 
-        Layers of `integer` backends are priced in stacks instead (`hecompile.cost.layers`).
+        Layers of `integer` backends are priced in stacks instead (`hecompile.backends.bfv.pricing`).
         """
         return candidate
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from hecompile.backends.base import Array, Half
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.halves import Array, Half
 from hecompile.ir.linear import Geometry
 from hecompile.ir.products import LARGEST, Part, Readout
 

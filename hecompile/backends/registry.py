@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hecompile.backends.base import Backend, Half
+from hecompile.backends.base import Backend
 from hecompile.errors import CompileError, Diagnostic, ProtocolError, unknown_name
+from hecompile.ir.halves import Half
 
 __all__ = ["backend", "backend_names", "backend_of", "is_own", "register_backend"]
 
@@ -17,7 +18,7 @@ def _bfv() -> Backend:
 
 
 def _clear() -> Backend:
-    from hecompile.backends.clear.backend import ClearBackend
+    from hecompile.backends.bfv.clear import ClearBackend
 
     return ClearBackend()
 
@@ -35,25 +36,25 @@ def _ckks_clear() -> Backend:
 
 
 def _concrete() -> Backend:
-    from hecompile.backends.concrete.backend import ConcreteBackend
+    from hecompile.backends.concrete.linear.backend import ConcreteBackend
 
     return ConcreteBackend()
 
 
 def _concrete_lookups() -> Backend:
-    from hecompile.backends.concrete.lookup_backend import LookupBackend
+    from hecompile.backends.concrete.lookups.backend import LookupBackend
 
     return LookupBackend()
 
 
 def _concrete_stacks() -> Backend:
-    from hecompile.backends.concrete.stack_backend import StackBackend
+    from hecompile.backends.concrete.stacks.backend import StackBackend
 
     return StackBackend()
 
 
 def _affine() -> Backend:
-    from hecompile.backends.affine.backend import AffineBackend
+    from hecompile.backends.sampler_step.backend import AffineBackend
 
     return AffineBackend()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import fx
 
-    from hecompile.approx.record import Approximation
+    from hecompile.ir.approximation import Approximation
     from hecompile.ir.coo import Coo
     from hecompile.ir.linear import Array
 

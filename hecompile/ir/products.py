@@ -46,6 +46,10 @@ class AnyProduct(Protocol):
     def parts(self) -> tuple[Part, ...]: ...
     @property
     def split(self) -> ChannelSplit: ...
+    @property
+    def described(self) -> str:
+        """What its stage knows, as the end of a line of the program's text: empty, or beginning with a comma."""
+        ...
 
     def reference(self, value: Array) -> list[Array]:
         """The parts' values, float32, for one value, float32."""
@@ -59,6 +63,10 @@ class LaterProduct(ABC):
     @abstractmethod
     def earlier(self) -> AnyProduct:
         """The product that this one was made of."""
+
+    @property
+    def described(self) -> str:
+        return ""
 
     @property
     def input(self) -> str:
@@ -109,6 +117,10 @@ class Product:
         fits = self.split.channels == self.geometry.channels and (self.split.tiles is None or self.split.tiles.fits(self.geometry))
         if not fits or self.weights[:, absent].any():
             raise InternalError(f"product of {self.input}: its channels do not fit: {self.split}")
+
+    @property
+    def described(self) -> str:
+        return ", weights float64"
 
     @property
     def macs(self) -> int:
@@ -180,6 +192,10 @@ class QuantizedProduct:
     @property
     def split(self) -> ChannelSplit:
         return self.readout.split
+
+    @property
+    def described(self) -> str:
+        return f", weights int8, row norm {self.row_norm}"
 
     @property
     def row_norm(self) -> int:

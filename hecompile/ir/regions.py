@@ -21,9 +21,9 @@ from hecompile.ir.signature import Keyword, Signature
 if TYPE_CHECKING:
     from torch import fx
 
-    from hecompile.approx.record import Approximation
-    from hecompile.backends.base import Half
+    from hecompile.ir.approximation import Approximation
     from hecompile.ir.graph import InputSpec
+    from hecompile.ir.halves import Half
 
 __all__ = ["AnyCall", "CallRegion", "ClientRegion", "Lowered", "Program", "SubgraphRegion"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hecompile.approx.record import Approximation, CurvePoint
+from hecompile.ir.approximation import Approximation, CurvePoint
 
 __all__ = ["plot", "section"]
 

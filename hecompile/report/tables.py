@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hecompile.artifact import Manifest, read_half
-from hecompile.backends.base import Half
 from hecompile.backends.registry import backend_of
+from hecompile.ir.halves import Half
 
 __all__ = ["RegionRow", "region_rows", "totals"]
 

@@ -16,8 +16,8 @@ from hecompile.approx.trial import Trial, psnr_db
 from hecompile.calibration import Calibration, Call, from_sampler, save_calibration
 from hecompile.errors import CompileError, InternalError
 from hecompile.ir.graph import ModelGraph
-from hecompile.ir.onnx_export import to_onnx
 from hecompile.ir.verify import verify_graph
+from hecompile.onnx_export import to_onnx
 from hecompile.options import CompileOptions
 from hecompile.passes.approximate_activations import ApproximateActivations
 from tests.approx.networks import Mixer, Only, marked, mixer_calls, tiny

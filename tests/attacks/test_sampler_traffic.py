@@ -17,13 +17,13 @@ import torch
 
 from hecompile.artifact import digest, read_half, read_manifest
 from hecompile.artifact_writing import to_json
-from hecompile.backends.affine.program import HEADER_BYTES, AffineProgram, affine_program
-from hecompile.backends.affine.server import AffineServer, unpack_signed
 from hecompile.backends.bfv.bits import unpack_bits
+from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, affine_program
+from hecompile.backends.sampler_step.server import AffineServer, unpack_signed
 from hecompile.errors import ProtocolError
 from hecompile.runtime.client import InputError
 from hecompile.runtime.noise import secure_noise
-from hecompile.runtime.samplers import coefficients
+from hecompile.runtime.scheduler import coefficients
 from tests.attacks.test_traffic import Wiretap, looks_uniform, parse
 from tests.sampling import SHAPE, artifact, draw, load, make
 
@@ -186,4 +186,5 @@ def test_the_server_holds_no_key_no_mask_and_no_torch(folder: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(folder / "server")]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "diffusers", "scipy", "hecompile.backends.affine.client", "hecompile.backends.bfv.client"} & set(loaded)
+    clients = {"hecompile.backends.sampler_step.client", "hecompile.backends.bfv.client"}
+    assert not (clients | {"torch", "diffusers", "scipy"}) & set(loaded)

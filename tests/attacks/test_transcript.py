@@ -19,10 +19,10 @@ import uvicorn
 import hecompile
 from hecompile.artifact import read_half, read_manifest
 from hecompile.backends.bfv.messages import sizes
+from hecompile.backends.bfv.program import region_program
 from hecompile.backends.ckks.document import read_document
 from hecompile.backends.ckks.keys import TAG_BYTES
 from hecompile.backends.ckks.seal import fresh_bytes
-from hecompile.backends.integer import region_program
 from hecompile.backends.registry import backend_of
 from hecompile.compiler import Compiled
 from hecompile.runtime.server import bind, create_app

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hecompile.artifact import read_half, read_manifest
-from hecompile.backends.affine.backend import AffineBackend
-from hecompile.backends.affine.client import AffineClient
-from hecompile.backends.affine.program import AffineProgram, affine_program, choose_parameters
-from hecompile.backends.affine.server import AffineServer, pack_signed, unpack_signed
-from hecompile.backends.affine.support import DynamicSupport, filled
-from hecompile.backends.base import Half
 from hecompile.backends.bfv.bits import unpack_bits
 from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
+from hecompile.backends.sampler_step.backend import AffineBackend
+from hecompile.backends.sampler_step.client import AffineClient
+from hecompile.backends.sampler_step.program import AffineProgram, affine_program, choose_parameters
+from hecompile.backends.sampler_step.server import AffineServer, pack_signed, unpack_signed
+from hecompile.backends.sampler_step.support import DynamicSupport, filled
 from hecompile.compiler import compile_model
 from hecompile.errors import CompileError, ProtocolError
+from hecompile.ir.halves import Half
 from hecompile.options import CompileOptions
 from hecompile.sparsity.importance import magnitude
 from hecompile.sparsity.selection import select

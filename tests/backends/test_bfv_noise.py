@@ -13,15 +13,15 @@ import tenseal.sealapi as seal
 from hecompile.artifact import read_half, read_manifest, read_server
 from hecompile.backends.bfv import seal as words_of
 from hecompile.backends.bfv.evaluator import evaluate
+from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.parameters import Choice, Weights, choose
+from hecompile.backends.bfv.program import region_program, weights_of
 from hecompile.backends.bfv.seal import Ring, SecretKey, expand_seeds, make_ring
 from hecompile.backends.bfv.server import round_off
-from hecompile.backends.integer import region_program, weights_of
-from hecompile.backends.packing import Layout
 from hecompile.backends.seal_files import header
-from hecompile.cost.machine import Machine
 from hecompile.ir import linear as forms
 from hecompile.ir.linear import Array, Geometry, correlate
+from hecompile.machine import Machine
 
 
 def int8(weights: Array) -> np.ndarray:

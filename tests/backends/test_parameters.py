@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hecompile.backends.bfv import parameters
+from hecompile.backends.bfv.packing import layouts
 from hecompile.backends.bfv.parameters import Choice, Weights, choose
-from hecompile.backends.packing import layouts
-from hecompile.cost.layers import stacks
-from hecompile.cost.machine import Machine
-from hecompile.cost.source import partitioned
+from hecompile.ir.layer_groups import stacks
 from hecompile.ir.linear import Geometry, conv2d, linear
+from hecompile.machine import Machine
+from hecompile.predict import partitioned
 
 MACHINES = st.builds(Machine, bandwidth_mbps=st.sampled_from([0.1, 10.0, 1e9]), encrypt_us=st.sampled_from([1.0, 400.0]))
 

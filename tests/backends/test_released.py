@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.base import Half, RegionClient, RegionServer
+from hecompile.backends.base import RegionClient, RegionServer
 from hecompile.backends.bfv.evaluator import encode
+from hecompile.backends.bfv.packing import Layout, layouts
 from hecompile.backends.bfv.product import self_test
-from hecompile.backends.integer import LayerProgram, region_program
-from hecompile.backends.packing import Layout, layouts
-from hecompile.backends.registry import backend
-from hecompile.backends.released import (
+from hecompile.backends.bfv.program import LayerProgram, region_program
+from hecompile.backends.bfv.released import (
     kernel_sums,
     pack_released,
     pack_sums,
@@ -27,9 +26,11 @@ from hecompile.backends.released import (
     unpack_released,
     unpack_sums,
 )
+from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.halves import Half
 from hecompile.ir.linear import conv2d, correlate
 from hecompile.options import CompileOptions
 from tests.networks import Tiny, tiny_inputs

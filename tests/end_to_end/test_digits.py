@@ -13,9 +13,9 @@ import hecompile
 from hecompile.compiler import compile_model
 from hecompile.models import digits as model
 from hecompile.models.digits.classifier import recognised_share
+from hecompile.models.digits.draw import SCHEDULERS, make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from hecompile.options import CompileOptions
-from hecompile.runtime.sampling import SCHEDULERS, make_scheduler
 
 
 def draw(unet: torch.nn.Module, scheduler: str, labels: list[int], steps: int) -> np.ndarray:

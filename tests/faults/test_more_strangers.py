@@ -340,7 +340,7 @@ SLOW = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.faults.strangers import DIGEST, Echo
-from hecompile.cli import _run
+from hecompile.cli.commands import _run
 from hecompile.runtime.server import bind, serve_socket
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving.limits import Limits

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from hecompile.artifact import read_half, read_manifest
-from hecompile.backends.base import Half
-from hecompile.backends.concrete.lookup_program import LookupProgram, Range
+from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram
+from hecompile.backends.concrete.linear.stages import Limits
+from hecompile.backends.concrete.lookups.program import LookupProgram, Range
 from hecompile.backends.concrete.parameters import Bootstrap, Gate, Keyswitch, Numbers
-from hecompile.backends.concrete.program import LayerProgram, LinearProgram
 from hecompile.backends.concrete.specs import Specs
-from hecompile.backends.concrete.stack_program import StackProgram
-from hecompile.backends.concrete.stages import Limits
+from hecompile.backends.concrete.stacks.program import StackProgram
+from hecompile.ir.halves import Half
 from hecompile.ir.linear import conv2d
 from hecompile.ir.products import Part
 

@@ -67,7 +67,7 @@ def test_a_pass_that_changes_a_weight_too_far_is_caught(stages: dict[str, Any], 
     """The comparison between passes, on a pass that goes wrong."""
     import numpy as np
 
-    from hecompile.backends.stages import PackedProduct, ParameterizedProduct
+    from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct
     from hecompile.errors import InternalError
     from hecompile.ir.products import QuantizedProduct
     from hecompile.ir.verify import compare_regions, example_inputs

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from hecompile.backends import registry
-from hecompile.backends.base import Candidate, Cost
 from hecompile.backends.bfv.backend import BfvBackend
 from hecompile.compiler import pipeline
 from hecompile.errors import InternalError
 from hecompile.frontend.sources import load_source
 from hecompile.ir import verify
+from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.regions import SubgraphRegion
 from hecompile.options import CompileOptions

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Array, Pending, RegionClient, Secrets
+from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.messages import Sizes, ring_of, sizes
+from hecompile.backends.bfv.program import LayerProgram, Reading, RegionProgram, to_polynomials, to_values
+from hecompile.backends.bfv.released import pack_released, unpack_sums
 from hecompile.backends.bfv.seal import Ring, SecretKey, Words
-from hecompile.backends.integer import LayerProgram, Reading, RegionProgram, to_polynomials, to_values
-from hecompile.backends.released import pack_released, unpack_sums
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array
 from hecompile.ir.products import Readout
 
 __all__ = ["BfvClient"]

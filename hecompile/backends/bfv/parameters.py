@@ -20,10 +20,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.packing import Layout, layouts
-from hecompile.cost.machine import Machine
-from hecompile.cost.model import layer_cost, seconds_of
+from hecompile.backends.bfv.costs import layer_cost
+from hecompile.backends.bfv.packing import Layout, layouts
 from hecompile.ir.linear import Geometry
+from hecompile.machine import Machine, seconds_of
 from hecompile.security.table import max_q_bits
 
 __all__ = ["LIMITS", "Choice", "Parameters", "Weights", "choose", "noise_bound"]

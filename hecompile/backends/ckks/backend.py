@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from hecompile.backends.base import Backend, Candidate, Cost, Facts, Half, RegionClient, RegionServer
+from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
 from hecompile.backends.ckks.chains import LAYERS, chains
 from hecompile.backends.ckks.document import document_of, read_document, read_tables
 from hecompile.backends.ckks.engine import Engine
@@ -19,11 +19,13 @@ from hecompile.backends.ckks.noise import SIGMAS, predict
 from hecompile.backends.ckks.ranges import MOST_ERROR
 from hecompile.backends.ckks.ring import DIMENSIONS
 from hecompile.backends.ckks.rotations import MOST_ROTATIONS, least_bytes, within_keys
-from hecompile.backends.documents import judge_bytes
-from hecompile.cost.machine import Machine
+from hecompile.backends.program_io import judge_bytes
 from hecompile.errors import CompileError, Diagnostic, InternalError
+from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.graph import ModelGraph, info
+from hecompile.ir.halves import Half
 from hecompile.ir.regions import AnyCall, SubgraphRegion
+from hecompile.machine import Machine
 from hecompile.options import CompileOptions
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class CkksClearBackend(Backend):
     def price_chain(self, graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
         """By lowering it as a region of its own, at 128 bits and with all keys."""
         from hecompile.backends.ckks.costs import cost_of
-        from hecompile.passes.split import cut
+        from hecompile.ir.subgraph import cut
 
         nodes = set(candidate.nodes)
         region = SubgraphRegion(candidate.nodes[-1], self.name, *cut(graph, [node for node in graph.nodes if node.name in nodes]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Array, Pending, RegionClient, Secrets
+from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.keys import key_sizes, key_tag, relin_name, rotation_name
 from hecompile.backends.ckks.layout import INPUT_RANGE
@@ -18,6 +18,7 @@ from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
 from hecompile.backends.ckks.secret import SecretKey
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
+from hecompile.ir.halves import Array
 
 __all__ = ["CkksClient"]
 

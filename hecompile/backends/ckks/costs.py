@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hecompile.backends.base import Cost
 from hecompile.backends.ckks.document import Document
-from hecompile.backends.ckks.engine import Engine, Tables, Value, Vector
+from hecompile.backends.ckks.engine import Engine, Tables, Vector
 from hecompile.backends.ckks.keys import key_sizes
 from hecompile.backends.ckks.plaintexts import KEPT_BYTES
 from hecompile.backends.ckks.program import Op
-from hecompile.cost.machine import Machine
+from hecompile.backends.ckks.value import Value
+from hecompile.ir.candidates import Cost
+from hecompile.machine import Machine
 
 __all__ = ["Counts", "cost_of", "count"]
 

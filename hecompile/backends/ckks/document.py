@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pydantic
 
-from hecompile.backends.base import Array, Half
 from hecompile.backends.ckks.judge_program import judge_program
 from hecompile.backends.ckks.layout import Grid, Result, Upload
 from hecompile.backends.ckks.program import SlotProgram, parse_program, print_program
-from hecompile.backends.documents import judge_batch, judge_names, read_program
+from hecompile.backends.program_io import judge_batch, judge_names, read_program
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array, Half
 from hecompile.ir.timesteps import TRAIN_STEPS, timestep_bin
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Array
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.layout import Upload
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array
 from hecompile.ir.products import LARGEST
 
 __all__ = ["placed", "read", "row_of"]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hecompile.backends.base import Array
 from hecompile.backends.ckks.layout import INPUT_RANGE
 from hecompile.backends.ckks.program import SlotProgram
+from hecompile.ir.halves import Array
 
 if TYPE_CHECKING:
     from hecompile.backends.ckks.document import Document

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Array, Pending, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.base import Pending, RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.layout import INPUT_RANGE
@@ -16,6 +16,7 @@ from hecompile.backends.ckks.messages import placed, read, row_of
 from hecompile.backends.ckks.ranges import excursions
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array
 
 __all__ = ["SimulatedClient", "SimulatedServer"]
 

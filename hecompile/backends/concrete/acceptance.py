@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hecompile.backends.concrete import rewrites
-from hecompile.backends.concrete.lowering import Widths, export, lower_region
+from hecompile.backends.concrete.lookups import rewrites
+from hecompile.backends.concrete.lookups.lowering import Widths, export, lower_region
 from hecompile.errors import CompileError
 
 __all__ = ["Row", "render", "table"]

@@ -10,15 +10,15 @@ from hecompile.backends.base import Secrets, Session
 from hecompile.backends.ckks.backend import CkksBackend
 from hecompile.backends.ckks.costs import cost_of
 from hecompile.backends.ckks.document import read_document, read_tables
+from hecompile.backends.ckks.measure import measure_ckks
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
-from hecompile.cost.machine import Machine
-from hecompile.cost.measure_ckks import measure_ckks
-from hecompile.cost.optimise import Budgets, optimise
-from hecompile.cost.problem import Problem, levels_of, totals_of
-from hecompile.cost.source import problem_within
 from hecompile.ir.graph import ModelGraph, info
+from hecompile.machine import Machine
 from hecompile.passes.partition import Partition
+from hecompile.planner.optimise import Budgets, optimise
+from hecompile.planner.problem import Problem, levels_of, totals_of
+from hecompile.planner.proposals import problem_within
 from tests.backends.ckks.regions import chain_region, values
 from tests.payloads import encrypt_whole
 

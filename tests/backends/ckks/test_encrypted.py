@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from benchmarks.boundaries import error_ratios
-from hecompile.backends.base import Half, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.base import RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.ckks.backend import CkksBackend
 from hecompile.backends.ckks.document import read_document
 from hecompile.backends.ckks.keys import key_sizes
 from hecompile.compiler import Compiled
 from hecompile.errors import InternalError, ProtocolError
+from hecompile.ir.halves import Half
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet, InputError
 from hecompile.runtime.service import load_service

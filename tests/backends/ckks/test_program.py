@@ -82,7 +82,7 @@ def test_a_missing_rotation_key_is_named_with_its_layer(chained: Compiled) -> No
 
 
 def test_tables_are_checked(chained: Compiled) -> None:
-    from hecompile.backends.base import Half
+    from hecompile.ir.halves import Half
 
     lowered = chain_region(chained).lowered
     assert lowered is not None

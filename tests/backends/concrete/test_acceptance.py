@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from hecompile.backends.concrete import rewrites
+from hecompile.backends.concrete.lookups import rewrites
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "concrete-ops.md"
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from hecompile.backends.base import Cost
-from hecompile.backends.concrete.costs import dimension_for
-from hecompile.backends.concrete.program import linear_program
+from hecompile.backends.concrete.linear.costs import dimension_for
+from hecompile.backends.concrete.linear.program import linear_program
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, pipeline
-from hecompile.cost.machine import Machine
-from hecompile.cost.measured import compare, measure_artifact, predict_artifact
 from hecompile.frontend.sources import load_source
+from hecompile.ir.candidates import Cost
+from hecompile.machine import Machine
+from hecompile.measure.artifact import compare, measure_artifact, predict_artifact
 from hecompile.options import CompileOptions
 from tests.networks import Tiny, tiny_inputs
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hecompile.backends.base import Half
-from hecompile.backends.concrete import server as server_module
+from hecompile.backends.concrete.linear import server as server_module
 from hecompile.backends.concrete.workers import workers
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Half
 from hecompile.ir.regions import AnyCall
 from hecompile.runtime.bundle import load_bundle
 from tests.payloads import encrypt_whole

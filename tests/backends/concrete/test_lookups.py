@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.backends.base import Half, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.base import RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.concrete.keysets import judge_keys
-from hecompile.backends.concrete.lookup_program import lookup_program
-from hecompile.backends.concrete.lookup_server import _Keys
-from hecompile.backends.concrete.lowering import Widths, export, lower_region, search_widths
+from hecompile.backends.concrete.lookups.lowering import Widths, export, lower_region, search_widths
+from hecompile.backends.concrete.lookups.program import lookup_program
+from hecompile.backends.concrete.lookups.server import _Keys
 from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, Call
 from hecompile.calibration.regions import region_inputs
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError, ProtocolError
+from hecompile.ir.halves import Half
 from hecompile.ir.regions import SubgraphRegion
 from hecompile.options import CompileOptions
 from hecompile.runtime.bundle import load_bundle

@@ -11,21 +11,21 @@ import torch
 from torch.nn import Linear, functional
 
 import hecompile
-from hecompile.backends.base import Half
-from hecompile.backends.concrete import stack_circuit as stack_circuit_module
 from hecompile.backends.concrete.circuits import specs_text
-from hecompile.backends.concrete.costs import P_ERROR
+from hecompile.backends.concrete.linear.costs import P_ERROR
+from hecompile.backends.concrete.linear.stages import LIMIT
 from hecompile.backends.concrete.specs import parse_specs
-from hecompile.backends.concrete.stack_backend import StackBackend
-from hecompile.backends.concrete.stack_chains import stack_candidates
-from hecompile.backends.concrete.stack_circuit import _compile, stack_circuit
-from hecompile.backends.concrete.stack_program import quantise, stack_program, stack_readout
-from hecompile.backends.concrete.stages import LIMIT
+from hecompile.backends.concrete.stacks import circuit as stack_circuit_module
+from hecompile.backends.concrete.stacks.backend import StackBackend
+from hecompile.backends.concrete.stacks.chains import stack_candidates
+from hecompile.backends.concrete.stacks.circuit import _compile, stack_circuit
+from hecompile.backends.concrete.stacks.program import quantise, stack_program, stack_readout
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model
-from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, ProtocolError
+from hecompile.ir.halves import Half
 from hecompile.ir.regions import SubgraphRegion
+from hecompile.machine import Machine
 from hecompile.options import CompileOptions
 from hecompile.runtime.simulation import load_simulation
 from tests.backends.concrete.stack_networks import FORMS, Net, conv, largest_region, map_of, marked

@@ -1,0 +1,133 @@
+"""The sampler's step as a backend: one region, exact under BFV, made by `hecompile.sampler_artifact` and by no pass."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
+from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program
+from hecompile.errors import CompileError, Diagnostic, ProtocolError
+from hecompile.ir.candidates import Candidate
+from hecompile.ir.halves import Half
+from hecompile.security.table import report
+
+if TYPE_CHECKING:
+    from hecompile.backends.bfv.seal import Ring
+    from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.regions import AnyCall
+    from hecompile.machine import Machine
+    from hecompile.options import CompileOptions
+
+__all__ = ["AffineBackend"]
+
+
+class AffineBackend(Backend):
+    """f x + g e with public f and g on encrypted x and e."""
+
+    name = "affine"
+    encrypts = True
+    integer = False
+    sampler_step = True
+
+    def reveals(self, half: Half) -> tuple[str, ...]:
+        return affine_program(half).reveals
+
+    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+        return affine_program(half).inputs[2:]
+
+    def facts(self, half: Half) -> Facts:
+        program = affine_program(half)
+        parameters = program.parameters
+        return Facts(
+            layers=1,
+            parameters=f"N{parameters.dimension} q{parameters.q_bits} t{parameters.t_bits}",
+            proof="worst-case",
+            noise_bits=round(math.log2(program.noise_bound), 3),
+            budget_bits=round(math.log2(_room(program)), 3),
+        )
+
+    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
+        raise CompileError(Diagnostic("backend 'affine' runs a sampler's step, not a UNet", help="hecompile compile-sampler"))
+
+    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
+        raise CompileError(Diagnostic("backend 'affine' runs a sampler's step, not a UNet", help="hecompile compile-sampler"))
+
+    def check_security(self, half: Half, security_bits: int) -> list[str]:
+        program = affine_program(half)
+        found = report(program.parameters.dimension, program.q.bit_length(), security_bits)
+        if found.ok:
+            return []
+        return [
+            f"region '{program.region}': {found.q_bits} modulus bits at dimension {found.dimension} give less than "
+            f"{security_bits} bits of security"
+        ]
+
+    def check_proofs(self, half: Half) -> list[str]:
+        program = affine_program(half)
+        reasons = []
+        if program.weight * program.parameters.limit > 2 ** (program.parameters.t_bits - 1) - 1:
+            reasons.append(f"region '{program.region}': sums may leave t")
+        if program.noise_bound > _room(program):
+            reasons.append(f"region '{program.region}': noise of {program.noise_bound:.0f}, room for {_room(program):.0f}")
+        return reasons
+
+    def load_client(self, half: Half) -> RegionClient:
+        from hecompile.backends.sampler_step.client import AffineClient
+        from hecompile.backends.sampler_step.support import DynamicSupport, StaticSupport, Support
+        from hecompile.sparsity.importance import cost_function
+        from hecompile.sparsity.selection import Masks
+
+        program = affine_program(half)
+        if reasons := self.check_proofs(half):
+            raise ProtocolError(reasons[0])
+        if program.dynamic:
+            dimension = program.parameters.dimension if program.fill else None
+            try:
+                cost = cost_function(program.cost)
+            except CompileError as error:  # one that needs a model
+                raise ProtocolError(f"region '{program.region}': {error.diagnostics[0].message}") from error
+            support: Support = DynamicSupport(cost, program.tau, program.most_clear, dimension)
+        else:
+            masks = _masks(half, program)
+            support = StaticSupport(Masks(masks))
+        return AffineClient(program, _ring(program), support)
+
+    def load_server(self, half: Half) -> RegionServer:
+        from hecompile.backends.sampler_step.server import AffineServer
+
+        program = affine_program(half)
+        return AffineServer(program, _ring(program))
+
+
+def _room(program: AffineProgram) -> float:
+    """q/2t - 1."""
+    return program.q / (2 << program.parameters.t_bits) - 1
+
+
+def _ring(program: AffineProgram) -> Ring:
+    """Raises `ProtocolError` unless the prime is the one that SEAL picks for its size."""
+    from hecompile.backends.bfv.seal import make_ring
+
+    ring = make_ring(program.parameters.dimension, program.parameters.q_bits, 1 << program.parameters.t_bits)
+    if ring.q != program.q:
+        raise ProtocolError(f"region '{program.region}': q is {program.q}, not SEAL's prime of {ring.q_bits} bits")
+    return ring
+
+
+def _masks(half: Half, program: AffineProgram) -> npt.NDArray[np.bool_]:
+    """The client's masks, (bins, C, H, W), which must leave in clear what the program says."""
+    packed = half.tensors.get("masks")
+    if packed is None or packed.dtype != np.uint8 or packed.shape != (len(program.clear), -(-program.entries // 8)):
+        raise ProtocolError(f"region '{program.region}': tensor 'masks' is missing or of the wrong shape")
+    if len(half.tensors) != 1 or len(program.clear) * program.entries > MOST_ENTRIES:
+        raise ProtocolError(f"region '{program.region}': other tensors than 'masks', or too many masks")
+    bits = np.unpackbits(packed, axis=1, count=program.entries).astype(np.bool_)
+    if tuple((~bits).sum(axis=1).tolist()) != program.clear:
+        raise ProtocolError(f"region '{program.region}': its masks leave other entries in clear than it declares")
+    if int((~bits).any(axis=0).sum()) != max(program.clear):
+        raise ProtocolError(f"region '{program.region}': its masks are not nested, together they reveal more than it declares")
+    return bits.reshape(-1, *program.shape)
