@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hecompile.artifact import Manifest, checked, read_half, read_manifest
-from hecompile.backends.base import RegionClient
+from hecompile.backends.region_client import RegionClient
 from hecompile.ir.signature import Keyword
 from hecompile.policies import WATERMARK
 from hecompile.runtime.judge import Judge, Terms

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hecompile.artifact import Input, Manifest
-from hecompile.backends.base import Backend, RegionClient
+from hecompile.backends.base import Backend
+from hecompile.backends.region_client import RegionClient
 from hecompile.backends.registry import backend, backend_of, is_own
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.halves import Half

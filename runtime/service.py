@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hecompile.artifact import read_half, read_server
-from hecompile.backends.base import RegionServer
+from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend_of
 from hecompile.errors import ProtocolError
 from hecompile.runtime.greeting import Greeting

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from hecompile.artifact import Manifest, checked, read_half, read_manifest
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.bfv.program import IntegerBackend, region_program
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.ir.candidates import Cost

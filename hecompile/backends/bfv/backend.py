@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from hecompile.backends.base import RegionClient, RegionServer
 from hecompile.backends.bfv.parameters import Parameters, noise_bound
 from hecompile.backends.bfv.program import IntegerBackend, LayerProgram, judge_messages, readouts, region_program, weights_of
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.ir.halves import Half
 from hecompile.security.table import report
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Pending, RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.bfv.groups import extend, gather_terms, group_matrix
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.parameters import Parameters
@@ -26,6 +25,8 @@ from hecompile.backends.bfv.program import (
     weights_of,
 )  # fmt: skip
 from hecompile.backends.bfv.released import pack_released, pack_sums, released_bytes, sums_bytes, unpack_released, unpack_sums
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array, Half

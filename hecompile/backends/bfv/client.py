@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.messages import Sizes, ring_of, sizes
 from hecompile.backends.bfv.program import LayerProgram, Reading, RegionProgram, to_polynomials, to_values
 from hecompile.backends.bfv.released import pack_released, unpack_sums
 from hecompile.backends.bfv.seal import Ring, SecretKey, Words
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array

@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
-from hecompile.backends.base import Backend, Facts, RegionClient
+from hecompile.backends.base import Backend, Facts
 from hecompile.backends.bfv.packing import Layout, Packing
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS, Parameters, ProofKind, choose
 from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
 from hecompile.backends.program_io import MOST_BATCH, judge_batch, judge_bytes, judge_layers, judge_names, read_program
 from hecompile.backends.readouts import readouts, tensor_of
+from hecompile.backends.region_client import RegionClient
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.candidates import Candidate
 from hecompile.ir.channels import ChannelSplit

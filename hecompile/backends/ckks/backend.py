@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
+from hecompile.backends.base import Backend, Facts
 from hecompile.backends.ckks.chains import LAYERS, chains
 from hecompile.backends.ckks.document import document_of, read_document, read_tables
 from hecompile.backends.ckks.engine import Engine
@@ -20,6 +20,8 @@ from hecompile.backends.ckks.ranges import MOST_ERROR
 from hecompile.backends.ckks.ring import DIMENSIONS
 from hecompile.backends.ckks.rotations import MOST_ROTATIONS, least_bytes, within_keys
 from hecompile.backends.program_io import judge_bytes
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.graph import ModelGraph, info

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
+from hecompile.backends.base import Backend, Facts
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.ir.candidates import Candidate

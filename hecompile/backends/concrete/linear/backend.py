@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
+from hecompile.backends.base import Backend, Facts
 from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram, error_of, linear_program
 from hecompile.backends.concrete.linear.stages import LIMIT, LimitedProduct, limits_for
 from hecompile.backends.readouts import readouts
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
 from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.halves import Array, Half

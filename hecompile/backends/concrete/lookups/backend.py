@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
+from hecompile.backends.base import Backend, Facts
 from hecompile.backends.concrete.linear.backend import ConcreteBackend, bytes_of
 from hecompile.backends.concrete.linear.program import error_of
 from hecompile.backends.concrete.lookups.program import LookupProgram, Range, lookup_program
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.halves import Array, Half

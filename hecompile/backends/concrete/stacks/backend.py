@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
+from hecompile.backends.base import Backend, Facts
 from hecompile.backends.concrete.linear.backend import ConcreteBackend, bytes_of
 from hecompile.backends.concrete.linear.costs import words_cost
 from hecompile.backends.concrete.linear.program import error_of
 from hecompile.backends.concrete.linear.stages import LIMIT
 from hecompile.backends.concrete.stacks.distortion import distortion_db, offset_of
 from hecompile.backends.concrete.stacks.program import StackProgram, stack_program, stack_readout, vector
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.errors import CompileError, InternalError
 from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.graph import ModelGraph
