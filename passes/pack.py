@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hecompile.backends.bfv.parameters import choose
+from hecompile.backends.bfv.choose import choose
 from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
 from hecompile.errors import InternalError
 from hecompile.ir.products import AnyProduct

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from hecompile.artifact import read_half, read_manifest
-from hecompile.backends.bfv.bits import unpack_bits
 from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
+from hecompile.backends.words import unpack_bits
 from hecompile.buffers import Buffer
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet

@@ -18,8 +18,7 @@ from hecompile.backends.concrete.parameters import Bootstrap, Gate, Keyswitch, N
 from hecompile.backends.concrete.specs import Specs
 from hecompile.backends.concrete.stacks.program import StackProgram
 from hecompile.ir.halves import Half
-from hecompile.ir.linear import conv2d
-from hecompile.ir.products import Part
+from hecompile.ir.linear import Part, conv2d
 
 __all__ = ["concrete_half", "concrete_specs", "lookup_half", "stack_half", "stored_halves"]
 

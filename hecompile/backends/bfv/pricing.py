@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from math import prod
 
+from hecompile.backends.bfv.choose import Choice, Weights, choose
 from hecompile.backends.bfv.costs import Released, layer_cost
-from hecompile.backends.bfv.parameters import Choice, Weights, choose
 from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph

@@ -21,7 +21,7 @@ from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
-from hecompile.ir.products import Readout, leading
+from hecompile.ir.readout import Readout, leading
 
 __all__ = ["LinearSimulation", "LookupSimulation", "SimulatedCircuit", "StackSimulation"]
 
