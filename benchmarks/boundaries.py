@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_half
 from hecompile.backends.ckks.backend import CkksClearBackend
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.noise import SIGMAS, predict

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import Manifest, checked, read_half, read_manifest
+from hecompile.artifact import Manifest, read_manifest
+from hecompile.artifact_files import checked, read_half
 from hecompile.backends.bfv.program import IntegerBackend, region_program
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_of

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hecompile.artifact import read_half, read_manifest, read_server
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_half
+from hecompile.artifact_server import read_server
 from hecompile.backends.ckks.document import read_document
 from hecompile.backends.region_client import Secrets
 from hecompile.backends.region_server import Session

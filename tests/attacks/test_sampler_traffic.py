@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import digest, read_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import digest, read_half
 from hecompile.artifact_writing import to_json
 from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, affine_program
 from hecompile.backends.sampler_step.server import AffineServer, unpack_signed

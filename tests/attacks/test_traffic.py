@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_half
 from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.words import unpack_bits

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_half
 from hecompile.backends.bfv.seal import expand_seeds, make_ring
 from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.sampler_step.backend import AffineBackend

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import tenseal.sealapi as seal
 
-from hecompile.artifact import read_half, read_manifest, read_server
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_half
+from hecompile.artifact_server import read_server
 from hecompile.backends.bfv import seal as words_of
 from hecompile.backends.bfv.choose import Choice, Weights, choose
 from hecompile.backends.bfv.evaluator import evaluate

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_half
 from hecompile.backends.ckks import server
 from hecompile.backends.ckks.document import Document, read_document
 from hecompile.backends.ckks.keys import galois_element, relin_name, rotation_name

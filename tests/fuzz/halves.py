@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_half
 from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram
 from hecompile.backends.concrete.linear.stages import Limits
 from hecompile.backends.concrete.lookups.program import LookupProgram, Range
