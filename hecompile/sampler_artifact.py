@@ -52,7 +52,7 @@ class SamplerOptions:
     security: int = field(default=128, metadata={"help": "bits of security of the lattice parameters"})
 
     def __post_init__(self) -> None:
-        from hecompile.sparsity.importance import cost_names
+        from hecompile.sparsity.cost_names import cost_names
 
         if not 0 <= self.tau < 1 or not 0 <= self.most_clear <= 1:
             raise CompileError(f"tau is {self.tau} and most_clear {self.most_clear}: both are shares, tau below 1")
@@ -85,7 +85,8 @@ def compile_sampler(
             above the budget; lists every finding.
     """
     from hecompile.artifact_writing import judge_target
-    from hecompile.backends.sampler_step.program import WEIGHT_BITS, AffineProgram, choose_parameters
+    from hecompile.backends.sampler_step.choose import WEIGHT_BITS, choose_parameters
+    from hecompile.backends.sampler_step.program import AffineProgram
 
     target = Path(output).expanduser()
     judge_target(target)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hecompile.backends.concrete.circuits import convolved, linear_circuit
-from hecompile.backends.concrete.linear.stages import limits_for, quantise_windows
+from hecompile.backends.concrete.limits import limits_for, quantise_windows
 from hecompile.backends.concrete.simulation import SimulatedCircuit
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError

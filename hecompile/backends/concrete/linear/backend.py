@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hecompile.backends.base import Backend, Facts
-from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram, error_of, linear_program
-from hecompile.backends.concrete.linear.stages import LIMIT, LimitedProduct, limits_for
+from hecompile.backends.concrete.errors import error_of
+from hecompile.backends.concrete.limits import LIMIT, limits_for
+from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram, linear_program
+from hecompile.backends.concrete.linear.stages import LimitedProduct
 from hecompile.backends.readouts import readouts
 from hecompile.backends.region_client import RegionClient
 from hecompile.backends.region_server import RegionServer
@@ -41,7 +43,7 @@ class ConcreteBackend(Backend):
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Linear stacks that are faster as one circuit, then every layer."""
-        from hecompile.backends.concrete.linear.costs import layer_candidates
+        from hecompile.backends.concrete.costs import layer_candidates
         from hecompile.backends.concrete.stacks.backend import StackBackend
         from hecompile.backends.concrete.stacks.chains import stack_candidates, worthwhile
 
@@ -50,7 +52,7 @@ class ConcreteBackend(Backend):
         return [*found, *layer_candidates(graph, machine, self.name)]
 
     def price_layers(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
-        from hecompile.backends.concrete.linear.costs import circuit_cost, dimension_for
+        from hecompile.backends.concrete.costs import circuit_cost, dimension_for
 
         geometry = stack.geometry
         limit = LIMIT if stack.weights is None else limits_for(geometry, stack.weights).entry
@@ -100,7 +102,7 @@ class ConcreteBackend(Backend):
         )
 
     def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
-        from hecompile.backends.concrete.linear.costs import circuit_cost
+        from hecompile.backends.concrete.costs import circuit_cost
 
         program = linear_program(half)
         each = [
@@ -136,7 +138,8 @@ class ConcreteBackend(Backend):
         return LinearClient(program, readouts(half, program.region, program.layers))
 
     def simulation(self, client: Half, server: Half) -> RegionClient:
-        from hecompile.backends.concrete.simulation import LinearSimulation, SimulatedCircuit
+        from hecompile.backends.concrete.linear.simulation import LinearSimulation
+        from hecompile.backends.concrete.simulation import SimulatedCircuit
 
         program = linear_program(client)
         circuits = [
@@ -145,7 +148,7 @@ class ConcreteBackend(Backend):
         return LinearSimulation(program, readouts(client, program.region, program.layers), circuits)
 
     def load_server(self, half: Half) -> RegionServer:
-        from hecompile.backends.concrete.linear.server import LinearServer
+        from hecompile.backends.concrete.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, circuits = linear_program(half), []

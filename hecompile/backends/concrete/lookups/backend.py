@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hecompile.backends.base import Backend, Facts
+from hecompile.backends.concrete.errors import error_of
 from hecompile.backends.concrete.linear.backend import ConcreteBackend, bytes_of
-from hecompile.backends.concrete.linear.program import error_of
 from hecompile.backends.concrete.lookups.program import LookupProgram, Range, lookup_program
 from hecompile.backends.region_client import RegionClient
 from hecompile.backends.region_server import RegionServer
@@ -149,7 +149,8 @@ class LookupBackend(Backend):
         return LookupClient(program, *_quantisers(half, program))
 
     def simulation(self, client: Half, server: Half) -> RegionClient:
-        from hecompile.backends.concrete.simulation import LookupSimulation, SimulatedCircuit
+        from hecompile.backends.concrete.lookups.simulation import LookupSimulation
+        from hecompile.backends.concrete.simulation import SimulatedCircuit
 
         program = lookup_program(client)
         circuit = SimulatedCircuit(bytes_of(server, "mlir").decode(), program.p_error)

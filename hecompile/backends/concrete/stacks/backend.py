@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hecompile.backends.base import Backend, Facts
+from hecompile.backends.concrete.costs import words_cost
+from hecompile.backends.concrete.errors import error_of
+from hecompile.backends.concrete.limits import LIMIT
 from hecompile.backends.concrete.linear.backend import ConcreteBackend, bytes_of
-from hecompile.backends.concrete.linear.costs import words_cost
-from hecompile.backends.concrete.linear.program import error_of
-from hecompile.backends.concrete.linear.stages import LIMIT
 from hecompile.backends.concrete.stacks.distortion import distortion_db, offset_of
 from hecompile.backends.concrete.stacks.program import StackProgram, stack_program, stack_readout, vector
 from hecompile.backends.region_client import RegionClient
@@ -163,13 +163,14 @@ class StackBackend(Backend):
         return StackClient(readout)
 
     def simulation(self, client: Half, server: Half) -> RegionClient:
-        from hecompile.backends.concrete.simulation import SimulatedCircuit, StackSimulation
+        from hecompile.backends.concrete.simulation import SimulatedCircuit
+        from hecompile.backends.concrete.stacks.simulation import StackSimulation
 
         readout = stack_readout(client)
         return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.p_error))
 
     def load_server(self, half: Half) -> RegionServer:
-        from hecompile.backends.concrete.linear.server import LinearServer
+        from hecompile.backends.concrete.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, mlir, keys = stack_program(half), bytes_of(half, "mlir"), bytes_of(half, "keys")
