@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import pydantic
 
 from hecompile.errors import ProtocolError
-from hecompile.ir.halves import Array, Half
+from hecompile.ir.halves import Array
 from hecompile.untrusted import difference, parse_json, read_file
 from hecompile.version import __version__
 
@@ -98,13 +98,13 @@ def manifest_bytes(folder: Path, root: Path) -> bytes:
     return read_file(folder / MANIFEST, MANIFEST_BYTES)
 
 
-def read_half(root: Path, files: Mapping[str, str], prefix: str) -> Half:
-    """The two files of a region. Raises `ProtocolError` if they are absent, changed or malformed."""
+def read_half(root: Path, files: Mapping[str, str], prefix: str) -> tuple[dict[str, object], dict[str, Array]]:
+    """The two files of a region: its document and its tensors. Raises `ProtocolError` if they are absent, changed or malformed."""
     program, tensors = checked(root, files, f"{prefix}.json"), checked(root, files, f"{prefix}.safetensors")
     document = parse_json(program, str(root / f"{prefix}.json"))
     if not isinstance(document, dict):
         raise ProtocolError(f"{root / prefix}.json: no document")
-    return Half(document, _tensors(tensors, str(root / f"{prefix}.safetensors")))
+    return document, _tensors(tensors, str(root / f"{prefix}.safetensors"))
 
 
 def _tensors(data: bytes, what: str) -> dict[str, Array]:

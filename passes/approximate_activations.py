@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.timesteps import TIMESTEP_BINS
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
 
@@ -29,6 +30,7 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
     """
 
     options: CompileOptions
+    rows: int = TIMESTEP_BINS  # of tables over the timestep
 
     def run(self, program: ModelGraph) -> ModelGraph:
         chosen = self.options
@@ -41,7 +43,7 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
 
         recorded = None if chosen.calibration is None else load_calibration(Path(chosen.calibration))
         with one_thread(is_small(program)):
-            return approximate(program, chosen, self._degrees, recorded)
+            return approximate(program, chosen, self._degrees, recorded, self.rows)
 
     def _degrees(self, judge: Judge) -> dict[str, int]:
         from hecompile.approx import spend

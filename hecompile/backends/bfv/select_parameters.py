@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from hecompile.backends.bfv.choose import choose
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS
-from hecompile.backends.bfv.stages import ParameterizedProduct
-from hecompile.backends.registry import backend
+from hecompile.backends.bfv.stages import ParameterizedProduct, encrypted_weights
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.passes import RegionPass
 from hecompile.ir.products import AnyProduct, QuantizedProduct
-from hecompile.ir.regions import CallRegion, Program
+from hecompile.ir.regions import AnyCall, CallRegion, Program
 from hecompile.machine import Machine
-from hecompile.passes.base import Pass
 
-__all__ = ["SelectParameters", "multiple_of"]
-
-
-def multiple_of(program: Program, product: AnyProduct) -> int:
-    """Pictures per entry of the batch."""
-    first = program.plan.value(product.input).shape[0]
-    return int(str(first).removesuffix("B") or 1)
+__all__ = ["SelectParameters"]
 
 
 @dataclass(frozen=True)
-class SelectParameters(Pass[Program, Program]):
+class SelectParameters(RegionPass):
     """Choose ring, plaintext modulus and quantiser steps per layer, by proof.
 
     weights int8 (32, 16, 9)  ->  N 2048, q 48 bits, t 26 bits, limit 2047
     a layer that fits no ring ->  error that names it
     """
 
-    security: int
-    machine: Machine = field(default_factory=Machine)
+    security_bits: int
+    machine: Machine
 
-    def run(self, program: Program) -> Program:
-        findings: list[Diagnostic] = []
+    def on(self, program: Program) -> Callable[[AnyCall], AnyCall]:
+        def change(region: AnyCall) -> AnyCall:
+            if not isinstance(region, CallRegion):
+                return region
+            findings: list[Diagnostic] = []
 
-        def parameterize(region: CallRegion, product: AnyProduct) -> AnyProduct:
-            if not isinstance(product, QuantizedProduct):
-                return product
-            multiple = multiple_of(program, product)
-            found = backend(region.backend).parameterize(product, multiple, self.machine, self.security)
-            if found is None:
-                findings.append(_finding(product))
-                return product
-            return found
+            def parameterize(product: AnyProduct) -> AnyProduct:
+                if not isinstance(product, QuantizedProduct):
+                    return product
+                multiple = program.multiple_of(product)
+                choice = choose(encrypted_weights(product), multiple, self.machine, security_bits=self.security_bits)
+                if choice is None:
+                    findings.append(_finding(product))
+                    return product
+                return ParameterizedProduct(product, choice.parameters)
 
-        result = program.with_products(parameterize)
-        if findings:
-            raise CompileError(findings)
-        return result
+            result = region.with_products(parameterize)
+            if findings:
+                raise CompileError(findings)
+            return result
+
+        return change
 
     def summary(self, before: Program, after: Program) -> str:
         rings = {
