@@ -10,20 +10,23 @@ import importlib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend
-from hecompile.backends.context import Context
 from hecompile.errors import CompileError, Diagnostic, ProtocolError, unknown_name
-from hecompile.ir.candidates import Candidate
-from hecompile.ir.graph import ModelGraph
-from hecompile.ir.halves import Half
+
+if TYPE_CHECKING:
+    from hecompile.backends.context import Context
+    from hecompile.ir.candidates import Candidate
+    from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.halves import Half
 
 __all__ = ["backend", "backend_names", "backend_of", "family", "is_own", "name_of", "proposals", "register_backend"]
 
 GROUP = "hecompile.backends"
 _OWN = {
     "bfv": ("hecompile.backends.bfv.backend", "BfvBackend"),
-    "clear": ("hecompile.backends.bfv.clear", "ClearBackend"),
+    "clear": ("hecompile.backends.bfv.clear.backend", "ClearBackend"),
     "ckks": ("hecompile.backends.ckks.backend", "CkksBackend"),
     "ckks_clear": ("hecompile.backends.ckks.backend", "CkksClearBackend"),
     "concrete": ("hecompile.backends.concrete.linear.backend", "ConcreteBackend"),

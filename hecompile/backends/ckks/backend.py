@@ -81,12 +81,12 @@ class CkksClearBackend(Backend):
         return Facts(layers=document.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
 
     def load_client(self, half: ClientHalf) -> RegionClient:
-        from hecompile.backends.ckks.simulation import SimulatedClient
+        from hecompile.backends.ckks.simulation.client import SimulatedClient
 
         return SimulatedClient(read_document(half))
 
     def load_server(self, half: ServerHalf) -> RegionServer:
-        from hecompile.backends.ckks.simulation import SimulatedServer
+        from hecompile.backends.ckks.simulation.server import SimulatedServer
 
         document = read_document(half)
         return SimulatedServer(document, read_tables(half, document))

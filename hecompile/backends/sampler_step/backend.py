@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.base import Facts, SamplerStep
-from hecompile.backends.region_client import RegionClient
-from hecompile.backends.region_server import RegionServer
 from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program
 from hecompile.errors import CompileError, ProtocolError
-from hecompile.ir.halves import ClientHalf, Half, ServerHalf
-from hecompile.security.table import report
 
 if TYPE_CHECKING:
     from hecompile.backends.bfv.seal import Ring
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
+    from hecompile.ir.halves import ClientHalf, Half, ServerHalf
 
 __all__ = ["AffineBackend"]
 
@@ -43,6 +42,8 @@ class AffineBackend(SamplerStep):
         )
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
+        from hecompile.security.table import report
+
         program = affine_program(half)
         found = report(program.parameters.dimension, program.q.bit_length(), security_bits)
         if found.ok:

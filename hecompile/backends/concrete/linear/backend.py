@@ -12,7 +12,6 @@ from hecompile.backends.concrete.errors import error_of
 from hecompile.backends.concrete.linear.program import LinearProgram, linear_program
 from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.concrete.tensors import bytes_of
-from hecompile.backends.readouts import readouts
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
@@ -114,6 +113,7 @@ class ConcreteBackend(Backend):
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.concrete.linear.client import LinearClient
+        from hecompile.backends.readouts import readouts
 
         program = linear_program(half)
         _judge_frames(program)
@@ -122,6 +122,7 @@ class ConcreteBackend(Backend):
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
         from hecompile.backends.concrete.linear.simulation import LinearSimulation
         from hecompile.backends.concrete.simulation import SimulatedCircuit
+        from hecompile.backends.readouts import readouts
 
         program = linear_program(client)
         circuits = [
