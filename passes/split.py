@@ -40,7 +40,7 @@ class Split(Pass[ModelGraph, Program]):
         clients: dict[str, ClientRegion] = {}
         calls: dict[str, AnyCall] = {}
         for name, nodes in regions.items():
-            chosen, once = info(nodes[0]).backend, name.startswith("once_")
+            chosen, once = info(nodes[0]).backend, info(nodes[0]).per_run
             if chosen is None:
                 clients[name] = ClientRegion(name, *cut(program, nodes))
             elif backend(chosen).integer:

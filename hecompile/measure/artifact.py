@@ -67,7 +67,8 @@ def predict_artifact(folder: Path, machine: Machine, batch: int = 1) -> Predicti
                 others[step.region] = chosen.cost(half, machine, batch)
         else:
             local += onnx_work(checked(folder, manifest.files, f"{prefix}.onnx"), batch)
-    return predict_programs(programs, machine, batch, local, others)
+    per_run = {step.region for step in manifest.plan.steps if step.once}
+    return predict_programs(programs, machine, batch, local, others, per_run)
 
 
 @dataclass

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 
@@ -83,6 +83,7 @@ class _Sums:
     regions: dict[str, list[Cost]]
     layers: dict[str, int]
     skipped: dict[str, int]
+    per_run: Collection[str] = ()  # regions whose request is sent once a run, which costs a call no round
     macs: int = 0  # in the clear, where zeros are multiplied too
     weights: int = 0
 
@@ -97,7 +98,7 @@ class _Sums:
         """Regions and totals. A region is one round however many layers it has."""
         regions, machine = [], self.machine
         for name, costs in self.regions.items():
-            rounds = Cost(rounds=0 if name.startswith("once_") else 1)
+            rounds = Cost(rounds=0 if name in self.per_run else 1)
             one_by_one = max(each.peak_mib for each in costs)  # layers of a region are worked on in turn
             cost = replace(sum(costs, rounds), peak_mib=one_by_one)
             regions.append(RegionCost(name, self.layers[name], cost, self.skipped[name]))
@@ -118,7 +119,8 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
     """
     by_name = {node.name: node for node in graph.nodes}
     regions = {name: str(info(node).region) for name, node in by_name.items()}
-    sums, findings, worst_case = _Sums(machine, {}, {}, {}), list[Diagnostic](), False
+    per_run = {regions[name] for name, node in by_name.items() if info(node).per_run}
+    sums, findings, worst_case = _Sums(machine, {}, {}, {}, per_run), list[Diagnostic](), False
     for each in stacks(graph, regions):
         node = by_name[each.names[0]]
         if info(node).domain == "client":
@@ -145,9 +147,15 @@ def predict_programs(
     batch: int = 1,
     local: LocalWork | None = None,
     others: Mapping[str, Cost] | None = None,
+    per_run: Collection[str] = (),
 ) -> Prediction:
-    """The cost of an artifact's regions, with the parameters they have; `others` are regions that are no integer programs."""
-    sums = _Sums(machine, {}, {}, {})
+    """The cost of an artifact's regions, with the parameters they have.
+
+    Args:
+        others: regions that are no integer programs.
+        per_run: names of the regions whose request is sent once a run.
+    """
+    sums = _Sums(machine, {}, {}, {}, per_run)
     for region, cost in (others or {}).items():
         sums.add(region, 1, cost, 0, 0)
     for program in programs:
