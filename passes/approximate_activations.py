@@ -30,9 +30,14 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
 
     options: CompileOptions
 
+    @property
+    def needs_weights(self) -> bool:
+        """If anything is to be approximated: what is judged by is a run of the model."""
+        return not self.options.activations == self.options.norms == "exact"
+
     def run(self, program: ModelGraph) -> ModelGraph:
         chosen = self.options
-        if (chosen.activations == "exact" and chosen.norms == "exact") or program.approximation is not None:
+        if not self.needs_weights or program.approximation is not None:
             return program
         from hecompile.approx.build import approximate
         from hecompile.calibration import load_calibration

@@ -43,6 +43,11 @@ class ExtractSparsity(Pass[ModelGraph, ModelGraph]):
     calibration: Calibration | None = None  # of the model's own sampler if None
     grouping: Grouping = field(default_factory=lambda: Grouping("channel"))  # a tile larger than a picture is as large as that
 
+    @property
+    def needs_weights(self) -> bool:
+        """If anything may be shown: what matters is found by runs of the model."""
+        return self.policy is not None and self.policy.budget != 0
+
     def run(self, program: ModelGraph) -> ModelGraph:
         if self.policy is None or self.policy.budget == 0:
             return program

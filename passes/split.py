@@ -31,6 +31,11 @@ class Split(Pass[ModelGraph, Program]):
     output(%z)                    ->  plan outputs: silu
     """
 
+    @property
+    def needs_weights(self) -> bool:
+        """Its products hold them."""
+        return True
+
     def run(self, program: ModelGraph) -> Program:
         layers = {layer.nodes[-1]: layer for layer in secret_layers(program)}
         regions: dict[str, list[fx.Node]] = {}
