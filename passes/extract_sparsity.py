@@ -29,7 +29,7 @@ __all__ = ["ExtractSparsity"]
 
 @dataclass(frozen=True)
 class ExtractSparsity(Pass[ModelGraph, ModelGraph]):
-    """Mark what the server may see: least important first, within the budget, the same for all steps. min-distortion only.
+    """Mark the least important values, within a budget, as what the server may see. Policy min-distortion only.
 
     %y = conv2d(%x)  ->  %r = release(%x, encrypted<32>, shares<32>, 8)  # coo<9 of 32 encrypted>; %y = conv2d(%r)
     by tiles         ->  %r = release(%x, encrypted<2x2>, shares<2x2>, 8)  # coo<16 of 64 places encrypted>
