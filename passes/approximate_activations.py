@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hecompile.approx.fits import Fit, weighted
 from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph
 from hecompile.options import CompileOptions
@@ -29,6 +30,7 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
     """
 
     options: CompileOptions
+    fit: Fit = weighted  # how coefficients are found: for comparisons
 
     @property
     def needs_weights(self) -> bool:
@@ -46,7 +48,7 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
 
         recorded = None if chosen.calibration is None else load_calibration(Path(chosen.calibration))
         with one_thread(is_small(program)):
-            return approximate(program, chosen, self._degrees, recorded)
+            return approximate(program, chosen, self._degrees, recorded, self.fit)
 
     def _degrees(self, judge: Judge) -> dict[str, int]:
         from hecompile.approx import spend
