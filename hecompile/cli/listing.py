@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hecompile.cli.console import Json, print_json, say
+from hecompile.cli.console import Json, print_json, rows, say
 
 __all__ = ["doctor", "passes"]
 
@@ -25,8 +25,7 @@ def passes(
     if as_json:
         print_json({"backend": backend, "passes": [{"name": each.name, "help": each.help} for each in found]})
     else:
-        for each in found:
-            say(f"{each.name:<24} {each.help}")
+        rows([(each.name, each.help) for each in found])
 
 
 def doctor(as_json: Json = False) -> None:
