@@ -119,7 +119,7 @@ def measure(chosen: CompileOptions, fit: str, as_artifact: bool, samples: int, s
     """One setting."""
     torch.set_num_threads(1)
     labels, reference = labels_of(samples), exact(samples, steps)
-    graph = ApproximateActivations(chosen, FITS[fit]).run(marked())
+    graph = ApproximateActivations(chosen, fit=FITS[fit]).run(marked())
     images = of_graph = draw(InTorch(graph, digits.load()), labels, steps)
     if as_artifact:
         with tempfile.TemporaryDirectory() as folder:

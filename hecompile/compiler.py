@@ -6,27 +6,27 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hecompile.checker import Checker
 from hecompile.errors import CompileError, Diagnostic, InternalError, unknown_name
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.passes import Pass, RegionPass
 from hecompile.ir.regions import Program
 from hecompile.options import CompileOptions
-from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
     import torch
 
+    from hecompile.backends.context import Context
     from hecompile.frontend.sources import Source
-    from hecompile.ir.linear import Array
 
 __all__ = ["Compiled", "PassEvent", "PassRecord", "compile_model", "pipeline"]
 
 LOG = logging.getLogger(__name__)
-VERIFY_GMAC = 1.0  # numerics are compared up to this size of model, above it only on request
-FLOAT_TOLERANCE = 1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
+NOTHING = "nothing to do"  # the summary of a pass that leaves the program as it is
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,18 @@ class Compiled:
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
+    from hecompile.backends.context import Context
+    from hecompile.backends.registry import backend, family
     from hecompile.calibration import load_calibration
+    from hecompile.ir.timesteps import TIMESTEP_BINS
     from hecompile.machine import Machine, load_machine
     from hecompile.passes.approximate_activations import ApproximateActivations
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
     from hecompile.passes.check_security import CheckSecurity
     from hecompile.passes.extract_sparsity import ExtractSparsity
-    from hecompile.passes.lower import Lower
     from hecompile.passes.mark_secrets import MarkSecrets
-    from hecompile.passes.pack import Pack
     from hecompile.passes.partition import Partition
-    from hecompile.passes.quantize import Quantize
-    from hecompile.passes.select_parameters import SelectParameters
     from hecompile.passes.split import Split
     from hecompile.passes.trace import Trace
     from hecompile.passes.write import Write
@@ -80,11 +79,17 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.policies.min_distortion import MinDistortion
     from hecompile.rehearsal import check_artifact
 
-    name, backend = options.policy_name, options.backend
+    name, name_of_backend = options.policy_name, options.backend
     chosen = policy(name).configured(options)
     shows = chosen if isinstance(chosen, MinDistortion) else None
     recorded = load_calibration(Path(options.calibration)) if options.calibration else None
-    machine = load_machine(Path(options.machine)) if options.machine else Machine()
+    context = Context(
+        machine=load_machine(Path(options.machine)) if options.machine else Machine(),
+        max_batch=options.max_batch,
+        security_bits=options.security,
+        panels=_panels(options),
+    )
+    rows = backend(name_of_backend).timestep_rows(TIMESTEP_BINS)
     bits, grouping, budgets = options.reveal_bits, options.grouping(), None
     if options.partition == "optimised":
         budgets = Budgets(
@@ -96,17 +101,65 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(name),  # what must not be seen
         ExtractSparsity(shows, options.importance, bits, recorded, grouping),  # what may be seen, if the policy lets it
-        ApproximateActivations(options),  # before the partition, which may then keep them at the server
-        Partition(backend, machine, budgets=budgets, pins=options.pin, among=options.among),  # tags only: which node runs where
+        ApproximateActivations(options, rows),  # before the partition, which may then keep them at the server
+        Partition(name_of_backend, context, budgets, options.pin, options.among),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan
-        Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else
-        SelectParameters(options.security, machine),  # proofs need the rounded weights
-        Pack(options.max_batch, machine),  # layouts need the ring
-        Lower(options),  # two halves that share no secret
+        *lowering(family((name_of_backend, *options.among)), context),  # what turns regions into halves is their backends' own
         CheckSecurity(name, options.security),  # again, on what will be written
     ]
     return passes if target is None else [*passes, Write(options, target, partial(check_artifact, policy=name))]
+
+
+@dataclass(frozen=True)
+class _Together(Pass[Program, Program]):
+    """Steps of one name of several backends, one after the other."""
+
+    steps: tuple[RegionPass, ...]
+
+    @property
+    def name(self) -> str:
+        return self.steps[0].name
+
+    @property
+    def help(self) -> str:
+        return self.steps[0].help
+
+    def run(self, program: Program) -> Program:
+        return reduce(lambda before, step: step.run(before), self.steps, program)
+
+    def summary(self, before: Program, after: Program) -> str:
+        said = dict.fromkeys(step.summary(before, after) for step in self.steps)
+        return "; ".join([each for each in said if each != NOTHING] or [NOTHING])
+
+
+def lowering(names: Sequence[str], context: Context) -> list[Pass[Any, Any]]:
+    """The passes by which these backends lower their regions, in an order that keeps each backend's own."""
+    from hecompile.backends.registry import backend
+
+    steps = dict[str, list[RegionPass]]()
+    order = list[str]()
+    for own in (backend(name).lowering(context) for name in names):
+        place = 0
+        for step in own:
+            if step.name not in steps:
+                order.insert(place, step.name)
+            steps.setdefault(step.name, []).append(step)
+            place = order.index(step.name) + 1
+    return [steps[name][0] if len(steps[name]) == 1 else _Together(tuple(steps[name])) for name in order]
+
+
+def _panels(options: CompileOptions) -> dict[type, object]:
+    """The backends' own options, by their class."""
+    from hecompile.backends.ckks.options import CkksOptions
+    from hecompile.backends.concrete.lookups.options import LookupOptions
+    from hecompile.backends.concrete.options import ConcreteOptions
+
+    return {
+        CkksOptions: CkksOptions(options.key_mib),
+        ConcreteOptions: ConcreteOptions(options.p_error),
+        LookupOptions: LookupOptions(options.lookup_db, options.lookup_seconds, options.lookup_key_mib),
+    }
 
 
 def compile_model(
@@ -203,42 +256,3 @@ def _ordered(
             Diagnostic(f"{target} is not written if compiling stops after '{until}'", help="leave away one of the two")
         )
     return kept
-
-
-class Checker:
-    """Verifies the program after each pass, structure always, numbers for models below `VERIFY_GMAC`.
-
-    Passes on graphs must leave the result as it is, up to reordered float sums; one that changes it by design states its own bound.
-    Passes on programs are checked region by region: equal bit for bit, or within the bound of what they round.
-    """
-
-    def __init__(self, always: bool) -> None:
-        self._always = always
-        self._inputs: Mapping[str, Array] = {}
-        self._before: ModelGraph | Program | None = None
-
-    def check(self, each: Pass[Any, Any], program: ModelGraph | Program) -> None:
-        """Raises `InternalError` if the pass broke the program."""
-        from hecompile.ir import verify
-        from hecompile.ir.size import gmac
-
-        if isinstance(program, ModelGraph):
-            verify.verify_graph(program, canonical=each.canonical)
-            if not self._inputs and not program.is_meta and (self._always or gmac(program) <= VERIFY_GMAC):
-                self._inputs = verify.inputs_in_domain(program)
-            if self._inputs and program.approximation is not None:
-                self._inputs = program.approximation.example  # where the polynomials hold
-        before, self._before = self._before, program
-        if not self._inputs or before is None or before is program or each.compare(before, program):
-            return
-        if isinstance(before, Program) and isinstance(program, Program):
-            verify.compare_regions(before, program, self._inputs, each.name)
-            return
-        results = [verify.run(version, self._inputs) for version in (before, program)]
-        try:
-            verify.compare(results[0], results[1], FLOAT_TOLERANCE, each.name)
-        except InternalError:
-            if not isinstance(before, ModelGraph):
-                raise
-            exact = verify.run_exactly(before, self._inputs)
-            verify.compare_with_exact(exact, results[0], results[1], FLOAT_TOLERANCE, each.name)

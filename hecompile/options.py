@@ -21,7 +21,6 @@ PROTECT_WEIGHTS = (
 
 
 PARTITIONS = ("all", "optimised")
-LAYERED = ("bfv", "concrete")  # backends that encrypt and run single linear layers
 MOST_DEGREE = 31  # above it float32 adds no accuracy
 ACTIVATIONS = ("exact", "polynomial")
 NORMS = ("exact", "static", "polynomial")
@@ -29,6 +28,14 @@ SITES = ("all", "inner")
 GRANULARITIES = ("channel", "tile")
 _SIZE = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}")
 MOST_TOKENS = 8192
+
+
+def _layered(name: str) -> bool:
+    """Whether a backend encrypts, and runs single layers at a price, so that a plan may choose for each."""
+    from hecompile.backends.registry import backend
+
+    chosen = backend(name)
+    return chosen.guarantee.encrypts and chosen.runs_layers
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,9 @@ class CompileOptions:
         from hecompile.policies import policy
         from hecompile.security.table import max_q_bits
 
-        encrypts = backend(self.backend).encrypts
+        encrypts = backend(self.backend).guarantee.encrypts
         if self.activations == self.norms == "exact":
-            for name, value in backend(self.backend).defaults.items():
+            for name, value in backend(self.backend).recommended.items():
                 object.__setattr__(self, name, value)
         max_q_bits(2048, self.security)
         self._check_size()
@@ -165,11 +172,11 @@ class CompileOptions:
 
     def _check_among(self) -> None:
         """Raises `CompileError` for backends that the optimiser cannot put beside the chosen one."""
-        from hecompile.backends.registry import backend
+        from hecompile.backends.registry import backend_names
 
         for name in self.among:
-            if not (backend(name).integer and backend(name).encrypts and self.backend in LAYERED and name != self.backend):
-                choice = f"two different ones of {', '.join(LAYERED)}"
+            if not (_layered(name) and _layered(self.backend) and name != self.backend):
+                choice = f"two different ones of {', '.join(each for each in backend_names() if _layered(each))}"
                 raise CompileError(Diagnostic(f"--among {name} beside --backend {self.backend}", help=choice))
 
     def _check_reveals(self, chosen: Policy) -> None:
@@ -179,7 +186,7 @@ class CompileOptions:
 
         cost_function(self.importance)
         self.grouping()
-        if chosen.may_reveal and not backend(self.backend).exact:
+        if chosen.may_reveal and not backend(self.backend).guarantee.hides_key:
             raise CompileError(
                 Diagnostic(
                     f"policy '{chosen.name}' shows values that '{self.backend}' decrypted, and their errors give its key away",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hecompile.approx.fits import Fit, weighted
 from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.timesteps import TIMESTEP_BINS
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
 
@@ -30,6 +31,7 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
     """
 
     options: CompileOptions
+    rows: int = TIMESTEP_BINS  # of tables over the timestep
     fit: Fit = weighted  # how coefficients are found: for comparisons
 
     @property
@@ -48,7 +50,7 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
 
         recorded = None if chosen.calibration is None else load_calibration(Path(chosen.calibration))
         with one_thread(is_small(program)):
-            return approximate(program, chosen, self._degrees, recorded, self.fit)
+            return approximate(program, chosen, self._degrees, recorded, self.rows, self.fit)
 
     def _degrees(self, judge: Judge) -> dict[str, int]:
         from hecompile.approx import spend

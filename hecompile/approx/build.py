@@ -17,7 +17,6 @@ from hecompile.approx.sites import find_sites
 from hecompile.approx.spend import MARGIN_DB, for_depth, uniform
 from hecompile.approx.tables import Fitter
 from hecompile.approx.trial import POLYNOMIAL, calibrations, psnr_db
-from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, Call, Statistics, collect
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.approximation import Approximation, CurvePoint, SiteRecord
@@ -31,9 +30,9 @@ CURVE_DEGREES = (1, 3, 7, 15)  # the largest of each depth
 EXAMPLE_BATCH, PROBE_BATCH = 2, 8  # of the comparison between passes, and of what measures sensitivity
 
 
-def timestep_bins(graph: ModelGraph, one_circuit: bool = False) -> int:
-    """How many rows the tables of a graph have: one if it reads no timestep, or a backend has one circuit for all of them."""
-    return TIMESTEP_BINS if any(spec.name == "timestep" for spec in graph.inputs) and not one_circuit else 1
+def timestep_bins(graph: ModelGraph, rows: int = TIMESTEP_BINS) -> int:
+    """How many rows the tables of a graph have: one if it reads no timestep."""
+    return rows if any(spec.name == "timestep" for spec in graph.inputs) else 1
 
 
 def approximate(
@@ -41,6 +40,7 @@ def approximate(
     options: CompileOptions,
     choose: Callable[[Judge], Mapping[str, int]],
     recorded: Calibration | None,
+    rows: int = TIMESTEP_BINS,
     fit: Fit = weighted,
 ) -> ModelGraph:
     """The graph with its norms and activations as the options say; itself if it has none.
@@ -48,12 +48,13 @@ def approximate(
     Args:
         choose: the degree of each site, by name.
         recorded: calls to fit to and to judge by, in place of the model's own sampler.
+        rows: of tables over the timestep.
         fit: how coefficients are found.
 
     Raises:
         CompileError: if a range does not allow a polynomial, or the degrees cannot be chosen.
     """
-    bins = timestep_bins(program, backend(options.backend).one_circuit)
+    bins = timestep_bins(program, rows)
     calibration, trial = calibrations(program, recorded)
     graph = with_norms(program, options.norms, calibration, bins, options.sites)
     sites = find_sites(graph) if options.activations == "polynomial" else []

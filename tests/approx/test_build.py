@@ -84,7 +84,7 @@ def test_a_budget_is_kept_with_the_least_depth(mixer: ModelGraph, recorded: str)
 def test_another_fit_takes_the_place_of_the_librarys(mixer: ModelGraph, recorded: str) -> None:
     """As the benchmark compares them; nearer to the data is nearer in the result."""
     options = replace(ON, degree=5, calibration=recorded)
-    ours, other = (ApproximateActivations(options, fit).run(mixer).approximation for fit in (weighted, interpolation))
+    ours, other = (ApproximateActivations(options, fit=fit).run(mixer).approximation for fit in (weighted, interpolation))
     assert ours is not None
     assert other is not None
     assert ours.measured_db > other.measured_db
