@@ -64,8 +64,8 @@ class _Request:
 def _request(channels: int, outputs: int, size: int, runs: int) -> _Request:
     """A convolution without lookups, through bytes."""
     from hecompile.backends.concrete.circuits import concrete, configuration, linear_circuit
-    from hecompile.backends.concrete.limits import limits_for
     from hecompile.backends.concrete.spans import products_of
+    from hecompile.backends.concrete.windows import limits_for
     from hecompile.ir.linear import conv2d
 
     fhe, weights = concrete(), np.full((outputs, channels, 3, 3), 64.0)

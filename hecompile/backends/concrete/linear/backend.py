@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Facts
-from hecompile.backends.concrete.errors import error_of
 from hecompile.backends.concrete.linear.program import LinearProgram, linear_program
 from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.concrete.tensors import bytes_of
@@ -68,6 +67,8 @@ class ConcreteBackend(Backend):
         )
 
     def describe(self, half: ClientHalf) -> Facts:
+        from hecompile.backends.concrete.errors import error_of
+
         program = linear_program(half)
         layers = program.layers
         found = sorted({(layer.circuit.encryptions[0].dimension, layer.circuit.output_width) for layer in layers})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hecompile.backends.concrete.limits import quantise_windows
 from hecompile.backends.concrete.linear.program import LinearProgram
 from hecompile.backends.concrete.simulation import Outputs, SimulatedCircuit, Simulation
+from hecompile.backends.concrete.windows import quantise_windows
 from hecompile.backends.region_client import Pending, Secrets
 from hecompile.buffers import Buffer
 from hecompile.ir.halves import Array

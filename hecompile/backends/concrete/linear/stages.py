@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from hecompile.backends.concrete.limits import Limits, limits_for, quantise_windows
+from hecompile.backends.concrete.limits import Limits
+from hecompile.backends.concrete.windows import limits_for, quantise_windows
 from hecompile.ir.linear import Array
 from hecompile.ir.products import AnyProduct, LaterProduct, QuantizedProduct
 from hecompile.ir.readout import leading, quantize_picture

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hecompile.backends.base import Backend, Facts
-from hecompile.backends.concrete.errors import error_of
 from hecompile.backends.concrete.lookups.options import LookupOptions
 from hecompile.backends.concrete.lookups.program import LookupProgram, lookup_program
 from hecompile.backends.concrete.tensors import bytes_of
@@ -60,6 +59,8 @@ class LookupBackend(Backend):
         return (Lower(self.name, halves, lambda half: self.describe(half).parameters),)
 
     def describe(self, half: ClientHalf) -> Facts:
+        from hecompile.backends.concrete.errors import error_of
+
         program = lookup_program(half)
         key_mib = program.key_bytes / 2**20
         return Facts(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Facts
-from hecompile.backends.concrete.errors import error_of
 from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.concrete.stacks.program import stack_program, stack_readout
 from hecompile.backends.concrete.tensors import bytes_of
@@ -61,6 +60,8 @@ class StackBackend(Backend):
         return (Lower(self.name, halves, lambda half: self.describe(half).parameters),)
 
     def describe(self, half: ClientHalf) -> Facts:
+        from hecompile.backends.concrete.errors import error_of
+
         program = stack_program(half)
         circuit = program.circuit
         return Facts(
