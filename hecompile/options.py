@@ -23,7 +23,6 @@ PROTECT_WEIGHTS = (
 PARTITIONS = ("all", "optimised")
 MOST_DEGREE = 31  # above it float32 adds no accuracy
 ACTIVATIONS = ("exact", "polynomial")
-FITS = ("weighted", "interpolation", "minimax")
 NORMS = ("exact", "static", "polynomial")
 SITES = ("all", "inner")
 GRANULARITIES = ("channel", "tile")
@@ -96,7 +95,6 @@ class CompileOptions:
     degree: int | None = field(default=None, metadata={"help": "polynomial: one degree for every site; default 7"})
     budget_db: float | None = field(default=None, metadata={"help": "polynomial: least PSNR of the result, for the least depth"})
     total_depth: int | None = field(default=None, metadata={"help": "polynomial: most depth of all sites together, best spent"})
-    fit: str = field(default="weighted", metadata={"help": "polynomial: weighted by the data, interpolation or minimax"})
     clamp: bool = field(default=False, metadata={"help": "polynomial: keep arguments in range, at the client"})
     calibration: str | None = field(default=None, metadata={"help": "file of recorded calls; default: the model's own sampler"})
     verify: bool = field(default=False, metadata={"help": "compare before and after each pass for large models too"})
@@ -142,7 +140,7 @@ class CompileOptions:
         if any("=" not in pin for pin in self.pin):
             raise CompileError(f"pins are written layer=side, not {', '.join(self.pin)}")
         for kind, name, known in (
-            ("way of activations", self.activations, ACTIVATIONS), ("way of norms", self.norms, NORMS), ("fit", self.fit, FITS),
+            ("way of activations", self.activations, ACTIVATIONS), ("way of norms", self.norms, NORMS),
             ("choice of sites", self.sites, SITES),
         ):  # fmt: skip
             if name not in known:

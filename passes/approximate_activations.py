@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hecompile.approx.fits import Fit, weighted
 from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.timesteps import TIMESTEP_BINS
@@ -31,10 +32,16 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
 
     options: CompileOptions
     rows: int = TIMESTEP_BINS  # of tables over the timestep
+    fit: Fit = weighted  # how coefficients are found: for comparisons
+
+    @property
+    def needs_weights(self) -> bool:
+        """If anything is to be approximated: what is judged by is a run of the model."""
+        return not self.options.activations == self.options.norms == "exact"
 
     def run(self, program: ModelGraph) -> ModelGraph:
         chosen = self.options
-        if (chosen.activations == "exact" and chosen.norms == "exact") or program.approximation is not None:
+        if not self.needs_weights or program.approximation is not None:
             return program
         from hecompile.approx.build import approximate
         from hecompile.calibration import load_calibration
@@ -43,7 +50,7 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
 
         recorded = None if chosen.calibration is None else load_calibration(Path(chosen.calibration))
         with one_thread(is_small(program)):
-            return approximate(program, chosen, self._degrees, recorded, self.rows)
+            return approximate(program, chosen, self._degrees, recorded, self.rows, self.fit)
 
     def _degrees(self, judge: Judge) -> dict[str, int]:
         from hecompile.approx import spend

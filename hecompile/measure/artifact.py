@@ -64,7 +64,8 @@ def predict_artifact(folder: Path, machine: Machine, batch: int = 1) -> Predicti
             parts[step.region] = backend_of(half).price(half, machine, batch)
         else:
             local += onnx_work(checked(folder, manifest.files, f"{prefix}.onnx"), batch)
-    return predict_regions(parts, machine, local)
+    per_run = {step.region for step in manifest.plan.steps if step.once}
+    return predict_regions(parts, machine, local, per_run)
 
 
 @dataclass

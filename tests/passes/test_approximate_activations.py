@@ -67,7 +67,6 @@ def test_an_artifact_computes_what_the_graph_computes(tmp_path: Path) -> None:
         ({"clamp": True}, "--clamp is about polynomials"),
         ({"norms": "polynomial"}, "--norms polynomial is about polynomials"),
         ({"degree": 40, "activations": "polynomial"}, "between 1 and 31"),
-        ({"fit": "cubic"}, "there is no fit 'cubic'"),
         ({"norms": "none"}, "there is no way of norms 'none'"),
         ({"activations": "relu"}, "there is no way of activations 'relu'"),
     ],
@@ -77,11 +76,9 @@ def test_choices_that_make_no_sense_are_refused(flags: dict[str, Any], message: 
         CompileOptions(**flags)
 
 
-def test_the_options_name_what_there_is() -> None:
-    from hecompile.approx.fits import FITS
-    from hecompile.options import FITS as NAMES
-
-    assert tuple(FITS) == NAMES
+def test_there_is_one_fit_and_no_option_for_it() -> None:
+    with pytest.raises(TypeError, match="fit"):
+        CompileOptions(activations="polynomial", fit="minimax")  # type: ignore[call-arg]
 
 
 @pytest.mark.slow
