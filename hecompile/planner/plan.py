@@ -151,7 +151,7 @@ def predict_programs(
     for region, cost in (others or {}).items():
         sums.add(region, 1, cost, 0, 0)
     for program in programs:
-        for layer in program.layers:
+        for layer in program.body.layers:
             row = layer.packings[batch - 1]
             released = released_of(layer.geometry, layer.split, layer.multiple * batch, layer.parameters.t_bits)
             cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, released)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pydantic
 
 from hecompile.backends.base import Backend, Facts, RegionClient
 from hecompile.backends.bfv.packing import Layout, Packing
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS, Parameters, ProofKind, choose
 from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
-from hecompile.backends.program_io import MOST_BATCH, judge_batch, judge_bytes, judge_layers, judge_names, read_program
+from hecompile.backends.program_io import MOST_BATCH, Document, judge_batch, judge_bytes, judge_layers, read_program
 from hecompile.backends.readouts import readouts, tensor_of
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.candidates import Candidate
@@ -38,8 +36,8 @@ if TYPE_CHECKING:
     from hecompile.options import CompileOptions
 
 __all__ = [
-    "IntegerBackend", "LayerProgram", "LayerWeights", "Reading", "RegionProgram", "Sent", "judge_messages", "readouts",
-    "region_program", "to_polynomials", "to_values", "weights_of",
+    "IntegerBackend", "LayerProgram", "LayerWeights", "Reading", "RegionBody", "RegionProgram", "Sent", "judge_messages",
+    "readouts", "region_program", "to_polynomials", "to_values", "weights_of",
 ]  # fmt: skip
 
 
@@ -112,33 +110,28 @@ class LayerProgram:
 
 
 @dataclass(frozen=True)
-class RegionProgram:
-    """A region's document."""
+class RegionBody:
+    """What a document says of a region's layers."""
 
-    region: str
-    backend: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
     layers: tuple[LayerProgram, ...]
-
-    def __post_init__(self) -> None:
-        if not self.layers or len({len(layer.packings) for layer in self.layers}) != 1:
-            raise ProtocolError(f"region '{self.region}': no layers, or layers for different batch sizes")
-        judge_names(self)
-        judge_layers(self.region, self.layers, self.inputs, self.outputs)
 
     @property
     def max_batch(self) -> int:
-        return len(self.layers[0].packings)
+        return min((len(layer.packings) for layer in self.layers), default=0)
+
+    def judge(self, document: Document[Any]) -> None:
+        if len({len(layer.packings) for layer in self.layers}) != 1:
+            raise ProtocolError(f"region '{document.region}': layers for different batch sizes")
+        judge_layers(document.region, self.layers, document.inputs, document.outputs)
 
 
-_PROGRAM = pydantic.TypeAdapter(RegionProgram)
+RegionProgram: TypeAlias = Document[RegionBody]
 
 
 def region_program(half: Half) -> RegionProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
-    program = read_program(_PROGRAM, half)
-    for layer in program.layers:
+    program = read_program(half, RegionBody)
+    for layer in program.body.layers:
         for batch in range(1, program.max_batch + 1):
             layer.layout(batch)
     return program
@@ -174,7 +167,7 @@ class LayerWeights:
 def weights_of(half: Half, program: RegionProgram) -> list[LayerWeights]:
     """The server's weights, layer by layer."""
     result = []
-    for index, layer in enumerate(program.layers):
+    for index, layer in enumerate(program.body.layers):
         geometry, each = layer.geometry, layer.geometry.down[0] * layer.geometry.down[1]
         shapes = [(geometry.rows, len(part) * each, len(geometry.taps)) for part in (layer.split.encrypted, layer.split.released)]
         encrypted = tensor_of(half, f"{index}.weights", np.int8, shapes[0])
@@ -266,10 +259,10 @@ class IntegerBackend(Backend):
         """The ciphertext modulus that stands in the program."""
 
     def reveals(self, half: Half) -> tuple[str, ...]:
-        return tuple(_reveal(layer) for layer in region_program(half).layers if layer.split.shows)
+        return tuple(_reveal(layer) for layer in region_program(half).body.layers if layer.split.shows)
 
     def facts(self, half: Half) -> Facts:
-        layers = region_program(half).layers
+        layers = region_program(half).body.layers
         rings = sorted({(each.parameters.dimension, each.parameters.q_bits, each.parameters.t_bits) for each in layers})
         first = [layer.packings[0] for layer in layers]
         tightest = min(first, key=lambda row: row.budget_bits - row.noise_bits)
@@ -295,6 +288,5 @@ class IntegerBackend(Backend):
             server[f"{index}.weights"] = np.ascontiguousarray(split.encrypted_of(weights, product.geometry))
             if split.released:  # with tiles they are the same weights
                 server[f"{index}.released"] = np.ascontiguousarray(split.released_of(weights, product.geometry))
-        program = RegionProgram(region.name, self.name, region.inputs, region.outputs, tuple(layers))
-        document: Mapping[str, Any] = asdict(program)
+        document = Document(region.name, self.name, region.inputs, region.outputs, RegionBody(tuple(layers))).as_json()
         return Half(document, client), Half(document, server)

@@ -63,7 +63,7 @@ class CkksClearBackend(Backend):
             return None
         document = read_document(half)
         cost = cost_of(document, read_tables(half, document), machine)
-        return replace(candidate, cost=cost, depth=document.program.ring.depth)
+        return replace(candidate, cost=cost, depth=document.body.program.ring.depth)
 
     def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
         return self.lower_ranged(region, options, {})
@@ -102,8 +102,8 @@ class CkksClearBackend(Backend):
         """Why the errors of CKKS may be larger than what an activation minds; empty if they may not."""
         document = read_document(half)
         tables = read_tables(half, document)
-        for row in range(document.bins):
-            for label, deviation in predict(document.program, tables, row).items():
+        for row in range(document.body.bins):
+            for label, deviation in predict(document.body.program, tables, row).items():
                 bound = SIGMAS * float(deviation.max())
                 if not bound <= MOST_ERROR:
                     return f"region '{document.region}': {label} may be off by {bound:.3g}, more than {MOST_ERROR}"
@@ -121,16 +121,16 @@ class CkksClearBackend(Backend):
 
         document = read_document(half)
         try:
-            inputs = dict.fromkeys((upload.name for upload in document.uploads), None)
-            Engine(document.program, read_tables(half, document)).run(inputs)
+            inputs = dict.fromkeys((upload.name for upload in document.body.uploads), None)
+            Engine(document.body.program, read_tables(half, document)).run(inputs)
         except ProtocolError as error:
             return [f"region '{document.region}': {error}"]
         return []
 
     def facts(self, half: Half) -> Facts:
         document = read_document(half)
-        ring, mib = document.program.ring, sum(key_sizes(document.program).values()) / 2**20
-        return Facts(layers=document.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
+        ring, mib = document.body.program.ring, sum(key_sizes(document.body.program).values()) / 2**20
+        return Facts(layers=document.body.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
 
     def load_client(self, half: Half) -> RegionClient:
         from hecompile.backends.ckks.simulation import SimulatedClient
@@ -153,13 +153,13 @@ class CkksBackend(CkksClearBackend):
     rest = "bfv"
 
     def clear_inputs(self, half: Half) -> tuple[str, ...]:
-        timestep = read_document(half).timestep
+        timestep = read_document(half).body.timestep
         return () if timestep is None else (timestep,)  # the row of its tables is sent
 
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         document = read_document(half)
-        reason = document.program.ring.insecure(security_bits)
-        labels = ", ".join(sorted({op.label for op in document.program.ops if op.kind == "polynomial"}))
+        reason = document.body.program.ring.insecure(security_bits)
+        labels = ", ".join(sorted({op.label for op in document.body.program.ops if op.kind == "polynomial"}))
         return [f"region '{document.region}' (layers {labels}): {reason}: compile it again"] if reason else []
 
     def load_client(self, half: Half) -> RegionClient:
@@ -167,7 +167,7 @@ class CkksBackend(CkksClearBackend):
         from hecompile.backends.ckks.seal import context_of
 
         client, document = CkksClient(read_document(half)), read_document(half)
-        context_of(document.program.ring)  # SEAL's own judgement
+        context_of(document.body.program.ring)  # SEAL's own judgement
         judge_bytes(document.region, (client.request_bytes(document.max_batch), client.reply_bytes(document.max_batch)))
         return client
 

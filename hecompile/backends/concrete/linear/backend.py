@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
-from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram, error_of, linear_program
+from hecompile.backends.concrete.linear.program import LayerProgram, LinearBody, LinearProgram, error_of, linear_program
 from hecompile.backends.concrete.linear.stages import LIMIT, LimitedProduct, limits_for
+from hecompile.backends.program_io import Document
 from hecompile.backends.readouts import readouts
 from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
 from hecompile.ir.candidates import Candidate, Cost
@@ -81,20 +80,18 @@ class ConcreteBackend(Backend):
             client[f"{index}.scales"], client[f"{index}.bias"] = quantized.readout.weight_scales, quantized.readout.bias
             server[f"{index}.mlir"] = np.frombuffer(circuit.mlir.encode(), np.uint8)
             server[f"{index}.keys"] = np.frombuffer(circuit.trial.keys, np.uint8)
-        program = LinearProgram(
-            region.name, self.name, region.inputs, region.outputs, options.max_batch, options.p_error, tuple(layers)
-        )
-        document: Mapping[str, Any] = asdict(program)
+        body = LinearBody(options.max_batch, options.p_error, tuple(layers))
+        document = Document(region.name, self.name, region.inputs, region.outputs, body).as_json()
         return Half(document, client), Half(document, server)
 
     def facts(self, half: Half) -> Facts:
         program = linear_program(half)
-        layers = program.layers
+        layers = program.body.layers
         found = sorted({(layer.circuit.encryptions[0].dimension, layer.circuit.output_width) for layer in layers})
         return Facts(
             layers=sum(len(layer.parts) for layer in layers),
             parameters="; ".join(f"n{dimension} {width} bits" for dimension, width in found),
-            proof=error_of(program.p_error, sum(layer.multiple * math.prod(layer.circuit.output_shape) for layer in layers)),
+            proof=error_of(program.body.p_error, sum(layer.multiple * math.prod(layer.circuit.output_shape) for layer in layers)),
         )
 
     def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
@@ -103,7 +100,7 @@ class ConcreteBackend(Backend):
         program = linear_program(half)
         each = [
             circuit_cost(layer.geometry, layer.circuit.encryptions[0].dimension, machine, layer.elements(batch))
-            for layer in program.layers
+            for layer in program.body.layers
         ]
         return sum(each, Cost())
 
@@ -114,7 +111,7 @@ class ConcreteBackend(Backend):
         program = linear_program(half)
         return [
             f"region '{program.region}', layer of {layer.input}: {reason}"
-            for layer in program.layers
+            for layer in program.body.layers
             for reason in layer.circuit.weak(security_bits)
         ]
 
@@ -122,7 +119,7 @@ class ConcreteBackend(Backend):
         program = linear_program(half)
         return [
             f"region '{program.region}', layer of {layer.input}: sums up to {layer.largest} leave {layer.circuit.output_width} bits"
-            for layer in program.layers
+            for layer in program.body.layers
             if layer.largest > 2 ** (layer.circuit.output_width - 1) - 1
         ]
 
@@ -131,16 +128,17 @@ class ConcreteBackend(Backend):
 
         program = linear_program(half)
         _judge_frames(program)
-        return LinearClient(program, readouts(half, program.region, program.layers))
+        return LinearClient(program, readouts(half, program.region, program.body.layers))
 
     def simulation(self, client: Half, server: Half) -> RegionClient:
         from hecompile.backends.concrete.simulation import LinearSimulation, SimulatedCircuit
 
         program = linear_program(client)
         circuits = [
-            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.p_error) for index in range(len(program.layers))
+            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.body.p_error)
+            for index in range(len(program.body.layers))
         ]
-        return LinearSimulation(program, readouts(client, program.region, program.layers), circuits)
+        return LinearSimulation(program, readouts(client, program.region, program.body.layers), circuits)
 
     def load_server(self, half: Half) -> RegionServer:
         from hecompile.backends.concrete.linear.server import LinearServer
@@ -148,15 +146,15 @@ class ConcreteBackend(Backend):
 
         program, circuits = linear_program(half), []
         _judge_frames(program)
-        for index, layer in enumerate(program.layers):
+        for index, layer in enumerate(program.body.layers):
             mlir, keys = (bytes_of(half, f"{index}.{name}") for name in ("mlir", "keys"))
             name = hashlib.sha256(mlir).hexdigest()
-            circuits.append(ServerCircuit(name, mlir.decode(), program.p_error, layer.circuit.text, keys=keys))
-        return LinearServer(program, circuits)
+            circuits.append(ServerCircuit(name, mlir.decode(), program.body.p_error, layer.circuit.text, keys=keys))
+        return LinearServer(program.body, circuits)
 
 
 def _judge_frames(program: LinearProgram) -> None:
-    for layer in program.layers:
+    for layer in program.body.layers:
         layer.circuit.judge_frames(f"layer of {layer.input}", layer.request, layer.reply)
 
 

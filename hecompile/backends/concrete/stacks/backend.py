@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from hecompile.backends.concrete.linear.costs import words_cost
 from hecompile.backends.concrete.linear.program import error_of
 from hecompile.backends.concrete.linear.stages import LIMIT
 from hecompile.backends.concrete.stacks.distortion import distortion_db, offset_of
-from hecompile.backends.concrete.stacks.program import StackProgram, stack_program, stack_readout, vector
+from hecompile.backends.concrete.stacks.program import StackBody, stack_program, stack_readout, vector
+from hecompile.backends.program_io import Document
 from hecompile.errors import CompileError, InternalError
 from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.graph import ModelGraph
@@ -108,13 +109,13 @@ class StackBackend(Backend):
         expected = vector([values[name] for name in integers.units])
         sent = vector([*drawn.values()]) << circuit.shift
         trial = framed(circuit.compiled, sent, expected, options.p_error * expected.size, circuit.shift)
-        program = StackProgram(
-            region.name, self.name, region.inputs, region.outputs, options.max_batch, options.p_error,
+        body = StackBody(
+            options.max_batch, options.p_error,
             tuple(integers.shapes.values()), tuple(units.shape for units in integers.units.values()),
             tuple(integers.input_units.values()), LIMIT, circuit.largest, circuit.norm, circuit.shift, integers.products,
             integers.layers, round(found_db, 3), circuit.specs.text, trial.request, trial.reply,
         )  # fmt: skip
-        document: Mapping[str, Any] = asdict(program)
+        document = Document(region.name, self.name, region.inputs, region.outputs, body).as_json()
         client = {"units": integers.entry_units, "offset": offset_of(region, integers)}
         server = {
             "mlir": np.frombuffer(circuit.compiled.mlir.encode(), np.uint8),
@@ -124,31 +125,34 @@ class StackBackend(Backend):
 
     def facts(self, half: Half) -> Facts:
         program = stack_program(half)
-        circuit = program.circuit
+        circuit = program.body.circuit
         return Facts(
-            layers=program.layers,
-            parameters=f"n{circuit.encryptions[0].dimension} {circuit.output_width} bits, {program.distortion_db:.1f} dB",
-            proof=error_of(program.p_error, sum(program.output_sizes)),
+            layers=program.body.layers,
+            parameters=f"n{circuit.encryptions[0].dimension} {circuit.output_width} bits, {program.body.distortion_db:.1f} dB",
+            proof=error_of(program.body.p_error, sum(program.body.output_sizes)),
         )
 
     def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
         program = stack_program(half)
-        inputs, outputs = sum(program.input_sizes), sum(program.output_sizes)
-        return words_cost(program.products, inputs, outputs, program.circuit.encryptions[0].dimension, machine, batch)
+        inputs, outputs = sum(program.body.input_sizes), sum(program.body.output_sizes)
+        return words_cost(program.body.products, inputs, outputs, program.body.circuit.encryptions[0].dimension, machine, batch)
 
     def clear_inputs(self, half: Half) -> tuple[str, ...]:
         return ()
 
     def check_security(self, half: Half, security_bits: int) -> list[str]:
         program = stack_program(half)
-        return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
+        return [f"region '{program.region}': {reason}" for reason in program.body.circuit.weak(security_bits)]
 
     def check_proofs(self, half: Half) -> list[str]:
         program, problems = stack_program(half), []
-        width, probability = program.circuit.output_width, program.circuit.error_probability(program.norm, program.shift)
-        if program.largest << program.shift > 2 ** (width - 1) - 1:
-            problems.append(f"region '{program.region}': values up to {program.largest} leave {width} bits")
-        if probability > program.p_error:
+        width, probability = (
+            program.body.circuit.output_width,
+            program.body.circuit.error_probability(program.body.norm, program.body.shift),
+        )
+        if program.body.largest << program.body.shift > 2 ** (width - 1) - 1:
+            problems.append(f"region '{program.region}': values up to {program.body.largest} leave {width} bits")
+        if probability > program.body.p_error:
             problems.append(f"region '{program.region}': results are wrong with probability {probability:.1g}")
         return problems
 
@@ -157,20 +161,22 @@ class StackBackend(Backend):
 
         readout = stack_readout(half)
         program = readout.program
-        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
+        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         return StackClient(readout)
 
     def simulation(self, client: Half, server: Half) -> RegionClient:
         from hecompile.backends.concrete.simulation import SimulatedCircuit, StackSimulation
 
         readout = stack_readout(client)
-        return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.p_error))
+        return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.body.p_error))
 
     def load_server(self, half: Half) -> RegionServer:
         from hecompile.backends.concrete.linear.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, mlir, keys = stack_program(half), bytes_of(half, "mlir"), bytes_of(half, "keys")
-        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
+        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         name = hashlib.sha256(mlir).hexdigest()
-        return LinearServer(program, [ServerCircuit(name, mlir.decode(), program.p_error, program.circuit.text, keys=keys)])
+        return LinearServer(
+            program.body, [ServerCircuit(name, mlir.decode(), program.body.p_error, program.body.circuit.text, keys=keys)]
+        )
