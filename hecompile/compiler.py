@@ -49,6 +49,8 @@ class Compiled:
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
+    from hecompile.approx.options import ApproximationOptions
+    from hecompile.backends.registry import backend as backend_of
     from hecompile.calibration import load_calibration
     from hecompile.machine import Machine, load_machine
     from hecompile.passes.approximate_activations import ApproximateActivations
@@ -68,14 +70,17 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.planner.problem import Budgets
     from hecompile.policies import policy
     from hecompile.policies.min_distortion import MinDistortion
+    from hecompile.policies.options import MinDistortionOptions
     from hecompile.rehearsal import check_artifact
 
     name, backend = options.policy_name, options.backend
-    chosen = policy(name).configured(options)
+    one_circuit = backend_of(backend).one_circuit
+    chosen = policy(name).configured(options.panel(policy(name).options))
     shows = chosen if isinstance(chosen, MinDistortion) else None
     recorded = load_calibration(Path(options.calibration)) if options.calibration else None
     machine = load_machine(Path(options.machine)) if options.machine else Machine()
-    bits, grouping, budgets = options.reveal_bits, options.grouping(), None
+    sparsity, budgets = options.panel(MinDistortionOptions), None
+    bits, grouping = sparsity.reveal_bits, sparsity.grouping()
     if options.partition == "optimised":
         budgets = Budgets(
             options.client_seconds, options.most_rounds, options.client_weights_mib, options.most_distortion, options.most_leakage,
@@ -85,8 +90,10 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(name),  # what must not be seen
-        ExtractSparsity(shows, options.importance, bits, recorded, grouping),  # what may be seen, if the policy lets it
-        ApproximateActivations(options),  # before the partition, which may then keep them at the server
+        ExtractSparsity(shows, sparsity.importance, bits, recorded, grouping),  # what may be seen, if the policy lets it
+        ApproximateActivations(
+            options.panel(ApproximationOptions), recorded, one_circuit
+        ),  # before the partition, which may then keep them at the server
         Partition(backend, machine, budgets=budgets, pins=options.pin, among=options.among),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hecompile.approx.options import ApproximationOptions
 from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph
-from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
     from hecompile.approx.judge import Judge
+    from hecompile.calibration import Calibration
 
 __all__ = ["ApproximateActivations"]
 
@@ -28,20 +28,20 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
     %y = group_norm(%x)  ->  (x - mean) polynomial(variance + eps)                   --norms polynomial
     """
 
-    options: CompileOptions
+    options: ApproximationOptions
+    recorded: Calibration | None = None  # calls of the model's own sampler if None
+    one_circuit: bool = False  # whether tables have one row for all timesteps
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        chosen = self.options
-        if (chosen.activations == "exact" and chosen.norms == "exact") or program.approximation is not None:
+        if not self.options.changes or program.approximation is not None:
             return program
-        from hecompile.approx.build import approximate
-        from hecompile.calibration import load_calibration
+        from hecompile.approx.build import approximate, timestep_bins
         from hecompile.ir.size import is_small
         from hecompile.threads import one_thread
 
-        recorded = None if chosen.calibration is None else load_calibration(Path(chosen.calibration))
+        bins = timestep_bins(program, self.one_circuit)
         with one_thread(is_small(program)):
-            return approximate(program, chosen, self._degrees, recorded)
+            return approximate(program, self.options, bins, self._degrees, self.recorded)
 
     def _degrees(self, judge: Judge) -> dict[str, int]:
         from hecompile.approx import spend

@@ -12,18 +12,17 @@ from hecompile.approx.fits import FITS, Floats, depth
 from hecompile.approx.inner import is_inner
 from hecompile.approx.judge import Judge
 from hecompile.approx.norms import with_norms
+from hecompile.approx.options import ApproximationOptions
 from hecompile.approx.rewrite import with_polynomials
 from hecompile.approx.sites import find_sites
 from hecompile.approx.spend import MARGIN_DB, for_depth, uniform
 from hecompile.approx.tables import Fitter
 from hecompile.approx.trial import POLYNOMIAL, calibrations, psnr_db
-from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, Call, Statistics, collect
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.approximation import Approximation, CurvePoint, SiteRecord
 from hecompile.ir.graph import ModelGraph, concrete_shape, info
 from hecompile.ir.timesteps import TIMESTEP_BINS
-from hecompile.options import CompileOptions
 
 __all__ = ["approximate", "curve", "timestep_bins"]
 
@@ -37,18 +36,22 @@ def timestep_bins(graph: ModelGraph, one_circuit: bool = False) -> int:
 
 
 def approximate(
-    program: ModelGraph, options: CompileOptions, choose: Callable[[Judge], Mapping[str, int]], recorded: Calibration | None
+    program: ModelGraph,
+    options: ApproximationOptions,
+    bins: int,
+    choose: Callable[[Judge], Mapping[str, int]],
+    recorded: Calibration | None,
 ) -> ModelGraph:
     """The graph with its norms and activations as the options say; itself if it has none.
 
     Args:
+        bins: rows of its tables over the timestep, as `timestep_bins` counts them.
         choose: the degree of each site, by name.
         recorded: calls to fit to and to judge by, in place of the model's own sampler.
 
     Raises:
         CompileError: if a range does not allow a polynomial, or the degrees cannot be chosen.
     """
-    bins = timestep_bins(program, backend(options.backend).one_circuit)
     calibration, trial = calibrations(program, recorded)
     graph = with_norms(program, options.norms, calibration, bins, options.sites)
     sites = find_sites(graph) if options.activations == "polynomial" else []

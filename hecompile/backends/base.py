@@ -12,13 +12,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 
 from hecompile.buffers import Buffer
 from hecompile.errors import CompileError, Diagnostic, InternalError
+from hecompile.panels import NoOptions, Panel
 
 if TYPE_CHECKING:
     from hecompile.ir.candidates import Candidate, Cost
@@ -170,7 +170,7 @@ class Backend(ABC):
     exact: bool = True  # whether a decrypted value tells nothing of the key, so that policies may show some
     rest: str | None = None  # the backend that takes the linear layers that this one leaves
     sampler_step: bool = False  # whether its one region is a sampler's own step, and no part of a model
-    defaults: Mapping[str, object] = MappingProxyType({})  # options of compiling, where activations and norms were left exact
+    options: ClassVar[type[Panel]] = NoOptions  # what a user may choose about it
 
     def reveals(self, half: Half) -> tuple[str, ...]:
         """List the parts of secrets that requests of this half show in clear, a sentence for each. The list is empty by default."""

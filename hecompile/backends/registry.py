@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 from hecompile.backends.base import Backend
 from hecompile.errors import CompileError, Diagnostic, ProtocolError, unknown_name
 from hecompile.ir.halves import Half
+from hecompile.panels import NoOptions, Panel
 
-__all__ = ["backend", "backend_names", "backend_of", "is_own", "register_backend"]
+__all__ = ["backend", "backend_names", "backend_of", "is_own", "options_of", "register_backend"]
 
 
 def _bfv() -> Backend:
@@ -70,6 +72,13 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "affine": _affine,
 }
 
+_OPTIONS = {  # the panels of those that have options: read by the command line, which loads no scheme for them
+    "ckks": ("hecompile.backends.ckks.options", "CkksOptions"),
+    "ckks_clear": ("hecompile.backends.ckks.options", "CkksOptions"),
+    "concrete": ("hecompile.backends.concrete.options", "ConcreteOptions"),
+    "concrete_lookups": ("hecompile.backends.concrete.lookups.options", "LookupOptions"),
+    "concrete_stacks": ("hecompile.backends.concrete.options", "ConcreteOptions"),
+}
 
 _OWN = frozenset(_BACKENDS)
 
@@ -100,6 +109,15 @@ def backend(name: str) -> Backend:
     if name not in _BACKENDS:
         raise unknown_name("backend", name, backend_names())
     return _BACKENDS[name]()
+
+
+def options_of(name: str) -> type[Panel]:
+    """The options of a backend, as it declares them itself. Raises `CompileError` listing the names that exist."""
+    if name in _OPTIONS:
+        module, kind = _OPTIONS[name]
+        found: type[Panel] = getattr(import_module(module), kind)
+        return found
+    return NoOptions if is_own(name) else backend(name).options
 
 
 def backend_of(half: Half) -> Backend:

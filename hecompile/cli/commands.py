@@ -15,11 +15,12 @@ import typer
 
 from hecompile.cli.artifacts import sample, serve
 from hecompile.cli.console import Json, print_json, say
-from hecompile.cli.flags import with_option_flags
+from hecompile.cli.flags import given_flags, with_option_flags
 from hecompile.cli.interruptions import CANNOT_WRITE, STOPPED, drop_unwritable_output, own_exit_status, signals_as_exits
 from hecompile.errors import HecompileError, InternalError
-from hecompile.options import CompileOptions
+from hecompile.options import CompileOptions, panels
 from hecompile.outputs import judge_file
+from hecompile.panels import built
 from hecompile.sampler_artifact import SamplerOptions
 
 __all__ = ["compile_model", "main"]
@@ -30,7 +31,7 @@ SLOW_S = 5.0  # of a call: then one is measured instead of five
 
 
 @app.command("compile")
-@with_option_flags
+@partial(with_option_flags, panels=panels())
 def compile_command(
     source: Annotated[str, typer.Argument(help="a diffusers folder, an .onnx file or the name of a zoo model")],
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
@@ -40,8 +41,7 @@ def compile_command(
     """Compile a UNet into an artifact with a client half and a server half."""
     from hecompile.compiler import compile_model as run
 
-    chosen: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
-    options = CompileOptions(**chosen)
+    options = CompileOptions(**given_flags(flags))
     show = None if as_json else lambda record: say(f"{record.name:<22} {record.seconds:6.2f} s  {record.summary}")
     compiled = run(source, output, options=options, observer=show)
     if as_json:
@@ -49,7 +49,7 @@ def compile_command(
 
 
 @app.command("compile-sampler")
-@partial(with_option_flags, options=SamplerOptions)
+@partial(with_option_flags, panels={SamplerOptions: "Options"})
 def compile_sampler_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
     shape: Annotated[str, typer.Option(help="of a latent, as CxHxW")] = "4x64x64",
@@ -66,7 +66,7 @@ def compile_sampler_command(
         from hecompile.calibration import load_calibration
 
         calls = list(load_calibration(calibration))
-    manifest = compile_sampler(output, parse_shape(shape), calls, SamplerOptions(**flags))
+    manifest = compile_sampler(output, parse_shape(shape), calls, built(SamplerOptions, given_flags(flags)))
     if as_json:
         print_json({"artifact": str(output), "policy": manifest.policy, "reveals": manifest.reveals, **manifest.config})
         return

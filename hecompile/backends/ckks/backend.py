@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
@@ -16,6 +15,7 @@ from hecompile.backends.ckks.judge_program import MOST_KEY_BYTES
 from hecompile.backends.ckks.keys import key_sizes
 from hecompile.backends.ckks.layout import INPUT_RANGE, OUTPUT_RANGE
 from hecompile.backends.ckks.noise import SIGMAS, predict
+from hecompile.backends.ckks.options import CkksOptions
 from hecompile.backends.ckks.ranges import MOST_ERROR
 from hecompile.backends.ckks.ring import DIMENSIONS
 from hecompile.backends.ckks.rotations import MOST_ROTATIONS, least_bytes, within_keys
@@ -44,7 +44,7 @@ class CkksClearBackend(Backend):
     integer = False
     ranged = chains = True
     rest = "clear"
-    defaults = MappingProxyType({"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 2})
+    options = CkksOptions
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         return [Candidate(nodes, Cost(rounds=1), self.name) for nodes in chains(graph)]

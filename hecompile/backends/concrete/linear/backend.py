@@ -13,6 +13,7 @@ import numpy as np
 from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
 from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram, error_of, linear_program
 from hecompile.backends.concrete.linear.stages import LIMIT, LimitedProduct, limits_for
+from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.readouts import readouts
 from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
 from hecompile.ir.candidates import Candidate, Cost
@@ -36,6 +37,7 @@ class ConcreteBackend(Backend):
     name = "concrete"
     encrypts = True
     integer = True
+    options = ConcreteOptions
 
     def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
         """Linear stacks that are faster as one circuit, then every layer."""

@@ -14,6 +14,7 @@ import numpy as np
 from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
 from hecompile.backends.concrete.linear.backend import ConcreteBackend, bytes_of
 from hecompile.backends.concrete.linear.program import error_of
+from hecompile.backends.concrete.lookups.options import LookupOptions
 from hecompile.backends.concrete.lookups.program import LookupProgram, Range, lookup_program
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.candidates import Candidate, Cost
@@ -57,6 +58,7 @@ class LookupBackend(Backend):
     name = "concrete_lookups"
     encrypts = True
     integer = False
+    options = LookupOptions
     rest = "concrete"
     calibrated = True
     alone = chains = one_circuit = True

@@ -15,6 +15,7 @@ from hecompile.backends.concrete.linear.backend import ConcreteBackend, bytes_of
 from hecompile.backends.concrete.linear.costs import words_cost
 from hecompile.backends.concrete.linear.program import error_of
 from hecompile.backends.concrete.linear.stages import LIMIT
+from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.concrete.stacks.distortion import distortion_db, offset_of
 from hecompile.backends.concrete.stacks.program import StackProgram, stack_program, stack_readout, vector
 from hecompile.errors import CompileError, InternalError
@@ -52,6 +53,7 @@ class StackBackend(Backend):
     name = "concrete_stacks"
     encrypts = True
     integer = False
+    options = ConcreteOptions
     alone = chains = ranged = True
     rest = "concrete"
 
