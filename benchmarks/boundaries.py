@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_client_half, read_manifest
 from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.ckks.backend import CkksClearBackend
 from hecompile.backends.ckks.document import read_document, read_tables
@@ -74,7 +74,9 @@ def watched(bundle: Bundle) -> tuple[Bundle, dict[str, Any]]:
     """The bundle with witnesses of its regions that are slot programs, and those by region."""
     manifest = bundle.manifest
     chained = [
-        region for region in bundle.calls if backend_of(read_half(bundle.folder, manifest.files, f"client/{region}")).name == "ckks"
+        region
+        for region in bundle.calls
+        if backend_of(read_client_half(bundle.folder, manifest.files, f"client/{region}")).name == "ckks"
     ]
     witnesses = {region: _Witness(bundle.calls[region]) for region in chained}
     return replace(bundle, calls={**bundle.calls, **witnesses}), dict(witnesses)
@@ -94,7 +96,7 @@ def boundaries(folder: Path, witnesses: Mapping[str, Any], last: int) -> list[Bo
     """What the witnesses saw in their last calls, region by region."""
     files, found = read_manifest(folder).files, []
     for region, witness in sorted(witnesses.items()):
-        halves = read_half(folder, files, f"client/{region}"), read_half(folder, files, f"server/{region}")
+        halves = read_client_half(folder, files, f"client/{region}"), read_client_half(folder, files, f"server/{region}")
         calls = witness.calls[-last:]
         ratios = [error_ratios(halves, inputs, outputs) for inputs, outputs in calls]
         found.append(Boundary(region, len(calls), len(ratios[0]), max(map(max, ratios))))

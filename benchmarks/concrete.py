@@ -28,12 +28,15 @@ import torch
 import hecompile
 from benchmarks.harness import arguments, finish, machine
 from hecompile.backends.base import Secrets, Session
-from hecompile.backends.concrete import lookup_server, server
 from hecompile.backends.concrete.circuits import configuration, specs_text
+from hecompile.backends.concrete.linear import server
 from hecompile.backends.concrete.linear.program import linear_program
-from hecompile.backends.concrete.lookups.backend import LookupBackend, Names
+from hecompile.backends.concrete.lookups import server as lookup_server
+from hecompile.backends.concrete.lookups.backend import LookupBackend
 from hecompile.backends.concrete.lookups.gate import predict
 from hecompile.backends.concrete.lookups.lowering import Widths, export, lower_region
+from hecompile.backends.concrete.lookups.regions import Names
+from hecompile.backends.concrete.lookups.regions import halves as circuit_halves
 from hecompile.backends.concrete.measure import with_lookups
 from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.concrete.stacks.program import stack_program
@@ -179,7 +182,7 @@ def lookup_pair(name: str, net: torch.nn.Module, values: np.ndarray) -> tuple[Ca
     reference = net(torch.from_numpy(values)).detach().numpy()
     twin = lower_region(export(Graph(net), values[:1]), values, reference, WIDTHS, P_ERROR)
     prediction = predict(twin, with_lookups(Machine()))
-    halves = LookupBackend().halves(twin, values, Names(name, ("sample",), (name,)), 1)
+    halves = circuit_halves(twin, values, Names(name, ("sample",), (name,)), 1)
     client, server = LookupBackend().load_client(halves.client), LookupBackend().load_server(halves.server)
     secrets = Secrets()
     keys = {name: server.load_key(name, memoryview(key)) for name, key in client.evaluation_keys(secrets).items()}

@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 import pydantic
 
 from hecompile.errors import ProtocolError
-from hecompile.ir.halves import Array, Half
+from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 from hecompile.ir.plan import Plan
 from hecompile.ir.signature import Keyword, Signature
 from hecompile.untrusted import difference, parse_json, read_file
@@ -32,9 +32,10 @@ __all__ = [
     "Manifest",
     "ServerManifest",
     "digest",
-    "read_half",
+    "read_client_half",
     "read_manifest",
     "read_server",
+    "read_server_half",
 ]
 
 FORMAT = 5
@@ -176,13 +177,22 @@ def _manifest_bytes(folder: Path, root: Path) -> bytes:
     return read_file(folder / MANIFEST, MANIFEST_BYTES)
 
 
-def read_half(root: Path, files: Mapping[str, str], prefix: str) -> Half:
-    """The two files of a region. Raises `ProtocolError` if they are absent, changed or malformed."""
+def read_client_half(root: Path, files: Mapping[str, str], prefix: str) -> ClientHalf:
+    """The two files of a region at the client. Raises `ProtocolError` if they are absent, changed or malformed."""
+    return ClientHalf(*_read_half(root, files, prefix))
+
+
+def read_server_half(root: Path, files: Mapping[str, str], prefix: str) -> ServerHalf:
+    """The two files of a region at the server. Raises `ProtocolError` if they are absent, changed or malformed."""
+    return ServerHalf(*_read_half(root, files, prefix))
+
+
+def _read_half(root: Path, files: Mapping[str, str], prefix: str) -> tuple[dict[str, object], dict[str, Array]]:
     program, tensors = checked(root, files, f"{prefix}.json"), checked(root, files, f"{prefix}.safetensors")
     document = parse_json(program, str(root / f"{prefix}.json"))
     if not isinstance(document, dict):
         raise ProtocolError(f"{root / prefix}.json: no document")
-    return Half(document, _tensors(tensors, str(root / f"{prefix}.safetensors")))
+    return document, _tensors(tensors, str(root / f"{prefix}.safetensors"))
 
 
 def _tensors(data: bytes, what: str) -> dict[str, Array]:

@@ -6,25 +6,28 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.passes import Pass, RegionPass
 from hecompile.ir.regions import Program
 from hecompile.options import CompileOptions
-from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
     import torch
 
+    from hecompile.approx.options import ApproximationOptions
+    from hecompile.backends.context import Context
     from hecompile.ir.linear import Array
 
 __all__ = ["Compiled", "PassRecord", "compile_model", "pipeline"]
 
 LOG = logging.getLogger(__name__)
 VERIFY_GMAC = 1.0  # numerics are compared up to this size of model, above it only on request
+NOTHING = "nothing to do"  # the summary of a pass that leaves the program as it is
 FLOAT_TOLERANCE = 1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
 
 
@@ -49,21 +52,18 @@ class Compiled:
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
-    from hecompile.approx.options import ApproximationOptions
-    from hecompile.backends.registry import backend as backend_of
+    from hecompile.backends.context import Context
+    from hecompile.backends.registry import backend, family
     from hecompile.calibration import load_calibration
+    from hecompile.ir.timesteps import TIMESTEP_BINS
     from hecompile.machine import Machine, load_machine
     from hecompile.passes.approximate_activations import ApproximateActivations
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
     from hecompile.passes.check_security import CheckSecurity
     from hecompile.passes.extract_sparsity import ExtractSparsity
-    from hecompile.passes.lower import Lower
     from hecompile.passes.mark_secrets import MarkSecrets
-    from hecompile.passes.pack import Pack
     from hecompile.passes.partition import Partition
-    from hecompile.passes.quantize import Quantize
-    from hecompile.passes.select_parameters import SelectParameters
     from hecompile.passes.split import Split
     from hecompile.passes.trace import Trace
     from hecompile.passes.write import Write
@@ -73,14 +73,18 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.policies.options import MinDistortionOptions
     from hecompile.rehearsal import check_artifact
 
-    name, backend = options.policy_name, options.backend
-    one_circuit = backend_of(backend).one_circuit
+    name, name_of_backend = options.policy_name, options.backend
     chosen = policy(name).configured(options.panel(policy(name).options))
     shows = chosen if isinstance(chosen, MinDistortion) else None
     recorded = load_calibration(Path(options.calibration)) if options.calibration else None
-    machine = load_machine(Path(options.machine)) if options.machine else Machine()
-    sparsity, budgets = options.panel(MinDistortionOptions), None
-    bits, grouping = sparsity.reveal_bits, sparsity.grouping()
+    context = Context(
+        machine=load_machine(Path(options.machine)) if options.machine else Machine(),
+        max_batch=options.max_batch,
+        security_bits=options.security,
+        panels=options.backend_panels(),
+    )
+    rows = backend(name_of_backend).timestep_rows(TIMESTEP_BINS)
+    shown, budgets = options.panel(MinDistortionOptions), None
     if options.partition == "optimised":
         budgets = Budgets(
             options.client_seconds, options.most_rounds, options.client_weights_mib, options.most_distortion, options.most_leakage,
@@ -90,20 +94,53 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(name),  # what must not be seen
-        ExtractSparsity(shows, sparsity.importance, bits, recorded, grouping),  # what may be seen, if the policy lets it
-        ApproximateActivations(
-            options.panel(ApproximationOptions), recorded, one_circuit
-        ),  # before the partition, which may then keep them at the server
-        Partition(backend, machine, budgets=budgets, pins=options.pin, among=options.among),  # tags only: which node runs where
+        ExtractSparsity(shows, shown.importance, shown.reveal_bits, recorded, shown.grouping()),  # what may be seen
+        ApproximateActivations(options.panel(ApproximationOptions), rows, recorded),  # before the partition: may keep them
+        Partition(name_of_backend, context, budgets, options.pin, options.among),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan
-        Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else
-        SelectParameters(options.security, machine),  # proofs need the rounded weights
-        Pack(options.max_batch, machine),  # layouts need the ring
-        Lower(options),  # two halves that share no secret
+        *lowering(family((name_of_backend, *options.among)), context),  # what turns regions into halves is their backends' own
         CheckSecurity(name, options.security),  # again, on what will be written
     ]
     return passes if target is None else [*passes, Write(options, target, partial(check_artifact, policy=name))]
+
+
+@dataclass(frozen=True)
+class _Together(Pass[Program, Program]):
+    """Steps of one name of several backends, one after the other."""
+
+    steps: tuple[RegionPass, ...]
+
+    @property
+    def name(self) -> str:
+        return self.steps[0].name
+
+    @property
+    def help(self) -> str:
+        return self.steps[0].help
+
+    def run(self, program: Program) -> Program:
+        return reduce(lambda before, step: step.run(before), self.steps, program)
+
+    def summary(self, before: Program, after: Program) -> str:
+        said = dict.fromkeys(step.summary(before, after) for step in self.steps)
+        return "; ".join([each for each in said if each != NOTHING] or [NOTHING])
+
+
+def lowering(names: Sequence[str], context: Context) -> list[Pass[Any, Any]]:
+    """The passes by which these backends lower their regions, in an order that keeps each backend's own."""
+    from hecompile.backends.registry import backend
+
+    steps = dict[str, list[RegionPass]]()
+    order = list[str]()
+    for own in (backend(name).lowering(context) for name in names):
+        place = 0
+        for step in own:
+            if step.name not in steps:
+                order.insert(place, step.name)
+            steps.setdefault(step.name, []).append(step)
+            place = order.index(step.name) + 1
+    return [steps[name][0] if len(steps[name]) == 1 else _Together(tuple(steps[name])) for name in order]
 
 
 def compile_model(

@@ -149,16 +149,16 @@ def _write(target: Path, program: AffineProgram, masks: Masks | None, security: 
     from hecompile.artifact import FORMAT, MANIFEST, Input, Manifest
     from hecompile.artifact_writing import checksums, to_json, write_folder, write_half, write_server
     from hecompile.backends.registry import backend
-    from hecompile.ir.halves import Half
+    from hecompile.ir.halves import ClientHalf, ServerHalf
     from hecompile.ir.plan import Plan, Step, Value
     from hecompile.report.html import compile_report
 
     document = asdict(program)
     packed = {} if masks is None else {"masks": np.packbits(masks.values.reshape(len(masks.values), -1), axis=1)}
-    client, server = Half(document, packed), Half(document, {})
+    client, server = ClientHalf(document, packed), ServerHalf(document, {})
     chosen = backend("affine")
-    if reasons := chosen.check_security(client, security) + chosen.check_proofs(server):
-        raise CompileError([Diagnostic(reason) for reason in reasons])
+    if reasons := chosen.check(client, server, security):
+        raise CompileError(reasons)
     dims = ("B", *program.shape)
     values = (
         Value(INPUTS[0], dims, "float32", True),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hecompile.approx.options import ApproximationOptions
 from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.timesteps import TIMESTEP_BINS
 from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
@@ -29,19 +30,18 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
     """
 
     options: ApproximationOptions
+    rows: int = TIMESTEP_BINS  # of tables over the timestep
     recorded: Calibration | None = None  # calls of the model's own sampler if None
-    one_circuit: bool = False  # whether tables have one row for all timesteps
 
     def run(self, program: ModelGraph) -> ModelGraph:
         if not self.options.changes or program.approximation is not None:
             return program
-        from hecompile.approx.build import approximate, timestep_bins
+        from hecompile.approx.build import approximate
         from hecompile.ir.size import is_small
         from hecompile.threads import one_thread
 
-        bins = timestep_bins(program, self.one_circuit)
         with one_thread(is_small(program)):
-            return approximate(program, self.options, bins, self._degrees, self.recorded)
+            return approximate(program, self.options, self._degrees, self.recorded, self.rows)
 
     def _degrees(self, judge: Judge) -> dict[str, int]:
         from hecompile.approx import spend

@@ -16,7 +16,7 @@ __all__ = ["CheckSecrecy"]
 
 
 def _encrypts(name: str | None) -> bool:
-    return name is not None and backend(name).encrypts
+    return name is not None and backend(name).guarantee.encrypts
 
 
 @dataclass(frozen=True)

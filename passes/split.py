@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hecompile.backends.registry import backend
 from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import InputSpec, ModelGraph, info, named_shape
 from hecompile.ir.layers import secret_layers, stack
@@ -43,7 +42,7 @@ class Split(Pass[ModelGraph, Program]):
             chosen, once = info(nodes[0]).backend, name.startswith("once_")
             if chosen is None:
                 clients[name] = ClientRegion(name, *cut(program, nodes))
-            elif backend(chosen).integer:
+            elif not info(nodes[0]).whole:
                 products = stack([layers[node.name].product for node in nodes if node.name in layers])
                 calls[name] = CallRegion(name, chosen, products, once)
             else:

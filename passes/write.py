@@ -52,8 +52,8 @@ class Write(Pass[Program, Program]):
                 raise InternalError(f"region '{name}' is written before it is lowered")
             write_half(client, name, call.lowered.client)
             halves[name] = call.lowered.server
-            reveals.update(dict.fromkeys(backend_of(call.lowered.client).reveals(call.lowered.client)))
-        options, encrypts = self.options, backend(self.options.backend).encrypts
+            reveals.update(dict.fromkeys(backend_of(call.lowered.client).describe(call.lowered.client).reveals))
+        options, encrypts = self.options, backend(self.options.backend).guarantee.encrypts
         digest = write_server(folder / "server", program.name, options.backend, encrypts, options.max_batch, halves)
         inputs = tuple(
             Input(spec.name, spec.keyword, named_shape(spec.shape), spec.dtype, spec.public, spec.per_run)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from hecompile.artifact import read_half, read_server
+from hecompile.artifact import read_server, read_server_half
 from hecompile.backends.base import RegionServer
 from hecompile.backends.registry import backend_of
 from hecompile.errors import ProtocolError
@@ -140,7 +140,7 @@ def load_service(folder: Path) -> Service:
         UnsafeMachineError: if this CPU cannot multiply exactly.
     """
     manifest, found, root = read_server(folder)
-    halves = {name: read_half(root, manifest.files, name) for name in manifest.regions}
+    halves = {name: read_server_half(root, manifest.files, name) for name in manifest.regions}
     regions = {name: backend_of(half).load_server(half) for name, half in halves.items()}
     if not regions:
         raise ProtocolError(f"{folder}: the server has nothing to do")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_client_half, read_manifest
 from hecompile.backends.bfv.pricing import cost_of, parameters_for, released_of
-from hecompile.backends.bfv.program import region_program
+from hecompile.backends.registry import backend_of
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError
 from hecompile.ir.candidates import Cost
@@ -28,7 +28,7 @@ from hecompile.measure.artifact import compare, measure_artifact, predict_artifa
 from hecompile.measure.machine import measure_machine
 from hecompile.options import CompileOptions
 from hecompile.planner.choices import ladder, options_of
-from hecompile.planner.plan import predict_graph, predict_programs, refuse_without_memory
+from hecompile.planner.plan import Prediction, predict_graph, predict_regions, refuse_without_memory
 from hecompile.planner.proposals import pins_of
 from hecompile.predict import machine_of, partitioned, predict_source
 from hecompile.runtime.bundle import load_bundle
@@ -36,14 +36,16 @@ from hecompile.timing import explain
 from tests.networks import Tiny, tiny_inputs
 
 
-def programs(folder: Path) -> list[object]:
+def predicted(folder: Path) -> Prediction:
+    """Of an artifact's regions, without the client's own."""
     manifest = read_manifest(folder)
-    steps = [step for step in manifest.plan.steps if step.kind == "call"]
-    return [region_program(read_half(folder, manifest.files, f"client/{step.region}")) for step in steps]
+    names = [step.region for step in manifest.plan.steps if step.kind == "call"]
+    halves = {name: read_client_half(folder, manifest.files, f"client/{name}") for name in names}
+    return predict_regions({name: backend_of(half).price(half, Machine(), 1) for name, half in halves.items()}, Machine())
 
 
 def test_bytes_and_rounds_are_those_of_the_artifact(digits: Path) -> None:
-    prediction = predict_programs(programs(digits), Machine())  # type: ignore[arg-type]
+    prediction = predicted(digits)
     calls = load_bundle(digits).calls.values()
     assert prediction.total.up_bytes == sum(client.request_bytes(1) for client in calls)
     assert prediction.total.down_bytes == sum(client.reply_bytes(1) for client in calls)
@@ -56,7 +58,7 @@ def graph() -> ModelGraph:
 
 
 def test_a_graph_with_weights_costs_what_its_artifact_does(graph: ModelGraph, digits: Path) -> None:
-    before, after = predict_graph(graph, Machine()), predict_programs(programs(digits), Machine())  # type: ignore[arg-type]
+    before, after = predict_graph(graph, Machine()), predicted(digits)
     assert [(each.region, each.layers) for each in before.regions] == [(each.region, each.layers) for each in after.regions]
     assert (before.total.up_bytes, before.total.down_bytes) == (after.total.up_bytes, after.total.down_bytes)
     assert (before.total.server_s, before.peak_mib) == pytest.approx((after.total.server_s, after.peak_mib))

@@ -30,28 +30,29 @@ CURVE_DEGREES = (1, 3, 7, 15)  # the largest of each depth
 EXAMPLE_BATCH, PROBE_BATCH = 2, 8  # of the comparison between passes, and of what measures sensitivity
 
 
-def timestep_bins(graph: ModelGraph, one_circuit: bool = False) -> int:
-    """How many rows the tables of a graph have: one if it reads no timestep, or a backend has one circuit for all of them."""
-    return TIMESTEP_BINS if any(spec.name == "timestep" for spec in graph.inputs) and not one_circuit else 1
+def timestep_bins(graph: ModelGraph, rows: int = TIMESTEP_BINS) -> int:
+    """How many rows the tables of a graph have: one if it reads no timestep."""
+    return rows if any(spec.name == "timestep" for spec in graph.inputs) else 1
 
 
 def approximate(
     program: ModelGraph,
     options: ApproximationOptions,
-    bins: int,
     choose: Callable[[Judge], Mapping[str, int]],
     recorded: Calibration | None,
+    rows: int = TIMESTEP_BINS,
 ) -> ModelGraph:
     """The graph with its norms and activations as the options say; itself if it has none.
 
     Args:
-        bins: rows of its tables over the timestep, as `timestep_bins` counts them.
         choose: the degree of each site, by name.
         recorded: calls to fit to and to judge by, in place of the model's own sampler.
+        rows: of tables over the timestep.
 
     Raises:
         CompileError: if a range does not allow a polynomial, or the degrees cannot be chosen.
     """
+    bins = timestep_bins(program, rows)
     calibration, trial = calibrations(program, recorded)
     graph = with_norms(program, options.norms, calibration, bins, options.sites)
     sites = find_sites(graph) if options.activations == "polynomial" else []

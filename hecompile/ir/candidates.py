@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-__all__ = ["Candidate", "Cost", "disjoint"]
+__all__ = ["Candidate", "Cost", "LayerPrice", "PartCost", "disjoint"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,38 @@ class Cost:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Nodes that a backend can run as one piece, and what that costs at batch one. No path leaves the piece and returns."""
+    """Nodes that a backend can run as one piece, and what that costs at batch one. No path leaves the piece and returns.
+
+    A piece is a single linear layer, with what is folded into it; or, if it is `whole`, several operations that one request
+    answers and that are priced together. Pieces of one depth share a request, unless they need their `own_request`.
+    """
 
     nodes: tuple[str, ...]
     cost: Cost
     backend: str
     depth: int = 1  # multiplications in a row
+    whole: bool = False
+    own_request: bool = False
+
+
+@dataclass(frozen=True)
+class LayerPrice:
+    """One way to run a group of layers at the server, at some batch."""
+
+    cost: Cost
+    limit: int  # the largest integer that an encrypted value becomes
+    encrypted: float = 1.0  # share of the input's entries that the server does not see
+    shown_steps: float = 1.0  # of the rounding of those that it does see, on either side of zero
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """What a part of a lowered region costs: a layer, or all of it."""
+
+    cost: Cost
+    layers: int = 1
+    macs: int = 0  # multiply-adds of the same in the clear, where they are known
+    weights: int = 0  # bytes that the server keeps, where they are known
 
 
 def disjoint(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -61,6 +61,7 @@ class NodeInfo:
     domain: str | None = None  # "client", "server_encrypted", "server_clear"; None before partition
     region: str | None = None  # name of the region; None before partition
     backend: str | None = None  # of server nodes; None before partition
+    whole: bool = False  # whether the region is lowered as one piece, not layer by layer
     coo: Coo | None = None  # of values that the server holds in part as ciphertexts
 
     def __str__(self) -> str:

@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import Manifest, checked, read_half, read_manifest
+from hecompile.artifact import Manifest, checked, read_client_half, read_manifest
 from hecompile.backends.base import Pending, RegionClient, Secrets
-from hecompile.backends.bfv.program import IntegerBackend, region_program
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
-from hecompile.ir.candidates import Cost
+from hecompile.ir.candidates import PartCost
 from hecompile.ir.halves import Array
 from hecompile.machine import Machine
 from hecompile.measure.server import peak_mib, server_process
 from hecompile.planner.local import LocalWork, onnx_work
-from hecompile.planner.plan import Prediction, predict_programs
+from hecompile.planner.plan import Prediction, predict_regions
 from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor
 from hecompile.runtime.service import Service, load_service
@@ -56,18 +55,15 @@ def predict_artifact(folder: Path, machine: Machine, batch: int = 1) -> Predicti
     """
     machine = replace(machine, rtt_ms=0.0, bandwidth_mbps=1e9)
     manifest = read_manifest(folder)
-    programs, others, local = [], dict[str, Cost](), LocalWork()
+    parts, local = dict[str, list[PartCost]](), LocalWork()
     for step in manifest.plan.steps:
         prefix = f"client/{step.region}"
         if step.kind == "call":
-            half = read_half(folder, manifest.files, prefix)
-            if isinstance(chosen := backend_of(half), IntegerBackend):
-                programs.append(region_program(half))
-            else:
-                others[step.region] = chosen.cost(half, machine, batch)
+            half = read_client_half(folder, manifest.files, prefix)
+            parts[step.region] = backend_of(half).price(half, machine, batch)
         else:
             local += onnx_work(checked(folder, manifest.files, f"{prefix}.onnx"), batch)
-    return predict_programs(programs, machine, batch, local, others)
+    return predict_regions(parts, machine, local)
 
 
 @dataclass

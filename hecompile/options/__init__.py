@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hecompile.approx.options import ApproximationOptions
-from hecompile.backends.registry import backend, backend_names, options_of
+from hecompile.backends.registry import backend, backend_names, family, options_of
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.options.core import CoreOptions
 from hecompile.options.plan import PlanOptions
@@ -20,7 +20,6 @@ __all__ = ["CompileOptions", "panels"]
 P = TypeVar("P", bound=Panel)
 
 PASSES = (CoreOptions, PlanOptions, ApproximationOptions)  # panels that every compilation reads
-LAYERED = ("bfv", "concrete")  # backends that encrypt and run single linear layers
 
 
 def panels() -> dict[type[Panel], str]:
@@ -76,8 +75,8 @@ class CompileOptions:
         known = owners()
         _refuse(_unknown(name, tuple(known)) for name in chosen if name not in known)
         core, plan = built(CoreOptions, chosen), built(PlanOptions, chosen)
-        policy_name = core.policy or ("strict" if backend(core.backend).encrypts else "simulation")
-        kinds = _kinds(policy_name, (core.backend, *plan.among))
+        policy_name = core.policy or ("strict" if backend(core.backend).guarantee.encrypts else "simulation")
+        kinds = _kinds(policy_name, family((core.backend, *plan.among)))
         findings = _conflicts(policy_name, core.backend, plan.among)
         read = {name for kind in kinds for name in declared(kind)}
         findings += [_unused(name, policy_name, core.backend) for name in chosen if name not in read]
@@ -111,6 +110,11 @@ class CompileOptions:
     def panel(self, kind: type[P]) -> P:
         """The options of a panel; of one that this compilation does not use, its defaults."""
         return kind(**{name: self._values.get(name, each.default) for name, each in declared(kind).items()})
+
+    def backend_panels(self) -> dict[type[Panel], Panel]:
+        """The options of every backend that this compilation may use, by their class, and of the panels that those extend."""
+        kinds = [options_of(name) for name in family((self.backend, *self.among))]
+        return {each: self.panel(each) for kind in kinds for each in _lineage(kind)}
 
     @property
     def sample_size(self) -> tuple[int, int] | None:
@@ -161,17 +165,23 @@ def _unused(name: str, policy_name: str, backend_name: str) -> Diagnostic:
     return Diagnostic(f"{name} does nothing under --{what} {chosen}", help=way_out)
 
 
+def _layered(name: str) -> bool:
+    """Whether a backend encrypts, and runs single layers at a price, so that a plan may choose for each."""
+    chosen = backend(name)
+    return chosen.guarantee.encrypts and chosen.runs_layers
+
+
 def _conflicts(policy_name: str, backend_name: str, among: Sequence[str]) -> list[Diagnostic]:
     """Why policy, backend and the backends beside it cannot stand together."""
     chosen, own, findings = policy(policy_name), backend(backend_name), list[Diagnostic]()
-    if chosen.needs_encryption and not own.encrypts:
+    if chosen.needs_encryption and not own.guarantee.encrypts:
         findings.append(
             Diagnostic(
                 f"policy '{chosen.name}' needs encryption and backend '{own.name}' does not encrypt",
                 help="leave --policy away (it becomes 'simulation'), or use --backend bfv",
             )
         )
-    if chosen.may_reveal and not own.exact:
+    if chosen.may_reveal and not own.guarantee.hides_key:
         findings.append(
             Diagnostic(
                 f"policy '{chosen.name}' shows values that '{own.name}' decrypted, and their errors give its key away",
@@ -179,7 +189,7 @@ def _conflicts(policy_name: str, backend_name: str, among: Sequence[str]) -> lis
             )
         )
     for name in among:
-        if not (backend(name).integer and backend(name).encrypts and own.name in LAYERED and name != own.name):
-            choice = f"two different ones of {', '.join(LAYERED)}"
+        if not (_layered(name) and _layered(own.name) and name != own.name):
+            choice = f"two different ones of {', '.join(each for each in backend_names() if _layered(each))}"
             findings.append(Diagnostic(f"--among {name} beside --backend {own.name}", help=choice))
     return findings

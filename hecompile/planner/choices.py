@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from hecompile.backends.bfv.pricing import cost_of, parameters_for, released_of
 from hecompile.backends.registry import backend
 from hecompile.ir.candidates import Cost
 from hecompile.ir.channels import ChannelSplit
@@ -72,41 +71,21 @@ def options_of(
     machine: Machine,
     reveals: Sequence[Reveal] = (),
     distortion: LayerDistortion | None = None,
-    backends: Sequence[str] = ("bfv",),
+    backends: Sequence[str] = (),
 ) -> tuple[Option, ...]:
     """The client first, then every backend's server: all encrypted if parameters carry that, then with every reveal."""
     weights = weights_of(stack.geometry)
     local = LocalWork(len(stack.names), 0, macs_of(stack.geometry) * stack.multiple)
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
-    for name in backends:
-        priced = backend(name).price_layers(stack, machine)
-        if priced is None:
-            options += _integer_options(stack, machine, reveals, distortion, name)
-        elif stack.split.whole:
-            cost, limit = priced
-            if distortion is not None:
-                cost = replace(cost, error_var=distortion.error_var(limit, 1.0, 1.0))
-            options.append(Option("server", cost, server_weights=weights, backend=name))
-    return tuple(options)
-
-
-def _integer_options(
-    stack: Stack, machine: Machine, reveals: Sequence[Reveal], distortion: LayerDistortion | None, name: str
-) -> list[Option]:
-    """The server of a backend whose costs follow from `bfv`'s parameters."""
-    geometry, weights, options = stack.geometry, weights_of(stack.geometry), list[Option]()
     splits = [each.split(stack.split) for each in reveals]
     first = replace(stack.split, released=(), tiles=None) if splits else stack.split
-    for split in (first, *splits):
-        choice = parameters_for(stack, machine, split=split)
-        if choice is None:
-            continue
-        released = released_of(geometry, split, stack.multiple, choice.parameters.t_bits)
-        cost, share = cost_of(choice, machine, released), split.encrypted_share(geometry)
-        if distortion is not None:
-            cost = replace(cost, error_var=distortion.error_var(choice.parameters.limit, share, 2.0 ** (split.bits - 1)))
-        options.append(Option("server", cost, share, server_weights=weights, backend=name))
-    return options
+    for name in backends:
+        for price in backend(name).price_layers(stack, machine, (first, *splits)):
+            cost = price.cost
+            if distortion is not None:
+                cost = replace(cost, error_var=distortion.error_var(price.limit, price.encrypted, price.shown_steps))
+            options.append(Option("server", cost, price.encrypted, server_weights=weights, backend=name))
+    return tuple(options)
 
 
 def entries_of(stack: Stack) -> int:

@@ -1,7 +1,7 @@
 """What a model will cost, region by region, before anything is encrypted.
 
 `predict_graph` chooses parameters as compiling does, or for a model without weights those of the largest weights there can be;
-`predict_programs` reads the parameters of an artifact. Both give the same record.
+`predict_regions` adds up what the backends of an artifact's regions say. Both give the same record.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 
-from hecompile.backends.bfv.costs import layer_cost
-from hecompile.backends.bfv.pricing import cost_of, parameters_for, released_of
-from hecompile.backends.bfv.program import RegionProgram
+from hecompile.backends.registry import backend
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.ir.candidates import Cost
+from hecompile.ir.candidates import Cost, PartCost
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.layer_groups import multiplied, stacks
 from hecompile.machine import Machine, seconds_of
 from hecompile.planner.local import LocalWork, graph_work
 
-__all__ = ["Prediction", "RegionCost", "available_mib", "predict_graph", "predict_programs", "refuse_without_memory"]
+__all__ = ["Prediction", "RegionCost", "available_mib", "predict_graph", "predict_regions", "refuse_without_memory"]
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,12 @@ class _Sums:
     macs: int = 0  # in the clear, where zeros are multiplied too
     weights: int = 0
 
-    def add(self, region: str, layers: int, cost: Cost, macs: int, weights: int, skipped: int = 0) -> None:
-        self.regions.setdefault(region, []).append(cost)
-        self.layers[region] = self.layers.get(region, 0) + layers
+    def add(self, region: str, part: PartCost, skipped: int = 0) -> None:
+        self.regions.setdefault(region, []).append(part.cost)
+        self.layers[region] = self.layers.get(region, 0) + part.layers
         self.skipped[region] = self.skipped.get(region, 0) + skipped
-        self.macs += macs
-        self.weights += weights
+        self.macs += part.macs
+        self.weights += part.weights
 
     def prediction(self, local: LocalWork, worst_case: bool) -> Prediction:
         """Regions and totals. A region is one round however many layers it has."""
@@ -123,41 +121,26 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
         node = by_name[each.names[0]]
         if info(node).domain == "client":
             continue
-        choice = parameters_for(each, machine, batch)
-        if choice is None:
+        prices = backend(str(info(node).backend)).price_layers(each, machine, batch=batch)
+        if not prices:
             findings.append(Diagnostic(f"no parameters carry {', '.join(each.names)}", source=info(node).source))
             continue
         worst_case = worst_case or each.weights is None
         positions, weights = prod(each.geometry.grid) * each.multiple * batch, multiplied(each.geometry, each.split)
-        released = released_of(each.geometry, each.split, each.multiple * batch, choice.parameters.t_bits)
-        cost = cost_of(choice, machine, released)
         macs = (weights + each.skipped) * positions
-        sums.add(regions[node.name], len(each.names), cost, macs, weights, each.skipped * positions)
+        sums.add(regions[node.name], PartCost(prices[0].cost, len(each.names), macs, weights), each.skipped * positions)
     if findings:
         raise CompileError(findings)
     local = graph_work([node for node in graph.nodes if info(node).domain == "client"], batch)
     return sums.prediction(local, worst_case)
 
 
-def predict_programs(
-    programs: Sequence[RegionProgram],
-    machine: Machine,
-    batch: int = 1,
-    local: LocalWork | None = None,
-    others: Mapping[str, Cost] | None = None,
-) -> Prediction:
-    """The cost of an artifact's regions, with the parameters they have; `others` are regions that are no integer programs."""
+def predict_regions(parts: Mapping[str, Sequence[PartCost]], machine: Machine, local: LocalWork | None = None) -> Prediction:
+    """The cost of an artifact's regions, each in parts, with the parameters they have; `local` is the client's own work."""
     sums = _Sums(machine, {}, {}, {})
-    for region, cost in (others or {}).items():
-        sums.add(region, 1, cost, 0, 0)
-    for program in programs:
-        for layer in program.layers:
-            row = layer.packings[batch - 1]
-            released = released_of(layer.geometry, layer.split, layer.multiple * batch, layer.parameters.t_bits)
-            cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, released)
-            weights = multiplied(layer.geometry, layer.split)
-            macs = weights * prod(layer.geometry.grid) * layer.multiple * batch
-            sums.add(program.region, len(layer.parts), cost, macs, weights)
+    for region, costs in parts.items():
+        for part in costs:
+            sums.add(region, part)
     return sums.prediction(local or LocalWork(), worst_case=False)
 
 

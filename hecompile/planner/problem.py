@@ -78,7 +78,7 @@ def problem_of(
     machine: Machine,
     reveals: Mapping[str, Sequence[Reveal]] | None = None,
     distortions: Sequence[LayerDistortion] | None = None,
-    backends: Sequence[str] = ("bfv",),
+    backends: Sequence[str] = (),
     chained: Sequence[Candidate] = (),
 ) -> Problem:
     """Options and dependencies of a graph whose secrets are marked.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, from_sampler, load_calibration
 from hecompile.errors import CompileError
 from hecompile.ir.candidates import Candidate, disjoint
@@ -22,13 +21,11 @@ def problem_within(
     graph: ModelGraph,
     machine: Machine,
     budgets: Budgets,
-    backends: Sequence[str] = ("bfv",),
-    candidates: Sequence[Candidate] = (),
+    candidates: Sequence[Candidate],
 ) -> Problem:
     """What the plan of a graph is chosen from: layers show what its releases show, or less; distortions if budgeted."""
-    proposed = disjoint([each for each in candidates if backend(each.backend).chains])
-    priced = [backend(each.backend).price_chain(graph, each, machine) for each in proposed]
-    chained = [each for each in priced if each is not None]
+    chained = disjoint([each for each in candidates if each.whole])
+    backends = tuple(dict.fromkeys(each.backend for each in candidates if not each.whole))
     reveals = {}
     for each in (found := stacks_of(graph, chained)):
         tiles = each.split.tiles

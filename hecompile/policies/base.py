@@ -29,7 +29,7 @@ class Policy(ABC):
 
     def allows_backend(self, backend: Backend) -> bool:
         """Whether a region may be of this backend; asked by the client of every region that it loads."""
-        return backend.encrypts or not self.needs_encryption
+        return backend.guarantee.encrypts or not self.needs_encryption
 
     @abstractmethod
     def is_public(self, spec: InputSpec) -> bool:

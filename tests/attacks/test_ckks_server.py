@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hecompile.artifact import read_half, read_manifest, read_server
+from hecompile.artifact import read_client_half, read_manifest, read_server
 from hecompile.backends.base import Secrets, Session
 from hecompile.backends.ckks.document import read_document
 from hecompile.backends.registry import backend_of
@@ -49,7 +49,7 @@ def test_the_server_reads_keys_and_requests_without_tenseal(tmp_path: Path) -> N
     folder = tmp_path / "chained.he"
     compiled("ckks", folder)
     (name,) = read_server(folder)[0].regions
-    half = read_half(folder, read_manifest(folder).files, f"client/{name}")
+    half = read_client_half(folder, read_manifest(folder).files, f"client/{name}")
     client, secrets = backend_of(half).load_client(half), Secrets()
     files = [tmp_path / each for each in ("keys", "body", "reply")]
     files[0].write_bytes(b"".join(pack_keys(client.evaluation_keys(secrets))))

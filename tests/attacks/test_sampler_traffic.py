@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import digest, read_half, read_manifest
+from hecompile.artifact import digest, read_client_half, read_manifest
 from hecompile.artifact_writing import to_json
 from hecompile.backends.bfv.bits import unpack_bits
 from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, affine_program
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def program_of(folder: Path) -> AffineProgram:
-    return affine_program(read_half(folder, read_manifest(folder).files, "client/sampler"))
+    return affine_program(read_client_half(folder, read_manifest(folder).files, "client/sampler"))
 
 
 def traffic(folder: Path, seed: int = 0, steps: int = 4, spoil: float | None = None) -> list[bytes]:
@@ -88,7 +88,7 @@ def read_manifest_entries(folder: Path) -> int:
 def test_what_is_in_clear_is_exactly_what_was_declared(folder: Path) -> None:
     """The masked entries of the latent, rounded to the declared bits on a scale that the server does not get."""
     program, manifest = program_of(folder), read_manifest(folder)
-    packed = read_half(folder, manifest.files, "client/sampler").tensors["masks"]
+    packed = read_client_half(folder, manifest.files, "client/sampler").tensors["masks"]
     clear = np.unpackbits(packed[0], count=program.entries) == 0
     x = secure_noise((1, *SHAPE_4096), bytes(32)).numpy().ravel()
     e = secure_noise((1, *SHAPE_4096), bytes([0, 0]) * 16).numpy().ravel()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_client_half, read_manifest
 from hecompile.backends.bfv.bits import unpack_bits
 from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
@@ -78,7 +78,7 @@ def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
         assert digest == manifest.server
         assert header == {"format": FORMAT, "batch": 1, "bytes": len(payload), "session": ""}
         start = 0
-        for layer in region_program(read_half(digits, manifest.files, f"client/{region}")).layers:
+        for layer in region_program(read_client_half(digits, manifest.files, f"client/{region}")).layers:
             size = sizes(layer, 1)
             words = unpack_bits(
                 memoryview(payload)[start : start + size.up_words],

@@ -17,7 +17,7 @@ import torch
 import uvicorn
 
 import hecompile
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_client_half, read_manifest
 from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.ckks.document import read_document
@@ -54,7 +54,7 @@ def recorded(folder: Path) -> Iterator[Relay]:
 
 def _payload(folder: Path, region: str, payload: bytes, batch: int) -> list[str]:
     """What a request's payload is made of, piece by piece; all of it."""
-    half = read_half(folder, read_manifest(folder).files, f"client/{region}")
+    half = read_client_half(folder, read_manifest(folder).files, f"client/{region}")
     rows, start = list[str](), 0
 
     def piece(size: int, what: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_client_half, read_manifest
 from hecompile.backends.bfv.bits import unpack_bits
 from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
 from hecompile.backends.sampler_step.backend import AffineBackend
@@ -37,7 +37,7 @@ ENTRIES = math.prod(SHAPE)
 def half(tmp_path_factory: pytest.TempPathFactory) -> Half:
     folder = tmp_path_factory.mktemp("sampler") / "a"
     artifact(folder)
-    return read_half(folder, read_manifest(folder).files, "client/sampler")
+    return read_client_half(folder, read_manifest(folder).files, "client/sampler")
 
 
 def sides(half: Half) -> tuple[AffineClient, AffineServer]:

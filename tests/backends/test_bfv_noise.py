@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tenseal.sealapi as seal
 
-from hecompile.artifact import read_half, read_manifest, read_server
+from hecompile.artifact import read_manifest, read_server, read_server_half
 from hecompile.backends.bfv import seal as words_of
 from hecompile.backends.bfv.evaluator import evaluate
 from hecompile.backends.bfv.packing import Layout
@@ -136,7 +136,7 @@ def test_noise_lies_under_the_bound_on_every_layer_of_digits(digits: Path) -> No
     for step in manifest.plan.steps:
         if step.kind != "call":
             continue
-        half = read_half(folder, files, step.region)
+        half = read_server_half(folder, files, step.region)
         program = region_program(half)
         for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
             row, parameters = layer.packings[0], layer.parameters

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_client_half, read_manifest
 from hecompile.backends.base import RegionClient, Secrets
 from hecompile.backends.ckks import server
 from hecompile.backends.ckks.document import Document, read_document
@@ -41,7 +41,7 @@ class Side:
     """A server, and a client of its one region with keys that fit."""
 
     def __init__(self, folder: Path) -> None:
-        half = read_half(folder, read_manifest(folder).files, f"client/{REGION}")
+        half = read_client_half(folder, read_manifest(folder).files, f"client/{REGION}")
         self.folder, self.service = folder, load_service(folder)
         self.client: RegionClient = backend("ckks").load_client(half)
         self.document: Document = read_document(half)

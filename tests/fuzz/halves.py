@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import read_half, read_manifest
+from hecompile.artifact import read_client_half, read_manifest
 from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram
 from hecompile.backends.concrete.linear.stages import Limits
 from hecompile.backends.concrete.lookups.program import LookupProgram, Range
@@ -80,4 +80,6 @@ def lookup_half() -> Half:
 def stored_halves(artifact: Path) -> list[Half]:
     """Of every call region of an artifact."""
     manifest = read_manifest(artifact)
-    return [read_half(artifact, manifest.files, f"client/{step.region}") for step in manifest.plan.steps if step.kind == "call"]
+    return [
+        read_client_half(artifact, manifest.files, f"client/{step.region}") for step in manifest.plan.steps if step.kind == "call"
+    ]

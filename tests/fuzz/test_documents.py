@@ -32,9 +32,8 @@ def use(name: str, half: Half) -> None:
     """Everything that a client does with a half before it encrypts."""
     chosen = backend(name)
     chosen.check_security(half, 128)
-    chosen.reveals(half)
     chosen.clear_inputs(half)
-    chosen.facts(half)
+    chosen.describe(half)
     client = chosen.load_client(half)
     client.key_sizes()
     for batch in (1, client.max_batch):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from hecompile.backends.base import RegionClient, RegionServer
+from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.parameters import Parameters, noise_bound
-from hecompile.backends.bfv.program import IntegerBackend, LayerProgram, judge_messages, readouts, region_program, weights_of
-from hecompile.ir.halves import Half
+from hecompile.backends.bfv.program import LayerProgram, judge_messages, readouts, region_program, weights_of
+from hecompile.ir.halves import ClientHalf, ServerHalf
 from hecompile.security.table import report
 
 __all__ = ["BfvBackend"]
@@ -17,17 +19,16 @@ class BfvBackend(IntegerBackend):
     """The default backend."""
 
     name = "bfv"
-    encrypts = True
 
     def prime(self, parameters: Parameters) -> int:
         from hecompile.backends.bfv.seal import make_ring
 
         return make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits).q
 
-    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+    def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return ()
 
-    def check_security(self, half: Half, security_bits: int) -> list[str]:
+    def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         reasons = []
         program = region_program(half)
         for layer in program.layers:
@@ -39,7 +40,7 @@ class BfvBackend(IntegerBackend):
                 )
         return reasons
 
-    def check_proofs(self, half: Half) -> list[str]:
+    def check_proofs(self, half: ServerHalf) -> list[str]:
         """Every bound of the program that does not hold for the weights of a server half."""
         program = region_program(half)
         reasons = []
@@ -56,7 +57,7 @@ class BfvBackend(IntegerBackend):
                     )
         return reasons
 
-    def load_client(self, half: Half) -> RegionClient:
+    def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.bfv.client import BfvClient
 
         program = region_program(half)
@@ -64,11 +65,16 @@ class BfvBackend(IntegerBackend):
         judge_messages(client, program)
         return client
 
-    def load_server(self, half: Half) -> RegionServer:
+    def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.bfv.server import BfvServer
 
         program = region_program(half)
         return BfvServer(program, weights_of(half, program))
+
+    def measure(self, runs: int) -> Mapping[str, float]:
+        from hecompile.backends.bfv.measure import measure_bfv
+
+        return measure_bfv(self, runs)
 
 
 def _bounds(layer: LayerProgram, batch: int, norms: tuple[int, float]) -> tuple[float, float]:

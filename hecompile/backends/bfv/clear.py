@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Pending, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.base import Guarantee, Pending, RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.bfv.groups import extend, gather_terms, group_matrix
+from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.parameters import Parameters
 from hecompile.backends.bfv.program import (
-    IntegerBackend,
     LayerProgram,
     LayerWeights,
     Reading,
@@ -28,7 +28,7 @@ from hecompile.backends.bfv.program import (
 from hecompile.backends.bfv.released import pack_released, pack_sums, released_bytes, sums_bytes, unpack_released, unpack_sums
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
-from hecompile.ir.halves import Array, Half
+from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 from hecompile.ir.linear import correlate
 from hecompile.ir.products import Readout
 
@@ -42,27 +42,27 @@ class ClearBackend(IntegerBackend):
     """Simulation: exact, and in the clear."""
 
     name = "clear"
-    encrypts = False
+    guarantee = Guarantee(encrypts=False)
 
     def prime(self, parameters: Parameters) -> int:
         return (1 << parameters.q_bits) - 1  # no modulus is used
 
-    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+    def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return region_program(half).inputs
 
-    def check_security(self, half: Half, security_bits: int) -> list[str]:
+    def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         return [f"region '{region_program(half).region}' is not encrypted: backend 'clear' is a simulation"]
 
-    def check_proofs(self, half: Half) -> list[str]:
+    def check_proofs(self, half: ServerHalf) -> list[str]:
         return []
 
-    def load_client(self, half: Half) -> RegionClient:
+    def load_client(self, half: ClientHalf) -> RegionClient:
         program = region_program(half)
         client = ClearClient(program, readouts(half, program.region, program.layers))
         judge_messages(client, program)
         return client
 
-    def load_server(self, half: Half) -> RegionServer:
+    def load_server(self, half: ServerHalf) -> RegionServer:
         program = region_program(half)
         return ClearServer(program, weights_of(half, program))
 

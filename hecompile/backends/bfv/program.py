@@ -6,39 +6,30 @@ both halves. Scales and biases go to the client, int8 weights to the server.
 
 from __future__ import annotations
 
-import math
-from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pydantic
 
-from hecompile.backends.base import Backend, Facts, RegionClient
+from hecompile.backends.base import RegionClient
 from hecompile.backends.bfv.packing import Layout, Packing
-from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS, Parameters, ProofKind, choose
-from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS, Parameters, ProofKind
 from hecompile.backends.program_io import MOST_BATCH, judge_batch, judge_bytes, judge_layers, judge_names, read_program
 from hecompile.backends.readouts import readouts, tensor_of
-from hecompile.errors import InternalError, ProtocolError
-from hecompile.ir.candidates import Candidate
+from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.halves import Array, Half
 from hecompile.ir.linear import Geometry
-from hecompile.ir.products import AnyProduct, Part, QuantizedProduct, Readout, leading, quantize_picture
-from hecompile.ir.regions import CallRegion
+from hecompile.ir.products import Part, Readout, leading, quantize_picture
 
 if TYPE_CHECKING:
-    from hecompile.ir.graph import ModelGraph
-    from hecompile.ir.regions import AnyCall
-    from hecompile.machine import Machine
-    from hecompile.options import CompileOptions
+    pass
 
 __all__ = [
-    "IntegerBackend", "LayerProgram", "LayerWeights", "Reading", "RegionProgram", "Sent", "judge_messages", "readouts",
+    "LayerProgram", "LayerWeights", "Reading", "RegionProgram", "Sent", "judge_messages", "readouts",
     "region_program", "to_polynomials", "to_values", "weights_of",
 ]  # fmt: skip
 
@@ -220,81 +211,3 @@ def to_values(
     if tiles and sums is not None:
         integers = tiles.merge(integers, layer.geometry) + sums
     return readout.values(integers, reading.scales, reading.leading)
-
-
-def _layer_program(product: PackedProduct, q: int) -> LayerProgram:
-    rows = []
-    for choice in product.choices:
-        packing = choice.layout.packing
-        rows.append(
-            PackingRow(
-                packing.share, packing.tile_rows, packing.p_in, packing.p_out, choice.drop_b, choice.drop_a,
-                choice.proof, round(choice.noise_bits, 3), round(choice.budget_bits, 3),
-            )
-        )  # fmt: skip
-    parameters = product.parameterized.parameters
-    return LayerProgram(product.input, product.multiple, product.geometry, product.parts, product.split, parameters, q, tuple(rows))
-
-
-def _reveal(layer: LayerProgram) -> str:
-    """What is shown of a layer's input, with what it comes to in entries of a sample."""
-    split, tiles = layer.split, layer.split.tiles
-    if tiles is None:
-        what = f"{len(split.released)} of {split.channels} channels"
-    else:
-        what = f"{len(tiles.released)} of {tiles.rows} x {tiles.columns} tiles"
-    shape = split.shown_shape(layer.geometry, layer.multiple)
-    return f"{layer.input}: {what} at {split.bits} bits, {math.prod(shape)} entries"
-
-
-class IntegerBackend(Backend):
-    """Backends whose regions are exact integer products."""
-
-    integer = True
-
-    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
-        from hecompile.backends.bfv.pricing import candidates
-
-        return candidates(graph, machine, self.name)
-
-    def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
-        choice = choose(encrypted_weights(product), multiple, machine, security_bits=security_bits)
-        return None if choice is None else ParameterizedProduct(product, choice.parameters)
-
-    @abstractmethod
-    def prime(self, parameters: Parameters) -> int:
-        """The ciphertext modulus that stands in the program."""
-
-    def reveals(self, half: Half) -> tuple[str, ...]:
-        return tuple(_reveal(layer) for layer in region_program(half).layers if layer.split.shows)
-
-    def facts(self, half: Half) -> Facts:
-        layers = region_program(half).layers
-        rings = sorted({(each.parameters.dimension, each.parameters.q_bits, each.parameters.t_bits) for each in layers})
-        first = [layer.packings[0] for layer in layers]
-        tightest = min(first, key=lambda row: row.budget_bits - row.noise_bits)
-        return Facts(
-            layers=sum(len(layer.parts) for layer in layers),
-            parameters="; ".join(f"N{dimension} q{q} t{t}" for dimension, q, t in rings),
-            proof=", ".join(sorted({row.proof for row in first})),
-            noise_bits=tightest.noise_bits,
-            budget_bits=tightest.budget_bits,
-        )
-
-    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
-        if not isinstance(region, CallRegion):
-            raise InternalError(f"region '{region.name}' holds more than linear layers")
-        layers, client, server = [], dict[str, Array](), dict[str, Array]()
-        for index, product in enumerate(region.products):
-            if not isinstance(product, PackedProduct):
-                raise InternalError(f"region '{region.name}' is lowered before it is packed")
-            layers.append(_layer_program(product, self.prime(product.parameterized.parameters)))
-            readout = product.parameterized.quantized.readout
-            client[f"{index}.scales"], client[f"{index}.bias"] = readout.weight_scales, readout.bias
-            split, weights = product.split, product.parameterized.quantized.weights
-            server[f"{index}.weights"] = np.ascontiguousarray(split.encrypted_of(weights, product.geometry))
-            if split.released:  # with tiles they are the same weights
-                server[f"{index}.released"] = np.ascontiguousarray(split.released_of(weights, product.geometry))
-        program = RegionProgram(region.name, self.name, region.inputs, region.outputs, tuple(layers))
-        document: Mapping[str, Any] = asdict(program)
-        return Half(document, client), Half(document, server)

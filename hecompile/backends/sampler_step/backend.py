@@ -8,38 +8,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
+from hecompile.backends.base import Facts, RegionClient, RegionServer, SamplerStep
 from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program
-from hecompile.errors import CompileError, Diagnostic, ProtocolError
-from hecompile.ir.candidates import Candidate
-from hecompile.ir.halves import Half
+from hecompile.errors import CompileError, ProtocolError
+from hecompile.ir.halves import ClientHalf, Half, ServerHalf
 from hecompile.security.table import report
 
 if TYPE_CHECKING:
     from hecompile.backends.bfv.seal import Ring
-    from hecompile.ir.graph import ModelGraph
-    from hecompile.ir.regions import AnyCall
-    from hecompile.machine import Machine
-    from hecompile.options import CompileOptions
 
 __all__ = ["AffineBackend"]
 
 
-class AffineBackend(Backend):
+class AffineBackend(SamplerStep):
     """f x + g e with public f and g on encrypted x and e."""
 
     name = "affine"
-    encrypts = True
-    integer = False
-    sampler_step = True
 
-    def reveals(self, half: Half) -> tuple[str, ...]:
-        return affine_program(half).reveals
-
-    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+    def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return affine_program(half).inputs[2:]
 
-    def facts(self, half: Half) -> Facts:
+    def describe(self, half: ClientHalf) -> Facts:
         program = affine_program(half)
         parameters = program.parameters
         return Facts(
@@ -48,15 +37,10 @@ class AffineBackend(Backend):
             proof="worst-case",
             noise_bits=round(math.log2(program.noise_bound), 3),
             budget_bits=round(math.log2(_room(program)), 3),
+            reveals=program.reveals,
         )
 
-    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
-        raise CompileError(Diagnostic("backend 'affine' runs a sampler's step, not a UNet", help="hecompile compile-sampler"))
-
-    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
-        raise CompileError(Diagnostic("backend 'affine' runs a sampler's step, not a UNet", help="hecompile compile-sampler"))
-
-    def check_security(self, half: Half, security_bits: int) -> list[str]:
+    def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         program = affine_program(half)
         found = report(program.parameters.dimension, program.q.bit_length(), security_bits)
         if found.ok:
@@ -66,8 +50,10 @@ class AffineBackend(Backend):
             f"{security_bits} bits of security"
         ]
 
-    def check_proofs(self, half: Half) -> list[str]:
-        program = affine_program(half)
+    def check_proofs(self, half: ServerHalf) -> list[str]:
+        return self._broken_bounds(affine_program(half))
+
+    def _broken_bounds(self, program: AffineProgram) -> list[str]:
         reasons = []
         if program.weight * program.parameters.limit > 2 ** (program.parameters.t_bits - 1) - 1:
             reasons.append(f"region '{program.region}': sums may leave t")
@@ -75,14 +61,14 @@ class AffineBackend(Backend):
             reasons.append(f"region '{program.region}': noise of {program.noise_bound:.0f}, room for {_room(program):.0f}")
         return reasons
 
-    def load_client(self, half: Half) -> RegionClient:
+    def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.sampler_step.client import AffineClient
         from hecompile.backends.sampler_step.support import DynamicSupport, StaticSupport, Support
         from hecompile.sparsity.importance import cost_function
         from hecompile.sparsity.selection import Masks
 
         program = affine_program(half)
-        if reasons := self.check_proofs(half):
+        if reasons := self._broken_bounds(program):
             raise ProtocolError(reasons[0])
         if program.dynamic:
             dimension = program.parameters.dimension if program.fill else None
@@ -96,7 +82,7 @@ class AffineBackend(Backend):
             support = StaticSupport(Masks(masks))
         return AffineClient(program, _ring(program), support)
 
-    def load_server(self, half: Half) -> RegionServer:
+    def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.sampler_step.server import AffineServer
 
         program = affine_program(half)

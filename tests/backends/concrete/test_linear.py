@@ -59,7 +59,7 @@ def running_workers() -> list[int]:
 
 def test_reports_tell_the_error_of_a_result_and_of_a_request(region: AnyCall) -> None:
     assert region.lowered is not None
-    facts = backend("concrete").facts(region.lowered.client)
+    facts = backend("concrete").describe(region.lowered.client)
     assert facts.proof == "p_error 2^-40, 2^-33 a request"  # 16 pixels of 6 channels, and two linears of 6
 
 

@@ -20,6 +20,8 @@ from hecompile.backends.concrete.stacks.backend import StackBackend
 from hecompile.backends.concrete.stacks.chains import stack_candidates
 from hecompile.backends.concrete.stacks.circuit import _compile, stack_circuit
 from hecompile.backends.concrete.stacks.program import quantise, stack_program, stack_readout
+from hecompile.backends.concrete.stacks.regions import lower_stack_region, priced_stack
+from hecompile.backends.context import Context
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError, ProtocolError
@@ -85,7 +87,8 @@ def test_circuits_give_the_integers(name: str) -> None:
     """Lowering runs the circuit once, encrypted, and compares."""
     net = Net(name)
     region = largest_region(marked(net, {"sample": torch.zeros(2, net.channels, 4, 4)}))
-    client, server = StackBackend().lower(region, CompileOptions(backend="concrete_stacks", max_batch=1))
+    lowered = lower_stack_region(region, 1, P_ERROR, {})
+    client, server = lowered.client, lowered.server
     program = stack_program(client)
     assert server.program == client.program
     assert program.circuit.error_probability(program.norm, program.shift) <= program.p_error == P_ERROR
@@ -107,12 +110,12 @@ def test_stacks_that_integers_or_proofs_do_not_carry_stay_apart(monkeypatch: pyt
     (wide, *_), graph = stack_candidates(marked(Broadcast(), example), "concrete_stacks"), marked(Broadcast(), example)
     with pytest.raises(CompileError, match="broadcast over channels"):
         map_of(largest_region(graph))
-    assert StackBackend().price_chain(graph, wide, Machine()) is None
+    assert priced_stack(graph, wide, Machine()) is None
     three = marked(Net("three in a row"), example)
     (long, *_) = stack_candidates(three, "concrete_stacks")
     with pytest.raises(CompileError, match="Concrete refuses"):  # some forty bits
         stack_circuit(map_of(largest_region(three)), P_ERROR)
-    assert StackBackend().price_chain(three, long, Machine()) is None
+    assert priced_stack(three, long, Machine()) is None
     monkeypatch.setattr(stack_circuit_module, "MOST_WORK", 100)
     with pytest.raises(CompileError, match="too large to prove"):
         stack_circuit(map_of(largest_region(marked(Net("in a row"), example))), P_ERROR)
@@ -134,11 +137,10 @@ class Apart(torch.nn.Module):
 def test_ranges_that_are_too_far_apart_are_taken_for_equal() -> None:
     region = largest_region(marked(Apart(), {"sample": torch.zeros(2, 2, 4, 4), "timestep": torch.tensor(31.0)}))
     assert len(region.inputs) == 2
-    options = CompileOptions(backend="concrete_stacks", max_batch=1)
     found = {}
     for largest in (0.5, 1.0, 1e-9):
         ranges = {name: 1.0 if name == "sample" else largest for name in region.inputs}
-        found[largest] = stack_program(StackBackend().lower_ranged(region, options, ranges)[0]).units
+        found[largest] = stack_program(lower_stack_region(region, 1, P_ERROR, ranges).client).units
     assert max(found[0.5]) == pytest.approx(2 * min(found[0.5]))
     assert found[1.0] == found[1e-9] == (1 / LIMIT, 1 / LIMIT)
 
@@ -299,5 +301,5 @@ def test_concrete_takes_the_stacks_that_are_faster_as_one_circuit(tmp_path: Path
         compiled = compile_model(net.eval(), tmp_path / partition, options=options, example_inputs=example)
         (region,) = compiled.program.calls.values()
         assert region.backend == "concrete_stacks"
-    lone = backend("concrete").candidates(marked(Net("activation between"), example), Machine())
+    lone = backend("concrete").propose(marked(Net("activation between"), example), Context())
     assert [each.backend for each in lone] == ["concrete", "concrete"]

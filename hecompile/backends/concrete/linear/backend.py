@@ -4,92 +4,69 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
-from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram, error_of, linear_program
-from hecompile.backends.concrete.linear.stages import LIMIT, LimitedProduct, limits_for
+from hecompile.backends.base import Backend, Facts
+from hecompile.backends.concrete.linear.program import LinearProgram, error_of, linear_program
 from hecompile.backends.concrete.options import ConcreteOptions
+from hecompile.backends.concrete.tensors import bytes_of
 from hecompile.backends.readouts import readouts
-from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
-from hecompile.ir.candidates import Candidate, Cost
-from hecompile.ir.halves import Array, Half
-from hecompile.ir.products import AnyProduct, QuantizedProduct
-from hecompile.ir.regions import CallRegion
 
 if TYPE_CHECKING:
+    from hecompile.backends.base import RegionClient, RegionServer
+    from hecompile.backends.context import Context
+    from hecompile.ir.candidates import Candidate, LayerPrice, PartCost
+    from hecompile.ir.channels import ChannelSplit
     from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.halves import ClientHalf, ServerHalf
     from hecompile.ir.layer_groups import Stack
-    from hecompile.ir.regions import AnyCall
+    from hecompile.ir.passes import RegionPass
+    from hecompile.ir.regions import AnyCall, Lowered, Program
     from hecompile.machine import Machine
-    from hecompile.options import CompileOptions
 
-__all__ = ["ConcreteBackend", "bytes_of"]
+__all__ = ["ConcreteBackend"]
 
 
 class ConcreteBackend(Backend):
     """Exact up to the declared error probability, no evaluation keys, a fresh secret key per request."""
 
     name = "concrete"
-    encrypts = True
-    integer = True
     options = ConcreteOptions
+    others = ("concrete_stacks",)
 
-    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
+    def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         """Linear stacks that are faster as one circuit, then every layer."""
         from hecompile.backends.concrete.linear.costs import layer_candidates
-        from hecompile.backends.concrete.stacks.backend import StackBackend
         from hecompile.backends.concrete.stacks.chains import stack_candidates, worthwhile
+        from hecompile.backends.concrete.stacks.regions import priced_stack
 
-        stacks = StackBackend()
-        found = worthwhile(graph, stack_candidates(graph, stacks.name), stacks, machine)
-        return [*found, *layer_candidates(graph, machine, self.name)]
+        stacks = worthwhile(graph, stack_candidates(graph, "concrete_stacks"), priced_stack, context.machine)
+        return [*stacks, *layer_candidates(graph, context.machine, self.name)]
 
-    def price_layers(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
-        from hecompile.backends.concrete.linear.costs import circuit_cost, dimension_for
+    def price_layers(self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1) -> list[LayerPrice]:
+        from hecompile.backends.concrete.linear.costs import layer_prices
 
-        geometry = stack.geometry
-        limit = LIMIT if stack.weights is None else limits_for(geometry, stack.weights).entry
-        return circuit_cost(geometry, dimension_for(geometry, stack.weights), machine, stack.multiple), limit
+        return layer_prices(group, machine, batch)
 
-    def parameterize(self, product: QuantizedProduct, multiple: int, machine: Machine, security_bits: int) -> AnyProduct | None:
-        if product.split.shows:
-            raise CompileError(
-                Diagnostic("backend 'concrete' shows nothing to the server", help="use policy strict, or --backend bfv")
-            )
-        return LimitedProduct(product, multiple)
+    def lowering(self, context: Context) -> Sequence[RegionPass]:
+        from hecompile.backends.concrete.linear.lowering import lower_layers
+        from hecompile.backends.concrete.linear.select_parameters import SelectParameters
+        from hecompile.backends.lower import Lower
+        from hecompile.backends.quantize import Quantize
 
-    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
-        from hecompile.backends.concrete.circuits import linear_circuit
+        p_error = context.panel(ConcreteOptions).p_error
 
-        if not isinstance(region, CallRegion):
-            raise InternalError(f"region '{region.name}' holds more than linear layers")
-        layers, client, server = [], dict[str, Array](), dict[str, Array]()
-        for index, product in enumerate(region.products):
-            if not isinstance(product, LimitedProduct):
-                raise InternalError(f"region '{region.name}' is lowered before its values have a limit")
-            quantized = product.quantized
-            circuit = linear_circuit(product.geometry, quantized.weights, product.limits, options.p_error)
-            layers.append(
-                LayerProgram(
-                    product.input, product.multiple, product.geometry, product.parts, product.limits, circuit.largest,
-                    circuit.specs.text, circuit.trial.request, circuit.trial.reply,
-                )
-            )  # fmt: skip
-            client[f"{index}.scales"], client[f"{index}.bias"] = quantized.readout.weight_scales, quantized.readout.bias
-            server[f"{index}.mlir"] = np.frombuffer(circuit.mlir.encode(), np.uint8)
-            server[f"{index}.keys"] = np.frombuffer(circuit.trial.keys, np.uint8)
-        program = LinearProgram(
-            region.name, self.name, region.inputs, region.outputs, options.max_batch, options.p_error, tuple(layers)
+        def halves(program: Program) -> Callable[[AnyCall], Lowered]:
+            return lambda region: lower_layers(region, context.max_batch, p_error)
+
+        return (
+            Quantize(self.name),  # circuits compute with integers
+            SelectParameters(self.name),  # how wide a circuit is follows from the rounded weights
+            Lower(self.name, halves, lambda half: self.describe(half).parameters),
         )
-        document: Mapping[str, Any] = asdict(program)
-        return Half(document, client), Half(document, server)
 
-    def facts(self, half: Half) -> Facts:
+    def describe(self, half: ClientHalf) -> Facts:
         program = linear_program(half)
         layers = program.layers
         found = sorted({(layer.circuit.encryptions[0].dimension, layer.circuit.output_width) for layer in layers})
@@ -99,20 +76,25 @@ class ConcreteBackend(Backend):
             proof=error_of(program.p_error, sum(layer.multiple * math.prod(layer.circuit.output_shape) for layer in layers)),
         )
 
-    def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
+    def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
         from hecompile.backends.concrete.linear.costs import circuit_cost
+        from hecompile.ir.candidates import Cost, PartCost
 
-        program = linear_program(half)
         each = [
             circuit_cost(layer.geometry, layer.circuit.encryptions[0].dimension, machine, layer.elements(batch))
-            for layer in program.layers
+            for layer in linear_program(half).layers
         ]
-        return sum(each, Cost())
+        return [PartCost(sum(each, Cost()))]
 
-    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+    def measure(self, runs: int) -> Mapping[str, float]:
+        from hecompile.backends.concrete.measure import measure_concrete
+
+        return measure_concrete(runs)
+
+    def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return ()
 
-    def check_security(self, half: Half, security_bits: int) -> list[str]:
+    def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         program = linear_program(half)
         return [
             f"region '{program.region}', layer of {layer.input}: {reason}"
@@ -120,7 +102,7 @@ class ConcreteBackend(Backend):
             for reason in layer.circuit.weak(security_bits)
         ]
 
-    def check_proofs(self, half: Half) -> list[str]:
+    def check_proofs(self, half: ServerHalf) -> list[str]:
         program = linear_program(half)
         return [
             f"region '{program.region}', layer of {layer.input}: sums up to {layer.largest} leave {layer.circuit.output_width} bits"
@@ -128,14 +110,14 @@ class ConcreteBackend(Backend):
             if layer.largest > 2 ** (layer.circuit.output_width - 1) - 1
         ]
 
-    def load_client(self, half: Half) -> RegionClient:
+    def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.concrete.linear.client import LinearClient
 
         program = linear_program(half)
         _judge_frames(program)
         return LinearClient(program, readouts(half, program.region, program.layers))
 
-    def simulation(self, client: Half, server: Half) -> RegionClient:
+    def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
         from hecompile.backends.concrete.simulation import LinearSimulation, SimulatedCircuit
 
         program = linear_program(client)
@@ -144,7 +126,7 @@ class ConcreteBackend(Backend):
         ]
         return LinearSimulation(program, readouts(client, program.region, program.layers), circuits)
 
-    def load_server(self, half: Half) -> RegionServer:
+    def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.concrete.linear.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
@@ -160,11 +142,3 @@ class ConcreteBackend(Backend):
 def _judge_frames(program: LinearProgram) -> None:
     for layer in program.layers:
         layer.circuit.judge_frames(f"layer of {layer.input}", layer.request, layer.reply)
-
-
-def bytes_of(half: Half, name: str) -> bytes:
-    """A tensor of bytes. Raises `ProtocolError` if it is none."""
-    tensor = half.tensors.get(name)
-    if tensor is None or tensor.dtype != np.uint8 or tensor.ndim != 1:
-        raise ProtocolError(f"tensor '{name}' is missing or no bytes")
-    return tensor.tobytes()

@@ -14,17 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.concrete.linear.spans import products_of
-from hecompile.backends.concrete.linear.stages import largest_result, limits_for
-from hecompile.ir.candidates import Candidate, Cost
+from hecompile.backends.concrete.linear.stages import LIMIT, largest_result, limits_for
+from hecompile.ir.candidates import Candidate, Cost, LayerPrice
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import LayerShape, secret_shapes
 from hecompile.ir.linear import Geometry
 from hecompile.security.lwe import least_dimension
 
 if TYPE_CHECKING:
+    from hecompile.ir.layer_groups import Stack
     from hecompile.machine import Machine
 
-__all__ = ["circuit_cost", "dimension_for", "layer_candidates", "words_cost"]
+__all__ = ["circuit_cost", "dimension_for", "layer_candidates", "layer_prices", "words_cost"]
 
 P_ERROR = 2.0**-40
 UP_WORDS = 3  # of a seeded ciphertext
@@ -72,3 +73,12 @@ def layer_cost(shape: LayerShape, machine: Machine) -> Cost:
 def layer_candidates(graph: ModelGraph, machine: Machine, backend: str) -> list[Candidate]:
     """One candidate per linear layer of secret data."""
     return [Candidate(shape.nodes, layer_cost(shape, machine), backend) for shape in secret_shapes(graph)]
+
+
+def layer_prices(group: Stack, machine: Machine, batch: int) -> list[LayerPrice]:
+    """The price of a group of layers, all encrypted; none for a group that shows a part of its input."""
+    if not group.split.whole:
+        return []
+    geometry, weights = group.geometry, group.weights
+    limit = LIMIT if weights is None else limits_for(geometry, weights).entry
+    return [LayerPrice(circuit_cost(geometry, dimension_for(geometry, weights), machine, group.multiple * batch), limit)]

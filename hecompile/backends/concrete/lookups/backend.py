@@ -4,111 +4,61 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hecompile.backends.base import Backend, Facts, RegionClient, RegionServer
-from hecompile.backends.concrete.linear.backend import ConcreteBackend, bytes_of
+from hecompile.backends.base import Backend, Facts
 from hecompile.backends.concrete.linear.program import error_of
 from hecompile.backends.concrete.lookups.options import LookupOptions
-from hecompile.backends.concrete.lookups.program import LookupProgram, Range, lookup_program
-from hecompile.errors import InternalError, ProtocolError
-from hecompile.ir.candidates import Candidate, Cost
-from hecompile.ir.halves import Array, Half
-from hecompile.ir.regions import Lowered, SubgraphRegion
+from hecompile.backends.concrete.lookups.program import LookupProgram, lookup_program
+from hecompile.backends.concrete.tensors import bytes_of
+from hecompile.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from hecompile.backends.concrete.lookups.lowering import Quantiser, Twin
+    from hecompile.backends.base import RegionClient, RegionServer
+    from hecompile.backends.concrete.lookups.lowering import Quantiser
+    from hecompile.backends.context import Context
+    from hecompile.ir.candidates import Candidate, PartCost
     from hecompile.ir.graph import ModelGraph
-    from hecompile.ir.layer_groups import Stack
-    from hecompile.ir.regions import AnyCall
+    from hecompile.ir.halves import Array, ClientHalf, Half, ServerHalf
+    from hecompile.ir.passes import RegionPass
+    from hecompile.ir.regions import AnyCall, Lowered, Program
     from hecompile.machine import Machine
-    from hecompile.options import CompileOptions
 
-__all__ = ["Halves", "LookupBackend", "Names"]
+__all__ = ["LookupBackend"]
 
 LARGEST_ZERO = 1e15  # of a quantiser: whole numbers are exact beside it
-
-
-@dataclass(frozen=True)
-class Names:
-    """A region and the values that it reads and makes."""
-
-    region: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Halves:
-    """A lowered region, and the CPU seconds of its trial."""
-
-    client: Half
-    server: Half
-    measured_s: float
 
 
 class LookupBackend(Backend):
     """Exact non-linear functions at the server, up to the declared error probability; evaluation keys once per session."""
 
     name = "concrete_lookups"
-    encrypts = True
-    integer = False
     options = LookupOptions
-    rest = "concrete"
-    calibrated = True
-    alone = chains = one_circuit = True
+    others = ("concrete",)
 
-    def candidates(self, graph: ModelGraph, machine: Machine) -> list[Candidate]:
+    def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
+        """Chains whose lookups are few enough, then what `concrete` proposes."""
         from hecompile.backends.concrete.lookups.chains import chain_candidates
 
-        return chain_candidates(graph, machine, self.name)
+        return chain_candidates(graph, context.machine, self.name) + context.propose("concrete", graph)
 
-    def price_layers(self, stack: Stack, machine: Machine) -> tuple[Cost, int] | None:
-        return ConcreteBackend().price_layers(stack, machine)
+    def timestep_rows(self, rows: int) -> int:
+        return 1  # each row would be a circuit of its own
 
-    def lower(self, region: AnyCall, options: CompileOptions) -> tuple[Half, Half]:
-        raise InternalError(f"region '{region.name}' is lowered without its inputs of a calibration")
+    def lowering(self, context: Context) -> Sequence[RegionPass]:
+        from hecompile.backends.concrete.lookups.regions import lower_lookup_region
+        from hecompile.backends.lower import Lower
+        from hecompile.calibration.regions import region_inputs
 
-    def lower_calibrated(self, region: AnyCall, options: CompileOptions, inputs: Sequence[Array]) -> Lowered:
-        from hecompile.backends.concrete.lookups.gate import Limits, predict
-        from hecompile.backends.concrete.lookups.lowering import search_widths
-        from hecompile.backends.concrete.measure import with_lookups
-        from hecompile.machine import Machine, load_machine
+        def halves(program: Program) -> Callable[[AnyCall], Lowered]:
+            return lambda region: lower_lookup_region(region, region_inputs(program, region), context)
 
-        if not isinstance(region, SubgraphRegion) or len(region.inputs) != 1 or len(region.outputs) != 1:
-            raise InternalError(f"region '{region.name}' is no chain of one input and one output")
-        (values,) = inputs
-        twin = search_widths(region.graph_module, values, region.reference([values])[0], options.lookup_db, options.p_error)
-        machine = load_machine(Path(options.machine)) if options.machine else with_lookups(Machine())
-        prediction = predict(twin, machine)
-        prediction.refuse_above(Limits(options.lookup_seconds, options.lookup_key_mib), f"region '{region.name}' at {twin.widths}")
-        found = self.halves(twin, values, Names(region.name, region.inputs, region.outputs), options.max_batch)
-        return Lowered(found.client, found.server, f"predicted {prediction}; measured {found.measured_s:.1f} CPU seconds")
+        return (Lower(self.name, halves, lambda half: self.describe(half).parameters),)
 
-    def halves(self, twin: Twin, values: Array, names: Names, max_batch: int) -> Halves:
-        """Both halves of a compiled circuit, after one encrypted run that must equal its twin."""
-        from hecompile.backends.concrete.circuits import framed
-
-        source = twin.source.quantise(values[:1])
-        expected = twin.integers(source)
-        trial = framed(twin.module.fhe_circuit, source, expected, twin.p_error * twin.lookups * expected.size)
-        program = LookupProgram(
-            names.region, self.name, names.inputs, names.outputs, max_batch, twin.p_error, twin.specs.text,
-            trial.request, trial.reply, Range(twin.source.scale, twin.source.low, twin.source.high), twin.result.scale,
-            len(trial.keys), twin.lookups, twin.complexity, str(twin.widths),
-            round(twin.distortion_db, 3),
-        )  # fmt: skip
-        document: Mapping[str, Any] = asdict(program)
-        client = {"source.zero": np.atleast_1d(twin.source.zero), "result.zero": np.atleast_1d(twin.result.zero)}
-        server = {"mlir": np.frombuffer(twin.mlir.encode(), np.uint8)}
-        return Halves(Half(document, client), Half(document, server), trial.seconds)
-
-    def facts(self, half: Half) -> Facts:
+    def describe(self, half: ClientHalf) -> Facts:
         program = lookup_program(half)
         key_mib = program.key_bytes / 2**20
         return Facts(
@@ -118,11 +68,13 @@ class LookupBackend(Backend):
             proof=error_of(program.p_error, program.lookups),
         )
 
-    def cost(self, half: Half, machine: Machine, batch: int) -> Cost:
+    def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
         """Keys are expanded once per session, and no part of it."""
+        from hecompile.ir.candidates import Cost, PartCost
+
         program = lookup_program(half)
         inputs, outputs = (batch * math.prod(shape) for shape in (program.circuit.input_shape, program.circuit.output_shape))
-        return Cost(
+        cost = Cost(
             batch * program.complexity * machine.lookup_ps * 1e-12,
             (inputs * machine.lwe_encrypt_us + outputs * machine.lwe_decrypt_us) * 1e-6,
             batch * program.request.size,
@@ -130,32 +82,33 @@ class LookupBackend(Backend):
             program.key_bytes,
             2 * program.key_bytes / 2**20,
         )
+        return [PartCost(cost)]
 
-    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+    def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return ()
 
-    def check_security(self, half: Half, security_bits: int) -> list[str]:
+    def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         program = lookup_program(half)
         return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
 
-    def check_proofs(self, half: Half) -> list[str]:
+    def check_proofs(self, half: ServerHalf) -> list[str]:
         return []  # Concrete's own bounds; the circuit was tried against its twin
 
-    def load_client(self, half: Half) -> RegionClient:
+    def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.concrete.lookups.client import LookupClient
 
         program = lookup_program(half)
         program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
         return LookupClient(program, *_quantisers(half, program))
 
-    def simulation(self, client: Half, server: Half) -> RegionClient:
+    def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
         from hecompile.backends.concrete.simulation import LookupSimulation, SimulatedCircuit
 
         program = lookup_program(client)
         circuit = SimulatedCircuit(bytes_of(server, "mlir").decode(), program.p_error)
         return LookupSimulation(program, *_quantisers(client, program), circuit)
 
-    def load_server(self, half: Half) -> RegionServer:
+    def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.concrete.lookups.server import LookupServer
         from hecompile.backends.concrete.workers import ServerCircuit
 

@@ -66,5 +66,5 @@ def chain_candidates(graph: ModelGraph, machine: Machine, backend: str) -> list[
             server_s=seconds, client_s=(inputs * machine.lwe_encrypt_us + outputs * machine.lwe_decrypt_us) * 1e-6,
             up_bytes=24 * inputs, down_bytes=8 * 2048 * outputs, key_bytes=KEY_BYTES, peak_mib=2 * KEY_BYTES / 2**20, rounds=1,
         )  # fmt: skip
-        found.append(Candidate((first.name, middle.name, last.name), cost, backend))
+        found.append(Candidate((first.name, middle.name, last.name), cost, backend, whole=True, own_request=True))
     return found

@@ -6,7 +6,7 @@ What lies inside is read by the stack alone, so that one value comes back and no
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,11 @@ from hecompile.ir.candidates import Candidate, Cost, disjoint
 from hecompile.ir.graph import Batch, ModelGraph, info, secret_operands
 from hecompile.ir.layers import LayerShape, secret_layers, secret_shapes
 from hecompile.ir.ops import RELEASE
-from hecompile.machine import seconds_of
+from hecompile.machine import Machine, seconds_of
 
 if TYPE_CHECKING:
     from torch import fx
 
-    from hecompile.backends.base import Backend
-    from hecompile.machine import Machine
 
 __all__ = ["stack_candidates", "worthwhile"]
 
@@ -29,6 +27,8 @@ LOG = logging.getLogger(__name__)
 RESHAPE = "aten.reshape.default"
 BETWEEN = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default", RESHAPE)
 SUMS = BETWEEN[:2]
+
+Price = Callable[[ModelGraph, Candidate, Machine], Candidate | None]  # a candidate with what it costs; None if it cannot run
 
 
 class _Finder:
@@ -107,7 +107,7 @@ def stack_candidates(graph: ModelGraph, backend: str) -> list[Candidate]:
     found = _Finder(graph).stacks()
     single = [nodes for nodes in found if len(_inputs(graph, nodes)) == 1]
     chosen = found if len(single) == len(found) or _sampled(graph) else single
-    return [Candidate(nodes, Cost(rounds=1), backend) for nodes in chosen]
+    return [Candidate(nodes, Cost(rounds=1), backend, whole=True, own_request=True) for nodes in chosen]
 
 
 def _inputs(graph: ModelGraph, nodes: Sequence[str]) -> set[str]:
@@ -127,7 +127,7 @@ def _sampled(graph: ModelGraph) -> bool:
     return True
 
 
-def worthwhile(graph: ModelGraph, candidates: Sequence[Candidate], chosen: Backend, machine: Machine) -> list[Candidate]:
+def worthwhile(graph: ModelGraph, candidates: Sequence[Candidate], price: Price, machine: Machine) -> list[Candidate]:
     """Those that are faster than a circuit per layer, with their costs; of those that overlap, the ones that save most."""
     from hecompile.ir.quantization import quantize
 
@@ -136,7 +136,7 @@ def worthwhile(graph: ModelGraph, candidates: Sequence[Candidate], chosen: Backe
     layers = {layer.nodes[-1]: layer.product for layer in secret_layers(graph)}
     found = list[tuple[float, Candidate]]()
     for each in candidates:
-        priced = chosen.price_chain(graph, each, machine)
+        priced = price(graph, each, machine)
         if priced is None:
             continue
         inside = set(each.nodes)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from hecompile.backends.bfv.parameters import choose
 from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
 from hecompile.errors import InternalError
+from hecompile.ir.passes import RegionPass
 from hecompile.ir.products import AnyProduct
-from hecompile.ir.regions import CallRegion, Program
+from hecompile.ir.regions import AnyCall, CallRegion, Program
 from hecompile.machine import Machine
-from hecompile.passes.base import Pass
-from hecompile.passes.select_parameters import multiple_of
 
 __all__ = ["Pack"]
 
 
 @dataclass(frozen=True)
-class Pack(Pass[Program, Program]):
+class Pack(RegionPass):
     """Lay out pictures in polynomials: the batch first, then input channels and outputs.
 
     N 2048, picture 32x8x8, batch 1   ->  6 channels an upload, 4 outputs an answer
@@ -25,22 +25,21 @@ class Pack(Pass[Program, Program]):
     """
 
     max_batch: int
-    machine: Machine = field(default_factory=Machine)
+    machine: Machine
 
-    def run(self, program: Program) -> Program:
-        def pack(region: CallRegion, product: AnyProduct) -> AnyProduct:
+    def on(self, program: Program) -> Callable[[AnyCall], AnyCall]:
+        def pack(product: AnyProduct) -> AnyProduct:
             if not isinstance(product, ParameterizedProduct):
                 return product
-            multiple, choices = multiple_of(program, product), []
+            multiple, weights, choices = program.multiple_of(product), encrypted_weights(product.quantized), []
             for batch in range(1, self.max_batch + 1):
-                weights = encrypted_weights(product.quantized)
                 choice = choose(weights, batch * multiple, self.machine, product.parameters)
                 if choice is None:
                     raise InternalError(f"{product.input}: no packing for batch {batch} under {product.parameters}")
                 choices.append(choice)
             return PackedProduct(product, multiple, tuple(choices))
 
-        return program.with_products(pack)
+        return lambda region: region.with_products(pack) if isinstance(region, CallRegion) else region
 
     def summary(self, before: Program, after: Program) -> str:
         fills = [product.choices[0].layout.fill for product in after.products if isinstance(product, PackedProduct)]
