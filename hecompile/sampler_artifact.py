@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.errors import CompileError, Diagnostic
+from hecompile.errors import CompileError, Diagnostic, unknown_name
+from hecompile.panels import Panel, option
 
 if TYPE_CHECKING:
     from hecompile.artifact import Manifest
@@ -34,33 +35,29 @@ def parse_shape(text: str) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True)
-class SamplerOptions:
+class SamplerOptions(Panel):
     """Choices of one compilation, checked when built.
 
     Raises:
         CompileError: for a share that is none, or a batch out of range.
     """
 
-    tau: float = field(default=0.01, metadata={"help": "share of the distortion that may be left in clear"})
-    cost: str = field(default="hill", metadata={"help": "what an entry costs"})
-    dynamic: bool = field(default=False, metadata={"help": "choose masks from every latent itself: the support leaks"})
-    nested: bool = field(default=False, metadata={"help": "one static mask per timestep bin, nested, instead of one for all steps"})
-    fill: bool = field(default=True, metadata={"help": "also encrypt what the last polynomial has room for, at no cost"})
-    most_clear: float = field(default=0.25, metadata={"help": "most entries that may ever be in clear, counted over all steps"})
-    reveal_bits: int = field(default=12, metadata={"help": "bits that revealed entries are rounded to"})
-    max_batch: int = field(default=4, metadata={"help": "largest batch of one request"})
-    security: int = field(default=128, metadata={"help": "bits of security of the lattice parameters"})
+    tau: float = option(0.01, help="share of the distortion that may be left in the clear", at_least=0, below=1)
+    cost: str = option("hill", help="what an entry costs")
+    dynamic: bool = option(False, help="choose masks from every latent itself: the support leaks")
+    nested: bool = option(False, help="one static mask per timestep bin, nested, instead of one for all steps")
+    fill: bool = option(True, help="also encrypt what the last polynomial has room for, at no cost")
+    most_clear: float = option(
+        0.25, help="largest share of the entries that may ever be in the clear, counted over all steps", at_least=0, at_most=1
+    )
+    reveal_bits: int = option(12, help="bits that revealed entries are rounded to")
+    max_batch: int = option(4, help="largest batch of one request", at_least=1, at_most=256)
+    security: int = option(128, help="bits of security of the lattice parameters")
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         from hecompile.sparsity.importance import cost_names
 
-        if not 0 <= self.tau < 1 or not 0 <= self.most_clear <= 1:
-            raise CompileError(f"tau is {self.tau} and most_clear {self.most_clear}: both are shares, tau below 1")
-        if not 1 <= self.max_batch <= 256:
-            raise CompileError(f"max_batch is {self.max_batch}: it must be between 1 and 256")
         if self.cost not in cost_names():
-            from hecompile.errors import unknown_name
-
             raise unknown_name("cost", self.cost, cost_names())
         if self.dynamic and (self.nested or self.cost == "jacobian"):
             raise CompileError("dynamic masks have no bins, and no model for their cost 'jacobian' at run time")

@@ -12,10 +12,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.panels import NoOptions, Panel
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
@@ -52,11 +52,6 @@ class Guarantee:
     hides_key: bool = True  # decrypted values tell nothing of the secret key, so that policies may show some of them
 
 
-@dataclass(frozen=True)
-class NoOptions:
-    """The options of a backend that has none of its own."""
-
-
 class Backend(ABC):
     """A way to run secret regions at the server: one folder, and one line of `hecompile.backends.registry` or an entry point.
 
@@ -67,8 +62,7 @@ class Backend(ABC):
 
     name: str
     guarantee: Guarantee = Guarantee()
-    options: type = NoOptions  # a frozen dataclass of its own options, each with a default
-    recommended: Mapping[str, object] = MappingProxyType({})  # options of compiling that suit it, where a user gave none
+    options: ClassVar[type[Panel]] = NoOptions  # its own options, with what it recommends of others
     others: tuple[str, ...] = ()  # further backends whose regions its proposals may hold
 
     @property

@@ -41,9 +41,9 @@ from tests.payloads import encrypt_whole
 @cache
 def shown(kind: str, granularity: str = "channel") -> Compiled:
     """`Tiny` with about half of its inner channels shown, or of tiles of 2x2."""
-    policy = "min-distortion" if kind == "bfv" else None
+    policy, tile = "min-distortion" if kind == "bfv" else None, "2x2" if granularity == "tile" else None
     options = CompileOptions(
-        policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3, granularity=granularity, tile="2x2"
+        policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3, granularity=granularity, tile=tile
     )
     return compile_model(Tiny().eval(), options=options, example_inputs=tiny_inputs())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Facts, Guarantee
@@ -32,7 +31,6 @@ class CkksClearBackend(Backend):
     guarantee = Guarantee(encrypts=False)
     options = CkksOptions
     others: tuple[str, ...] = ("clear",)
-    recommended = MappingProxyType({"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 2})
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         """Chains of layers and polynomials, then single layers by another backend."""

@@ -144,7 +144,7 @@ def test_values_of_a_polynomial_may_leave_the_region(tmp_path: Path) -> None:
     torch.manual_seed(1)
     call, found = {"sample": torch.randn(2, 1, 4, 4), "timestep": torch.tensor(12.0)}, dict[str, tuple[torch.Tensor, ...]]()
     for name in ("ckks_clear", "clear"):
-        options = CompileOptions(backend=name, max_batch=3, **backend("ckks_clear").recommended)  # type: ignore[arg-type]
+        options = CompileOptions(backend=name, max_batch=3, **CkksOptions.recommends)  # type: ignore[arg-type]
         compile_model(Shown().eval(), tmp_path / name, options=options, example_inputs=inputs)
         found[name] = hecompile.load(tmp_path / name, policy="simulation")(**call)
     for own, other in zip(found["ckks_clear"], found["clear"], strict=True):
