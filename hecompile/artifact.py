@@ -11,7 +11,6 @@ halves, `artifact_server` the server half's manifest, and `artifact_writing` wri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,14 +26,12 @@ from hecompile.artifact_files import (
     Truth,
     manifest_bytes,
     parse_manifest,
-    read_half,
 )
-from hecompile.ir.halves import ClientHalf
 from hecompile.ir.plan import Plan
 from hecompile.ir.signature import Keyword, Signature
 from hecompile.version import __version__
 
-__all__ = ["Input", "Manifest", "read_client_half", "read_manifest"]
+__all__ = ["Input", "Manifest", "read_manifest"]
 
 Bits = Annotated[int, pydantic.Field(strict=True, ge=0, le=1024)]
 Dimension = (
@@ -80,8 +77,3 @@ class Manifest:
 def read_manifest(root: Path) -> Manifest:
     """The manifest of an artifact, its files not yet read. Raises `ProtocolError`."""
     return parse_manifest(Manifest, manifest_bytes(root, root), root / MANIFEST)
-
-
-def read_client_half(root: Path, files: Mapping[str, str], prefix: str) -> ClientHalf:
-    """The two files of a region at the client. Raises `ProtocolError` if they are absent, changed or malformed."""
-    return ClientHalf(*read_half(root, files, prefix))

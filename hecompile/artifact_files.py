@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import pydantic
 
 from hecompile.errors import ProtocolError
-from hecompile.ir.halves import Array
+from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 from hecompile.untrusted import difference, parse_json, read_file
 from hecompile.version import __version__
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT", "MANIFEST", "MANIFEST_BYTES", "Batch", "Checksum", "Files", "RegionName", "Text", "Truth", "checked", "digest",
-    "manifest_bytes", "parse_manifest", "read_half",
+    "manifest_bytes", "parse_manifest", "read_client_half", "read_server_half",
 ]  # fmt: skip
 
 FORMAT = 5
@@ -98,8 +98,17 @@ def manifest_bytes(folder: Path, root: Path) -> bytes:
     return read_file(folder / MANIFEST, MANIFEST_BYTES)
 
 
-def read_half(root: Path, files: Mapping[str, str], prefix: str) -> tuple[dict[str, object], dict[str, Array]]:
-    """The two files of a region: its document and its tensors. Raises `ProtocolError` if they are absent, changed or malformed."""
+def read_client_half(root: Path, files: Mapping[str, str], prefix: str) -> ClientHalf:
+    """The two files of a region at the client. Raises `ProtocolError` if they are absent, changed or malformed."""
+    return ClientHalf(*_read_half(root, files, prefix))
+
+
+def read_server_half(root: Path, files: Mapping[str, str], prefix: str) -> ServerHalf:
+    """The two files of a region at the server. Raises `ProtocolError` if they are absent, changed or malformed."""
+    return ServerHalf(*_read_half(root, files, prefix))
+
+
+def _read_half(root: Path, files: Mapping[str, str], prefix: str) -> tuple[dict[str, object], dict[str, Array]]:
     program, tensors = checked(root, files, f"{prefix}.json"), checked(root, files, f"{prefix}.safetensors")
     document = parse_json(program, str(root / f"{prefix}.json"))
     if not isinstance(document, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,10 @@ from hecompile.artifact_files import (
     digest,
     manifest_bytes,
     parse_manifest,
-    read_half,
 )
-from hecompile.ir.halves import ServerHalf
 from hecompile.version import __version__
 
-__all__ = ["ServerManifest", "read_server", "read_server_half"]
+__all__ = ["ServerManifest", "read_server"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,3 @@ def read_server(root: Path) -> tuple[ServerManifest, str, Path]:
     folder = root / "server" if (root / "server" / MANIFEST).is_file() else root
     data = manifest_bytes(folder, root)
     return parse_manifest(ServerManifest, data, folder / MANIFEST), digest(data), folder
-
-
-def read_server_half(root: Path, files: Mapping[str, str], prefix: str) -> ServerHalf:
-    """The two files of a region at the server. Raises `ProtocolError` if they are absent, changed or malformed."""
-    return ServerHalf(*read_half(root, files, prefix))

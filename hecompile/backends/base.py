@@ -12,7 +12,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hecompile.errors import CompileError, Diagnostic
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from hecompile.ir.layer_groups import Stack
     from hecompile.ir.passes import RegionPass
     from hecompile.machine import Machine
+    from hecompile.panels import Panel
 
-__all__ = ["Backend", "Facts", "Guarantee", "NoOptions", "SamplerStep"]
+__all__ = ["Backend", "Facts", "Guarantee", "SamplerStep"]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,6 @@ class Guarantee:
     hides_key: bool = True  # decrypted values tell nothing of the secret key, so that policies may show some of them
 
 
-@dataclass(frozen=True)
-class NoOptions:
-    """The options of a backend that has none of its own."""
-
-
 class Backend(ABC):
     """A way to run secret regions at the server: one folder, and one line of `hecompile.backends.registry` or an entry point.
 
@@ -67,9 +62,14 @@ class Backend(ABC):
 
     name: str
     guarantee: Guarantee = Guarantee()
-    options: type = NoOptions  # a frozen dataclass of its own options, each with a default
-    recommended: Mapping[str, object] = MappingProxyType({})  # options of compiling that suit it, where a user gave none
     others: tuple[str, ...] = ()  # further backends whose regions its proposals may hold
+
+    @property
+    def options(self) -> type[Panel]:
+        """The panel of its own options, with what it recommends of others."""
+        from hecompile.panels import NoOptions
+
+        return NoOptions
 
     @property
     def runs_layers(self) -> bool:

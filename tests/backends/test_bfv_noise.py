@@ -11,7 +11,8 @@ import pytest
 import tenseal.sealapi as seal
 
 from hecompile.artifact import read_manifest
-from hecompile.artifact_server import read_server, read_server_half
+from hecompile.artifact_files import read_server_half
+from hecompile.artifact_server import read_server
 from hecompile.backends.bfv import seal as words_of
 from hecompile.backends.bfv.choose import Choice, Weights, choose
 from hecompile.backends.bfv.evaluator import evaluate
@@ -141,7 +142,7 @@ def test_noise_lies_under_the_bound_on_every_layer_of_digits(digits: Path) -> No
             continue
         half = read_server_half(folder, files, step.region)
         program = region_program(half)
-        for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
+        for layer, weights in zip(program.body.layers, weights_of(half, program), strict=True):
             row, parameters = layer.packings[0], layer.parameters
             ring = make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits)
             noise, read, expected = measured_noise(

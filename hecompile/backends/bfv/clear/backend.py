@@ -41,7 +41,7 @@ class ClearBackend(IntegerBackend):
         from hecompile.backends.readouts import readouts
 
         program = region_program(half)
-        client = ClearClient(program, readouts(half, program.region, program.layers))
+        client = ClearClient(program, readouts(half, program.region, program.body.layers))
         judge_messages(client, program)
         return client
 

@@ -37,7 +37,7 @@ class ClearClient(RegionClient):
         named = dict(zip(self.inputs, values, strict=True))
         pending = _Pending(self.reply_bytes(batch), [], batch)
         parts: list[Buffer] = []
-        for layer in self._program.layers:
+        for layer in self._program.body.layers:
             sent, reading = to_polynomials(layer, named[layer.input], batch)
             parts += [sent.polynomials.astype("<i8").tobytes(), pack_released(layer, sent.released)]
             pending.readings.append(reading)
@@ -47,7 +47,7 @@ class ClearClient(RegionClient):
         if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
             raise ProtocolError(f"region '{self._program.region}': a reply of {len(reply)} bytes is not an answer")
         data, outputs = memoryview(reply), list[Array]()
-        for layer, readout, reading in zip(self._program.layers, self._readouts, pending.readings, strict=True):
+        for layer, readout, reading in zip(self._program.body.layers, self._readouts, pending.readings, strict=True):
             split = WORD_BYTES * reply_words(layer.layout(pending.batch))
             end = split + sums_bytes(layer, pending.batch)
             words, sums = np.frombuffer(data[:split], "<i8"), unpack_sums(data[split:end], layer, pending.batch)
@@ -56,8 +56,8 @@ class ClearClient(RegionClient):
         return outputs
 
     def request_bytes(self, batch: int) -> int:
-        return sum(upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.layers)
+        return sum(upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.body.layers)
 
     def reply_bytes(self, batch: int) -> int:
-        layers = self._program.layers
+        layers = self._program.body.layers
         return sum(WORD_BYTES * reply_words(layer.layout(batch)) + sums_bytes(layer, batch) for layer in layers)

@@ -29,13 +29,13 @@ class ClearServer(RegionServer):
         self._program, self._weights = program, weights
 
     def request_bytes(self, batch: int) -> int:
-        return sum(upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.layers)
+        return sum(upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.body.layers)
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         if len(payload) != self.request_bytes(batch):
             raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes")
         data, replies = memoryview(payload), []
-        for layer, weights in zip(self._program.layers, self._weights, strict=True):
+        for layer, weights in zip(self._program.body.layers, self._weights, strict=True):
             layout, split, size = layer.layout(batch), upload_bytes(layer, batch), released_bytes(layer, batch)
             polynomials = np.frombuffer(data[:split], "<i8").reshape(layout.blocks, layout.uploads, -1)
             if np.abs(polynomials).max(initial=0) > layer.parameters.limit:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.document import SlotDocument
 from hecompile.backends.ckks.layout import INPUT_RANGE
 from hecompile.backends.ckks.messages import placed, read, row_of
 from hecompile.backends.ckks.ranges import excursions
@@ -29,7 +29,7 @@ class _Pending(Pending):
 class SimulatedClient(RegionClient):
     """Sends slots as they are."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: SlotDocument) -> None:
         self.inputs, self.outputs, self.max_batch = document.inputs, document.outputs, document.max_batch
         self._document = document
 
@@ -38,14 +38,14 @@ class SimulatedClient(RegionClient):
         self._document.judge_batch(batch)
         parts: list[Buffer] = [struct.pack("<Q", row_of(self._document, named))]
         for element in range(batch):
-            parts += [placed(self._document, each, named, element, INPUT_RANGE).tobytes() for each in self._document.uploads]
+            parts += [placed(self._document, each, named, element, INPUT_RANGE).tobytes() for each in self._document.body.uploads]
         return parts, _Pending(self.reply_bytes(batch), batch)
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
             raise ProtocolError(f"region '{self._document.region}': a reply of {len(reply)} bytes is not an answer")
         vectors = np.frombuffer(reply, np.float64)
-        return read(self._document, vectors.reshape(pending.batch, len(self._document.results), -1))
+        return read(self._document, vectors.reshape(pending.batch, len(self._document.body.results), -1))
 
     def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
         return excursions(self._document, values, outputs)
@@ -55,4 +55,4 @@ class SimulatedClient(RegionClient):
 
     def reply_bytes(self, batch: int) -> int:
         self._document.judge_batch(batch)
-        return 8 * batch * len(self._document.results) * self._document.program.ring.slots
+        return 8 * batch * len(self._document.body.results) * self._document.body.program.ring.slots

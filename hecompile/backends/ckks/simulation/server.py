@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.document import SlotDocument, judged_row
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.simulation.sizes import simulated_request_bytes
 from hecompile.backends.region_server import RegionServer, Session
@@ -20,7 +20,7 @@ __all__ = ["SimulatedServer"]
 class SimulatedServer(RegionServer):
     """Interprets the slot program."""
 
-    def __init__(self, document: Document, tables: Mapping[str, Array]) -> None:
+    def __init__(self, document: SlotDocument, tables: Mapping[str, Array]) -> None:
         self.max_batch = document.max_batch
         self._document, self._tables = document, tables
 
@@ -31,10 +31,10 @@ class SimulatedServer(RegionServer):
         document = self._document
         if len(payload) != self.request_bytes(batch):
             raise ProtocolError(f"region '{document.region}', batch {batch}: {len(payload)} bytes")
-        row = document.judged_row(*struct.unpack_from("<Q", payload))
-        vectors = np.frombuffer(payload, np.float64, offset=8).reshape(batch, len(document.uploads), -1)
-        engine = ClearEngine(document.program, self._tables, row)
-        outputs = engine.run({upload.name: vectors[:, place] for place, upload in enumerate(document.uploads)})
-        answers = np.stack([outputs[result.output].data for result in document.results], axis=1)
+        row = judged_row(document, *struct.unpack_from("<Q", payload))
+        vectors = np.frombuffer(payload, np.float64, offset=8).reshape(batch, len(document.body.uploads), -1)
+        engine = ClearEngine(document.body.program, self._tables, row)
+        outputs = engine.run({upload.name: vectors[:, place] for place, upload in enumerate(document.body.uploads)})
+        answers = np.stack([outputs[result.output].data for result in document.body.results], axis=1)
         reply: bytes = answers.astype(np.float64).tobytes()
         return reply

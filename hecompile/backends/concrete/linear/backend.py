@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Facts
 from hecompile.backends.concrete.linear.program import LinearProgram, linear_program
-from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.concrete.tensors import bytes_of
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from hecompile.ir.passes import RegionPass
     from hecompile.ir.regions import AnyCall, Lowered, Program
     from hecompile.machine import Machine
+    from hecompile.panels import Panel
 
 __all__ = ["ConcreteBackend"]
 
@@ -32,8 +32,13 @@ class ConcreteBackend(Backend):
     """Exact up to the declared error probability, no evaluation keys, a fresh secret key per request."""
 
     name = "concrete"
-    options = ConcreteOptions
     others = ("concrete_stacks",)
+
+    @property
+    def options(self) -> type[Panel]:
+        from hecompile.backends.concrete.options import ConcreteOptions
+
+        return ConcreteOptions
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         """Linear stacks that are faster as one circuit, then every layer."""
@@ -52,6 +57,7 @@ class ConcreteBackend(Backend):
     def lowering(self, context: Context) -> Sequence[RegionPass]:
         from hecompile.backends.concrete.linear.lowering import lower_layers
         from hecompile.backends.concrete.linear.select_parameters import SelectParameters
+        from hecompile.backends.concrete.options import ConcreteOptions
         from hecompile.backends.lower import Lower
         from hecompile.backends.quantize import Quantize
 
@@ -70,12 +76,12 @@ class ConcreteBackend(Backend):
         from hecompile.backends.concrete.errors import error_of
 
         program = linear_program(half)
-        layers = program.layers
+        layers = program.body.layers
         found = sorted({(layer.circuit.encryptions[0].dimension, layer.circuit.output_width) for layer in layers})
         return Facts(
             layers=sum(len(layer.parts) for layer in layers),
             parameters="; ".join(f"n{dimension} {width} bits" for dimension, width in found),
-            proof=error_of(program.p_error, sum(layer.multiple * math.prod(layer.circuit.output_shape) for layer in layers)),
+            proof=error_of(program.body.p_error, sum(layer.multiple * math.prod(layer.circuit.output_shape) for layer in layers)),
         )
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
@@ -84,7 +90,7 @@ class ConcreteBackend(Backend):
 
         each = [
             circuit_cost(layer.geometry, layer.circuit.encryptions[0].dimension, machine, layer.elements(batch))
-            for layer in linear_program(half).layers
+            for layer in linear_program(half).body.layers
         ]
         return [PartCost(sum(each, Cost()))]
 
@@ -100,7 +106,7 @@ class ConcreteBackend(Backend):
         program = linear_program(half)
         return [
             f"region '{program.region}', layer of {layer.input}: {reason}"
-            for layer in program.layers
+            for layer in program.body.layers
             for reason in layer.circuit.weak(security_bits)
         ]
 
@@ -108,7 +114,7 @@ class ConcreteBackend(Backend):
         program = linear_program(half)
         return [
             f"region '{program.region}', layer of {layer.input}: sums up to {layer.largest} leave {layer.circuit.output_width} bits"
-            for layer in program.layers
+            for layer in program.body.layers
             if layer.largest > 2 ** (layer.circuit.output_width - 1) - 1
         ]
 
@@ -118,7 +124,7 @@ class ConcreteBackend(Backend):
 
         program = linear_program(half)
         _judge_frames(program)
-        return LinearClient(program, readouts(half, program.region, program.layers))
+        return LinearClient(program, readouts(half, program.region, program.body.layers))
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
         from hecompile.backends.concrete.linear.simulation import LinearSimulation
@@ -127,9 +133,10 @@ class ConcreteBackend(Backend):
 
         program = linear_program(client)
         circuits = [
-            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.p_error) for index in range(len(program.layers))
+            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.body.p_error)
+            for index in range(len(program.body.layers))
         ]
-        return LinearSimulation(program, readouts(client, program.region, program.layers), circuits)
+        return LinearSimulation(program, readouts(client, program.region, program.body.layers), circuits)
 
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.concrete.server import LinearServer
@@ -137,13 +144,13 @@ class ConcreteBackend(Backend):
 
         program, circuits = linear_program(half), []
         _judge_frames(program)
-        for index, layer in enumerate(program.layers):
+        for index, layer in enumerate(program.body.layers):
             mlir, keys = (bytes_of(half, f"{index}.{name}") for name in ("mlir", "keys"))
             name = hashlib.sha256(mlir).hexdigest()
-            circuits.append(ServerCircuit(name, mlir.decode(), program.p_error, layer.circuit.text, keys=keys))
-        return LinearServer(program, circuits)
+            circuits.append(ServerCircuit(name, mlir.decode(), program.body.p_error, layer.circuit.text, keys=keys))
+        return LinearServer(program.body, circuits)
 
 
 def _judge_frames(program: LinearProgram) -> None:
-    for layer in program.layers:
+    for layer in program.body.layers:
         layer.circuit.judge_frames(f"layer of {layer.input}", layer.request, layer.reply)

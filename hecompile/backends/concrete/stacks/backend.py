@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Facts
-from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.concrete.stacks.program import stack_program, stack_readout
 from hecompile.backends.concrete.tensors import bytes_of
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from hecompile.ir.passes import RegionPass
     from hecompile.ir.regions import AnyCall, Lowered, Program
     from hecompile.machine import Machine
+    from hecompile.panels import Panel
 
 __all__ = ["StackBackend"]
 
@@ -29,8 +29,13 @@ class StackBackend(Backend):
     """Exact up to the declared error probability, no evaluation keys, a fresh secret key per request."""
 
     name = "concrete_stacks"
-    options = ConcreteOptions
     others = ("concrete",)
+
+    @property
+    def options(self) -> type[Panel]:
+        from hecompile.backends.concrete.options import ConcreteOptions
+
+        return ConcreteOptions
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         """The largest stacks that fit a circuit, whether or not they are faster than a circuit per layer; then `concrete`'s."""
@@ -42,6 +47,7 @@ class StackBackend(Backend):
         return disjoint([each for each in priced if each is not None]) + context.propose("concrete", graph)
 
     def lowering(self, context: Context) -> Sequence[RegionPass]:
+        from hecompile.backends.concrete.options import ConcreteOptions
         from hecompile.backends.concrete.stacks.regions import lower_stack_region
         from hecompile.backends.lower import Lower
         from hecompile.calibration.regions import value_ranges
@@ -63,11 +69,11 @@ class StackBackend(Backend):
         from hecompile.backends.concrete.errors import error_of
 
         program = stack_program(half)
-        circuit = program.circuit
+        circuit = program.body.circuit
         return Facts(
-            layers=program.layers,
-            parameters=f"n{circuit.encryptions[0].dimension} {circuit.output_width} bits, {program.distortion_db:.1f} dB",
-            proof=error_of(program.p_error, sum(program.output_sizes)),
+            layers=program.body.layers,
+            parameters=f"n{circuit.encryptions[0].dimension} {circuit.output_width} bits, {program.body.distortion_db:.1f} dB",
+            proof=error_of(program.body.p_error, sum(program.body.output_sizes)),
         )
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
@@ -75,22 +81,29 @@ class StackBackend(Backend):
         from hecompile.ir.candidates import PartCost
 
         program = stack_program(half)
-        inputs, outputs = sum(program.input_sizes), sum(program.output_sizes)
-        return [PartCost(words_cost(program.products, inputs, outputs, program.circuit.encryptions[0].dimension, machine, batch))]
+        inputs, outputs = sum(program.body.input_sizes), sum(program.body.output_sizes)
+        return [
+            PartCost(
+                words_cost(program.body.products, inputs, outputs, program.body.circuit.encryptions[0].dimension, machine, batch)
+            )
+        ]
 
     def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return ()
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         program = stack_program(half)
-        return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
+        return [f"region '{program.region}': {reason}" for reason in program.body.circuit.weak(security_bits)]
 
     def check_proofs(self, half: ServerHalf) -> list[str]:
         program, problems = stack_program(half), []
-        width, probability = program.circuit.output_width, program.circuit.error_probability(program.norm, program.shift)
-        if program.largest << program.shift > 2 ** (width - 1) - 1:
-            problems.append(f"region '{program.region}': values up to {program.largest} leave {width} bits")
-        if probability > program.p_error:
+        width, probability = (
+            program.body.circuit.output_width,
+            program.body.circuit.error_probability(program.body.norm, program.body.shift),
+        )
+        if program.body.largest << program.body.shift > 2 ** (width - 1) - 1:
+            problems.append(f"region '{program.region}': values up to {program.body.largest} leave {width} bits")
+        if probability > program.body.p_error:
             problems.append(f"region '{program.region}': results are wrong with probability {probability:.1g}")
         return problems
 
@@ -99,7 +112,7 @@ class StackBackend(Backend):
 
         readout = stack_readout(half)
         program = readout.program
-        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
+        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         return StackClient(readout)
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
@@ -107,13 +120,15 @@ class StackBackend(Backend):
         from hecompile.backends.concrete.stacks.simulation import StackSimulation
 
         readout = stack_readout(client)
-        return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.p_error))
+        return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.body.p_error))
 
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.concrete.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, mlir, keys = stack_program(half), bytes_of(half, "mlir"), bytes_of(half, "keys")
-        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
+        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         name = hashlib.sha256(mlir).hexdigest()
-        return LinearServer(program, [ServerCircuit(name, mlir.decode(), program.p_error, program.circuit.text, keys=keys)])
+        return LinearServer(
+            program.body, [ServerCircuit(name, mlir.decode(), program.body.p_error, program.body.circuit.text, keys=keys)]
+        )
