@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import read_client_half, read_manifest
-from hecompile.backends.base import Pending, RegionClient, Secrets
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.ckks.backend import CkksClearBackend
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.noise import SIGMAS, predict
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.ir.halves import Array, Half

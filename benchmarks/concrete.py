@@ -27,7 +27,6 @@ import torch
 
 import hecompile
 from benchmarks.harness import arguments, finish, machine
-from hecompile.backends.base import Secrets, Session
 from hecompile.backends.concrete.circuits import configuration, specs_text
 from hecompile.backends.concrete.linear import server
 from hecompile.backends.concrete.linear.program import linear_program
@@ -42,6 +41,8 @@ from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.concrete.stacks.program import stack_program
 from hecompile.backends.concrete.worker import Worker
 from hecompile.backends.concrete.workers import Done, Job
+from hecompile.backends.region_client import Secrets
+from hecompile.backends.region_server import Session
 from hecompile.compiler import compile_model
 from hecompile.ir.halves import Half
 from hecompile.machine import Machine

@@ -10,7 +10,7 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hecompile.errors import CompileError, Diagnostic, InternalError
+from hecompile.errors import CompileError, Diagnostic, InternalError, unknown_name
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.passes import Pass, RegionPass
 from hecompile.ir.regions import Program
@@ -19,11 +19,11 @@ from hecompile.options import CompileOptions
 if TYPE_CHECKING:
     import torch
 
-    from hecompile.approx.options import ApproximationOptions
     from hecompile.backends.context import Context
+    from hecompile.frontend.sources import Source
     from hecompile.ir.linear import Array
 
-__all__ = ["Compiled", "PassRecord", "compile_model", "pipeline"]
+__all__ = ["Compiled", "PassEvent", "PassRecord", "compile_model", "pipeline"]
 
 LOG = logging.getLogger(__name__)
 VERIFY_GMAC = 1.0  # numerics are compared up to this size of model, above it only on request
@@ -40,11 +40,20 @@ class PassRecord:
     summary: str
 
 
+class PassEvent(PassRecord):
+    """What an observer is told after a pass: its record, and the programs before and after it, which it must not change."""
+
+    def __init__(self, record: PassRecord, before: Source | ModelGraph | Program, after: ModelGraph | Program) -> None:
+        super().__init__(record.name, record.seconds, record.summary)
+        self.before, self.after = before, after
+
+
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A program that was lowered, and how it came about. `artifact` is where it was written, if it was."""
+    """A program that was lowered, or the graph or program where compiling was told to stop, and how it came about. `artifact` is
+    where it was written, if it was."""
 
-    program: Program
+    program: ModelGraph | Program
     options: CompileOptions
     passes: tuple[PassRecord, ...]
     artifact: Path | None = None
@@ -52,6 +61,7 @@ class Compiled:
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
+    from hecompile.approx.options import ApproximationOptions
     from hecompile.backends.context import Context
     from hecompile.backends.registry import backend, family
     from hecompile.calibration import load_calibration
@@ -152,7 +162,9 @@ def compile_model(
     size: str | int | tuple[int, int] | None = None,
     tokens: int | None = None,
     extra_passes: Mapping[str, Sequence[Pass[Any, Any]]] | None = None,
-    observer: Callable[[PassRecord], None] | None = None,
+    observer: Callable[[PassEvent], None] | None = None,
+    until: str | None = None,
+    dump_ir: str | Path | None = None,
 ) -> Compiled:
     """Compile a UNet: a diffusers folder, a module, a pipeline (its UNet), an `.onnx` file or the name of a zoo model.
 
@@ -163,13 +175,16 @@ def compile_model(
         size: height and width of the sample of a denoiser in latent pixels, as `options.size`.
         tokens: length of the prompt of a denoiser, as `options.tokens`.
         extra_passes: a user's own passes, by the name of the pass that they follow.
-        observer: called after every pass.
+        observer: called after every pass, with what it did and the programs before and after it.
+        until: name of the pass to stop after; the result then holds the program as it is there, and nothing is written. Models of
+            shapes alone may be compiled until `check-secrecy`.
+        dump_ir: new or empty folder for the program's text after every pass.
 
     Raises:
         CompileError: if the model or the options cannot be compiled; lists every finding.
     """
     from hecompile.artifact_writing import judge_target
-    from hecompile.errors import unknown_name
+    from hecompile.dump import Dump
     from hecompile.frontend.sources import load_source
     from hecompile.ir.size import is_small
     from hecompile.threads import one_thread
@@ -181,32 +196,57 @@ def compile_model(
     target = None if output is None else Path(output).expanduser()
     if target is not None:
         judge_target(target)
-    passes = pipeline(options, target)
-    names = [each.name for each in passes]
-    for name in extra_passes or {}:
-        if name not in names:
-            raise unknown_name("pass", name, names)
-    ordered = [item for each in passes for item in (each, *(extra_passes or {}).get(each.name, ()))]
+    dump = None if dump_ir is None else Dump(Path(dump_ir).expanduser(), target)
+    passes = _ordered(pipeline(options, target), extra_passes or {}, until, target)
     program: Any = load_source(source, example_inputs, options.public, options.sample_size, options.tokens)
-    if program.module is not None and any(parameter.is_meta for parameter in program.module.parameters()):
+    meta = program.module is not None and any(parameter.is_meta for parameter in program.module.parameters())
+    if meta and any(each.needs_weights for each in passes):
         raise CompileError(
             Diagnostic(f"{program.name} has shapes but no weights", help="`hecompile plan` needs none; compiling does")
         )
     checker, records, small = Checker(options.verify), list[PassRecord](), False
-    for each in ordered:
+    for each in passes:
         started = time.perf_counter()
         small = is_small(program) if isinstance(program, ModelGraph) else small
         with one_thread(small):
             before, program = program, each.run(program)
             record = PassRecord(each.name, time.perf_counter() - started, each.summary(before, program))
             LOG.info("%-18s %6.2f s  %s", record.name, record.seconds, record.summary)
+            if dump is not None:
+                dump.write(each.name, program)  # before it is checked: what is wrong is to be seen
             checker.check(each, program)
         records.append(record)
         if observer is not None:
-            observer(record)
-    if not isinstance(program, Program):
+            observer(PassEvent(record, before, program))
+    if not isinstance(program, Program) and until is None:
         raise InternalError("the pipeline did not end in a program")
     return Compiled(program, options, tuple(records), target)
+
+
+def _ordered(
+    passes: list[Pass[Any, Any]], extra: Mapping[str, Sequence[Pass[Any, Any]]], until: str | None, target: Path | None
+) -> list[Pass[Any, Any]]:
+    """The passes with a user's own behind those that they follow, cut after the one named `until`.
+
+    Raises:
+        CompileError: for names that no pass has, and if what is to be written would not be.
+    """
+    names = [each.name for each in passes]
+    for name in extra:
+        if name not in names:
+            raise unknown_name("pass", name, names)
+    ordered = [item for each in passes for item in (each, *extra.get(each.name, ()))]
+    if until is None:
+        return ordered
+    names = [each.name for each in ordered]
+    if until not in names:
+        raise unknown_name("pass", until, names)
+    kept = ordered[: names.index(until) + 1]
+    if target is not None and not any(each is passes[-1] for each in kept):
+        raise CompileError(
+            Diagnostic(f"{target} is not written if compiling stops after '{until}'", help="leave away one of the two")
+        )
+    return kept
 
 
 class Checker:
@@ -227,8 +267,8 @@ class Checker:
         from hecompile.ir.size import gmac
 
         if isinstance(program, ModelGraph):
-            verify.verify_graph(program, canonical=each.name != "trace")
-            if not self._inputs and (self._always or gmac(program) <= VERIFY_GMAC):
+            verify.verify_graph(program, canonical=each.canonical)
+            if not self._inputs and not program.is_meta and (self._always or gmac(program) <= VERIFY_GMAC):
                 self._inputs = verify.inputs_in_domain(program)
             if self._inputs and program.approximation is not None:
                 self._inputs = program.approximation.example  # where the polynomials hold

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.linear import Pair
 from hecompile.machine import Machine, load_machine
@@ -19,17 +20,12 @@ __all__ = ["machine_of", "partitioned", "predict_source", "problem_of_source"]
 
 def partitioned(source: Any, example_inputs: Mapping[str, Any] | None = None) -> ModelGraph:
     """The graph of a source, anything that `compile` takes, with domains and regions under `strict`."""
-    from hecompile.compiler import pipeline
-    from hecompile.frontend.sources import load_source
-    from hecompile.options import CompileOptions
+    from hecompile.compiler import compile_model
 
-    program: Any = load_source(source, example_inputs)
-    for each in pipeline(CompileOptions(), None):
-        if not isinstance(program, ModelGraph) or each.name != "split":
-            program = each.run(program)
-        else:
-            break
-    return program  # type: ignore[no-any-return]
+    graph = compile_model(source, example_inputs=example_inputs, until="check-secrecy").program
+    if not isinstance(graph, ModelGraph):
+        raise InternalError("the program is cut before its secrecy is checked")
+    return graph
 
 
 def machine_of(profile: Path | None, rtt_ms: float, bandwidth_mbps: float) -> Machine:

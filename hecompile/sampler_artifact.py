@@ -146,7 +146,8 @@ def _config(program: AffineProgram) -> Mapping[str, Any]:
 
 def _write(target: Path, program: AffineProgram, masks: Masks | None, security: int) -> Manifest:
     """The artifact, all or nothing, checked as the compiler checks its own."""
-    from hecompile.artifact import FORMAT, MANIFEST, Input, Manifest
+    from hecompile.artifact import Input, Manifest
+    from hecompile.artifact_files import FORMAT, MANIFEST
     from hecompile.artifact_writing import checksums, to_json, write_folder, write_half, write_server
     from hecompile.backends.registry import backend
     from hecompile.ir.halves import ClientHalf, ServerHalf

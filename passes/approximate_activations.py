@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hecompile.approx.fits import Fit, weighted
 from hecompile.approx.options import ApproximationOptions
 from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph
@@ -32,16 +33,22 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
     options: ApproximationOptions
     rows: int = TIMESTEP_BINS  # of tables over the timestep
     recorded: Calibration | None = None  # calls of the model's own sampler if None
+    fit: Fit = weighted  # how coefficients are found: for comparisons
+
+    @property
+    def needs_weights(self) -> bool:
+        """If anything is to be approximated: what is judged by is a run of the model."""
+        return self.options.changes
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        if not self.options.changes or program.approximation is not None:
+        if not self.needs_weights or program.approximation is not None:
             return program
         from hecompile.approx.build import approximate
         from hecompile.ir.size import is_small
         from hecompile.threads import one_thread
 
         with one_thread(is_small(program)):
-            return approximate(program, self.options, self._degrees, self.recorded, self.rows)
+            return approximate(program, self.options, self._degrees, self.recorded, self.rows, self.fit)
 
     def _degrees(self, judge: Judge) -> dict[str, int]:
         from hecompile.approx import spend

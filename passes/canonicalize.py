@@ -26,7 +26,7 @@ _REWRITE = "rewrite it with operations of docs/ops.md, or run this part outside 
 
 @dataclass(frozen=True)
 class Canonicalize(Pass[ModelGraph, ModelGraph]):
-    """One spelling per operation, constants folded, equal nodes shared, no-ops dropped.
+    """Write each operation in one spelling, fold constants, share equal nodes and drop what does nothing.
 
     %a = view(%x, [2, 32, 64]); %b = clone(%a)  ->  %b = reshape(%x, [-1, 32, 64])
     %s = sigmoid(%x); %y = mul(%x, %s)          ->  %y = silu(%x)

@@ -107,14 +107,16 @@ class Partition(Pass[ModelGraph, ModelGraph]):
 
         def tag(name: str, record: NodeInfo) -> NodeInfo:
             if name in shown:
-                return replace(record, domain="server_clear", region=None, backend=None)
+                return replace(record, domain="server_clear", region=None, backend=None, per_run=False)
             if name not in cover:
-                return replace(record, domain="client", region=f"client_{level[name]:02d}", backend=None)
+                return replace(record, domain="client", region=f"client_{level[name]:02d}", backend=None, per_run=False)
             candidate = candidates[cover[name]]
-            kind, chosen = "once" if all(constant[each] for each in candidate.nodes) else "call", candidate.backend
-            region = f"{kind}_{level[name]:02d}" + (f"_{chosen}" if candidate.whole or chosen in self.among else "")
+            per_run, chosen = all(constant[each] for each in candidate.nodes), candidate.backend
+            region = f"{'once' if per_run else 'call'}_{level[name]:02d}"
+            region += f"_{chosen}" if candidate.whole or chosen in self.among else ""
             region += f"_{places[cover[name]]}" if places[cover[name]] else ""
-            return replace(record, domain="server_encrypted", region=region, backend=chosen, whole=candidate.whole)
+            whole = candidate.whole
+            return replace(record, domain="server_encrypted", region=region, backend=chosen, per_run=per_run, whole=whole)
 
         return program.with_infos(lambda node, record: tag(node.name, record))
 

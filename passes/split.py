@@ -30,6 +30,11 @@ class Split(Pass[ModelGraph, Program]):
     output(%z)                    ->  plan outputs: silu
     """
 
+    @property
+    def needs_weights(self) -> bool:
+        """Its products hold them."""
+        return True
+
     def run(self, program: ModelGraph) -> Program:
         layers = {layer.nodes[-1]: layer for layer in secret_layers(program)}
         regions: dict[str, list[fx.Node]] = {}
@@ -39,7 +44,7 @@ class Split(Pass[ModelGraph, Program]):
         clients: dict[str, ClientRegion] = {}
         calls: dict[str, AnyCall] = {}
         for name, nodes in regions.items():
-            chosen, once = info(nodes[0]).backend, name.startswith("once_")
+            chosen, once = info(nodes[0]).backend, info(nodes[0]).per_run
             if chosen is None:
                 clients[name] = ClientRegion(name, *cut(program, nodes))
             elif not info(nodes[0]).whole:

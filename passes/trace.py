@@ -20,6 +20,11 @@ class Trace(Pass[Source, ModelGraph]):
     sizes                                 ->  integers, or multiples of the batch B
     """
 
+    @property
+    def canonical(self) -> bool:
+        """Whatever aten calls the source makes: the next pass spells them as the op table does."""
+        return False
+
     def run(self, program: Source) -> ModelGraph:
         if program.onnx is not None:
             from hecompile.frontend.onnx import import_onnx

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import read_client_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.bfv.pricing import cost_of, parameters_for, released_of
 from hecompile.backends.registry import backend_of
 from hecompile.compiler import Compiled, compile_model

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hecompile.artifact import read_manifest
 from hecompile.calibration import Calibration, save_calibration
-from hecompile.cli.commands import app
+from hecompile.cli.app import app
 from hecompile.compiler import compile_model
 from hecompile.errors import CompileError
 from hecompile.options import CompileOptions

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hecompile.approx.excursions import excursions
-from hecompile.approx.fits import FITS, Floats, depth
+from hecompile.approx.fits import Fit, Floats, depth, weighted
 from hecompile.approx.inner import is_inner
 from hecompile.approx.judge import Judge
 from hecompile.approx.norms import with_norms
@@ -41,6 +41,7 @@ def approximate(
     choose: Callable[[Judge], Mapping[str, int]],
     recorded: Calibration | None,
     rows: int = TIMESTEP_BINS,
+    fit: Fit = weighted,
 ) -> ModelGraph:
     """The graph with its norms and activations as the options say; itself if it has none.
 
@@ -48,6 +49,7 @@ def approximate(
         choose: the degree of each site, by name.
         recorded: calls to fit to and to judge by, in place of the model's own sampler.
         rows: of tables over the timestep.
+        fit: how coefficients are found.
 
     Raises:
         CompileError: if a range does not allow a polynomial, or the degrees cannot be chosen.
@@ -61,7 +63,7 @@ def approximate(
         return program
     reference = trial.run(program)
     statistics = collect(graph, calibration, {site.argument.name for site in sites}, bins)
-    judge = Judge(graph, reference, trial, Fitter(sites, statistics, options.fit))
+    judge = Judge(graph, reference, trial, Fitter(sites, statistics, fit))
     degrees = choose(judge) if sites else {}
     tables = {site.name: judge.fitter.table(site.name, degrees[site.name]) for site in sites}
     new = with_polynomials(graph, sites, tables, options.clamp)
@@ -72,32 +74,25 @@ def approximate(
         )
     promised = options.budget_db if options.budget_db is not None else measured - MARGIN_DB
     measures = options.budget_db is not None or options.total_depth is not None
-    points = curve(judge, statistics) if measures else ()
+    points = curve(judge) if measures else ()
     probes = [_cut(new, call, PROBE_BATCH) for call in calibration]
     records = _records(new, judge, degrees, statistics, judge.sensitivity(probes, bins))
     example = _cut(new, calibration.calls[len(calibration) // 2], EXAMPLE_BATCH).inputs
     record = Approximation(
-        options.fit, options.norms, promised, measured, records, outside, points, trial, example
+        options.norms, promised, measured, records, outside, points, trial, example
     )  # fmt: skip
     return replace(new, approximation=record)
 
 
-def curve(judge: Judge, statistics: Statistics) -> tuple[CurvePoint, ...]:
-    """PSNR against total depth: one degree everywhere by each fit, and the chosen fit's degrees by the error budget."""
-    points, sites = [], list(judge.fitter.sites.values())
-    for kind in FITS:
-        other = (
-            judge
-            if kind == judge.fitter.kind
-            else Judge(judge.graph, judge.reference, judge.trial, Fitter(sites, statistics, kind))
-        )
-        for degree in CURVE_DEGREES:
-            total = depth(degree) * len(sites)
-            points.append(CurvePoint(kind, degree, total, other.psnr_db(uniform(other, degree))))
+def curve(judge: Judge) -> tuple[CurvePoint, ...]:
+    """PSNR against total depth: one degree everywhere, and degrees by the error budget."""
+    points, sites = [], len(judge.fitter.sites)
+    for degree in CURVE_DEGREES:
+        points.append(CurvePoint(degree, depth(degree) * sites, judge.psnr_db(uniform(judge, degree))))
     for total in sorted({point.total_depth for point in points}):
         degrees = for_depth(judge, total)
         spent = sum(depth(degree) for degree in degrees.values())
-        points.append(CurvePoint(judge.fitter.kind, None, spent, judge.psnr_db(degrees)))
+        points.append(CurvePoint(None, spent, judge.psnr_db(degrees)))
     return tuple(points)
 
 

@@ -8,9 +8,8 @@ from typing import ClassVar
 
 from hecompile.panels import Idle, Panel, option
 
-__all__ = ["FITS", "MOST_DEGREE", "ApproximationOptions"]
+__all__ = ["MOST_DEGREE", "ApproximationOptions"]
 
-FITS = ("weighted", "interpolation", "minimax")
 MOST_DEGREE = 31  # above it float32 adds no accuracy
 
 
@@ -35,7 +34,6 @@ class ApproximationOptions(Panel):
     )
     budget_db: float | None = option(None, help="least PSNR of the result in dB, with polynomials of the least depth")
     total_depth: int | None = option(None, help="most depth of all polynomials together, spent for the best result", at_least=1)
-    fit: str = option("weighted", help="how polynomials are fitted: weighted by the data, interpolation or minimax", choices=FITS)
     clamp: bool = option(False, help="keep the arguments of polynomials in range, at the client")
 
     @property
@@ -46,7 +44,7 @@ class ApproximationOptions(Panel):
     def idle(self) -> Sequence[Idle]:
         found = []
         if self.activations == "exact":
-            names = ("degree", "budget_db", "total_depth", "fit", "clamp")
+            names = ("degree", "budget_db", "total_depth", "clamp")
             found.append(Idle(names, "it is about polynomials, and activations stay exact", "--activations polynomial"))
             if self.norms == "polynomial":
                 reason = "their inverse square roots are activations, which stay exact"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pydantic
 
     from hecompile.ir.halves import Half
-    from hecompile.ir.products import Part
+    from hecompile.ir.linear import Part
 
 __all__ = ["MOST_BATCH", "MOST_BYTES", "Layer", "judge_batch", "judge_bytes", "judge_layers", "judge_names", "read_program"]
 

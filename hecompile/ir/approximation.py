@@ -68,7 +68,6 @@ class Excursion:
 class CurvePoint:
     """One setting of the plot of dB against depth. `degree` is None for degrees spent by the error budget."""
 
-    fit: str
     degree: int | None
     total_depth: int
     psnr_db: float
@@ -78,7 +77,6 @@ class CurvePoint:
 class Approximation:
     """A whole network's. `promised_db` is what the network keeps to on the trial, `measured_db` what it reached there."""
 
-    fit: str
     norms: str
     promised_db: float
     measured_db: float

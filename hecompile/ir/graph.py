@@ -62,6 +62,7 @@ class NodeInfo:
     region: str | None = None  # name of the region; None before partition
     backend: str | None = None  # of server nodes; None before partition
     whole: bool = False  # whether the region is lowered as one piece, not layer by layer
+    per_run: bool = False  # of server nodes: the region's request is the same at every step of a run, and sent once
     coo: Coo | None = None  # of values that the server holds in part as ciphertexts
 
     def __str__(self) -> str:

@@ -41,6 +41,16 @@ class Pass(ABC, Generic[Before, After]):
         """One line for people: the first of the class's docstring."""
         return (type(self).__doc__ or "").strip().split("\n")[0]
 
+    @property
+    def canonical(self) -> bool:
+        """Whether every operation of a graph after this pass is one of the op table."""
+        return True
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether this pass reads numbers of the model, so that a model of shapes alone cannot go through it."""
+        return False
+
     @abstractmethod
     def run(self, program: Before) -> After:
         """The program after the pass. Raises `CompileError` for what the user can mend."""

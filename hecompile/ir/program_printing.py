@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.printing import print_graph
 from hecompile.ir.products import AnyProduct
 from hecompile.ir.regions import AnyCall, CallRegion, ClientRegion, Program, SubgraphRegion
 
-__all__ = ["print_program"]
+__all__ = ["print_program", "program_text"]
 
 
 def _product(product: AnyProduct) -> str:
@@ -48,3 +50,8 @@ def print_program(program: Program) -> str:
     secret = sum(value.secret for value in program.plan.values)
     lines.append(f"outputs {', '.join(program.plan.outputs)}; {secret} of {len(program.plan.values)} values are secret")
     return "\n".join(lines) + "\n"
+
+
+def program_text(program: ModelGraph | Program) -> str:
+    """The program between two passes, whichever kind it is there. Tensors are told by their shapes, never by their numbers."""
+    return print_graph(program) if isinstance(program, ModelGraph) else print_program(program)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import Manifest, checked, read_client_half, read_manifest
-from hecompile.backends.base import Pending, RegionClient, Secrets
+from hecompile.artifact import Manifest, read_manifest
+from hecompile.artifact_files import checked, read_client_half
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.ir.candidates import PartCost
@@ -63,7 +64,8 @@ def predict_artifact(folder: Path, machine: Machine, batch: int = 1) -> Predicti
             parts[step.region] = backend_of(half).price(half, machine, batch)
         else:
             local += onnx_work(checked(folder, manifest.files, f"{prefix}.onnx"), batch)
-    return predict_regions(parts, machine, local)
+    per_run = {step.region for step in manifest.plan.steps if step.once}
+    return predict_regions(parts, machine, local, per_run)
 
 
 @dataclass

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 
@@ -81,6 +81,7 @@ class _Sums:
     regions: dict[str, list[Cost]]
     layers: dict[str, int]
     skipped: dict[str, int]
+    per_run: Collection[str] = ()  # regions whose request is sent once a run, which costs a call no round
     macs: int = 0  # in the clear, where zeros are multiplied too
     weights: int = 0
 
@@ -95,7 +96,7 @@ class _Sums:
         """Regions and totals. A region is one round however many layers it has."""
         regions, machine = [], self.machine
         for name, costs in self.regions.items():
-            rounds = Cost(rounds=0 if name.startswith("once_") else 1)
+            rounds = Cost(rounds=0 if name in self.per_run else 1)
             one_by_one = max(each.peak_mib for each in costs)  # layers of a region are worked on in turn
             cost = replace(sum(costs, rounds), peak_mib=one_by_one)
             regions.append(RegionCost(name, self.layers[name], cost, self.skipped[name]))
@@ -116,7 +117,8 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
     """
     by_name = {node.name: node for node in graph.nodes}
     regions = {name: str(info(node).region) for name, node in by_name.items()}
-    sums, findings, worst_case = _Sums(machine, {}, {}, {}), list[Diagnostic](), False
+    per_run = {regions[name] for name, node in by_name.items() if info(node).per_run}
+    sums, findings, worst_case = _Sums(machine, {}, {}, {}, per_run), list[Diagnostic](), False
     for each in stacks(graph, regions):
         node = by_name[each.names[0]]
         if info(node).domain == "client":
@@ -135,9 +137,19 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
     return sums.prediction(local, worst_case)
 
 
-def predict_regions(parts: Mapping[str, Sequence[PartCost]], machine: Machine, local: LocalWork | None = None) -> Prediction:
-    """The cost of an artifact's regions, each in parts, with the parameters they have; `local` is the client's own work."""
-    sums = _Sums(machine, {}, {}, {})
+def predict_regions(
+    parts: Mapping[str, Sequence[PartCost]],
+    machine: Machine,
+    local: LocalWork | None = None,
+    per_run: Collection[str] = (),
+) -> Prediction:
+    """The cost of an artifact's regions, each in parts, with the parameters they have.
+
+    Args:
+        local: the client's own work.
+        per_run: names of the regions whose request is sent once a run.
+    """
+    sums = _Sums(machine, {}, {}, {}, per_run)
     for region, costs in parts.items():
         for part in costs:
             sums.add(region, part)

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hecompile.artifact import read_client_half, read_manifest, read_server
-from hecompile.backends.base import Secrets, Session
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
+from hecompile.artifact_server import read_server
 from hecompile.backends.ckks.document import read_document
+from hecompile.backends.region_client import Secrets
+from hecompile.backends.region_server import Session
 from hecompile.backends.registry import backend_of
 from hecompile.runtime.wire import pack_keys, pack_request
 from tests.backends.ckks.network import compiled

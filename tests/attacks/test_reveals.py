@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import hecompile
-from hecompile.artifact import digest
+from hecompile.artifact_files import digest
 from hecompile.artifact_writing import to_json
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.compiler import Compiled, compile_model

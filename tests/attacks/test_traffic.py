@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import read_client_half, read_manifest
-from hecompile.backends.bfv.bits import unpack_bits
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
+from hecompile.backends.words import unpack_bits
 from hecompile.buffers import Buffer
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet

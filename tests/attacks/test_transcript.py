@@ -17,7 +17,8 @@ import torch
 import uvicorn
 
 import hecompile
-from hecompile.artifact import read_client_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.ckks.document import read_document

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.artifact import read_client_half, read_manifest
-from hecompile.backends.bfv.bits import unpack_bits
-from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
+from hecompile.backends.bfv.seal import expand_seeds, make_ring
+from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.sampler_step.backend import AffineBackend
 from hecompile.backends.sampler_step.client import AffineClient
 from hecompile.backends.sampler_step.program import AffineProgram, affine_program, choose_parameters
 from hecompile.backends.sampler_step.server import AffineServer, pack_signed, unpack_signed
 from hecompile.backends.sampler_step.support import DynamicSupport, filled
+from hecompile.backends.words import unpack_bits
 from hecompile.compiler import compile_model
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.halves import Half

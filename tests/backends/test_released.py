@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.base import RegionClient, RegionServer
 from hecompile.backends.bfv.evaluator import encode
 from hecompile.backends.bfv.packing import Layout, layouts
 from hecompile.backends.bfv.product import self_test
@@ -26,6 +25,8 @@ from hecompile.backends.bfv.released import (
     unpack_released,
     unpack_sums,
 )
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import ProtocolError

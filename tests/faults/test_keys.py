@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import zstandard
 
-from hecompile.artifact import read_client_half, read_manifest
-from hecompile.backends.base import RegionClient, Secrets
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.ckks import server
 from hecompile.backends.ckks.document import Document, read_document
 from hecompile.backends.ckks.keys import galois_element, relin_name, rotation_name
 from hecompile.backends.ckks.ring import Ring
 from hecompile.backends.ckks.secret import SecretKey
+from hecompile.backends.region_client import RegionClient, Secrets
 from hecompile.backends.registry import backend
 from hecompile.backends.seal_files import header
 from hecompile.errors import ProtocolError

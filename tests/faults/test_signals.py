@@ -15,7 +15,7 @@ from hecompile.cli.interruptions import signals_as_exits
 SLOW = """
 import sys, time
 from pathlib import Path
-from hecompile.cli import commands as cli
+from hecompile.cli.running import run
 from hecompile.artifact_writing import write_folder
 
 def fill(folder):
@@ -23,7 +23,7 @@ def fill(folder):
     print("filling", flush=True)
     time.sleep(60)
 
-cli._run(lambda: write_folder(Path(sys.argv[1]) / "new" / "artifact", fill))
+run(lambda: write_folder(Path(sys.argv[1]) / "new" / "artifact", fill))
 """
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 

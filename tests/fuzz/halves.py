@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import read_client_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram
 from hecompile.backends.concrete.linear.stages import Limits
 from hecompile.backends.concrete.lookups.program import LookupProgram, Range
@@ -18,8 +19,7 @@ from hecompile.backends.concrete.parameters import Bootstrap, Gate, Keyswitch, N
 from hecompile.backends.concrete.specs import Specs
 from hecompile.backends.concrete.stacks.program import StackProgram
 from hecompile.ir.halves import Half
-from hecompile.ir.linear import conv2d
-from hecompile.ir.products import Part
+from hecompile.ir.linear import Part, conv2d
 
 __all__ = ["concrete_half", "concrete_specs", "lookup_half", "stack_half", "stored_halves"]
 

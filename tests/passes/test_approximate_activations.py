@@ -71,7 +71,6 @@ def test_an_artifact_computes_what_the_graph_computes(tmp_path: Path) -> None:
         ({"clamp": True}, "clamp does nothing: it is about polynomials"),
         ({"norms": "polynomial"}, "norms does nothing: their inverse square roots"),
         ({"degree": 40, "activations": "polynomial"}, "between 1 and 31"),
-        ({"fit": "cubic"}, "fit is 'cubic': it must be weighted, interpolation or minimax"),
         ({"norms": "none"}, "norms is 'none': it must be exact, static or polynomial"),
         ({"activations": "relu"}, "activations is 'relu': it must be exact or polynomial"),
     ],
@@ -81,11 +80,9 @@ def test_choices_that_make_no_sense_are_refused(flags: dict[str, Any], message: 
         CompileOptions(**flags)
 
 
-def test_the_options_name_what_there_is() -> None:
-    from hecompile.approx.fits import FITS
-    from hecompile.approx.options import FITS as NAMES
-
-    assert tuple(FITS) == NAMES
+def test_there_is_one_fit_and_no_option_for_it() -> None:
+    with pytest.raises(CompileError, match="there is no option 'fit'"):
+        CompileOptions(activations="polynomial", fit="minimax")
 
 
 @pytest.mark.slow

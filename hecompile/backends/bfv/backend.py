@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from hecompile.backends.base import RegionClient, RegionServer
 from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.parameters import Parameters, noise_bound
-from hecompile.backends.bfv.program import LayerProgram, judge_messages, readouts, region_program, weights_of
+from hecompile.backends.bfv.program import LayerProgram, judge_messages, region_program
+from hecompile.backends.bfv.weights import weights_of
+from hecompile.backends.readouts import readouts
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.ir.halves import ClientHalf, ServerHalf
 from hecompile.security.table import report
 

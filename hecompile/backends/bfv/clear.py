@@ -8,29 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Guarantee, Pending, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.base import Guarantee
 from hecompile.backends.bfv.groups import extend, gather_terms, group_matrix
 from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.parameters import Parameters
-from hecompile.backends.bfv.program import (
-    LayerProgram,
-    LayerWeights,
-    Reading,
-    RegionProgram,
-    judge_messages,
-    readouts,
-    region_program,
-    to_polynomials,
-    to_values,
-    weights_of,
-)  # fmt: skip
+from hecompile.backends.bfv.program import LayerProgram, RegionProgram, judge_messages, region_program
 from hecompile.backends.bfv.released import pack_released, pack_sums, released_bytes, sums_bytes, unpack_released, unpack_sums
+from hecompile.backends.bfv.values import Reading, to_polynomials, to_values
+from hecompile.backends.bfv.weights import LayerWeights, weights_of
+from hecompile.backends.readouts import readouts
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 from hecompile.ir.linear import correlate
-from hecompile.ir.products import Readout
+from hecompile.ir.readout import Readout
 
 __all__ = ["ClearBackend"]
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
-from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.messages import Sizes, ring_of, sizes
-from hecompile.backends.bfv.program import LayerProgram, Reading, RegionProgram, to_polynomials, to_values
+from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_released, unpack_sums
-from hecompile.backends.bfv.seal import Ring, SecretKey, Words
+from hecompile.backends.bfv.seal import Ring, Words
+from hecompile.backends.bfv.secret import SecretKey
+from hecompile.backends.bfv.values import Reading, to_polynomials, to_values
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.words import pack_bits, unpack_bits
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
-from hecompile.ir.products import Readout
+from hecompile.ir.readout import Readout
 
 __all__ = ["BfvClient"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from hecompile.backends.base import Backend, Facts
 from hecompile.backends.bfv.parameters import Parameters
 from hecompile.backends.bfv.program import LayerProgram, region_program
-from hecompile.ir.halves import ClientHalf, Half
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
     from hecompile.ir.candidates import Candidate, LayerPrice, PartCost
     from hecompile.ir.channels import ChannelSplit
     from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.halves import ClientHalf, Half
     from hecompile.ir.layer_groups import Stack
     from hecompile.ir.passes import RegionPass
     from hecompile.ir.regions import AnyCall, Lowered, Program

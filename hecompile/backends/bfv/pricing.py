@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from hecompile.backends.bfv.choose import Choice, Weights, choose
 from hecompile.backends.bfv.costs import Released, layer_cost
-from hecompile.backends.bfv.parameters import Choice, Weights, choose
 from hecompile.backends.bfv.program import RegionProgram
 from hecompile.ir.candidates import Candidate, Cost, LayerPrice, PartCost
 from hecompile.ir.channels import ChannelSplit

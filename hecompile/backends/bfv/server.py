@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import RegionServer, Session
-from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.evaluator import encode, evaluate
 from hecompile.backends.bfv.messages import ring_of, sizes
 from hecompile.backends.bfv.product import choose_kernel
-from hecompile.backends.bfv.program import LayerProgram, LayerWeights, RegionProgram
+from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_released
 from hecompile.backends.bfv.seal import SEED_BYTES, Ring, Words, expand_seeds
+from hecompile.backends.bfv.weights import LayerWeights
+from hecompile.backends.region_server import RegionServer, Session
+from hecompile.backends.words import pack_bits, unpack_bits
 from hecompile.errors import ProtocolError
 
 __all__ = ["BfvServer"]

@@ -12,8 +12,9 @@ from hecompile.backends.ckks.options import CkksOptions
 from hecompile.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from hecompile.backends.base import RegionClient, RegionServer
     from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
     from hecompile.ir.candidates import Candidate
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.halves import ClientHalf, ServerHalf
@@ -62,6 +63,7 @@ class CkksClearBackend(Backend):
 
     def check_proofs(self, half: ServerHalf) -> list[str]:
         """Levels, scales, keys and tables of the slot program."""
+
         from hecompile.backends.ckks.engine import Engine
 
         document = read_document(half)

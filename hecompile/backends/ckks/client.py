@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.keys import key_sizes, key_tag, relin_name, rotation_name
 from hecompile.backends.ckks.layout import INPUT_RANGE
@@ -16,6 +15,7 @@ from hecompile.backends.ckks.messages import placed, read, row_of
 from hecompile.backends.ckks.ranges import excursions
 from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
 from hecompile.backends.ckks.secret import SecretKey
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.halves import Array

@@ -12,7 +12,7 @@ from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.layout import Upload
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
-from hecompile.ir.products import LARGEST
+from hecompile.ir.readout import LARGEST
 
 __all__ = ["placed", "read", "row_of"]
 

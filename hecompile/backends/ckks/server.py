@@ -6,12 +6,12 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from hecompile.backends.base import RegionServer, Session
 from hecompile.backends.ckks.document import Document
 from hecompile.backends.ckks.keys import TAG_BYTES, LoadedKey, held_bytes, key_sizes, load_key, relin_name
 from hecompile.backends.ckks.processes import evaluated
 from hecompile.backends.ckks.seal import SEAL_ERRORS, fresh_bytes, load_fresh, save_answer
 from hecompile.backends.ckks.seal_engine import Plaintexts, SealEngine
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Facts, RegionClient, RegionServer, SamplerStep
+from hecompile.backends.base import Facts, SamplerStep
 from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program
 from hecompile.errors import CompileError, ProtocolError
-from hecompile.ir.halves import ClientHalf, Half, ServerHalf
 from hecompile.security.table import report
 
 if TYPE_CHECKING:
     from hecompile.backends.bfv.seal import Ring
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
+    from hecompile.ir.halves import ClientHalf, Half, ServerHalf
 
 __all__ = ["AffineBackend"]
 

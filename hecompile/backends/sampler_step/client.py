@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
-from hecompile.backends.bfv.bits import pack_bits, unpack_bits
-from hecompile.backends.bfv.seal import Ring, SecretKey
+from hecompile.backends.bfv.seal import Ring
+from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.program_io import judge_batch
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.sampler_step.program import AffineProgram, Sizes
 from hecompile.backends.sampler_step.server import pack_signed, unpack_signed
 from hecompile.backends.sampler_step.support import Support
+from hecompile.backends.words import pack_bits, unpack_bits
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array

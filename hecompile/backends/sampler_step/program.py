@@ -17,9 +17,9 @@ from math import prod
 
 import pydantic
 
-from hecompile.backends.bfv.bits import SEED_BYTES, packed_bytes
 from hecompile.backends.bfv.parameters import DIMENSIONS, Parameters, noise_bound
 from hecompile.backends.program_io import judge_bytes, judge_names, read_program
+from hecompile.backends.words import SEED_BYTES, packed_bytes
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.ir.halves import Half
 from hecompile.ir.timesteps import TRAIN_STEPS

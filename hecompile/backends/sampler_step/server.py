@@ -7,11 +7,11 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import RegionServer, Session
-from hecompile.backends.bfv.bits import SEED_BYTES, pack_bits, unpack_bits
 from hecompile.backends.bfv.seal import Ring, Words, expand_seeds
 from hecompile.backends.bfv.server import round_off
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram
+from hecompile.backends.words import SEED_BYTES, pack_bits, unpack_bits
 from hecompile.errors import ProtocolError
 
 __all__ = ["AffineServer", "pack_signed", "unpack_signed"]

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from benchmarks.boundaries import error_ratios
-from hecompile.backends.base import RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.ckks.backend import CkksBackend
 from hecompile.backends.ckks.document import read_document
 from hecompile.backends.ckks.keys import key_sizes
+from hecompile.backends.region_client import RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.compiler import Compiled
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.halves import Half

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.backends.base import RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.concrete.keysets import judge_keys
 from hecompile.backends.concrete.lookups.lowering import Widths, export, lower_region, search_widths
 from hecompile.backends.concrete.lookups.program import lookup_program
 from hecompile.backends.concrete.lookups.server import _Keys
+from hecompile.backends.region_client import RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, Call
 from hecompile.calibration.regions import region_inputs

@@ -14,8 +14,9 @@ from hecompile.backends.concrete.tensors import bytes_of
 from hecompile.backends.readouts import readouts
 
 if TYPE_CHECKING:
-    from hecompile.backends.base import RegionClient, RegionServer
     from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
     from hecompile.ir.candidates import Candidate, LayerPrice, PartCost
     from hecompile.ir.channels import ChannelSplit
     from hecompile.ir.graph import ModelGraph

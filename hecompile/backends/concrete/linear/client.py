@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.concrete.linear.program import LinearProgram, cut
 from hecompile.backends.concrete.linear.stages import quantise_windows
 from hecompile.backends.concrete.opened import client_with_keys, decrypted
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
-from hecompile.ir.products import Readout, leading
+from hecompile.ir.readout import Readout, leading
 
 __all__ = ["LinearClient"]
 

@@ -16,8 +16,7 @@ from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.halves import Half
-from hecompile.ir.linear import Geometry
-from hecompile.ir.products import Part
+from hecompile.ir.linear import Geometry, Part
 
 __all__ = ["LayerProgram", "LinearProgram", "linear_program"]
 

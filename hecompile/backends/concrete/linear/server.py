@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hecompile.backends.base import RegionServer, Session
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.linear.program import cut
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
+from hecompile.backends.region_server import RegionServer, Session
 
 __all__ = ["LinearServer"]
 

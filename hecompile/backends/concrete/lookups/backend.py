@@ -17,9 +17,10 @@ from hecompile.backends.concrete.tensors import bytes_of
 from hecompile.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from hecompile.backends.base import RegionClient, RegionServer
     from hecompile.backends.concrete.lookups.lowering import Quantiser
     from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
     from hecompile.ir.candidates import Candidate, PartCost
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.halves import Array, ClientHalf, Half, ServerHalf

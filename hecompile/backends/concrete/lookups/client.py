@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.concrete.linear.program import cut
 from hecompile.backends.concrete.lookups.lowering import Quantiser
 from hecompile.backends.concrete.lookups.program import LookupProgram
 from hecompile.backends.concrete.opened import client_with_keys, decrypted
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.halves import Array

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hecompile.backends.base import RegionServer, Session
 from hecompile.backends.concrete.keysets import judge_keys
 from hecompile.backends.concrete.linear.program import cut
 from hecompile.backends.concrete.lookups.program import LookupProgram
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.errors import ProtocolError
 
 __all__ = ["LookupServer"]

@@ -13,8 +13,9 @@ from hecompile.backends.concrete.stacks.program import stack_program, stack_read
 from hecompile.backends.concrete.tensors import bytes_of
 
 if TYPE_CHECKING:
-    from hecompile.backends.base import RegionClient, RegionServer
     from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
     from hecompile.ir.candidates import Candidate, PartCost
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.halves import ClientHalf, ServerHalf

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.concrete.linear.program import cut
 from hecompile.backends.concrete.opened import client_with_keys, decrypted
 from hecompile.backends.concrete.stacks.program import StackReadout
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array

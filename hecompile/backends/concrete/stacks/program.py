@@ -17,7 +17,7 @@ from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.backends.program_io import judge_batch, judge_bytes, judge_names, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array, Half
-from hecompile.ir.products import LARGEST
+from hecompile.ir.readout import LARGEST
 
 __all__ = ["StackProgram", "StackReadout", "pieces", "quantise", "stack_program", "stack_readout", "unshifted", "vector"]
 
@@ -169,7 +169,7 @@ class StackReadout:
 
 def stack_readout(half: Half) -> StackReadout:
     """Of the client's half. Raises `ProtocolError` if its tensors are not what its document says."""
-    from hecompile.backends.readouts import tensor_of
+    from hecompile.backends.tensors import tensor_of
 
     program = stack_program(half)
     shape = (sum(program.output_sizes),)

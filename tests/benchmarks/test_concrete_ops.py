@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from hecompile.backends.concrete.lookups import rewrites
+from benchmarks.concrete_ops import rewrites
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "concrete-ops.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "concrete-ops.md"
 
 
 @pytest.fixture
@@ -56,6 +56,6 @@ def test_the_document_has_every_op_and_names_what_rewrites_rescue() -> None:
 @pytest.mark.slow
 @pytest.mark.fhe
 def test_the_document_is_what_concrete_ml_says_today() -> None:
-    from hecompile.backends.concrete.acceptance import render, table
+    from benchmarks.concrete_ops.table import render, table
 
     assert render(table()) == DOCUMENT.read_text()

@@ -1,23 +1,21 @@
 """Which ops of UNets Concrete ML takes: found by asking it, op by op. `docs/concrete-ops.md` is this table.
 
-`python -m hecompile.backends.concrete.acceptance docs/concrete-ops.md` writes it anew; a slow test compares.
+`python -m benchmarks.concrete_ops docs/concrete-ops.md` writes it anew; a slow test compares.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from hecompile.backends.concrete.lookups import rewrites
+from benchmarks.concrete_ops import rewrites
 from hecompile.backends.concrete.lookups.lowering import Widths, export, lower_region
 from hecompile.errors import CompileError
 
@@ -26,7 +24,7 @@ __all__ = ["Row", "render", "table"]
 SHAPE = (2, 4, 4)
 HEAD = """# Ops of UNets under Concrete ML
 
-Written by `python -m hecompile.backends.concrete.acceptance`, which gives each op to Concrete ML 1.9 alone (4 bits, pictures of
+Written by `python -m benchmarks.concrete_ops`, which gives each op to Concrete ML 1.9 alone (4 bits, pictures of
 2x4x4) and quotes its answer. *Lookups* are programmable bootstraps; none means that no evaluation key is needed. *Rewritten* is the
 same computation in other words; its values were compared with the op's own in float32.
 
@@ -222,7 +220,3 @@ def render(rows: list[Row]) -> str:
         own, other = _cells(row.verdict), _cells(row.rewritten)
         lines.append(f"| {row.op} | {own[0]} | {own[1]} | {row.rewrite} | {other[0]} | {other[1]} |\n")
     return HEAD + "".join(lines) + TAIL
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(render(table()))
