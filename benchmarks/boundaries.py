@@ -32,11 +32,11 @@ def error_ratios(halves: tuple[Half, Half], inputs: Sequence[Array], outputs: Se
     client, server = clear.load_client(halves[0]), clear.load_server(halves[1])
     payload, pending = client.encrypt(inputs, 1)
     wanted = client.decrypt(server.evaluate(b"".join(payload), 1), pending)
-    t = 0.0 if document.timestep is None else float(inputs[document.inputs.index(document.timestep)])
-    deviations = predict(document.program, read_tables(halves[1], document), document.row(t))
+    t = 0.0 if document.body.timestep is None else float(inputs[document.inputs.index(document.body.timestep)])
+    deviations = predict(document.body.program, read_tables(halves[1], document), document.body.row(t))
     found = []
-    for result, got, want in zip(document.results, outputs, wanted, strict=True):
-        slots = document.grid.slots(result.shape)
+    for result, got, want in zip(document.body.results, outputs, wanted, strict=True):
+        slots = document.body.grid.slots(result.shape)
         bound = SIGMAS * deviations[result.output][slots].reshape(result.shape) + FLOAT32 * np.abs(want)
         found.append(float((np.abs(got.astype(np.float64) - want) / bound).max()))
     return found

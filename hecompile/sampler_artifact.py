@@ -15,7 +15,7 @@ from hecompile.panels import Panel, option
 
 if TYPE_CHECKING:
     from hecompile.artifact import Manifest
-    from hecompile.backends.sampler_step.program import AffineProgram
+    from hecompile.backends.sampler_step.program import AffineBody, AffineProgram
     from hecompile.calibration.calls import Call
     from hecompile.sparsity.importance import Cost
     from hecompile.sparsity.selection import Masks
@@ -82,7 +82,8 @@ def compile_sampler(
             above the budget; lists every finding.
     """
     from hecompile.artifact_writing import judge_target
-    from hecompile.backends.sampler_step.program import WEIGHT_BITS, AffineProgram, choose_parameters
+    from hecompile.backends.program_io import Document
+    from hecompile.backends.sampler_step.program import WEIGHT_BITS, AffineBody, choose_parameters
 
     target = Path(output).expanduser()
     judge_target(target)
@@ -90,11 +91,11 @@ def compile_sampler(
     parameters, q, drops = choose_parameters(int(np.prod(shape)), options.security)
     masks = None if options.dynamic else _static_masks(shape, calibration, options, cost, parameters.dimension)
     clear = () if masks is None else tuple(int((~mask).sum()) for mask in masks.values)
-    program = AffineProgram(
-        REGION, "affine", INPUTS, (OUTPUT,), shape, options.max_batch, parameters, q, drops, WEIGHT_BITS, options.reveal_bits,
+    body = AffineBody(
+        shape, options.max_batch, parameters, q, drops, WEIGHT_BITS, options.reveal_bits,
         clear, int(options.most_clear * int(np.prod(shape))), options.tau, options.cost, options.fill,
     )  # fmt: skip
-    return _write(target, program, masks, options.security)
+    return _write(target, Document(REGION, "affine", INPUTS, (OUTPUT,), body), masks, options.security)
 
 
 def _static_masks(
@@ -130,17 +131,17 @@ def _static_masks(
     return Masks(np.stack([filled(mask, mean, dimension) for mask in values]) if options.fill else values)
 
 
-def _config(program: AffineProgram) -> Mapping[str, Any]:
+def _config(body: AffineBody) -> Mapping[str, Any]:
     """What people and programs may want to know of the reveal."""
     from hecompile.policies import WATERMARK
 
     return {
-        "watermark": WATERMARK if program.reveals else "",
-        "tau": program.tau,
-        "cost": program.cost,
-        "support": "dynamic" if program.dynamic else "static",
-        "clear_share": program.most_revealed / program.entries,  # of x and of e alike
-        "reveal_bits": program.reveal_bits,
+        "watermark": WATERMARK if body.most_revealed else "",
+        "tau": body.tau,
+        "cost": body.cost,
+        "support": "dynamic" if body.dynamic else "static",
+        "clear_share": body.most_revealed / body.entries,  # of x and of e alike
+        "reveal_bits": body.reveal_bits,
     }
 
 
@@ -150,17 +151,18 @@ def _write(target: Path, program: AffineProgram, masks: Masks | None, security: 
     from hecompile.artifact_files import FORMAT, MANIFEST
     from hecompile.artifact_writing import checksums, to_json, write_folder, write_half, write_server
     from hecompile.backends.registry import backend
+    from hecompile.backends.sampler_step.program import reveals
     from hecompile.ir.halves import ClientHalf, ServerHalf
     from hecompile.ir.plan import Plan, Step, Value
     from hecompile.report.html import compile_report
 
-    document = asdict(program)
+    document = program.as_json()
     packed = {} if masks is None else {"masks": np.packbits(masks.values.reshape(len(masks.values), -1), axis=1)}
     client, server = ClientHalf(document, packed), ServerHalf(document, {})
     chosen = backend("affine")
     if reasons := chosen.check(client, server, security):
         raise CompileError(reasons)
-    dims = ("B", *program.shape)
+    dims = ("B", *program.body.shape)
     values = (
         Value(INPUTS[0], dims, "float32", True),
         Value(INPUTS[1], dims, "float32", True),
@@ -176,8 +178,8 @@ def _write(target: Path, program: AffineProgram, masks: Masks | None, security: 
         write_half(folder / "client", REGION, client)
         digest = write_server(folder / "server", REGION, "affine", True, program.max_batch, {REGION: server})
         manifest = Manifest(
-            FORMAT, REGION, "he-diffusion", "affine", True, security, program.max_batch, program.reveals, inputs, plan, digest, {},
-            dict(_config(program)),
+            FORMAT, REGION, "he-diffusion", "affine", True, security, program.max_batch, reveals(program), inputs, plan, digest, {},
+            dict(_config(program.body)),
         )  # fmt: skip
         (folder / "report.html").write_text(compile_report(folder, manifest), encoding="utf-8")
         files = checksums(folder)

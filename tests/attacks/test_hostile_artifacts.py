@@ -191,7 +191,7 @@ def test_the_server_is_told_a_row_of_the_tables_and_no_timestep(chain: Path) -> 
     rows = {row_of(document, {"timestep": np.asarray(t)}) for t in (500.0, 500.5403638, 501, np.float32(502))}
     assert len(rows) == 1
     for odd in (-1e300, 1e300, np.nan, np.inf, 1e9):
-        assert row_of(document, {"timestep": np.asarray(odd)}) in range(document.bins)
+        assert row_of(document, {"timestep": np.asarray(odd)}) in range(document.body.bins)
 
 
 @pytest.fixture

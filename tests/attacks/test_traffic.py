@@ -79,7 +79,7 @@ def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
         assert digest == manifest.server
         assert header == {"format": FORMAT, "batch": 1, "bytes": len(payload), "session": ""}
         start = 0
-        for layer in region_program(read_client_half(digits, manifest.files, f"client/{region}")).layers:
+        for layer in region_program(read_client_half(digits, manifest.files, f"client/{region}")).body.layers:
             size = sizes(layer, 1)
             words = unpack_bits(
                 memoryview(payload)[start : start + size.up_words],

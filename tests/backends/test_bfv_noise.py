@@ -142,7 +142,7 @@ def test_noise_lies_under_the_bound_on_every_layer_of_digits(digits: Path) -> No
             continue
         half = read_server_half(folder, files, step.region)
         program = region_program(half)
-        for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
+        for layer, weights in zip(program.body.layers, weights_of(half, program), strict=True):
             row, parameters = layer.packings[0], layer.parameters
             ring = make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits)
             noise, read, expected = measured_noise(

@@ -88,7 +88,7 @@ def test_the_stated_bounds_hold_on_the_weights_of_the_server(compiled: Compiled)
 def layer(limit: int, bits: int, granularity: str = "channel") -> LayerProgram:
     """The first released layer of `Tiny`, with another quantiser."""
     regions = [region for region, _, _ in sides(shown("clear", granularity)) if any(each.split.shows for each in region.products)]
-    found = next(each for each in region_program(regions[0].lowered.client).layers if each.split.shows)
+    found = next(each for each in region_program(regions[0].lowered.client).body.layers if each.split.shows)
     return replace(found, parameters=replace(found.parameters, limit=limit), split=replace(found.split, bits=bits))
 
 

@@ -34,7 +34,7 @@ class BfvBackend(IntegerBackend):
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         reasons = []
         program = region_program(half)
-        for layer in program.layers:
+        for layer in program.body.layers:
             found = report(layer.parameters.dimension, layer.q.bit_length(), security_bits)
             if not found.ok:
                 reasons.append(
@@ -47,7 +47,7 @@ class BfvBackend(IntegerBackend):
         """Every bound of the program that does not hold for the weights of a server half."""
         program = region_program(half)
         reasons = []
-        for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
+        for layer, weights in zip(program.body.layers, weights_of(half, program), strict=True):
             if weights.row_norm * layer.parameters.limit > 2 ** (layer.parameters.t_bits - 1) - 1:
                 reasons.append(f"region '{program.region}', layer of {layer.input}: sums may leave t")
             for batch in range(1, program.max_batch + 1):
@@ -64,7 +64,7 @@ class BfvBackend(IntegerBackend):
         from hecompile.backends.bfv.client import BfvClient
 
         program = region_program(half)
-        client = BfvClient(program, readouts(half, program.region, program.layers))
+        client = BfvClient(program, readouts(half, program.region, program.body.layers))
         judge_messages(client, program)
         return client
 

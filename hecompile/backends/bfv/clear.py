@@ -52,7 +52,7 @@ class ClearBackend(IntegerBackend):
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         program = region_program(half)
-        client = ClearClient(program, readouts(half, program.region, program.layers))
+        client = ClearClient(program, readouts(half, program.region, program.body.layers))
         judge_messages(client, program)
         return client
 
@@ -78,7 +78,7 @@ class ClearClient(RegionClient):
         named = dict(zip(self.inputs, values, strict=True))
         pending = _Pending(self.reply_bytes(batch), [], batch)
         parts: list[Buffer] = []
-        for layer in self._program.layers:
+        for layer in self._program.body.layers:
             sent, reading = to_polynomials(layer, named[layer.input], batch)
             parts += [sent.polynomials.astype("<i8").tobytes(), pack_released(layer, sent.released)]
             pending.readings.append(reading)
@@ -88,7 +88,7 @@ class ClearClient(RegionClient):
         if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
             raise ProtocolError(f"region '{self._program.region}': a reply of {len(reply)} bytes is not an answer")
         data, outputs = memoryview(reply), list[Array]()
-        for layer, readout, reading in zip(self._program.layers, self._readouts, pending.readings, strict=True):
+        for layer, readout, reading in zip(self._program.body.layers, self._readouts, pending.readings, strict=True):
             split = _WORD_BYTES * _reply_words(layer.layout(pending.batch))
             end = split + sums_bytes(layer, pending.batch)
             words, sums = np.frombuffer(data[:split], "<i8"), unpack_sums(data[split:end], layer, pending.batch)
@@ -97,10 +97,10 @@ class ClearClient(RegionClient):
         return outputs
 
     def request_bytes(self, batch: int) -> int:
-        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.layers)
+        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.body.layers)
 
     def reply_bytes(self, batch: int) -> int:
-        layers = self._program.layers
+        layers = self._program.body.layers
         return sum(_WORD_BYTES * _reply_words(layer.layout(batch)) + sums_bytes(layer, batch) for layer in layers)
 
 
@@ -112,13 +112,13 @@ class ClearServer(RegionServer):
         self._program, self._weights = program, weights
 
     def request_bytes(self, batch: int) -> int:
-        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.layers)
+        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.body.layers)
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         if len(payload) != self.request_bytes(batch):
             raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes")
         data, replies = memoryview(payload), []
-        for layer, weights in zip(self._program.layers, self._weights, strict=True):
+        for layer, weights in zip(self._program.body.layers, self._weights, strict=True):
             layout, split, size = layer.layout(batch), _upload_bytes(layer, batch), released_bytes(layer, batch)
             polynomials = np.frombuffer(data[:split], "<i8").reshape(layout.blocks, layout.uploads, -1)
             if np.abs(polynomials).max(initial=0) > layer.parameters.limit:

@@ -66,7 +66,7 @@ class IntegerBackend(Backend):
         return program_costs(region_program(half), machine, batch)
 
     def describe(self, half: Half) -> Facts:
-        layers = region_program(half).layers
+        layers = region_program(half).body.layers
         rings = sorted({(each.parameters.dimension, each.parameters.q_bits, each.parameters.t_bits) for each in layers})
         first = [layer.packings[0] for layer in layers]
         tightest = min(first, key=lambda row: row.budget_bits - row.noise_bits)

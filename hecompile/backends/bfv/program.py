@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
-
-import pydantic
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hecompile.backends.bfv.packing import Layout, Packing
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS, Parameters, ProofKind
-from hecompile.backends.program_io import MOST_BATCH, judge_batch, judge_bytes, judge_layers, judge_names, read_program
+from hecompile.backends.program_io import MOST_BATCH, Document, judge_batch, judge_bytes, judge_layers, read_program
 from hecompile.backends.region_client import RegionClient
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
@@ -95,33 +93,28 @@ class LayerProgram:
 
 
 @dataclass(frozen=True)
-class RegionProgram:
-    """A region's document."""
+class RegionBody:
+    """What a document says of a region's layers."""
 
-    region: str
-    backend: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
     layers: tuple[LayerProgram, ...]
-
-    def __post_init__(self) -> None:
-        if not self.layers or len({len(layer.packings) for layer in self.layers}) != 1:
-            raise ProtocolError(f"region '{self.region}': no layers, or layers for different batch sizes")
-        judge_names(self)
-        judge_layers(self.region, self.layers, self.inputs, self.outputs)
 
     @property
     def max_batch(self) -> int:
-        return len(self.layers[0].packings)
+        return min((len(layer.packings) for layer in self.layers), default=0)
+
+    def judge(self, document: Document[Any]) -> None:
+        if len({len(layer.packings) for layer in self.layers}) != 1:
+            raise ProtocolError(f"region '{document.region}': layers for different batch sizes")
+        judge_layers(document.region, self.layers, document.inputs, document.outputs)
 
 
-_PROGRAM = pydantic.TypeAdapter(RegionProgram)
+RegionProgram: TypeAlias = Document[RegionBody]
 
 
 def region_program(half: Half) -> RegionProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
-    program = read_program(_PROGRAM, half)
-    for layer in program.layers:
+    program = read_program(half, RegionBody)
+    for layer in program.body.layers:
         for batch in range(1, program.max_batch + 1):
             layer.layout(batch)
     return program

@@ -27,18 +27,18 @@ class BfvServer(RegionServer):
     def __init__(self, program: RegionProgram, weights: list[LayerWeights]) -> None:
         self.max_batch = program.max_batch
         self._program, self._weights = program, weights
-        self._rings = [ring_of(layer) for layer in program.layers]
+        self._rings = [ring_of(layer) for layer in program.body.layers]
         self._kernel = choose_kernel()  # refuses on a machine that multiplies wrongly
 
     def request_bytes(self, batch: int) -> int:
-        return sum(sizes(layer, batch).up for layer in self._program.layers)
+        return sum(sizes(layer, batch).up for layer in self._program.body.layers)
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         expected = self.request_bytes(batch)
         if len(payload) != expected:
             raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes, expected {expected}")
         replies, start = [], 0
-        for layer, ring, weights in zip(self._program.layers, self._rings, self._weights, strict=True):
+        for layer, ring, weights in zip(self._program.body.layers, self._rings, self._weights, strict=True):
             size = sizes(layer, batch).up
             part = memoryview(payload)[start : start + size]
             words = _unpack_request(part, layer, ring, batch)

@@ -39,7 +39,7 @@ class LayerWeights:
 def weights_of(half: Half, program: RegionProgram) -> list[LayerWeights]:
     """The server's weights, layer by layer."""
     result = []
-    for index, layer in enumerate(program.layers):
+    for index, layer in enumerate(program.body.layers):
         geometry, each = layer.geometry, layer.geometry.down[0] * layer.geometry.down[1]
         shapes = [(geometry.rows, len(part) * each, len(geometry.taps)) for part in (layer.split.encrypted, layer.split.released)]
         encrypted = tensor_of(half, f"{index}.weights", np.int8, shapes[0])

@@ -68,16 +68,16 @@ class CkksClearBackend(Backend):
 
         document = read_document(half)
         try:
-            inputs = dict.fromkeys((upload.name for upload in document.uploads), None)
-            Engine(document.program, read_tables(half, document)).run(inputs)
+            inputs = dict.fromkeys((upload.name for upload in document.body.uploads), None)
+            Engine(document.body.program, read_tables(half, document)).run(inputs)
         except ProtocolError as error:
             return [f"region '{document.region}': {error}"]
         return []
 
     def describe(self, half: ClientHalf) -> Facts:
         document = read_document(half)
-        ring, mib = document.program.ring, sum(key_sizes(document.program).values()) / 2**20
-        return Facts(layers=document.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
+        ring, mib = document.body.program.ring, sum(key_sizes(document.body.program).values()) / 2**20
+        return Facts(layers=document.body.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.ckks.simulation import SimulatedClient
@@ -104,13 +104,13 @@ class CkksBackend(CkksClearBackend):
         return measure_ckks(runs)
 
     def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
-        timestep = read_document(half).timestep
+        timestep = read_document(half).body.timestep
         return () if timestep is None else (timestep,)  # the row of its tables is sent
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         document = read_document(half)
-        reason = document.program.ring.insecure(security_bits)
-        labels = ", ".join(sorted({op.label for op in document.program.ops if op.kind == "polynomial"}))
+        reason = document.body.program.ring.insecure(security_bits)
+        labels = ", ".join(sorted({op.label for op in document.body.program.ops if op.kind == "polynomial"}))
         return [f"region '{document.region}' (layers {labels}): {reason}: compile it again"] if reason else []
 
     def load_client(self, half: ClientHalf) -> RegionClient:
@@ -119,7 +119,7 @@ class CkksBackend(CkksClearBackend):
         from hecompile.backends.program_io import judge_bytes
 
         client, document = CkksClient(read_document(half)), read_document(half)
-        context_of(document.program.ring)  # SEAL's own judgement
+        context_of(document.body.program.ring)  # SEAL's own judgement
         judge_bytes(document.region, (client.request_bytes(document.max_batch), client.reply_bytes(document.max_batch)))
         return client
 

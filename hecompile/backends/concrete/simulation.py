@@ -74,7 +74,7 @@ class LinearSimulation(_Simulation):
         self._program.judge_batch(batch)
         named: Mapping[str, Array] = dict(zip(self.inputs, values, strict=True))
         outputs = list[Array]()
-        for layer, readout, circuit in zip(self._program.layers, self._readouts, self._circuits, strict=True):
+        for layer, readout, circuit in zip(self._program.body.layers, self._readouts, self._circuits, strict=True):
             value = named[layer.input]
             integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
             outputs += readout.values(circuit(integers), scales, leading(value, layer.geometry))

@@ -129,7 +129,7 @@ def test_equal_inputs_give_unrelated_requests(
 
 
 def test_keys_are_no_longer_than_declared_and_all_there(halves: tuple[Half, Half], keys: Mapping[str, bytes]) -> None:
-    sizes = key_sizes(read_document(halves[0]).program)
+    sizes = key_sizes(read_document(halves[0]).body.program)
     assert set(keys) == set(sizes)
     assert all(0.9 * sizes[name] < len(key) <= sizes[name] for name, key in keys.items())
 

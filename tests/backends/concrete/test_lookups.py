@@ -181,7 +181,7 @@ def test_keys_of_the_right_size_that_are_no_keys_are_refused_when_they_come(open
 def test_keys_of_another_circuit_are_refused_though_they_have_as_many_bytes(chain: Compiled, opened: Opened) -> None:
     (name, data), region = key_of(opened), region_of(chain)
     assert region.lowered is not None
-    numbers = lookup_program(region.lowered.server).circuit.numbers
+    numbers = lookup_program(region.lowered.server).body.circuit.numbers
     judge_keys(name, memoryview(data), numbers)
     first, *rest = numbers.bootstraps
     for other in (replace(first, base=first.base - 1), replace(first, variance=first.variance / 2)):
