@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 import hecompile
+from benchmarks.baselines.fits import FITS
 from benchmarks.digits import draw
 from benchmarks.harness import arguments, finish, machine
 from hecompile.compiler import compile_model
@@ -71,22 +72,22 @@ def digits_output(sample: torch.Tensor) -> Any:
     return UNet2DOutput(sample=sample)
 
 
-def settings(smoke: bool) -> list[tuple[CompileOptions, bool]]:
-    """What is compared, and whether an artifact draws it."""
+def settings(smoke: bool) -> list[tuple[CompileOptions, str, bool]]:
+    """What is compared: options, the fit by name, and whether an artifact draws it."""
     if smoke:
-        return [(replace(ON, degree=3), True), (replace(ON, total_depth=36), False)]
+        return [(replace(ON, degree=3), "weighted", True), (replace(ON, total_depth=36), "weighted", False)]
     artifacts = [*(replace(ON, degree=degree) for degree in DEGREES[1:]), replace(ON, degree=7, norms="static")]
     graphs = [
-        replace(ON, total_depth=54),
-        replace(ON, degree=7, norms="polynomial"),
-        replace(ON, degree=3),
-        *(replace(ON, degree=degree, fit="interpolation") for degree in DEGREES[1:]),
-        replace(OFF, norms="static"),
-        replace(ON, degree=7, fit="minimax"),
-        replace(ON, degree=7, clamp=True),
+        (replace(ON, total_depth=54), "weighted"),
+        (replace(ON, degree=7, norms="polynomial"), "weighted"),
+        (replace(ON, degree=3), "weighted"),
+        *((replace(ON, degree=degree), "interpolation") for degree in DEGREES[1:]),
+        (replace(OFF, norms="static"), "weighted"),
+        (replace(ON, degree=7), "minimax"),
+        (replace(ON, degree=7, clamp=True), "weighted"),
     ]
-    # the longest first
-    return [(replace(ON, total_depth=105, norms="polynomial"), False), *product(artifacts, [True]), *product(graphs, [False])]
+    longest = (replace(ON, total_depth=105, norms="polynomial"), "weighted", False)
+    return [longest, *product(artifacts, ["weighted"], [True]), *((*graph, False) for graph in graphs)]
 
 
 def psnr_db(found: np.ndarray, reference: np.ndarray) -> float | None:
@@ -114,11 +115,11 @@ def labels_of(samples: int) -> list[int]:
     return [place % 10 for place in range(samples)]
 
 
-def measure(chosen: CompileOptions, as_artifact: bool, samples: int, steps: int) -> dict[str, Any]:
+def measure(chosen: CompileOptions, fit: str, as_artifact: bool, samples: int, steps: int) -> dict[str, Any]:
     """One setting."""
     torch.set_num_threads(1)
     labels, reference = labels_of(samples), exact(samples, steps)
-    graph = ApproximateActivations(chosen).run(marked())
+    graph = ApproximateActivations(chosen, FITS[fit]).run(marked())
     images = of_graph = draw(InTorch(graph, digits.load()), labels, steps)
     if as_artifact:
         with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +130,7 @@ def measure(chosen: CompileOptions, as_artifact: bool, samples: int, steps: int)
     return {
         "backend": "clear" if as_artifact else "torch",
         "norms": chosen.norms,
-        "fit": chosen.fit if degrees else None,
+        "fit": fit if degrees else None,
         "degree": chosen.degree,
         "degrees": degrees,
         "budget_db": chosen.budget_db,
@@ -171,10 +172,10 @@ def main() -> None:
     """Measure and print."""
     options = arguments(__doc__)
     steps, samples = (2, 10) if options.smoke else (10, 200)
-    chosen, as_artifact = zip(*settings(options.smoke), strict=True)
+    chosen, fits, as_artifact = zip(*settings(options.smoke), strict=True)
     rows = []
     with ProcessPoolExecutor(1 if options.smoke else 4, multiprocessing.get_context("spawn")) as pool:
-        for row in pool.map(measure, chosen, as_artifact, repeat(samples), repeat(steps)):
+        for row in pool.map(measure, chosen, fits, as_artifact, repeat(samples), repeat(steps)):
             rows.append(row)
             sys.stderr.write(f"{row}\n")
     figures = {

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import read_half, read_manifest
-from hecompile.backends.base import Array, Half, Pending, RegionClient, Secrets
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.ckks.backend import CkksClearBackend
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.noise import SIGMAS, predict
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
+from hecompile.ir.halves import Array, Half
 from hecompile.runtime.bundle import Bundle
 
 __all__ = ["Boundary", "boundaries", "error_ratios", "watched"]
@@ -30,11 +32,11 @@ def error_ratios(halves: tuple[Half, Half], inputs: Sequence[Array], outputs: Se
     client, server = clear.load_client(halves[0]), clear.load_server(halves[1])
     payload, pending = client.encrypt(inputs, 1)
     wanted = client.decrypt(server.evaluate(b"".join(payload), 1), pending)
-    t = 0.0 if document.timestep is None else float(inputs[document.inputs.index(document.timestep)])
-    deviations = predict(document.program, read_tables(halves[1], document), document.row(t))
+    t = 0.0 if document.body.timestep is None else float(inputs[document.inputs.index(document.body.timestep)])
+    deviations = predict(document.body.program, read_tables(halves[1], document), document.body.row(t))
     found = []
-    for result, got, want in zip(document.results, outputs, wanted, strict=True):
-        slots = document.grid.slots(result.shape)
+    for result, got, want in zip(document.body.results, outputs, wanted, strict=True):
+        slots = document.body.grid.slots(result.shape)
         bound = SIGMAS * deviations[result.output][slots].reshape(result.shape) + FLOAT32 * np.abs(want)
         found.append(float((np.abs(got.astype(np.float64) - want) / bound).max()))
     return found
@@ -73,7 +75,9 @@ def watched(bundle: Bundle) -> tuple[Bundle, dict[str, Any]]:
     """The bundle with witnesses of its regions that are slot programs, and those by region."""
     manifest = bundle.manifest
     chained = [
-        region for region in bundle.calls if backend_of(read_half(bundle.folder, manifest.files, f"client/{region}")).name == "ckks"
+        region
+        for region in bundle.calls
+        if backend_of(read_client_half(bundle.folder, manifest.files, f"client/{region}")).name == "ckks"
     ]
     witnesses = {region: _Witness(bundle.calls[region]) for region in chained}
     return replace(bundle, calls={**bundle.calls, **witnesses}), dict(witnesses)
@@ -93,7 +97,7 @@ def boundaries(folder: Path, witnesses: Mapping[str, Any], last: int) -> list[Bo
     """What the witnesses saw in their last calls, region by region."""
     files, found = read_manifest(folder).files, []
     for region, witness in sorted(witnesses.items()):
-        halves = read_half(folder, files, f"client/{region}"), read_half(folder, files, f"server/{region}")
+        halves = read_client_half(folder, files, f"client/{region}"), read_client_half(folder, files, f"server/{region}")
         calls = witness.calls[-last:]
         ratios = [error_ratios(halves, inputs, outputs) for inputs, outputs in calls]
         found.append(Boundary(region, len(calls), len(ratios[0]), max(map(max, ratios))))

@@ -24,7 +24,7 @@ import tenseal
 
 from benchmarks.harness import arguments, finish, machine
 from hecompile.backends.ckks.affine import Affine, Chain, Polynomial
-from hecompile.backends.ckks.engine import ClearEngine, Value
+from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.keys import key_sizes, load_key, relin_name
 from hecompile.backends.ckks.layout import Upload
 from hecompile.backends.ckks.lower import Lowering, lower_chain
@@ -32,6 +32,7 @@ from hecompile.backends.ckks.ring import Ring
 from hecompile.backends.ckks.seal import load_fresh, save_answer
 from hecompile.backends.ckks.seal_engine import Plaintexts, SealEngine
 from hecompile.backends.ckks.secret import SecretKey
+from hecompile.backends.ckks.value import Value
 from hecompile.ir.linear import correlate
 
 RUNS = 7

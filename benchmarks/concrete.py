@@ -27,20 +27,25 @@ import torch
 
 import hecompile
 from benchmarks.harness import arguments, finish, machine
-from hecompile.backends.base import Half, Secrets, Session
-from hecompile.backends.concrete import lookup_server, server
 from hecompile.backends.concrete.circuits import configuration, specs_text
-from hecompile.backends.concrete.gate import predict
-from hecompile.backends.concrete.lookup_backend import LookupBackend, Names
-from hecompile.backends.concrete.lowering import Widths, export, lower_region
-from hecompile.backends.concrete.program import linear_program
+from hecompile.backends.concrete.linear import server
+from hecompile.backends.concrete.linear.program import linear_program
+from hecompile.backends.concrete.lookups import server as lookup_server
+from hecompile.backends.concrete.lookups.backend import LookupBackend
+from hecompile.backends.concrete.lookups.gate import predict
+from hecompile.backends.concrete.lookups.lowering import Widths, export, lower_region
+from hecompile.backends.concrete.lookups.regions import Names
+from hecompile.backends.concrete.lookups.regions import halves as circuit_halves
+from hecompile.backends.concrete.measure import with_lookups
 from hecompile.backends.concrete.specs import parse_specs
-from hecompile.backends.concrete.stack_program import stack_program
+from hecompile.backends.concrete.stacks.program import stack_program
 from hecompile.backends.concrete.worker import Worker
 from hecompile.backends.concrete.workers import Done, Job
+from hecompile.backends.region_client import Secrets
+from hecompile.backends.region_server import Session
 from hecompile.compiler import compile_model
-from hecompile.cost.machine import Machine
-from hecompile.cost.measure_concrete import with_lookups
+from hecompile.ir.halves import Half
+from hecompile.machine import Machine
 from hecompile.options import CompileOptions
 
 WIDTHS = Widths(4, 5)
@@ -178,7 +183,7 @@ def lookup_pair(name: str, net: torch.nn.Module, values: np.ndarray) -> tuple[Ca
     reference = net(torch.from_numpy(values)).detach().numpy()
     twin = lower_region(export(Graph(net), values[:1]), values, reference, WIDTHS, P_ERROR)
     prediction = predict(twin, with_lookups(Machine()))
-    halves = LookupBackend().halves(twin, values, Names(name, ("sample",), (name,)), 1)
+    halves = circuit_halves(twin, values, Names(name, ("sample",), (name,)), 1)
     client, server = LookupBackend().load_client(halves.client), LookupBackend().load_server(halves.server)
     secrets = Secrets()
     keys = {name: server.load_key(name, memoryview(key)) for name, key in client.evaluation_keys(secrets).items()}
@@ -226,9 +231,9 @@ def measure(sizes: tuple[int, int, int], act_channels: int, runs: int, act_runs:
         theirs, _ = direct(Stack(act_channels).eval(), narrow, WIDTHS.bits, True)
         with inline():
             found |= compared("stack", "ours", *alternate(act_runs, linear, theirs))
-    program = stack_program(half)
+    body = stack_program(half).body
     return found | {
-        "stack_layers": program.layers, "stack_width": program.circuit.output_width, "stack_db": program.distortion_db,
+        "stack_layers": body.layers, "stack_width": body.circuit.output_width, "stack_db": body.distortion_db,
     }  # fmt: skip
 
 
@@ -239,7 +244,7 @@ def measure_conv(conv: torch.nn.Module, values: np.ndarray, folder: Path, runs: 
     with inline():
         found = {"conv_ours_db": psnr_db(ours().numpy(), exact), "conv_direct_db": psnr_db(theirs(), exact)}
         alone = compared("conv", "ours", *alternate(runs, ours, theirs))
-    found |= {"conv_ours_width": linear_program(half).layers[0].circuit.output_width, "conv_direct_width": width}
+    found |= {"conv_ours_width": linear_program(half).body.layers[0].circuit.output_width, "conv_direct_width": width}
     return found | compared("conv", "served", *alternate(runs, ours, theirs)) | alone
 
 

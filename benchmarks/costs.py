@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.harness import arguments, finish, machine
 from hecompile.compiler import compile_model
-from hecompile.cost.machine import load_machine, save_machine
-from hecompile.cost.measure import measure_machine
-from hecompile.cost.measured import compare, measure_artifact, predict_artifact
+from hecompile.machine import load_machine, save_machine
+from hecompile.measure.artifact import compare, measure_artifact, predict_artifact
+from hecompile.measure.machine import measure_machine
 from hecompile.options import CompileOptions
 
 HELD_MIB = (0.0, 0.042, 0.086)  # of digits' 0.174 MiB of weights, at the client

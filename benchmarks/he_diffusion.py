@@ -26,8 +26,8 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.baselines import he_diffusion as baselines
 from benchmarks.harness import arguments, finish, machine, median_of
 from hecompile.calibration.calls import Call
-from hecompile.runtime.samplers import EncryptedScheduler, coefficients
-from hecompile.sampler import SamplerOptions, compile_sampler
+from hecompile.runtime.scheduler import EncryptedScheduler, coefficients
+from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 from hecompile.sparsity.importance import cost_function
 from hecompile.sparsity.selection import select
 

@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from benchmarks.harness import arguments, finish, machine
 from hecompile.calibration import Calibration, from_sampler, watch
-from hecompile.cost.source import partitioned
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import LayerShape, secret_shapes
 from hecompile.models.digits import SCHEDULER
 from hecompile.policies.min_distortion import MinDistortion, from_latent
+from hecompile.predict import partitioned
 from hecompile.sparsity.importance import cost_function
 from hecompile.sparsity.selection import mean_share, nested_masks, select, static_mask
 

@@ -24,17 +24,18 @@ import numpy as np
 import torch
 
 from benchmarks.harness import arguments, finish, machine
-from hecompile.backends.base import Cost
+from hecompile.backends.bfv.pricing import cost_of, parameters_for, released_of
 from hecompile.buffers import Buffer
 from hecompile.compiler import compile_model, pipeline
-from hecompile.cost.layers import Stack, cost_of, parameters_for, released_of
-from hecompile.cost.machine import Machine
 from hecompile.frontend.sources import load_source
+from hecompile.ir.candidates import Cost
 from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.layer_groups import Stack
 from hecompile.ir.layers import secret_layers
 from hecompile.ir.linear import Array, Geometry, conv2d, linear
 from hecompile.ir.releases import Release, narrow_releases
 from hecompile.ir.tiles import Tiles
+from hecompile.machine import Machine
 from hecompile.models import digits
 from hecompile.options import CompileOptions
 from hecompile.runtime.client import EncryptedUNet

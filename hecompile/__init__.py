@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import CompileError, HecompileError, InternalError, ProtocolError
+from hecompile.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from hecompile.compiler import Compiled
     from hecompile.compiler import compile_model as compile
     from hecompile.options import CompileOptions
     from hecompile.runtime.client import EncryptedUNet, load
-    from hecompile.runtime.samplers import EncryptedScheduler
-    from hecompile.sampler import compile_sampler
+    from hecompile.runtime.scheduler import EncryptedScheduler
+    from hecompile.sampler_artifact import compile_sampler
 
 __all__ = [
     "CompileError",
@@ -28,15 +29,13 @@ __all__ = [
     "load",
 ]
 
-__version__ = "0.1.0"
-
 _LAZY = {
     "CompileOptions": ("hecompile.options", "CompileOptions"),
     "Compiled": ("hecompile.compiler", "Compiled"),
-    "EncryptedScheduler": ("hecompile.runtime.samplers", "EncryptedScheduler"),
+    "EncryptedScheduler": ("hecompile.runtime.scheduler", "EncryptedScheduler"),
     "EncryptedUNet": ("hecompile.runtime.client", "EncryptedUNet"),
     "compile": ("hecompile.compiler", "compile_model"),
-    "compile_sampler": ("hecompile.sampler", "compile_sampler"),
+    "compile_sampler": ("hecompile.sampler_artifact", "compile_sampler"),
     "load": ("hecompile.runtime.client", "load"),
 }
 

@@ -6,25 +6,28 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hecompile.errors import CompileError, Diagnostic, InternalError
+from hecompile.errors import CompileError, Diagnostic, InternalError, unknown_name
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.passes import Pass, RegionPass
 from hecompile.ir.regions import Program
 from hecompile.options import CompileOptions
-from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
     import torch
 
+    from hecompile.backends.context import Context
+    from hecompile.frontend.sources import Source
     from hecompile.ir.linear import Array
 
-__all__ = ["Compiled", "PassRecord", "compile_model", "pipeline"]
+__all__ = ["Compiled", "PassEvent", "PassRecord", "compile_model", "pipeline"]
 
 LOG = logging.getLogger(__name__)
 VERIFY_GMAC = 1.0  # numerics are compared up to this size of model, above it only on request
+NOTHING = "nothing to do"  # the summary of a pass that leaves the program as it is
 FLOAT_TOLERANCE = 1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
 
 
@@ -37,11 +40,20 @@ class PassRecord:
     summary: str
 
 
+class PassEvent(PassRecord):
+    """What an observer is told after a pass: its record, and the programs before and after it, which it must not change."""
+
+    def __init__(self, record: PassRecord, before: Source | ModelGraph | Program, after: ModelGraph | Program) -> None:
+        super().__init__(record.name, record.seconds, record.summary)
+        self.before, self.after = before, after
+
+
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A program that was lowered, and how it came about. `artifact` is where it was written, if it was."""
+    """A program that was lowered, or the graph or program where compiling was told to stop, and how it came about. `artifact` is
+    where it was written, if it was."""
 
-    program: Program
+    program: ModelGraph | Program
     options: CompileOptions
     passes: tuple[PassRecord, ...]
     artifact: Path | None = None
@@ -49,33 +61,40 @@ class Compiled:
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
+    from hecompile.approx.options import ApproximationOptions
+    from hecompile.backends.context import Context
+    from hecompile.backends.registry import backend, family
     from hecompile.calibration import load_calibration
-    from hecompile.cost.machine import Machine, load_machine
-    from hecompile.cost.problem import Budgets
+    from hecompile.ir.timesteps import TIMESTEP_BINS
+    from hecompile.machine import Machine, load_machine
     from hecompile.passes.approximate_activations import ApproximateActivations
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
     from hecompile.passes.check_security import CheckSecurity
     from hecompile.passes.extract_sparsity import ExtractSparsity
-    from hecompile.passes.lower import Lower
     from hecompile.passes.mark_secrets import MarkSecrets
-    from hecompile.passes.pack import Pack
     from hecompile.passes.partition import Partition
-    from hecompile.passes.quantize import Quantize
-    from hecompile.passes.select_parameters import SelectParameters
     from hecompile.passes.split import Split
     from hecompile.passes.trace import Trace
     from hecompile.passes.write import Write
+    from hecompile.planner.problem import Budgets
     from hecompile.policies import policy
     from hecompile.policies.min_distortion import MinDistortion
+    from hecompile.policies.options import MinDistortionOptions
     from hecompile.rehearsal import check_artifact
 
-    name, backend = options.policy_name, options.backend
-    chosen = policy(name).configured(options)
+    name, name_of_backend = options.policy_name, options.backend
+    chosen = policy(name).configured(options.panel(policy(name).options))
     shows = chosen if isinstance(chosen, MinDistortion) else None
     recorded = load_calibration(Path(options.calibration)) if options.calibration else None
-    machine = load_machine(Path(options.machine)) if options.machine else Machine()
-    bits, grouping, budgets = options.reveal_bits, options.grouping(), None
+    context = Context(
+        machine=load_machine(Path(options.machine)) if options.machine else Machine(),
+        max_batch=options.max_batch,
+        security_bits=options.security,
+        panels=options.backend_panels(),
+    )
+    rows = backend(name_of_backend).timestep_rows(TIMESTEP_BINS)
+    shown, budgets = options.panel(MinDistortionOptions), None
     if options.partition == "optimised":
         budgets = Budgets(
             options.client_seconds, options.most_rounds, options.client_weights_mib, options.most_distortion, options.most_leakage,
@@ -85,18 +104,53 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(name),  # what must not be seen
-        ExtractSparsity(shows, options.importance, bits, recorded, grouping),  # what may be seen, if the policy lets it
-        ApproximateActivations(options),  # before the partition, which may then keep them at the server
-        Partition(backend, machine, budgets=budgets, pins=options.pin, among=options.among),  # tags only: which node runs where
+        ExtractSparsity(shows, shown.importance, shown.reveal_bits, recorded, shown.grouping()),  # what may be seen
+        ApproximateActivations(options.panel(ApproximationOptions), rows, recorded),  # before the partition: may keep them
+        Partition(name_of_backend, context, budgets, options.pin, options.among),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan
-        Quantize(),  # integers are exact under bfv: rounding happens here and nowhere else
-        SelectParameters(options.security, machine),  # proofs need the rounded weights
-        Pack(options.max_batch, machine),  # layouts need the ring
-        Lower(options),  # two halves that share no secret
+        *lowering(family((name_of_backend, *options.among)), context),  # what turns regions into halves is their backends' own
         CheckSecurity(name, options.security),  # again, on what will be written
     ]
     return passes if target is None else [*passes, Write(options, target, partial(check_artifact, policy=name))]
+
+
+@dataclass(frozen=True)
+class _Together(Pass[Program, Program]):
+    """Steps of one name of several backends, one after the other."""
+
+    steps: tuple[RegionPass, ...]
+
+    @property
+    def name(self) -> str:
+        return self.steps[0].name
+
+    @property
+    def help(self) -> str:
+        return self.steps[0].help
+
+    def run(self, program: Program) -> Program:
+        return reduce(lambda before, step: step.run(before), self.steps, program)
+
+    def summary(self, before: Program, after: Program) -> str:
+        said = dict.fromkeys(step.summary(before, after) for step in self.steps)
+        return "; ".join([each for each in said if each != NOTHING] or [NOTHING])
+
+
+def lowering(names: Sequence[str], context: Context) -> list[Pass[Any, Any]]:
+    """The passes by which these backends lower their regions, in an order that keeps each backend's own."""
+    from hecompile.backends.registry import backend
+
+    steps = dict[str, list[RegionPass]]()
+    order = list[str]()
+    for own in (backend(name).lowering(context) for name in names):
+        place = 0
+        for step in own:
+            if step.name not in steps:
+                order.insert(place, step.name)
+            steps.setdefault(step.name, []).append(step)
+            place = order.index(step.name) + 1
+    return [steps[name][0] if len(steps[name]) == 1 else _Together(tuple(steps[name])) for name in order]
 
 
 def compile_model(
@@ -108,7 +162,9 @@ def compile_model(
     size: str | int | tuple[int, int] | None = None,
     tokens: int | None = None,
     extra_passes: Mapping[str, Sequence[Pass[Any, Any]]] | None = None,
-    observer: Callable[[PassRecord], None] | None = None,
+    observer: Callable[[PassEvent], None] | None = None,
+    until: str | None = None,
+    dump_ir: str | Path | None = None,
 ) -> Compiled:
     """Compile a UNet: a diffusers folder, a module, a pipeline (its UNet), an `.onnx` file or the name of a zoo model.
 
@@ -119,13 +175,16 @@ def compile_model(
         size: height and width of the sample of a denoiser in latent pixels, as `options.size`.
         tokens: length of the prompt of a denoiser, as `options.tokens`.
         extra_passes: a user's own passes, by the name of the pass that they follow.
-        observer: called after every pass.
+        observer: called after every pass, with what it did and the programs before and after it.
+        until: name of the pass to stop after; the result then holds the program as it is there, and nothing is written. Models of
+            shapes alone may be compiled until `check-secrecy`.
+        dump_ir: new or empty folder for the program's text after every pass.
 
     Raises:
         CompileError: if the model or the options cannot be compiled; lists every finding.
     """
     from hecompile.artifact_writing import judge_target
-    from hecompile.errors import unknown_name
+    from hecompile.dump import Dump
     from hecompile.frontend.sources import load_source
     from hecompile.ir.size import is_small
     from hecompile.threads import one_thread
@@ -137,32 +196,57 @@ def compile_model(
     target = None if output is None else Path(output).expanduser()
     if target is not None:
         judge_target(target)
-    passes = pipeline(options, target)
-    names = [each.name for each in passes]
-    for name in extra_passes or {}:
-        if name not in names:
-            raise unknown_name("pass", name, names)
-    ordered = [item for each in passes for item in (each, *(extra_passes or {}).get(each.name, ()))]
+    dump = None if dump_ir is None else Dump(Path(dump_ir).expanduser(), target)
+    passes = _ordered(pipeline(options, target), extra_passes or {}, until, target)
     program: Any = load_source(source, example_inputs, options.public, options.sample_size, options.tokens)
-    if program.module is not None and any(parameter.is_meta for parameter in program.module.parameters()):
+    meta = program.module is not None and any(parameter.is_meta for parameter in program.module.parameters())
+    if meta and any(each.needs_weights for each in passes):
         raise CompileError(
             Diagnostic(f"{program.name} has shapes but no weights", help="`hecompile plan` needs none; compiling does")
         )
     checker, records, small = Checker(options.verify), list[PassRecord](), False
-    for each in ordered:
+    for each in passes:
         started = time.perf_counter()
         small = is_small(program) if isinstance(program, ModelGraph) else small
         with one_thread(small):
             before, program = program, each.run(program)
             record = PassRecord(each.name, time.perf_counter() - started, each.summary(before, program))
             LOG.info("%-18s %6.2f s  %s", record.name, record.seconds, record.summary)
+            if dump is not None:
+                dump.write(each.name, program)  # before it is checked: what is wrong is to be seen
             checker.check(each, program)
         records.append(record)
         if observer is not None:
-            observer(record)
-    if not isinstance(program, Program):
+            observer(PassEvent(record, before, program))
+    if not isinstance(program, Program) and until is None:
         raise InternalError("the pipeline did not end in a program")
     return Compiled(program, options, tuple(records), target)
+
+
+def _ordered(
+    passes: list[Pass[Any, Any]], extra: Mapping[str, Sequence[Pass[Any, Any]]], until: str | None, target: Path | None
+) -> list[Pass[Any, Any]]:
+    """The passes with a user's own behind those that they follow, cut after the one named `until`.
+
+    Raises:
+        CompileError: for names that no pass has, and if what is to be written would not be.
+    """
+    names = [each.name for each in passes]
+    for name in extra:
+        if name not in names:
+            raise unknown_name("pass", name, names)
+    ordered = [item for each in passes for item in (each, *extra.get(each.name, ()))]
+    if until is None:
+        return ordered
+    names = [each.name for each in ordered]
+    if until not in names:
+        raise unknown_name("pass", until, names)
+    kept = ordered[: names.index(until) + 1]
+    if target is not None and not any(each is passes[-1] for each in kept):
+        raise CompileError(
+            Diagnostic(f"{target} is not written if compiling stops after '{until}'", help="leave away one of the two")
+        )
+    return kept
 
 
 class Checker:
@@ -183,8 +267,8 @@ class Checker:
         from hecompile.ir.size import gmac
 
         if isinstance(program, ModelGraph):
-            verify.verify_graph(program, canonical=each.name != "trace")
-            if not self._inputs and (self._always or gmac(program) <= VERIFY_GMAC):
+            verify.verify_graph(program, canonical=each.canonical)
+            if not self._inputs and not program.is_meta and (self._always or gmac(program) <= VERIFY_GMAC):
                 self._inputs = verify.inputs_in_domain(program)
             if self._inputs and program.approximation is not None:
                 self._inputs = program.approximation.example  # where the polynomials hold

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnxruntime
 
-    from hecompile.backends.base import Array
+    from hecompile.ir.halves import Array
 
 __all__ = ["OnnxSession", "denormals_as_zero", "flushes_denormals", "import_onnxruntime"]
 

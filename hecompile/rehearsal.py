@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.backends.base import Array, Pending, RegionClient, Secrets
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_names
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
+from hecompile.ir.halves import Array
 from hecompile.ir.regions import AnyCall, Program
 from hecompile.ir.signature import nested, text_of
 from hecompile.ir.verify import example_inputs

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.frontend.builder import Builder, Origin
-from hecompile.frontend.rules import RULES, keep
+from hecompile.frontend.canonical.rules import RULES, keep
+from hecompile.ir.builder import Builder, Origin
 from hecompile.ir.graph import InputSpec, ModelGraph, info
 from hecompile.ir.layers import constant_of
 from hecompile.ir.ops import OPS
@@ -26,7 +26,7 @@ _REWRITE = "rewrite it with operations of docs/ops.md, or run this part outside 
 
 @dataclass(frozen=True)
 class Canonicalize(Pass[ModelGraph, ModelGraph]):
-    """One spelling per operation, constants folded, equal nodes shared, no-ops dropped.
+    """Write each operation in one spelling, fold constants, share equal nodes and drop what does nothing.
 
     %a = view(%x, [2, 32, 64]); %b = clone(%a)  ->  %b = reshape(%x, [-1, 32, 64])
     %s = sigmoid(%x); %y = mul(%x, %s)          ->  %y = silu(%x)

@@ -8,15 +8,15 @@ from hecompile.backends.registry import backend
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.printing import print_node
+from hecompile.ir.taint import taint
 from hecompile.passes.base import Pass
-from hecompile.passes.mark_secrets import taint
 from hecompile.policies import Policy
 
 __all__ = ["CheckSecrecy"]
 
 
 def _encrypts(name: str | None) -> bool:
-    return name is not None and backend(name).encrypts
+    return name is not None and backend(name).guarantee.encrypts
 
 
 @dataclass(frozen=True)

@@ -26,16 +26,14 @@ class CheckSecurity(Pass[Program, Program]):
     security: int
 
     def run(self, program: Program) -> Program:
-        reasons: list[str] = []
+        reasons: list[Diagnostic] = []
         for region in program.calls.values():
             if region.lowered is None:
                 raise InternalError(f"region '{region.name}' was not lowered")
-            chosen = backend(region.backend)
-            if policy(self.policy).needs_encryption:
-                reasons += chosen.check_security(region.lowered.client, self.security)
-            reasons += chosen.check_proofs(region.lowered.server)
+            bits = self.security if policy(self.policy).needs_encryption else 0
+            reasons += backend(region.backend).check(region.lowered.client, region.lowered.server, bits)
         if reasons:
-            raise CompileError([Diagnostic(reason) for reason in reasons])
+            raise CompileError(reasons)
         return program
 
     def summary(self, before: Program, after: Program) -> str:

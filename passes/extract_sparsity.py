@@ -29,7 +29,7 @@ __all__ = ["ExtractSparsity"]
 
 @dataclass(frozen=True)
 class ExtractSparsity(Pass[ModelGraph, ModelGraph]):
-    """Mark what the server may see: least important first, within the budget, the same for all steps. min-distortion only.
+    """Mark the least important values, within a budget, as what the server may see. Policy min-distortion only.
 
     %y = conv2d(%x)  ->  %r = release(%x, encrypted<32>, shares<32>, 8)  # coo<9 of 32 encrypted>; %y = conv2d(%r)
     by tiles         ->  %r = release(%x, encrypted<2x2>, shares<2x2>, 8)  # coo<16 of 64 places encrypted>
@@ -42,6 +42,11 @@ class ExtractSparsity(Pass[ModelGraph, ModelGraph]):
     bits: int = 8
     calibration: Calibration | None = None  # of the model's own sampler if None
     grouping: Grouping = field(default_factory=lambda: Grouping("channel"))  # a tile larger than a picture is as large as that
+
+    @property
+    def needs_weights(self) -> bool:
+        """If anything may be shown: what matters is found by runs of the model."""
+        return self.policy is not None and self.policy.budget != 0
 
     def run(self, program: ModelGraph) -> ModelGraph:
         if self.policy is None or self.policy.budget == 0:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
-from hecompile.backends.base import Candidate
-from hecompile.backends.registry import backend
-from hecompile.cost.machine import Machine
-from hecompile.cost.optimise import Budgets, OptimalPlan, optimise
-from hecompile.cost.source import pins_of, problem_within
+from hecompile.backends.context import Context
+from hecompile.backends.registry import proposals
 from hecompile.errors import CompileError, Diagnostic, InternalError
+from hecompile.ir.candidates import Candidate
 from hecompile.ir.graph import ModelGraph, NodeInfo, info
 from hecompile.ir.layers import secret_shapes
 from hecompile.ir.ops import RELEASE
 from hecompile.ir.releases import Release, narrow_releases
 from hecompile.passes.base import Pass
+from hecompile.planner.optimise import Budgets, OptimalPlan, optimise
+from hecompile.planner.proposals import pins_of, problem_within
 
 __all__ = ["Partition"]
 
@@ -55,7 +55,7 @@ def _places(candidates: list[Candidate], cover: dict[str, int], level: dict[str,
             continue
         key = (level[name], candidates[number].backend)
         found[number] = before.get(key, 0)
-        before[key] = found[number] + backend(candidates[number].backend).alone
+        before[key] = found[number] + candidates[number].own_request
     return found
 
 
@@ -88,7 +88,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
     """
 
     backend: str
-    machine: Machine = field(default_factory=Machine)
+    context: Context = field(default_factory=Context)
     budgets: Budgets | None = None  # None: every candidate that fits; else the fastest plan within them
     pins: tuple[str, ...] = ()
     among: tuple[str, ...] = ()  # further backends that the fastest plan may use
@@ -107,36 +107,32 @@ class Partition(Pass[ModelGraph, ModelGraph]):
 
         def tag(name: str, record: NodeInfo) -> NodeInfo:
             if name in shown:
-                return replace(record, domain="server_clear", region=None, backend=None)
+                return replace(record, domain="server_clear", region=None, backend=None, per_run=False)
             if name not in cover:
-                return replace(record, domain="client", region=f"client_{level[name]:02d}", backend=None)
+                return replace(record, domain="client", region=f"client_{level[name]:02d}", backend=None, per_run=False)
             candidate = candidates[cover[name]]
-            kind, chosen = "once" if all(constant[each] for each in candidate.nodes) else "call", candidate.backend
-            region = f"{kind}_{level[name]:02d}" + ("" if backend(chosen).integer and chosen not in self.among else f"_{chosen}")
+            per_run, chosen = all(constant[each] for each in candidate.nodes), candidate.backend
+            region = f"{'once' if per_run else 'call'}_{level[name]:02d}"
+            region += f"_{chosen}" if candidate.whole or chosen in self.among else ""
             region += f"_{places[cover[name]]}" if places[cover[name]] else ""
-            return replace(record, domain="server_encrypted", region=region, backend=chosen)
+            whole = candidate.whole
+            return replace(record, domain="server_encrypted", region=region, backend=chosen, per_run=per_run, whole=whole)
 
         return program.with_infos(lambda node, record: tag(node.name, record))
 
     def _candidates(self, program: ModelGraph) -> list[Candidate]:
-        """What the chosen backend can run, then what the backend for its rest can; of further backends, single layers."""
-        names, found = [self.backend, *self.among], list[Candidate]()
-        for name in names:
-            chosen = backend(name)
-            proposed = chosen.candidates(program, self.machine)
+        """What the chosen backend proposes, others' candidates among it; of further backends, their own single layers."""
+        context, found = replace(self.context, priced=self.budgets is not None, proposals=proposals), list[Candidate]()
+        for name in (self.backend, *self.among):
+            proposed = context.propose(name, program)
             found += [each for each in proposed if name not in self.among or each.backend == name]
-            names += [chosen.rest] if chosen.rest else []
         return found
-
-    def _stands_for(self, name: str) -> tuple[str, ...]:
-        """The backends of a plan whose layers a candidate's backend runs: its own, or the first one, whose rest it is."""
-        return (name,) if self.among else (name, self.backend)
 
     def _fastest(self, program: ModelGraph, candidates: list[Candidate], budgets: Budgets) -> tuple[ModelGraph, list[Candidate]]:
         """The candidates of the optimal plan, and the graph with releases that show no more than the plan.
 
         Raises `CompileError` if that leaves nothing for the server."""
-        problem = problem_within(program, self.machine, budgets, (self.backend, *self.among), candidates)
+        problem = problem_within(program, self.context.machine, budgets, candidates)
         found = optimise(problem, budgets, pins_of(self.pins))
         if not found.server:
             raise CompileError(
@@ -145,8 +141,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
                     help="limit what the client holds (--client-weights-mib) or does (--client-seconds), or pin layers",
                 )
             )
-        single = [each for each in candidates if not backend(each.backend).chains]
-        layers = [each for each in single if found.backends.get(each.nodes[-1]) in self._stands_for(each.backend)]
+        layers = [each for each in candidates if not each.whole and found.backends.get(each.nodes[-1]) == each.backend]
         kept = [each for each in candidates if each.nodes in found.chains] + layers
         return narrow_releases(program, lambda release: _narrowed(program, release, found)), kept
 

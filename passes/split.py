@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hecompile.backends.registry import backend
 from hecompile.errors import CompileError, Diagnostic, InternalError
-from hecompile.ir.graph import InputSpec, ModelGraph, info, named_shape, set_info
+from hecompile.ir.graph import InputSpec, ModelGraph, info, named_shape
 from hecompile.ir.layers import secret_layers, stack
 from hecompile.ir.plan import Plan, Step, Value
 from hecompile.ir.regions import AnyCall, CallRegion, ClientRegion, Program, SubgraphRegion
 from hecompile.ir.size import gmac
+from hecompile.ir.subgraph import cut
 from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["Split", "cut"]
+__all__ = ["Split"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class Split(Pass[ModelGraph, Program]):
     output(%z)                    ->  plan outputs: silu
     """
 
+    @property
+    def needs_weights(self) -> bool:
+        """Its products hold them."""
+        return True
+
     def run(self, program: ModelGraph) -> Program:
         layers = {layer.nodes[-1]: layer for layer in secret_layers(program)}
         regions: dict[str, list[fx.Node]] = {}
@@ -39,10 +44,10 @@ class Split(Pass[ModelGraph, Program]):
         clients: dict[str, ClientRegion] = {}
         calls: dict[str, AnyCall] = {}
         for name, nodes in regions.items():
-            chosen, once = info(nodes[0]).backend, name.startswith("once_")
+            chosen, once = info(nodes[0]).backend, info(nodes[0]).per_run
             if chosen is None:
                 clients[name] = ClientRegion(name, *cut(program, nodes))
-            elif backend(chosen).integer:
+            elif not info(nodes[0]).whole:
                 products = stack([layers[node.name].product for node in nodes if node.name in layers])
                 calls[name] = CallRegion(name, chosen, products, once)
             else:
@@ -62,31 +67,6 @@ class Split(Pass[ModelGraph, Program]):
 
     def summary(self, before: ModelGraph, after: Program) -> str:
         return f"{len(after.clients)} client regions, {len(after.calls)} calls, {after.plan.rounds} rounds a step"
-
-
-def _read_outside(node: fx.Node, inside: set[fx.Node]) -> bool:
-    """Whether another region or the caller needs this value. A folded upsampling is read by its own region only."""
-    return any(user not in inside for user in node.users)
-
-
-def cut(graph: ModelGraph, nodes: list[fx.Node]) -> tuple[fx.GraphModule, tuple[str, ...], tuple[str, ...]]:
-    """The nodes as a graph module of their own with its inputs and outputs; constants are shared, other arguments are inputs."""
-    from torch import fx
-
-    new, mapping, inside = fx.Graph(), dict[fx.Node, fx.Node](), set(nodes)
-    arguments = list(dict.fromkeys(argument for node in nodes for argument in node.all_input_nodes))
-    shown = {argument: argument.all_input_nodes[0] for argument in arguments if info(argument).domain == "server_clear"}
-    read = dict.fromkeys(shown.get(argument, argument) for argument in arguments)  # beside the server, a release is its value
-    inputs = [argument for argument in read if argument not in inside and argument.op != "get_attr"]
-    for argument in inputs:
-        mapping[argument] = new.create_node("placeholder", argument.name, name=argument.name)  # placeholder() renames capitals
-        set_info(mapping[argument], info(argument))
-    for node in [*(argument for argument in arguments if argument.op == "get_attr"), *nodes]:
-        mapping[node] = new.node_copy(node, lambda old: mapping[shown.get(old, old)])
-    outputs = [node for node in nodes if _read_outside(node, inside)]
-    new.output(tuple(mapping[node] for node in outputs))
-    module = fx.GraphModule(graph.graph_module, new)
-    return module, tuple(node.name for node in inputs), tuple(node.name for node in outputs)
 
 
 def _order(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str, AnyCall]) -> list[Step]:

@@ -20,13 +20,18 @@ class Trace(Pass[Source, ModelGraph]):
     sizes                                 ->  integers, or multiples of the batch B
     """
 
+    @property
+    def canonical(self) -> bool:
+        """Whatever aten calls the source makes: the next pass spells them as the op table does."""
+        return False
+
     def run(self, program: Source) -> ModelGraph:
         if program.onnx is not None:
-            from hecompile.frontend.onnx_import import import_onnx
+            from hecompile.frontend.onnx import import_onnx
 
             graph = import_onnx(program.onnx, program.public)
         else:
-            from hecompile.frontend.exported import import_module
+            from hecompile.frontend.export.exported import import_module
 
             graph = replace(import_module(program), schedule=program.schedule)
         inputs = with_conditions(hide_pictures(graph.inputs))

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hecompile.artifact import FORMAT, MANIFEST, Input, Manifest
+from hecompile.artifact import Input, Manifest
+from hecompile.artifact_files import FORMAT, MANIFEST
 from hecompile.artifact_writing import checksums, to_json, write_folder, write_half, write_server
 from hecompile.backends.registry import backend, backend_of
 from hecompile.errors import InternalError
 from hecompile.ir.graph import named_shape
-from hecompile.ir.onnx_export import to_onnx
 from hecompile.ir.regions import Program
+from hecompile.onnx_export import to_onnx
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
 
@@ -52,8 +53,8 @@ class Write(Pass[Program, Program]):
                 raise InternalError(f"region '{name}' is written before it is lowered")
             write_half(client, name, call.lowered.client)
             halves[name] = call.lowered.server
-            reveals.update(dict.fromkeys(backend_of(call.lowered.client).reveals(call.lowered.client)))
-        options, encrypts = self.options, backend(self.options.backend).encrypts
+            reveals.update(dict.fromkeys(backend_of(call.lowered.client).describe(call.lowered.client).reveals))
+        options, encrypts = self.options, backend(self.options.backend).guarantee.encrypts
         digest = write_server(folder / "server", program.name, options.backend, encrypts, options.max_batch, halves)
         inputs = tuple(
             Input(spec.name, spec.keyword, named_shape(spec.shape), spec.dtype, spec.public, spec.per_run)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from hecompile.artifact import Input
-from hecompile.backends.base import Array
 from hecompile.errors import HecompileError
+from hecompile.ir.halves import Array
 from hecompile.ir.signature import PUBLIC, Constant, Keyword, Signature, declared, text_of
 
 __all__ = ["InputError", "as_array", "batch_of", "bind", "judge_places"]

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hecompile.artifact import Manifest, checked, read_half, read_manifest
-from hecompile.backends.base import RegionClient
+from hecompile.artifact import Manifest, read_manifest
+from hecompile.artifact_files import checked, read_client_half
+from hecompile.backends.region_client import RegionClient
 from hecompile.ir.signature import Keyword
 from hecompile.policies import WATERMARK
 from hecompile.runtime.judge import Judge, Terms
@@ -69,7 +70,7 @@ def load_bundle(
             places |= {name: min(rows, places.get(name, rows)) for name, rows in graph.places.items()}
             sessions[step.region] = LocalRegion(graph.data, step.region, threads)
             continue
-        half = read_half(folder, manifest.files, prefix)
+        half = read_client_half(folder, manifest.files, prefix)
         calls[step.region] = judge.region(step, half).load_client(half)
         judge.client(step, calls[step.region])
     clear = judge.finish()

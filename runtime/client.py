@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hecompile.artifact import Input
-from hecompile.backends.base import Array
+from hecompile.ir.halves import Array
 from hecompile.ir.signature import Keyword
 from hecompile.runtime.arguments import InputError, as_array, batch_of, bind, judge_places, multiple_of
 from hecompile.runtime.bundle import Bundle, load_bundle

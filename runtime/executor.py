@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hecompile.backends.base import Array, RegionClient, Secrets
+from hecompile.backends.region_client import RegionClient, Secrets
 from hecompile.buffers import total_bytes
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array
 from hecompile.ir.plan import Step
 from hecompile.runtime.bundle import Bundle
 from hecompile.runtime.judge_graph import judge_graph

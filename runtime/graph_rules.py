@@ -1,4 +1,4 @@
-"""Which operators a client region may have, and in which forms: those that the compiler emits (`hecompile.ir.onnx_ops`, ...)."""
+"""Which operators a client region may have, and in which forms: those that the compiler emits (`hecompile.onnx_export`)."""
 
 from __future__ import annotations
 

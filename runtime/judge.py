@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hecompile.artifact import Input, Manifest
-from hecompile.backends.base import Backend, Half, RegionClient
-from hecompile.backends.registry import backend, backend_of, is_own
+from hecompile.backends.base import Backend, SamplerStep
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.registry import backend, backend_names, backend_of, is_own, name_of
 from hecompile.errors import CompileError, ProtocolError
+from hecompile.ir.halves import ClientHalf
 from hecompile.ir.plan import Step
 from hecompile.ir.signature import PUBLIC, Keyword, declared, judge_keywords
 from hecompile.policies import Policy, policy
@@ -81,7 +83,7 @@ class Judge:
         if manifest.encrypted and manifest.security_bits < terms.security_bits:
             raise self._error(f"{manifest.security_bits} bits of security, this client insists on {terms.security_bits}")
         try:
-            if backend(manifest.backend).encrypts != manifest.encrypted:
+            if backend(manifest.backend).guarantee.encrypts != manifest.encrypted:
                 raise self._error(f"the manifest is wrong about whether backend '{manifest.backend}' encrypts")
         except CompileError as error:
             raise self._error(str(error)) from error
@@ -117,15 +119,16 @@ class Judge:
         for name, sources in graph.sources.items():
             self._origins[name] = frozenset().union(*(self._origins[source] for source in sources))
 
-    def region(self, step: Step, half: Half) -> Backend:
+    def region(self, step: Step, half: ClientHalf) -> Backend:
         """A region that is called: its backend, if it may compute and is told nothing that is secret."""
         terms, file = self._terms, f"{step.region}.json"
+        name = name_of(half)
+        if not is_own(name) and name in backend_names() and name not in terms.backends:  # before any of its code runs
+            raise self._error(f"backend '{name}' is not hecompile's own: name it to load() if you know it", file)
         chosen = backend_of(half)
-        if not is_own(chosen.name) and chosen.name not in terms.backends:
-            raise self._error(f"backend '{chosen.name}' is not hecompile's own: name it to load() if you know it", file)
         if not terms.promise.allows_backend(chosen):
             raise self._error(f"region '{step.region}' runs under '{chosen.name}', which does not encrypt", file)
-        if chosen.sampler_step != terms.sampler:
+        if isinstance(chosen, SamplerStep) != terms.sampler:
             reason = "not a sampler's artifact" if terms.sampler else "a sampler's step is no part of a model"
             raise self._error(f"region '{step.region}' of backend '{chosen.name}': {reason} (hecompile compile-sampler)", file)
         if not terms.promise.needs_encryption:
@@ -140,7 +143,7 @@ class Judge:
             self._clear |= self._origins[name]
         if reasons := chosen.check_security(half, terms.security_bits):
             raise self._error(reasons[0], file)
-        self._shown.update(dict.fromkeys(chosen.reveals(half)))
+        self._shown.update(dict.fromkeys(chosen.describe(half).reveals))
         return chosen
 
     def client(self, step: Step, client: RegionClient) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hecompile.backends.base import Array
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array
 from hecompile.onnx_sessions import OnnxSession
 
 __all__ = ["LocalRegion"]

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import hecompile
-from hecompile.artifact import read_half, read_server
-from hecompile.backends.base import RegionServer
+from hecompile.artifact_files import read_server_half
+from hecompile.artifact_server import read_server
+from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend_of
 from hecompile.errors import ProtocolError
 from hecompile.runtime.greeting import Greeting
 from hecompile.runtime.sessions import Reservation, SessionStore
 from hecompile.runtime.wire import FORMAT, HEADER_LIMIT, key_limit, unpack_keys, unpack_request
+from hecompile.version import __version__
 
 __all__ = ["Service", "load_service"]
 
@@ -33,7 +34,7 @@ class Service:
     @property
     def greeting(self) -> Greeting:
         """What is told to clients before their first request."""
-        return Greeting(self.digest, self.name, hecompile.__version__, FORMAT, self.encrypted)
+        return Greeting(self.digest, self.name, __version__, FORMAT, self.encrypted)
 
     @cached_property
     def body_limit(self) -> int:
@@ -140,7 +141,7 @@ def load_service(folder: Path) -> Service:
         UnsafeMachineError: if this CPU cannot multiply exactly.
     """
     manifest, found, root = read_server(folder)
-    halves = {name: read_half(root, manifest.files, name) for name in manifest.regions}
+    halves = {name: read_server_half(root, manifest.files, name) for name in manifest.regions}
     regions = {name: backend_of(half).load_server(half) for name, half in halves.items()}
     if not regions:
         raise ProtocolError(f"{folder}: the server has nothing to do")

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hecompile.artifact import read_half, read_server
+from hecompile.artifact_files import read_client_half, read_server_half
+from hecompile.artifact_server import read_server
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
@@ -50,6 +51,6 @@ def load_simulation(artifact: str | Path) -> EncryptedUNet:
     server, _, root = read_server(folder)
     calls = {}
     for region in bundle.calls:
-        client_half = read_half(folder, bundle.manifest.files, f"client/{region}")
-        calls[region] = backend_of(client_half).simulation(client_half, read_half(root, server.files, region))
+        client_half = read_client_half(folder, bundle.manifest.files, f"client/{region}")
+        calls[region] = backend_of(client_half).simulation(client_half, read_server_half(root, server.files, region))
     return EncryptedUNet(replace(bundle, calls=calls), Nowhere())

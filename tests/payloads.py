@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hecompile.backends.base import Array, Pending, RegionClient, Secrets
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.ir.halves import Array
 
 
 def encrypt_whole(

@@ -11,9 +11,9 @@ from diffusers import DDIMScheduler, PNDMScheduler
 
 from hecompile.artifact import Manifest
 from hecompile.calibration.calls import Call
-from hecompile.runtime.samplers import EncryptedScheduler
+from hecompile.runtime.scheduler import EncryptedScheduler
 from hecompile.runtime.transports import Transport
-from hecompile.sampler import SamplerOptions, compile_sampler
+from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 
 SHAPE = (4, 16, 16)
 SCHEDULE = {

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from hecompile.compiler import pipeline
-from hecompile.frontend.sources import load_source
+from hecompile.compiler import compile_model
 from hecompile.ir.graph import ModelGraph
 from hecompile.options import CompileOptions
 from tests.networks import Tiny, tiny_inputs
@@ -15,10 +12,6 @@ __all__ = ["partitioned"]
 
 def partitioned(options: CompileOptions) -> ModelGraph:
     """`Tiny` as it is before its secrecy is checked."""
-    program: Any = load_source(Tiny().eval(), tiny_inputs())
-    for each in pipeline(options, None):
-        if each.name == "check-secrecy":
-            break
-        program = each.run(program)
-    assert isinstance(program, ModelGraph)
-    return program
+    graph = compile_model(Tiny().eval(), options=options, example_inputs=tiny_inputs(), until="partition").program
+    assert isinstance(graph, ModelGraph)
+    return graph

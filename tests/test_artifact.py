@@ -84,7 +84,7 @@ def test_an_artifact_that_cannot_be_loaded_is_not_written(tmp_path: Path, monkey
 
 
 def test_an_artifact_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hecompile.ir.onnx_export import EMITTERS
+    from hecompile.onnx_export import EMITTERS
 
     monkeypatch.setitem(EMITTERS, "aten.silu.default", EMITTERS["aten.relu.default"])
     with pytest.raises(InternalError, match="differs from the program's"):

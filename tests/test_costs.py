@@ -11,36 +11,42 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import read_half, read_manifest
-from hecompile.backends.base import Cost
-from hecompile.backends.integer import region_program
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
+from hecompile.backends.bfv.pricing import cost_of, parameters_for, released_of
+from hecompile.backends.registry import backend_of
 from hecompile.compiler import Compiled, compile_model
-from hecompile.cost.choices import ladder, options_of
-from hecompile.cost.layers import Stack, cost_of, macs_of, parameters_for, released_of, stacks, weights_of
-from hecompile.cost.machine import Machine, load_machine, save_machine
-from hecompile.cost.measure import explain, measure_machine
-from hecompile.cost.measured import compare, measure_artifact, predict_artifact
-from hecompile.cost.plan import predict_graph, predict_programs, refuse_without_memory
-from hecompile.cost.source import machine_of, partitioned, pins_of, predict_source
 from hecompile.errors import CompileError
+from hecompile.ir.candidates import Cost
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.layer_groups import Stack, macs_of, stacks, weights_of
 from hecompile.ir.layers import secret_shapes
 from hecompile.ir.linear import conv2d
 from hecompile.ir.tiles import Tiles
+from hecompile.machine import Machine, load_machine, save_machine
+from hecompile.measure.artifact import compare, measure_artifact, predict_artifact
+from hecompile.measure.machine import measure_machine
 from hecompile.options import CompileOptions
+from hecompile.planner.choices import ladder, options_of
+from hecompile.planner.plan import Prediction, predict_graph, predict_regions, refuse_without_memory
+from hecompile.planner.proposals import pins_of
+from hecompile.predict import machine_of, partitioned, predict_source
 from hecompile.runtime.bundle import load_bundle
+from hecompile.timing import explain
 from tests.networks import Tiny, tiny_inputs
 
 
-def programs(folder: Path) -> list[object]:
+def predicted(folder: Path) -> Prediction:
+    """Of an artifact's regions, without the client's own."""
     manifest = read_manifest(folder)
-    steps = [step for step in manifest.plan.steps if step.kind == "call"]
-    return [region_program(read_half(folder, manifest.files, f"client/{step.region}")) for step in steps]
+    names = [step.region for step in manifest.plan.steps if step.kind == "call"]
+    halves = {name: read_client_half(folder, manifest.files, f"client/{name}") for name in names}
+    return predict_regions({name: backend_of(half).price(half, Machine(), 1) for name, half in halves.items()}, Machine())
 
 
 def test_bytes_and_rounds_are_those_of_the_artifact(digits: Path) -> None:
-    prediction = predict_programs(programs(digits), Machine())  # type: ignore[arg-type]
+    prediction = predicted(digits)
     calls = load_bundle(digits).calls.values()
     assert prediction.total.up_bytes == sum(client.request_bytes(1) for client in calls)
     assert prediction.total.down_bytes == sum(client.reply_bytes(1) for client in calls)
@@ -53,7 +59,7 @@ def graph() -> ModelGraph:
 
 
 def test_a_graph_with_weights_costs_what_its_artifact_does(graph: ModelGraph, digits: Path) -> None:
-    before, after = predict_graph(graph, Machine()), predict_programs(programs(digits), Machine())  # type: ignore[arg-type]
+    before, after = predict_graph(graph, Machine()), predicted(digits)
     assert [(each.region, each.layers) for each in before.regions] == [(each.region, each.layers) for each in after.regions]
     assert (before.total.up_bytes, before.total.down_bytes) == (after.total.up_bytes, after.total.down_bytes)
     assert (before.total.server_s, before.peak_mib) == pytest.approx((after.total.server_s, after.peak_mib))
@@ -167,7 +173,8 @@ def test_layers_may_show_tiles_where_their_pictures_have_several() -> None:
 
 @pytest.mark.parametrize("granularity", ["channel", "tile"])
 def test_a_sparse_artifact_is_predicted_with_what_it_shows(tmp_path: Path, granularity: str) -> None:
-    options = CompileOptions(policy="min-distortion", budget=0.5, max_batch=1, granularity=granularity, tile="2x2")
+    tile = "2x2" if granularity == "tile" else None
+    options = CompileOptions(policy="min-distortion", budget=0.5, max_batch=1, granularity=granularity, tile=tile)
     compiled = compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
     found = predict_artifact(tmp_path / "a", Machine())
     declared = [int(each.split(", ")[1].split()[0]) for each in read_manifest(tmp_path / "a").reveals]

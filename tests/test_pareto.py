@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from hecompile.cost.distortion import LayerDistortion
-from hecompile.cost.machine import Machine
-from hecompile.cost.optimise import Budgets, Problem, optimise
-from hecompile.cost.pareto import AXES, fronts, write
-from hecompile.cost.source import partitioned, problem_of_source
 from hecompile.ir.graph import ModelGraph
+from hecompile.machine import Machine
+from hecompile.planner.distortion import LayerDistortion
+from hecompile.planner.optimise import Budgets, Problem, optimise
+from hecompile.planner.pareto import AXES, fronts, write
+from hecompile.predict import partitioned, problem_of_source
 from tests.networks import Tiny, tiny_inputs
 
 pytestmark = pytest.mark.slow  # all of them together

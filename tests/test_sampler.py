@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from hecompile.artifact import read_manifest
 from hecompile.calibration import Calibration, save_calibration
-from hecompile.cli import app
+from hecompile.cli.app import app
 from hecompile.compiler import compile_model
 from hecompile.errors import CompileError
 from hecompile.options import CompileOptions
-from hecompile.sampler import SamplerOptions, compile_sampler, parse_shape
+from hecompile.sampler_artifact import SamplerOptions, compile_sampler, parse_shape
 from hecompile.sparsity.importance import magnitude
 from tests.networks import Tiny, tiny_inputs
 from tests.sampling import SHAPE, artifact, calls

@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 
 from benchmarks.tables.security import MODELS, Estimate, Lwe, Table, line_table, read_table, ring_table, summary_table
-from hecompile.backends.affine.program import choose_parameters
-from hecompile.backends.bfv import parameters as bfv
-from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
+from hecompile.backends.bfv import choose as bfv
+from hecompile.backends.bfv.seal import expand_seeds, make_ring
+from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.ckks.noise import SIGMA2
 from hecompile.backends.ckks.ring import DIMENSIONS, ring_for
 from hecompile.backends.concrete.parameters import DIMENSIONS as SECRETS
-from hecompile.cost.machine import Machine
+from hecompile.backends.sampler_step.program import choose_parameters
 from hecompile.errors import CompileError
 from hecompile.ir.linear import conv2d
+from hecompile.machine import Machine
 from hecompile.security.lwe import LEAST_DIMENSION, least_dimension, least_noise_bits
 from hecompile.security.table import BITS_128, max_q_bits
 

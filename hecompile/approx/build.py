@@ -8,22 +8,21 @@ from dataclasses import replace
 import numpy as np
 
 from hecompile.approx.excursions import excursions
-from hecompile.approx.fits import FITS, Floats, depth
+from hecompile.approx.fits import Fit, Floats, depth, weighted
 from hecompile.approx.inner import is_inner
 from hecompile.approx.judge import Judge
 from hecompile.approx.norms import with_norms
-from hecompile.approx.record import Approximation, CurvePoint, SiteRecord
+from hecompile.approx.options import ApproximationOptions
 from hecompile.approx.rewrite import with_polynomials
 from hecompile.approx.sites import find_sites
 from hecompile.approx.spend import MARGIN_DB, for_depth, uniform
 from hecompile.approx.tables import Fitter
 from hecompile.approx.trial import POLYNOMIAL, calibrations, psnr_db
-from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, Call, Statistics, collect
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.approximation import Approximation, CurvePoint, SiteRecord
 from hecompile.ir.graph import ModelGraph, concrete_shape, info
 from hecompile.ir.timesteps import TIMESTEP_BINS
-from hecompile.options import CompileOptions
 
 __all__ = ["approximate", "curve", "timestep_bins"]
 
@@ -31,24 +30,31 @@ CURVE_DEGREES = (1, 3, 7, 15)  # the largest of each depth
 EXAMPLE_BATCH, PROBE_BATCH = 2, 8  # of the comparison between passes, and of what measures sensitivity
 
 
-def timestep_bins(graph: ModelGraph, one_circuit: bool = False) -> int:
-    """How many rows the tables of a graph have: one if it reads no timestep, or a backend has one circuit for all of them."""
-    return TIMESTEP_BINS if any(spec.name == "timestep" for spec in graph.inputs) and not one_circuit else 1
+def timestep_bins(graph: ModelGraph, rows: int = TIMESTEP_BINS) -> int:
+    """How many rows the tables of a graph have: one if it reads no timestep."""
+    return rows if any(spec.name == "timestep" for spec in graph.inputs) else 1
 
 
 def approximate(
-    program: ModelGraph, options: CompileOptions, choose: Callable[[Judge], Mapping[str, int]], recorded: Calibration | None
+    program: ModelGraph,
+    options: ApproximationOptions,
+    choose: Callable[[Judge], Mapping[str, int]],
+    recorded: Calibration | None,
+    rows: int = TIMESTEP_BINS,
+    fit: Fit = weighted,
 ) -> ModelGraph:
     """The graph with its norms and activations as the options say; itself if it has none.
 
     Args:
         choose: the degree of each site, by name.
         recorded: calls to fit to and to judge by, in place of the model's own sampler.
+        rows: of tables over the timestep.
+        fit: how coefficients are found.
 
     Raises:
         CompileError: if a range does not allow a polynomial, or the degrees cannot be chosen.
     """
-    bins = timestep_bins(program, backend(options.backend).one_circuit)
+    bins = timestep_bins(program, rows)
     calibration, trial = calibrations(program, recorded)
     graph = with_norms(program, options.norms, calibration, bins, options.sites)
     sites = find_sites(graph) if options.activations == "polynomial" else []
@@ -57,7 +63,7 @@ def approximate(
         return program
     reference = trial.run(program)
     statistics = collect(graph, calibration, {site.argument.name for site in sites}, bins)
-    judge = Judge(graph, reference, trial, Fitter(sites, statistics, options.fit))
+    judge = Judge(graph, reference, trial, Fitter(sites, statistics, fit))
     degrees = choose(judge) if sites else {}
     tables = {site.name: judge.fitter.table(site.name, degrees[site.name]) for site in sites}
     new = with_polynomials(graph, sites, tables, options.clamp)
@@ -68,32 +74,25 @@ def approximate(
         )
     promised = options.budget_db if options.budget_db is not None else measured - MARGIN_DB
     measures = options.budget_db is not None or options.total_depth is not None
-    points = curve(judge, statistics) if measures else ()
+    points = curve(judge) if measures else ()
     probes = [_cut(new, call, PROBE_BATCH) for call in calibration]
     records = _records(new, judge, degrees, statistics, judge.sensitivity(probes, bins))
     example = _cut(new, calibration.calls[len(calibration) // 2], EXAMPLE_BATCH).inputs
     record = Approximation(
-        options.fit, options.norms, promised, measured, records, outside, points, trial, example
+        options.norms, promised, measured, records, outside, points, trial, example
     )  # fmt: skip
     return replace(new, approximation=record)
 
 
-def curve(judge: Judge, statistics: Statistics) -> tuple[CurvePoint, ...]:
-    """PSNR against total depth: one degree everywhere by each fit, and the chosen fit's degrees by the error budget."""
-    points, sites = [], list(judge.fitter.sites.values())
-    for kind in FITS:
-        other = (
-            judge
-            if kind == judge.fitter.kind
-            else Judge(judge.graph, judge.reference, judge.trial, Fitter(sites, statistics, kind))
-        )
-        for degree in CURVE_DEGREES:
-            total = depth(degree) * len(sites)
-            points.append(CurvePoint(kind, degree, total, other.psnr_db(uniform(other, degree))))
+def curve(judge: Judge) -> tuple[CurvePoint, ...]:
+    """PSNR against total depth: one degree everywhere, and degrees by the error budget."""
+    points, sites = [], len(judge.fitter.sites)
+    for degree in CURVE_DEGREES:
+        points.append(CurvePoint(degree, depth(degree) * sites, judge.psnr_db(uniform(judge, degree))))
     for total in sorted({point.total_depth for point in points}):
         degrees = for_depth(judge, total)
         spent = sum(depth(degree) for degree in degrees.values())
-        points.append(CurvePoint(judge.fitter.kind, None, spent, judge.psnr_db(degrees)))
+        points.append(CurvePoint(None, spent, judge.psnr_db(degrees)))
     return tuple(points)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from hecompile.approx.record import Excursion
 from hecompile.approx.trial import Trial
 from hecompile.calibration import timestep_bin
+from hecompile.ir.approximation import Excursion
 from hecompile.ir.graph import ModelGraph
 
 __all__ = ["excursions"]

@@ -1,7 +1,7 @@
-"""Polynomials for a function on a range, three ways, in the Chebyshev basis on [low, high] mapped to [-1, 1].
+"""Polynomials for a function on a range, in the Chebyshev basis on [low, high] mapped to [-1, 1].
 
-`weighted` makes the mean squared error over the data least: it spends its accuracy where values are. `interpolation` and `minimax`
-treat the whole range alike.
+`weighted` makes the mean squared error over the data least: it spends its accuracy where values are. A fit that treats the whole
+range alike loses 17 to 24 dB at the same degree (`docs/approximation.md`, by `benchmarks/activations.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import chebyshev
 
-from hecompile.errors import unknown_name
-
-__all__ = ["FITS", "Density", "depth", "fit", "mean_square_error"]
+__all__ = ["Density", "Fit", "Floats", "Function", "depth", "mean_square_error", "weighted"]
 
 Floats = npt.NDArray[np.float64]
 Function = Callable[[Floats], Floats]
@@ -51,53 +49,21 @@ class Density:
         return self.low + (u + 1) / 2 * (self.high - self.low)
 
 
+Fit = Callable[[Function, Density, int], Floats]  # the coefficients for a function, where its data is, and a degree
+
+
 def depth(degree: int) -> int:
     """Multiplications in sequence, as Paterson and Stockmeyer's evaluation needs them: ceil(log2(degree + 1))."""
     return degree.bit_length()
 
 
-def _weighted(function: Function, density: Density, degree: int) -> Floats:
-    """Least squares weighted by the data and a little everywhere."""
+def weighted(function: Function, density: Density, degree: int) -> Floats:
+    """The coefficients, (degree + 1), of least squares weighted by the data and a little everywhere."""
     x, weights = density.points()
     x = np.concatenate([x, density.grid(GRID)])
     weights = np.concatenate([weights * (1 - UNIFORM), np.full(GRID, UNIFORM / GRID)])
     coefficients: Floats = chebyshev.chebfit(density.mapped(x), function(x), degree, w=np.sqrt(weights))
     return coefficients
-
-
-def _interpolation(function: Function, density: Density, degree: int) -> Floats:
-    """Through the function at the Chebyshev points of the first kind."""
-    middle, half = (density.low + density.high) / 2, (density.high - density.low) / 2
-    coefficients: Floats = chebyshev.chebinterpolate(lambda u: function(middle + half * u), degree)
-    return coefficients
-
-
-def _minimax(function: Function, density: Density, degree: int) -> Floats:
-    """Least largest error on the grid: a linear program, min e with -e <= p(x) - f(x) <= e."""
-    from scipy.optimize import linprog
-
-    x = density.grid(8 * (degree + 1))
-    basis, target = chebyshev.chebvander(density.mapped(x), degree), function(x)
-    slack = -np.ones((len(x), 1))
-    rows = np.block([[basis, slack], [-basis, slack]])
-    cost = np.r_[np.zeros(degree + 1), 1]
-    found = linprog(cost, rows, np.r_[target, -target], bounds=[(None, None)] * (degree + 1) + [(0, None)], method="highs")
-    coefficients: Floats = found.x[:-1]
-    return coefficients
-
-
-FITS: dict[str, Callable[[Function, Density, int], Floats]] = {
-    "weighted": _weighted,
-    "interpolation": _interpolation,
-    "minimax": _minimax,
-}
-
-
-def fit(kind: str, function: Function, density: Density, degree: int) -> Floats:
-    """The coefficients, (degree + 1). Raises `CompileError` for a fit that does not exist."""
-    if kind not in FITS:
-        raise unknown_name("fit", kind, tuple(FITS))
-    return FITS[kind](function, density, degree)
 
 
 def mean_square_error(function: Function, density: Density, coefficients: Floats) -> float:

@@ -11,7 +11,7 @@ from hecompile.approx.inner import is_inner
 from hecompile.approx.rewrite import Change, Values, rewritten
 from hecompile.approx.static_norms import GROUP, static_changes
 from hecompile.calibration import Calibration
-from hecompile.frontend.builder import Builder
+from hecompile.ir.builder import Builder
 from hecompile.ir.graph import ModelGraph, info
 
 __all__ = ["secret_norms", "with_norms"]

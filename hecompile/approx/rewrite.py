@@ -10,12 +10,12 @@ from torch import fx
 
 from hecompile.approx.sites import Site
 from hecompile.approx.tables import Table
-from hecompile.frontend.builder import Builder, Origin
+from hecompile.ir.builder import Builder, Origin
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.layers import constant_of
 from hecompile.ir.shapes import map_argument
+from hecompile.ir.taint import taint
 from hecompile.ir.timesteps import TRAIN_STEPS
-from hecompile.passes.mark_secrets import taint
 
 __all__ = ["Change", "lookup", "rewritten", "timestep", "with_polynomials"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from hecompile.approx.fits import Floats
-from hecompile.frontend.builder import operator
+from hecompile.ir.builder import operator
 from hecompile.ir.graph import ModelGraph, info
 
 __all__ = ["FUNCTIONS", "POSITIVE", "Site", "find_sites"]

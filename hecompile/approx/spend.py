@@ -82,5 +82,5 @@ def _refusal(judge: Judge, damages: Floats, budget_db: float, reached: float) ->
         f"(depth {depth(degree)}); {best}",
         source=info(site.node).source,
         line=print_node(site.node),
-        help=f"--budget-db {int(np.floor(reached - MARGIN_DB))}, or another --fit or --norms",
+        help=f"--budget-db {int(np.floor(reached - MARGIN_DB))}, or another --norms",
     )

@@ -17,7 +17,7 @@ from torch import fx
 from hecompile.approx.rewrite import Change, Values, lookup
 from hecompile.approx.tables import nearest_filled
 from hecompile.calibration import Calibration, Call, timestep_bin
-from hecompile.frontend.builder import Builder
+from hecompile.ir.builder import Builder
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.layers import constant_of
 

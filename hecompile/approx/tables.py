@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from hecompile.approx.fits import Density, Floats, fit, mean_square_error
+from hecompile.approx.fits import Density, Fit, Floats, mean_square_error, weighted
 from hecompile.approx.ranges import ranges
 from hecompile.approx.sites import POSITIVE, Site
 from hecompile.calibration import NodeStatistics, Statistics
@@ -62,10 +62,10 @@ def densities(site: Site, found: NodeStatistics) -> list[Density]:
 
 
 class Fitter:
-    """Tables by site and degree, each fitted once."""
+    """Tables by site and degree, each fitted once. `fit` finds the coefficients."""
 
-    def __init__(self, sites: list[Site], statistics: Statistics, kind: str) -> None:
-        self.sites, self.kind = {site.name: site for site in sites}, kind
+    def __init__(self, sites: list[Site], statistics: Statistics, fit: Fit = weighted) -> None:
+        self.sites, self._fit = {site.name: site for site in sites}, fit
         self.densities = {site.name: densities(site, statistics[site.argument.name]) for site in sites}
         self._tables: dict[tuple[str, int], Table] = {}
 
@@ -74,7 +74,7 @@ class Fitter:
         key = (name, degree)
         if key not in self._tables:
             found, function = self.densities[name], self.sites[name].exact
-            rows = [fit(self.kind, function, density, degree) for density in found]
+            rows = [self._fit(function, density, degree) for density in found]
             low, high = (np.array([getattr(density, end) for density in found]) for end in ("low", "high"))
             self._tables[key] = Table(low, high, np.stack(rows))
         return self._tables[key]

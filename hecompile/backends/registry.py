@@ -1,76 +1,51 @@
-"""Every backend by name: one line each."""
+"""Every backend by name: one line each, and whatever other packages add.
+
+A package adds a backend by an entry point of the group `hecompile.backends`, whose name is the backend's and whose value names its
+class; a program by `register_backend`.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 
-from hecompile.backends.base import Backend, Half
+from hecompile.backends.base import Backend
+from hecompile.backends.context import Context
 from hecompile.errors import CompileError, Diagnostic, ProtocolError, unknown_name
+from hecompile.ir.candidates import Candidate
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.halves import Half
+from hecompile.panels import NoOptions, Panel
 
-__all__ = ["backend", "backend_names", "backend_of", "is_own", "register_backend"]
+__all__ = ["backend", "backend_names", "backend_of", "family", "is_own", "name_of", "options_of", "proposals", "register_backend"]
 
-
-def _bfv() -> Backend:
-    from hecompile.backends.bfv.backend import BfvBackend
-
-    return BfvBackend()
-
-
-def _clear() -> Backend:
-    from hecompile.backends.clear.backend import ClearBackend
-
-    return ClearBackend()
-
-
-def _ckks() -> Backend:
-    from hecompile.backends.ckks.backend import CkksBackend
-
-    return CkksBackend()
-
-
-def _ckks_clear() -> Backend:
-    from hecompile.backends.ckks.backend import CkksClearBackend
-
-    return CkksClearBackend()
-
-
-def _concrete() -> Backend:
-    from hecompile.backends.concrete.backend import ConcreteBackend
-
-    return ConcreteBackend()
-
-
-def _concrete_lookups() -> Backend:
-    from hecompile.backends.concrete.lookup_backend import LookupBackend
-
-    return LookupBackend()
-
-
-def _concrete_stacks() -> Backend:
-    from hecompile.backends.concrete.stack_backend import StackBackend
-
-    return StackBackend()
-
-
-def _affine() -> Backend:
-    from hecompile.backends.affine.backend import AffineBackend
-
-    return AffineBackend()
-
-
-_BACKENDS: dict[str, Callable[[], Backend]] = {
-    "bfv": _bfv,
-    "clear": _clear,
-    "ckks": _ckks,
-    "ckks_clear": _ckks_clear,
-    "concrete": _concrete,
-    "concrete_lookups": _concrete_lookups,
-    "concrete_stacks": _concrete_stacks,
-    "affine": _affine,
+GROUP = "hecompile.backends"
+_OWN = {
+    "bfv": ("hecompile.backends.bfv.backend", "BfvBackend"),
+    "clear": ("hecompile.backends.bfv.clear", "ClearBackend"),
+    "ckks": ("hecompile.backends.ckks.backend", "CkksBackend"),
+    "ckks_clear": ("hecompile.backends.ckks.backend", "CkksClearBackend"),
+    "concrete": ("hecompile.backends.concrete.linear.backend", "ConcreteBackend"),
+    "concrete_lookups": ("hecompile.backends.concrete.lookups.backend", "LookupBackend"),
+    "concrete_stacks": ("hecompile.backends.concrete.stacks.backend", "StackBackend"),
+    "affine": ("hecompile.backends.sampler_step.backend", "AffineBackend"),
 }
+_OPTIONS = {  # of those that have some: read by the command line, which loads no scheme for them
+    "ckks": ("hecompile.backends.ckks.options", "CkksOptions"),
+    "ckks_clear": ("hecompile.backends.ckks.options", "CkksOptions"),
+    "concrete": ("hecompile.backends.concrete.options", "ConcreteOptions"),
+    "concrete_lookups": ("hecompile.backends.concrete.lookups.options", "LookupOptions"),
+    "concrete_stacks": ("hecompile.backends.concrete.options", "ConcreteOptions"),
+}
+_REGISTERED: dict[str, Callable[[], Backend]] = {}
 
 
-_OWN = frozenset(_BACKENDS)
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, EntryPoint]:
+    """The backends of other installed packages. None of their code runs before one is asked for by its name."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in _OWN}
 
 
 def register_backend(name: str, make: Callable[[], Backend]) -> None:
@@ -79,9 +54,9 @@ def register_backend(name: str, make: Callable[[], Backend]) -> None:
     Raises:
         CompileError: if the name is taken.
     """
-    if name in _BACKENDS:
+    if name in backend_names():
         raise CompileError(Diagnostic(f"there is already a backend '{name}'", help="choose another name"))
-    _BACKENDS[name] = make
+    _REGISTERED[name] = make
 
 
 def is_own(name: str) -> bool:
@@ -91,19 +66,63 @@ def is_own(name: str) -> bool:
 
 def backend_names() -> tuple[str, ...]:
     """Names for `--backend`."""
-    return tuple(_BACKENDS)
+    return tuple(dict.fromkeys((*_OWN, *_REGISTERED, *_installed())))
 
 
 def backend(name: str) -> Backend:
     """The backend of this name. Raises `CompileError` listing the names that exist."""
-    if name not in _BACKENDS:
-        raise unknown_name("backend", name, backend_names())
-    return _BACKENDS[name]()
+    if name in _OWN:
+        module, kind = _OWN[name]
+        made: Backend = getattr(importlib.import_module(module), kind)()
+        return made
+    if name in _REGISTERED:
+        return _REGISTERED[name]()
+    if name in _installed():
+        return _from_package(_installed()[name])
+    raise unknown_name("backend", name, backend_names())
+
+
+def _from_package(point: EntryPoint) -> Backend:
+    """Raises `CompileError` if what the entry point names is no backend of its name."""
+    try:
+        found = point.load()()
+    except Exception as error:  # whatever somebody else's module raises
+        raise CompileError(Diagnostic(f"backend '{point.name}' does not load: {error}", help=f"it is '{point.value}'")) from error
+    if not isinstance(found, Backend) or found.name != point.name:
+        raise CompileError(Diagnostic(f"'{point.value}' is no backend '{point.name}'", help="its class needs this name"))
+    return found
+
+
+def family(names: tuple[str, ...]) -> tuple[str, ...]:
+    """These backends and all that their proposals may hold regions of, each once."""
+    found = list(dict.fromkeys(names))
+    for name in found:  # grows while it is walked
+        found += [other for other in backend(name).others if other not in found]
+    return tuple(found)
+
+
+def proposals(name: str, graph: ModelGraph, context: Context) -> list[Candidate]:
+    """What the backend of this name proposes. Raises `CompileError` listing the names that exist."""
+    return backend(name).propose(graph, context)
+
+
+def name_of(half: Half) -> str:
+    """The name of the backend that a half was lowered by, which may not exist."""
+    return str(half.program.get("backend"))
+
+
+def options_of(name: str) -> type[Panel]:
+    """The options of a backend, as it declares them itself. Raises `CompileError` listing the names that exist."""
+    if name in _OPTIONS:
+        module, kind = _OPTIONS[name]
+        found: type[Panel] = getattr(importlib.import_module(module), kind)
+        return found
+    return NoOptions if is_own(name) else backend(name).options
 
 
 def backend_of(half: Half) -> Backend:
     """The backend that a half was lowered by. Raises `ProtocolError` if its program names none that exists."""
     try:
-        return backend(str(half.program.get("backend")))
+        return backend(name_of(half))
     except CompileError as error:
         raise ProtocolError(f"region program: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from hecompile.calibration.calls import Calibration, from_sampler
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.approximation import RecordedCall
 from hecompile.ir.graph import InputSpec
 from hecompile.ir.linear import Array
 from hecompile.ir.regions import AnyCall, Program
@@ -61,11 +62,11 @@ def region_inputs(program: Program, region: AnyCall, calibration: Calibration | 
     return inputs
 
 
-def value_ranges(program: Program, calibration: Calibration | None = None) -> dict[str, float]:
-    """The largest magnitude of every value of the plan over all calls; infinite where one was not finite."""
-    calls = calibration or from_sampler(_Sampled(program), steps=5, samples=8)
+def value_ranges(program: Program, calls: Iterable[RecordedCall] | None = None) -> dict[str, float]:
+    """The largest magnitude of every value of the plan over these calls, or those of the model's own sampler; infinite where one
+    was not finite."""
     found = dict[str, float]()
-    for call in calls:
+    for call in calls or from_sampler(_Sampled(program), steps=5, samples=8):
         for name, value in program.run(call.inputs).items():
             largest = float(np.abs(value).max()) if np.isfinite(value).all() else np.inf
             found[name] = max(found.get(name, 0.0), largest)

@@ -162,7 +162,7 @@ def _module(module: torch.nn.Module, name: str, wanted: _Wanted) -> Source:
 
     from hecompile.frontend.arguments import example_call
     from hecompile.frontend.examples import example_arguments
-    from hecompile.frontend.wrappers import refuse_untraceable, unwrapped
+    from hecompile.frontend.export.wrappers import refuse_untraceable, unwrapped
 
     module = unwrapped(module).eval()
     refuse_untraceable(module)

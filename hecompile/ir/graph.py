@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import fx
 
-    from hecompile.approx.record import Approximation
+    from hecompile.ir.approximation import Approximation
     from hecompile.ir.coo import Coo
     from hecompile.ir.linear import Array
 
@@ -61,6 +61,8 @@ class NodeInfo:
     domain: str | None = None  # "client", "server_encrypted", "server_clear"; None before partition
     region: str | None = None  # name of the region; None before partition
     backend: str | None = None  # of server nodes; None before partition
+    whole: bool = False  # whether the region is lowered as one piece, not layer by layer
+    per_run: bool = False  # of server nodes: the region's request is the same at every step of a run, and sent once
     coo: Coo | None = None  # of values that the server holds in part as ciphertexts
 
     def __str__(self) -> str:

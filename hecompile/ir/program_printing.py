@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from hecompile.backends.stages import PackedProduct, ParameterizedProduct
-from hecompile.ir.products import AnyProduct, Product, QuantizedProduct
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.printing import print_graph
+from hecompile.ir.products import AnyProduct
 from hecompile.ir.regions import AnyCall, CallRegion, ClientRegion, Program, SubgraphRegion
 
-__all__ = ["print_program"]
+__all__ = ["print_program", "program_text"]
 
 
 def _product(product: AnyProduct) -> str:
     geometry = product.geometry
     picture, grid = "x".join(map(str, geometry.picture)), "x".join(map(str, (geometry.rows, *geometry.grid)))
     text = f"{picture} -> {grid}, {len(geometry.taps)} taps" + ("" if product.split.whole else f", {product.split}")
-    if isinstance(product, Product):
-        return f"{text}, weights float64"
-    if isinstance(product, QuantizedProduct):
-        return f"{text}, weights int8, row norm {product.row_norm}"
-    if isinstance(product, ParameterizedProduct):
-        return f"{text}, {product.parameters}"
-    if isinstance(product, PackedProduct):
-        lines = [f"{text}, {product.parameterized.parameters}"]
-        for batch, choice in enumerate(product.choices, start=1):
-            packing = choice.layout.packing
-            lines.append(
-                f"      batch {batch}: {packing.share} slots, {packing.p_in} in, {packing.p_out} out, "
-                f"drops {choice.drop_b}/{choice.drop_a}, {choice.proof} {choice.noise_bits:.1f} of {choice.budget_bits:.1f} bits"
-            )
-        return "\n".join(lines)
-    return text
+    return f"{text}{product.described}"
 
 
 def _operations(region: ClientRegion | SubgraphRegion) -> str:
@@ -64,3 +50,8 @@ def print_program(program: Program) -> str:
     secret = sum(value.secret for value in program.plan.values)
     lines.append(f"outputs {', '.join(program.plan.outputs)}; {secret} of {len(program.plan.values)} values are secret")
     return "\n".join(lines) + "\n"
+
+
+def program_text(program: ModelGraph | Program) -> str:
+    """The program between two passes, whichever kind it is there. Tensors are told by their shapes, never by their numbers."""
+    return print_graph(program) if isinstance(program, ModelGraph) else print_program(program)

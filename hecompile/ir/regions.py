@@ -21,9 +21,9 @@ from hecompile.ir.signature import Keyword, Signature
 if TYPE_CHECKING:
     from torch import fx
 
-    from hecompile.approx.record import Approximation
-    from hecompile.backends.base import Half
+    from hecompile.ir.approximation import Approximation
     from hecompile.ir.graph import InputSpec
+    from hecompile.ir.halves import ClientHalf, ServerHalf
 
 __all__ = ["AnyCall", "CallRegion", "ClientRegion", "Lowered", "Program", "SubgraphRegion"]
 
@@ -52,10 +52,10 @@ def _run(graph_module: fx.GraphModule, values: Sequence[Array]) -> list[Array]:
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """A region's two halves, and what there is to say of making them: what was predicted and measured, which no file keeps."""
+    """A region's two halves. No file keeps the note: parameters, and what was predicted and measured."""
 
-    client: Half
-    server: Half
+    client: ClientHalf
+    server: ServerHalf
     note: str = ""
 
 
@@ -82,10 +82,17 @@ class CallRegion:
         by_name = dict(zip(self.inputs, values, strict=True))
         return [output for product in self.products for output in product.reference(by_name[product.input])]
 
+    def with_products(self, change: Callable[[AnyProduct], AnyProduct]) -> CallRegion:
+        """The region with its products changed; itself if none changed."""
+        products = tuple(change(product) for product in self.products)
+        return (
+            self if all(new is old for new, old in zip(products, self.products, strict=True)) else replace(self, products=products)
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class SubgraphRegion:
-    """A piece of the graph with several layers, answered by one request of a backend that is not `integer`."""
+    """A piece of the graph with several layers, answered by one request."""
 
     name: str
     backend: str
@@ -145,14 +152,7 @@ class Program:
             return self
         return replace(self, calls=new)
 
-    def with_products(self, change: Callable[[CallRegion, AnyProduct], AnyProduct]) -> Program:
-        """A program whose products went through `change`; itself if none changed."""
-
-        def each(region: AnyCall) -> AnyCall:
-            if not isinstance(region, CallRegion):
-                return region
-            products = tuple(change(region, product) for product in region.products)
-            unchanged = all(new is old for new, old in zip(products, region.products, strict=True))
-            return region if unchanged else replace(region, products=products)
-
-        return self.with_calls(each)
+    def multiple_of(self, product: AnyProduct) -> int:
+        """Pictures of a product's input per entry of the batch."""
+        first = self.plan.value(product.input).shape[0]
+        return int(str(first).removesuffix("B") or 1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hecompile.approx.record import Approximation, CurvePoint
+from hecompile.ir.approximation import Approximation, CurvePoint
 
 __all__ = ["plot", "section"]
 
@@ -16,7 +16,7 @@ __all__ = ["plot", "section"]
 def section(record: Approximation) -> dict[str, object]:
     """What the template shows."""
     text = (
-        f"{len(record.sites)} polynomials ({record.fit} fit), total depth {record.total_depth}, norms {record.norms}: "
+        f"{len(record.sites)} polynomials, total depth {record.total_depth}, norms {record.norms}: "
         f"{record.measured_db:.1f} dB on the trial, {record.promised_db:.1f} dB promised."
     )
     tallest = [max(site.histogram, default=0) or 1 for site in record.sites]
@@ -37,14 +37,14 @@ def _span(values: Sequence[float]) -> str:
 
 
 def plot(points: Sequence[CurvePoint]) -> bytes:
-    """PNG: PSNR over total depth, a line per fit with one degree everywhere, and one for degrees by the error budget."""
+    """PNG: PSNR over total depth, a line for one degree everywhere, and one for degrees by the error budget."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     lines: dict[str, list[CurvePoint]] = {}
     for point in points:
-        lines.setdefault(f"{point.fit}, {'error budget' if point.degree is None else 'one degree'}", []).append(point)
+        lines.setdefault("error budget" if point.degree is None else "one degree", []).append(point)
     for label, line in lines.items():
         drawn = [point for point in line if np.isfinite(point.psnr_db)]
         style = "s--" if line[0].degree is None else "o-"

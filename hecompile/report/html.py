@@ -10,7 +10,7 @@ from hecompile.artifact import Manifest
 from hecompile.report.tables import region_rows, totals
 
 if TYPE_CHECKING:
-    from hecompile.approx.record import Approximation
+    from hecompile.ir.approximation import Approximation
 
 __all__ = ["compile_report", "run_report"]
 

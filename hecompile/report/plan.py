@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hecompile.cost.pareto import AXES, Front
-from hecompile.cost.plan import Prediction
+from hecompile.planner.pareto import AXES, Front
+from hecompile.planner.plan import Prediction
 
 __all__ = ["print_comparison", "print_fronts", "print_prediction"]
 

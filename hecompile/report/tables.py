@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hecompile.artifact import Manifest, read_half
-from hecompile.backends.base import Half
+from hecompile.artifact import Manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.registry import backend_of
+from hecompile.ir.halves import ClientHalf
 
 __all__ = ["RegionRow", "region_rows", "totals"]
 
@@ -51,11 +52,11 @@ def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
 
         prefix = folder / "client" / step.region
         if manifest.files:
-            half = read_half(folder, manifest.files, f"client/{step.region}")
+            half = read_client_half(folder, manifest.files, f"client/{step.region}")
         else:
-            half = Half(json.loads(prefix.with_suffix(".json").read_bytes()), load_file(prefix.with_suffix(".safetensors")))
+            half = ClientHalf(json.loads(prefix.with_suffix(".json").read_bytes()), load_file(prefix.with_suffix(".safetensors")))
         chosen = backend_of(half)
-        client, facts = chosen.load_client(half), chosen.facts(half)
+        client, facts = chosen.load_client(half), chosen.describe(half)
         rows.append(
             RegionRow(
                 step.region,

@@ -36,7 +36,7 @@ def judge() -> Judge:
     graph, trial = marked(Sum().eval(), {"x": torch.zeros(2, 6)}), Trial(calls, None)
     sites = find_sites(graph)
     statistics = collect(graph, calls, {site.argument.name for site in sites}, 1)
-    return Judge(graph, trial.run(graph), trial, Fitter(sites, statistics, "weighted"))
+    return Judge(graph, trial.run(graph), trial, Fitter(sites, statistics))
 
 
 def measured(judge: Judge, degrees: dict[str, int]) -> float:

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hecompile.backends.base import Half
 from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Half
 from hecompile.ir.plan import Plan, Step, Value
 from hecompile.ir.signature import Constant, Results, judge_keywords
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.results import judge_results
 from hecompile.runtime.stand_ins import stand_ins
-from hecompile.sampler import SamplerOptions, compile_sampler
+from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 from hecompile.untrusted import parse_json
 from tests.attacks.hostile import change_program
 from tests.fuzz.halves import concrete_half, concrete_specs, lookup_half, stack_half, stored_halves

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 import hecompile
-from hecompile.artifact import digest
+from hecompile.artifact_files import digest
 from hecompile.artifact_writing import to_json
-from hecompile.backends.base import Half
-from hecompile.backends.integer import LayerProgram
+from hecompile.backends.bfv.program import LayerProgram
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir import own_ops as own_ops  # makes the operator known
 from hecompile.ir.graph import ModelGraph, copy_module, info, set_info
+from hecompile.ir.halves import Half
 from hecompile.ir.layers import constant_of
 from hecompile.ir.ops import RELEASE
 from hecompile.options import CompileOptions
@@ -225,12 +225,12 @@ def test_a_client_refuses_reveals_that_the_manifest_hides(shown: Compiled, tmp_p
 def test_the_server_sees_the_declared_entries_rounded_and_no_others(shown: Compiled) -> None:
     """The request's tail is what is shown; two inputs that differ in an encrypted channel only have the same tail."""
     from hecompile.backends.bfv.messages import sizes
-    from hecompile.backends.integer import region_program
+    from hecompile.backends.bfv.program import region_program
     from hecompile.backends.registry import backend
 
     for region in shown.program.calls.values():
         assert region.lowered is not None
-        layers = region_program(region.lowered.client).layers
+        layers = region_program(region.lowered.client).body.layers
         if len(layers) != 1 or not layers[0].split.released:
             continue
         split, size = layers[0].split, sizes(layers[0], 1)
@@ -252,12 +252,12 @@ def test_the_server_sees_the_declared_entries_rounded_and_no_others(shown: Compi
 
 def shown_layers(compiled: Compiled) -> list[tuple[LayerProgram, Half, Half]]:
     """Layers that show something and are alone in their region."""
-    from hecompile.backends.integer import region_program
+    from hecompile.backends.bfv.program import region_program
 
     found = []
     for region in compiled.program.calls.values():
         assert region.lowered is not None
-        layers = region_program(region.lowered.client).layers
+        layers = region_program(region.lowered.client).body.layers
         if len(layers) == 1 and layers[0].split.shows:
             found.append((layers[0], region.lowered.client, region.lowered.server))
     return found
@@ -267,8 +267,8 @@ def shown_layers(compiled: Compiled) -> list[tuple[LayerProgram, Half, Half]]:
 def test_the_server_sees_the_declared_tiles_rounded_and_no_others(tiled: Compiled) -> None:
     """The request's tail holds every released tile as rounded integers; what is in an encrypted tile changes nothing of it."""
     from hecompile.backends.bfv.messages import sizes
+    from hecompile.backends.bfv.released import unpack_released
     from hecompile.backends.registry import backend
-    from hecompile.backends.released import unpack_released
 
     assert len(shown_layers(tiled)) == 2
     for layer, client_half, _ in shown_layers(tiled):
@@ -362,7 +362,7 @@ def test_a_run_starts_from_noise_of_128_bits_only(shown: Compiled) -> None:
 @pytest.mark.slow
 @pytest.mark.fhe
 def test_drawing_with_a_seed_is_refused_and_without_one_works(tmp_path: Path) -> None:
-    from hecompile.runtime.sampling import draw
+    from hecompile.models.digits.draw import draw
 
     compile_model("digits", tmp_path / "d", options=replace(OPTIONS, max_batch=1))
     arguments = {"server": None, "labels": [3], "steps": 1, "scheduler": "ddim", "policy": "min-distortion", "progress": False}

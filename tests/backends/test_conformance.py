@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hecompile.backends.base import Half, RegionClient, RegionServer
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend, backend_names
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.graph import concrete_shape
+from hecompile.ir.halves import Half
 from hecompile.ir.regions import CallRegion
 from tests.payloads import encrypt_whole
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.clear.backend import _multiply
-from hecompile.backends.packing import Layout, Packing, layouts
+from hecompile.backends.bfv.clear import _multiply
+from hecompile.backends.bfv.packing import Layout, Packing, layouts
 from hecompile.errors import ProtocolError
 from hecompile.ir import linear as forms
 from hecompile.ir.linear import Array, Geometry, correlate

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hecompile.backends import groups
-from hecompile.backends.bfv import product
+from hecompile.backends.bfv import groups, product
 from hecompile.backends.bfv.evaluator import evaluate
+from hecompile.backends.bfv.groups import chunks
+from hecompile.backends.bfv.packing import Layout, Packing
 from hecompile.backends.bfv.product import KERNELS, MAX_K, Kernel, UnsafeMachineError, choose_kernel, self_test
 from hecompile.backends.bfv.seal import make_ring
-from hecompile.backends.groups import chunks
-from hecompile.backends.packing import Layout, Packing
 from hecompile.ir.linear import conv2d
 
 

@@ -11,13 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.base import Half, RegionClient, RegionServer
 from hecompile.backends.bfv.evaluator import encode
+from hecompile.backends.bfv.packing import Layout, layouts
 from hecompile.backends.bfv.product import self_test
-from hecompile.backends.integer import LayerProgram, region_program
-from hecompile.backends.packing import Layout, layouts
-from hecompile.backends.registry import backend
-from hecompile.backends.released import (
+from hecompile.backends.bfv.program import LayerProgram, region_program
+from hecompile.backends.bfv.released import (
     kernel_sums,
     pack_released,
     pack_sums,
@@ -27,9 +25,13 @@ from hecompile.backends.released import (
     unpack_released,
     unpack_sums,
 )
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
+from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.halves import Half
 from hecompile.ir.linear import conv2d, correlate
 from hecompile.options import CompileOptions
 from tests.artifacts import compile_once
@@ -40,9 +42,9 @@ from tests.payloads import encrypt_whole
 @cache
 def shown(kind: str, granularity: str = "channel") -> Compiled:
     """`Tiny` with about half of its inner channels shown, or of tiles of 2x2."""
-    policy = "min-distortion" if kind == "bfv" else None
+    policy, tile = "min-distortion" if kind == "bfv" else None, "2x2" if granularity == "tile" else None
     options = CompileOptions(
-        policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3, granularity=granularity, tile="2x2"
+        policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3, granularity=granularity, tile=tile
     )
     return compile_once(Tiny, options, tiny_inputs())
 
@@ -87,7 +89,7 @@ def test_the_stated_bounds_hold_on_the_weights_of_the_server(compiled: Compiled)
 def layer(limit: int, bits: int, granularity: str = "channel") -> LayerProgram:
     """The first released layer of `Tiny`, with another quantiser."""
     regions = [region for region, _, _ in sides(shown("clear", granularity)) if any(each.split.shows for each in region.products)]
-    found = next(each for each in region_program(regions[0].lowered.client).layers if each.split.shows)
+    found = next(each for each in region_program(regions[0].lowered.client).body.layers if each.split.shows)
     return replace(found, parameters=replace(found.parameters, limit=limit), split=replace(found.split, bits=bits))
 
 

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.main import get_command
 
-from hecompile.cli import app
+from hecompile.cli.app import app
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving import limits
 from hecompile.runtime.serving.desk import Desk

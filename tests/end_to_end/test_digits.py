@@ -13,9 +13,9 @@ import hecompile
 from hecompile.compiler import Compiled
 from hecompile.models import digits as model
 from hecompile.models.digits.classifier import recognised_share
+from hecompile.models.digits.draw import SCHEDULERS, make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from hecompile.options import CompileOptions
-from hecompile.runtime.sampling import SCHEDULERS, make_scheduler
 from tests.artifacts import compile_once
 
 

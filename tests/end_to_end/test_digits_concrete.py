@@ -27,7 +27,7 @@ def test_a_digit_in_two_steps_is_close_to_the_float_model(tmp_path: Path) -> Non
     folder = tmp_path / "digits"
     compiled = compile_model("digits", folder, options=CompileOptions(backend="concrete", max_batch=1))
     halves = [(region.backend, region.lowered.client) for region in compiled.program.calls.values() if region.lowered]
-    layers = [(name, backend(name).facts(half).layers) for name, half in halves]
+    layers = [(name, backend(name).describe(half).layers) for name, half in halves]
     assert sum(count for _, count in layers) == 33
     assert [each for each in layers if each[0] != "concrete"] == [("concrete_stacks", 2)] * 5  # every conv beside a shortcut
     server = subprocess.Popen([*SERVE, str(folder), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)

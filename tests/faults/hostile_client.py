@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from hecompile.cost.measure_server import peak_mib
+from hecompile.measure.server import peak_mib
 from hecompile.runtime.transports import HttpTransport
 from tests.faults.hostile import ATTACKS, SIZE, UNREAD
 

@@ -340,7 +340,7 @@ SLOW = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.faults.strangers import DIGEST, Echo
-from hecompile.cli import _run
+from hecompile.cli.running import run
 from hecompile.runtime.server import bind, serve_socket
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving.limits import Limits
@@ -350,7 +350,7 @@ def serve():
     print(listener.getsockname()[1], flush=True)
     serve_socket(Service("echo", DIGEST, True, {{"echo": Echo(60.0)}}), listener, Limits(stop_s=1.0))
 
-_run(serve)
+run(serve)
 """
 
 

@@ -9,9 +9,9 @@ import pytest
 
 import hecompile
 from hecompile.models import digits as model
+from hecompile.models.digits.draw import make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from hecompile.runtime.client import EncryptedUNet
-from hecompile.runtime.sampling import make_scheduler
 from tests.faults.restarting import RestartingServer
 
 STEPS, RESTARTS = 2, 3

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from hecompile.interruptions import signals_as_exits
+from hecompile.cli.interruptions import signals_as_exits
 
 SLOW = """
 import sys, time
 from pathlib import Path
-from hecompile import cli
+from hecompile.cli.running import run
 from hecompile.artifact_writing import write_folder
 
 def fill(folder):
@@ -23,7 +23,7 @@ def fill(folder):
     print("filling", flush=True)
     time.sleep(60)
 
-cli._run(lambda: write_folder(Path(sys.argv[1]) / "new" / "artifact", fill))
+run(lambda: write_folder(Path(sys.argv[1]) / "new" / "artifact", fill))
 """
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -80,7 +80,7 @@ def test_a_failure_after_a_circuit_has_run_is_told(ending: str) -> None:
     """Concrete's library alone would end the process with 0."""
     code = f"""
 from concrete import fhe
-from hecompile.interruptions import own_exit_status
+from hecompile.cli.interruptions import own_exit_status
 with own_exit_status():
     circuit = fhe.Compiler(lambda x: x + 1, {{"x": "encrypted"}}).compile([0, 3])
     assert circuit.encrypt_run_decrypt(2) == 3

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hecompile.artifact import digest
+from hecompile.artifact_files import digest
 from hecompile.artifact_writing import checksums, judge_target, remove, to_json, write_folder
 from hecompile.calibration.calls import Calibration, Call, save_calibration
 from hecompile.compiler import Compiled, compile_model
-from hecompile.cost.machine import Machine, save_machine
 from hecompile.errors import CompileError
+from hecompile.machine import Machine, save_machine
 from hecompile.outputs import judge_file, write_file
-from hecompile.sampler import SamplerOptions, compile_sampler
+from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 
 MAIN = "from hecompile.cli import main; main()"
 
@@ -386,14 +386,14 @@ def calibration(path):
     save_calibration(Calibration((Call(inputs),)), path)
 
 def fronts(path):
-    from hecompile.cost import pareto
+    from hecompile.planner import pareto
     pareto.plot = lambda found: b"p" * 5000
     pareto.write((), path)
 
 def picture(path):
     from PIL import Image
     from hecompile.outputs import write_file
-    from hecompile.runtime.sampling import encoded
+    from hecompile.models.digits.draw import encoded
     noise = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
     write_file(path, encoded(Image.fromarray(noise), path.suffix))
 

@@ -10,8 +10,8 @@ import torch
 
 from hecompile.frontend.sources import Source
 from hecompile.ir.graph import ModelGraph, concrete_shape
-from hecompile.ir.onnx_export import to_onnx
 from hecompile.ir.verify import verify_graph
+from hecompile.onnx_export import to_onnx
 from hecompile.passes.canonicalize import Canonicalize
 from hecompile.passes.trace import Trace
 

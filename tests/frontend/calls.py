@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from hecompile.errors import CompileError
 from hecompile.frontend.sources import load_source
 from hecompile.ir.graph import Batch, ModelGraph, info
-from hecompile.ir.onnx_export import to_onnx
 from hecompile.ir.ops import LINEAR
 from hecompile.ir.verify import verify_graph
+from hecompile.onnx_export import to_onnx
 from hecompile.passes.canonicalize import Canonicalize
 from hecompile.passes.trace import Trace
 

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from hecompile.errors import CompileError
-from hecompile.frontend.onnx_import import import_onnx
+from hecompile.frontend.onnx import import_onnx
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.verify import verify_graph
 from hecompile.passes.canonicalize import Canonicalize

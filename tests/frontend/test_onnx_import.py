@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from hecompile.frontend.onnx_import import import_onnx
+from hecompile.frontend.onnx import import_onnx
 from hecompile.frontend.sources import Source, load_source
 from hecompile.ir.signature import PUBLIC
 from hecompile.ir.verify import verify_graph

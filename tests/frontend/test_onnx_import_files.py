@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from hecompile.errors import CompileError
-from hecompile.frontend.onnx_import import import_onnx
+from hecompile.frontend.onnx import import_onnx
 from hecompile.frontend.sources import load_source
 from hecompile.ir.graph import Batch
 from hecompile.passes.canonicalize import Canonicalize

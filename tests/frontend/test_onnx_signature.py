@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto
 
 import hecompile
-from hecompile.frontend.onnx_import import import_onnx
+from hecompile.frontend.onnx import import_onnx
 from tests.frontend.onnx_files import PICTURE, canonical, file_of, node, normal, reference, refusal
 
 NAMES = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  (everybody's name for it)
 
-from hecompile.frontend.refusals import reasons
+from hecompile.frontend.canonical.refusals import reasons
 from tests.frontend.calls import Call, refusal_of
 
 REFUSED: dict[str, tuple[str, Call]] = {

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hecompile.backends.base import Half
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
-from hecompile.sampler import SamplerOptions, compile_sampler
+from hecompile.ir.halves import Half
+from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 from hecompile.untrusted import parse_json
 from tests.backends.ckks.network import compiled
 from tests.fuzz.budget import bounded_memory, damaged_for_a_while
@@ -32,9 +32,8 @@ def use(name: str, half: Half) -> None:
     """Everything that a client does with a half before it encrypts."""
     chosen = backend(name)
     chosen.check_security(half, 128)
-    chosen.reveals(half)
     chosen.clear_inputs(half)
-    chosen.facts(half)
+    chosen.describe(half)
     client = chosen.load_client(half)
     client.key_sizes()
     for batch in (1, client.max_batch):

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from hecompile.calibration import timestep_bin
-from hecompile.frontend.builder import Builder
+from hecompile.ir.builder import Builder
 from hecompile.ir.graph import Batch, InputSpec
-from hecompile.ir.onnx_export import EMITTERS, to_onnx
 from hecompile.ir.ops import OPS, table_markdown
 from hecompile.ir.verify import verify_graph
+from hecompile.onnx_export import EMITTERS, to_onnx
 
 X = InputSpec("x", ("x",), (Batch(), 4, 6, 6), "float32")
 Y = InputSpec("y", ("y",), (Batch(), 4, 6, 6), "float32")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hecompile.frontend.builder import Builder
+from hecompile.ir.builder import Builder
 from hecompile.ir.graph import Batch, Dim, InputSpec, ModelGraph
 from hecompile.ir.size import gmac, is_small
 

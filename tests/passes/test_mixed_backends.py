@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from hecompile.backends import registry
-from hecompile.backends.base import Candidate, Cost
 from hecompile.backends.bfv.backend import BfvBackend
+from hecompile.backends.context import Context
 from hecompile.compiler import pipeline
 from hecompile.errors import InternalError
 from hecompile.frontend.sources import load_source
 from hecompile.ir import verify
+from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.regions import SubgraphRegion
 from hecompile.options import CompileOptions
@@ -25,16 +26,16 @@ from tests.networks import Tiny, tiny_inputs
 class Chains(BfvBackend):
     """Takes the nodes between two convs, both included, and leaves the rest to `bfv`."""
 
-    name, integer, rest = "chains", False, "bfv"
+    name, others = "chains", ("bfv",)
     taken: tuple[str, ...] = ()
 
-    def candidates(self, graph: ModelGraph, machine: object) -> list[Candidate]:
-        return [Candidate(self.taken, Cost(), self.name)]
+    def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
+        return [Candidate(self.taken, Cost(), self.name, whole=True), *context.propose("bfv", graph)]
 
 
 @pytest.fixture
 def marked(monkeypatch: pytest.MonkeyPatch) -> ModelGraph:
-    monkeypatch.setitem(registry._BACKENDS, "chains", Chains)
+    monkeypatch.setitem(registry._REGISTERED, "chains", Chains)
     program: Any = load_source(Tiny().eval(), tiny_inputs())
     for each in pipeline(CompileOptions(), None)[:3]:
         program = each.run(program)

@@ -9,9 +9,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from hecompile.backends.base import Array, Pending, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array
 
 SIZES = {"mask": 64}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hecompile.cli import app
+from hecompile.cli.app import app
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError
 from hecompile.runtime.client import EncryptedUNet

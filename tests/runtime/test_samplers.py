@@ -16,7 +16,7 @@ from diffusers import DiffusionPipeline, EulerDiscreteScheduler, PNDMScheduler, 
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.runtime.client import InputError
-from hecompile.runtime.samplers import EncryptedScheduler, coefficients
+from hecompile.runtime.scheduler import EncryptedScheduler, coefficients
 from tests.sampling import SCHEDULE, SHAPE, artifact, draw, load, make, predict, psnr
 
 

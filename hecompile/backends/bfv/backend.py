@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from hecompile.backends.base import Half, RegionClient, RegionServer
+from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.parameters import Parameters, noise_bound
-from hecompile.backends.integer import IntegerBackend, LayerProgram, judge_messages, readouts, region_program, weights_of
+from hecompile.backends.bfv.program import LayerProgram, judge_messages, region_program
+from hecompile.backends.bfv.weights import weights_of
+from hecompile.backends.readouts import readouts
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
+from hecompile.ir.halves import ClientHalf, ServerHalf
 from hecompile.security.table import report
 
 __all__ = ["BfvBackend"]
@@ -16,20 +22,19 @@ class BfvBackend(IntegerBackend):
     """The default backend."""
 
     name = "bfv"
-    encrypts = True
 
     def prime(self, parameters: Parameters) -> int:
         from hecompile.backends.bfv.seal import make_ring
 
         return make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits).q
 
-    def clear_inputs(self, half: Half) -> tuple[str, ...]:
+    def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return ()
 
-    def check_security(self, half: Half, security_bits: int) -> list[str]:
+    def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         reasons = []
         program = region_program(half)
-        for layer in program.layers:
+        for layer in program.body.layers:
             found = report(layer.parameters.dimension, layer.q.bit_length(), security_bits)
             if not found.ok:
                 reasons.append(
@@ -38,11 +43,11 @@ class BfvBackend(IntegerBackend):
                 )
         return reasons
 
-    def check_proofs(self, half: Half) -> list[str]:
+    def check_proofs(self, half: ServerHalf) -> list[str]:
         """Every bound of the program that does not hold for the weights of a server half."""
         program = region_program(half)
         reasons = []
-        for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
+        for layer, weights in zip(program.body.layers, weights_of(half, program), strict=True):
             if weights.row_norm * layer.parameters.limit > 2 ** (layer.parameters.t_bits - 1) - 1:
                 reasons.append(f"region '{program.region}', layer of {layer.input}: sums may leave t")
             for batch in range(1, program.max_batch + 1):
@@ -55,19 +60,24 @@ class BfvBackend(IntegerBackend):
                     )
         return reasons
 
-    def load_client(self, half: Half) -> RegionClient:
+    def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.bfv.client import BfvClient
 
         program = region_program(half)
-        client = BfvClient(program, readouts(half, program.region, program.layers))
+        client = BfvClient(program, readouts(half, program.region, program.body.layers))
         judge_messages(client, program)
         return client
 
-    def load_server(self, half: Half) -> RegionServer:
+    def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.bfv.server import BfvServer
 
         program = region_program(half)
         return BfvServer(program, weights_of(half, program))
+
+    def measure(self, runs: int) -> Mapping[str, float]:
+        from hecompile.backends.bfv.measure import measure_bfv
+
+        return measure_bfv(self, runs)
 
 
 def _bounds(layer: LayerProgram, batch: int, norms: tuple[int, float]) -> tuple[float, float]:

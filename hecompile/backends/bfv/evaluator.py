@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hecompile.backends.bfv.groups import chunks, extend, gather_terms, group_matrix
+from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.product import Kernel, choose_kernel
 from hecompile.backends.bfv.seal import Ring, Words
-from hecompile.backends.groups import chunks, extend, gather_terms, group_matrix
-from hecompile.backends.packing import Layout
 
 IN_CACHE = 1 << 14  # words put together at a time
 

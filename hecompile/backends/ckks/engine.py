@@ -7,7 +7,7 @@ the data. Without data it verifies (`Engine` itself); `ClearEngine` computes on 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,24 +16,15 @@ import numpy.typing as npt
 from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.polynomial import evaluate
 from hecompile.backends.ckks.program import KINDS, Op, SlotProgram
+from hecompile.backends.ckks.value import Value
 from hecompile.errors import ProtocolError
 
-__all__ = ["ClearEngine", "Engine", "Tables", "Value"]
+__all__ = ["ClearEngine", "Engine", "Tables"]
 
 Vector = npt.NDArray[np.float64]
 Tables = Mapping[str, npt.NDArray[Any]]
 FAR = 12.0  # ranges: a polynomial is meaningless there
 CLOSE = 1e-6  # scales that differ by less are one: primes of 21 bits differ by 2^-7 at least
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """A vector of slots under way. `data` is the engine's own."""
-
-    level: int
-    scale: float
-    parts: int  # polynomials of the ciphertext: 2, or 3 between a product and its relinearization
-    data: Any
 
 
 class Engine:

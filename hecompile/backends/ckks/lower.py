@@ -130,8 +130,9 @@ class _Lowerer:
         return f"@{name}"
 
     def _polynomial_scale(self, argument: Op, row: Floats) -> float:
-        from hecompile.backends.ckks.engine import Engine, Value
+        from hecompile.backends.ckks.engine import Engine
         from hecompile.backends.ckks.polynomial import evaluate
+        from hecompile.backends.ckks.value import Value
 
         engine = Engine(SlotProgram(self._ring, ()), {})
         return evaluate(engine, Value(argument.level, argument.scale, 2, None), row).scale

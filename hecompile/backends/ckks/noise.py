@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.backends.ckks.engine import ClearEngine, Engine, Tables, Value, Vector
+from hecompile.backends.ckks.engine import ClearEngine, Engine, Tables, Vector
 from hecompile.backends.ckks.program import Op, SlotProgram
+from hecompile.backends.ckks.value import Value
 
 __all__ = ["SIGMAS", "Estimate", "NoiseEngine", "predict"]
 

@@ -12,20 +12,39 @@ A row of a polynomial's table is `[form, ...]`:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from hecompile.backends.ckks.ring import Ring
+from hecompile.backends.ckks.value import Value
 from hecompile.errors import ProtocolError
 
-if TYPE_CHECKING:
-    from hecompile.backends.ckks.engine import Engine, Value
-
-__all__ = ["depth_of", "evaluate", "plain", "powers_row", "quadratic_row", "quartic_row"]
+__all__ = ["Arithmetic", "depth_of", "evaluate", "plain", "powers_row", "quadratic_row", "quartic_row"]
 
 Row = npt.NDArray[np.float64]
 POWERS, QUARTIC, QUADRATIC = 0.0, 1.0, 2.0
+
+
+class Arithmetic(Protocol):
+    """What a polynomial needs of an engine."""
+
+    @property
+    def ring(self) -> Ring: ...
+    @property
+    def primes(self) -> Sequence[int]: ...
+    @property
+    def label(self) -> str: ...
+    def times(self, x: Value, number: float, scale: float) -> Value: ...
+    def plus(self, x: Value, vector: float) -> Value: ...
+    def add(self, x: Value, y: Value) -> Value: ...
+    def mul(self, x: Value, y: Value) -> Value: ...
+    def negate(self, x: Value) -> Value: ...
+    def relinearize(self, x: Value) -> Value: ...
+    def rescale(self, x: Value) -> Value: ...
+    def switch(self, x: Value, level: int) -> Value: ...
 
 
 def depth_of(degree: int) -> int:
@@ -69,7 +88,7 @@ def plain(row: Row, x: Row) -> Row:
     return whole
 
 
-def evaluate(engine: Engine, x: Value, row: Row) -> Value:
+def evaluate(engine: Arithmetic, x: Value, row: Row) -> Value:
     """The polynomial of a row on a value, at the ring's scale."""
     if row[0] == POWERS:
         return _powers(engine, x, row[1:])
@@ -80,7 +99,7 @@ def evaluate(engine: Engine, x: Value, row: Row) -> Value:
     raise ProtocolError(f"layer '{engine.label}': a polynomial of unknown form: compile the artifact again")
 
 
-def _quadratic(engine: Engine, y: Value, row: Row) -> Value:
+def _quadratic(engine: Arithmetic, y: Value, row: Row) -> Value:
     _, sign, r, s = (float(each) for each in row)
     square = engine.mul(y, y)
     if sign < 0:
@@ -89,7 +108,7 @@ def _quadratic(engine: Engine, y: Value, row: Row) -> Value:
     return engine.rescale(engine.relinearize(result))
 
 
-def _quartic(engine: Engine, y: Value, row: Row) -> Value:
+def _quartic(engine: Arithmetic, y: Value, row: Row) -> Value:
     _, sign, p, q, r, s = (float(each) for each in row)
     square = engine.mul(y, y)
     z = engine.plus(engine.add(square, engine.times(y, p, y.scale)), q)
@@ -102,7 +121,7 @@ def _quartic(engine: Engine, y: Value, row: Row) -> Value:
     return engine.rescale(engine.relinearize(result))
 
 
-def _powers(engine: Engine, x: Value, coefficients: Row) -> Value:
+def _powers(engine: Arithmetic, x: Value, coefficients: Row) -> Value:
     depth = max(1, int(len(coefficients) - 1).bit_length())
     padded = np.concatenate([coefficients, np.zeros((1 << depth) - len(coefficients))])
     powers = [x]  # x^(2^j)
@@ -115,7 +134,7 @@ def _powers(engine: Engine, x: Value, coefficients: Row) -> Value:
     return engine.rescale(engine.relinearize(_combined(engine, powers, padded, level, scale)))
 
 
-def _combined(engine: Engine, powers: list[Value], coefficients: Row, level: int, scale: float) -> Value:
+def _combined(engine: Arithmetic, powers: list[Value], coefficients: Row, level: int, scale: float) -> Value:
     """The polynomial at a level with a scale, not yet relinearized: low + x^m high, m half the number of coefficients."""
     half = len(coefficients) // 2
     if half == 1:

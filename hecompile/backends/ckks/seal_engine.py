@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.backends.ckks.engine import Engine, Tables, Value, Vector
+from hecompile.backends.ckks.engine import Engine, Tables, Vector
 from hecompile.backends.ckks.keys import LoadedKey, relin_name, rotation_name
 from hecompile.backends.ckks.plaintexts import Plaintexts
 from hecompile.backends.ckks.program import Op, SlotProgram
 from hecompile.backends.ckks.seal import encoder_of, evaluator_of, parms_id
+from hecompile.backends.ckks.value import Value
 
 __all__ = ["Plaintexts", "SealEngine"]
 

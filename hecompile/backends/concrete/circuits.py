@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.concrete.frames import Frame
-from hecompile.backends.concrete.spans import Span, bounds_of, spans_of
+from hecompile.backends.concrete.linear.spans import Span, bounds_of, spans_of
+from hecompile.backends.concrete.linear.stages import Limits, largest_result, quantise_windows
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.backends.concrete.stages import Limits, largest_result, quantise_windows
 from hecompile.errors import InternalError, MissingExtraError, ProtocolError
 from hecompile.ir.linear import Array, Geometry
 

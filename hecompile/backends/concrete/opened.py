@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from hecompile.backends.base import Array
 from hecompile.backends.concrete.circuits import concrete
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array
 
 __all__ = ["client_with_keys", "decrypted"]
 

@@ -6,30 +6,33 @@ from dataclasses import replace
 
 import pytest
 
-from hecompile.backends.base import Secrets, Session
 from hecompile.backends.ckks.backend import CkksBackend
 from hecompile.backends.ckks.costs import cost_of
 from hecompile.backends.ckks.document import read_document, read_tables
-from hecompile.backends.registry import backend
+from hecompile.backends.ckks.measure import measure_ckks
+from hecompile.backends.context import Context
+from hecompile.backends.region_client import Secrets
+from hecompile.backends.region_server import Session
+from hecompile.backends.registry import proposals
 from hecompile.compiler import Compiled
-from hecompile.cost.machine import Machine
-from hecompile.cost.measure_ckks import measure_ckks
-from hecompile.cost.optimise import Budgets, optimise
-from hecompile.cost.problem import Problem, levels_of, totals_of
-from hecompile.cost.source import problem_within
 from hecompile.ir.graph import ModelGraph, info
+from hecompile.machine import Machine
 from hecompile.passes.partition import Partition
+from hecompile.planner.optimise import Budgets, optimise
+from hecompile.planner.problem import Problem, levels_of, totals_of
+from hecompile.planner.proposals import problem_within
 from tests.backends.ckks.regions import chain_region, values
 from tests.payloads import encrypt_whole
 
 pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
 
 FAR = Machine(rtt_ms=2000.0)
+PRICED = Context(FAR, priced=True, proposals=proposals)
 
 
 @pytest.fixture(scope="module")
 def problem(graph: ModelGraph) -> Problem:
-    return problem_within(graph, FAR, Budgets(), ("ckks",), CkksBackend().candidates(graph, FAR))
+    return problem_within(graph, FAR, Budgets(), proposals("ckks", graph, PRICED))
 
 
 def test_bytes_are_those_that_travel(chained: Compiled) -> None:
@@ -63,16 +66,14 @@ def test_few_rounds_are_bought_with_a_chain(graph: ModelGraph, problem: Problem)
 
 def test_the_partition_follows_the_plan(graph: ModelGraph) -> None:
     for machine, chosen in ((FAR, {"ckks"}), (Machine(), {"bfv"})):
-        tagged = Partition("ckks", machine, Budgets(client_weights_mib=0.0)).run(graph)
+        tagged = Partition("ckks", Context(machine), Budgets(client_weights_mib=0.0)).run(graph)
         assert {info(node).backend for node in tagged.nodes} - {None} == chosen
 
 
 def test_a_region_that_no_ring_carries_is_no_candidate(graph: ModelGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hecompile.backends.ckks import backend as module
+    from hecompile.backends.ckks import regions as module
 
-    (candidate,) = backend("ckks").candidates(graph, FAR)
-    priced = backend("ckks").price_chain(graph, candidate, FAR)
-    assert priced is not None
+    (priced,) = [each for each in proposals("ckks", graph, PRICED) if each.whole]
     assert (priced.depth, priced.cost.key_bytes > 1 << 20) == (5, True)
     monkeypatch.setattr(module, "MOST_ERROR", 1e-9)
-    assert backend("ckks").price_chain(graph, candidate, FAR) is None
+    assert not [each for each in proposals("ckks", graph, PRICED) if each.whole]

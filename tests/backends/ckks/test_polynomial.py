@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hecompile.backends.ckks.engine import ClearEngine, Engine, Value
+from hecompile.backends.ckks.engine import ClearEngine, Engine
 from hecompile.backends.ckks.polynomial import depth_of, evaluate, plain, powers_row, quadratic_row, quartic_row
 from hecompile.backends.ckks.program import SlotProgram
 from hecompile.backends.ckks.ring import Ring
+from hecompile.backends.ckks.value import Value
 from hecompile.errors import ProtocolError
 
 RING = Ring(8192, (40, *(28,) * 5), 34)

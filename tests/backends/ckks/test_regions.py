@@ -13,7 +13,10 @@ import hecompile
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.keys import key_size, key_sizes
+from hecompile.backends.ckks.options import CkksOptions
+from hecompile.backends.ckks.regions import lower_chain_region
 from hecompile.backends.ckks.ring import ring_for
+from hecompile.backends.context import Context
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError, ProtocolError
@@ -23,6 +26,13 @@ from tests.backends.ckks.regions import chain_region, values, with_degree
 from tests.payloads import encrypt_whole
 
 pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
+
+CONTEXT = Context(max_batch=3)
+
+
+def capped(key_mib: float) -> Context:
+    """With a cap on the keys of a region."""
+    return replace(CONTEXT, panels={CkksOptions: CkksOptions(key_mib=key_mib)})
 
 
 def test_two_convs_with_their_activations_are_one_region(chained: Compiled) -> None:
@@ -37,8 +47,8 @@ def test_two_convs_with_their_activations_are_one_region(chained: Compiled) -> N
 def test_the_slot_program_computes_what_the_graph_does(chained: Compiled, degree: int) -> None:
     """Within what float32 leaves on both sides, times the polynomials' slopes."""
     region, chosen = with_degree(chain_region(chained), degree), backend("ckks_clear")
-    halves = chosen.lower(region, chained.options)
-    client, server = chosen.load_client(halves[0]), chosen.load_server(halves[1])
+    halves = lower_chain_region(region, CONTEXT)
+    client, server = chosen.load_client(halves.client), chosen.load_server(halves.server)
     inputs = values(chained, region, 3)
     payload, pending = encrypt_whole(client, inputs, 3)
     assert len(payload) == client.request_bytes(3) == server.request_bytes(3)
@@ -50,17 +60,17 @@ def test_levels_are_those_of_layers_and_polynomials(chained: Compiled) -> None:
     lowered = chain_region(chained).lowered
     assert lowered is not None
     document = read_document(lowered.client)
-    assert document.program.ring.depth == 3 + 2  # three convs, two quadratics
-    assert [upload.level for upload in document.uploads] == [5]
-    assert all(result.level == 0 for result in document.results)
+    assert document.body.program.ring.depth == 3 + 2  # three convs, two quadratics
+    assert [upload.level for upload in document.body.uploads] == [5]
+    assert all(result.level == 0 for result in document.body.results)
 
 
 def test_values_far_outside_a_polynomials_range_are_told(chained: Compiled) -> None:
     lowered = chain_region(chained).lowered
     assert lowered is not None
     document = read_document(lowered.server)
-    engine = ClearEngine(document.program, read_tables(lowered.server, document))
-    inputs = {upload.name: np.full(document.program.ring.slots, 30.0) for upload in document.uploads}
+    engine = ClearEngine(document.body.program, read_tables(lowered.server, document))
+    inputs = {upload.name: np.full(document.body.program.ring.slots, 30.0) for upload in document.body.uploads}
     with pytest.raises(ProtocolError, match=r"layer '.+': a value of .* where its polynomial holds to .*--calibration"):
         engine.run(inputs)
 
@@ -83,13 +93,13 @@ def test_values_that_ciphertexts_do_not_hold_are_refused(chained: Compiled) -> N
     region = chain_region(chained)
     output, ranges = region.outputs[0], dict.fromkeys(region.outputs, 70.0) | {"sample": 40.0}
     with pytest.raises(CompileError, match=rf"sample reaches 40 in calibration.*to 32\b[\s\S]*{output} reaches 70.*to 64\b"):
-        backend("ckks_clear").lower_ranged(region, chained.options, ranges)
+        lower_chain_region(region, CONTEXT, ranges)
 
 
 def test_outputs_have_the_ranges_of_the_calibration(chained: Compiled) -> None:
     lowered = chain_region(chained).lowered
     assert lowered is not None
-    (found,) = [op.range for op in read_document(lowered.client).program.ops if op.kind == "output"]
+    (found,) = [op.range for op in read_document(lowered.client).body.program.ops if op.kind == "output"]
     assert 0.1 < found < 32
 
 
@@ -97,16 +107,16 @@ def test_keys_fit_a_cap_by_more_rotations(chained: Compiled) -> None:
     """From all nine keys down to three: the same results, and an error that names the layers where it cannot be."""
     region, chosen = chain_region(chained), backend("ckks_clear")
     assert region.lowered is not None
-    whole = read_document(region.lowered.client).program
+    whole = read_document(region.lowered.client).body.program
     inputs, found = values(chained, region, 1), []
     for count in (len(whole.steps) - 1, 5, 3):
         cap_mib = (key_size(whole.ring, 1) + count * key_size(whole.ring, whole.ring.dimension)) / 2**20
-        halves = chosen.lower(region, replace(chained.options, key_mib=cap_mib))
-        program = read_document(halves[1]).program
+        halves = lower_chain_region(region, capped(cap_mib))
+        program = read_document(halves.server).body.program
         found.append((len(program.steps), program.counts()["rotate"]))
         assert sum(key_sizes(program).values()) <= cap_mib * 2**20
-        assert chosen.check_proofs(halves[1]) == []
-        client, server = chosen.load_client(halves[0]), chosen.load_server(halves[1])
+        assert chosen.check_proofs(halves.server) == []
+        client, server = chosen.load_client(halves.client), chosen.load_server(halves.server)
         payload, pending = encrypt_whole(client, inputs, 1)
         for got, want in zip(client.decrypt(server.evaluate(payload, 1), pending), region.reference(inputs), strict=True):
             np.testing.assert_allclose(got, want, atol=2e-4 * np.abs(want).max())
@@ -114,17 +124,17 @@ def test_keys_fit_a_cap_by_more_rotations(chained: Compiled) -> None:
     assert keys == (len(whole.steps) - 1, 5, 3)
     assert whole.counts()["rotate"] <= rotations[0] <= rotations[1] <= rotations[2]
     with pytest.raises(CompileError, match=r"layers polynomial, polynomial_2.*do not fit 0\.5 MiB[\s\S]*--key-mib \d") as caught:
-        chosen.lower(region, replace(chained.options, key_mib=0.5))
+        lower_chain_region(region, capped(0.5))
     least = float(str(caught.value).split("--key-mib ")[1].split()[0])
-    chosen.lower(region, replace(chained.options, key_mib=least))
+    lower_chain_region(region, capped(least))
 
 
 def test_a_region_that_would_lose_too_much_is_refused(chained: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hecompile.backends.ckks import backend as module
+    from hecompile.backends.ckks import regions as module
 
     monkeypatch.setattr(module, "MOST_ERROR", 1e-9)
     with pytest.raises(CompileError, match=r"may be off by .*, more than 1e-09") as caught:
-        backend("ckks_clear").lower(chain_region(chained), chained.options)
+        lower_chain_region(chain_region(chained), CONTEXT)
     assert "--degree" in str(caught.value)
 
 
@@ -134,7 +144,7 @@ def test_values_of_a_polynomial_may_leave_the_region(tmp_path: Path) -> None:
     torch.manual_seed(1)
     call, found = {"sample": torch.randn(2, 1, 4, 4), "timestep": torch.tensor(12.0)}, dict[str, tuple[torch.Tensor, ...]]()
     for name in ("ckks_clear", "clear"):
-        options = CompileOptions(backend=name, max_batch=3, **backend("ckks_clear").defaults)  # type: ignore[arg-type]
+        options = CompileOptions(backend=name, max_batch=3, **CkksOptions.recommends)  # type: ignore[arg-type]
         compile_model(Shown().eval(), tmp_path / name, options=options, example_inputs=inputs)
         found[name] = hecompile.load(tmp_path / name, policy="simulation")(**call)
     for own, other in zip(found["ckks_clear"], found["clear"], strict=True):

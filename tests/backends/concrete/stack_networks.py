@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch.nn import Conv2d, ConvTranspose2d, Linear, functional
 
-from hecompile.backends.concrete.integer_map import IntegerMap
-from hecompile.backends.concrete.stack_chains import stack_candidates
-from hecompile.backends.concrete.stack_reader import integer_map
+from hecompile.backends.concrete.stacks.chains import stack_candidates
+from hecompile.backends.concrete.stacks.integer_map import IntegerMap
+from hecompile.backends.concrete.stacks.reader import integer_map
 from hecompile.compiler import pipeline
 from hecompile.frontend.sources import load_source
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.regions import SubgraphRegion
+from hecompile.ir.subgraph import cut
 from hecompile.options import CompileOptions
-from hecompile.passes.split import cut
 
 Layers = dict[str, torch.nn.Module]
 Form = Callable[..., torch.Tensor]

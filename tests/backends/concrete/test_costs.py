@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from hecompile.backends.base import Cost
-from hecompile.backends.concrete.costs import dimension_for
-from hecompile.backends.concrete.program import linear_program
-from hecompile.backends.registry import backend
+from hecompile.backends.concrete.linear.costs import dimension_for
+from hecompile.backends.concrete.linear.program import linear_program
+from hecompile.backends.context import Context
+from hecompile.backends.registry import backend, proposals
 from hecompile.compiler import Compiled, pipeline
-from hecompile.cost.machine import Machine
-from hecompile.cost.measured import compare, measure_artifact, predict_artifact
 from hecompile.frontend.sources import load_source
+from hecompile.ir.candidates import Cost
+from hecompile.machine import Machine
+from hecompile.measure.artifact import compare, measure_artifact, predict_artifact
 from hecompile.options import CompileOptions
 from tests.networks import Tiny, tiny_inputs
 
@@ -23,7 +24,7 @@ def test_every_secret_layer_is_a_candidate_with_bytes_and_seconds_and_no_keys() 
     program: Any = load_source(Tiny().eval(), tiny_inputs())
     for each in pipeline(CompileOptions(), None)[:3]:
         program = each.run(program)
-    candidates = backend("concrete").candidates(program, Machine())
+    candidates = proposals("concrete", program, Context())
     total = sum((candidate.cost for candidate in candidates), Cost())
     assert [len(candidate.nodes) for candidate in candidates].count(2) == 1  # the upsampling is folded in
     assert len(candidates) == 6
@@ -49,7 +50,7 @@ def test_chains_are_found_and_long_ones_are_left() -> None:
         program: Any = load_source(Chain().eval(), {"sample": torch.zeros(2, 1, side, side)})
         for each in pipeline(CompileOptions(), None)[:3]:
             program = each.run(program)
-        candidates = backend("concrete_lookups").candidates(program, Machine())
+        candidates = backend("concrete_lookups").propose(program, Context())
         assert len(candidates) == found
         assert all(len(candidate.nodes) == 3 and candidate.cost.key_bytes > 0 for candidate in candidates)
 
@@ -61,7 +62,7 @@ def test_the_dimension_is_predicted_before_a_circuit_is_compiled(tiny_concrete: 
     for region in tiny_concrete.program.calls.values():
         assert region.lowered is not None
         program = linear_program(region.lowered.client)
-        for layer, product in zip(program.layers, region.products, strict=True):
+        for layer, product in zip(program.body.layers, region.products, strict=True):
             chosen = layer.circuit.encryptions[0].dimension
             predicted = dimension_for(product.geometry, product.quantized.weights)
             assert predicted == pytest.approx(chosen, rel=0.02)
@@ -104,5 +105,5 @@ def test_a_static_norm_between_a_conv_and_its_activation_makes_a_chain() -> None
         program: Any = load_source(Normed().eval(), {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(31.0)})
         for each in pipeline(CompileOptions(backend="concrete_lookups", norms=norms), None)[:5]:
             program = each.run(program)
-        found[norms] = len(backend("concrete_lookups").candidates(program, Machine()))
+        found[norms] = len(backend("concrete_lookups").propose(program, Context()))
     assert found == {"exact": 0, "static": 1}

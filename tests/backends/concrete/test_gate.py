@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hecompile.backends.concrete.gate import Limits, Prediction
-from hecompile.backends.concrete.lowering import Quantiser
+from hecompile.backends.concrete.lookups.gate import Limits, Prediction
+from hecompile.backends.concrete.lookups.lowering import Quantiser
 from hecompile.errors import CompileError
 from hecompile.options import CompileOptions
 

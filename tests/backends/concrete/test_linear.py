@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hecompile.backends.base import Half
-from hecompile.backends.concrete import server as server_module
+from hecompile.backends.concrete.linear import server as server_module
 from hecompile.backends.concrete.workers import workers
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Half
 from hecompile.ir.regions import AnyCall
 from hecompile.runtime.bundle import load_bundle
 from tests.payloads import encrypt_whole
@@ -59,7 +59,7 @@ def running_workers() -> list[int]:
 
 def test_reports_tell_the_error_of_a_result_and_of_a_request(region: AnyCall) -> None:
     assert region.lowered is not None
-    facts = backend("concrete").facts(region.lowered.client)
+    facts = backend("concrete").describe(region.lowered.client)
     assert facts.proof == "p_error 2^-40, 2^-33 a request"  # 16 pixels of 6 channels, and two linears of 6
 
 
@@ -122,7 +122,7 @@ def test_an_evaluation_that_takes_too_long_is_stopped(region: AnyCall, monkeypat
 def test_less_noise_than_the_table_wants_is_refused_by_the_client(tiny_concrete: Compiled, tmp_path: Path) -> None:
     import shutil
 
-    from hecompile.artifact import digest
+    from hecompile.artifact_files import digest
 
     assert tiny_concrete.artifact is not None
     folder = tmp_path / "weak"

@@ -10,8 +10,8 @@ import torch
 from torch.nn import Conv2d, Linear
 
 import hecompile
-from hecompile.backends.concrete.stack_chains import stack_candidates
-from hecompile.backends.concrete.stack_distortion import MOST_ERROR
+from hecompile.backends.concrete.stacks.chains import stack_candidates
+from hecompile.backends.concrete.stacks.distortion import MOST_ERROR
 from hecompile.compiler import compile_model
 from hecompile.options import CompileOptions
 from tests.backends.concrete.stack_networks import Form, Layers, Net, conv, marked

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from hecompile.backends.concrete.circuits import convolved, linear_circuit
+from hecompile.backends.concrete.linear.stages import limits_for, quantise_windows
 from hecompile.backends.concrete.simulation import SimulatedCircuit
-from hecompile.backends.concrete.stages import limits_for, quantise_windows
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.linear import conv2d
-from hecompile.runtime.sampling import draw
+from hecompile.models.digits.draw import draw
 from hecompile.runtime.simulation import load_simulation
 from tests.networks import tiny_inputs
 

@@ -11,21 +11,23 @@ import torch
 from torch.nn import Linear, functional
 
 import hecompile
-from hecompile.backends.base import Half
-from hecompile.backends.concrete import stack_circuit as stack_circuit_module
 from hecompile.backends.concrete.circuits import specs_text
-from hecompile.backends.concrete.costs import P_ERROR
+from hecompile.backends.concrete.linear.costs import P_ERROR
+from hecompile.backends.concrete.linear.stages import LIMIT
 from hecompile.backends.concrete.specs import parse_specs
-from hecompile.backends.concrete.stack_backend import StackBackend
-from hecompile.backends.concrete.stack_chains import stack_candidates
-from hecompile.backends.concrete.stack_circuit import _compile, stack_circuit
-from hecompile.backends.concrete.stack_program import quantise, stack_program, stack_readout
-from hecompile.backends.concrete.stages import LIMIT
+from hecompile.backends.concrete.stacks import circuit as stack_circuit_module
+from hecompile.backends.concrete.stacks.backend import StackBackend
+from hecompile.backends.concrete.stacks.chains import stack_candidates
+from hecompile.backends.concrete.stacks.circuit import _compile, stack_circuit
+from hecompile.backends.concrete.stacks.program import quantise, stack_program, stack_readout
+from hecompile.backends.concrete.stacks.regions import lower_stack_region, priced_stack
+from hecompile.backends.context import Context
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model
-from hecompile.cost.machine import Machine
 from hecompile.errors import CompileError, ProtocolError
+from hecompile.ir.halves import Half
 from hecompile.ir.regions import SubgraphRegion
+from hecompile.machine import Machine
 from hecompile.options import CompileOptions
 from hecompile.runtime.simulation import load_simulation
 from tests.artifacts import compile_once
@@ -86,10 +88,11 @@ def test_circuits_give_the_integers(name: str) -> None:
     """Lowering runs the circuit once, encrypted, and compares."""
     net = Net(name)
     region = largest_region(marked(net, {"sample": torch.zeros(2, net.channels, 4, 4)}))
-    client, server = StackBackend().lower(region, CompileOptions(backend="concrete_stacks", max_batch=1))
+    lowered = lower_stack_region(region, 1, P_ERROR, {})
+    client, server = lowered.client, lowered.server
     program = stack_program(client)
     assert server.program == client.program
-    assert program.circuit.error_probability(program.norm, program.shift) <= program.p_error == P_ERROR
+    assert program.body.circuit.error_probability(program.body.norm, program.body.shift) <= program.body.p_error == P_ERROR
     assert StackBackend().check_security(client, 128) == StackBackend().check_proofs(server) == []
 
 
@@ -108,12 +111,12 @@ def test_stacks_that_integers_or_proofs_do_not_carry_stay_apart(monkeypatch: pyt
     (wide, *_), graph = stack_candidates(marked(Broadcast(), example), "concrete_stacks"), marked(Broadcast(), example)
     with pytest.raises(CompileError, match="broadcast over channels"):
         map_of(largest_region(graph))
-    assert StackBackend().price_chain(graph, wide, Machine()) is None
+    assert priced_stack(graph, wide, Machine()) is None
     three = marked(Net("three in a row"), example)
     (long, *_) = stack_candidates(three, "concrete_stacks")
     with pytest.raises(CompileError, match="Concrete refuses"):  # some forty bits
         stack_circuit(map_of(largest_region(three)), P_ERROR)
-    assert StackBackend().price_chain(three, long, Machine()) is None
+    assert priced_stack(three, long, Machine()) is None
     monkeypatch.setattr(stack_circuit_module, "MOST_WORK", 100)
     with pytest.raises(CompileError, match="too large to prove"):
         stack_circuit(map_of(largest_region(marked(Net("in a row"), example))), P_ERROR)
@@ -135,11 +138,10 @@ class Apart(torch.nn.Module):
 def test_ranges_that_are_too_far_apart_are_taken_for_equal() -> None:
     region = largest_region(marked(Apart(), {"sample": torch.zeros(2, 2, 4, 4), "timestep": torch.tensor(31.0)}))
     assert len(region.inputs) == 2
-    options = CompileOptions(backend="concrete_stacks", max_batch=1)
     found = {}
     for largest in (0.5, 1.0, 1e-9):
         ranges = {name: 1.0 if name == "sample" else largest for name in region.inputs}
-        found[largest] = stack_program(StackBackend().lower_ranged(region, options, ranges)[0]).units
+        found[largest] = stack_program(lower_stack_region(region, 1, P_ERROR, ranges).client).body.units
     assert max(found[0.5]) == pytest.approx(2 * min(found[0.5]))
     assert found[1.0] == found[1e-9] == (1 / LIMIT, 1 / LIMIT)
 
@@ -207,7 +209,7 @@ def stacks_of(compiled: Compiled) -> list[SubgraphRegion]:
 def values_for(region: SubgraphRegion, batch: int) -> list[np.ndarray]:
     assert region.lowered is not None
     rng = np.random.default_rng(batch)
-    shapes = stack_program(region.lowered.client).input_shapes
+    shapes = stack_program(region.lowered.client).body.input_shapes
     return [rng.standard_normal((batch, *shape)).astype(np.float32) for shape in shapes]
 
 
@@ -216,7 +218,7 @@ def values_for(region: SubgraphRegion, batch: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("batch", [1, 2])
 def test_encrypted_stacks_equal_their_integers(timed: Compiled, batch: int) -> None:
     regions = stacks_of(timed)
-    assert [region.lowered and stack_program(region.lowered.client).layers for region in regions] == [2, 2]
+    assert [region.lowered and stack_program(region.lowered.client).body.layers for region in regions] == [2, 2]
     for region in regions:
         assert region.lowered is not None
         client, server = StackBackend().load_client(region.lowered.client), StackBackend().load_server(region.lowered.server)
@@ -232,7 +234,7 @@ def test_encrypted_stacks_equal_their_integers(timed: Compiled, batch: int) -> N
             np.testing.assert_array_equal(one, two)
             assert one.shape == want.shape
             assert np.sqrt(np.mean((one - want) ** 2)) < 0.02 * want.std()
-        assert readout.program.distortion_db > 40
+        assert readout.program.body.distortion_db > 40
 
 
 @pytest.mark.fhe
@@ -298,5 +300,5 @@ def test_concrete_takes_the_stacks_that_are_faster_as_one_circuit(tmp_path: Path
         compiled = compile_model(net.eval(), tmp_path / partition, options=options, example_inputs=example)
         (region,) = compiled.program.calls.values()
         assert region.backend == "concrete_stacks"
-    lone = backend("concrete").candidates(marked(Net("activation between"), example), Machine())
+    lone = backend("concrete").propose(marked(Net("activation between"), example), Context())
     assert [each.backend for each in lone] == ["concrete", "concrete"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from hecompile.cli import app
+from hecompile.cli.app import app
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError
 

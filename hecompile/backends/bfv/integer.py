@@ -1,0 +1,91 @@
+"""What `bfv` and `clear` have in common: exact integer layers, with parameters by proof and a packing per batch size."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from hecompile.backends.base import Backend, Facts
+from hecompile.backends.bfv.parameters import Parameters
+from hecompile.backends.bfv.program import LayerProgram, region_program
+
+if TYPE_CHECKING:
+    from hecompile.backends.context import Context
+    from hecompile.ir.candidates import Candidate, LayerPrice, PartCost
+    from hecompile.ir.channels import ChannelSplit
+    from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.halves import ClientHalf, Half
+    from hecompile.ir.layer_groups import Stack
+    from hecompile.ir.passes import RegionPass
+    from hecompile.ir.regions import AnyCall, Lowered, Program
+    from hecompile.machine import Machine
+
+__all__ = ["IntegerBackend"]
+
+
+class IntegerBackend(Backend):
+    """Backends whose regions are exact integer products of single layers."""
+
+    @abstractmethod
+    def prime(self, parameters: Parameters) -> int:
+        """The ciphertext modulus that stands in the program."""
+
+    def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
+        from hecompile.backends.bfv.pricing import candidates
+
+        return candidates(graph, self.name)
+
+    def lowering(self, context: Context) -> Sequence[RegionPass]:
+        from hecompile.backends.bfv.pack import Pack
+        from hecompile.backends.bfv.select_parameters import SelectParameters
+        from hecompile.backends.lower import Lower
+        from hecompile.backends.quantize import Quantize
+
+        return (
+            Quantize(self.name),  # integers are exact: rounding happens here and nowhere else
+            SelectParameters(self.name, context.security_bits, context.machine),  # proofs need the rounded weights
+            Pack(self.name, context.max_batch, context.machine),  # layouts need the ring
+            Lower(self.name, self._halves, lambda half: self.describe(half).parameters),  # two halves that share no secret
+        )
+
+    def _halves(self, program: Program) -> Callable[[AnyCall], Lowered]:
+        from hecompile.backends.bfv.lowering import lower_layers
+
+        return lambda region: lower_layers(region, self.name, self.prime)
+
+    def price_layers(self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1) -> list[LayerPrice]:
+        from hecompile.backends.bfv.pricing import layer_prices
+
+        return layer_prices(group, machine, splits or (group.split,), batch)
+
+    def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
+        from hecompile.backends.bfv.pricing import program_costs
+
+        return program_costs(region_program(half), machine, batch)
+
+    def describe(self, half: Half) -> Facts:
+        layers = region_program(half).body.layers
+        rings = sorted({(each.parameters.dimension, each.parameters.q_bits, each.parameters.t_bits) for each in layers})
+        first = [layer.packings[0] for layer in layers]
+        tightest = min(first, key=lambda row: row.budget_bits - row.noise_bits)
+        return Facts(
+            layers=sum(len(layer.parts) for layer in layers),
+            parameters="; ".join(f"N{dimension} q{q} t{t}" for dimension, q, t in rings),
+            proof=", ".join(sorted({row.proof for row in first})),
+            noise_bits=tightest.noise_bits,
+            budget_bits=tightest.budget_bits,
+            reveals=tuple(_reveal(layer) for layer in layers if layer.split.shows),
+        )
+
+
+def _reveal(layer: LayerProgram) -> str:
+    """What is shown of a layer's input, with what it comes to in entries of a sample."""
+    split, tiles = layer.split, layer.split.tiles
+    if tiles is None:
+        what = f"{len(split.released)} of {split.channels} channels"
+    else:
+        what = f"{len(tiles.released)} of {tiles.rows} x {tiles.columns} tiles"
+    shape = split.shown_shape(layer.geometry, layer.multiple)
+    return f"{layer.input}: {what} at {split.bits} bits, {math.prod(shape)} entries"

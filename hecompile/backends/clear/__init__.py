@@ -1,1 +1,0 @@
-"""The same integers and packing without encryption: the oracle of the exact backends, and simulation."""

@@ -1,0 +1,1 @@
+"""Linear layers as circuits of Concrete without lookups."""

@@ -1,0 +1,148 @@
+"""The `concrete` backend: linear layers as circuits of Concrete without lookups."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hecompile.backends.base import Backend, Facts
+from hecompile.backends.concrete.linear.program import LinearProgram, error_of, linear_program
+from hecompile.backends.concrete.options import ConcreteOptions
+from hecompile.backends.concrete.tensors import bytes_of
+from hecompile.backends.readouts import readouts
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
+
+if TYPE_CHECKING:
+    from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
+    from hecompile.ir.candidates import Candidate, LayerPrice, PartCost
+    from hecompile.ir.channels import ChannelSplit
+    from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.halves import ClientHalf, ServerHalf
+    from hecompile.ir.layer_groups import Stack
+    from hecompile.ir.passes import RegionPass
+    from hecompile.ir.regions import AnyCall, Lowered, Program
+    from hecompile.machine import Machine
+
+__all__ = ["ConcreteBackend"]
+
+
+class ConcreteBackend(Backend):
+    """Exact up to the declared error probability, no evaluation keys, a fresh secret key per request."""
+
+    name = "concrete"
+    options = ConcreteOptions
+    others = ("concrete_stacks",)
+
+    def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
+        """Linear stacks that are faster as one circuit, then every layer."""
+        from hecompile.backends.concrete.linear.costs import layer_candidates
+        from hecompile.backends.concrete.stacks.chains import stack_candidates, worthwhile
+        from hecompile.backends.concrete.stacks.regions import priced_stack
+
+        stacks = worthwhile(graph, stack_candidates(graph, "concrete_stacks"), priced_stack, context.machine)
+        return [*stacks, *layer_candidates(graph, context.machine, self.name)]
+
+    def price_layers(self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1) -> list[LayerPrice]:
+        from hecompile.backends.concrete.linear.costs import layer_prices
+
+        return layer_prices(group, machine, batch)
+
+    def lowering(self, context: Context) -> Sequence[RegionPass]:
+        from hecompile.backends.concrete.linear.lowering import lower_layers
+        from hecompile.backends.concrete.linear.select_parameters import SelectParameters
+        from hecompile.backends.lower import Lower
+        from hecompile.backends.quantize import Quantize
+
+        p_error = context.panel(ConcreteOptions).p_error
+
+        def halves(program: Program) -> Callable[[AnyCall], Lowered]:
+            return lambda region: lower_layers(region, context.max_batch, p_error)
+
+        return (
+            Quantize(self.name),  # circuits compute with integers
+            SelectParameters(self.name),  # how wide a circuit is follows from the rounded weights
+            Lower(self.name, halves, lambda half: self.describe(half).parameters),
+        )
+
+    def describe(self, half: ClientHalf) -> Facts:
+        program = linear_program(half)
+        layers = program.body.layers
+        found = sorted({(layer.circuit.encryptions[0].dimension, layer.circuit.output_width) for layer in layers})
+        return Facts(
+            layers=sum(len(layer.parts) for layer in layers),
+            parameters="; ".join(f"n{dimension} {width} bits" for dimension, width in found),
+            proof=error_of(program.body.p_error, sum(layer.multiple * math.prod(layer.circuit.output_shape) for layer in layers)),
+        )
+
+    def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
+        from hecompile.backends.concrete.linear.costs import circuit_cost
+        from hecompile.ir.candidates import Cost, PartCost
+
+        each = [
+            circuit_cost(layer.geometry, layer.circuit.encryptions[0].dimension, machine, layer.elements(batch))
+            for layer in linear_program(half).body.layers
+        ]
+        return [PartCost(sum(each, Cost()))]
+
+    def measure(self, runs: int) -> Mapping[str, float]:
+        from hecompile.backends.concrete.measure import measure_concrete
+
+        return measure_concrete(runs)
+
+    def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
+        return ()
+
+    def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
+        program = linear_program(half)
+        return [
+            f"region '{program.region}', layer of {layer.input}: {reason}"
+            for layer in program.body.layers
+            for reason in layer.circuit.weak(security_bits)
+        ]
+
+    def check_proofs(self, half: ServerHalf) -> list[str]:
+        program = linear_program(half)
+        return [
+            f"region '{program.region}', layer of {layer.input}: sums up to {layer.largest} leave {layer.circuit.output_width} bits"
+            for layer in program.body.layers
+            if layer.largest > 2 ** (layer.circuit.output_width - 1) - 1
+        ]
+
+    def load_client(self, half: ClientHalf) -> RegionClient:
+        from hecompile.backends.concrete.linear.client import LinearClient
+
+        program = linear_program(half)
+        _judge_frames(program)
+        return LinearClient(program, readouts(half, program.region, program.body.layers))
+
+    def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
+        from hecompile.backends.concrete.simulation import LinearSimulation, SimulatedCircuit
+
+        program = linear_program(client)
+        circuits = [
+            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.body.p_error)
+            for index in range(len(program.body.layers))
+        ]
+        return LinearSimulation(program, readouts(client, program.region, program.body.layers), circuits)
+
+    def load_server(self, half: ServerHalf) -> RegionServer:
+        from hecompile.backends.concrete.linear.server import LinearServer
+        from hecompile.backends.concrete.workers import ServerCircuit
+
+        program, circuits = linear_program(half), []
+        _judge_frames(program)
+        for index, layer in enumerate(program.body.layers):
+            mlir, keys = (bytes_of(half, f"{index}.{name}") for name in ("mlir", "keys"))
+            name = hashlib.sha256(mlir).hexdigest()
+            circuits.append(ServerCircuit(name, mlir.decode(), program.body.p_error, layer.circuit.text, keys=keys))
+        return LinearServer(program.body, circuits)
+
+
+def _judge_frames(program: LinearProgram) -> None:
+    for layer in program.body.layers:
+        layer.circuit.judge_frames(f"layer of {layer.input}", layer.request, layer.reply)

@@ -1,0 +1,119 @@
+"""The document of a region under `concrete`, the same in both halves: one circuit per product, for one element of the batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from hecompile.backends.concrete.frames import Frame
+from hecompile.backends.concrete.linear.stages import Limits
+from hecompile.backends.concrete.specs import Specs, parse_specs
+from hecompile.backends.program_io import Document, judge_bytes, judge_facts, judge_layers, read_program
+from hecompile.buffers import Buffer
+from hecompile.errors import ProtocolError
+from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.halves import Half
+from hecompile.ir.linear import Geometry, Part
+
+__all__ = ["LayerProgram", "LinearBody", "LinearProgram", "linear_program"]
+
+WIDTHS = (2, 40)  # bits of a message
+MOST_TOKENS = 1 << 20  # pictures of a layer's input per element of the batch
+
+
+@dataclass(frozen=True)
+class LayerProgram:
+    """One product. Integers within the limits of `stages` go in, up to `largest` come out."""
+
+    input: str
+    multiple: int
+    geometry: Geometry
+    parts: tuple[Part, ...]
+    limits: Limits
+    largest: int
+    specs: str
+    request: Frame
+    reply: Frame
+
+    def __post_init__(self) -> None:
+        specs, terms = self.circuit, self.geometry.picture[0] * len(self.geometry.taps)
+        if not 1 <= self.multiple <= MOST_TOKENS or not 0 <= self.largest < 1 << 62:
+            raise ProtocolError(f"layer of {self.input}: numbers out of range")
+        if not 1 <= self.limits.entry <= specs.numbers.source.reach or not terms <= self.limits.window**2 < 1 << 62:
+            raise ProtocolError(f"layer of {self.input}: limits out of range")
+        if sum(part.outputs for part in self.parts) != self.geometry.outputs:
+            raise ProtocolError(f"layer of {self.input}: parts do not add up to {self.geometry.outputs} outputs")
+        shapes = (1, *self.geometry.picture), (1, self.geometry.rows, *self.geometry.grid)
+        if (specs.input_shape, specs.output_shape) != shapes or specs.lookups:
+            raise ProtocolError(f"layer of {self.input}: the circuit's specification is of another layer")
+        if (self.request.size, self.reply.size) != (8 * specs.input_words, 8 * specs.output_words):
+            raise ProtocolError(f"layer of {self.input}: frames of another circuit")
+        if not WIDTHS[0] <= specs.output_width <= WIDTHS[1]:
+            raise ProtocolError(f"layer of {self.input}: a width of {specs.output_width} bits")
+
+    @cached_property
+    def circuit(self) -> Specs:
+        """The specification, parsed."""
+        return parse_specs(self.specs)
+
+    @property
+    def split(self) -> ChannelSplit:
+        """All channels are encrypted: nothing is released under `concrete`."""
+        return ChannelSplit(self.geometry.channels)
+
+    def elements(self, batch: int) -> int:
+        """Ciphertexts of a request at this batch size."""
+        return batch * self.multiple
+
+
+@dataclass(frozen=True)
+class LinearBody:
+    """What a document says of a region's circuits."""
+
+    max_batch: int
+    p_error: float
+    layers: tuple[LayerProgram, ...]
+
+    def judge(self, document: Document[Any]) -> None:
+        judge_facts(document.region, [(bool(self.layers) and 0 < self.p_error < 1, "no layers, or numbers out of range")])
+        judge_layers(document.region, self.layers, document.inputs, document.outputs)
+        judge_bytes(document.region, (self.request_bytes(self.max_batch), self.reply_bytes(self.max_batch)))
+
+    def ciphertexts(self, batch: int) -> list[tuple[int, Frame, Frame]]:
+        """The circuit, request and reply of every ciphertext, in order."""
+        layers = enumerate(self.layers)
+        return [(place, layer.request, layer.reply) for place, layer in layers for _ in range(layer.elements(batch))]
+
+    def request_bytes(self, batch: int) -> int:
+        """Size of every request."""
+        return sum(layer.elements(batch) * layer.request.size for layer in self.layers)
+
+    def reply_bytes(self, batch: int) -> int:
+        """Size of every reply."""
+        return sum(layer.elements(batch) * layer.reply.size for layer in self.layers)
+
+
+LinearProgram: TypeAlias = Document[LinearBody]
+
+
+def linear_program(half: Half) -> LinearProgram:
+    """The document of a half, checked. Raises `ProtocolError`."""
+    return read_program(half, LinearBody)
+
+
+def error_of(p_error: float, chances: int) -> str:
+    """How likely an error is, for people: of one result or lookup, and of one request with so many of them at batch one."""
+    return f"p_error 2^{math.log2(p_error):.0f}, 2^{math.log2(min(1.0, p_error * chances)):.0f} a request"
+
+
+def cut(data: Buffer, sizes: list[int]) -> list[memoryview]:
+    """Consecutive pieces. Raises `ProtocolError` if they are not all there is."""
+    if len(data) != sum(sizes):
+        raise ProtocolError(f"{len(data)} bytes came, expected {sum(sizes)}")
+    pieces, start, view = list[memoryview](), 0, memoryview(data)
+    for size in sizes:
+        pieces.append(view[start : start + size])
+        start += size
+    return pieces

@@ -1,0 +1,1 @@
+"""Convolution, activation, convolution as one circuit of Concrete with lookups."""

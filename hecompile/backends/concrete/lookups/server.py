@@ -1,0 +1,63 @@
+"""The server's half of a region with lookups: a session's evaluation keys and words, evaluated by worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hecompile.backends.concrete.keysets import judge_keys
+from hecompile.backends.concrete.linear.program import cut
+from hecompile.backends.concrete.lookups.program import LookupProgram, key_name
+from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
+from hecompile.backends.region_server import RegionServer, Session
+from hecompile.errors import ProtocolError
+
+__all__ = ["LookupServer"]
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Serialised evaluation keys, and the name that workers know them by."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+class LookupServer(RegionServer):
+    """Answers requests for one region, for clients whose keys it has."""
+
+    def __init__(self, program: LookupProgram, circuit: ServerCircuit) -> None:
+        self.max_batch = program.max_batch
+        self._program, self._body, self._key_name = program, program.body, key_name(program)
+        self._circuit = circuit
+
+    def key_sizes(self) -> Mapping[str, int]:
+        return {self._key_name: self._body.key_bytes}
+
+    def load_key(self, name: str, data: memoryview) -> object:
+        if len(data) != self._body.key_bytes:
+            raise ProtocolError(
+                f"key '{name}' has {len(data)} bytes, this circuit's have {self._body.key_bytes}: cut off, or of another circuit"
+            )
+        judge_keys(name, data, self._body.circuit.numbers)
+        keys = bytes(data)
+        return _Keys(hashlib.sha256(keys).hexdigest(), keys)
+
+    def cancel(self) -> None:
+        workers().cancel(self)
+
+    def request_bytes(self, batch: int) -> int:
+        return batch * self._body.request.size
+
+    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+        body = self._body
+        self._program.judge_batch(batch)
+        keys = None if session is None else session.keys.get(self._key_name)
+        if not isinstance(keys, _Keys):
+            raise ProtocolError(f"region '{self._program.region}' needs a session with its evaluation keys")
+        pieces = cut(payload, [body.request.size] * batch)
+        jobs = [Job(self._circuit, (body.request.wrap(piece),), keys.name, keys.data, self._key_name, self) for piece in pieces]
+        done = workers().run(jobs, body.limit_s)
+        self.worked_s += sum(each.cpu_s for each in done)
+        return b"".join(body.reply.unwrap(each.results[0]) for each in done)

@@ -1,0 +1,124 @@
+"""The sampler's step as a backend: one region, exact under BFV, made by `hecompile.sampler_artifact` and by no pass."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.backends.base import Facts, SamplerStep
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
+from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program, reveals
+from hecompile.errors import CompileError, ProtocolError
+from hecompile.ir.halves import Half
+from hecompile.security.table import report
+
+if TYPE_CHECKING:
+    from hecompile.backends.bfv.seal import Ring
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
+    from hecompile.ir.halves import ClientHalf, Half, ServerHalf
+
+__all__ = ["AffineBackend"]
+
+
+class AffineBackend(SamplerStep):
+    """f x + g e with public f and g on encrypted x and e."""
+
+    name = "affine"
+
+    def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
+        return affine_program(half).inputs[2:]
+
+    def describe(self, half: ClientHalf) -> Facts:
+        program = affine_program(half)
+        parameters = program.body.parameters
+        return Facts(
+            layers=1,
+            parameters=f"N{parameters.dimension} q{parameters.q_bits} t{parameters.t_bits}",
+            proof="worst-case",
+            noise_bits=round(math.log2(program.body.noise_bound), 3),
+            budget_bits=round(math.log2(_room(program)), 3),
+            reveals=reveals(program),
+        )
+
+    def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
+        program = affine_program(half)
+        found = report(program.body.parameters.dimension, program.body.q.bit_length(), security_bits)
+        if found.ok:
+            return []
+        return [
+            f"region '{program.region}': {found.q_bits} modulus bits at dimension {found.dimension} give less than "
+            f"{security_bits} bits of security"
+        ]
+
+    def check_proofs(self, half: ServerHalf) -> list[str]:
+        return self._broken_bounds(affine_program(half))
+
+    def _broken_bounds(self, program: AffineProgram) -> list[str]:
+        reasons = []
+        if program.body.weight * program.body.parameters.limit > 2 ** (program.body.parameters.t_bits - 1) - 1:
+            reasons.append(f"region '{program.region}': sums may leave t")
+        if program.body.noise_bound > _room(program):
+            reasons.append(f"region '{program.region}': noise of {program.body.noise_bound:.0f}, room for {_room(program):.0f}")
+        return reasons
+
+    def load_client(self, half: ClientHalf) -> RegionClient:
+        from hecompile.backends.sampler_step.client import AffineClient
+        from hecompile.backends.sampler_step.support import DynamicSupport, StaticSupport, Support
+        from hecompile.sparsity.importance import cost_function
+        from hecompile.sparsity.selection import Masks
+
+        program = affine_program(half)
+        if reasons := self._broken_bounds(program):
+            raise ProtocolError(reasons[0])
+        if program.body.dynamic:
+            dimension = program.body.parameters.dimension if program.body.fill else None
+            try:
+                cost = cost_function(program.body.cost)
+            except CompileError as error:  # one that needs a model
+                raise ProtocolError(f"region '{program.region}': {error.diagnostics[0].message}") from error
+            support: Support = DynamicSupport(cost, program.body.tau, program.body.most_clear, dimension)
+        else:
+            masks = _masks(half, program)
+            support = StaticSupport(Masks(masks))
+        return AffineClient(program, _ring(program), support)
+
+    def load_server(self, half: ServerHalf) -> RegionServer:
+        from hecompile.backends.sampler_step.server import AffineServer
+
+        program = affine_program(half)
+        return AffineServer(program, _ring(program))
+
+
+def _room(program: AffineProgram) -> float:
+    """q/2t - 1."""
+    return program.body.q / (2 << program.body.parameters.t_bits) - 1
+
+
+def _ring(program: AffineProgram) -> Ring:
+    """Raises `ProtocolError` unless the prime is the one that SEAL picks for its size."""
+    from hecompile.backends.bfv.seal import make_ring
+
+    ring = make_ring(program.body.parameters.dimension, program.body.parameters.q_bits, 1 << program.body.parameters.t_bits)
+    if ring.q != program.body.q:
+        raise ProtocolError(f"region '{program.region}': q is {program.body.q}, not SEAL's prime of {ring.q_bits} bits")
+    return ring
+
+
+def _masks(half: Half, program: AffineProgram) -> npt.NDArray[np.bool_]:
+    """The client's masks, (bins, C, H, W), which must leave in clear what the program says."""
+    packed = half.tensors.get("masks")
+    if packed is None or packed.dtype != np.uint8 or packed.shape != (len(program.body.clear), -(-program.body.entries // 8)):
+        raise ProtocolError(f"region '{program.region}': tensor 'masks' is missing or of the wrong shape")
+    if len(half.tensors) != 1 or len(program.body.clear) * program.body.entries > MOST_ENTRIES:
+        raise ProtocolError(f"region '{program.region}': other tensors than 'masks', or too many masks")
+    bits = np.unpackbits(packed, axis=1, count=program.body.entries).astype(np.bool_)
+    if tuple((~bits).sum(axis=1).tolist()) != program.body.clear:
+        raise ProtocolError(f"region '{program.region}': its masks leave other entries in clear than it declares")
+    if int((~bits).any(axis=0).sum()) != max(program.body.clear):
+        raise ProtocolError(f"region '{program.region}': its masks are not nested, together they reveal more than it declares")
+    return bits.reshape(-1, *program.body.shape)

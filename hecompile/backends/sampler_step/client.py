@@ -1,0 +1,110 @@
+"""The client's half of a sampler region: rounding, a fresh key per request, encryption, decryption. The server never imports it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile.backends.bfv.seal import Ring
+from hecompile.backends.bfv.secret import SecretKey
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.sampler_step.program import AffineProgram, Sizes
+from hecompile.backends.sampler_step.server import pack_signed, unpack_signed
+from hecompile.backends.sampler_step.support import Support
+from hecompile.backends.words import pack_bits, unpack_bits
+from hecompile.buffers import Buffer
+from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array
+
+__all__ = ["AffineClient"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, repr=False)
+class _Pending(Pending):
+    """What one request leaves behind."""
+
+    key: SecretKey
+    mask: Mask  # (B, C, H, W)
+    encrypted_scales: Floats  # (B)
+    clear_scales: Floats  # (B)
+    unit: float  # F / f
+    sizes: Sizes
+
+
+def _rounded(pair: Floats, chosen: Mask, limit: int) -> tuple[Integers, Floats]:
+    """Chosen entries as integers in [-limit, limit], one scale per sample: (2, B, C, H, W) -> (2, n), (B)."""
+    peaks = np.abs(np.where(chosen, pair, 0.0)).max(axis=(0, 2, 3, 4), initial=0.0)
+    scales = np.where(peaks / limit > 0, peaks / limit, 1.0)
+    integers = np.clip(np.rint(pair / scales[:, None, None, None]), -limit, limit)
+    return integers[:, chosen].astype(np.int64), scales
+
+
+class AffineClient(RegionClient):
+    """Inputs x and e (B, C, H, W) and the public (t, f, g); output f x + g e. `clear_share` is of entries ever revealed."""
+
+    def __init__(self, program: AffineProgram, ring: Ring, support: Support) -> None:
+        self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
+        self.support = support
+        self.clear_share = program.body.most_revealed / program.body.entries
+        self._program, self._body, self._ring = program, program.body, ring
+
+    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
+        program, body, ring = self._program, self._body, self._ring
+        wanted = (batch, *body.shape)
+        if any(value.shape != wanted for value in values[:2]) or values[2].shape != (3,):
+            raise ProtocolError(f"region '{program.region}': values of {[each.shape for each in values]}, expected two of {wanted}")
+        program.judge_batch(batch)
+        t, f, g = (float(number) for number in values[2])
+        pair = np.nan_to_num(np.stack(values[:2]).astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
+        mask = self.support.choose(pair[0], t)
+        encrypted, encrypted_scales = _rounded(pair, mask, body.parameters.limit)
+        clear, clear_scales = _rounded(pair, ~mask, 2 ** (body.reveal_bits - 1) - 1)
+        sizes = body.sizes(batch, clear.shape[1])
+        unit = (body.weight - 1) / (abs(f) + abs(g))
+        polynomials = np.zeros((2, sizes.polynomials * ring.dimension), np.int64)
+        polynomials[:, : sizes.encrypted] = encrypted
+        key = SecretKey(ring)
+        words, seeds = key.encrypt(polynomials.reshape(-1, ring.dimension))
+        payload = [
+            struct.pack("<iiI", round(f * unit), round(g * unit), clear.shape[1]),
+            pack_signed(clear[0], body.reveal_bits),
+            pack_signed(clear[1], body.reveal_bits),
+            pack_bits(words, ring.q_bits),
+            seeds.tobytes(),
+        ]
+        return payload, _Pending(sizes.down, key, mask, encrypted_scales, clear_scales, unit, sizes)
+
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
+        if not isinstance(pending, _Pending):
+            raise ProtocolError("a reply to another backend's request")
+        program, body, ring, sizes = self._program, self._body, self._ring, pending.sizes
+        if len(reply) != sizes.down:
+            raise ProtocolError(f"region '{program.region}': a reply of {len(reply)} bytes, expected {sizes.down}")
+        data, drops = memoryview(reply), body.drops
+        clear = unpack_signed(data[: sizes.down_clear], int((~pending.mask).sum()), body.result_bits)
+        words = data[sizes.down_clear :]
+        b = np.zeros(sizes.polynomials * ring.dimension, np.uint64)
+        b[: sizes.encrypted] = unpack_bits(words[: sizes.down_b], sizes.encrypted, ring.q_bits - drops.b) << np.uint64(drops.b)
+        a = unpack_bits(words[sizes.down_b :], len(b), ring.q_bits - drops.a) << np.uint64(drops.a)
+        q = np.uint64(ring.q)
+        sums = pending.key.decrypt((b % q).reshape(-1, ring.dimension), (a % q).reshape(-1, ring.dimension))
+        integers, mask = np.empty(pending.mask.shape), pending.mask
+        integers[mask], integers[~mask] = sums.reshape(-1)[: sizes.encrypted], clear
+        scales = np.where(mask, pending.encrypted_scales[:, None, None, None], pending.clear_scales[:, None, None, None])
+        result: Array = np.clip(integers * scales / pending.unit, -LARGEST, LARGEST).astype(np.float32)
+        return [result]
+
+    def request_bytes(self, batch: int) -> int:
+        return max(self._body.sizes(batch, clear).up for clear in self._body.counts(batch))
+
+    def reply_bytes(self, batch: int) -> int:
+        return max(self._body.sizes(batch, clear).down for clear in self._body.counts(batch))

@@ -1,0 +1,136 @@
+"""The commands that run an artifact: `hecompile serve` and `hecompile sample`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hecompile.cli.console import Json, print_json, say
+from hecompile.errors import CompileError, Diagnostic, HecompileError
+
+if TYPE_CHECKING:
+    from hecompile.runtime.transports import AccessOptions
+
+__all__ = ["sample", "serve"]
+
+TOKEN_LIMIT = 65_536  # bytes of a file with a token
+
+
+def serve(
+    artifact: Annotated[Path, typer.Argument(help="folder of an artifact, or its server half alone")],
+    host: Annotated[str, typer.Option(help="address to listen on; anything but loopback needs a TLS proxy in front")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port; 0 takes a free one", min=0, max=65535)] = 8100,
+    token_file: Annotated[
+        Path | None, typer.Option(help="bearer tokens that open this server, one a line; none: everybody")
+    ] = None,
+    trust_proxy: Annotated[
+        list[str] | None, typer.Option(help="address of a proxy whose X-Forwarded-For is believed; may be repeated")
+    ] = None,
+    connections: Annotated[int | None, typer.Option(help="connections at a time; default: by the files that may be open")] = None,
+    queue_s: Annotated[float | None, typer.Option(help="seconds that a request may wait for its turn (30)")] = None,
+    body_mib: Annotated[float | None, typer.Option(help="MiB of requests that arrive or wait; default: by the memory")] = None,
+    key_mib: Annotated[float | None, typer.Option(help="MiB of evaluation keys of all sessions; default: by the memory")] = None,
+    sessions: Annotated[int | None, typer.Option(help="sessions at a time (64)")] = None,
+    session_idle_s: Annotated[float | None, typer.Option(help="seconds until an unused session ends (1800)")] = None,
+    openapi: Annotated[bool, typer.Option("--openapi", help="serve /openapi.json, a description of the routes")] = False,
+    as_json: Json = False,
+) -> None:
+    """Serve the server half over HTTP until interrupted."""
+    from hecompile.runtime.server import bind, is_loopback, serve_socket
+    from hecompile.runtime.service import load_service
+    from hecompile.runtime.serving.limits import limits_of_machine
+    from hecompile.runtime.serving.owners import judge_proxies, read_tokens
+
+    tokens = None if token_file is None else read_tokens(token_file)
+    proxies = judge_proxies(trust_proxy or [])
+    service = load_service(artifact)
+    limits = limits_of_machine(
+        service.body_limit, connections=connections, queue_s=queue_s, body_bytes=_bytes("--body-mib", body_mib),
+        key_bytes=_bytes("--key-mib", key_mib), sessions=sessions, session_idle_s=session_idle_s,
+    )  # fmt: skip
+    service.sessions.limit(limits.sessions, limits.key_bytes, limits.session_idle_s)
+    try:
+        listener = bind(host, port)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no such address"
+        raise HecompileError(f"cannot listen on {host}:{port}: {reason}") from error
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    if not is_loopback(listener):
+        sys.stderr.write(
+            f"warning: {address} is plain HTTP for other machines: put a proxy with TLS in front, and listen on loopback\n"
+        )
+    if as_json:
+        print_json(
+            {"url": address, "artifact": service.digest, "encrypted": service.encrypted, "limits": limits.document()}
+            | ({} if tokens is None else {"tokens": len(tokens)})
+        )
+        sys.stdout.flush()
+    else:
+        say(f"{service.name} ({service.digest[:12]}) on {address}")
+        say(f"{limits}{'' if tokens is None else f'; {len(tokens)} tokens open it'}")
+    serve_socket(service, listener, limits, tokens, proxies, openapi)
+
+
+def _bytes(option: str, mib: float | None) -> int | None:
+    """What an option in MiB says. Raises `CompileError` for what is no number of bytes."""
+    if mib is not None and not 0 < mib < 2**40:  # nan and infinity are none either
+        raise CompileError(f"{option} {mib:g}: a number of MiB above zero is expected")
+    return None if mib is None else int(mib * 2**20)
+
+
+def sample(
+    artifact: Annotated[Path, typer.Argument(help="folder of an artifact, at least its manifest and client half")],
+    server: Annotated[str | None, typer.Option(help="URL of the server; without it the server half runs here")] = None,
+    label: Annotated[list[int] | None, typer.Option(help="class to draw; may be repeated")] = None,
+    steps: Annotated[int, typer.Option(help="sampler steps", min=1)] = 10,
+    seed: Annotated[int | None, typer.Option(help="seed of the first picture (default 0); the next has the next seed")] = None,
+    scheduler: Annotated[str, typer.Option(help="ddim, pndm, euler or dpm++")] = "ddim",
+    policy: Annotated[str, typer.Option(help="what this client insists on")] = "strict",
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file")] = Path("sample.png"),
+    simulate: Annotated[bool, typer.Option("--simulate", help="nothing encrypted: noise as Concrete models it, no server")] = False,
+    ca: Annotated[Path | None, typer.Option(help="file or folder of certificates to trust; HECOMPILE_CA")] = None,
+    cert: Annotated[Path | None, typer.Option(help="this client's certificate; HECOMPILE_CERT")] = None,
+    key: Annotated[Path | None, typer.Option(help="its key, if that is a file of its own; HECOMPILE_KEY")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="file with a bearer token; HECOMPILE_TOKEN is a token itself")] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(help="'Name: value' to send; may be repeated; HECOMPILE_HEADERS, a line each")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw pictures with a compiled class-conditional model."""
+    from hecompile.models.digits.draw import draw
+
+    access = _access(ca, cert, key, token_file, header)
+    figures = draw(artifact, server, label or [0], steps, seed, scheduler, policy, output, not as_json, simulate, access)
+    if as_json:
+        print_json(figures)
+    else:
+        if figures["simulation"]:
+            say("SIMULATION: nothing was encrypted")
+        say(f"{output}: {figures['wall_s']:.2f} s, {figures['requests']} requests")
+
+
+def _access(
+    ca: Path | None, cert: Path | None, key: Path | None, token_file: Path | None, header: list[str] | None
+) -> AccessOptions:  # fmt: skip
+    """What was given, as `load` takes it. A token comes from a file: arguments of a command are for everybody here to read."""
+    from hecompile.runtime.transports.access import parse_headers
+
+    if key is not None and cert is None:
+        raise CompileError(Diagnostic("--key without --cert", help="name the certificate that the key belongs to"))
+    token = None
+    if token_file is not None:
+        try:
+            with token_file.open("rb") as stream:  # the user's own file: a link or a pipe is as good
+                token = stream.read(TOKEN_LIMIT).decode("ascii", "replace").strip()
+        except OSError as error:
+            raise CompileError(f"the token of {token_file} cannot be read: {error.strerror}") from error
+    return {
+        "verify": ca,
+        "cert": cert if cert is None or key is None else (cert, key),
+        "token": token,
+        "headers": parse_headers(header) if header else None,
+    }

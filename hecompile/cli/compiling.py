@@ -1,0 +1,85 @@
+"""The commands that compile: `hecompile compile` and `hecompile compile-sampler`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hecompile.cli.console import Json, print_json, say
+from hecompile.cli.flags import given_flags, with_option_flags
+from hecompile.errors import CompileError, Diagnostic
+from hecompile.options import CompileOptions, panels
+from hecompile.panels import built
+from hecompile.sampler_artifact import SamplerOptions
+
+if TYPE_CHECKING:
+    from hecompile.compiler import PassRecord
+
+__all__ = ["compile_command", "compile_sampler_command"]
+
+
+@partial(with_option_flags, panels=panels())
+def compile_command(
+    source: Annotated[str, typer.Argument(help="a diffusers folder, an .onnx file or the name of a zoo model")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of the artifact")] = None,
+    until: Annotated[str | None, typer.Option(help="stop after this pass and print the program: see `hecompile passes`")] = None,
+    dump_ir: Annotated[Path | None, typer.Option(help="new folder for the program's text after every pass")] = None,
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
+    """Compile a UNet into an artifact with a client half and a server half."""
+    from hecompile.compiler import compile_model
+    from hecompile.ir.program_printing import program_text
+
+    if output is None and until is None:
+        raise CompileError(Diagnostic("there is no --output", help="name a folder for the artifact, or a pass to stop --until"))
+    options = CompileOptions(**given_flags(flags))
+
+    def show(record: PassRecord) -> None:
+        line = f"{record.name:<22} {record.seconds:6.2f} s  {record.summary}"
+        if until is None:
+            say(line)
+        else:
+            sys.stderr.write(f"{line}\n")  # what is asked for is the program's text
+
+    compiled = compile_model(
+        source, output, options=options, observer=None if as_json else show, until=until, dump_ir=dump_ir
+    )  # fmt: skip
+    if as_json:
+        document: dict[str, object] = {"passes": [asdict(record) for record in compiled.passes]}
+        document |= {} if output is None else {"artifact": str(output)}
+        document |= {} if until is None else {"program": program_text(compiled.program)}
+        print_json(document)
+    elif until is not None:
+        sys.stdout.write(program_text(compiled.program))
+
+
+@partial(with_option_flags, panels={SamplerOptions: "Options"})
+def compile_sampler_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
+    shape: Annotated[str, typer.Option(help="of a latent, as CxHxW")] = "4x64x64",
+    calibration: Annotated[Path | None, typer.Option(help="recorded calls of the UNet, for static masks (safetensors)")] = None,
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
+    """Compile a sampler's step for the policy he-diffusion: the UNet stays at the client."""
+    from hecompile.policies import WATERMARK
+    from hecompile.sampler_artifact import compile_sampler, parse_shape
+
+    calls = []
+    if calibration is not None:
+        from hecompile.calibration import load_calibration
+
+        calls = list(load_calibration(calibration))
+    manifest = compile_sampler(output, parse_shape(shape), calls, built(SamplerOptions, given_flags(flags)))
+    if as_json:
+        print_json({"artifact": str(output), "policy": manifest.policy, "reveals": manifest.reveals, **manifest.config})
+        return
+    for reveal in manifest.reveals:
+        say(f"{WATERMARK}: {reveal}")
+    say(f"{output}: {'reveals the above' if manifest.reveals else 'reveals nothing'}")

@@ -1,1 +1,0 @@
-"""What a plan will cost, predicted before anything is encrypted."""

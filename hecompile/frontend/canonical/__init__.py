@@ -1,0 +1,1 @@
+"""Canonical spellings: every aten call of the front ends in the words of the op table."""

@@ -1,0 +1,88 @@
+"""The speeds that costs are predicted from: a profile of a machine and its network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.candidates import Cost
+from hecompile.outputs import write_file
+
+__all__ = ["Machine", "load_machine", "save_machine", "seconds_of"]
+
+NEVER_ZERO = ("limb_bits", "mac_ps", "encrypt_us", "decrypt_us", "float_ps", "base_mib", "bandwidth_mbps", "lookup_ps")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine's times, and the network between client and server. The defaults are two cores of a server of 2023."""
+
+    limb_bits: float = 8.0  # of the integer product that is fastest there
+    mac_ps: float = 2.0  # u8 by s8 multiply-add of the server
+    term_ns: float = 0.3  # a byte of a rolled term
+    weight_ns: float = 1.0  # a byte of weights, laid out for groups
+    sum_ns: float = 1.0  # an int32 sum
+    word_ns: float = 3.0  # a limb's word of an answer, put together modulo q
+    extend_ns: float = 1.0  # a byte of an upload's limbs, extended
+    layer_us: float = 400.0  # what a layer costs the server whatever its size
+    release_us: float = 500.0  # what a part in clear costs the server whatever its size
+    expand_us: float = 200.0  # a seed to a polynomial of 2048 coefficients
+    encrypt_us: float = 360.0  # a polynomial of 2048 coefficients
+    decrypt_us: float = 300.0
+    way_us: float = 300.0  # what a layer costs the client each way whatever its size, a fresh key among it
+    wire_ns: float = 1.0  # packing or unpacking a byte of words, at the server
+    carry_ns: float = 6.0  # the same at the client, with placing or reading values
+    switch_ns: float = 25.0  # ckks: a word that is transformed when keys are switched
+    product_ns: float = 6.0  # a word of a ciphertext times a plaintext, added up
+    rescale_ns: float = 13.0  # a word of a ciphertext that is rescaled
+    encode_ns: float = 25.0  # a word of a plaintext that is encoded
+    load_ns: float = 50.0  # a word of a fresh ciphertext, unpacked, its seed expanded
+    seal_ns: float = 170.0  # a word of a fresh ciphertext, encoded, encrypted and packed by the client
+    open_ns: float = 105.0  # a coefficient of an answer, unpacked, decrypted and decoded by the client
+    request_us: float = 2000.0  # HTTP on loopback, both sides
+    float_ps: float = 20.0  # float32 multiply-add of a convolution in ONNX Runtime
+    node_us: float = 5.0  # an operation of a client region, whatever its size
+    entry_ns: float = 1.0  # an entry that such an operation makes
+    lookup_ps: float = 240.0  # a unit of Concrete's complexity, of a circuit with lookups
+    key_mib_ms: float = 5.0  # a MiB of Concrete's evaluation keys, expanded once per session
+    lwe_ps: float = 750.0  # a weight times a word of Concrete's ciphertexts
+    lwe_expand_us: float = 90.0  # an integer that came, expanded from its seed
+    lwe_answer_us: float = 45.0  # an integer that goes
+    lwe_encrypt_us: float = 85.0  # an integer, at the client
+    lwe_decrypt_us: float = 65.0
+    base_mib: float = 160.0  # of a server process that has done nothing yet
+    bandwidth_mbps: float = 1000.0
+    rtt_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not value >= 0 or (value == 0 and each.name in NEVER_ZERO):
+                raise CompileError(f"machine profile: {each.name} is {value}, it must be above zero")
+
+
+def seconds_of(cost: Cost, machine: Machine) -> float:
+    """Latency: both sides in turn, the bytes through the network, and the rounds."""
+    network_s = (cost.up_bytes + cost.down_bytes) * 8 / machine.bandwidth_mbps * 1e-6
+    rounds_s = cost.rounds * (machine.rtt_ms * 1e-3 + machine.request_us * 1e-6)
+    return cost.server_s + cost.client_s + network_s + rounds_s
+
+
+def load_machine(path: Path) -> Machine:
+    """A profile written by `measure-machine`. Raises `CompileError` if it is none."""
+    try:
+        document: Any = json.loads(path.read_text())
+        return Machine(**{key: float(value) for key, value in document.items()})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CompileError(
+            Diagnostic(f"{path}: not a machine profile: {reason}", help="`hecompile measure-machine` writes one")
+        ) from error
+
+
+def save_machine(machine: Machine, path: Path) -> None:
+    """Write a profile. Raises `CompileError` if the file cannot be written."""
+    write_file(path, (json.dumps(asdict(machine), indent=1) + "\n").encode())

@@ -1,0 +1,20 @@
+"""Measuring this machine for a profile: what each backend does, what a client computes itself, a server that has nothing to do."""
+
+from __future__ import annotations
+
+from hecompile.backends.registry import backend, backend_names
+from hecompile.machine import Machine
+
+__all__ = ["measure_machine"]
+
+
+def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: int = 7) -> Machine:
+    """Measure this machine; some ten seconds, and as many for Concrete where it is installed. The network is not measured."""
+    from hecompile.measure.local import measure_local
+    from hecompile.measure.server import measure_server_process
+
+    found = dict[str, float]()
+    for name in backend_names():
+        found |= backend(name).measure(runs)
+    found |= measure_local(runs) | measure_server_process()
+    return Machine(**found, bandwidth_mbps=bandwidth_mbps, rtt_ms=rtt_ms)

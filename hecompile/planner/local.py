@@ -1,0 +1,96 @@
+"""What the client computes in the clear: its operations, the entries that they make and the products among them, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from hecompile.ir.graph import concrete_shape, info
+from hecompile.ir.ops import OPS
+from hecompile.machine import Machine
+
+if TYPE_CHECKING:
+    from torch import fx
+
+__all__ = ["LocalWork", "graph_work", "onnx_work"]
+
+# ONNX operators that an op becomes, where that is not one
+OPERATORS = {"norm": 7, "activation": 2, "softmax": 1, "shape": 1, "resize": 1, "cast": 1}
+
+
+@dataclass(frozen=True)
+class LocalWork:
+    """Work of client regions."""
+
+    operations: int = 0
+    entries: int = 0
+    macs: int = 0
+
+    def __add__(self, other: LocalWork) -> LocalWork:
+        return LocalWork(self.operations + other.operations, self.entries + other.entries, self.macs + other.macs)
+
+    def seconds(self, machine: Machine) -> float:
+        """Predicted CPU seconds."""
+        return (
+            self.operations * machine.node_us * 1e-6
+            + (self.entries * machine.entry_ns + self.macs * machine.float_ps * 1e-3) * 1e-9
+        )
+
+
+def graph_work(nodes: Iterable[fx.Node], batch: int) -> LocalWork:
+    """Work of a graph's nodes that are no linear layers of secret data."""
+    return sum((_node_work(node, batch) for node in nodes if node.op == "call_function"), LocalWork())
+
+
+def _size(node: object, batch: int) -> int:
+    return prod(concrete_shape(info(node).shape, batch))
+
+
+def _node_work(node: fx.Node, batch: int) -> LocalWork:
+    kind, size = OPS[str(node.target)].kind, _size(node, batch)
+    if kind == "linear":
+        weight = [int(str(dim)) for dim in info(node.args[1]).shape]
+        return LocalWork(1, size, size * prod(weight[1:]))
+    if kind == "bilinear":
+        return LocalWork(1, size, size * int(str(info(node.args[0]).shape[-1])))
+    if kind == "attention":
+        keys = int(str(info(node.args[1]).shape[-2]))
+        queries = prod(concrete_shape(info(node.args[0]).shape[:-1], batch))
+        scores, width = queries * keys, int(str(info(node.args[0]).shape[-1]))
+        return LocalWork(4, 3 * scores + size, 2 * scores * width)
+    operators = OPERATORS.get(kind, 1)
+    return LocalWork(operators, operators * size)
+
+
+def onnx_work(data: bytes, batch: int) -> LocalWork:
+    """Work of a client region's file."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_value = int(dim.dim_param.removesuffix("B") or 1) * batch
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {value.name: _shape(value) for value in (*graph.input, *graph.value_info, *graph.output)}
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    work = LocalWork()
+    for node in graph.node:
+        size = prod(shapes.get(node.output[0], ()))
+        work += LocalWork(1, size, size * _inner(node.op_type, [shapes.get(name, ()) for name in node.input]))
+    return work
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def _inner(kind: str, shapes: list[tuple[int, ...]]) -> int:
+    """Multiply-adds per entry of a result."""
+    if kind == "Conv":
+        return prod(shapes[1][1:])
+    if kind == "MatMul":
+        return shapes[0][-1] if shapes[0] else 0
+    return shapes[1][0] if kind == "Gemm" else 0

@@ -1,0 +1,60 @@
+"""Predictions for a source: traced, partitioned and priced, without weights where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hecompile.errors import InternalError
+from hecompile.ir.graph import ModelGraph
+from hecompile.ir.linear import Pair
+from hecompile.machine import Machine, load_machine
+from hecompile.planner.plan import Prediction, available_mib, predict_graph, refuse_without_memory
+from hecompile.planner.problem import Problem, problem_of
+from hecompile.planner.proposals import calibration_for
+
+__all__ = ["machine_of", "partitioned", "predict_source", "problem_of_source"]
+
+
+def partitioned(source: Any, example_inputs: Mapping[str, Any] | None = None) -> ModelGraph:
+    """The graph of a source, anything that `compile` takes, with domains and regions under `strict`."""
+    from hecompile.compiler import compile_model
+
+    graph = compile_model(source, example_inputs=example_inputs, until="check-secrecy").program
+    if not isinstance(graph, ModelGraph):
+        raise InternalError("the program is cut before its secrecy is checked")
+    return graph
+
+
+def machine_of(profile: Path | None, rtt_ms: float, bandwidth_mbps: float) -> Machine:
+    """A profile, or the default one, on a network. Raises `CompileError` for what is no profile."""
+    machine = load_machine(profile) if profile else Machine()
+    return replace(machine, rtt_ms=rtt_ms, bandwidth_mbps=bandwidth_mbps)
+
+
+def predict_source(graph: ModelGraph, machine: Machine, batch: int, memory_mib: float | None = None) -> Prediction:
+    """The prediction for a partitioned source.
+
+    Raises:
+        CompileError: if no parameters carry a layer, or the server's memory (this machine's by default) will not do.
+    """
+    prediction = predict_graph(graph, machine, batch)
+    refuse_without_memory(prediction, available_mib() if memory_mib is None else memory_mib)
+    return prediction
+
+
+def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None = None, tile: Pair | None = None) -> Problem:
+    """What plans are chosen from where layers may show a part of their input, distortions measured where the model has weights.
+
+    With `tile`, tiles of that size instead of channels wherever a picture has several.
+    """
+    from hecompile.ir.layer_groups import stacks
+    from hecompile.planner.choices import ladder
+    from hecompile.planner.distortion import measure_distortions
+
+    found = stacks(graph)
+    calibration = calibration_for(graph, recorded) if all(each.weights is not None for each in found) else None
+    distortions = measure_distortions(graph, calibration, found) if calibration else None
+    return problem_of(graph, machine, ladder(found, tile=tile), distortions)
