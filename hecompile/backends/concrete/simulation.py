@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.concrete.circuits import concrete, configuration
+from hecompile.backends.concrete.library import concrete, configuration
 from hecompile.backends.region_client import Pending, RegionClient
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
