@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import read_client_half, read_manifest
-from hecompile.backends.base import Pending, RegionClient, Secrets
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.ckks.backend import CkksClearBackend
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.noise import SIGMAS, predict
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.ir.halves import Array, Half
@@ -31,11 +32,11 @@ def error_ratios(halves: tuple[Half, Half], inputs: Sequence[Array], outputs: Se
     client, server = clear.load_client(halves[0]), clear.load_server(halves[1])
     payload, pending = client.encrypt(inputs, 1)
     wanted = client.decrypt(server.evaluate(b"".join(payload), 1), pending)
-    t = 0.0 if document.timestep is None else float(inputs[document.inputs.index(document.timestep)])
-    deviations = predict(document.program, read_tables(halves[1], document), document.row(t))
+    t = 0.0 if document.body.timestep is None else float(inputs[document.inputs.index(document.body.timestep)])
+    deviations = predict(document.body.program, read_tables(halves[1], document), document.body.row(t))
     found = []
-    for result, got, want in zip(document.results, outputs, wanted, strict=True):
-        slots = document.grid.slots(result.shape)
+    for result, got, want in zip(document.body.results, outputs, wanted, strict=True):
+        slots = document.body.grid.slots(result.shape)
         bound = SIGMAS * deviations[result.output][slots].reshape(result.shape) + FLOAT32 * np.abs(want)
         found.append(float((np.abs(got.astype(np.float64) - want) / bound).max()))
     return found

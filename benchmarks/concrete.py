@@ -27,7 +27,6 @@ import torch
 
 import hecompile
 from benchmarks.harness import arguments, finish, machine
-from hecompile.backends.base import Secrets, Session
 from hecompile.backends.concrete.circuits import configuration, specs_text
 from hecompile.backends.concrete.linear import server
 from hecompile.backends.concrete.linear.program import linear_program
@@ -42,6 +41,8 @@ from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.concrete.stacks.program import stack_program
 from hecompile.backends.concrete.worker import Worker
 from hecompile.backends.concrete.workers import Done, Job
+from hecompile.backends.region_client import Secrets
+from hecompile.backends.region_server import Session
 from hecompile.compiler import compile_model
 from hecompile.ir.halves import Half
 from hecompile.machine import Machine
@@ -230,9 +231,9 @@ def measure(sizes: tuple[int, int, int], act_channels: int, runs: int, act_runs:
         theirs, _ = direct(Stack(act_channels).eval(), narrow, WIDTHS.bits, True)
         with inline():
             found |= compared("stack", "ours", *alternate(act_runs, linear, theirs))
-    program = stack_program(half)
+    body = stack_program(half).body
     return found | {
-        "stack_layers": program.layers, "stack_width": program.circuit.output_width, "stack_db": program.distortion_db,
+        "stack_layers": body.layers, "stack_width": body.circuit.output_width, "stack_db": body.distortion_db,
     }  # fmt: skip
 
 
@@ -243,7 +244,7 @@ def measure_conv(conv: torch.nn.Module, values: np.ndarray, folder: Path, runs: 
     with inline():
         found = {"conv_ours_db": psnr_db(ours().numpy(), exact), "conv_direct_db": psnr_db(theirs(), exact)}
         alone = compared("conv", "ours", *alternate(runs, ours, theirs))
-    found |= {"conv_ours_width": linear_program(half).layers[0].circuit.output_width, "conv_direct_width": width}
+    found |= {"conv_ours_width": linear_program(half).body.layers[0].circuit.output_width, "conv_direct_width": width}
     return found | compared("conv", "served", *alternate(runs, ours, theirs)) | alone
 
 

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from hecompile.artifact import FORMAT, MANIFEST, MANIFEST_BYTES, ServerManifest, digest
+from hecompile.artifact_files import FORMAT, MANIFEST, MANIFEST_BYTES, digest
+from hecompile.artifact_server import ServerManifest
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.ir.halves import Half
 from hecompile.outputs import reason_of

@@ -59,6 +59,7 @@ class Compiled:
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
     """Every pass in its order."""
+    from hecompile.approx.options import ApproximationOptions
     from hecompile.backends.context import Context
     from hecompile.backends.registry import backend, family
     from hecompile.calibration import load_calibration
@@ -77,20 +78,21 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.planner.problem import Budgets
     from hecompile.policies import policy
     from hecompile.policies.min_distortion import MinDistortion
+    from hecompile.policies.options import MinDistortionOptions
     from hecompile.rehearsal import check_artifact
 
     name, name_of_backend = options.policy_name, options.backend
-    chosen = policy(name).configured(options)
+    chosen = policy(name).configured(options.panel(policy(name).options))
     shows = chosen if isinstance(chosen, MinDistortion) else None
     recorded = load_calibration(Path(options.calibration)) if options.calibration else None
     context = Context(
         machine=load_machine(Path(options.machine)) if options.machine else Machine(),
         max_batch=options.max_batch,
         security_bits=options.security,
-        panels=_panels(options),
+        panels=options.backend_panels(),
     )
     rows = backend(name_of_backend).timestep_rows(TIMESTEP_BINS)
-    bits, grouping, budgets = options.reveal_bits, options.grouping(), None
+    shown, budgets = options.panel(MinDistortionOptions), None
     if options.partition == "optimised":
         budgets = Budgets(
             options.client_seconds, options.most_rounds, options.client_weights_mib, options.most_distortion, options.most_leakage,
@@ -100,8 +102,8 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(name),  # what must not be seen
-        ExtractSparsity(shows, options.importance, bits, recorded, grouping),  # what may be seen, if the policy lets it
-        ApproximateActivations(options, rows),  # before the partition, which may then keep them at the server
+        ExtractSparsity(shows, shown.importance, shown.reveal_bits, recorded, shown.grouping()),  # what may be seen
+        ApproximateActivations(options.panel(ApproximationOptions), rows, recorded),  # before the partition: may keep them
         Partition(name_of_backend, context, budgets, options.pin, options.among),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan
@@ -147,19 +149,6 @@ def lowering(names: Sequence[str], context: Context) -> list[Pass[Any, Any]]:
             steps.setdefault(step.name, []).append(step)
             place = order.index(step.name) + 1
     return [steps[name][0] if len(steps[name]) == 1 else _Together(tuple(steps[name])) for name in order]
-
-
-def _panels(options: CompileOptions) -> dict[type, object]:
-    """The backends' own options, by their class."""
-    from hecompile.backends.ckks.options import CkksOptions
-    from hecompile.backends.concrete.lookups.options import LookupOptions
-    from hecompile.backends.concrete.options import ConcreteOptions
-
-    return {
-        CkksOptions: CkksOptions(options.key_mib),
-        ConcreteOptions: ConcreteOptions(options.p_error),
-        LookupOptions: LookupOptions(options.lookup_db, options.lookup_seconds, options.lookup_key_mib),
-    }
 
 
 def compile_model(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_names
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.errors import CompileError, Diagnostic
+from hecompile.errors import CompileError, Diagnostic, unknown_name
+from hecompile.panels import Panel, option
 
 if TYPE_CHECKING:
     from hecompile.artifact import Manifest
-    from hecompile.backends.sampler_step.program import AffineProgram
+    from hecompile.backends.sampler_step.program import AffineBody, AffineProgram
     from hecompile.calibration.calls import Call
     from hecompile.sparsity.importance import Cost
     from hecompile.sparsity.selection import Masks
@@ -34,33 +35,29 @@ def parse_shape(text: str) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True)
-class SamplerOptions:
+class SamplerOptions(Panel):
     """Choices of one compilation, checked when built.
 
     Raises:
         CompileError: for a share that is none, or a batch out of range.
     """
 
-    tau: float = field(default=0.01, metadata={"help": "share of the distortion that may be left in clear"})
-    cost: str = field(default="hill", metadata={"help": "what an entry costs"})
-    dynamic: bool = field(default=False, metadata={"help": "choose masks from every latent itself: the support leaks"})
-    nested: bool = field(default=False, metadata={"help": "one static mask per timestep bin, nested, instead of one for all steps"})
-    fill: bool = field(default=True, metadata={"help": "also encrypt what the last polynomial has room for, at no cost"})
-    most_clear: float = field(default=0.25, metadata={"help": "most entries that may ever be in clear, counted over all steps"})
-    reveal_bits: int = field(default=12, metadata={"help": "bits that revealed entries are rounded to"})
-    max_batch: int = field(default=4, metadata={"help": "largest batch of one request"})
-    security: int = field(default=128, metadata={"help": "bits of security of the lattice parameters"})
+    tau: float = option(0.01, help="share of the distortion that may be left in the clear", at_least=0, below=1)
+    cost: str = option("hill", help="what an entry costs")
+    dynamic: bool = option(False, help="choose masks from every latent itself: the support leaks")
+    nested: bool = option(False, help="one static mask per timestep bin, nested, instead of one for all steps")
+    fill: bool = option(True, help="also encrypt what the last polynomial has room for, at no cost")
+    most_clear: float = option(
+        0.25, help="largest share of the entries that may ever be in the clear, counted over all steps", at_least=0, at_most=1
+    )
+    reveal_bits: int = option(12, help="bits that revealed entries are rounded to")
+    max_batch: int = option(4, help="largest batch of one request", at_least=1, at_most=256)
+    security: int = option(128, help="bits of security of the lattice parameters")
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         from hecompile.sparsity.importance import cost_names
 
-        if not 0 <= self.tau < 1 or not 0 <= self.most_clear <= 1:
-            raise CompileError(f"tau is {self.tau} and most_clear {self.most_clear}: both are shares, tau below 1")
-        if not 1 <= self.max_batch <= 256:
-            raise CompileError(f"max_batch is {self.max_batch}: it must be between 1 and 256")
         if self.cost not in cost_names():
-            from hecompile.errors import unknown_name
-
             raise unknown_name("cost", self.cost, cost_names())
         if self.dynamic and (self.nested or self.cost == "jacobian"):
             raise CompileError("dynamic masks have no bins, and no model for their cost 'jacobian' at run time")
@@ -85,7 +82,8 @@ def compile_sampler(
             above the budget; lists every finding.
     """
     from hecompile.artifact_writing import judge_target
-    from hecompile.backends.sampler_step.program import WEIGHT_BITS, AffineProgram, choose_parameters
+    from hecompile.backends.program_io import Document
+    from hecompile.backends.sampler_step.program import WEIGHT_BITS, AffineBody, choose_parameters
 
     target = Path(output).expanduser()
     judge_target(target)
@@ -93,11 +91,11 @@ def compile_sampler(
     parameters, q, drops = choose_parameters(int(np.prod(shape)), options.security)
     masks = None if options.dynamic else _static_masks(shape, calibration, options, cost, parameters.dimension)
     clear = () if masks is None else tuple(int((~mask).sum()) for mask in masks.values)
-    program = AffineProgram(
-        REGION, "affine", INPUTS, (OUTPUT,), shape, options.max_batch, parameters, q, drops, WEIGHT_BITS, options.reveal_bits,
+    body = AffineBody(
+        shape, options.max_batch, parameters, q, drops, WEIGHT_BITS, options.reveal_bits,
         clear, int(options.most_clear * int(np.prod(shape))), options.tau, options.cost, options.fill,
     )  # fmt: skip
-    return _write(target, program, masks, options.security)
+    return _write(target, Document(REGION, "affine", INPUTS, (OUTPUT,), body), masks, options.security)
 
 
 def _static_masks(
@@ -133,36 +131,38 @@ def _static_masks(
     return Masks(np.stack([filled(mask, mean, dimension) for mask in values]) if options.fill else values)
 
 
-def _config(program: AffineProgram) -> Mapping[str, Any]:
+def _config(body: AffineBody) -> Mapping[str, Any]:
     """What people and programs may want to know of the reveal."""
     from hecompile.policies import WATERMARK
 
     return {
-        "watermark": WATERMARK if program.reveals else "",
-        "tau": program.tau,
-        "cost": program.cost,
-        "support": "dynamic" if program.dynamic else "static",
-        "clear_share": program.most_revealed / program.entries,  # of x and of e alike
-        "reveal_bits": program.reveal_bits,
+        "watermark": WATERMARK if body.most_revealed else "",
+        "tau": body.tau,
+        "cost": body.cost,
+        "support": "dynamic" if body.dynamic else "static",
+        "clear_share": body.most_revealed / body.entries,  # of x and of e alike
+        "reveal_bits": body.reveal_bits,
     }
 
 
 def _write(target: Path, program: AffineProgram, masks: Masks | None, security: int) -> Manifest:
     """The artifact, all or nothing, checked as the compiler checks its own."""
-    from hecompile.artifact import FORMAT, MANIFEST, Input, Manifest
+    from hecompile.artifact import Input, Manifest
+    from hecompile.artifact_files import FORMAT, MANIFEST
     from hecompile.artifact_writing import checksums, to_json, write_folder, write_half, write_server
     from hecompile.backends.registry import backend
+    from hecompile.backends.sampler_step.program import reveals
     from hecompile.ir.halves import ClientHalf, ServerHalf
     from hecompile.ir.plan import Plan, Step, Value
     from hecompile.report.html import compile_report
 
-    document = asdict(program)
+    document = program.as_json()
     packed = {} if masks is None else {"masks": np.packbits(masks.values.reshape(len(masks.values), -1), axis=1)}
     client, server = ClientHalf(document, packed), ServerHalf(document, {})
     chosen = backend("affine")
     if reasons := chosen.check(client, server, security):
         raise CompileError(reasons)
-    dims = ("B", *program.shape)
+    dims = ("B", *program.body.shape)
     values = (
         Value(INPUTS[0], dims, "float32", True),
         Value(INPUTS[1], dims, "float32", True),
@@ -178,8 +178,8 @@ def _write(target: Path, program: AffineProgram, masks: Masks | None, security: 
         write_half(folder / "client", REGION, client)
         digest = write_server(folder / "server", REGION, "affine", True, program.max_batch, {REGION: server})
         manifest = Manifest(
-            FORMAT, REGION, "he-diffusion", "affine", True, security, program.max_batch, program.reveals, inputs, plan, digest, {},
-            dict(_config(program)),
+            FORMAT, REGION, "he-diffusion", "affine", True, security, program.max_batch, reveals(program), inputs, plan, digest, {},
+            dict(_config(program.body)),
         )  # fmt: skip
         (folder / "report.html").write_text(compile_report(folder, manifest), encoding="utf-8")
         files = checksums(folder)

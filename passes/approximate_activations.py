@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hecompile.approx.fits import Fit, weighted
+from hecompile.approx.options import ApproximationOptions
 from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.timesteps import TIMESTEP_BINS
-from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
     from hecompile.approx.judge import Judge
+    from hecompile.calibration import Calibration
 
 __all__ = ["ApproximateActivations"]
 
@@ -30,27 +30,25 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
     %y = group_norm(%x)  ->  (x - mean) polynomial(variance + eps)                   --norms polynomial
     """
 
-    options: CompileOptions
+    options: ApproximationOptions
     rows: int = TIMESTEP_BINS  # of tables over the timestep
+    recorded: Calibration | None = None  # calls of the model's own sampler if None
     fit: Fit = weighted  # how coefficients are found: for comparisons
 
     @property
     def needs_weights(self) -> bool:
         """If anything is to be approximated: what is judged by is a run of the model."""
-        return not self.options.activations == self.options.norms == "exact"
+        return self.options.changes
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        chosen = self.options
-        if not self.needs_weights or program.approximation is not None:
+        if not self.options.changes or program.approximation is not None:
             return program
         from hecompile.approx.build import approximate
-        from hecompile.calibration import load_calibration
         from hecompile.ir.size import is_small
         from hecompile.threads import one_thread
 
-        recorded = None if chosen.calibration is None else load_calibration(Path(chosen.calibration))
         with one_thread(is_small(program)):
-            return approximate(program, chosen, self._degrees, recorded, self.rows, self.fit)
+            return approximate(program, self.options, self._degrees, self.recorded, self.rows, self.fit)
 
     def _degrees(self, judge: Judge) -> dict[str, int]:
         from hecompile.approx import spend

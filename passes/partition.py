@@ -115,7 +115,8 @@ class Partition(Pass[ModelGraph, ModelGraph]):
             region = f"{'once' if per_run else 'call'}_{level[name]:02d}"
             region += f"_{chosen}" if candidate.whole or chosen in self.among else ""
             region += f"_{places[cover[name]]}" if places[cover[name]] else ""
-            return replace(record, domain="server_encrypted", region=region, backend=chosen, per_run=per_run, whole=candidate.whole)
+            whole = candidate.whole
+            return replace(record, domain="server_encrypted", region=region, backend=chosen, per_run=per_run, whole=whole)
 
         return program.with_infos(lambda node, record: tag(node.name, record))
 

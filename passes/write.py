@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hecompile.artifact import FORMAT, MANIFEST, Input, Manifest
+from hecompile.artifact import Input, Manifest
+from hecompile.artifact_files import FORMAT, MANIFEST
 from hecompile.artifact_writing import checksums, to_json, write_folder, write_half, write_server
 from hecompile.backends.registry import backend, backend_of
 from hecompile.errors import InternalError

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hecompile.artifact import Manifest, checked, read_client_half, read_manifest
-from hecompile.backends.base import RegionClient
+from hecompile.artifact import Manifest, read_manifest
+from hecompile.artifact_files import checked, read_client_half
+from hecompile.backends.region_client import RegionClient
 from hecompile.ir.signature import Keyword
 from hecompile.policies import WATERMARK
 from hecompile.runtime.judge import Judge, Terms

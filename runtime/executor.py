@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hecompile.backends.base import RegionClient, Secrets
+from hecompile.backends.region_client import RegionClient, Secrets
 from hecompile.buffers import total_bytes
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hecompile.artifact import Input, Manifest
-from hecompile.backends.base import Backend, RegionClient, SamplerStep
+from hecompile.backends.base import Backend, SamplerStep
+from hecompile.backends.region_client import RegionClient
 from hecompile.backends.registry import backend, backend_names, backend_of, is_own, name_of
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.halves import ClientHalf

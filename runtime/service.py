@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from hecompile.artifact import read_server, read_server_half
-from hecompile.backends.base import RegionServer
+from hecompile.artifact_files import read_server_half
+from hecompile.artifact_server import read_server
+from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend_of
 from hecompile.errors import ProtocolError
 from hecompile.runtime.greeting import Greeting

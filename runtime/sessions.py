@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from hecompile.backends.base import Session
+from hecompile.backends.region_server import Session
 from hecompile.errors import ProtocolError
 from hecompile.runtime.wire import SESSION_DIGITS
 

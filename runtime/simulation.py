@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hecompile.artifact import read_client_half, read_server, read_server_half
+from hecompile.artifact_files import read_client_half, read_server_half
+from hecompile.artifact_server import read_server
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError

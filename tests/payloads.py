@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.ir.halves import Array
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import read_client_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.bfv.pricing import cost_of, parameters_for, released_of
 from hecompile.backends.registry import backend_of
 from hecompile.compiler import Compiled, compile_model
@@ -172,7 +173,8 @@ def test_layers_may_show_tiles_where_their_pictures_have_several() -> None:
 
 @pytest.mark.parametrize("granularity", ["channel", "tile"])
 def test_a_sparse_artifact_is_predicted_with_what_it_shows(tmp_path: Path, granularity: str) -> None:
-    options = CompileOptions(policy="min-distortion", budget=0.5, max_batch=1, granularity=granularity, tile="2x2")
+    tile = "2x2" if granularity == "tile" else None
+    options = CompileOptions(policy="min-distortion", budget=0.5, max_batch=1, granularity=granularity, tile=tile)
     compiled = compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
     found = predict_artifact(tmp_path / "a", Machine())
     declared = [int(each.split(", ")[1].split()[0]) for each in read_manifest(tmp_path / "a").reveals]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -120,6 +121,68 @@ def test_budgets_are_kept(revealing: Problem) -> None:
         assert budgets.kept_by(optimise(revealing, budgets).totals)
     with pytest.raises(CompileError, match="no plan keeps"):
         optimise(revealing, Budgets(rounds=1, client_weights_mib=0.0))
+
+
+FIELDS = {
+    "--client-seconds": "client_s", "--most-rounds": "rounds", "--client-weights-mib": "client_weights_mib",
+    "--most-distortion": "distortion", "--most-leakage": "leakage", "--server-mib": "server_mib",
+}  # fmt: skip
+
+
+def refused(problem: Problem, budgets: Budgets, pins: dict[str, str] | None = None) -> tuple[str, dict[str, float]]:
+    """What is said of budgets that no plan keeps, and the values that it names by field."""
+    with pytest.raises(CompileError) as caught:
+        optimise(problem, budgets, pins)
+    found = re.findall(r"(--[a-z-]+) ([\d.e-]+\d|\d)", caught.value.diagnostics[0].help)
+    return str(caught.value), {FIELDS[flag]: float(value) for flag, value in found}
+
+
+def test_budgets_that_no_plan_keeps_are_named_with_what_is_enough(revealing: Problem) -> None:
+    message, _ = refused(revealing, Budgets(rounds=1, client_weights_mib=0.0))
+    assert message == (
+        "error: no plan keeps to 1 request in a row and 0 MiB of weights at the client\n"
+        "  help: --most-rounds 20 or --client-weights-mib 0.1385 is enough, the other budgets as they are"
+    )
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        Budgets(client_s=1e-4),
+        Budgets(client_weights_mib=0.01, distortion=1e-4),
+        Budgets(client_s=1e-3, client_weights_mib=0.1, leakage=0.0),
+        Budgets(rounds=0, client_weights_mib=0.01, leakage=0.0),
+    ],
+    ids=str,
+)
+def test_each_budget_that_is_said_to_be_enough_is(revealing: Problem, budgets: Budgets) -> None:
+    message, enough = refused(revealing, budgets)
+    assert "is enough" in message
+    for name, value in enough.items():
+        assert optimise(revealing, replace(budgets, **{name: value}))
+        with pytest.raises(CompileError):
+            optimise(revealing, replace(budgets, **{name: value * 0.99}))
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        Budgets(client_s=1e-3, rounds=0, client_weights_mib=0.0),
+        Budgets(rounds=1, client_weights_mib=0.0, server_mib=10.0),
+        Budgets(client_s=1e-3, client_weights_mib=0.0, distortion=1e-7, leakage=0.0),
+    ],
+    ids=str,
+)
+def test_the_nearest_plan_is_one(revealing: Problem, budgets: Budgets) -> None:
+    message, nearest = refused(revealing, budgets)
+    assert "one budget alone is not enough" in message
+    assert optimise(revealing, replace(budgets, **nearest))
+
+
+def test_pins_may_be_what_stands_in_the_way(strict: Problem) -> None:
+    message, enough = refused(strict, Budgets(rounds=0), {"conv_in*": "server"})
+    assert message.endswith("--most-rounds 1 is enough; or remove a pin")
+    assert enough == {"rounds": 1}
 
 
 def test_less_is_encrypted_only_where_leakage_is_allowed(revealing: Problem) -> None:

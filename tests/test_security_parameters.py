@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from benchmarks.tables.security import MODELS, Estimate, Lwe, Table, line_table, read_table, ring_table, summary_table
-from hecompile.backends.bfv import parameters as bfv
-from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
+from hecompile.backends.bfv import choose as bfv
+from hecompile.backends.bfv.seal import expand_seeds, make_ring
+from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.ckks.noise import SIGMA2
 from hecompile.backends.ckks.ring import DIMENSIONS, ring_for
 from hecompile.backends.concrete.parameters import DIMENSIONS as SECRETS

@@ -12,6 +12,7 @@ from hecompile.approx.fits import Fit, Floats, depth, weighted
 from hecompile.approx.inner import is_inner
 from hecompile.approx.judge import Judge
 from hecompile.approx.norms import with_norms
+from hecompile.approx.options import ApproximationOptions
 from hecompile.approx.rewrite import with_polynomials
 from hecompile.approx.sites import find_sites
 from hecompile.approx.spend import MARGIN_DB, for_depth, uniform
@@ -22,7 +23,6 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.approximation import Approximation, CurvePoint, SiteRecord
 from hecompile.ir.graph import ModelGraph, concrete_shape, info
 from hecompile.ir.timesteps import TIMESTEP_BINS
-from hecompile.options import CompileOptions
 
 __all__ = ["approximate", "curve", "timestep_bins"]
 
@@ -37,7 +37,7 @@ def timestep_bins(graph: ModelGraph, rows: int = TIMESTEP_BINS) -> int:
 
 def approximate(
     program: ModelGraph,
-    options: CompileOptions,
+    options: ApproximationOptions,
     choose: Callable[[Judge], Mapping[str, int]],
     recorded: Calibration | None,
     rows: int = TIMESTEP_BINS,

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy.typing as npt
-
-from hecompile.buffers import Buffer
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.panels import NoOptions, Panel
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
     from hecompile.ir.candidates import Candidate, LayerPrice, PartCost
     from hecompile.ir.channels import ChannelSplit
     from hecompile.ir.graph import ModelGraph
@@ -30,122 +29,7 @@ if TYPE_CHECKING:
     from hecompile.ir.passes import RegionPass
     from hecompile.machine import Machine
 
-__all__ = [
-    "Array",
-    "Backend",
-    "Facts",
-    "Guarantee",
-    "NoOptions",
-    "Pending",
-    "RegionClient",
-    "RegionServer",
-    "SamplerStep",
-    "Secrets",
-    "Session",
-]
-
-Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, repr=False)
-class Pending:
-    """What the client keeps between a request and its reply (a fresh key, scale factors). Never leaves, never printed."""
-
-    reply_size: int  # bytes of the reply, known before it comes
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(hidden)"
-
-
-@dataclass(frozen=True)
-class Session:
-    """Public evaluation keys of one client at the server, as `RegionServer.load_key` made them. The identifier is a capability."""
-
-    identifier: str = field(repr=False)
-    keys: Mapping[str, object] = field(repr=False)
-
-
-class Secrets(dict[str, object]):
-    """The client's secret keys of one session, by names of the backend's own choice. Never leaves, never printed."""
-
-    def __repr__(self) -> str:
-        return "Secrets(hidden)"
-
-
-class RegionClient(ABC):
-    """The client's half of a region."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    max_batch: int
-    patience_s: float = 60.0  # seconds that an answer may take; the way to a server is given twice that
-
-    def start_run(self) -> None:  # noqa: B027
-        """Forget what was kept of the last sampling run; most regions keep nothing."""
-
-    @abstractmethod
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        """The request's payload, in pieces, for float32 inputs in the order of `inputs`; their sizes depend on `batch` alone,
-        or on what the region reveals. `secrets` are those of the session, for regions that declare keys.
-        """
-
-    @abstractmethod
-    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
-        """The region's float32 outputs. Raises `ProtocolError` if the reply's size or words are not what they must be."""
-
-    def reply_size(self, pending: Pending) -> int:
-        """Exact size of the reply to this request."""
-        return pending.reply_size
-
-    @abstractmethod
-    def request_bytes(self, batch: int) -> int:
-        """Size of every payload at this batch; of the largest, where a region reveals."""
-
-    @abstractmethod
-    def reply_bytes(self, batch: int) -> int:
-        """Size of every reply at this batch; of the largest, where a region reveals."""
-
-    def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
-        """What left the ranges that a call's inputs and outputs have: a sentence each, naming layers and the way out, no value."""
-        return ()
-
-    def key_sizes(self) -> Mapping[str, int]:
-        """Evaluation keys that the server needs: most bytes by name; none means no session."""
-        return {}
-
-    def evaluation_keys(self, secrets: Secrets) -> Mapping[str, bytes]:
-        """Those keys, for secrets that are taken from `secrets`, or made and left there for the other regions of the session."""
-        return {}
-
-
-class RegionServer(ABC):
-    """The server's half of a region: weights, and the evaluation on what it cannot read."""
-
-    max_batch: int
-    worked_s: float = 0.0  # CPU seconds so far of evaluations in other processes
-
-    @abstractmethod
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
-        """The reply. Raises `ProtocolError` for a payload that is not what the format says."""
-
-    @abstractmethod
-    def request_bytes(self, batch: int) -> int:
-        """Size of every well-formed payload at this batch; of the largest, where a region reveals."""
-
-    def key_sizes(self) -> Mapping[str, int]:
-        """The same as the client half declares."""
-        return {}
-
-    def cancel(self) -> None:  # noqa: B027
-        """Give up what is being evaluated, where that takes long enough to be worth it."""
-
-    def load_key(self, name: str, data: memoryview) -> object:
-        """A key of `key_sizes` ready for use, kept in the session under its name. Raises `ProtocolError` unless it is that key."""
-        return bytes(data)
-
-    def held_bytes(self, name: str) -> int:
-        """Memory that the loaded key takes."""
-        return self.key_sizes()[name]
+__all__ = ["Backend", "Facts", "Guarantee", "NoOptions", "SamplerStep"]
 
 
 @dataclass(frozen=True)
@@ -168,11 +52,6 @@ class Guarantee:
     hides_key: bool = True  # decrypted values tell nothing of the secret key, so that policies may show some of them
 
 
-@dataclass(frozen=True)
-class NoOptions:
-    """The options of a backend that has none of its own."""
-
-
 class Backend(ABC):
     """A way to run secret regions at the server: one folder, and one line of `hecompile.backends.registry` or an entry point.
 
@@ -183,8 +62,7 @@ class Backend(ABC):
 
     name: str
     guarantee: Guarantee = Guarantee()
-    options: type = NoOptions  # a frozen dataclass of its own options, each with a default
-    recommended: Mapping[str, object] = MappingProxyType({})  # options of compiling that suit it, where a user gave none
+    options: ClassVar[type[Panel]] = NoOptions  # its own options, with what it recommends of others
     others: tuple[str, ...] = ()  # further backends whose regions its proposals may hold
 
     @property

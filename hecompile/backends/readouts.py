@@ -7,22 +7,14 @@ from typing import Protocol
 
 import numpy as np
 
+from hecompile.backends.tensors import tensor_of
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.halves import Array, Half
-from hecompile.ir.linear import Geometry
-from hecompile.ir.products import LARGEST, Part, Readout
+from hecompile.ir.halves import Half
+from hecompile.ir.linear import Geometry, Part
+from hecompile.ir.readout import LARGEST, Readout
 
-__all__ = ["LinearLayer", "readouts", "tensor_of"]
-
-
-def tensor_of(half: Half, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> Array:
-    """A tensor of a half. Raises `ProtocolError` unless it has this type and shape."""
-    tensor = half.tensors.get(name)
-    if tensor is None or tensor.dtype != dtype or tensor.shape != shape:
-        found = "missing" if tensor is None else f"{tensor.dtype} {tensor.shape}"
-        raise ProtocolError(f"tensor '{name}' is {found}, expected {np.dtype(dtype)} {shape}")
-    return tensor
+__all__ = ["LinearLayer", "readouts"]
 
 
 class LinearLayer(Protocol):

@@ -17,8 +17,9 @@ from hecompile.errors import CompileError, Diagnostic, ProtocolError, unknown_na
 from hecompile.ir.candidates import Candidate
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.halves import Half
+from hecompile.panels import NoOptions, Panel
 
-__all__ = ["backend", "backend_names", "backend_of", "family", "is_own", "name_of", "proposals", "register_backend"]
+__all__ = ["backend", "backend_names", "backend_of", "family", "is_own", "name_of", "options_of", "proposals", "register_backend"]
 
 GROUP = "hecompile.backends"
 _OWN = {
@@ -30,6 +31,13 @@ _OWN = {
     "concrete_lookups": ("hecompile.backends.concrete.lookups.backend", "LookupBackend"),
     "concrete_stacks": ("hecompile.backends.concrete.stacks.backend", "StackBackend"),
     "affine": ("hecompile.backends.sampler_step.backend", "AffineBackend"),
+}
+_OPTIONS = {  # of those that have some: read by the command line, which loads no scheme for them
+    "ckks": ("hecompile.backends.ckks.options", "CkksOptions"),
+    "ckks_clear": ("hecompile.backends.ckks.options", "CkksOptions"),
+    "concrete": ("hecompile.backends.concrete.options", "ConcreteOptions"),
+    "concrete_lookups": ("hecompile.backends.concrete.lookups.options", "LookupOptions"),
+    "concrete_stacks": ("hecompile.backends.concrete.options", "ConcreteOptions"),
 }
 _REGISTERED: dict[str, Callable[[], Backend]] = {}
 
@@ -101,6 +109,15 @@ def proposals(name: str, graph: ModelGraph, context: Context) -> list[Candidate]
 def name_of(half: Half) -> str:
     """The name of the backend that a half was lowered by, which may not exist."""
     return str(half.program.get("backend"))
+
+
+def options_of(name: str) -> type[Panel]:
+    """The options of a backend, as it declares them itself. Raises `CompileError` listing the names that exist."""
+    if name in _OPTIONS:
+        module, kind = _OPTIONS[name]
+        found: type[Panel] = getattr(importlib.import_module(module), kind)
+        return found
+    return NoOptions if is_own(name) else backend(name).options
 
 
 def backend_of(half: Half) -> Backend:

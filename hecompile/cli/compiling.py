@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hecompile.cli.console import Json, print_json, say
-from hecompile.cli.flags import with_option_flags
+from hecompile.cli.flags import given_flags, with_option_flags
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.options import CompileOptions
+from hecompile.options import CompileOptions, panels
+from hecompile.panels import built
 from hecompile.sampler_artifact import SamplerOptions
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_command", "compile_sampler_command"]
 
 
-@with_option_flags
+@partial(with_option_flags, panels=panels())
 def compile_command(
     source: Annotated[str, typer.Argument(help="a diffusers folder, an .onnx file or the name of a zoo model")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of the artifact")] = None,
@@ -37,8 +38,7 @@ def compile_command(
 
     if output is None and until is None:
         raise CompileError(Diagnostic("there is no --output", help="name a folder for the artifact, or a pass to stop --until"))
-    chosen: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
-    options = CompileOptions(**chosen)
+    options = CompileOptions(**given_flags(flags))
 
     def show(record: PassRecord) -> None:
         line = f"{record.name:<22} {record.seconds:6.2f} s  {record.summary}"
@@ -59,7 +59,7 @@ def compile_command(
         sys.stdout.write(program_text(compiled.program))
 
 
-@partial(with_option_flags, options=SamplerOptions)
+@partial(with_option_flags, panels={SamplerOptions: "Options"})
 def compile_sampler_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
     shape: Annotated[str, typer.Option(help="of a latent, as CxHxW")] = "4x64x64",
@@ -76,7 +76,7 @@ def compile_sampler_command(
         from hecompile.calibration import load_calibration
 
         calls = list(load_calibration(calibration))
-    manifest = compile_sampler(output, parse_shape(shape), calls, SamplerOptions(**flags))
+    manifest = compile_sampler(output, parse_shape(shape), calls, built(SamplerOptions, given_flags(flags)))
     if as_json:
         print_json({"artifact": str(output), "policy": manifest.policy, "reveals": manifest.reveals, **manifest.config})
         return

@@ -1,34 +1,48 @@
-"""Flags of a command from the fields of an options class: what can be chosen in Python can be chosen in a shell."""
+"""Flags of a command from panels of options: what can be chosen in Python can be chosen in a shell."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
-from hecompile.options import CompileOptions
+from hecompile.panels import Declared, Panel, declared
 
-__all__ = ["with_option_flags"]
+__all__ = ["given_flags", "with_option_flags"]
+
+METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", tuple: "TEXT"}
+KINDS: Mapping[type, Any] = {bool: bool | None, tuple: list[str] | None}  # numbers come as texts: 2^-40 is read by the panel
 
 
-def with_option_flags(function: Callable[..., None], options: type = CompileOptions) -> Callable[..., None]:
-    """Adds one flag per field of the options; the function gets them as keyword arguments."""
+def with_option_flags(function: Callable[..., None], panels: Mapping[type[Panel], str]) -> Callable[..., None]:
+    """Adds a flag for every option of these panels, under their titles; the function gets them as keyword arguments.
+
+    What was not given is None. Options that a panel has from another one are the other's.
+    """
     signature = inspect.signature(function, eval_str=True)
     kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-    flags = []
-    for each in fields(options):
-        default = each.default_factory() if each.default_factory is not MISSING else each.default
-        kinds = {"str | None": str | None, "float | None": float | None, "int | None": int | None, "tuple[str, ...]": list[str]}
-        kind: Any = kinds.get(str(each.type), type(default))
-        name = each.name.replace("_", "-")
-        option = typer.Option(f"--{name}/--no-{name}" if default is True else f"--{name}", help=each.metadata["help"])
-        default = list(default) if isinstance(default, tuple) else default
-        flags.append(
-            inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-        )
-    function.__signature__ = signature.replace(parameters=[*kept, *flags])  # type: ignore[attr-defined]
-    function.__annotations__ = {each.name: each.annotation for each in [*kept, *flags]} | {"return": None}
+    flags = dict[str, inspect.Parameter]()
+    for panel, title in panels.items():
+        flags |= {name: _flag(each, title) for name, each in declared(panel).items() if name not in flags}
+    parameters = [*kept, *flags.values()]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
     return function
+
+
+def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that stood in the command."""
+    return {name: value for name, value in flags.items() if value is not None and value != []}
+
+
+def _flag(each: Declared, title: str) -> inspect.Parameter:
+    """The parameter of an option."""
+    switch = each.kind is bool
+    spelling = f"{each.flag}/--no-{each.flag.removeprefix('--')}" if each.default is True else each.flag
+    metavar = None if switch else f"[{'|'.join(each.choices)}]" if each.choices else METAVARS[each.kind]
+    option = typer.Option(spelling, help=each.described, metavar=metavar, show_default=False, rich_help_panel=title)
+    kind: Any = KINDS.get(each.kind, str | None)
+    annotation = Annotated[kind, option]
+    return inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -12,9 +12,9 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir import linear as forms
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import Batch, ModelGraph, info
-from hecompile.ir.linear import Array, Geometry, Pair
+from hecompile.ir.linear import Array, Geometry, Pair, Part
 from hecompile.ir.ops import LINEAR, RELEASE
-from hecompile.ir.products import Part, Product
+from hecompile.ir.products import Product
 from hecompile.ir.tiles import Tiles
 
 if TYPE_CHECKING:

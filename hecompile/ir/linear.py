@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["Array", "Geometry", "Pair", "conv2d", "conv_transpose2d", "correlate", "linear", "upsampled_conv2d"]
+__all__ = ["Array", "Geometry", "Pair", "Part", "conv2d", "conv_transpose2d", "correlate", "linear", "upsampled_conv2d"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -101,6 +101,16 @@ class Geometry:
         if self.tokens:
             return image[..., 0].transpose(0, 2, 1).reshape(*leading, self.outputs)
         return image
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the layers that a product answers: the value it makes and how many output channels it has."""
+
+    output: str
+    outputs: int
+    path: str = ""
+    source: str = ""
 
 
 def correlate(picture: Array, weights: Array, taps: tuple[Pair, ...], grid: Pair) -> Array:

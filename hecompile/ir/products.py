@@ -8,7 +8,6 @@ time embedding): their rows are stacked and share one upload.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,22 +16,10 @@ import numpy.typing as npt
 
 from hecompile.errors import InternalError
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.linear import Array, Geometry, correlate
+from hecompile.ir.linear import Array, Geometry, Part, correlate
+from hecompile.ir.readout import Readout, finish, leading, quantize_picture
 
-__all__ = ["AnyProduct", "LaterProduct", "Part", "Product", "QuantizedProduct", "Readout", "quantize_picture"]
-
-
-LARGEST = 3.0e38  # what is beyond is clipped: float32 ends at 3.4e38
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of the stacked layers: the value it makes and how many output channels it has."""
-
-    output: str
-    outputs: int
-    path: str = ""
-    source: str = ""
+__all__ = ["AnyProduct", "LaterProduct", "Product", "QuantizedProduct"]
 
 
 class AnyProduct(Protocol):
@@ -85,17 +72,6 @@ class LaterProduct(ABC):
         return self.earlier.split
 
 
-def _split(tensor: Array, parts: Sequence[Part], tokens: bool) -> list[Array]:
-    """The stacked output channels, part by part."""
-    stops = np.cumsum([part.outputs for part in parts])[:-1]
-    return [np.ascontiguousarray(piece) for piece in np.split(tensor, stops, axis=-1 if tokens else 1)]
-
-
-def leading(value: Array, geometry: Geometry) -> tuple[int, ...]:
-    """The shape that a layer over tokens keeps; empty for images."""
-    return value.shape[:-1] if geometry.tokens else ()
-
-
 @dataclass(frozen=True, eq=False)
 class Product:
     """Float weights: (rows, C', K) for the geometry's picture, bias (outputs)."""
@@ -131,43 +107,6 @@ class Product:
         picture = self.geometry.to_picture(value).astype(np.float64)
         result = correlate(picture, self.weights, self.geometry.taps, self.geometry.grid)
         return finish(result, self.geometry, self.parts, self.bias, leading(value, self.geometry))
-
-
-def finish(picture: Array, geometry: Geometry, parts: Sequence[Part], bias: Array, leading: tuple[int, ...]) -> list[Array]:
-    """The result (E, rows, grid) as the parts' tensors with their biases, float32."""
-    tensor = np.clip(geometry.from_picture(picture, leading), -LARGEST, LARGEST).astype(np.float32)
-    tensor += bias if geometry.tokens else bias[:, None, None]
-    return _split(tensor, parts, geometry.tokens)
-
-
-def quantize_picture(picture: Array, limit: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Integers in [-limit, limit] with one scale per element: (E, C, H, W) -> same, and (E) scales. A zero element has scale 1.
-
-    NaN becomes zero and infinities the largest float, whatever the sender was given: the traffic must not tell.
-    """
-    finite = np.nan_to_num(picture.astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
-    peaks = np.abs(finite).max(axis=(1, 2, 3), initial=0.0)
-    scales = np.where(peaks > 0, peaks / limit, 1.0)
-    scales = np.where(scales > 0, scales, 1.0)  # a peak below limit times the smallest float divides to zero
-    integers = np.clip(np.rint(finite / scales[:, None, None, None]), -limit, limit)
-    return integers.astype(np.int64), scales
-
-
-@dataclass(frozen=True, eq=False)
-class Readout:
-    """What the client needs to turn integer results into values: no weights."""
-
-    input: str
-    geometry: Geometry
-    parts: tuple[Part, ...]
-    weight_scales: npt.NDArray[np.float64]  # (rows)
-    bias: npt.NDArray[np.float32]  # (outputs)
-    split: ChannelSplit
-
-    def values(self, integers: Array, scales: Array, leading: tuple[int, ...]) -> list[Array]:
-        """Integers (E, rows, grid) and the scales (E) of the input -> the parts' values, float32."""
-        picture = integers.astype(np.float64) * (scales[:, None] * self.weight_scales)[:, :, None, None]
-        return finish(picture, self.geometry, self.parts, self.bias, leading)
 
 
 @dataclass(frozen=True, eq=False)

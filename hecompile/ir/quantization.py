@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hecompile.ir.products import Product, QuantizedProduct, Readout
+from hecompile.ir.products import Product, QuantizedProduct
+from hecompile.ir.readout import Readout
 
 __all__ = ["quantize"]
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import Manifest, checked, read_client_half, read_manifest
-from hecompile.backends.base import Pending, RegionClient, Secrets
+from hecompile.artifact import Manifest, read_manifest
+from hecompile.artifact_files import checked, read_client_half
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.ir.candidates import PartCost

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hecompile.backends.base import RegionServer, Session
+from hecompile.backends.region_server import RegionServer, Session
 
 __all__ = ["Echo", "measure_server_process", "peak_mib", "server_process"]
 

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
-from hecompile.errors import CompileError
 from hecompile.outputs import write_file
-from hecompile.planner.optimise import Budgets, OptimalPlan, Problem, Totals, optimise
+from hecompile.planner.optimise import Budgets, OptimalPlan, Problem, Totals, fastest, optimise
 
 __all__ = ["AXES", "Front", "Point", "fronts", "plot", "write"]
 
@@ -53,7 +52,7 @@ def fronts(problem: Problem, budgets: Budgets, pins: Mapping[str, str] | None = 
         base = replace(strict, client_weights_mib=None) if axis == "client_weights_mib" else budgets
         low, high = _ends(problem, base, pins, axis, free, held)
         values = [low + (high - low) * step / steps for step in range(steps + 1)]
-        plans = [(value, _plan(problem, _within(base, axis, value), pins)) for value in values]
+        plans = [(value, fastest(problem, _within(base, axis, value), pins)) for value in values]
         found.append(Front(axis, _undominated(axis, [(value, plan) for value, plan in plans if plan is not None])))
     return tuple(found)
 
@@ -64,7 +63,7 @@ def _ends(problem: Problem, base: Budgets, pins: Mapping[str, str], axis: str, f
         return 0.0, held
     if axis == "leakage":
         return 0.0, free.leakage
-    strict = _plan(problem, replace(base, leakage=0.0), pins)
+    strict = fastest(problem, replace(base, leakage=0.0), pins)
     least = strict.totals.distortion if strict else 0.0
     return min(least, free.distortion) * (1 + 1e-6), max(least, free.distortion) * (1 + 1e-6)
 
@@ -74,14 +73,6 @@ def _within(budgets: Budgets, axis: str, value: float) -> Budgets:
     if axis == "leakage":
         return replace(budgets, leakage=value)
     return replace(budgets, distortion=value) if axis == "distortion" else replace(budgets, client_weights_mib=value)
-
-
-def _plan(problem: Problem, budgets: Budgets, pins: Mapping[str, str]) -> OptimalPlan | None:
-    """None where no plan keeps the budgets."""
-    try:
-        return optimise(problem, budgets, pins)
-    except CompileError:
-        return None
 
 
 def _undominated(axis: str, plans: list[tuple[float, OptimalPlan]]) -> tuple[Point, ...]:

@@ -138,7 +138,10 @@ def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Predic
 
 
 def predict_regions(
-    parts: Mapping[str, Sequence[PartCost]], machine: Machine, local: LocalWork | None = None, per_run: Collection[str] = ()
+    parts: Mapping[str, Sequence[PartCost]],
+    machine: Machine,
+    local: LocalWork | None = None,
+    per_run: Collection[str] = (),
 ) -> Prediction:
     """The cost of an artifact's regions, each in parts, with the parameters they have.
 

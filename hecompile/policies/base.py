@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from hecompile.panels import NoOptions, Panel
 
 if TYPE_CHECKING:
     from hecompile.backends.base import Backend
     from hecompile.errors import Diagnostic
     from hecompile.ir.graph import InputSpec, ModelGraph
-    from hecompile.options import CompileOptions
 
 __all__ = ["Policy"]
 
@@ -20,9 +21,10 @@ class Policy(ABC):
     name: str
     needs_encryption: bool
     may_reveal: bool = False  # whether artifacts may show secrets in part, declared and rounded
+    options: ClassVar[type[Panel]] = NoOptions  # what a user may choose about it
 
-    def configured(self, options: CompileOptions) -> Policy:
-        """The policy with what the options say about it; itself unless it has budgets."""
+    def configured(self, panel: Panel) -> Policy:
+        """The policy with what its panel of options says; itself unless it has some. Raises `CompileError` for what is missing."""
         return self
 
     def allows_backend(self, backend: Backend) -> bool:

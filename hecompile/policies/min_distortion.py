@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from hecompile.errors import Diagnostic
+from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.channels import REVEAL_BITS
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.ops import RELEASE
 from hecompile.ir.printing import print_node
 from hecompile.ir.releases import Release, read_release
+from hecompile.panels import Panel
+from hecompile.policies.options import MinDistortionOptions
 from hecompile.policies.strict import Strict
 
 if TYPE_CHECKING:
     from torch import fx
-
-    from hecompile.options import CompileOptions
 
 __all__ = ["MinDistortion", "from_latent"]
 
@@ -43,11 +43,16 @@ class MinDistortion(Strict):
 
     name = "min-distortion"
     may_reveal = True
+    options: ClassVar[type[Panel]] = MinDistortionOptions
     budget: float = 0.0  # most of a value's distortion that what is shown of it may have, in [0, 1)
     declared: tuple[str, ...] = ()
 
-    def configured(self, options: CompileOptions) -> MinDistortion:
-        return replace(self, budget=options.budget or 0.0, declared=options.declare)
+    def configured(self, panel: Panel) -> MinDistortion:
+        if not isinstance(panel, MinDistortionOptions):
+            raise InternalError(f"policy '{self.name}' is configured by options of something else")
+        if panel.budget is None and self.needs_encryption:
+            raise CompileError(Diagnostic(f"policy '{self.name}' needs a budget", help="give --budget from 0 to below 1"))
+        return replace(self, budget=panel.budget or 0.0, declared=panel.declare)
 
     def guards(self, graph: ModelGraph, name: str) -> bool:
         """Whether a value is shown only if it is declared."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hecompile.artifact import Manifest, read_client_half
+from hecompile.artifact import Manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.registry import backend_of
 from hecompile.ir.halves import ClientHalf
 

@@ -14,8 +14,9 @@ import torch
 from benchmarks.baselines.fits import interpolation
 from hecompile.approx.excursions import excursions
 from hecompile.approx.fits import weighted
+from hecompile.approx.options import ApproximationOptions
 from hecompile.approx.trial import Trial, psnr_db
-from hecompile.calibration import Calibration, Call, from_sampler, save_calibration
+from hecompile.calibration import Calibration, Call, from_sampler, load_calibration, save_calibration
 from hecompile.errors import CompileError, InternalError
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.verify import verify_graph
@@ -31,7 +32,9 @@ ON = CompileOptions(backend="clear", activations="polynomial")
 
 
 def approximated(graph: ModelGraph, **changes: Any) -> ModelGraph:
-    each = ApproximateActivations(replace(ON, **changes))
+    options = replace(ON, **changes)
+    recorded = None if options.calibration is None else load_calibration(Path(options.calibration))
+    each = ApproximateActivations(options.panel(ApproximationOptions), recorded)
     after = each.run(graph)
     verify_graph(after)
     assert each.compare(graph, after)

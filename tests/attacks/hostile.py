@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hecompile.artifact import digest
+from hecompile.artifact_files import digest
 from hecompile.artifact_writing import to_json
 
 __all__ = ["change_manifest", "change_program", "put"]

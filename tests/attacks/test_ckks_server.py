@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hecompile.artifact import read_client_half, read_manifest, read_server
-from hecompile.backends.base import Secrets, Session
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
+from hecompile.artifact_server import read_server
 from hecompile.backends.ckks.document import read_document
+from hecompile.backends.region_client import Secrets
+from hecompile.backends.region_server import Session
 from hecompile.backends.registry import backend_of
 from hecompile.runtime.wire import pack_keys, pack_request
 from tests.backends.ckks.network import compiled
@@ -53,7 +56,7 @@ def test_the_server_reads_keys_and_requests_without_tenseal(tmp_path: Path) -> N
     client, secrets = backend_of(half).load_client(half), Secrets()
     files = [tmp_path / each for each in ("keys", "body", "reply")]
     files[0].write_bytes(b"".join(pack_keys(client.evaluation_keys(secrets))))
-    shapes = {piece.input: (1, *piece.shape) for upload in read_document(half).uploads for piece in upload.pieces}
+    shapes = {piece.input: (1, *piece.shape) for upload in read_document(half).body.uploads for piece in upload.pieces}
     values = [np.zeros(shapes.get(each, ()), np.float32) for each in client.inputs]
     payload, pending = encrypt_whole(client, values, 1, secrets)
     files[1].write_bytes(b"".join(pack_request(1, [payload], "?" * 32)))

@@ -14,7 +14,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import hecompile
-from hecompile.artifact import Input, digest
+from hecompile.artifact import Input
+from hecompile.artifact_files import digest
 from hecompile.artifact_writing import to_json
 from hecompile.backends.registry import register_backend
 from hecompile.errors import ProtocolError
@@ -181,7 +182,8 @@ def test_what_a_tensor_holds_does_not_decide_on_a_request(artifact: Path) -> Non
 @pytest.mark.fhe
 def test_the_server_is_told_a_row_of_the_tables_and_no_timestep(chain: Path) -> None:
     """Timesteps of one row give the same bytes, whatever their digits."""
-    from hecompile.artifact import read_client_half, read_manifest
+    from hecompile.artifact import read_manifest
+    from hecompile.artifact_files import read_client_half
     from hecompile.backends.ckks.document import read_document
     from hecompile.backends.ckks.messages import row_of
 
@@ -189,7 +191,7 @@ def test_the_server_is_told_a_row_of_the_tables_and_no_timestep(chain: Path) -> 
     rows = {row_of(document, {"timestep": np.asarray(t)}) for t in (500.0, 500.5403638, 501, np.float32(502))}
     assert len(rows) == 1
     for odd in (-1e300, 1e300, np.nan, np.inf, 1e9):
-        assert row_of(document, {"timestep": np.asarray(odd)}) in range(document.bins)
+        assert row_of(document, {"timestep": np.asarray(odd)}) in range(document.body.bins)
 
 
 @pytest.fixture

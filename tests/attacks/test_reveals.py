@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import hecompile
-from hecompile.artifact import digest
+from hecompile.artifact_files import digest
 from hecompile.artifact_writing import to_json
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.compiler import Compiled, compile_model
@@ -232,7 +232,7 @@ def test_the_server_sees_the_declared_entries_rounded_and_no_others(shown: Compi
 
     for region in shown.program.calls.values():
         assert region.lowered is not None
-        layers = region_program(region.lowered.client).layers
+        layers = region_program(region.lowered.client).body.layers
         if len(layers) != 1 or not layers[0].split.released:
             continue
         split, size = layers[0].split, sizes(layers[0], 1)
@@ -259,7 +259,7 @@ def shown_layers(compiled: Compiled) -> list[tuple[LayerProgram, Half, Half]]:
     found = []
     for region in compiled.program.calls.values():
         assert region.lowered is not None
-        layers = region_program(region.lowered.client).layers
+        layers = region_program(region.lowered.client).body.layers
         if len(layers) == 1 and layers[0].split.shows:
             found.append((layers[0], region.lowered.client, region.lowered.server))
     return found

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import digest, read_client_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import digest, read_client_half
 from hecompile.artifact_writing import to_json
-from hecompile.backends.bfv.bits import unpack_bits
 from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, affine_program
 from hecompile.backends.sampler_step.server import AffineServer, unpack_signed
+from hecompile.backends.words import unpack_bits
 from hecompile.errors import ProtocolError
 from hecompile.runtime.client import InputError
 from hecompile.runtime.noise import secure_noise
@@ -68,14 +69,14 @@ def test_every_byte_is_public_declared_or_ciphertext(folder: Path) -> None:
         abar, before = (float(scheduler.alphas_cumprod[max(int(t) - shift, 0)]) for shift in (0, 250))
         want = np.array(coefficients(abar, before)) if t > 250 else None
         if want is not None:  # public: the schedule's, at public t
-            assert np.abs(np.array([f, g]) - want * (program.weight - 1) / np.abs(want).sum()).max() <= 0.5 + 1e-6
-        assert clear == program.clear[0] == read_manifest_entries(folder)
-        sizes = program.sizes(1, clear)
+            assert np.abs(np.array([f, g]) - want * (program.body.weight - 1) / np.abs(want).sum()).max() <= 0.5 + 1e-6
+        assert clear == program.body.clear[0] == read_manifest_entries(folder)
+        sizes = program.body.sizes(1, clear)
         start = HEADER_BYTES + 2 * sizes.up_clear
-        count = 2 * sizes.polynomials * program.parameters.dimension
-        words = unpack_bits(memoryview(payload)[start : start + sizes.up_words], count, program.parameters.q_bits)
-        assert (words < program.q).all()
-        looks_uniform(words / program.q)
+        count = 2 * sizes.polynomials * program.body.parameters.dimension
+        words = unpack_bits(memoryview(payload)[start : start + sizes.up_words], count, program.body.parameters.q_bits)
+        assert (words < program.body.q).all()
+        looks_uniform(words / program.body.q)
         assert len(payload) == start + sizes.up_words + 2 * sizes.polynomials * 64
 
 
@@ -89,11 +90,11 @@ def test_what_is_in_clear_is_exactly_what_was_declared(folder: Path) -> None:
     """The masked entries of the latent, rounded to the declared bits on a scale that the server does not get."""
     program, manifest = program_of(folder), read_manifest(folder)
     packed = read_client_half(folder, manifest.files, "client/sampler").tensors["masks"]
-    clear = np.unpackbits(packed[0], count=program.entries) == 0
+    clear = np.unpackbits(packed[0], count=program.body.entries) == 0
     x = secure_noise((1, *SHAPE_4096), bytes(32)).numpy().ravel()
     e = secure_noise((1, *SHAPE_4096), bytes([0, 0]) * 16).numpy().ravel()
     payload = traffic(folder)[0]
-    size = program.sizes(1, program.clear[0]).up_clear
+    size = program.body.sizes(1, program.body.clear[0]).up_clear
     scale = max(np.abs(x[clear]).max(), np.abs(e[clear]).max()) / 2047
     for place, value in enumerate((x, e)):
         data = memoryview(payload)[HEADER_BYTES + place * size : HEADER_BYTES + (place + 1) * size]
@@ -107,7 +108,7 @@ def test_sizes_and_number_do_not_depend_on_secrets(folder: Path, spoil: float | 
 
 
 def test_nothing_encrypted_repeats_when_the_same_latents_are_sent_again(folder: Path) -> None:
-    start = HEADER_BYTES + 2 * program_of(folder).sizes(1, program_of(folder).clear[0]).up_clear
+    start = HEADER_BYTES + 2 * program_of(folder).body.sizes(1, program_of(folder).body.clear[0]).up_clear
     for one, two in zip(traffic(folder), traffic(folder), strict=True):
         a, b = (np.frombuffer(payload[start:], np.uint8) for payload in (one, two))
         assert abs((a == b).mean() - 1 / 256) < 6 * math.sqrt(1 / 256 / len(a))

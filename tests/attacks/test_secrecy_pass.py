@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import hecompile
-from hecompile.artifact import digest
+from hecompile.artifact_files import digest
 from hecompile.artifact_writing import to_json
 from hecompile.compiler import compile_model
 from hecompile.errors import CompileError, ProtocolError

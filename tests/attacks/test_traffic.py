@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.artifact import read_client_half, read_manifest
-from hecompile.backends.bfv.bits import unpack_bits
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
+from hecompile.backends.words import unpack_bits
 from hecompile.buffers import Buffer
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet
@@ -78,7 +79,7 @@ def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
         assert digest == manifest.server
         assert header == {"format": FORMAT, "batch": 1, "bytes": len(payload), "session": ""}
         start = 0
-        for layer in region_program(read_client_half(digits, manifest.files, f"client/{region}")).layers:
+        for layer in region_program(read_client_half(digits, manifest.files, f"client/{region}")).body.layers:
             size = sizes(layer, 1)
             words = unpack_bits(
                 memoryview(payload)[start : start + size.up_words],

@@ -17,7 +17,8 @@ import torch
 import uvicorn
 
 import hecompile
-from hecompile.artifact import read_client_half, read_manifest
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.ckks.document import read_document
@@ -63,7 +64,7 @@ def _payload(folder: Path, region: str, payload: bytes, batch: int) -> list[str]
         start += size
 
     if backend_of(half).name == "bfv":
-        for layer in region_program(half).layers:
+        for layer in region_program(half).body.layers:
             size, parameters = sizes(layer, batch), layer.parameters
             piece(size.up_words, f"{size.uploads} x {parameters.dimension} words below q, {parameters.q_bits} bits each")
             piece(size.up_seeds, f"{size.uploads} seeds of 64 random bytes")
@@ -71,10 +72,10 @@ def _payload(folder: Path, region: str, payload: bytes, batch: int) -> list[str]
         document = read_document(half)
         piece(TAG_BYTES, "tag of the session's keys: the same in every request of the session")
         row = int.from_bytes(payload[TAG_BYTES : TAG_BYTES + 8], "little")
-        piece(8, f"row {row} of {document.bins} of the tables over the timestep")
+        piece(8, f"row {row} of {document.body.bins} of the tables over the timestep")
         for _ in range(batch):
-            for upload in document.uploads:
-                ring = document.program.ring
+            for upload in document.body.uploads:
+                ring = document.body.program.ring
                 piece(
                     fresh_bytes(ring, upload.level), f"{upload.level + 1} x {ring.dimension} words below their primes, a seed of 64"
                 )

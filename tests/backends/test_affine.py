@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.artifact import read_client_half, read_manifest
-from hecompile.backends.bfv.bits import unpack_bits
-from hecompile.backends.bfv.seal import SecretKey, expand_seeds, make_ring
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
+from hecompile.backends.bfv.seal import expand_seeds, make_ring
+from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.sampler_step.backend import AffineBackend
 from hecompile.backends.sampler_step.client import AffineClient
-from hecompile.backends.sampler_step.program import AffineProgram, affine_program, choose_parameters
+from hecompile.backends.sampler_step.program import AffineBody, affine_program, choose_parameters
 from hecompile.backends.sampler_step.server import AffineServer, pack_signed, unpack_signed
 from hecompile.backends.sampler_step.support import DynamicSupport, filled
+from hecompile.backends.words import unpack_bits
 from hecompile.compiler import compile_model
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.halves import Half
@@ -71,7 +73,7 @@ def test_the_step_is_that_of_rounded_numbers(half: Half, batch: int, f: float, g
 def test_whole_numbers_come_back_exactly(half: Half) -> None:
     """With entries that are integers of the quantiser and F = f: no rounding anywhere, so no error."""
     program = affine_program(half)
-    weight, limit = program.weight - 1, program.parameters.limit
+    weight, limit = program.body.weight - 1, program.body.parameters.limit
     mask = sides(half)[0].support.choose(np.zeros((2, *SHAPE)), 0.0)
     rng = np.random.default_rng(2)
     x, e = (np.where(mask, rng.choice([-limit, limit], mask.shape), rng.choice([-2047, 2047], mask.shape)) for _ in range(2))
@@ -81,18 +83,18 @@ def test_whole_numbers_come_back_exactly(half: Half) -> None:
 
 def test_noise_lies_under_the_bound(half: Half) -> None:
     program = affine_program(half)
-    parameters, q = program.parameters, program.q
+    parameters, q = program.body.parameters, program.body.q
     ring = make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits)
-    f, g = 3 * program.weight // 4, -(program.weight // 4)
+    f, g = 3 * program.body.weight // 4, -(program.body.weight // 4)
     rng = np.random.default_rng(3)
     pair = rng.choice([-parameters.limit, parameters.limit], (2, ENTRIES))
-    used = program.sizes(1, program.clear[0]).encrypted
+    used = program.body.sizes(1, program.body.clear[0]).encrypted
     polynomials = np.zeros((2, ring.dimension), np.int64)
     polynomials[:, :used] = pair[:, :used]
     key = SecretKey(ring)
     b, seeds = key.encrypt(polynomials)
     a = expand_seeds(ring, seeds)
-    drops = program.drops
+    drops = program.body.drops
     rounded = [
         ((f * part[0].astype(object) + g * part[1].astype(object)) % q + (1 << drop >> 1)) // (1 << drop) * (1 << drop) % q
         for part, drop in ((b, drops.b), (a, drops.a))
@@ -102,7 +104,7 @@ def test_noise_lies_under_the_bound(half: Half) -> None:
     scaled = (2 * q * message.astype(object) + ring.t) // (2 * ring.t)
     phase = rounded[0] + negacyclic(rounded[1], secret_coefficients(key, ring), q)
     noise = np.abs((phase - scaled + q // 2) % q - q // 2).max()
-    assert 0 < noise <= program.noise_bound <= q / 2 / ring.t - 1
+    assert 0 < noise <= program.body.noise_bound <= q / 2 / ring.t - 1
 
 
 @given(st.integers(1, 400_000))
@@ -139,7 +141,7 @@ def test_headers_beyond_the_proof_or_the_declaration_are_refused(
 ) -> None:  # fmt: skip
     payload, server = request(half), sides(half)[1]
     f, g, clear = header
-    payload[:12] = struct.pack("<iiI", f, g, affine_program(half).clear[0] if clear is None else clear)
+    payload[:12] = struct.pack("<iiI", f, g, affine_program(half).body.clear[0] if clear is None else clear)
     with pytest.raises(ProtocolError, match=reason):
         server.evaluate(bytes(payload), 1)
 
@@ -150,7 +152,7 @@ def test_broken_requests_are_refused(half: Half) -> None:
         with pytest.raises(ProtocolError):
             server.evaluate(bytes(broken), batch)
     program = affine_program(half)
-    sizes = program.sizes(1, program.clear[0])
+    sizes = program.body.sizes(1, program.body.clear[0])
     start = 12 + 2 * sizes.up_clear
     payload[start : start + 6] = b"\xff" * 6
     with pytest.raises(ProtocolError, match="not below q"):
@@ -183,7 +185,7 @@ def test_masks_that_say_otherwise_are_refused(half: Half) -> None:
 def test_programs_out_of_range_are_refused(half: Half) -> None:
     program = affine_program(half)
     wrong: list[dict[str, object]] = [
-        {"weight_bits": 20}, {"q": program.q + 2}, {"drops": {"a": -1, "b": 0}}, {"shape": (0, 1, 1)}, {"max_batch": 0},
+        {"weight_bits": 20}, {"q": program.body.q + 2}, {"drops": {"a": -1, "b": 0}}, {"shape": (0, 1, 1)}, {"max_batch": 0},
         {"reveal_bits": 24}, {"clear": (ENTRIES,)}, {"most_clear": 1}, {"backend": "bfv"}, {"drops": {"a": 40, "b": 0}},
     ]  # fmt: skip
     for changes in wrong:
@@ -192,7 +194,7 @@ def test_programs_out_of_range_are_refused(half: Half) -> None:
 
 
 def test_weak_parameters_are_named(half: Half) -> None:
-    ring = make_ring(2048, 54, 1 << affine_program(half).parameters.t_bits)
+    ring = make_ring(2048, 54, 1 << affine_program(half).body.parameters.t_bits)
     weak = {**half.program, "q": ring.q, "parameters": {**half.program["parameters"], "q_bits": 54}, "weight_bits": 8}  # type: ignore[dict-item]
     assert "less than 128 bits" in AffineBackend().check_security(Half(weak, half.tensors), 128)[0]
 
@@ -226,17 +228,15 @@ def test_dynamic_masks_keep_the_budget_of_the_run() -> None:
 
 def test_the_largest_request_is_known() -> None:
     parameters, q, drops = choose_parameters(ENTRIES)
-    program = AffineProgram(
-        "sampler", "affine", ("x", "e", "s"), ("y",), SHAPE, 2, parameters, q, drops, 12, 12, (), ENTRIES - 1, 0.1, "hill", False
-    )
-    for limited in (program, replace(program, most_clear=300)):
+    body = AffineBody(SHAPE, 2, parameters, q, drops, 12, 12, (), ENTRIES - 1, 0.1, "hill", False)
+    for limited in (body, replace(body, most_clear=300)):
         largest = max(limited.sizes(2, clear).up for clear in limited.counts(2))
         assert largest == max(limited.sizes(2, clear).up for clear in range(2 * limited.most_clear + 1))
 
 
 def test_words_of_a_request_are_whole_bytes(half: Half) -> None:
     """They pack without shuffling bits."""
-    program = affine_program(half)
-    bits = (program.parameters.q_bits, program.parameters.q_bits - program.drops.a, program.parameters.q_bits - program.drops.b)
+    body = affine_program(half).body
+    bits = (body.parameters.q_bits, body.parameters.q_bits - body.drops.a, body.parameters.q_bits - body.drops.b)
     assert all(each % 8 == 0 for each in bits)
     assert unpack_bits(memoryview(bytes(6)), 1, 48).tolist() == [0]

@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 import tenseal.sealapi as seal
 
-from hecompile.artifact import read_manifest, read_server, read_server_half
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_server_half
+from hecompile.artifact_server import read_server
 from hecompile.backends.bfv import seal as words_of
+from hecompile.backends.bfv.choose import Choice, Weights, choose
 from hecompile.backends.bfv.evaluator import evaluate
 from hecompile.backends.bfv.packing import Layout
-from hecompile.backends.bfv.parameters import Choice, Weights, choose
-from hecompile.backends.bfv.program import region_program, weights_of
-from hecompile.backends.bfv.seal import Ring, SecretKey, expand_seeds, make_ring
+from hecompile.backends.bfv.program import region_program
+from hecompile.backends.bfv.seal import Ring, expand_seeds, make_ring
+from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.bfv.server import round_off
+from hecompile.backends.bfv.weights import weights_of
 from hecompile.backends.seal_files import header
 from hecompile.ir import linear as forms
 from hecompile.ir.linear import Array, Geometry, correlate
@@ -138,7 +142,7 @@ def test_noise_lies_under_the_bound_on_every_layer_of_digits(digits: Path) -> No
             continue
         half = read_server_half(folder, files, step.region)
         program = region_program(half)
-        for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
+        for layer, weights in zip(program.body.layers, weights_of(half, program), strict=True):
             row, parameters = layer.packings[0], layer.parameters
             ring = make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits)
             noise, read, expected = measured_noise(
@@ -197,7 +201,7 @@ def words_in(path: Path, ring: Ring) -> np.ndarray:
 
 def as_file(b: np.ndarray, a: np.ndarray, ring: Ring) -> bytes:
     """Words as an uncompressed file of SEAL."""
-    members = words_of._members(ring)
+    members = words_of.empty_members(ring)
     data = b.tobytes() + a.tobytes()
     array = header(8 + len(data)) + struct.pack("<Q", 2 * ring.dimension) + data
     return header(len(members) + len(array)) + members + array

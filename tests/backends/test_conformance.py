@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hecompile.backends.base import RegionClient, RegionServer
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend, backend_names
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.bfv import parameters
+from hecompile.backends.bfv import choose as search
+from hecompile.backends.bfv.choose import Choice, Weights, choose
 from hecompile.backends.bfv.packing import layouts
-from hecompile.backends.bfv.parameters import Choice, Weights, choose
 from hecompile.ir.layer_groups import stacks
 from hecompile.ir.linear import Geometry, conv2d, linear
 from hecompile.machine import Machine
@@ -32,7 +32,7 @@ def layers(draw: st.DrawFn) -> tuple[Geometry, np.ndarray]:
 
 def without_pruning(weights: Weights, elements: int, machine: Machine) -> Choice | None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parameters, "_floor", lambda *_: 0.0)
+        patch.setattr(search, "_floor", lambda *_: 0.0)
         return choose(weights, elements, machine)
 
 
@@ -43,11 +43,11 @@ def test_no_choice_is_below_the_bound(layer: tuple[Geometry, np.ndarray], machin
     weights = Weights(geometry, values.astype(np.int8))
     for layout in layouts(geometry, 2048, elements):
         norms = weights.answer_norms(layout)
-        floors = [parameters._floor(layout, q_bits, t_bits, machine) for q_bits in range(30, 61)]
+        floors = [search._floor(layout, q_bits, t_bits, machine) for q_bits in range(30, 61)]
         assert floors == sorted(floors)  # so that the first of a range is below all of it
         for kind in ("worst-case", "probabilistic"):
             for q_bits, floor in zip(range(30, 61), floors, strict=True):
-                found = parameters._best_q(kind, layout, norms, (t_bits, 127), range(q_bits, q_bits + 1), machine)  # type: ignore[arg-type]
+                found = search._best_q(kind, layout, norms, (t_bits, 127), range(q_bits, q_bits + 1), machine)  # type: ignore[arg-type]
                 assert found is None or floor <= found.seconds
 
 

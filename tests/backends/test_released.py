@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.base import RegionClient, RegionServer
 from hecompile.backends.bfv.evaluator import encode
 from hecompile.backends.bfv.packing import Layout, layouts
 from hecompile.backends.bfv.product import self_test
@@ -26,6 +25,8 @@ from hecompile.backends.bfv.released import (
     unpack_released,
     unpack_sums,
 )
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import ProtocolError
@@ -40,9 +41,9 @@ from tests.payloads import encrypt_whole
 @cache
 def shown(kind: str, granularity: str = "channel") -> Compiled:
     """`Tiny` with about half of its inner channels shown, or of tiles of 2x2."""
-    policy = "min-distortion" if kind == "bfv" else None
+    policy, tile = "min-distortion" if kind == "bfv" else None, "2x2" if granularity == "tile" else None
     options = CompileOptions(
-        policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3, granularity=granularity, tile="2x2"
+        policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3, granularity=granularity, tile=tile
     )
     return compile_model(Tiny().eval(), options=options, example_inputs=tiny_inputs())
 
@@ -87,7 +88,7 @@ def test_the_stated_bounds_hold_on_the_weights_of_the_server(compiled: Compiled)
 def layer(limit: int, bits: int, granularity: str = "channel") -> LayerProgram:
     """The first released layer of `Tiny`, with another quantiser."""
     regions = [region for region, _, _ in sides(shown("clear", granularity)) if any(each.split.shows for each in region.products)]
-    found = next(each for each in region_program(regions[0].lowered.client).layers if each.split.shows)
+    found = next(each for each in region_program(regions[0].lowered.client).body.layers if each.split.shows)
     return replace(found, parameters=replace(found.parameters, limit=limit), split=replace(found.split, bits=bits))
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
-from hecompile.backends.base import RegionServer, Session
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.runtime.server import bind, serve_socket
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving.limits import Limits

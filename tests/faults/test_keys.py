@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import zstandard
 
-from hecompile.artifact import read_client_half, read_manifest
-from hecompile.backends.base import RegionClient, Secrets
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
 from hecompile.backends.ckks import server
-from hecompile.backends.ckks.document import Document, read_document
+from hecompile.backends.ckks.document import SlotDocument, read_document
 from hecompile.backends.ckks.keys import galois_element, relin_name, rotation_name
 from hecompile.backends.ckks.ring import Ring
 from hecompile.backends.ckks.secret import SecretKey
+from hecompile.backends.region_client import RegionClient, Secrets
 from hecompile.backends.registry import backend
 from hecompile.backends.seal_files import header
 from hecompile.errors import ProtocolError
@@ -44,18 +45,18 @@ class Side:
         half = read_client_half(folder, read_manifest(folder).files, f"client/{REGION}")
         self.folder, self.service = folder, load_service(folder)
         self.client: RegionClient = backend("ckks").load_client(half)
-        self.document: Document = read_document(half)
+        self.document: SlotDocument = read_document(half)
         self.secrets = Secrets()
         self.keys: Mapping[str, bytes] = self.client.evaluation_keys(self.secrets)
 
     @property
     def ring(self) -> Ring:
-        return self.document.program.ring
+        return self.document.body.program.ring
 
     @property
     def rotations(self) -> list[str]:
         """The names of two rotation keys."""
-        return [rotation_name(self.ring, steps) for steps in self.document.program.steps[:2]]
+        return [rotation_name(self.ring, steps) for steps in self.document.body.program.steps[:2]]
 
     def open(self, keys: Mapping[str, bytes]) -> str:
         """A session with these keys."""
@@ -66,7 +67,7 @@ class Side:
 
     def inputs(self) -> list[np.ndarray]:
         """Zeros for every input of the region."""
-        shapes = {piece.input: (1, *piece.shape) for upload in self.document.uploads for piece in upload.pieces}
+        shapes = {piece.input: (1, *piece.shape) for upload in self.document.body.uploads for piece in upload.pieces}
         return [np.zeros(shapes.get(name, ()), np.float32) for name in self.client.inputs]
 
     def answer(self, session: str) -> list[np.ndarray]:
@@ -186,7 +187,7 @@ def test_keys_for_other_rings_are_refused(side: Side) -> None:
     """Also where they are as long: of the same dimension, with as many primes, all but one the same."""
     bits = side.ring.bits
     near = replace(side.ring, bits=(bits[0] - 1, *bits[1:]))
-    steps = side.document.program.steps[0]
+    steps = side.document.body.program.steps[0]
     assert rotation_name(near, steps) != side.rotations[0]
     for name, key in (
         (side.rotations[0], SecretKey(near).galois_key(steps)),
@@ -208,7 +209,7 @@ def test_any_flipped_bit_outside_words_and_seeds_is_refused(side: Side) -> None:
     """Every byte of the file's head, of the first ciphertext's and of what follows its words; words above their primes as well."""
     for name in (relin_name(side.ring), side.rotations[0]):
         key = side.keys[name]
-        place = 0 if "relin" in name else (galois_element(side.ring, side.document.program.steps[0]) - 1) // 2
+        place = 0 if "relin" in name else (galois_element(side.ring, side.document.body.program.steps[0]) - 1) // 2
         first = 56 + 8 * place
         words = first + 8 + 16 + 73 + 24
         seed = words + 8 * side.ring.dimension * (len(side.ring.bits) + 1)
@@ -232,7 +233,7 @@ def test_compressed_keys_are_refused_before_they_are_unpacked(side: Side, kind: 
     """256 MiB of zeros where a key, or one of its ciphertexts, is expected; filled up to the size of a key."""
     name = side.rotations[0]
     key = side.keys[name]
-    place = (galois_element(side.ring, side.document.program.steps[0]) - 1) // 2
+    place = (galois_element(side.ring, side.document.body.program.steps[0]) - 1) // 2
     start = 56 + 8 * place + 8 if inner else 0
     mode, packed = BOMBS[kind](bytes(256 << 20))
     bomb = key[:start] + struct.pack("<HBBBBHQ", 0xA15E, 16, 4, 3, mode, 0, 16 + len(packed)) + packed

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 
-from hecompile.backends.base import RegionServer, Session
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.errors import ProtocolError
 from hecompile.runtime.server import bind, create_app
 from hecompile.runtime.service import Service

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hecompile.artifact import digest
+from hecompile.artifact_files import digest
 from hecompile.artifact_writing import checksums, judge_target, remove, to_json, write_folder
 from hecompile.calibration.calls import Calibration, Call, save_calibration
 from hecompile.compiler import Compiled, compile_model

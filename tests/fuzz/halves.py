@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hecompile.artifact import read_client_half, read_manifest
-from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram
+from hecompile.artifact import read_manifest
+from hecompile.artifact_files import read_client_half
+from hecompile.backends.concrete.linear.program import LayerProgram, LinearBody
 from hecompile.backends.concrete.linear.stages import Limits
-from hecompile.backends.concrete.lookups.program import LookupProgram, Range
+from hecompile.backends.concrete.lookups.program import LookupBody, Range
 from hecompile.backends.concrete.parameters import Bootstrap, Gate, Keyswitch, Numbers
 from hecompile.backends.concrete.specs import Specs
-from hecompile.backends.concrete.stacks.program import StackProgram
+from hecompile.backends.concrete.stacks.program import StackBody
+from hecompile.backends.program_io import Document
 from hecompile.ir.halves import Half
-from hecompile.ir.linear import conv2d
-from hecompile.ir.products import Part
+from hecompile.ir.linear import Part, conv2d
 
 __all__ = ["concrete_half", "concrete_specs", "lookup_half", "stack_half", "stored_halves"]
 
@@ -32,8 +32,8 @@ def concrete_specs(source: tuple[int, ...], result: tuple[int, ...], dimension: 
     return Specs(Numbers(name, *gates, (dimension,), (), ()))
 
 
-def _half(document: Any, **tensors: Any) -> Half:
-    program: Mapping[str, object] = json.loads(json.dumps(asdict(document)))
+def _half(document: Document[Any], **tensors: Any) -> Half:
+    program: Mapping[str, object] = json.loads(json.dumps(document.as_json()))
     return Half(program, tensors)
 
 
@@ -43,18 +43,19 @@ def concrete_half() -> Half:
     specs = concrete_specs((1, 2, 4, 4), (1, 6, 4, 4))
     parts = (Part("first", 6, "first", "net.py:1"),)
     layer = LayerProgram("sample", 1, geometry, parts, Limits(165, 180), 65250, specs.text, specs.request, specs.reply)
-    program = LinearProgram("call_01", "concrete", ("sample",), ("first",), 3, 2.0**-40, (layer,))
-    return _half(program, **{"0.scales": np.ones(6), "0.bias": np.zeros(6, np.float32)})
+    document = Document("call_01", "concrete", ("sample",), ("first",), LinearBody(3, 2.0**-40, (layer,)))
+    return _half(document, **{"0.scales": np.ones(6), "0.bias": np.zeros(6, np.float32)})
 
 
 def stack_half() -> Half:
     """Two inputs of 32 and 5 entries to one of 48, under `concrete_stacks`."""
     specs = concrete_specs((1, 37), (1, 48), name="evaluate")
-    program = StackProgram(
-        "call_01", "concrete_stacks", ("sample", "label"), ("add",), 2, 2.0**-40, ((2, 4, 4), (5,)), ((3, 4, 4),), (0.02, 0.01),
+    body = StackBody(
+        2, 2.0**-40, ((2, 4, 4), (5,)), ((3, 4, 4),), (0.02, 0.01),
         127, 33000, 62.5, 0, 824, 2, 60.0, specs.text, specs.request, specs.reply,
     )  # fmt: skip
-    return _half(program, units=np.ones(48), offset=np.zeros(48, np.float32))
+    document = Document("call_01", "concrete_stacks", ("sample", "label"), ("add",), body)
+    return _half(document, units=np.ones(48), offset=np.zeros(48, np.float32))
 
 
 def lookup_half() -> Half:
@@ -70,11 +71,12 @@ def lookup_half() -> Half:
         ),
     )  # fmt: skip
     specs = Specs(numbers)
-    program = LookupProgram(
-        "call_02", "concrete_lookups", ("add",), ("after",), 2, 2.0**-40, specs.text, specs.request, specs.reply, Range(0.4, -8, 7),
+    body = LookupBody(
+        2, 2.0**-40, specs.text, specs.request, specs.reply, Range(0.4, -8, 7),
         0.003, numbers.key_bytes + 776, 160, 1.6e10, "4 bits, lookups of 5", 29.8,
     )  # fmt: skip
-    return _half(program, **{"source.zero": np.zeros(1), "result.zero": np.zeros((1, 2, 1, 1))})
+    document = Document("call_02", "concrete_lookups", ("add",), ("after",), body)
+    return _half(document, **{"source.zero": np.zeros(1), "result.zero": np.zeros((1, 2, 1, 1))})
 
 
 def stored_halves(artifact: Path) -> list[Half]:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from hecompile.artifact import read_manifest, read_server
+from hecompile.artifact import read_manifest
+from hecompile.artifact_server import read_server
 from hecompile.artifact_writing import to_json
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array

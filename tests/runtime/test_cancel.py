@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from hecompile.backends.base import RegionServer, Session
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.errors import ProtocolError
 from hecompile.runtime.server import bind, serve_socket
 from hecompile.runtime.service import Service

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import hecompile
-from hecompile.backends.bfv.seal import SecretKey, make_ring
+from hecompile.backends.bfv.seal import make_ring
+from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.ckks.processes import evaluated
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pytest
 
 import hecompile
-from hecompile.backends.bfv.seal import SecretKey, make_ring
+from hecompile.backends.bfv.seal import make_ring
+from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.concrete.workers import workers
 from hecompile.backends.seal_files import FILE
 from hecompile.compiler import Compiled

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hecompile.backends.base import RegionClient
+from hecompile.backends.region_client import RegionClient
 from hecompile.compiler import Compiled
 from hecompile.runtime.client import load
 from hecompile.runtime.transports import opening

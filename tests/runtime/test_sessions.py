@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from hecompile.artifact import FORMAT, Manifest
+from hecompile.artifact import Manifest
+from hecompile.artifact_files import FORMAT
 from hecompile.errors import ProtocolError
 from hecompile.ir.plan import Plan, Step, Value
 from hecompile.runtime.bundle import Bundle

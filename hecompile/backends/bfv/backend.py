@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from hecompile.backends.base import RegionClient, RegionServer
 from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.parameters import Parameters, noise_bound
-from hecompile.backends.bfv.program import LayerProgram, judge_messages, readouts, region_program, weights_of
+from hecompile.backends.bfv.program import LayerProgram, judge_messages, region_program
+from hecompile.backends.bfv.weights import weights_of
+from hecompile.backends.readouts import readouts
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 from hecompile.ir.halves import ClientHalf, ServerHalf
 from hecompile.security.table import report
 
@@ -31,7 +34,7 @@ class BfvBackend(IntegerBackend):
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         reasons = []
         program = region_program(half)
-        for layer in program.layers:
+        for layer in program.body.layers:
             found = report(layer.parameters.dimension, layer.q.bit_length(), security_bits)
             if not found.ok:
                 reasons.append(
@@ -44,7 +47,7 @@ class BfvBackend(IntegerBackend):
         """Every bound of the program that does not hold for the weights of a server half."""
         program = region_program(half)
         reasons = []
-        for layer, weights in zip(program.layers, weights_of(half, program), strict=True):
+        for layer, weights in zip(program.body.layers, weights_of(half, program), strict=True):
             if weights.row_norm * layer.parameters.limit > 2 ** (layer.parameters.t_bits - 1) - 1:
                 reasons.append(f"region '{program.region}', layer of {layer.input}: sums may leave t")
             for batch in range(1, program.max_batch + 1):
@@ -61,7 +64,7 @@ class BfvBackend(IntegerBackend):
         from hecompile.backends.bfv.client import BfvClient
 
         program = region_program(half)
-        client = BfvClient(program, readouts(half, program.region, program.layers))
+        client = BfvClient(program, readouts(half, program.region, program.body.layers))
         judge_messages(client, program)
         return client
 

@@ -8,29 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Guarantee, Pending, RegionClient, RegionServer, Secrets, Session
+from hecompile.backends.base import Guarantee
 from hecompile.backends.bfv.groups import extend, gather_terms, group_matrix
 from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.parameters import Parameters
-from hecompile.backends.bfv.program import (
-    LayerProgram,
-    LayerWeights,
-    Reading,
-    RegionProgram,
-    judge_messages,
-    readouts,
-    region_program,
-    to_polynomials,
-    to_values,
-    weights_of,
-)  # fmt: skip
+from hecompile.backends.bfv.program import LayerProgram, RegionProgram, judge_messages, region_program
 from hecompile.backends.bfv.released import pack_released, pack_sums, released_bytes, sums_bytes, unpack_released, unpack_sums
+from hecompile.backends.bfv.values import Reading, to_polynomials, to_values
+from hecompile.backends.bfv.weights import LayerWeights, weights_of
+from hecompile.backends.readouts import readouts
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 from hecompile.ir.linear import correlate
-from hecompile.ir.products import Readout
+from hecompile.ir.readout import Readout
 
 __all__ = ["ClearBackend"]
 
@@ -58,7 +52,7 @@ class ClearBackend(IntegerBackend):
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         program = region_program(half)
-        client = ClearClient(program, readouts(half, program.region, program.layers))
+        client = ClearClient(program, readouts(half, program.region, program.body.layers))
         judge_messages(client, program)
         return client
 
@@ -84,7 +78,7 @@ class ClearClient(RegionClient):
         named = dict(zip(self.inputs, values, strict=True))
         pending = _Pending(self.reply_bytes(batch), [], batch)
         parts: list[Buffer] = []
-        for layer in self._program.layers:
+        for layer in self._program.body.layers:
             sent, reading = to_polynomials(layer, named[layer.input], batch)
             parts += [sent.polynomials.astype("<i8").tobytes(), pack_released(layer, sent.released)]
             pending.readings.append(reading)
@@ -94,7 +88,7 @@ class ClearClient(RegionClient):
         if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
             raise ProtocolError(f"region '{self._program.region}': a reply of {len(reply)} bytes is not an answer")
         data, outputs = memoryview(reply), list[Array]()
-        for layer, readout, reading in zip(self._program.layers, self._readouts, pending.readings, strict=True):
+        for layer, readout, reading in zip(self._program.body.layers, self._readouts, pending.readings, strict=True):
             split = _WORD_BYTES * _reply_words(layer.layout(pending.batch))
             end = split + sums_bytes(layer, pending.batch)
             words, sums = np.frombuffer(data[:split], "<i8"), unpack_sums(data[split:end], layer, pending.batch)
@@ -103,10 +97,10 @@ class ClearClient(RegionClient):
         return outputs
 
     def request_bytes(self, batch: int) -> int:
-        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.layers)
+        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.body.layers)
 
     def reply_bytes(self, batch: int) -> int:
-        layers = self._program.layers
+        layers = self._program.body.layers
         return sum(_WORD_BYTES * _reply_words(layer.layout(batch)) + sums_bytes(layer, batch) for layer in layers)
 
 
@@ -118,13 +112,13 @@ class ClearServer(RegionServer):
         self._program, self._weights = program, weights
 
     def request_bytes(self, batch: int) -> int:
-        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.layers)
+        return sum(_upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.body.layers)
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         if len(payload) != self.request_bytes(batch):
             raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes")
         data, replies = memoryview(payload), []
-        for layer, weights in zip(self._program.layers, self._weights, strict=True):
+        for layer, weights in zip(self._program.body.layers, self._weights, strict=True):
             layout, split, size = layer.layout(batch), _upload_bytes(layer, batch), released_bytes(layer, batch)
             polynomials = np.frombuffer(data[:split], "<i8").reshape(layout.blocks, layout.uploads, -1)
             if np.abs(polynomials).max(initial=0) > layer.parameters.limit:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hecompile.backends.bfv.bits import SEED_BYTES, packed_bytes
 from hecompile.backends.bfv.groups import chunks
 from hecompile.backends.bfv.packing import Layout
+from hecompile.backends.words import SEED_BYTES, packed_bytes
 from hecompile.ir.candidates import Cost
 from hecompile.machine import Machine
 

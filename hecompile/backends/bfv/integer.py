@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from hecompile.backends.base import Backend, Facts
 from hecompile.backends.bfv.parameters import Parameters
 from hecompile.backends.bfv.program import LayerProgram, region_program
-from hecompile.ir.halves import ClientHalf, Half
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
     from hecompile.ir.candidates import Candidate, LayerPrice, PartCost
     from hecompile.ir.channels import ChannelSplit
     from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.halves import ClientHalf, Half
     from hecompile.ir.layer_groups import Stack
     from hecompile.ir.passes import RegionPass
     from hecompile.ir.regions import AnyCall, Lowered, Program
@@ -66,7 +66,7 @@ class IntegerBackend(Backend):
         return program_costs(region_program(half), machine, batch)
 
     def describe(self, half: Half) -> Facts:
-        layers = region_program(half).layers
+        layers = region_program(half).body.layers
         rings = sorted({(each.parameters.dimension, each.parameters.q_bits, each.parameters.t_bits) for each in layers})
         first = [layer.packings[0] for layer in layers]
         tightest = min(first, key=lambda row: row.budget_bits - row.noise_bits)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from hecompile.backends.bfv.parameters import Parameters
-from hecompile.backends.bfv.program import LayerProgram, PackingRow, RegionProgram
+from hecompile.backends.bfv.program import LayerProgram, PackingRow, RegionBody
 from hecompile.backends.bfv.stages import PackedProduct
+from hecompile.backends.program_io import Document
 from hecompile.errors import InternalError
 from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 from hecompile.ir.regions import AnyCall, CallRegion, Lowered
@@ -40,8 +39,7 @@ def lower_layers(region: AnyCall, backend: str, prime: Callable[[Parameters], in
         server[f"{index}.weights"] = np.ascontiguousarray(split.encrypted_of(weights, product.geometry))
         if split.released:  # with tiles they are the same weights
             server[f"{index}.released"] = np.ascontiguousarray(split.released_of(weights, product.geometry))
-    program = RegionProgram(region.name, backend, region.inputs, region.outputs, tuple(layers))
-    document: Mapping[str, Any] = asdict(program)
+    document = Document(region.name, backend, region.inputs, region.outputs, RegionBody(tuple(layers))).as_json()
     return Lowered(ClientHalf(document, client), ServerHalf(document, server))
 
 

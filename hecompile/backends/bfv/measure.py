@@ -55,9 +55,9 @@ def _geometries() -> list[Geometry]:
 
 def _primitives(runs: int) -> dict[str, float]:
     """What is timed by itself: products, expanding seeds, packing and unpacking words."""
-    from hecompile.backends.bfv.bits import pack_bits, unpack_bits
     from hecompile.backends.bfv.product import choose_kernel
     from hecompile.backends.bfv.seal import SEED_BYTES, expand_seeds, make_ring
+    from hecompile.backends.words import pack_bits, unpack_bits
 
     kernel = choose_kernel()
     limbs = kernel.hold(np.ones((6, 1440, 2048), np.uint8))
@@ -103,10 +103,11 @@ class _Request:
 
 def _request(bfv: IntegerBackend, geometry: Geometry, machine: Machine, runs: int, split: ChannelSplit | None = None) -> _Request:
     """A layer with random weights, from float values to float values."""
+    from hecompile.backends.bfv.choose import choose
     from hecompile.backends.bfv.lowering import lower_layers
-    from hecompile.backends.bfv.parameters import choose
     from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
-    from hecompile.ir.products import Part, Product
+    from hecompile.ir.linear import Part
+    from hecompile.ir.products import Product
     from hecompile.ir.quantization import quantize
     from hecompile.ir.regions import CallRegion
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hecompile.backends.bfv.bits import packed_bytes
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.backends.bfv.released import released_bytes, sums_bytes
 from hecompile.backends.bfv.seal import SEED_BYTES, Ring, make_ring
+from hecompile.backends.words import packed_bytes
 from hecompile.errors import ProtocolError
 
 __all__ = ["Sizes", "ring_of", "sizes"]

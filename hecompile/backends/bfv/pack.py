@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hecompile.backends.bfv.parameters import choose
+from hecompile.backends.bfv.choose import choose
 from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
 from hecompile.errors import InternalError
 from hecompile.ir.passes import RegionPass

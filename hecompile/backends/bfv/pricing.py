@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from hecompile.backends.bfv.choose import Choice, Weights, choose
 from hecompile.backends.bfv.costs import Released, layer_cost
-from hecompile.backends.bfv.parameters import Choice, Weights, choose
 from hecompile.backends.bfv.program import RegionProgram
 from hecompile.ir.candidates import Candidate, Cost, LayerPrice, PartCost
 from hecompile.ir.channels import ChannelSplit
@@ -71,7 +71,7 @@ def layer_prices(group: Stack, machine: Machine, splits: Sequence[ChannelSplit],
 def program_costs(program: RegionProgram, machine: Machine, batch: int) -> list[PartCost]:
     """The layers of a lowered region, with the parameters that they have."""
     parts = []
-    for layer in program.layers:
+    for layer in program.body.layers:
         row = layer.packings[batch - 1]
         released = released_of(layer.geometry, layer.split, layer.multiple * batch, layer.parameters.t_bits)
         cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, released)

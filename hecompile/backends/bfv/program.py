@@ -1,4 +1,4 @@
-"""What `bfv` and `clear` have in common: quantised layers, their program on disk, and the client's arithmetic around them.
+"""What `bfv` and `clear` have in common: the document of quantised layers.
 
 A program (JSON) lists the layers of a region with geometry, parameters and one packing per batch size; it is the same document in
 both halves. Scales and biases go to the client, int8 weights to the server.
@@ -8,31 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-import pydantic
-
-from hecompile.backends.base import RegionClient
 from hecompile.backends.bfv.packing import Layout, Packing
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS, Parameters, ProofKind
-from hecompile.backends.program_io import MOST_BATCH, judge_batch, judge_bytes, judge_layers, judge_names, read_program
-from hecompile.backends.readouts import readouts, tensor_of
+from hecompile.backends.program_io import MOST_BATCH, Document, judge_batch, judge_bytes, judge_layers, read_program
+from hecompile.backends.region_client import RegionClient
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.halves import Array, Half
-from hecompile.ir.linear import Geometry
-from hecompile.ir.products import Part, Readout, leading, quantize_picture
+from hecompile.ir.halves import Half
+from hecompile.ir.linear import Geometry, Part
 
 if TYPE_CHECKING:
     pass
 
-__all__ = [
-    "LayerProgram", "LayerWeights", "Reading", "RegionProgram", "Sent", "judge_messages", "readouts",
-    "region_program", "to_polynomials", "to_values", "weights_of",
-]  # fmt: skip
-
+__all__ = ["LayerProgram", "PackingRow", "RegionProgram", "judge_messages", "region_program"]
 
 MOST_MULTIPLE = 1 << 20  # pictures of a layer's input per element of the batch
 MOST_BITS = 1e4  # of a proved noise and its room
@@ -103,33 +93,28 @@ class LayerProgram:
 
 
 @dataclass(frozen=True)
-class RegionProgram:
-    """A region's document."""
+class RegionBody:
+    """What a document says of a region's layers."""
 
-    region: str
-    backend: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
     layers: tuple[LayerProgram, ...]
-
-    def __post_init__(self) -> None:
-        if not self.layers or len({len(layer.packings) for layer in self.layers}) != 1:
-            raise ProtocolError(f"region '{self.region}': no layers, or layers for different batch sizes")
-        judge_names(self)
-        judge_layers(self.region, self.layers, self.inputs, self.outputs)
 
     @property
     def max_batch(self) -> int:
-        return len(self.layers[0].packings)
+        return min((len(layer.packings) for layer in self.layers), default=0)
+
+    def judge(self, document: Document[Any]) -> None:
+        if len({len(layer.packings) for layer in self.layers}) != 1:
+            raise ProtocolError(f"region '{document.region}': layers for different batch sizes")
+        judge_layers(document.region, self.layers, document.inputs, document.outputs)
 
 
-_PROGRAM = pydantic.TypeAdapter(RegionProgram)
+RegionProgram: TypeAlias = Document[RegionBody]
 
 
 def region_program(half: Half) -> RegionProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
-    program = read_program(_PROGRAM, half)
-    for layer in program.layers:
+    program = read_program(half, RegionBody)
+    for layer in program.body.layers:
         for batch in range(1, program.max_batch + 1):
             layer.layout(batch)
     return program
@@ -139,75 +124,3 @@ def judge_messages(client: RegionClient, program: RegionProgram) -> None:
     """Raises `ProtocolError` if a request or reply is larger than any may be, at whatever batch."""
     batches = range(1, program.max_batch + 1)
     judge_bytes(program.region, (size for batch in batches for size in (client.request_bytes(batch), client.reply_bytes(batch))))
-
-
-@dataclass(frozen=True, eq=False)
-class LayerWeights:
-    """The server's weights of a layer (rows, channels, K): for the encrypted channels of the picture and for the released ones.
-
-    With tiles all channels are among the encrypted ones.
-    """
-
-    encrypted: npt.NDArray[np.int8]
-    released: npt.NDArray[np.int8]
-
-    def shown(self, split: ChannelSplit) -> npt.NDArray[np.int8]:
-        """Those that meet what is released."""
-        return self.encrypted if split.tiles else self.released
-
-    @property
-    def row_norm(self) -> int:
-        """The largest sum of |weights| of a row."""
-        norms = sum(np.abs(part.astype(np.int64)).sum(axis=(1, 2)) for part in (self.encrypted, self.released))
-        return int(np.max(norms, initial=0))
-
-
-def weights_of(half: Half, program: RegionProgram) -> list[LayerWeights]:
-    """The server's weights, layer by layer."""
-    result = []
-    for index, layer in enumerate(program.layers):
-        geometry, each = layer.geometry, layer.geometry.down[0] * layer.geometry.down[1]
-        shapes = [(geometry.rows, len(part) * each, len(geometry.taps)) for part in (layer.split.encrypted, layer.split.released)]
-        encrypted = tensor_of(half, f"{index}.weights", np.int8, shapes[0])
-        has_released = bool(layer.split.released)
-        released = tensor_of(half, f"{index}.released", np.int8, shapes[1]) if has_released else np.zeros(shapes[1], np.int8)
-        result.append(LayerWeights(encrypted, released))
-    return result
-
-
-@dataclass(frozen=True, repr=False)
-class Reading:
-    """What the client needs later to read one layer's answer: the input's scales and the shape around its channels."""
-
-    scales: npt.NDArray[np.float64]
-    leading: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Sent:
-    """What a layer's input becomes: polynomials (blocks, uploads, N) to encrypt, and integers to show (`ChannelSplit.shown`)."""
-
-    polynomials: npt.NDArray[np.int64]
-    released: npt.NDArray[np.int64]
-
-
-def to_polynomials(layer: LayerProgram, value: Array, batch: int) -> tuple[Sent, Reading]:
-    """Quantise a layer's input, place what is encrypted and round what is released."""
-    split, limit = layer.split, layer.parameters.limit
-    integers, scales = quantize_picture(layer.geometry.to_picture(value), limit)
-    if len(integers) != batch * layer.multiple:
-        raise ProtocolError(f"layer of {layer.input}: {len(integers)} pictures for a batch of {batch}")
-    polynomials = layer.layout(batch).place(split.sent(integers, layer.geometry))
-    released = split.round(split.shown(integers, layer.geometry), limit)
-    return Sent(polynomials, released), Reading(scales, leading(value, layer.geometry))
-
-
-def to_values(
-    layer: LayerProgram, readout: Readout, read: Array, reading: Reading, batch: int, sums: Array | None = None
-) -> list[Array]:
-    """The read coefficients of all answers, and with tiles the sums over what is released, as the layer's float32 outputs."""
-    layout, tiles = layer.layout(batch), layer.split.tiles
-    integers = layout.read(read.reshape(layout.blocks, layout.answers, -1))
-    if tiles and sums is not None:
-        integers = tiles.merge(integers, layer.geometry) + sums
-    return readout.values(integers, reading.scales, reading.leading)

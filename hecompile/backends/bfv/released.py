@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.bfv.bits import pack_bits, packed_bytes, unpack_bits
 from hecompile.backends.bfv.groups import CHUNK_BYTES
 from hecompile.backends.bfv.product import MAX_K, Held, Kernel
 from hecompile.backends.bfv.program import LayerProgram
+from hecompile.backends.words import pack_bits, packed_bytes, unpack_bits
 from hecompile.errors import ProtocolError
 from hecompile.ir.linear import correlate
 

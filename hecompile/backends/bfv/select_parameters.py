@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS, choose
+from hecompile.backends.bfv.choose import choose
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS
 from hecompile.backends.bfv.stages import ParameterizedProduct, encrypted_weights
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.passes import RegionPass

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import RegionServer, Session
-from hecompile.backends.bfv.bits import pack_bits, unpack_bits
 from hecompile.backends.bfv.evaluator import encode, evaluate
 from hecompile.backends.bfv.messages import ring_of, sizes
 from hecompile.backends.bfv.product import choose_kernel
-from hecompile.backends.bfv.program import LayerProgram, LayerWeights, RegionProgram
+from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_released
 from hecompile.backends.bfv.seal import SEED_BYTES, Ring, Words, expand_seeds
+from hecompile.backends.bfv.weights import LayerWeights
+from hecompile.backends.region_server import RegionServer, Session
+from hecompile.backends.words import pack_bits, unpack_bits
 from hecompile.errors import ProtocolError
 
 __all__ = ["BfvServer"]
@@ -26,18 +27,18 @@ class BfvServer(RegionServer):
     def __init__(self, program: RegionProgram, weights: list[LayerWeights]) -> None:
         self.max_batch = program.max_batch
         self._program, self._weights = program, weights
-        self._rings = [ring_of(layer) for layer in program.layers]
+        self._rings = [ring_of(layer) for layer in program.body.layers]
         self._kernel = choose_kernel()  # refuses on a machine that multiplies wrongly
 
     def request_bytes(self, batch: int) -> int:
-        return sum(sizes(layer, batch).up for layer in self._program.layers)
+        return sum(sizes(layer, batch).up for layer in self._program.body.layers)
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         expected = self.request_bytes(batch)
         if len(payload) != expected:
             raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes, expected {expected}")
         replies, start = [], 0
-        for layer, ring, weights in zip(self._program.layers, self._rings, self._weights, strict=True):
+        for layer, ring, weights in zip(self._program.body.layers, self._rings, self._weights, strict=True):
             size = sizes(layer, batch).up
             part = memoryview(payload)[start : start + size]
             words = _unpack_request(part, layer, ring, batch)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hecompile.backends.bfv.parameters import Choice, Parameters, Weights
+from hecompile.backends.bfv.choose import Choice, Weights
+from hecompile.backends.bfv.parameters import Parameters
 from hecompile.errors import InternalError
 from hecompile.ir.linear import Array
 from hecompile.ir.products import AnyProduct, LaterProduct, QuantizedProduct

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Facts, Guarantee
@@ -13,8 +12,9 @@ from hecompile.backends.ckks.options import CkksOptions
 from hecompile.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from hecompile.backends.base import RegionClient, RegionServer
     from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
     from hecompile.ir.candidates import Candidate
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.halves import ClientHalf, ServerHalf
@@ -31,7 +31,6 @@ class CkksClearBackend(Backend):
     guarantee = Guarantee(encrypts=False)
     options = CkksOptions
     others: tuple[str, ...] = ("clear",)
-    recommended = MappingProxyType({"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 2})
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         """Chains of layers and polynomials, then single layers by another backend."""
@@ -64,20 +63,21 @@ class CkksClearBackend(Backend):
 
     def check_proofs(self, half: ServerHalf) -> list[str]:
         """Levels, scales, keys and tables of the slot program."""
+
         from hecompile.backends.ckks.engine import Engine
 
         document = read_document(half)
         try:
-            inputs = dict.fromkeys((upload.name for upload in document.uploads), None)
-            Engine(document.program, read_tables(half, document)).run(inputs)
+            inputs = dict.fromkeys((upload.name for upload in document.body.uploads), None)
+            Engine(document.body.program, read_tables(half, document)).run(inputs)
         except ProtocolError as error:
             return [f"region '{document.region}': {error}"]
         return []
 
     def describe(self, half: ClientHalf) -> Facts:
         document = read_document(half)
-        ring, mib = document.program.ring, sum(key_sizes(document.program).values()) / 2**20
-        return Facts(layers=document.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
+        ring, mib = document.body.program.ring, sum(key_sizes(document.body.program).values()) / 2**20
+        return Facts(layers=document.body.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.ckks.simulation import SimulatedClient
@@ -104,13 +104,13 @@ class CkksBackend(CkksClearBackend):
         return measure_ckks(runs)
 
     def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
-        timestep = read_document(half).timestep
+        timestep = read_document(half).body.timestep
         return () if timestep is None else (timestep,)  # the row of its tables is sent
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         document = read_document(half)
-        reason = document.program.ring.insecure(security_bits)
-        labels = ", ".join(sorted({op.label for op in document.program.ops if op.kind == "polynomial"}))
+        reason = document.body.program.ring.insecure(security_bits)
+        labels = ", ".join(sorted({op.label for op in document.body.program.ops if op.kind == "polynomial"}))
         return [f"region '{document.region}' (layers {labels}): {reason}: compile it again"] if reason else []
 
     def load_client(self, half: ClientHalf) -> RegionClient:
@@ -119,7 +119,7 @@ class CkksBackend(CkksClearBackend):
         from hecompile.backends.program_io import judge_bytes
 
         client, document = CkksClient(read_document(half)), read_document(half)
-        context_of(document.program.ring)  # SEAL's own judgement
+        context_of(document.body.program.ring)  # SEAL's own judgement
         judge_bytes(document.region, (client.request_bytes(document.max_batch), client.reply_bytes(document.max_batch)))
         return client
 

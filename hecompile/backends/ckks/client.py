@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
-from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.document import SlotDocument
 from hecompile.backends.ckks.keys import key_sizes, key_tag, relin_name, rotation_name
 from hecompile.backends.ckks.layout import INPUT_RANGE
 from hecompile.backends.ckks.messages import placed, read, row_of
 from hecompile.backends.ckks.ranges import excursions
 from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
 from hecompile.backends.ckks.secret import SecretKey
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.halves import Array
@@ -42,12 +42,12 @@ class _Secret:
 class CkksClient(RegionClient):
     """Encrypts a region's inputs, clipped to their range, and decrypts its outputs."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: SlotDocument) -> None:
         self.inputs, self.outputs, self.max_batch = document.inputs, document.outputs, document.max_batch
-        self._document, self._ring = document, document.program.ring
+        self._document, self._ring = document, document.body.program.ring
 
     def key_sizes(self) -> Mapping[str, int]:
-        return key_sizes(self._document.program)
+        return key_sizes(self._document.body.program)
 
     def evaluation_keys(self, secrets: Secrets) -> Mapping[str, bytes]:
         ring, made = self._ring, dict[str, bytes]()
@@ -56,7 +56,7 @@ class CkksClient(RegionClient):
             made[relin_name(ring)] = key.relinearization_key()
             secrets[ring.name] = _Secret(key, key_tag(made[relin_name(ring)]))
         found = self._secret(secrets)
-        for steps in self._document.program.steps:
+        for steps in self._document.body.program.steps:
             name = rotation_name(ring, steps)
             if name not in secrets:
                 secrets[name] = True
@@ -75,7 +75,7 @@ class CkksClient(RegionClient):
         named = dict(zip(self.inputs, values, strict=True))
         parts: list[Buffer] = [secret.tag, struct.pack("<Q", row_of(document, named))]
         for element in range(batch):
-            for upload in document.uploads:
+            for upload in document.body.uploads:
                 vector = placed(document, upload, named, element, INPUT_RANGE)
                 parts.append(secret.key.encrypt(vector, upload.level, upload.scale))
         return parts, _Pending(self.reply_bytes(batch), secret.key, batch)
@@ -88,20 +88,20 @@ class CkksClient(RegionClient):
             raise ProtocolError(f"region '{document.region}': a reply of {len(reply)} bytes is not an answer")
         vectors, start = [], 0
         for _ in range(pending.batch):
-            for result in document.results:
+            for result in document.body.results:
                 size = reply_bytes(self._ring, result.level)
                 data = memoryview(reply)[start : start + size]
                 vectors.append(pending.key.decrypt(data, result.level, result.scale))
                 start += size
-        return read(document, np.stack(vectors).reshape(pending.batch, len(document.results), -1))
+        return read(document, np.stack(vectors).reshape(pending.batch, len(document.body.results), -1))
 
     def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
         return excursions(self._document, values, outputs)
 
     def request_bytes(self, batch: int) -> int:
         self._document.judge_batch(batch)
-        return HEAD_BYTES + batch * sum(fresh_bytes(self._ring, upload.level) for upload in self._document.uploads)
+        return HEAD_BYTES + batch * sum(fresh_bytes(self._ring, upload.level) for upload in self._document.body.uploads)
 
     def reply_bytes(self, batch: int) -> int:
         self._document.judge_batch(batch)
-        return batch * sum(reply_bytes(self._ring, result.level) for result in self._document.results)
+        return batch * sum(reply_bytes(self._ring, result.level) for result in self._document.body.results)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.document import SlotDocument
 from hecompile.backends.ckks.engine import Engine, Tables, Vector
 from hecompile.backends.ckks.keys import key_sizes
 from hecompile.backends.ckks.plaintexts import KEPT_BYTES
@@ -49,8 +49,8 @@ class Counts:
 class _Counter(Engine):
     """Counts instead of computing."""
 
-    def __init__(self, document: Document, tables: Tables) -> None:
-        super().__init__(document.program, tables)
+    def __init__(self, document: SlotDocument, tables: Tables) -> None:
+        super().__init__(document.body.program, tables)
         self.counts = Counts()
 
     def _words(self, x: Value) -> int:
@@ -93,28 +93,28 @@ class _Counter(Engine):
         self.counts.rescales += 2 * self._words(x)
 
 
-def count(document: Document, tables: Tables) -> Counts:
+def count(document: SlotDocument, tables: Tables) -> Counts:
     """The counts of one element's run."""
     counter = _Counter(document, tables)
-    counter.run(dict.fromkeys(upload.name for upload in document.uploads))
+    counter.run(dict.fromkeys(upload.name for upload in document.body.uploads))
     return counter.counts
 
 
-def cost_of(document: Document, tables: Tables, machine: Machine) -> Cost:
+def cost_of(document: SlotDocument, tables: Tables, machine: Machine) -> Cost:
     """One request at batch one; its round is the region's, and not counted. Memory is of keys, tables and plaintexts."""
     from hecompile.backends.ckks.seal import fresh_bytes, reply_bytes
 
-    ring, counts = document.program.ring, count(document, tables)
-    sealed = sum(ring.dimension * (upload.level + 1) for upload in document.uploads)
-    opened = sum(ring.dimension * (result.level + 1) for result in document.results)
+    ring, counts = document.body.program.ring, count(document, tables)
+    sealed = sum(ring.dimension * (upload.level + 1) for upload in document.body.uploads)
+    opened = sum(ring.dimension * (result.level + 1) for result in document.body.results)
     client_s = 1e-9 * (sealed * machine.seal_ns + opened * machine.open_ns) + 2e-6 * machine.way_us
-    key_bytes = sum(key_sizes(document.program).values())
+    key_bytes = sum(key_sizes(document.body.program).values())
     kept = min(8 * (counts.kept + counts.encodes), KEPT_BYTES) + sum(table.nbytes for table in tables.values())
     return Cost(
         counts.seconds(machine),
         client_s,
-        sum(fresh_bytes(ring, upload.level) for upload in document.uploads),
-        sum(reply_bytes(ring, result.level) for result in document.results),
+        sum(fresh_bytes(ring, upload.level) for upload in document.body.uploads),
+        sum(reply_bytes(ring, result.level) for result in document.body.results),
         key_bytes,
         (2 * key_bytes + kept) / 2**20,  # keys are half as large on the wire: one polynomial of each is a seed
     )

@@ -12,8 +12,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from hecompile.backends.bfv.bits import SEED_BYTES
 from hecompile.backends.seal_files import ARRAY_BYTES, HEADER_BYTES, MEMBERS_BYTES, PRNG_BLAKE2XB, header
+from hecompile.backends.words import SEED_BYTES
 from hecompile.errors import ProtocolError
 
 __all__ = ["KeyFile"]

@@ -16,7 +16,7 @@ from hecompile.backends.ckks.program import SlotProgram
 from hecompile.ir.halves import Array
 
 if TYPE_CHECKING:
-    from hecompile.backends.ckks.document import Document
+    from hecompile.backends.ckks.document import SlotDocument
 
 __all__ = ["ANSWER_FACTOR", "MOST_ERROR", "excursions"]
 
@@ -25,14 +25,14 @@ MOST_ERROR = 0.25  # of a region's outputs, in their own units: beyond it a regi
 HELP = "compile with --calibration of calls like these, a higher --degree, or the layer's norm exact"
 
 
-def excursions(document: Document, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
+def excursions(document: SlotDocument, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
     """A sentence for every input that was clipped and every output far outside its range, naming layers; never a value.
 
     Args:
         values: the inputs in the document's order; a batch along the first dimension, as of `outputs`.
     """
-    found, program = [], document.program
-    pieces = {piece.input for upload in document.uploads for piece in upload.pieces}
+    found, program = [], document.body.program
+    pieces = {piece.input for upload in document.body.uploads for piece in upload.pieces}
     for name, value in zip(document.inputs, values, strict=True):
         if name in pieces and not np.abs(value).max() <= INPUT_RANGE:
             found.append(f"region '{document.region}': '{name}' left [-{INPUT_RANGE:g}, {INPUT_RANGE:g}] and was clipped: {HELP}")

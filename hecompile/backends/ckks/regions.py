@@ -46,7 +46,7 @@ def priced_chain(graph: ModelGraph, candidate: Candidate, machine: Machine) -> C
         return None
     document = read_document(half)
     cost = cost_of(document, read_tables(half, document), machine)
-    return replace(candidate, cost=cost, depth=document.program.ring.depth)
+    return replace(candidate, cost=cost, depth=document.body.program.ring.depth)
 
 
 def lower_chain_region(region: AnyCall, context: Context, ranges: Mapping[str, float] = MappingProxyType({})) -> Lowered:
@@ -85,8 +85,8 @@ def _noise_problem(half: ServerHalf) -> str:
     """Why the errors of CKKS may be larger than what an activation minds; empty if they may not."""
     document = read_document(half)
     tables = read_tables(half, document)
-    for row in range(document.bins):
-        for label, deviation in predict(document.program, tables, row).items():
+    for row in range(document.body.bins):
+        for label, deviation in predict(document.body.program, tables, row).items():
             bound = SIGMAS * float(deviation.max())
             if not bound <= MOST_ERROR:
                 return f"region '{document.region}': {label} may be off by {bound:.3g}, more than {MOST_ERROR}"

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import seal
 
-from hecompile.backends.bfv.bits import SEED_BYTES, pack_bits, packed_bytes, unpack_bits
 from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.ring import Ring
 from hecompile.backends.seal_files import ARRAY_BYTES, HEADER_BYTES, MEMBERS_BYTES, PRNG_BLAKE2XB, array, header, members
+from hecompile.backends.words import SEED_BYTES, pack_bits, packed_bytes, unpack_bits
 from hecompile.errors import InternalError, ProtocolError
 
 __all__ = [

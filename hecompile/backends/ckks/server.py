@@ -6,12 +6,12 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from hecompile.backends.base import RegionServer, Session
-from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.document import SlotDocument, judged_row
 from hecompile.backends.ckks.keys import TAG_BYTES, LoadedKey, held_bytes, key_sizes, load_key, relin_name
 from hecompile.backends.ckks.processes import evaluated
 from hecompile.backends.ckks.seal import SEAL_ERRORS, fresh_bytes, load_fresh, save_answer
 from hecompile.backends.ckks.seal_engine import Plaintexts, SealEngine
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
 
@@ -23,19 +23,19 @@ HEAD_BYTES = TAG_BYTES + 8
 class CkksServer(RegionServer):
     """Runs the slot program of one region, the elements of a batch on all cores."""
 
-    def __init__(self, document: Document, tables: Mapping[str, Array]) -> None:
+    def __init__(self, document: SlotDocument, tables: Mapping[str, Array]) -> None:
         self.max_batch = document.max_batch
         self._document, self._tables, self._plaintexts = document, tables, Plaintexts()
 
     def key_sizes(self) -> Mapping[str, int]:
-        return key_sizes(self._document.program)
+        return key_sizes(self._document.body.program)
 
     def held_bytes(self, name: str) -> int:
-        return held_bytes(self._document.program)[name]
+        return held_bytes(self._document.body.program)[name]
 
     def load_key(self, name: str, data: memoryview) -> object:
         try:
-            return load_key(self._document.program, name, data)
+            return load_key(self._document.body.program, name, data)
         except ProtocolError as error:
             raise ProtocolError(f"region '{self._document.region}': {error}") from error
         except MemoryError as error:
@@ -47,7 +47,7 @@ class CkksServer(RegionServer):
 
     @property
     def _element_bytes(self) -> int:
-        return sum(fresh_bytes(self._document.program.ring, upload.level) for upload in self._document.uploads)
+        return sum(fresh_bytes(self._document.body.program.ring, upload.level) for upload in self._document.body.uploads)
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         document = self._document
@@ -58,28 +58,28 @@ class CkksServer(RegionServer):
         missing = sorted(set(self.key_sizes()) - set(keys))
         if missing:
             raise ProtocolError(f"region '{document.region}': no evaluation key '{missing[0]}': open a new session", status=410)
-        own = keys[relin_name(document.program.ring)]
+        own = keys[relin_name(document.body.program.ring)]
         if isinstance(own, LoadedKey) and payload[:TAG_BYTES] != own.tag:
             raise ProtocolError(
                 f"region '{document.region}': encrypted for the keys of another session: open a new session", status=410
             )
-        row = document.judged_row(*struct.unpack_from("<Q", payload, TAG_BYTES))
+        row = judged_row(document, *struct.unpack_from("<Q", payload, TAG_BYTES))
         body, size = memoryview(payload)[HEAD_BYTES:], self._element_bytes
         pieces = [body[place * size : (place + 1) * size] for place in range(batch)]
         return b"".join(evaluated(lambda piece: self._element(piece, row, keys), pieces))
 
     def _element(self, data: memoryview, row: int, keys: Mapping[str, object]) -> bytes:
         """One element's answer. Raises `ProtocolError` naming the region, and the layer where SEAL refuses an operation."""
-        document, ring = self._document, self._document.program.ring
-        engine = SealEngine(document.program, self._tables, row, keys, self._plaintexts)
+        document, ring = self._document, self._document.body.program.ring
+        engine = SealEngine(document.body.program, self._tables, row, keys, self._plaintexts)
         inputs, start = dict[str, Any](), 0
         try:
-            for upload in document.uploads:
+            for upload in document.body.uploads:
                 size = fresh_bytes(ring, upload.level)
                 inputs[upload.name] = load_fresh(data[start : start + size], ring, upload.level, upload.scale)
                 start += size
             outputs = engine.run(inputs)
-            return b"".join(save_answer(outputs[result.output].data, ring, result.level) for result in document.results)
+            return b"".join(save_answer(outputs[result.output].data, ring, result.level) for result in document.body.results)
         except ProtocolError as error:
             raise ProtocolError(f"region '{document.region}': {error}", error.status) from error
         except MemoryError as error:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, RegionServer, Secrets, Session
-from hecompile.backends.ckks.document import Document
+from hecompile.backends.ckks.document import SlotDocument, judged_row
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.layout import INPUT_RANGE
 from hecompile.backends.ckks.messages import placed, read, row_of
 from hecompile.backends.ckks.ranges import excursions
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
@@ -21,9 +22,9 @@ from hecompile.ir.halves import Array
 __all__ = ["SimulatedClient", "SimulatedServer"]
 
 
-def _request_bytes(document: Document, batch: int) -> int:
+def _request_bytes(document: SlotDocument, batch: int) -> int:
     document.judge_batch(batch)
-    return 8 + 8 * batch * len(document.uploads) * document.program.ring.slots
+    return 8 + 8 * batch * len(document.body.uploads) * document.body.program.ring.slots
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +35,7 @@ class _Pending(Pending):
 class SimulatedClient(RegionClient):
     """Sends slots as they are."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: SlotDocument) -> None:
         self.inputs, self.outputs, self.max_batch = document.inputs, document.outputs, document.max_batch
         self._document = document
 
@@ -43,14 +44,14 @@ class SimulatedClient(RegionClient):
         self._document.judge_batch(batch)
         parts: list[Buffer] = [struct.pack("<Q", row_of(self._document, named))]
         for element in range(batch):
-            parts += [placed(self._document, each, named, element, INPUT_RANGE).tobytes() for each in self._document.uploads]
+            parts += [placed(self._document, each, named, element, INPUT_RANGE).tobytes() for each in self._document.body.uploads]
         return parts, _Pending(self.reply_bytes(batch), batch)
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending) or len(reply) != self.reply_bytes(pending.batch):
             raise ProtocolError(f"region '{self._document.region}': a reply of {len(reply)} bytes is not an answer")
         vectors = np.frombuffer(reply, np.float64)
-        return read(self._document, vectors.reshape(pending.batch, len(self._document.results), -1))
+        return read(self._document, vectors.reshape(pending.batch, len(self._document.body.results), -1))
 
     def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
         return excursions(self._document, values, outputs)
@@ -60,13 +61,13 @@ class SimulatedClient(RegionClient):
 
     def reply_bytes(self, batch: int) -> int:
         self._document.judge_batch(batch)
-        return 8 * batch * len(self._document.results) * self._document.program.ring.slots
+        return 8 * batch * len(self._document.body.results) * self._document.body.program.ring.slots
 
 
 class SimulatedServer(RegionServer):
     """Interprets the slot program."""
 
-    def __init__(self, document: Document, tables: Mapping[str, Array]) -> None:
+    def __init__(self, document: SlotDocument, tables: Mapping[str, Array]) -> None:
         self.max_batch = document.max_batch
         self._document, self._tables = document, tables
 
@@ -77,10 +78,10 @@ class SimulatedServer(RegionServer):
         document = self._document
         if len(payload) != self.request_bytes(batch):
             raise ProtocolError(f"region '{document.region}', batch {batch}: {len(payload)} bytes")
-        row = document.judged_row(*struct.unpack_from("<Q", payload))
-        vectors = np.frombuffer(payload, np.float64, offset=8).reshape(batch, len(document.uploads), -1)
-        engine = ClearEngine(document.program, self._tables, row)
-        outputs = engine.run({upload.name: vectors[:, place] for place, upload in enumerate(document.uploads)})
-        answers = np.stack([outputs[result.output].data for result in document.results], axis=1)
+        row = judged_row(document, *struct.unpack_from("<Q", payload))
+        vectors = np.frombuffer(payload, np.float64, offset=8).reshape(batch, len(document.body.uploads), -1)
+        engine = ClearEngine(document.body.program, self._tables, row)
+        outputs = engine.run({upload.name: vectors[:, place] for place, upload in enumerate(document.body.uploads)})
+        answers = np.stack([outputs[result.output].data for result in document.body.results], axis=1)
         reply: bytes = answers.astype(np.float64).tobytes()
         return reply

@@ -1,14 +1,18 @@
-"""The options that all regions of Concrete have."""
+"""The options of every backend on Concrete."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hecompile.panels import Panel, option
+
 __all__ = ["ConcreteOptions"]
 
 
 @dataclass(frozen=True)
-class ConcreteOptions:
-    """What may be chosen for circuits of Concrete."""
+class ConcreteOptions(Panel):
+    """How often a result may be wrong."""
 
-    p_error: float = 2.0**-40  # probability that one result, or lookup, is wrong
+    p_error: float = option(
+        2.0**-40, help="most probability that one result, or one lookup, is wrong", at_least=2.0**-128, at_most=2.0**-10
+    )

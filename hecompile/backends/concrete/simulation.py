@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.concrete.circuits import concrete, configuration
 from hecompile.backends.concrete.linear.program import LinearProgram
 from hecompile.backends.concrete.linear.stages import quantise_windows
 from hecompile.backends.concrete.lookups.lowering import Quantiser
 from hecompile.backends.concrete.lookups.program import LookupProgram
 from hecompile.backends.concrete.stacks.program import StackReadout
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
-from hecompile.ir.products import Readout, leading
+from hecompile.ir.readout import Readout, leading
 
 __all__ = ["LinearSimulation", "LookupSimulation", "SimulatedCircuit", "StackSimulation"]
 
@@ -74,7 +74,7 @@ class LinearSimulation(_Simulation):
         self._program.judge_batch(batch)
         named: Mapping[str, Array] = dict(zip(self.inputs, values, strict=True))
         outputs = list[Array]()
-        for layer, readout, circuit in zip(self._program.layers, self._readouts, self._circuits, strict=True):
+        for layer, readout, circuit in zip(self._program.body.layers, self._readouts, self._circuits, strict=True):
             value = named[layer.input]
             integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
             outputs += readout.values(circuit(integers), scales, leading(value, layer.geometry))

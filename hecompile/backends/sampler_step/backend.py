@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Facts, RegionClient, RegionServer, SamplerStep
-from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program
+from hecompile.backends.base import Facts, SamplerStep
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
+from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program, reveals
 from hecompile.errors import CompileError, ProtocolError
-from hecompile.ir.halves import ClientHalf, Half, ServerHalf
+from hecompile.ir.halves import Half
 from hecompile.security.table import report
 
 if TYPE_CHECKING:
     from hecompile.backends.bfv.seal import Ring
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
+    from hecompile.ir.halves import ClientHalf, Half, ServerHalf
 
 __all__ = ["AffineBackend"]
 
@@ -30,19 +35,19 @@ class AffineBackend(SamplerStep):
 
     def describe(self, half: ClientHalf) -> Facts:
         program = affine_program(half)
-        parameters = program.parameters
+        parameters = program.body.parameters
         return Facts(
             layers=1,
             parameters=f"N{parameters.dimension} q{parameters.q_bits} t{parameters.t_bits}",
             proof="worst-case",
-            noise_bits=round(math.log2(program.noise_bound), 3),
+            noise_bits=round(math.log2(program.body.noise_bound), 3),
             budget_bits=round(math.log2(_room(program)), 3),
-            reveals=program.reveals,
+            reveals=reveals(program),
         )
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         program = affine_program(half)
-        found = report(program.parameters.dimension, program.q.bit_length(), security_bits)
+        found = report(program.body.parameters.dimension, program.body.q.bit_length(), security_bits)
         if found.ok:
             return []
         return [
@@ -55,10 +60,10 @@ class AffineBackend(SamplerStep):
 
     def _broken_bounds(self, program: AffineProgram) -> list[str]:
         reasons = []
-        if program.weight * program.parameters.limit > 2 ** (program.parameters.t_bits - 1) - 1:
+        if program.body.weight * program.body.parameters.limit > 2 ** (program.body.parameters.t_bits - 1) - 1:
             reasons.append(f"region '{program.region}': sums may leave t")
-        if program.noise_bound > _room(program):
-            reasons.append(f"region '{program.region}': noise of {program.noise_bound:.0f}, room for {_room(program):.0f}")
+        if program.body.noise_bound > _room(program):
+            reasons.append(f"region '{program.region}': noise of {program.body.noise_bound:.0f}, room for {_room(program):.0f}")
         return reasons
 
     def load_client(self, half: ClientHalf) -> RegionClient:
@@ -70,13 +75,13 @@ class AffineBackend(SamplerStep):
         program = affine_program(half)
         if reasons := self._broken_bounds(program):
             raise ProtocolError(reasons[0])
-        if program.dynamic:
-            dimension = program.parameters.dimension if program.fill else None
+        if program.body.dynamic:
+            dimension = program.body.parameters.dimension if program.body.fill else None
             try:
-                cost = cost_function(program.cost)
+                cost = cost_function(program.body.cost)
             except CompileError as error:  # one that needs a model
                 raise ProtocolError(f"region '{program.region}': {error.diagnostics[0].message}") from error
-            support: Support = DynamicSupport(cost, program.tau, program.most_clear, dimension)
+            support: Support = DynamicSupport(cost, program.body.tau, program.body.most_clear, dimension)
         else:
             masks = _masks(half, program)
             support = StaticSupport(Masks(masks))
@@ -91,29 +96,29 @@ class AffineBackend(SamplerStep):
 
 def _room(program: AffineProgram) -> float:
     """q/2t - 1."""
-    return program.q / (2 << program.parameters.t_bits) - 1
+    return program.body.q / (2 << program.body.parameters.t_bits) - 1
 
 
 def _ring(program: AffineProgram) -> Ring:
     """Raises `ProtocolError` unless the prime is the one that SEAL picks for its size."""
     from hecompile.backends.bfv.seal import make_ring
 
-    ring = make_ring(program.parameters.dimension, program.parameters.q_bits, 1 << program.parameters.t_bits)
-    if ring.q != program.q:
-        raise ProtocolError(f"region '{program.region}': q is {program.q}, not SEAL's prime of {ring.q_bits} bits")
+    ring = make_ring(program.body.parameters.dimension, program.body.parameters.q_bits, 1 << program.body.parameters.t_bits)
+    if ring.q != program.body.q:
+        raise ProtocolError(f"region '{program.region}': q is {program.body.q}, not SEAL's prime of {ring.q_bits} bits")
     return ring
 
 
 def _masks(half: Half, program: AffineProgram) -> npt.NDArray[np.bool_]:
     """The client's masks, (bins, C, H, W), which must leave in clear what the program says."""
     packed = half.tensors.get("masks")
-    if packed is None or packed.dtype != np.uint8 or packed.shape != (len(program.clear), -(-program.entries // 8)):
+    if packed is None or packed.dtype != np.uint8 or packed.shape != (len(program.body.clear), -(-program.body.entries // 8)):
         raise ProtocolError(f"region '{program.region}': tensor 'masks' is missing or of the wrong shape")
-    if len(half.tensors) != 1 or len(program.clear) * program.entries > MOST_ENTRIES:
+    if len(half.tensors) != 1 or len(program.body.clear) * program.body.entries > MOST_ENTRIES:
         raise ProtocolError(f"region '{program.region}': other tensors than 'masks', or too many masks")
-    bits = np.unpackbits(packed, axis=1, count=program.entries).astype(np.bool_)
-    if tuple((~bits).sum(axis=1).tolist()) != program.clear:
+    bits = np.unpackbits(packed, axis=1, count=program.body.entries).astype(np.bool_)
+    if tuple((~bits).sum(axis=1).tolist()) != program.body.clear:
         raise ProtocolError(f"region '{program.region}': its masks leave other entries in clear than it declares")
-    if int((~bits).any(axis=0).sum()) != max(program.clear):
+    if int((~bits).any(axis=0).sum()) != max(program.body.clear):
         raise ProtocolError(f"region '{program.region}': its masks are not nested, together they reveal more than it declares")
-    return bits.reshape(-1, *program.shape)
+    return bits.reshape(-1, *program.body.shape)

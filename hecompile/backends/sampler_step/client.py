@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
-from hecompile.backends.bfv.bits import pack_bits, unpack_bits
-from hecompile.backends.bfv.seal import Ring, SecretKey
-from hecompile.backends.program_io import judge_batch
+from hecompile.backends.bfv.seal import Ring
+from hecompile.backends.bfv.secret import SecretKey
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.sampler_step.program import AffineProgram, Sizes
 from hecompile.backends.sampler_step.server import pack_signed, unpack_signed
 from hecompile.backends.sampler_step.support import Support
+from hecompile.backends.words import pack_bits, unpack_bits
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
@@ -54,30 +54,30 @@ class AffineClient(RegionClient):
     def __init__(self, program: AffineProgram, ring: Ring, support: Support) -> None:
         self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self.support = support
-        self.clear_share = program.most_revealed / program.entries
-        self._program, self._ring = program, ring
+        self.clear_share = program.body.most_revealed / program.body.entries
+        self._program, self._body, self._ring = program, program.body, ring
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        program, ring = self._program, self._ring
-        wanted = (batch, *program.shape)
+        program, body, ring = self._program, self._body, self._ring
+        wanted = (batch, *body.shape)
         if any(value.shape != wanted for value in values[:2]) or values[2].shape != (3,):
             raise ProtocolError(f"region '{program.region}': values of {[each.shape for each in values]}, expected two of {wanted}")
-        judge_batch(batch, program.max_batch)
+        program.judge_batch(batch)
         t, f, g = (float(number) for number in values[2])
         pair = np.nan_to_num(np.stack(values[:2]).astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
         mask = self.support.choose(pair[0], t)
-        encrypted, encrypted_scales = _rounded(pair, mask, program.parameters.limit)
-        clear, clear_scales = _rounded(pair, ~mask, 2 ** (program.reveal_bits - 1) - 1)
-        sizes = program.sizes(batch, clear.shape[1])
-        unit = (program.weight - 1) / (abs(f) + abs(g))
+        encrypted, encrypted_scales = _rounded(pair, mask, body.parameters.limit)
+        clear, clear_scales = _rounded(pair, ~mask, 2 ** (body.reveal_bits - 1) - 1)
+        sizes = body.sizes(batch, clear.shape[1])
+        unit = (body.weight - 1) / (abs(f) + abs(g))
         polynomials = np.zeros((2, sizes.polynomials * ring.dimension), np.int64)
         polynomials[:, : sizes.encrypted] = encrypted
         key = SecretKey(ring)
         words, seeds = key.encrypt(polynomials.reshape(-1, ring.dimension))
         payload = [
             struct.pack("<iiI", round(f * unit), round(g * unit), clear.shape[1]),
-            pack_signed(clear[0], program.reveal_bits),
-            pack_signed(clear[1], program.reveal_bits),
+            pack_signed(clear[0], body.reveal_bits),
+            pack_signed(clear[1], body.reveal_bits),
             pack_bits(words, ring.q_bits),
             seeds.tobytes(),
         ]
@@ -86,11 +86,11 @@ class AffineClient(RegionClient):
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
-        program, ring, sizes = self._program, self._ring, pending.sizes
+        program, body, ring, sizes = self._program, self._body, self._ring, pending.sizes
         if len(reply) != sizes.down:
             raise ProtocolError(f"region '{program.region}': a reply of {len(reply)} bytes, expected {sizes.down}")
-        data, drops = memoryview(reply), program.drops
-        clear = unpack_signed(data[: sizes.down_clear], int((~pending.mask).sum()), program.result_bits)
+        data, drops = memoryview(reply), body.drops
+        clear = unpack_signed(data[: sizes.down_clear], int((~pending.mask).sum()), body.result_bits)
         words = data[sizes.down_clear :]
         b = np.zeros(sizes.polynomials * ring.dimension, np.uint64)
         b[: sizes.encrypted] = unpack_bits(words[: sizes.down_b], sizes.encrypted, ring.q_bits - drops.b) << np.uint64(drops.b)
@@ -104,7 +104,7 @@ class AffineClient(RegionClient):
         return [result]
 
     def request_bytes(self, batch: int) -> int:
-        return max(self._program.sizes(batch, clear).up for clear in self._program.counts(batch))
+        return max(self._body.sizes(batch, clear).up for clear in self._body.counts(batch))
 
     def reply_bytes(self, batch: int) -> int:
-        return max(self._program.sizes(batch, clear).down for clear in self._program.counts(batch))
+        return max(self._body.sizes(batch, clear).down for clear in self._body.counts(batch))

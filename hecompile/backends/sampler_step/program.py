@@ -12,21 +12,24 @@ With |F| + |G| <= W, integers of at most X and SEAL's |e| <= 21, what is decrypt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Any, TypeAlias
 
-import pydantic
-
-from hecompile.backends.bfv.bits import SEED_BYTES, packed_bytes
 from hecompile.backends.bfv.parameters import DIMENSIONS, Parameters, noise_bound
-from hecompile.backends.program_io import judge_bytes, judge_names, read_program
+from hecompile.backends.program_io import Document, judge_bytes, judge_facts, read_program
+from hecompile.backends.words import SEED_BYTES, packed_bytes
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.ir.halves import Half
 from hecompile.ir.timesteps import TRAIN_STEPS
 from hecompile.security.table import max_q_bits
 from hecompile.sparsity.importance import cost_names
 
-__all__ = ["HEADER_BYTES", "WEIGHT_BITS", "AffineProgram", "Drops", "Sizes", "affine_program", "choose_parameters", "judge"]
+__all__ = [
+    "HEADER_BYTES", "WEIGHT_BITS", "AffineBody", "AffineProgram", "Drops", "Sizes", "affine_program", "choose_parameters", "judge",
+    "reveals",
+]  # fmt: skip
 
 WEIGHT_BITS = 12  # W = 2^12: f and g are rounded to 1.5e-4 of |f| + |g|
 LIMIT = 2**14 - 1  # X: x and e are rounded to 2^-15 of their largest entry
@@ -67,17 +70,13 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class AffineProgram:
-    """Public, the same for both halves.
+class AffineBody:
+    """What a document says of a sampler's step.
 
     `clear` is the number of entries in clear of a sample, one per timestep bin, for static masks; empty for dynamic ones.
     `most_clear` bounds the entries of a sample that are ever in clear.
     """
 
-    region: str
-    backend: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
     shape: tuple[int, int, int]
     max_batch: int
     parameters: Parameters
@@ -91,34 +90,31 @@ class AffineProgram:
     cost: str
     fill: bool
 
-    def __post_init__(self) -> None:
-        if self.backend != "affine" or (len(self.inputs), len(self.outputs)) != (3, 1):
-            raise ProtocolError(f"region '{self.region}': not a sampler region")
-        judge_names(self)
-        if min(self.shape) < 1 or self.entries > 1 << 24 or self.max_batch * self.entries > MOST_ENTRIES:
-            raise ProtocolError(f"region '{self.region}': batch {self.max_batch} or shape {self.shape} out of range")
-        if not all(0 <= count <= self.entries for count in (*self.clear, self.most_clear)) or len(self.clear) > TRAIN_STEPS:
-            raise ProtocolError(f"region '{self.region}': entries in clear that there are not")
-        if not 0 <= self.tau < 1 or self.cost not in cost_names():
-            raise ProtocolError(f"region '{self.region}': a tau of {self.tau}, or a cost that is none")
-        self._judge_parameters()
-        if not 0 <= min(self.drops.b, self.drops.a) <= max(self.drops.b, self.drops.a) < self.parameters.q_bits:
-            raise ProtocolError(f"region '{self.region}': bits dropped out of range: {self.drops}")
-        if findings := judge(self):
+    def judge(self, document: Document[Any]) -> None:
+        judge_facts(document.region, self._facts(document))
+        if findings := judge(document):
             raise CompileError(findings)
-        judge_bytes(self.region, (size for clear in self.counts(self.max_batch) for size in self._messages(clear)))
+        judge_bytes(document.region, (size for clear in self.counts(self.max_batch) for size in self._messages(clear)))
 
-    def _judge_parameters(self) -> None:
-        """Raises `ProtocolError` for a ring, a quantiser or sums out of range."""
-        parameters = self.parameters
-        if parameters.dimension not in DIMENSIONS or not T_BITS[0] <= parameters.t_bits < parameters.q_bits:
-            raise ProtocolError(f"region '{self.region}': parameters out of range: {parameters}")
-        if not 1 <= parameters.limit < 1 << 31 or not WEIGHTS[0] <= self.weight_bits <= WEIGHTS[1]:
-            raise ProtocolError(f"region '{self.region}': a limit of {parameters.limit} or weights of {self.weight_bits} bits")
-        if self.q < 1 or self.q.bit_length() != parameters.q_bits or self.weight_bits + parameters.q_bits > 62:
-            raise ProtocolError(f"region '{self.region}': sums of words do not fit 63 bits")
-        if self.q <= 4 << parameters.t_bits:
-            raise ProtocolError(f"region '{self.region}': no room for noise")
+    def _facts(self, document: Document[Any]) -> Iterator[tuple[bool, str]]:
+        """What must hold, each computed only where those before it do: numbers of a stranger's document may be of any size."""
+        parameters, drops, limit = self.parameters, self.drops, self.parameters.limit
+        step = document.backend == "affine" and (len(document.inputs), len(document.outputs)) == (3, 1)
+        yield step, "not a sampler region"
+        whole = min(self.shape) >= 1 and self.entries <= 1 << 24 and self.max_batch * self.entries <= MOST_ENTRIES
+        yield whole, f"batch {self.max_batch} or shape {self.shape} out of range"
+        counted = all(0 <= count <= self.entries for count in (*self.clear, self.most_clear)) and len(self.clear) <= TRAIN_STEPS
+        yield counted, "entries in clear that there are not"
+        yield 0 <= self.tau < 1 and self.cost in cost_names(), f"a tau of {self.tau}, or a cost that is none"
+        ring = parameters.dimension in DIMENSIONS and T_BITS[0] <= parameters.t_bits < parameters.q_bits
+        yield ring, f"parameters out of range: {parameters}"
+        limited = 1 <= limit < 1 << 31 and WEIGHTS[0] <= self.weight_bits <= WEIGHTS[1]
+        yield limited, f"a limit of {limit} or weights of {self.weight_bits} bits"
+        sums = self.q >= 1 and self.q.bit_length() == parameters.q_bits and self.weight_bits + parameters.q_bits <= 62
+        yield sums, "sums of words do not fit 63 bits"
+        yield self.q > 4 << parameters.t_bits, "no room for noise"
+        dropped = 0 <= min(drops.b, drops.a) <= max(drops.b, drops.a) < parameters.q_bits
+        yield dropped, f"bits dropped out of range: {drops}"
 
     def _messages(self, clear: int) -> tuple[int, int]:
         """Bytes of the largest batch's request and reply."""
@@ -149,19 +145,6 @@ class AffineProgram:
     def noise_bound(self) -> float:
         return noise_bound("worst-case", (self.weight, 0.0), self.parameters.dimension, self.drops.b, self.drops.a)
 
-    @property
-    def reveals(self) -> tuple[str, ...]:
-        """What the server sees in clear, for manifests, reports and logs; nothing if nothing."""
-        most = self.most_revealed
-        if not most:
-            return ()
-        share = f"{most:,} of {self.entries:,} entries ({most / self.entries:.1%}) counted over all steps"
-        rounded = f"rounded to {self.reveal_bits} bits"
-        found = [f"{name}: {'at most ' * self.dynamic}{share}, {rounded}" for name in self.inputs[:2]]
-        if self.dynamic:
-            found.append(f"support: chosen by '{self.cost}' from the {self.inputs[0]} itself at every step")
-        return tuple(found)
-
     def sizes(self, batch: int, clear: int) -> Sizes:
         """What travels for `batch` samples with `clear` entries in clear in all."""
         parameters, encrypted = self.parameters, batch * self.entries - clear
@@ -191,40 +174,51 @@ class AffineProgram:
         return [min(entries - used - 1, batch * self.most_clear) for used in range(0, entries, dimension)]
 
 
+AffineProgram: TypeAlias = Document[AffineBody]
+
+
+def reveals(program: AffineProgram) -> tuple[str, ...]:
+    """What the server sees in clear, for manifests, reports and logs; nothing if nothing."""
+    body, most = program.body, program.body.most_revealed
+    if not most:
+        return ()
+    share = f"{most:,} of {body.entries:,} entries ({most / body.entries:.1%}) counted over all steps"
+    rounded = f"rounded to {body.reveal_bits} bits"
+    found = [f"{name}: {'at most ' * body.dynamic}{share}, {rounded}" for name in program.inputs[:2]]
+    if body.dynamic:
+        found.append(f"support: chosen by '{body.cost}' from the {program.inputs[0]} itself at every step")
+    return tuple(found)
+
+
 def judge(program: AffineProgram) -> list[Diagnostic]:
     """Every reveal that no program may make: whole, at full precision, or above its own budget."""
-    most = max(program.clear, default=0)
+    body, most = program.body, max(program.body.clear, default=0)
     edge = " and ".join(f"{name} -> {program.region}" for name in program.inputs[:2])
     findings = []
-    if most >= program.entries or (program.dynamic and program.most_clear >= program.entries):
+    if most >= body.entries or (body.dynamic and body.most_clear >= body.entries):
         findings.append(
             Diagnostic(f"{edge}: revealed at fraction 1", help="lower tau or the budget: some entries must be encrypted")
         )
-    if not 2 <= program.reveal_bits < FULL_BITS:
-        precision = "at full precision" if program.reveal_bits >= FULL_BITS else "with a sign at most"
+    if not 2 <= body.reveal_bits < FULL_BITS:
+        precision = "at full precision" if body.reveal_bits >= FULL_BITS else "with a sign at most"
         findings.append(
-            Diagnostic(
-                f"{edge}: revealed {precision} ({program.reveal_bits} bits)", help=f"reveal_bits is from 2 to {FULL_BITS - 1}"
-            )
+            Diagnostic(f"{edge}: revealed {precision} ({body.reveal_bits} bits)", help=f"reveal_bits is from 2 to {FULL_BITS - 1}")
         )
-    if most > program.most_clear:
+    if most > body.most_clear:
         findings.append(
             Diagnostic(
-                f"{edge}: {most:,} of {program.entries:,} entries in clear, counted over all steps, "
-                f"are above the budget of {program.most_clear:,}",
+                f"{edge}: {most:,} of {body.entries:,} entries in clear, counted over all steps, "
+                f"are above the budget of {body.most_clear:,}",
                 help="lower tau, or raise most_clear",
             )
         )
     return findings
 
 
-_PROGRAM = pydantic.TypeAdapter(AffineProgram)
-
-
 def affine_program(half: Half) -> AffineProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
     try:
-        return read_program(_PROGRAM, half)
+        return read_program(half, AffineBody)
     except CompileError as error:
         raise ProtocolError(f"region program: {error.diagnostics[0].message}") from error
 

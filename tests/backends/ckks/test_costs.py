@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from hecompile.backends.base import Secrets, Session
 from hecompile.backends.ckks.backend import CkksBackend
 from hecompile.backends.ckks.costs import cost_of
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.measure import measure_ckks
 from hecompile.backends.context import Context
+from hecompile.backends.region_client import Secrets
+from hecompile.backends.region_server import Session
 from hecompile.backends.registry import proposals
 from hecompile.compiler import Compiled
 from hecompile.ir.graph import ModelGraph, info

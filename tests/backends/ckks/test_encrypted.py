@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from benchmarks.boundaries import error_ratios
-from hecompile.backends.base import RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.ckks.backend import CkksBackend
 from hecompile.backends.ckks.document import read_document
 from hecompile.backends.ckks.keys import key_sizes
+from hecompile.backends.region_client import RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.compiler import Compiled
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.halves import Half
@@ -128,7 +129,7 @@ def test_equal_inputs_give_unrelated_requests(
 
 
 def test_keys_are_no_longer_than_declared_and_all_there(halves: tuple[Half, Half], keys: Mapping[str, bytes]) -> None:
-    sizes = key_sizes(read_document(halves[0]).program)
+    sizes = key_sizes(read_document(halves[0]).body.program)
     assert set(keys) == set(sizes)
     assert all(0.9 * sizes[name] < len(key) <= sizes[name] for name, key in keys.items())
 

@@ -63,11 +63,11 @@ def test_programs_that_do_not_add_up_are_refused(chained: Compiled, old: str, ne
     lowered = chain_region(chained).lowered
     assert lowered is not None
     document = read_document(lowered.server)
-    changed = re.sub(old, new, document.text, count=1)
-    if changed == document.text:
+    changed = re.sub(old, new, document.body.text, count=1)
+    if changed == document.body.text:
         assert "relinearise" in new
-        changed = document.text.replace("he.rotate", "he.turn", 1)
-    tables, inputs = read_tables(lowered.server, document), dict.fromkeys(each.name for each in document.uploads)
+        changed = document.body.text.replace("he.rotate", "he.turn", 1)
+    tables, inputs = read_tables(lowered.server, document), dict.fromkeys(each.name for each in document.body.uploads)
     with pytest.raises(ProtocolError, match=reason):
         Engine(parse_program(changed), tables).run(inputs)
 
@@ -76,9 +76,9 @@ def test_a_missing_rotation_key_is_named_with_its_layer(chained: Compiled) -> No
     lowered = chain_region(chained).lowered
     assert lowered is not None
     document = read_document(lowered.server)
-    engine = Engine(document.program, read_tables(lowered.server, document), steps=[])
+    engine = Engine(document.body.program, read_tables(lowered.server, document), steps=[])
     with pytest.raises(ProtocolError, match=r"layer '.+': no key for a rotation by .* open a new session"):
-        engine.run(dict.fromkeys(each.name for each in document.uploads))
+        engine.run(dict.fromkeys(each.name for each in document.body.uploads))
 
 
 def test_tables_are_checked(chained: Compiled) -> None:

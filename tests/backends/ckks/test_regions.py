@@ -60,17 +60,17 @@ def test_levels_are_those_of_layers_and_polynomials(chained: Compiled) -> None:
     lowered = chain_region(chained).lowered
     assert lowered is not None
     document = read_document(lowered.client)
-    assert document.program.ring.depth == 3 + 2  # three convs, two quadratics
-    assert [upload.level for upload in document.uploads] == [5]
-    assert all(result.level == 0 for result in document.results)
+    assert document.body.program.ring.depth == 3 + 2  # three convs, two quadratics
+    assert [upload.level for upload in document.body.uploads] == [5]
+    assert all(result.level == 0 for result in document.body.results)
 
 
 def test_values_far_outside_a_polynomials_range_are_told(chained: Compiled) -> None:
     lowered = chain_region(chained).lowered
     assert lowered is not None
     document = read_document(lowered.server)
-    engine = ClearEngine(document.program, read_tables(lowered.server, document))
-    inputs = {upload.name: np.full(document.program.ring.slots, 30.0) for upload in document.uploads}
+    engine = ClearEngine(document.body.program, read_tables(lowered.server, document))
+    inputs = {upload.name: np.full(document.body.program.ring.slots, 30.0) for upload in document.body.uploads}
     with pytest.raises(ProtocolError, match=r"layer '.+': a value of .* where its polynomial holds to .*--calibration"):
         engine.run(inputs)
 
@@ -99,7 +99,7 @@ def test_values_that_ciphertexts_do_not_hold_are_refused(chained: Compiled) -> N
 def test_outputs_have_the_ranges_of_the_calibration(chained: Compiled) -> None:
     lowered = chain_region(chained).lowered
     assert lowered is not None
-    (found,) = [op.range for op in read_document(lowered.client).program.ops if op.kind == "output"]
+    (found,) = [op.range for op in read_document(lowered.client).body.program.ops if op.kind == "output"]
     assert 0.1 < found < 32
 
 
@@ -107,12 +107,12 @@ def test_keys_fit_a_cap_by_more_rotations(chained: Compiled) -> None:
     """From all nine keys down to three: the same results, and an error that names the layers where it cannot be."""
     region, chosen = chain_region(chained), backend("ckks_clear")
     assert region.lowered is not None
-    whole = read_document(region.lowered.client).program
+    whole = read_document(region.lowered.client).body.program
     inputs, found = values(chained, region, 1), []
     for count in (len(whole.steps) - 1, 5, 3):
         cap_mib = (key_size(whole.ring, 1) + count * key_size(whole.ring, whole.ring.dimension)) / 2**20
         halves = lower_chain_region(region, capped(cap_mib))
-        program = read_document(halves.server).program
+        program = read_document(halves.server).body.program
         found.append((len(program.steps), program.counts()["rotate"]))
         assert sum(key_sizes(program).values()) <= cap_mib * 2**20
         assert chosen.check_proofs(halves.server) == []
@@ -144,7 +144,7 @@ def test_values_of_a_polynomial_may_leave_the_region(tmp_path: Path) -> None:
     torch.manual_seed(1)
     call, found = {"sample": torch.randn(2, 1, 4, 4), "timestep": torch.tensor(12.0)}, dict[str, tuple[torch.Tensor, ...]]()
     for name in ("ckks_clear", "clear"):
-        options = CompileOptions(backend=name, max_batch=3, **backend("ckks_clear").recommended)  # type: ignore[arg-type]
+        options = CompileOptions(backend=name, max_batch=3, **CkksOptions.recommends)  # type: ignore[arg-type]
         compile_model(Shown().eval(), tmp_path / name, options=options, example_inputs=inputs)
         found[name] = hecompile.load(tmp_path / name, policy="simulation")(**call)
     for own, other in zip(found["ckks_clear"], found["clear"], strict=True):

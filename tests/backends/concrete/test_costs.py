@@ -62,7 +62,7 @@ def test_the_dimension_is_predicted_before_a_circuit_is_compiled(tiny_concrete: 
     for region in tiny_concrete.program.calls.values():
         assert region.lowered is not None
         program = linear_program(region.lowered.client)
-        for layer, product in zip(program.layers, region.products, strict=True):
+        for layer, product in zip(program.body.layers, region.products, strict=True):
             chosen = layer.circuit.encryptions[0].dimension
             predicted = dimension_for(product.geometry, product.quantized.weights)
             assert predicted == pytest.approx(chosen, rel=0.02)

@@ -122,7 +122,7 @@ def test_an_evaluation_that_takes_too_long_is_stopped(region: AnyCall, monkeypat
 def test_less_noise_than_the_table_wants_is_refused_by_the_client(tiny_concrete: Compiled, tmp_path: Path) -> None:
     import shutil
 
-    from hecompile.artifact import digest
+    from hecompile.artifact_files import digest
 
     assert tiny_concrete.artifact is not None
     folder = tmp_path / "weak"

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from hecompile.backends.base import RegionClient, RegionServer, Secrets, Session
 from hecompile.backends.concrete.keysets import judge_keys
 from hecompile.backends.concrete.lookups.lowering import Widths, export, lower_region, search_widths
 from hecompile.backends.concrete.lookups.program import lookup_program
 from hecompile.backends.concrete.lookups.server import _Keys
+from hecompile.backends.region_client import RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.backends.registry import backend
 from hecompile.calibration import Calibration, Call
 from hecompile.calibration.regions import region_inputs
@@ -180,7 +181,7 @@ def test_keys_of_the_right_size_that_are_no_keys_are_refused_when_they_come(open
 def test_keys_of_another_circuit_are_refused_though_they_have_as_many_bytes(chain: Compiled, opened: Opened) -> None:
     (name, data), region = key_of(opened), region_of(chain)
     assert region.lowered is not None
-    numbers = lookup_program(region.lowered.server).circuit.numbers
+    numbers = lookup_program(region.lowered.server).body.circuit.numbers
     judge_keys(name, memoryview(data), numbers)
     first, *rest = numbers.bootstraps
     for other in (replace(first, base=first.base - 1), replace(first, variance=first.variance / 2)):

@@ -91,7 +91,7 @@ def test_circuits_give_the_integers(name: str) -> None:
     client, server = lowered.client, lowered.server
     program = stack_program(client)
     assert server.program == client.program
-    assert program.circuit.error_probability(program.norm, program.shift) <= program.p_error == P_ERROR
+    assert program.body.circuit.error_probability(program.body.norm, program.body.shift) <= program.body.p_error == P_ERROR
     assert StackBackend().check_security(client, 128) == StackBackend().check_proofs(server) == []
 
 
@@ -140,7 +140,7 @@ def test_ranges_that_are_too_far_apart_are_taken_for_equal() -> None:
     found = {}
     for largest in (0.5, 1.0, 1e-9):
         ranges = {name: 1.0 if name == "sample" else largest for name in region.inputs}
-        found[largest] = stack_program(lower_stack_region(region, 1, P_ERROR, ranges).client).units
+        found[largest] = stack_program(lower_stack_region(region, 1, P_ERROR, ranges).client).body.units
     assert max(found[0.5]) == pytest.approx(2 * min(found[0.5]))
     assert found[1.0] == found[1e-9] == (1 / LIMIT, 1 / LIMIT)
 
@@ -210,7 +210,7 @@ def stacks_of(compiled: Compiled) -> list[SubgraphRegion]:
 def values_for(region: SubgraphRegion, batch: int) -> list[np.ndarray]:
     assert region.lowered is not None
     rng = np.random.default_rng(batch)
-    shapes = stack_program(region.lowered.client).input_shapes
+    shapes = stack_program(region.lowered.client).body.input_shapes
     return [rng.standard_normal((batch, *shape)).astype(np.float32) for shape in shapes]
 
 
@@ -219,7 +219,7 @@ def values_for(region: SubgraphRegion, batch: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("batch", [1, 2])
 def test_encrypted_stacks_equal_their_integers(timed: Compiled, batch: int) -> None:
     regions = stacks_of(timed)
-    assert [region.lowered and stack_program(region.lowered.client).layers for region in regions] == [2, 2]
+    assert [region.lowered and stack_program(region.lowered.client).body.layers for region in regions] == [2, 2]
     for region in regions:
         assert region.lowered is not None
         client, server = StackBackend().load_client(region.lowered.client), StackBackend().load_server(region.lowered.server)
@@ -235,7 +235,7 @@ def test_encrypted_stacks_equal_their_integers(timed: Compiled, batch: int) -> N
             np.testing.assert_array_equal(one, two)
             assert one.shape == want.shape
             assert np.sqrt(np.mean((one - want) ** 2)) < 0.02 * want.std()
-        assert readout.program.distortion_db > 40
+        assert readout.program.body.distortion_db > 40
 
 
 @pytest.mark.fhe

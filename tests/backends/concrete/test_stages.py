@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hecompile.backends.concrete.linear.stages import LIMIT, LimitedProduct, largest_result, limits_for, quantise_windows
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.linear import Geometry, conv2d, correlate, linear
-from hecompile.ir.products import Part, Product
+from hecompile.ir.linear import Geometry, Part, conv2d, correlate, linear
+from hecompile.ir.products import Product
 from hecompile.ir.quantization import quantize
 
 PICTURES = ["normal", "constant", "signs of a row", "one entry", "zero", "huge", "nan", "inf"]

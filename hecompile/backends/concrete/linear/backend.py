@@ -12,10 +12,13 @@ from hecompile.backends.concrete.linear.program import LinearProgram, error_of, 
 from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.concrete.tensors import bytes_of
 from hecompile.backends.readouts import readouts
+from hecompile.backends.region_client import RegionClient
+from hecompile.backends.region_server import RegionServer
 
 if TYPE_CHECKING:
-    from hecompile.backends.base import RegionClient, RegionServer
     from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
     from hecompile.ir.candidates import Candidate, LayerPrice, PartCost
     from hecompile.ir.channels import ChannelSplit
     from hecompile.ir.graph import ModelGraph
@@ -68,12 +71,12 @@ class ConcreteBackend(Backend):
 
     def describe(self, half: ClientHalf) -> Facts:
         program = linear_program(half)
-        layers = program.layers
+        layers = program.body.layers
         found = sorted({(layer.circuit.encryptions[0].dimension, layer.circuit.output_width) for layer in layers})
         return Facts(
             layers=sum(len(layer.parts) for layer in layers),
             parameters="; ".join(f"n{dimension} {width} bits" for dimension, width in found),
-            proof=error_of(program.p_error, sum(layer.multiple * math.prod(layer.circuit.output_shape) for layer in layers)),
+            proof=error_of(program.body.p_error, sum(layer.multiple * math.prod(layer.circuit.output_shape) for layer in layers)),
         )
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
@@ -82,7 +85,7 @@ class ConcreteBackend(Backend):
 
         each = [
             circuit_cost(layer.geometry, layer.circuit.encryptions[0].dimension, machine, layer.elements(batch))
-            for layer in linear_program(half).layers
+            for layer in linear_program(half).body.layers
         ]
         return [PartCost(sum(each, Cost()))]
 
@@ -98,7 +101,7 @@ class ConcreteBackend(Backend):
         program = linear_program(half)
         return [
             f"region '{program.region}', layer of {layer.input}: {reason}"
-            for layer in program.layers
+            for layer in program.body.layers
             for reason in layer.circuit.weak(security_bits)
         ]
 
@@ -106,7 +109,7 @@ class ConcreteBackend(Backend):
         program = linear_program(half)
         return [
             f"region '{program.region}', layer of {layer.input}: sums up to {layer.largest} leave {layer.circuit.output_width} bits"
-            for layer in program.layers
+            for layer in program.body.layers
             if layer.largest > 2 ** (layer.circuit.output_width - 1) - 1
         ]
 
@@ -115,16 +118,17 @@ class ConcreteBackend(Backend):
 
         program = linear_program(half)
         _judge_frames(program)
-        return LinearClient(program, readouts(half, program.region, program.layers))
+        return LinearClient(program, readouts(half, program.region, program.body.layers))
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
         from hecompile.backends.concrete.simulation import LinearSimulation, SimulatedCircuit
 
         program = linear_program(client)
         circuits = [
-            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.p_error) for index in range(len(program.layers))
+            SimulatedCircuit(bytes_of(server, f"{index}.mlir").decode(), program.body.p_error)
+            for index in range(len(program.body.layers))
         ]
-        return LinearSimulation(program, readouts(client, program.region, program.layers), circuits)
+        return LinearSimulation(program, readouts(client, program.region, program.body.layers), circuits)
 
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.concrete.linear.server import LinearServer
@@ -132,13 +136,13 @@ class ConcreteBackend(Backend):
 
         program, circuits = linear_program(half), []
         _judge_frames(program)
-        for index, layer in enumerate(program.layers):
+        for index, layer in enumerate(program.body.layers):
             mlir, keys = (bytes_of(half, f"{index}.{name}") for name in ("mlir", "keys"))
             name = hashlib.sha256(mlir).hexdigest()
-            circuits.append(ServerCircuit(name, mlir.decode(), program.p_error, layer.circuit.text, keys=keys))
-        return LinearServer(program, circuits)
+            circuits.append(ServerCircuit(name, mlir.decode(), program.body.p_error, layer.circuit.text, keys=keys))
+        return LinearServer(program.body, circuits)
 
 
 def _judge_frames(program: LinearProgram) -> None:
-    for layer in program.layers:
+    for layer in program.body.layers:
         layer.circuit.judge_frames(f"layer of {layer.input}", layer.request, layer.reply)

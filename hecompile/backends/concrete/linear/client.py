@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.concrete.linear.program import LinearProgram, cut
 from hecompile.backends.concrete.linear.stages import quantise_windows
 from hecompile.backends.concrete.opened import client_with_keys, decrypted
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
-from hecompile.ir.products import Readout, leading
+from hecompile.ir.readout import Readout, leading
 
 __all__ = ["LinearClient"]
 
@@ -41,14 +41,14 @@ class LinearClient(RegionClient):
 
     def _fresh(self) -> list[Any]:
         """A client with a new key for every layer."""
-        return [client_with_keys(layer.circuit) for layer in self._program.layers]
+        return [client_with_keys(layer.circuit) for layer in self._program.body.layers]
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
         named = dict(zip(self.inputs, values, strict=True))
         pending = _Pending(self.reply_bytes(batch), self._fresh(), [], [], batch)
         parts: list[Buffer] = []
-        for layer, client in zip(self._program.layers, pending.clients, strict=True):
+        for layer, client in zip(self._program.body.layers, pending.clients, strict=True):
             value = named[layer.input]
             integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
             if len(integers) != layer.elements(batch):
@@ -61,7 +61,7 @@ class LinearClient(RegionClient):
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
-        layers = self._program.layers
+        layers = self._program.body.layers
         pieces = iter(cut(reply, [layer.reply.size for layer in layers for _ in range(layer.elements(pending.batch))]))
         outputs = list[Array]()
         for place, (layer, readout, client) in enumerate(zip(layers, self._readouts, pending.clients, strict=True)):
@@ -70,7 +70,7 @@ class LinearClient(RegionClient):
         return outputs
 
     def request_bytes(self, batch: int) -> int:
-        return self._program.request_bytes(batch)
+        return self._program.body.request_bytes(batch)
 
     def reply_bytes(self, batch: int) -> int:
-        return self._program.reply_bytes(batch)
+        return self._program.body.reply_bytes(batch)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
-
 import numpy as np
 
 from hecompile.backends.concrete.circuits import linear_circuit
-from hecompile.backends.concrete.linear.program import LayerProgram, LinearProgram
+from hecompile.backends.concrete.linear.program import LayerProgram, LinearBody
 from hecompile.backends.concrete.linear.stages import LimitedProduct
+from hecompile.backends.program_io import Document
 from hecompile.errors import InternalError
 from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 from hecompile.ir.regions import AnyCall, CallRegion, Lowered
@@ -42,6 +39,6 @@ def lower_layers(region: AnyCall, max_batch: int, p_error: float) -> Lowered:
         client[f"{index}.scales"], client[f"{index}.bias"] = quantized.readout.weight_scales, quantized.readout.bias
         server[f"{index}.mlir"] = np.frombuffer(circuit.mlir.encode(), np.uint8)
         server[f"{index}.keys"] = np.frombuffer(circuit.trial.keys, np.uint8)
-    program = LinearProgram(region.name, region.backend, region.inputs, region.outputs, max_batch, p_error, tuple(layers))
-    document: Mapping[str, Any] = asdict(program)
+    body = LinearBody(max_batch, p_error, tuple(layers))
+    document = Document(region.name, region.backend, region.inputs, region.outputs, body).as_json()
     return Lowered(ClientHalf(document, client), ServerHalf(document, server))

@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-
-import pydantic
+from typing import Any, TypeAlias
 
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.linear.stages import Limits
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.backends.program_io import judge_batch, judge_bytes, judge_layers, judge_names, read_program
+from hecompile.backends.program_io import Document, judge_bytes, judge_facts, judge_layers, read_program
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.halves import Half
-from hecompile.ir.linear import Geometry
-from hecompile.ir.products import Part
+from hecompile.ir.linear import Geometry, Part
 
-__all__ = ["LayerProgram", "LinearProgram", "linear_program"]
+__all__ = ["LayerProgram", "LinearBody", "LinearProgram", "linear_program"]
 
 WIDTHS = (2, 40)  # bits of a message
 MOST_TOKENS = 1 << 20  # pictures of a layer's input per element of the batch
@@ -71,27 +69,17 @@ class LayerProgram:
 
 
 @dataclass(frozen=True)
-class LinearProgram:
-    """A region's document."""
+class LinearBody:
+    """What a document says of a region's circuits."""
 
-    region: str
-    backend: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
     max_batch: int
     p_error: float
     layers: tuple[LayerProgram, ...]
 
-    def __post_init__(self) -> None:
-        judge_names(self)
-        if not self.layers or not 0 < self.p_error < 1:
-            raise ProtocolError(f"region '{self.region}': no layers, or numbers out of range")
-        judge_layers(self.region, self.layers, self.inputs, self.outputs)
-        judge_bytes(self.region, (self.request_bytes(self.max_batch), self.reply_bytes(self.max_batch)))
-
-    def judge_batch(self, batch: int) -> None:
-        """Raises `ProtocolError` beyond the largest."""
-        judge_batch(batch, self.max_batch)
+    def judge(self, document: Document[Any]) -> None:
+        judge_facts(document.region, [(bool(self.layers) and 0 < self.p_error < 1, "no layers, or numbers out of range")])
+        judge_layers(document.region, self.layers, document.inputs, document.outputs)
+        judge_bytes(document.region, (self.request_bytes(self.max_batch), self.reply_bytes(self.max_batch)))
 
     def ciphertexts(self, batch: int) -> list[tuple[int, Frame, Frame]]:
         """The circuit, request and reply of every ciphertext, in order."""
@@ -107,12 +95,12 @@ class LinearProgram:
         return sum(layer.elements(batch) * layer.reply.size for layer in self.layers)
 
 
-_PROGRAM = pydantic.TypeAdapter(LinearProgram)
+LinearProgram: TypeAlias = Document[LinearBody]
 
 
 def linear_program(half: Half) -> LinearProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
-    return read_program(_PROGRAM, half)
+    return read_program(half, LinearBody)
 
 
 def error_of(p_error: float, chances: int) -> str:

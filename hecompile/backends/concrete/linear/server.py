@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hecompile.backends.base import RegionServer, Session
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.linear.program import cut
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
+from hecompile.backends.program_io import judge_batch
+from hecompile.backends.region_server import RegionServer, Session
 
 __all__ = ["LinearServer"]
 
 LIMIT_S = 30.0  # of one ciphertext; a layer of a small UNet takes a quarter of a second
 
 
-class Program(Protocol):
-    """What a server reads of a region's document."""
+class Circuits(Protocol):
+    """What a server reads of a document's body."""
 
     @property
     def max_batch(self) -> int: ...
-    def judge_batch(self, batch: int) -> None: ...
     def request_bytes(self, batch: int) -> int: ...
     def ciphertexts(self, batch: int) -> list[tuple[int, Frame, Frame]]:
         """The circuit, request and reply of every ciphertext, in order."""
@@ -29,19 +29,19 @@ class Program(Protocol):
 class LinearServer(RegionServer):
     """Answers requests for one region; keeps nothing between them."""
 
-    def __init__(self, program: Program, circuits: list[ServerCircuit]) -> None:
-        self.max_batch = program.max_batch
-        self._program, self._circuits = program, circuits
+    def __init__(self, body: Circuits, circuits: list[ServerCircuit]) -> None:
+        self.max_batch = body.max_batch
+        self._body, self._circuits = body, circuits
 
     def cancel(self) -> None:
         workers().cancel(self)
 
     def request_bytes(self, batch: int) -> int:
-        return self._program.request_bytes(batch)
+        return self._body.request_bytes(batch)
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
-        self._program.judge_batch(batch)
-        wanted = self._program.ciphertexts(batch)
+        judge_batch(batch, self.max_batch)
+        wanted = self._body.ciphertexts(batch)
         pieces = cut(payload, [request.size for _, request, _ in wanted])
         jobs = [
             Job(self._circuits[place], (request.wrap(piece),), owner=self)

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.ir.linear import Array, Geometry, correlate
-from hecompile.ir.products import AnyProduct, LaterProduct, QuantizedProduct, leading, quantize_picture
+from hecompile.ir.products import AnyProduct, LaterProduct, QuantizedProduct
+from hecompile.ir.readout import leading, quantize_picture
 
 __all__ = ["LIMIT", "LimitedProduct", "Limits", "largest_result", "limits_for", "quantise_windows"]
 

@@ -15,11 +15,15 @@ from hecompile.backends.concrete.lookups.options import LookupOptions
 from hecompile.backends.concrete.lookups.program import LookupProgram, lookup_program
 from hecompile.backends.concrete.tensors import bytes_of
 from hecompile.errors import ProtocolError
+from hecompile.ir.candidates import Candidate, Cost
+from hecompile.ir.halves import Array, Half
+from hecompile.ir.regions import Lowered
 
 if TYPE_CHECKING:
-    from hecompile.backends.base import RegionClient, RegionServer
     from hecompile.backends.concrete.lookups.lowering import Quantiser
     from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
     from hecompile.ir.candidates import Candidate, PartCost
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.halves import Array, ClientHalf, Half, ServerHalf
@@ -60,27 +64,29 @@ class LookupBackend(Backend):
 
     def describe(self, half: ClientHalf) -> Facts:
         program = lookup_program(half)
-        key_mib = program.key_bytes / 2**20
+        key_mib = program.body.key_bytes / 2**20
         return Facts(
             layers=2,
-            parameters=f"{program.widths}; {program.lookups} lookups, complexity {program.complexity:.3g}, "
-            f"{key_mib:.0f} MiB of keys sent, some {program.cpu_s:.0f} CPU seconds, {program.distortion_db:.1f} dB",
-            proof=error_of(program.p_error, program.lookups),
+            parameters=f"{program.body.widths}; {program.body.lookups} lookups, complexity {program.body.complexity:.3g}, "
+            f"{key_mib:.0f} MiB of keys sent, some {program.body.cpu_s:.0f} CPU seconds, {program.body.distortion_db:.1f} dB",
+            proof=error_of(program.body.p_error, program.body.lookups),
         )
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
         """Keys are expanded once per session, and no part of it."""
-        from hecompile.ir.candidates import Cost, PartCost
+        from hecompile.ir.candidates import PartCost
 
         program = lookup_program(half)
-        inputs, outputs = (batch * math.prod(shape) for shape in (program.circuit.input_shape, program.circuit.output_shape))
+        inputs, outputs = (
+            batch * math.prod(shape) for shape in (program.body.circuit.input_shape, program.body.circuit.output_shape)
+        )
         cost = Cost(
-            batch * program.complexity * machine.lookup_ps * 1e-12,
+            batch * program.body.complexity * machine.lookup_ps * 1e-12,
             (inputs * machine.lwe_encrypt_us + outputs * machine.lwe_decrypt_us) * 1e-6,
-            batch * program.request.size,
-            batch * program.reply.size,
-            program.key_bytes,
-            2 * program.key_bytes / 2**20,
+            batch * program.body.request.size,
+            batch * program.body.reply.size,
+            program.body.key_bytes,
+            2 * program.body.key_bytes / 2**20,
         )
         return [PartCost(cost)]
 
@@ -89,7 +95,7 @@ class LookupBackend(Backend):
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         program = lookup_program(half)
-        return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
+        return [f"region '{program.region}': {reason}" for reason in program.body.circuit.weak(security_bits)]
 
     def check_proofs(self, half: ServerHalf) -> list[str]:
         return []  # Concrete's own bounds; the circuit was tried against its twin
@@ -98,14 +104,14 @@ class LookupBackend(Backend):
         from hecompile.backends.concrete.lookups.client import LookupClient
 
         program = lookup_program(half)
-        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
+        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         return LookupClient(program, *_quantisers(half, program))
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
         from hecompile.backends.concrete.simulation import LookupSimulation, SimulatedCircuit
 
         program = lookup_program(client)
-        circuit = SimulatedCircuit(bytes_of(server, "mlir").decode(), program.p_error)
+        circuit = SimulatedCircuit(bytes_of(server, "mlir").decode(), program.body.p_error)
         return LookupSimulation(program, *_quantisers(client, program), circuit)
 
     def load_server(self, half: ServerHalf) -> RegionServer:
@@ -113,21 +119,21 @@ class LookupBackend(Backend):
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, mlir = lookup_program(half), bytes_of(half, "mlir")
-        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
+        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         name = hashlib.sha256(mlir).hexdigest()
-        return LookupServer(program, ServerCircuit(name, mlir.decode(), program.p_error, program.circuit.text))
+        return LookupServer(program, ServerCircuit(name, mlir.decode(), program.body.p_error, program.body.circuit.text))
 
 
 def _quantisers(half: Half, program: LookupProgram) -> tuple[Quantiser, Quantiser]:
     """Of the region's input and output."""
     from hecompile.backends.concrete.lookups.lowering import Quantiser
 
-    shapes = program.circuit.input_shape, program.circuit.output_shape
+    shapes = program.body.circuit.input_shape, program.body.circuit.output_shape
     zeros = [_zeros(half, f"{name}.zero", shape) for name, shape in zip(("source", "result"), shapes, strict=True)]
     if set(half.tensors) != {"source.zero", "result.zero"}:
         raise ProtocolError(f"region '{program.region}': tensors that no quantiser has")
-    source = Quantiser(program.source.scale, zeros[0], program.source.low, program.source.high)
-    return source, Quantiser(program.result_scale, zeros[1], 0, 1)
+    source = Quantiser(program.body.source.scale, zeros[0], program.body.source.low, program.body.source.high)
+    return source, Quantiser(program.body.result_scale, zeros[1], 0, 1)
 
 
 def _zeros(half: Half, name: str, shape: tuple[int, ...]) -> Array:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.concrete.linear.program import cut
 from hecompile.backends.concrete.lookups.lowering import Quantiser
-from hecompile.backends.concrete.lookups.program import LookupProgram
+from hecompile.backends.concrete.lookups.program import LookupProgram, key_name
 from hecompile.backends.concrete.opened import client_with_keys, decrypted
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.halves import Array
@@ -31,42 +31,43 @@ class LookupClient(RegionClient):
 
     def __init__(self, program: LookupProgram, source: Quantiser, result: Quantiser) -> None:
         self.inputs, self.outputs = program.inputs, program.outputs
-        self.max_batch, self.patience_s = program.max_batch, program.limit_s
-        self._program, self._source, self._result = program, source, result
+        self.max_batch, self.patience_s = program.max_batch, program.body.limit_s
+        self._program, self._body, self._key_name = program, program.body, key_name(program)
+        self._source, self._result = source, result
 
     def key_sizes(self) -> Mapping[str, int]:
-        return {self._program.key_name: self._program.key_bytes}
+        return {self._key_name: self._body.key_bytes}
 
     def evaluation_keys(self, secrets: Secrets) -> Mapping[str, bytes]:
-        client = client_with_keys(self._program.circuit)
+        client = client_with_keys(self._body.circuit)
         keys: bytes = client.evaluation_keys.serialize()
-        if len(keys) != self._program.key_bytes:
-            raise ProtocolError(f"region '{self._program.region}': keys of {len(keys)} bytes, declared {self._program.key_bytes}")
-        secrets[self._program.key_name] = client
-        return {self._program.key_name: keys}
+        if len(keys) != self._body.key_bytes:
+            raise ProtocolError(f"region '{self._program.region}': keys of {len(keys)} bytes, declared {self._body.key_bytes}")
+        secrets[self._key_name] = client
+        return {self._key_name: keys}
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
-        client: Any = None if secrets is None else secrets.get(self._program.key_name)
+        client: Any = None if secrets is None else secrets.get(self._key_name)
         if client is None:
             raise InternalError(f"region '{self._program.region}' encrypts outside a session")
-        wanted = (batch, *self._program.circuit.input_shape[1:])
+        wanted = (batch, *self._body.circuit.input_shape[1:])
         if values[0].shape != wanted:
             raise ProtocolError(f"region '{self._program.region}': a value of shape {values[0].shape}, expected {wanted}")
         integers = self._source.quantise(values[0])
-        parts = [self._program.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
+        parts = [self._body.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
         return parts, _Pending(self.reply_bytes(batch), client, batch)
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
-        frame = self._program.reply
+        frame = self._body.reply
         pieces = cut(reply, [frame.size] * pending.batch)
         results = [decrypted(pending.client, frame, piece) for piece in pieces]
         return [self._result.value(np.concatenate(results))]
 
     def request_bytes(self, batch: int) -> int:
-        return batch * self._program.request.size
+        return batch * self._body.request.size
 
     def reply_bytes(self, batch: int) -> int:
-        return batch * self._program.reply.size
+        return batch * self._body.reply.size

@@ -19,7 +19,7 @@ from hecompile.backends.concrete.circuits import configuration, specs_text
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.errors import CompileError, Diagnostic, MissingExtraError
 from hecompile.ir.linear import Array
-from hecompile.ir.products import LARGEST
+from hecompile.ir.readout import LARGEST
 
 if TYPE_CHECKING:
     from torch import fx

@@ -1,16 +1,19 @@
-"""The options of `concrete_lookups`, beside those of all regions of Concrete."""
+"""The options of the `concrete_lookups` backend."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hecompile.backends.concrete.options import ConcreteOptions
+from hecompile.panels import option
+
 __all__ = ["LookupOptions"]
 
 
 @dataclass(frozen=True)
-class LookupOptions:
-    """What a region with lookups may lose and cost."""
+class LookupOptions(ConcreteOptions):
+    """How exact a region must be, and what it may cost."""
 
-    lookup_db: float = 25.0  # least PSNR of a region against float32
-    lookup_seconds: float = 180.0  # most predicted CPU seconds of a region
-    lookup_key_mib: float = 2048.0  # most MiB of a region's evaluation keys
+    lookup_db: float = option(25.0, help="least PSNR of a region against float32, in dB")
+    lookup_seconds: float = option(180.0, help="most predicted CPU seconds of a region", above=0)
+    lookup_key_mib: float = option(2048.0, help="most MiB of a region's evaluation keys", above=0)

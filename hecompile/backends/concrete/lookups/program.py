@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-
-import pydantic
+from typing import Any, TypeAlias
 
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.backends.program_io import judge_batch, judge_bytes, judge_names, read_program
-from hecompile.errors import ProtocolError
+from hecompile.backends.program_io import Document, judge_bytes, judge_facts, read_program
 from hecompile.ir.halves import Half
 from hecompile.machine import Machine
 
-__all__ = ["LookupProgram", "lookup_program"]
+__all__ = ["LookupBody", "LookupProgram", "Range", "key_name", "lookup_program"]
 
 LARGEST_KEY = 1 << 31
 KEY_HEADERS = 1 << 16  # bytes of a serialised set of keys beside its words, at most
@@ -32,13 +30,9 @@ class Range:
 
 
 @dataclass(frozen=True)
-class LookupProgram:
-    """A region's document. `widths` for people."""
+class LookupBody:
+    """What a document says of a region's circuit. `widths` for people."""
 
-    region: str
-    backend: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
     max_batch: int
     p_error: float
     specs: str
@@ -52,18 +46,11 @@ class LookupProgram:
     widths: str
     distortion_db: float
 
-    def __post_init__(self) -> None:
-        judge_names(self)
-        problem = next((reason for fine, reason in self._judged() if not fine), None)
-        if problem:
-            raise ProtocolError(f"region '{self.region}': {problem}")
-        judge_bytes(self.region, (self.max_batch * self.request.size, self.max_batch * self.reply.size))
-
-    def _judged(self) -> list[tuple[bool, str]]:
+    def judge(self, document: Document[Any]) -> None:
         specs, (least, most) = self.circuit, self.circuit.numbers.source.span
         keys = specs.numbers.key_bytes
-        return [
-            (len(self.inputs) == 1 and len(self.outputs) == 1, "one input and one output are wanted"),
+        facts = [
+            (len(document.inputs) == 1 and len(document.outputs) == 1, "one input and one output are wanted"),
             (0 < self.p_error < 1 and len(self.widths) <= 100 and self.widths.isprintable(), "numbers out of range"),
             (all(SCALES[0] <= scale <= SCALES[1] for scale in (self.source.scale, self.result_scale)), "scales out of range"),
             (least <= self.source.low < self.source.high <= most, "a quantiser without steps, or with more than its encoding"),
@@ -74,16 +61,13 @@ class LookupProgram:
             (self.request.size == 8 * specs.input_words, "requests of another circuit"),
             (self.reply.size == 8 * specs.output_words, "replies of another circuit"),
         ]
+        judge_facts(document.region, facts)
+        judge_bytes(document.region, (self.max_batch * self.request.size, self.max_batch * self.reply.size))
 
     @cached_property
     def circuit(self) -> Specs:
         """The specification, parsed."""
         return parse_specs(self.specs)
-
-    @property
-    def key_name(self) -> str:
-        """Under which the keys lie in a session."""
-        return f"concrete_{self.region}"
 
     @property
     def cpu_s(self) -> float:
@@ -95,14 +79,15 @@ class LookupProgram:
         """After so long an evaluation of one element is given up."""
         return min(60 + 20 * self.cpu_s, LONGEST_S)
 
-    def judge_batch(self, batch: int) -> None:
-        """Raises `ProtocolError` beyond the largest."""
-        judge_batch(batch, self.max_batch)
 
-
-_PROGRAM = pydantic.TypeAdapter(LookupProgram)
+LookupProgram: TypeAlias = Document[LookupBody]
 
 
 def lookup_program(half: Half) -> LookupProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
-    return read_program(_PROGRAM, half)
+    return read_program(half, LookupBody)
+
+
+def key_name(program: LookupProgram) -> str:
+    """Under which the keys lie in a session."""
+    return f"concrete_{program.region}"

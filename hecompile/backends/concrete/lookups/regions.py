@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,10 +11,11 @@ from hecompile.backends.concrete.circuits import framed
 from hecompile.backends.concrete.lookups.gate import Limits, predict
 from hecompile.backends.concrete.lookups.lowering import Twin, search_widths
 from hecompile.backends.concrete.lookups.options import LookupOptions
-from hecompile.backends.concrete.lookups.program import LookupProgram, Range
+from hecompile.backends.concrete.lookups.program import LookupBody, Range
 from hecompile.backends.concrete.measure import with_lookups
 from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.context import Context
+from hecompile.backends.program_io import Document
 from hecompile.errors import InternalError
 from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 from hecompile.ir.regions import AnyCall, Lowered, SubgraphRegion
@@ -65,13 +65,13 @@ def halves(twin: Twin, values: Array, names: Names, max_batch: int) -> Halves:
     source = twin.source.quantise(values[:1])
     expected = twin.integers(source)
     trial = framed(twin.module.fhe_circuit, source, expected, twin.p_error * twin.lookups * expected.size)
-    program = LookupProgram(
-        names.region, "concrete_lookups", names.inputs, names.outputs, max_batch, twin.p_error, twin.specs.text,
+    body = LookupBody(
+        max_batch, twin.p_error, twin.specs.text,
         trial.request, trial.reply, Range(twin.source.scale, twin.source.low, twin.source.high), twin.result.scale,
         len(trial.keys), twin.lookups, twin.complexity, str(twin.widths),
         round(twin.distortion_db, 3),
     )  # fmt: skip
-    document: Mapping[str, Any] = asdict(program)
+    document = Document(names.region, "concrete_lookups", names.inputs, names.outputs, body).as_json()
     client = {"source.zero": np.atleast_1d(twin.source.zero), "result.zero": np.atleast_1d(twin.result.zero)}
     server = {"mlir": np.frombuffer(twin.mlir.encode(), np.uint8)}
     return Halves(ClientHalf(document, client), ServerHalf(document, server), trial.seconds)

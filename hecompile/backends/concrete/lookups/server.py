@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hecompile.backends.base import RegionServer, Session
 from hecompile.backends.concrete.keysets import judge_keys
 from hecompile.backends.concrete.linear.program import cut
-from hecompile.backends.concrete.lookups.program import LookupProgram
+from hecompile.backends.concrete.lookups.program import LookupProgram, key_name
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.errors import ProtocolError
 
 __all__ = ["LookupServer"]
@@ -29,17 +29,18 @@ class LookupServer(RegionServer):
 
     def __init__(self, program: LookupProgram, circuit: ServerCircuit) -> None:
         self.max_batch = program.max_batch
-        self._program, self._circuit = program, circuit
+        self._program, self._body, self._key_name = program, program.body, key_name(program)
+        self._circuit = circuit
 
     def key_sizes(self) -> Mapping[str, int]:
-        return {self._program.key_name: self._program.key_bytes}
+        return {self._key_name: self._body.key_bytes}
 
     def load_key(self, name: str, data: memoryview) -> object:
-        if len(data) != self._program.key_bytes:
+        if len(data) != self._body.key_bytes:
             raise ProtocolError(
-                f"key '{name}' has {len(data)} bytes, this circuit's have {self._program.key_bytes}: cut off, or of another circuit"
+                f"key '{name}' has {len(data)} bytes, this circuit's have {self._body.key_bytes}: cut off, or of another circuit"
             )
-        judge_keys(name, data, self._program.circuit.numbers)
+        judge_keys(name, data, self._body.circuit.numbers)
         keys = bytes(data)
         return _Keys(hashlib.sha256(keys).hexdigest(), keys)
 
@@ -47,18 +48,16 @@ class LookupServer(RegionServer):
         workers().cancel(self)
 
     def request_bytes(self, batch: int) -> int:
-        return batch * self._program.request.size
+        return batch * self._body.request.size
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
-        program = self._program
-        program.judge_batch(batch)
-        keys = None if session is None else session.keys.get(program.key_name)
+        body = self._body
+        self._program.judge_batch(batch)
+        keys = None if session is None else session.keys.get(self._key_name)
         if not isinstance(keys, _Keys):
-            raise ProtocolError(f"region '{program.region}' needs a session with its evaluation keys")
-        pieces = cut(payload, [program.request.size] * batch)
-        jobs = [
-            Job(self._circuit, (program.request.wrap(piece),), keys.name, keys.data, program.key_name, self) for piece in pieces
-        ]
-        done = workers().run(jobs, program.limit_s)
+            raise ProtocolError(f"region '{self._program.region}' needs a session with its evaluation keys")
+        pieces = cut(payload, [body.request.size] * batch)
+        jobs = [Job(self._circuit, (body.request.wrap(piece),), keys.name, keys.data, self._key_name, self) for piece in pieces]
+        done = workers().run(jobs, body.limit_s)
         self.worked_s += sum(each.cpu_s for each in done)
-        return b"".join(program.reply.unwrap(each.results[0]) for each in done)
+        return b"".join(body.reply.unwrap(each.results[0]) for each in done)

@@ -11,10 +11,13 @@ from hecompile.backends.concrete.linear.program import error_of
 from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.concrete.stacks.program import stack_program, stack_readout
 from hecompile.backends.concrete.tensors import bytes_of
+from hecompile.ir.candidates import Candidate
+from hecompile.ir.graph import ModelGraph
 
 if TYPE_CHECKING:
-    from hecompile.backends.base import RegionClient, RegionServer
     from hecompile.backends.context import Context
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
     from hecompile.ir.candidates import Candidate, PartCost
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.halves import ClientHalf, ServerHalf
@@ -61,11 +64,11 @@ class StackBackend(Backend):
 
     def describe(self, half: ClientHalf) -> Facts:
         program = stack_program(half)
-        circuit = program.circuit
+        circuit = program.body.circuit
         return Facts(
-            layers=program.layers,
-            parameters=f"n{circuit.encryptions[0].dimension} {circuit.output_width} bits, {program.distortion_db:.1f} dB",
-            proof=error_of(program.p_error, sum(program.output_sizes)),
+            layers=program.body.layers,
+            parameters=f"n{circuit.encryptions[0].dimension} {circuit.output_width} bits, {program.body.distortion_db:.1f} dB",
+            proof=error_of(program.body.p_error, sum(program.body.output_sizes)),
         )
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
@@ -73,22 +76,29 @@ class StackBackend(Backend):
         from hecompile.ir.candidates import PartCost
 
         program = stack_program(half)
-        inputs, outputs = sum(program.input_sizes), sum(program.output_sizes)
-        return [PartCost(words_cost(program.products, inputs, outputs, program.circuit.encryptions[0].dimension, machine, batch))]
+        inputs, outputs = sum(program.body.input_sizes), sum(program.body.output_sizes)
+        return [
+            PartCost(
+                words_cost(program.body.products, inputs, outputs, program.body.circuit.encryptions[0].dimension, machine, batch)
+            )
+        ]
 
     def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return ()
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         program = stack_program(half)
-        return [f"region '{program.region}': {reason}" for reason in program.circuit.weak(security_bits)]
+        return [f"region '{program.region}': {reason}" for reason in program.body.circuit.weak(security_bits)]
 
     def check_proofs(self, half: ServerHalf) -> list[str]:
         program, problems = stack_program(half), []
-        width, probability = program.circuit.output_width, program.circuit.error_probability(program.norm, program.shift)
-        if program.largest << program.shift > 2 ** (width - 1) - 1:
-            problems.append(f"region '{program.region}': values up to {program.largest} leave {width} bits")
-        if probability > program.p_error:
+        width, probability = (
+            program.body.circuit.output_width,
+            program.body.circuit.error_probability(program.body.norm, program.body.shift),
+        )
+        if program.body.largest << program.body.shift > 2 ** (width - 1) - 1:
+            problems.append(f"region '{program.region}': values up to {program.body.largest} leave {width} bits")
+        if probability > program.body.p_error:
             problems.append(f"region '{program.region}': results are wrong with probability {probability:.1g}")
         return problems
 
@@ -97,20 +107,22 @@ class StackBackend(Backend):
 
         readout = stack_readout(half)
         program = readout.program
-        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
+        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         return StackClient(readout)
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
         from hecompile.backends.concrete.simulation import SimulatedCircuit, StackSimulation
 
         readout = stack_readout(client)
-        return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.p_error))
+        return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.body.p_error))
 
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.concrete.linear.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, mlir, keys = stack_program(half), bytes_of(half, "mlir"), bytes_of(half, "keys")
-        program.circuit.judge_frames(f"region '{program.region}'", program.request, program.reply)
+        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         name = hashlib.sha256(mlir).hexdigest()
-        return LinearServer(program, [ServerCircuit(name, mlir.decode(), program.p_error, program.circuit.text, keys=keys)])
+        return LinearServer(
+            program.body, [ServerCircuit(name, mlir.decode(), program.body.p_error, program.body.circuit.text, keys=keys)]
+        )

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.base import Pending, RegionClient, Secrets
 from hecompile.backends.concrete.linear.program import cut
 from hecompile.backends.concrete.opened import client_with_keys, decrypted
 from hecompile.backends.concrete.stacks.program import StackReadout
+from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
@@ -38,23 +38,23 @@ class StackClient(RegionClient):
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
         self._program.judge_batch(batch)
-        client = client_with_keys(self._program.circuit)
+        client = client_with_keys(self._program.body.circuit)
         integers, scales = self._readout.integers(values)
         if len(integers) != batch:
             raise ProtocolError(f"region '{self._program.region}': {len(integers)} elements for a batch of {batch}")
-        parts = [self._program.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
+        parts = [self._program.body.request.unwrap(client.encrypt(element[None]).serialize()) for element in integers]
         return parts, _Pending(self.reply_bytes(batch), client, scales)
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
-        frame = self._program.reply
+        frame = self._program.body.reply
         pieces = cut(reply, [frame.size] * len(pending.scales))
         results = [decrypted(pending.client, frame, piece) for piece in pieces]
         return self._readout.values(np.concatenate(results), pending.scales)
 
     def request_bytes(self, batch: int) -> int:
-        return self._program.request_bytes(batch)
+        return self._program.body.request_bytes(batch)
 
     def reply_bytes(self, batch: int) -> int:
-        return self._program.reply_bytes(batch)
+        return self._program.body.reply_bytes(batch)

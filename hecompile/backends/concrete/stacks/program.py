@@ -6,34 +6,35 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pydantic
 
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.linear.program import WIDTHS
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.backends.program_io import judge_batch, judge_bytes, judge_names, read_program
+from hecompile.backends.program_io import Document, judge_bytes, judge_facts, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array, Half
-from hecompile.ir.products import LARGEST
+from hecompile.ir.readout import LARGEST
 
-__all__ = ["StackProgram", "StackReadout", "pieces", "quantise", "stack_program", "stack_readout", "unshifted", "vector"]
+__all__ = [
+    "StackBody", "StackProgram", "StackReadout", "pieces", "quantise", "stack_program", "stack_readout", "unshifted", "vector",
+]  # fmt: skip
 
 UNITS = (1e-30, 1e30)  # least and most of what a step is worth
 MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True)
-class StackProgram:
-    """A region's document. `units` are what a step of each input is worth before the request's scale; no value is beyond `largest`,
-    `norm` is the largest 2-norm of an output's coefficients, and integers travel with `shift` low bits for the noise."""
+class StackBody:
+    """What a document says of a stack.
 
-    region: str
-    backend: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    `units` are what a step of each input is worth before the request's scale; no value is beyond `largest`, `norm` is the largest
+    2-norm of an output's coefficients, and integers travel with `shift` low bits for the noise.
+    """
+
     max_batch: int
     p_error: float
     input_shapes: tuple[tuple[int, ...], ...]  # of one element
@@ -50,20 +51,13 @@ class StackProgram:
     request: Frame
     reply: Frame
 
-    def __post_init__(self) -> None:
-        judge_names(self)
-        problem = next((reason for fine, reason in self._judged() if not fine), None)
-        if problem:
-            raise ProtocolError(f"region '{self.region}': {problem}")
-        judge_bytes(self.region, (self.request_bytes(self.max_batch), self.reply_bytes(self.max_batch)))
-
-    def _judged(self) -> list[tuple[bool, str]]:
+    def judge(self, document: Document[Any]) -> None:
         specs, numbers = self.circuit, (self.limit, self.largest, self.products, self.layers)
         shapes = (*self.input_shapes, *self.output_shapes)
-        return [
+        facts = [
             (all(1 <= number < 1 << 62 for number in numbers) and 0 < self.p_error < 1, "numbers out of range"),
-            (len(self.inputs) == len(self.input_shapes) == len(self.units), "as many shapes and units as inputs are wanted"),
-            (len(self.outputs) == len(self.output_shapes), "as many shapes as outputs are wanted"),
+            (len(document.inputs) == len(self.input_shapes) == len(self.units), "as many shapes and units as inputs are wanted"),
+            (len(document.outputs) == len(self.output_shapes), "as many shapes as outputs are wanted"),
             (all(size >= 1 for shape in shapes for size in shape), "sizes below one"),
             (all(len(shape) <= MOST_DIMENSIONS for shape in shapes), "shapes with too many dimensions"),
             (0 < self.norm <= UNITS[1] and 0 <= self.shift < WIDTHS[1], "coefficients or low bits out of range"),
@@ -75,6 +69,8 @@ class StackProgram:
             (self.reply.size == 8 * specs.output_words, "replies of another circuit"),
             (WIDTHS[0] <= specs.output_width <= WIDTHS[1], f"a width of {specs.output_width} bits"),
         ]
+        judge_facts(document.region, facts)
+        judge_bytes(document.region, (self.request_bytes(self.max_batch), self.reply_bytes(self.max_batch)))
 
     @cached_property
     def circuit(self) -> Specs:
@@ -91,10 +87,6 @@ class StackProgram:
         """Entries of the outputs."""
         return [math.prod(shape) for shape in self.output_shapes]
 
-    def judge_batch(self, batch: int) -> None:
-        """Raises `ProtocolError` beyond the largest."""
-        judge_batch(batch, self.max_batch)
-
     def ciphertexts(self, batch: int) -> list[tuple[int, Frame, Frame]]:
         """The circuit, request and reply of every ciphertext, in order."""
         return [(0, self.request, self.reply)] * batch
@@ -108,12 +100,12 @@ class StackProgram:
         return batch * self.reply.size
 
 
-_PROGRAM = pydantic.TypeAdapter(StackProgram)
+StackProgram: TypeAlias = Document[StackBody]
 
 
 def stack_program(half: Half) -> StackProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
-    return read_program(_PROGRAM, half)
+    return read_program(half, StackBody)
 
 
 def vector(values: Sequence[Array]) -> Array:
@@ -154,25 +146,26 @@ class StackReadout:
 
     def integers(self, values: Sequence[Array]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """All inputs as one vector per element, as `quantise` gives it, shifted. Raises `ProtocolError` for other shapes."""
+        body, region = self.program.body, self.program.region
         shapes, batches = [value.shape[1:] for value in values], {len(value) for value in values}
-        if shapes != [*self.program.input_shapes] or len(batches) != 1:
-            raise ProtocolError(f"region '{self.program.region}': inputs of {shapes}, expected {self.program.input_shapes}")
-        found, scales = quantise(vector(values), np.repeat(self.program.units, self.program.input_sizes), self.program.limit)
-        return found << self.program.shift, scales
+        if shapes != [*body.input_shapes] or len(batches) != 1:
+            raise ProtocolError(f"region '{region}': inputs of {shapes}, expected {body.input_shapes}")
+        found, scales = quantise(vector(values), np.repeat(body.units, body.input_sizes), body.limit)
+        return found << body.shift, scales
 
     def values(self, integers: Array, scales: npt.NDArray[np.float64]) -> list[Array]:
         """The outputs in float32 from the circuit's integers (E, entries), rounded to what they are without noise."""
-        found = unshifted(integers, self.program.shift) * self.units * scales[:, None] + self.offset
+        found = unshifted(integers, self.program.body.shift) * self.units * scales[:, None] + self.offset
         entries = np.clip(found, -LARGEST, LARGEST).astype(np.float32)
-        return [np.ascontiguousarray(piece) for piece in pieces(entries, self.program.output_shapes)]
+        return [np.ascontiguousarray(piece) for piece in pieces(entries, self.program.body.output_shapes)]
 
 
 def stack_readout(half: Half) -> StackReadout:
     """Of the client's half. Raises `ProtocolError` if its tensors are not what its document says."""
-    from hecompile.backends.readouts import tensor_of
+    from hecompile.backends.tensors import tensor_of
 
     program = stack_program(half)
-    shape = (sum(program.output_sizes),)
+    shape = (sum(program.body.output_sizes),)
     units, offset = tensor_of(half, "units", np.float64, shape), tensor_of(half, "offset", np.float32, shape)
     if set(half.tensors) != {"units", "offset"} or not (np.abs(units) <= UNITS[1]).all() or not np.isfinite(offset).all():
         raise ProtocolError(f"region '{program.region}': units or offsets are not finite, or more tensors than those")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from hecompile.backends.concrete.linear.stages import LIMIT
 from hecompile.backends.concrete.stacks.circuit import StackCircuit, stack_circuit
 from hecompile.backends.concrete.stacks.distortion import distortion_db, offset_of
 from hecompile.backends.concrete.stacks.integer_map import IntegerMap
-from hecompile.backends.concrete.stacks.program import StackProgram, vector
+from hecompile.backends.concrete.stacks.program import StackBody, vector
 from hecompile.backends.concrete.stacks.reader import integer_map
+from hecompile.backends.program_io import Document
 from hecompile.errors import CompileError, InternalError
 from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.graph import ModelGraph
@@ -77,13 +77,13 @@ def lower_stack_region(region: AnyCall, max_batch: int, p_error: float, ranges: 
     expected = vector([values[name] for name in integers.units])
     sent = vector([*drawn.values()]) << circuit.shift
     trial = framed(circuit.compiled, sent, expected, p_error * expected.size, circuit.shift)
-    program = StackProgram(
-        region.name, region.backend, region.inputs, region.outputs, max_batch, p_error,
+    body = StackBody(
+        max_batch, p_error,
         tuple(integers.shapes.values()), tuple(units.shape for units in integers.units.values()),
         tuple(integers.input_units.values()), LIMIT, circuit.largest, circuit.norm, circuit.shift, integers.products,
         integers.layers, round(found_db, 3), circuit.specs.text, trial.request, trial.reply,
     )  # fmt: skip
-    document: Mapping[str, Any] = asdict(program)
+    document = Document(region.name, region.backend, region.inputs, region.outputs, body).as_json()
     client = {"units": integers.entry_units, "offset": offset_of(region, integers)}
     server = {
         "mlir": np.frombuffer(circuit.compiled.mlir.encode(), np.uint8),

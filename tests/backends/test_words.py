@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hecompile.backends.bfv.bits import pack_bits, packed_bytes, unpack_bits
+from hecompile.backends.words import pack_bits, packed_bytes, unpack_bits
 from hecompile.errors import ProtocolError
 
 

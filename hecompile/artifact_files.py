@@ -1,0 +1,132 @@
+"""The files of an artifact, none of which is trusted: sizes, checksums and formats, the same for both halves. See `artifact`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import pydantic
+
+from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array, ClientHalf, ServerHalf
+from hecompile.untrusted import difference, parse_json, read_file
+from hecompile.version import __version__
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = [
+    "FORMAT", "MANIFEST", "MANIFEST_BYTES", "Batch", "Checksum", "Files", "RegionName", "Text", "Truth", "checked", "digest",
+    "manifest_bytes", "parse_manifest", "read_client_half", "read_server_half",
+]  # fmt: skip
+
+FORMAT = 5
+FIRST_VERSION = "0.1.0"  # wrote the formats before 5, which do not say who wrote them
+MANIFEST = "manifest.json"
+_NAME = "[A-Za-z0-9_]{1,64}"
+_FILE = rf"^(report\.html|server/manifest\.json|client/{_NAME}\.onnx|((client|server)/)?{_NAME}\.(json|safetensors))$"
+MANIFEST_BYTES = 1 << 24  # at most
+_MOST_BYTES = {".json": 1 << 24, ".onnx": (1 << 31) - 1}  # of the files that are loaded
+_SCALES_BYTES, _WEIGHTS_BYTES = 1 << 30, 1 << 34  # tensors of a client's half and of a server's
+_HEADER_BYTES = 1 << 22  # of a file of tensors: names, types and sizes
+
+RegionName = Annotated[str, pydantic.StringConstraints(pattern=f"^{_NAME}$")]
+FileName = Annotated[str, pydantic.StringConstraints(pattern=_FILE)]
+Checksum = Annotated[str, pydantic.StringConstraints(pattern="^[0-9a-f]{64}$")]
+Text = Annotated[str, pydantic.StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,400}$")]  # what may be printed
+Batch = Annotated[int, pydantic.Field(strict=True, ge=1, le=256)]
+Truth = Annotated[bool, pydantic.Field(strict=True)]
+Files = Annotated[dict[FileName, Checksum], pydantic.Field(max_length=20000)]
+
+_Kind = TypeVar("_Kind", bound="DataclassInstance")
+
+
+def digest(data: bytes) -> str:
+    """sha256, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def parse_manifest(kind: type[_Kind], data: bytes, path: Path) -> _Kind:
+    """A manifest, checked field by field. Raises `ProtocolError`."""
+    document = parse_json(data, str(path))
+    version = document.get("format") if isinstance(document, dict) else None
+    if version != FORMAT:
+        raise ProtocolError(_other_format(document, version, path))
+    try:
+        found = pydantic.TypeAdapter(kind).validate_python(document)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ProtocolError(f"{path}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}") from error
+    odd = difference(document, asdict(found))
+    if odd is not None:
+        raise ProtocolError(f"{path}: {odd or 'the document'}: unknown, missing, or of another type")
+    return found
+
+
+def _other_format(document: object, version: object, path: Path) -> str:
+    """Why a manifest of another format is refused: who wrote it, and how to get one that is read."""
+    known = isinstance(document, dict) and isinstance(version, int) and not isinstance(version, bool)
+    written_by = str(document.get("written_by", FIRST_VERSION))[:20] if isinstance(document, dict) and known else "something else"
+    newer = isinstance(version, int) and version > FORMAT
+    way_out = "use a newer hecompile" if newer else "compile it again: hecompile compile MODEL -o FOLDER"
+    return (
+        f"{path}: artifact format {version!r:.20}, written by hecompile {written_by}; this is {__version__}, which reads format "
+        f"{FORMAT}: {way_out}"
+    )
+
+
+def checked(root: Path, files: Mapping[str, str], name: str) -> bytes:
+    """A file's bytes. Raises `ProtocolError` unless it is listed, a regular file of its folder, and its checksum is right."""
+    if name not in files:
+        raise ProtocolError(f"{root / name}: not listed in the manifest")
+    if (root / name).parent.is_symlink() and (root / name).parent != root:
+        raise ProtocolError(f"{(root / name).parent}: a link, and links are not followed")
+    most = _SCALES_BYTES if name.startswith("client/") else _WEIGHTS_BYTES
+    data = read_file(root / name, _MOST_BYTES.get(Path(name).suffix, most))
+    if digest(data) != files[name]:
+        raise ProtocolError(f"{root / name}: changed since it was compiled (checksum)")
+    return data
+
+
+def manifest_bytes(folder: Path, root: Path) -> bytes:
+    """The bytes of the manifest in a folder of an artifact. Raises `ProtocolError` if there is none."""
+    if not (folder / MANIFEST).exists():
+        raise ProtocolError(f"{root}: no artifact here (no {MANIFEST})")
+    return read_file(folder / MANIFEST, MANIFEST_BYTES)
+
+
+def read_client_half(root: Path, files: Mapping[str, str], prefix: str) -> ClientHalf:
+    """The two files of a region at the client. Raises `ProtocolError` if they are absent, changed or malformed."""
+    return ClientHalf(*_read_half(root, files, prefix))
+
+
+def read_server_half(root: Path, files: Mapping[str, str], prefix: str) -> ServerHalf:
+    """The two files of a region at the server. Raises `ProtocolError` if they are absent, changed or malformed."""
+    return ServerHalf(*_read_half(root, files, prefix))
+
+
+def _read_half(root: Path, files: Mapping[str, str], prefix: str) -> tuple[dict[str, object], dict[str, Array]]:
+    program, tensors = checked(root, files, f"{prefix}.json"), checked(root, files, f"{prefix}.safetensors")
+    document = parse_json(program, str(root / f"{prefix}.json"))
+    if not isinstance(document, dict):
+        raise ProtocolError(f"{root / prefix}.json: no document")
+    return document, _tensors(tensors, str(root / f"{prefix}.safetensors"))
+
+
+def _tensors(data: bytes, what: str) -> dict[str, Array]:
+    """The arrays of a safetensors file, whose header is judged first."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    size = int.from_bytes(data[:8], "little")
+    if not 2 <= size <= min(_HEADER_BYTES, len(data) - 8):
+        raise ProtocolError(f"{what}: a header of {size} bytes")
+    parse_json(data[8 : 8 + size], what)
+    try:
+        arrays: dict[str, Array] = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise ProtocolError(f"{what}: {str(error)[:200]}") from error
+    return arrays

@@ -1,0 +1,75 @@
+"""The options of every compilation, whatever its backend and policy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hecompile.errors import CompileError, Diagnostic
+from hecompile.panels import Chosen, Panel, option
+from hecompile.security.table import max_q_bits
+
+__all__ = ["CoreOptions"]
+
+PROTECT_WEIGHTS = (
+    "answers are not circuit-private: their `a` polynomials are sums of known polynomials with the weights as "
+    "coefficients, so one answer gives the weights away. hecompile is for weights that the client may know"
+)
+MOST_TOKENS = 8192
+_SIZE = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}")
+
+
+def _size_text(size: Any) -> str:
+    """A size as text, given as `(64, 48)`, `64` or `"64x48"`. Raises `CompileError` for anything else."""
+    shown = size
+    if isinstance(size, int) and not isinstance(size, bool):
+        size = (size, size)
+    if isinstance(size, tuple | list):
+        size = "x".join(map(str, size))
+    if not isinstance(size, str) or not _SIZE.fullmatch(size):
+        raise CompileError(Diagnostic(f"a size of {shown!r}", help="give rows and columns in latent pixels, as 64x64"))
+    return size
+
+
+@dataclass(frozen=True)
+class CoreOptions(Panel):
+    """What is compiled for whom: policy, backend, sizes."""
+
+    title: ClassVar[str] = "Options"
+
+    policy: str | None = option(None, help="who may see what", unset="strict; simulation for backends that do not encrypt")
+    backend: str = option("bfv", help="how secret layers run at the server")
+    security: int = option(128, help="bits of security of the lattice parameters")
+    max_batch: int = option(16, help="largest batch of one request; larger ones are cut", at_least=1, at_most=256)
+    public: tuple[str, ...] = option((), help="inputs to declare public besides the timestep; may be repeated")
+    size: str | None = option(
+        None, help="rows x columns of the sample in latent pixels, as 64x64", unset="the configuration's", reader=_size_text
+    )
+    tokens: int | None = option(
+        None, help="length of the prompt", unset="the text encoder's, mostly 77", at_least=1, at_most=MOST_TOKENS
+    )
+    machine: str | None = option(None, help="profile of measure-machine, to choose parameters and plans by", unset="a usual one")
+    calibration: str | None = option(None, help="file of recorded calls", unset="the model's own sampler")
+    verify: bool = option(False, help="compare before and after each pass for large models too")
+    protect_weights: bool = option(False, help="refused: see the documentation")
+
+    def check(self) -> None:
+        max_q_bits(2048, self.security)
+        if self.protect_weights:
+            raise CompileError(Diagnostic("--protect-weights is not possible", help=PROTECT_WEIGHTS))
+
+    def judge(self, chosen: Chosen) -> list[Diagnostic]:
+        exact = chosen.value("activations") == chosen.value("norms") == "exact"
+        if self.calibration is None or not exact or chosen.value("budget"):
+            return []
+        reason = "calibration does nothing: activations and norms stay exact, and nothing is shown by importance"
+        return [Diagnostic(reason, help="add --activations polynomial or --policy min-distortion, or leave --calibration away")]
+
+    @property
+    def sample_size(self) -> tuple[int, int] | None:
+        """Height and width of the sample; None for the configuration's."""
+        if self.size is None:
+            return None
+        height, width = self.size.split("x")
+        return int(height), int(width)

@@ -1,0 +1,53 @@
+"""Names and numbers as people write and read them: flags, lists, near names, 2^-40."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+__all__ = ["flag_of", "in_words", "near", "number", "number_text"]
+
+_PATTERN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\s*(?:\^|\*\*)\s*([+-]?\d{1,4}))?\s*")
+
+
+def flag_of(name: str) -> str:
+    """An option as it is written in a shell."""
+    return "--" + name.replace("_", "-")
+
+
+def near(name: str, known: Sequence[str]) -> str:
+    """Names that were perhaps meant, in words; empty if none is alike."""
+    return in_words(get_close_matches(name, known, n=3, cutoff=0.6), "or")
+
+
+def in_words(names: Sequence[str], joint: str) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return f" {joint} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def number_text(value: Any) -> str:
+    """A number as people write it: 2^-40, 0.25, 128."""
+    mantissa, exponent = math.frexp(value) if math.isfinite(value) else (0.0, 0)
+    if mantissa == 0.5 and exponent <= -9:
+        return f"2^{exponent - 1}"
+    return str(value) if isinstance(value, Integral) else f"{value:.12g}"
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or a text such as 25, 1e-6, 2^-40 or 2**-40; None for anything else."""
+    if isinstance(value, str):
+        match = _PATTERN.fullmatch(value)
+        if match is None:
+            return None
+        base, power = match.groups()
+        try:
+            value = float(base) ** int(power or 1)
+        except (OverflowError, ZeroDivisionError):
+            return None
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        return None
+    return float(value)
