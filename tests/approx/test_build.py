@@ -86,7 +86,7 @@ def test_a_budget_is_kept_with_the_least_depth(mixer: ModelGraph, recorded: str)
 
 def test_another_fit_takes_the_place_of_the_librarys(mixer: ModelGraph, recorded: str) -> None:
     """As the benchmark compares them; nearer to the data is nearer in the result."""
-    options, calls = replace(ON, degree=5).panel(ApproximationOptions), load_calibration(Path(recorded))
+    options, calls = ApproximationOptions(activations="polynomial", degree=5), load_calibration(Path(recorded))
     passes = [ApproximateActivations(options, recorded=calls, fit=fit) for fit in (weighted, interpolation)]
     ours, other = (each.run(mixer).approximation for each in passes)
     assert ours is not None
@@ -139,7 +139,7 @@ def test_a_polynomial_that_explodes_is_refused_with_the_value(tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_graph_worse_than_promised_is_caught() -> None:
     graph = tiny()
-    each = ApproximateActivations(ON.panel(ApproximationOptions))
+    each = ApproximateActivations(ApproximationOptions(activations="polynomial"))
     after = each.run(graph)
     assert after.approximation is not None
     assert each.run(after) is after
