@@ -11,7 +11,7 @@ from hecompile.policies.strict import Strict
 
 WATERMARK = "no cryptographic guarantee"
 
-__all__ = ["WATERMARK", "Policy", "policy", "policy_names", "register_policy"]
+__all__ = ["WATERMARK", "Policy", "policies_at_hand", "policy", "policy_names", "register_policy"]
 
 _POLICIES: dict[str, Policy] = {
     "strict": Strict(),
@@ -30,6 +30,11 @@ def register_policy(new: Policy) -> None:
 
 def policy_names() -> tuple[str, ...]:
     """Names for `--policy`."""
+    return tuple(_POLICIES)
+
+
+def policies_at_hand() -> tuple[str, ...]:
+    """Names of own and registered policies: of other packages nothing has run."""
     return tuple(_POLICIES)
 
 
