@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -425,3 +426,19 @@ def test_the_core_has_what_every_compilation_reads() -> None:
         "policy", "backend", "security", "max_batch", "public", "size", "tokens", "machine", "calibration", "verify",
         "protect_weights",
     ]  # fmt: skip
+
+
+def table() -> str:
+    """What the panels say of every option, as a table in Markdown."""
+    rows = list[str]()
+    for kind, title in gather().titles.items():
+        names = [name for name in declared(kind) if OWNERS[name] is kind]
+        rows += ["", f"| {title if title != 'Options' else 'always'} | |", "|---|---|"]
+        rows += [f"| `{declared(kind)[name].flag}` | {declared(kind)[name].described} |" for name in names]
+    return "\n".join(rows)
+
+
+def test_the_document_lists_every_option() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "options.md").read_text()
+    start, end = "<!-- options: this table is what the panels say -->\n", "\n<!-- end -->"
+    assert text.split(start)[1].split(end)[0] == table()
