@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from hecompile.ir.halves import Half
     from hecompile.panels import Panel
 
-__all__ = ["backend", "backend_names", "backend_of", "family", "is_own", "name_of", "options_of", "proposals", "register_backend"]
+__all__ = [
+    "backend",
+    "backend_names",
+    "backend_of",
+    "backends_at_hand",
+    "family",
+    "is_own",
+    "name_of",
+    "options_of",
+    "proposals",
+    "register_backend",
+]
 
 GROUP = "hecompile.backends"
 _OWN = {
@@ -70,6 +81,11 @@ def is_own(name: str) -> bool:
 def backend_names() -> tuple[str, ...]:
     """Names for `--backend`."""
     return tuple(dict.fromkeys((*_OWN, *_REGISTERED, *_installed())))
+
+
+def backends_at_hand() -> tuple[str, ...]:
+    """Names of own and registered backends: of other packages nothing has run."""
+    return (*_OWN, *_REGISTERED)
 
 
 def backend(name: str) -> Backend:
