@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import CompileError, Diagnostic, InternalError, unknown_name
+from hecompile.installed_passes import following
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.passes import Pass
 from hecompile.ir.regions import Program
@@ -158,7 +159,9 @@ def compile_model(
     if target is not None:
         judge_target(target)
     dump = None if dump_ir is None else Dump(Path(dump_ir).expanduser(), target)
-    passes = _ordered(pipeline(options, target), extra_passes or {}, until, target)
+    own = pipeline(options, target)
+    extra = [extra_passes or {}, following(options.passes, [each.name for each in own])]
+    passes = _ordered(own, extra, until, target)
     program: Any = load_source(source, example_inputs, options.public, options.sample_size, options.tokens)
     meta = program.module is not None and any(parameter.is_meta for parameter in program.module.parameters())
     if meta and any(each.needs_weights for each in passes):
@@ -185,18 +188,18 @@ def compile_model(
 
 
 def _ordered(
-    passes: list[Pass[Any, Any]], extra: Mapping[str, Sequence[Pass[Any, Any]]], until: str | None, target: Path | None
+    passes: list[Pass[Any, Any]], extra: Sequence[Mapping[str, Sequence[Pass[Any, Any]]]], until: str | None, target: Path | None
 ) -> list[Pass[Any, Any]]:
-    """The passes with a user's own behind those that they follow, cut after the one named `until`.
+    """The passes with these others behind those that they follow, cut after the one named `until`.
 
     Raises:
         CompileError: for names that no pass has, and if what is to be written would not be.
     """
     names = [each.name for each in passes]
-    for name in extra:
+    for name in (name for others in extra for name in others):
         if name not in names:
             raise unknown_name("pass", name, names)
-    ordered = [item for each in passes for item in (each, *extra.get(each.name, ()))]
+    ordered = [item for each in passes for item in (each, *(more for others in extra for more in others.get(each.name, ())))]
     if until is None:
         return ordered
     names = [each.name for each in ordered]
