@@ -31,7 +31,8 @@ from hecompile.wording import number, number_text
 # a value of every option, other than its default
 VALUES: Mapping[str, Any] = {
     "policy": "strict", "backend": "clear", "security": 128, "max_batch": 2, "public": ("mask",), "size": "8x8", "tokens": 7,
-    "machine": "machine.json", "calibration": "calls.safetensors", "verify": True, "protect_weights": False,
+    "machine": "machine.json", "calibration": "calls.safetensors", "passes": ("limit-work",), "verify": True,
+    "protect_weights": False,
     "partition": "optimised", "client_seconds": 1.0, "client_weights_mib": 1.0, "most_rounds": 3, "most_distortion": 0.1,
     "most_leakage": 0.1, "server_mib": 500.0, "pin": ("a=client",), "among": ("concrete",), "activations": "polynomial",
     "norms": "static", "sites": "inner", "degree": 3, "budget_db": 30.0, "total_depth": 20, "clamp": True,
@@ -423,8 +424,8 @@ def test_options_of_a_sampler_are_checked_and_read_alike() -> None:
 
 def test_the_core_has_what_every_compilation_reads() -> None:
     assert list(declared(CoreOptions)) == [
-        "policy", "backend", "security", "max_batch", "public", "size", "tokens", "machine", "calibration", "verify",
-        "protect_weights",
+        "policy", "backend", "security", "max_batch", "public", "size", "tokens", "machine", "calibration", "passes",
+        "verify", "protect_weights",
     ]  # fmt: skip
 
 
