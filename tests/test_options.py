@@ -32,13 +32,13 @@ VALUES: Mapping[str, Any] = {
     "machine": "machine.json", "calibration": "calls.safetensors", "verify": True, "protect_weights": False,
     "partition": "optimised", "client_seconds": 1.0, "client_weights_mib": 1.0, "most_rounds": 3, "most_distortion": 0.1,
     "most_leakage": 0.1, "server_mib": 500.0, "pin": ("a=client",), "among": ("concrete",), "activations": "polynomial",
-    "norms": "static", "sites": "inner", "degree": 3, "budget_db": 30.0, "total_depth": 20, "fit": "minimax", "clamp": True,
+    "norms": "static", "sites": "inner", "degree": 3, "budget_db": 30.0, "total_depth": 20, "clamp": True,
     "budget": 0.3, "importance": "magnitude", "granularity": "tile", "tile": "2x2", "reveal_bits": 6, "declare": ("sample",),
     "key_mib": 100.0, "p_error": 2.0**-30, "lookup_db": 20.0, "lookup_seconds": 10.0, "lookup_key_mib": 100.0,
 }  # fmt: skip
 # what makes each option do something, under a backend and policy that have it
 BUDGETS = ("client_seconds", "client_weights_mib", "most_rounds", "most_distortion", "server_mib", "pin", "among")
-OF_POLYNOMIALS = ("sites", "degree", "budget_db", "total_depth", "fit", "clamp", "calibration")
+OF_POLYNOMIALS = ("sites", "degree", "budget_db", "total_depth", "clamp", "calibration")
 NEEDS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"partition": "optimised"} for name in BUDGETS},
     **{name: {"activations": "polynomial"} for name in OF_POLYNOMIALS},
@@ -328,7 +328,8 @@ def test_panels_are_read_without_schemes() -> None:
 
 def test_flags_are_the_fields_of_the_panels() -> None:
     import typer
-    from hecompile.cli.commands import app
+
+    from hecompile.cli.app import app
 
     command: Any = typer.main.get_command(app)
     parameters = {each.name: each for each in command.commands["compile"].params}
@@ -343,10 +344,10 @@ def test_flags_are_the_fields_of_the_panels() -> None:
 
 
 def test_the_shell_reads_what_python_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hecompile.cli.commands import app
     from typer.testing import CliRunner
 
     import hecompile.compiler
+    from hecompile.cli.app import app
 
     seen: list[CompileOptions] = []
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hecompile.ir.passes import RegionPass
     from hecompile.machine import Machine
 
-__all__ = ["Backend", "Facts", "Guarantee", "NoOptions", "SamplerStep"]
+__all__ = ["Backend", "Facts", "Guarantee", "SamplerStep"]
 
 
 @dataclass(frozen=True)
