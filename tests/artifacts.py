@@ -24,6 +24,7 @@ from torch import fx
 
 from hecompile.artifact_writing import checksums
 from hecompile.compiler import Compiled, compile_model
+from hecompile.ir import own_ops as own_ops  # graphs that are read name its operators
 from hecompile.options import CompileOptions
 
 __all__ = ["compile_once", "shared"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,16 @@ from hecompile.compiler import Compiled
 from hecompile.options import CompileOptions
 from tests.artifacts import compile_once
 from tests.networks import Tiny, tiny_inputs
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files all of whose tests `-m "not ..."` deselects: importing some takes as long as a hundred quick tests."""
+    chosen: str = config.option.markexpr
+    if collection_path.suffix != ".py" or not re.fullmatch(r"(not )?\w+( and (not )?\w+)*", chosen):
+        return None
+    marks = re.search(r"^pytestmark = (.*?)\n\n", collection_path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    left_out = set(re.findall(r"not (\w+)", chosen))
+    return True if marks and left_out & set(re.findall(r"mark\.(\w+)", marks[1])) else None
 
 
 def _tiny(backend: str) -> Compiled:

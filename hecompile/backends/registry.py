@@ -10,21 +10,35 @@ import importlib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend
-from hecompile.backends.context import Context
 from hecompile.errors import CompileError, Diagnostic, ProtocolError, unknown_name
-from hecompile.ir.candidates import Candidate
-from hecompile.ir.graph import ModelGraph
-from hecompile.ir.halves import Half
-from hecompile.panels import NoOptions, Panel
 
-__all__ = ["backend", "backend_names", "backend_of", "family", "is_own", "name_of", "options_of", "proposals", "register_backend"]
+if TYPE_CHECKING:
+    from hecompile.backends.context import Context
+    from hecompile.ir.candidates import Candidate
+    from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.halves import Half
+    from hecompile.panels import Panel
+
+__all__ = [
+    "backend",
+    "backend_names",
+    "backend_of",
+    "backends_at_hand",
+    "family",
+    "is_own",
+    "name_of",
+    "options_of",
+    "proposals",
+    "register_backend",
+]
 
 GROUP = "hecompile.backends"
 _OWN = {
     "bfv": ("hecompile.backends.bfv.backend", "BfvBackend"),
-    "clear": ("hecompile.backends.bfv.clear", "ClearBackend"),
+    "clear": ("hecompile.backends.bfv.clear.backend", "ClearBackend"),
     "ckks": ("hecompile.backends.ckks.backend", "CkksBackend"),
     "ckks_clear": ("hecompile.backends.ckks.backend", "CkksClearBackend"),
     "concrete": ("hecompile.backends.concrete.linear.backend", "ConcreteBackend"),
@@ -67,6 +81,11 @@ def is_own(name: str) -> bool:
 def backend_names() -> tuple[str, ...]:
     """Names for `--backend`."""
     return tuple(dict.fromkeys((*_OWN, *_REGISTERED, *_installed())))
+
+
+def backends_at_hand() -> tuple[str, ...]:
+    """Names of own and registered backends: of other packages nothing has run."""
+    return (*_OWN, *_REGISTERED)
 
 
 def backend(name: str) -> Backend:
@@ -117,7 +136,7 @@ def options_of(name: str) -> type[Panel]:
         module, kind = _OPTIONS[name]
         found: type[Panel] = getattr(importlib.import_module(module), kind)
         return found
-    return NoOptions if is_own(name) else backend(name).options
+    return backend(name).options
 
 
 def backend_of(half: Half) -> Backend:

@@ -18,7 +18,7 @@ from hecompile.policies.strict import Strict
 
 WATERMARK = "no cryptographic guarantee"
 
-__all__ = ["WATERMARK", "Policy", "policy", "policy_names", "register_policy"]
+__all__ = ["WATERMARK", "Policy", "policies_at_hand", "policy", "policy_names", "register_policy"]
 
 GROUP = "hecompile.policies"
 _POLICIES: dict[str, Policy] = {
@@ -45,6 +45,11 @@ def register_policy(new: Policy) -> None:
 def policy_names() -> tuple[str, ...]:
     """Names for `--policy`."""
     return tuple(dict.fromkeys((*_POLICIES, *_installed())))
+
+
+def policies_at_hand() -> tuple[str, ...]:
+    """Names of own and registered policies: of other packages nothing has run."""
+    return tuple(_POLICIES)
 
 
 def policy(name: str) -> Policy:

@@ -11,9 +11,9 @@ import torch
 from torch.nn import Linear, functional
 
 import hecompile
-from hecompile.backends.concrete.circuits import specs_text
-from hecompile.backends.concrete.linear.costs import P_ERROR
-from hecompile.backends.concrete.linear.stages import LIMIT
+from hecompile.backends.concrete.costs import P_ERROR
+from hecompile.backends.concrete.library import specs_text
+from hecompile.backends.concrete.limits import LIMIT
 from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.concrete.stacks import circuit as stack_circuit_module
 from hecompile.backends.concrete.stacks.backend import StackBackend
