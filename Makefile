@@ -1,6 +1,8 @@
 # On a fresh machine with Python 3.11 and make: `make demo`, `make test`. Both set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
+# bytecode is kept, whatever the shell says: without it every process compiles all modules again
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/digits_chains.py benchmarks/boundaries.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -62,4 +64,4 @@ fuzz-networks: venv
 	HECOMPILE_FUZZ_EXAMPLES=2000 $(PYTEST) -m slow tests/fuzz/test_networks.py --timeout 7200
 
 clean:
-	rm -rf .venv out build dist *.egg-info
+	rm -rf .venv .artifacts out build dist *.egg-info

@@ -27,6 +27,7 @@ import hecompile
 from benchmarks.baselines.fits import FITS
 from benchmarks.digits import draw
 from benchmarks.harness import arguments, finish, machine
+from hecompile.approx.options import ApproximationOptions
 from hecompile.compiler import compile_model
 from hecompile.ir.graph import ModelGraph
 from hecompile.models import digits
@@ -119,7 +120,7 @@ def measure(chosen: CompileOptions, fit: str, as_artifact: bool, samples: int, s
     """One setting."""
     torch.set_num_threads(1)
     labels, reference = labels_of(samples), exact(samples, steps)
-    graph = ApproximateActivations(chosen, FITS[fit]).run(marked())
+    graph = ApproximateActivations(chosen.panel(ApproximationOptions), fit=FITS[fit]).run(marked())
     images = of_graph = draw(InTorch(graph, digits.load()), labels, steps)
     if as_artifact:
         with tempfile.TemporaryDirectory() as folder:

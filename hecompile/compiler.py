@@ -6,20 +6,20 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import CompileError, Diagnostic, InternalError, unknown_name
+from hecompile.installed_passes import following
 from hecompile.ir.graph import ModelGraph
-from hecompile.ir.passes import Pass, RegionPass
+from hecompile.ir.passes import Pass
 from hecompile.ir.regions import Program
 from hecompile.options import CompileOptions
 
 if TYPE_CHECKING:
     import torch
 
-    from hecompile.backends.context import Context
     from hecompile.frontend.sources import Source
     from hecompile.ir.linear import Array
 
@@ -27,7 +27,6 @@ __all__ = ["Compiled", "PassEvent", "PassRecord", "compile_model", "pipeline"]
 
 LOG = logging.getLogger(__name__)
 VERIFY_GMAC = 1.0  # numerics are compared up to this size of model, above it only on request
-NOTHING = "nothing to do"  # the summary of a pass that leaves the program as it is
 FLOAT_TOLERANCE = 1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
 
 
@@ -66,6 +65,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.backends.registry import backend, family
     from hecompile.calibration import load_calibration
     from hecompile.ir.timesteps import TIMESTEP_BINS
+    from hecompile.lowering import lowering
     from hecompile.machine import Machine, load_machine
     from hecompile.passes.approximate_activations import ApproximateActivations
     from hecompile.passes.canonicalize import Canonicalize
@@ -115,44 +115,6 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     return passes if target is None else [*passes, Write(options, target, partial(check_artifact, policy=name))]
 
 
-@dataclass(frozen=True)
-class _Together(Pass[Program, Program]):
-    """Steps of one name of several backends, one after the other."""
-
-    steps: tuple[RegionPass, ...]
-
-    @property
-    def name(self) -> str:
-        return self.steps[0].name
-
-    @property
-    def help(self) -> str:
-        return self.steps[0].help
-
-    def run(self, program: Program) -> Program:
-        return reduce(lambda before, step: step.run(before), self.steps, program)
-
-    def summary(self, before: Program, after: Program) -> str:
-        said = dict.fromkeys(step.summary(before, after) for step in self.steps)
-        return "; ".join([each for each in said if each != NOTHING] or [NOTHING])
-
-
-def lowering(names: Sequence[str], context: Context) -> list[Pass[Any, Any]]:
-    """The passes by which these backends lower their regions, in an order that keeps each backend's own."""
-    from hecompile.backends.registry import backend
-
-    steps = dict[str, list[RegionPass]]()
-    order = list[str]()
-    for own in (backend(name).lowering(context) for name in names):
-        place = 0
-        for step in own:
-            if step.name not in steps:
-                order.insert(place, step.name)
-            steps.setdefault(step.name, []).append(step)
-            place = order.index(step.name) + 1
-    return [steps[name][0] if len(steps[name]) == 1 else _Together(tuple(steps[name])) for name in order]
-
-
 def compile_model(
     source: str | Path | torch.nn.Module | object,
     output: str | Path | None = None,
@@ -197,7 +159,9 @@ def compile_model(
     if target is not None:
         judge_target(target)
     dump = None if dump_ir is None else Dump(Path(dump_ir).expanduser(), target)
-    passes = _ordered(pipeline(options, target), extra_passes or {}, until, target)
+    own = pipeline(options, target)
+    extra = [extra_passes or {}, following(options.passes, [each.name for each in own])]
+    passes = _ordered(own, extra, until, target)
     program: Any = load_source(source, example_inputs, options.public, options.sample_size, options.tokens)
     meta = program.module is not None and any(parameter.is_meta for parameter in program.module.parameters())
     if meta and any(each.needs_weights for each in passes):
@@ -224,18 +188,18 @@ def compile_model(
 
 
 def _ordered(
-    passes: list[Pass[Any, Any]], extra: Mapping[str, Sequence[Pass[Any, Any]]], until: str | None, target: Path | None
+    passes: list[Pass[Any, Any]], extra: Sequence[Mapping[str, Sequence[Pass[Any, Any]]]], until: str | None, target: Path | None
 ) -> list[Pass[Any, Any]]:
-    """The passes with a user's own behind those that they follow, cut after the one named `until`.
+    """The passes with these others behind those that they follow, cut after the one named `until`.
 
     Raises:
         CompileError: for names that no pass has, and if what is to be written would not be.
     """
     names = [each.name for each in passes]
-    for name in extra:
+    for name in (name for others in extra for name in others):
         if name not in names:
             raise unknown_name("pass", name, names)
-    ordered = [item for each in passes for item in (each, *extra.get(each.name, ()))]
+    ordered = [item for each in passes for item in (each, *(more for others in extra for more in others.get(each.name, ())))]
     if until is None:
         return ordered
     names = [each.name for each in ordered]

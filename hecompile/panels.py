@@ -86,7 +86,7 @@ class Declared:
     def described(self) -> str:
         """The help, with what numbers are within and the default."""
         parts = [self.help]
-        if (self.at_least or self.above) is not None and (self.at_most or self.below) is not None:
+        if (self.at_least, self.above) != (None, None) and (self.at_most, self.below) != (None, None):
             parts.append(self.expected)
         if self.default not in (None, False, ()) or self.unset:
             parts.append(f"default: {self._default_text()}")

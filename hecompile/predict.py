@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hecompile.errors import InternalError
-from hecompile.ir.graph import ModelGraph
+from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.linear import Pair
 from hecompile.machine import Machine, load_machine
 from hecompile.planner.plan import Prediction, available_mib, predict_graph, refuse_without_memory
@@ -57,4 +57,5 @@ def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None
     found = stacks(graph)
     calibration = calibration_for(graph, recorded) if all(each.weights is not None for each in found) else None
     distortions = measure_distortions(graph, calibration, found) if calibration else None
-    return problem_of(graph, machine, ladder(found, tile=tile), distortions)
+    backends = tuple(dict.fromkeys(str(info(node).backend) for node in graph.nodes if info(node).domain == "server_encrypted"))
+    return problem_of(graph, machine, ladder(found, tile=tile), distortions, backends)

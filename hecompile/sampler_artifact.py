@@ -55,7 +55,7 @@ class SamplerOptions(Panel):
     security: int = option(128, help="bits of security of the lattice parameters")
 
     def check(self) -> None:
-        from hecompile.sparsity.importance import cost_names
+        from hecompile.sparsity.cost_names import cost_names
 
         if self.cost not in cost_names():
             raise unknown_name("cost", self.cost, cost_names())
@@ -83,7 +83,8 @@ def compile_sampler(
     """
     from hecompile.artifact_writing import judge_target
     from hecompile.backends.program_io import Document
-    from hecompile.backends.sampler_step.program import WEIGHT_BITS, AffineBody, choose_parameters
+    from hecompile.backends.sampler_step.choose import WEIGHT_BITS, choose_parameters
+    from hecompile.backends.sampler_step.program import AffineBody
 
     target = Path(output).expanduser()
     judge_target(target)

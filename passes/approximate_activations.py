@@ -41,7 +41,7 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
         return self.options.changes
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        if not self.options.changes or program.approximation is not None:
+        if not self.needs_weights or program.approximation is not None:
             return program
         from hecompile.approx.build import approximate
         from hecompile.ir.size import is_small

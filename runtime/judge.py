@@ -82,6 +82,7 @@ class Judge:
             )
         if manifest.encrypted and manifest.security_bits < terms.security_bits:
             raise self._error(f"{manifest.security_bits} bits of security, this client insists on {terms.security_bits}")
+        self._judge_origin(manifest.backend, "")
         try:
             if backend(manifest.backend).guarantee.encrypts != manifest.encrypted:
                 raise self._error(f"the manifest is wrong about whether backend '{manifest.backend}' encrypts")
@@ -122,9 +123,7 @@ class Judge:
     def region(self, step: Step, half: ClientHalf) -> Backend:
         """A region that is called: its backend, if it may compute and is told nothing that is secret."""
         terms, file = self._terms, f"{step.region}.json"
-        name = name_of(half)
-        if not is_own(name) and name in backend_names() and name not in terms.backends:  # before any of its code runs
-            raise self._error(f"backend '{name}' is not hecompile's own: name it to load() if you know it", file)
+        self._judge_origin(name_of(half), file)
         chosen = backend_of(half)
         if not terms.promise.allows_backend(chosen):
             raise self._error(f"region '{step.region}' runs under '{chosen.name}', which does not encrypt", file)
@@ -145,6 +144,11 @@ class Judge:
             raise self._error(reasons[0], file)
         self._shown.update(dict.fromkeys(chosen.describe(half).reveals))
         return chosen
+
+    def _judge_origin(self, name: str, file: str) -> None:
+        """Refuses a backend from elsewhere that the caller did not name, before any of its code runs."""
+        if not is_own(name) and name in backend_names() and name not in self._terms.backends:
+            raise self._error(f"backend '{name}' is not hecompile's own: name it to load() if you know it", file)
 
     def client(self, step: Step, client: RegionClient) -> None:
         """The region's runnable half; from here on its answers are values."""

@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from hecompile.compiler import Compiled, compile_model
+from hecompile.compiler import Compiled
 from hecompile.options import CompileOptions
+from tests.artifacts import compile_once
 from tests.networks import Tiny, tiny_inputs
 
 
-def _tiny(folder: Path, backend: str) -> Compiled:
-    return compile_model(Tiny().eval(), folder, options=CompileOptions(backend=backend, max_batch=3), example_inputs=tiny_inputs())
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files all of whose tests `-m "not ..."` deselects: importing some takes as long as a hundred quick tests."""
+    chosen: str = config.option.markexpr
+    if collection_path.suffix != ".py" or not re.fullmatch(r"(not )?\w+( and (not )?\w+)*", chosen):
+        return None
+    marks = re.search(r"^pytestmark = (.*?)\n\n", collection_path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    left_out = set(re.findall(r"not (\w+)", chosen))
+    return True if marks and left_out & set(re.findall(r"mark\.(\w+)", marks[1])) else None
+
+
+def _tiny(backend: str) -> Compiled:
+    return compile_once(Tiny, CompileOptions(backend=backend, max_batch=3), tiny_inputs())
+
+
+def _digits(backend: str) -> Path:
+    found = compile_once("digits", CompileOptions(backend=backend)).artifact
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+def tiny() -> Compiled:
     """`Tiny` under `bfv`."""
-    return _tiny(tmp_path_factory.mktemp("artifacts") / "tiny", "bfv")
+    return _tiny("bfv")
 
 
 @pytest.fixture(scope="session")
-def tiny_clear(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+def tiny_clear() -> Compiled:
     """`Tiny` under `clear`."""
-    return _tiny(tmp_path_factory.mktemp("artifacts") / "tiny-clear", "clear")
+    return _tiny("clear")
 
 
 @pytest.fixture(scope="session")
-def tiny_concrete(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+def tiny_concrete() -> Compiled:
     """`Tiny` under `concrete`."""
-    return _tiny(tmp_path_factory.mktemp("artifacts") / "tiny-concrete", "concrete")
+    return _tiny("concrete")
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits() -> Path:
     """The digits model under `bfv`."""
-    folder = tmp_path_factory.mktemp("artifacts") / "digits"
-    compile_model("digits", folder)
-    return folder
+    return _digits("bfv")
 
 
 @pytest.fixture(scope="session")
-def digits_clear(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_clear() -> Path:
     """The digits model under `clear`."""
-    folder = tmp_path_factory.mktemp("artifacts") / "digits-clear"
-    compile_model("digits", folder, options=CompileOptions(backend="clear"))
-    return folder
+    return _digits("clear")

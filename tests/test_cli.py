@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from hecompile.cli import running
+from hecompile.cli.app import app
 from hecompile.compiler import Compiled
 
 HECOMPILE = [sys.executable, "-c", "from hecompile.cli import main; main()"]
 COMPILE_MODEL = [sys.executable, "-c", "from hecompile.cli import compile_model; compile_model()"]
 
 
-def run(*arguments: str, command: list[str] = HECOMPILE, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=cwd, timeout=300)
+@dataclass(frozen=True)
+class Ended:
+    """What a command returned and printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def last_json(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def run(*arguments: str) -> Ended:
+    """A command in this process, but for its exit: importing takes a process longer than most commands."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["hecompile", *arguments])
+        try:
+            running.run(app)
+        except SystemExit as end:
+            return Ended(int(end.code or 0), out.getvalue(), err.getvalue())
+    return Ended(0, out.getvalue(), err.getvalue())
+
+
+def run_alone(*arguments: str, command: list[str] = HECOMPILE) -> Ended:
+    """A command in a process of its own."""
+    found = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+    return Ended(found.returncode, found.stdout, found.stderr)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def last_json(result: Ended) -> dict[str, object]:
     assert result.returncode == 0, result.stderr
     found: dict[str, object] = json.loads(result.stdout.strip().splitlines()[-1])
     return found
@@ -28,7 +61,8 @@ def last_json(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_compile_model_writes_an_artifact(tmp_path: Path) -> None:
-    result = run("digits", "-o", str(tmp_path / "a"), "--backend", "clear", "--max-batch", "2", "--json", command=COMPILE_MODEL)
+    flags = ["--backend", "clear", "--max-batch", "2", "--json"]
+    result = run_alone("digits", "-o", str(tmp_path / "a"), *flags, command=COMPILE_MODEL)
     assert [record["name"] for record in last_json(result)["passes"]][-1] == "write"  # type: ignore[attr-defined, index]
     assert (tmp_path / "a" / "report.html").is_file()
 
@@ -93,22 +127,29 @@ def test_sample_through_a_server(digits: Path, server: str, tmp_path: Path) -> N
     ],
 )
 def test_bad_input_has_status_2_a_reason_and_leaves_nothing(tmp_path: Path, arguments: list[str], reason: str) -> None:
-    result = run(*arguments, cwd=tmp_path)
+    result = run(*arguments)
     assert result.returncode == 2
     assert reason in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_ends_with_the_status_of_its_command() -> None:
+    result = run_alone("inspect", "nothing")
+    assert result.returncode == 2
+    assert "no artifact here" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.slow
 def test_a_label_that_does_not_exist(digits: Path, tmp_path: Path) -> None:
-    result = run("sample", str(digits), "--label", "12", cwd=tmp_path)
+    result = run("sample", str(digits), "--label", "12")
     assert (result.returncode, "classes 0 to 9" in result.stderr, list(tmp_path.iterdir())) == (2, True, [])
 
 
 @pytest.mark.slow
 def test_a_server_that_is_gone(digits: Path, tmp_path: Path) -> None:
-    result = run("sample", str(digits), "--server", "http://127.0.0.1:9", "--steps", "1", cwd=tmp_path)
+    result = run("sample", str(digits), "--server", "http://127.0.0.1:9", "--steps", "1")
     assert (result.returncode, "does not answer" in result.stderr, list(tmp_path.iterdir())) == (2, True, [])
 
 
@@ -125,12 +166,12 @@ def test_inspect_puts_predictions_beside_measurements(tiny: Compiled) -> None:
 
 @pytest.mark.slow
 def test_plan_writes_fronts(tmp_path: Path) -> None:
-    found = last_json(run("plan", "digits", "--rtt-ms", "5", "--pareto", str(tmp_path / "front"), "--json", cwd=tmp_path))
+    found = last_json(run("plan", "digits", "--rtt-ms", "5", "--pareto", str(tmp_path / "front"), "--json"))
     assert found["worst_case_weights"] is False
     assert {path.name for path in tmp_path.iterdir()} == {"front.json", "front.png"}
 
 
 @pytest.mark.slow
 def test_plan_refuses_what_the_server_has_no_memory_for(tmp_path: Path) -> None:
-    result = run("plan", "digits", "--memory-mib", "100", cwd=tmp_path)
+    result = run("plan", "digits", "--memory-mib", "100")
     assert (result.returncode, "100 MiB are free" in result.stderr, "help: serve it on" in result.stderr) == (2, True, True)

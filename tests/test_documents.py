@@ -45,7 +45,7 @@ def test_the_code_of_the_readme_runs_and_is_short(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "out" / "seven.png").is_file()
 
 
-@pytest.mark.parametrize("name", ["he-diffusion.md", pytest.param("calling.md", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["he-diffusion.md", "options.md", pytest.param("calling.md", marks=pytest.mark.slow)])
 def test_the_code_of_documents_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.S):

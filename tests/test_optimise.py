@@ -33,7 +33,7 @@ def graph() -> ModelGraph:
 @pytest.fixture(scope="module")
 def strict(graph: ModelGraph) -> Problem:
     """Client or server, nothing in between."""
-    return problem_of(graph, MACHINE)
+    return problem_of(graph, MACHINE, backends=("bfv",))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def revealing(graph: ModelGraph) -> Problem:
     """Every layer may show three quarters, a half or a quarter of its channels, at a price in distortion."""
     found = stacks(graph)
     distortions = [LayerDistortion(1e-6 * (place + 1), 2.0 + place) for place in range(len(found))]
-    return problem_of(graph, MACHINE, ladder(found), distortions)
+    return problem_of(graph, MACHINE, ladder(found), distortions, ("bfv",))
 
 
 def all_at(problem: Problem, side: str) -> tuple[int, ...]:
@@ -236,7 +236,7 @@ def test_the_cheaper_backend_is_chosen(graph: ModelGraph, profile: dict[str, flo
     problem = problem_of(graph, machine, backends=("bfv", "concrete"))
     plan = optimise(problem, Budgets(client_weights_mib=0.0))
     assert set(plan.backends.values()) == {chosen}
-    alone = optimise(problem_of(graph, machine), Budgets(client_weights_mib=0.0))
+    alone = optimise(problem_of(graph, machine, backends=("bfv",)), Budgets(client_weights_mib=0.0))
     assert plan.totals.latency_s <= alone.totals.latency_s
     assert plan.totals.latency_s == pytest.approx(totals_of(problem, plan.choice).latency_s)
 

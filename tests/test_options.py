@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from hecompile.backends.ckks.options import CkksOptions
 from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.registry import backend, backend_names, options_of
 from hecompile.errors import CompileError
-from hecompile.options import PASSES, CompileOptions, owners, panels
+from hecompile.options import CompileOptions
 from hecompile.options.core import CoreOptions
+from hecompile.options.gathering import PASSES, gather
 from hecompile.options.plan import PlanOptions
 from hecompile.panels import Declared, NoOptions, Panel, built, declared, option
 from hecompile.policies import policy, policy_names
@@ -29,16 +31,17 @@ from hecompile.wording import number, number_text
 # a value of every option, other than its default
 VALUES: Mapping[str, Any] = {
     "policy": "strict", "backend": "clear", "security": 128, "max_batch": 2, "public": ("mask",), "size": "8x8", "tokens": 7,
-    "machine": "machine.json", "calibration": "calls.safetensors", "verify": True, "protect_weights": False,
+    "machine": "machine.json", "calibration": "calls.safetensors", "passes": ("limit-work",), "verify": True,
+    "protect_weights": False,
     "partition": "optimised", "client_seconds": 1.0, "client_weights_mib": 1.0, "most_rounds": 3, "most_distortion": 0.1,
     "most_leakage": 0.1, "server_mib": 500.0, "pin": ("a=client",), "among": ("concrete",), "activations": "polynomial",
-    "norms": "static", "sites": "inner", "degree": 3, "budget_db": 30.0, "total_depth": 20, "fit": "minimax", "clamp": True,
+    "norms": "static", "sites": "inner", "degree": 3, "budget_db": 30.0, "total_depth": 20, "clamp": True,
     "budget": 0.3, "importance": "magnitude", "granularity": "tile", "tile": "2x2", "reveal_bits": 6, "declare": ("sample",),
     "key_mib": 100.0, "p_error": 2.0**-30, "lookup_db": 20.0, "lookup_seconds": 10.0, "lookup_key_mib": 100.0,
 }  # fmt: skip
 # what makes each option do something, under a backend and policy that have it
 BUDGETS = ("client_seconds", "client_weights_mib", "most_rounds", "most_distortion", "server_mib", "pin", "among")
-OF_POLYNOMIALS = ("sites", "degree", "budget_db", "total_depth", "fit", "clamp", "calibration")
+OF_POLYNOMIALS = ("sites", "degree", "budget_db", "total_depth", "clamp", "calibration")
 NEEDS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"partition": "optimised"} for name in BUDGETS},
     **{name: {"activations": "polynomial"} for name in OF_POLYNOMIALS},
@@ -46,14 +49,15 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
     "most_leakage": {"partition": "optimised", "policy": "min-distortion", "budget": 0.3},
     "tile": {"budget": 0.3, "granularity": "tile"},
 }
-OWN = [kind for kind in panels() if kind not in PASSES]  # of backends and policies
+OWNERS = gather().owners
+OWN = [kind for kind in gather().titles if kind not in PASSES]  # of backends and policies
 MODELS = [name for name in backend_names() if name != "affine"]  # that run models
 
 
 def policy_for(name: str) -> str:
     """A policy with options that the backend can keep, if there is one."""
-    chosen = backend(name)
-    return "simulation" if not chosen.encrypts else "min-distortion" if chosen.exact else "strict"
+    promise = backend(name).guarantee
+    return "simulation" if not promise.encrypts else "min-distortion" if promise.hides_key else "strict"
 
 
 def options_with(kind: type[Panel], name: str) -> dict[str, Any]:
@@ -67,24 +71,24 @@ def options_with(kind: type[Panel], name: str) -> dict[str, Any]:
 
 
 def test_every_option_has_a_value_here() -> None:
-    assert set(VALUES) == set(owners())
+    assert set(VALUES) == set(OWNERS)
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_an_option_in_its_panel_is_kept(name: str) -> None:
-    options = CompileOptions(**(options_with(owners()[name], name) | {name: VALUES[name]}))
+    options = CompileOptions(**(options_with(OWNERS[name], name) | {name: VALUES[name]}))
     assert getattr(options, name) == VALUES[name]
     assert options.given[name] == VALUES[name]
 
 
-@pytest.mark.parametrize("name", [name for kind in OWN for name in declared(kind)])
+@pytest.mark.parametrize("name", dict.fromkeys(name for kind in OWN for name in declared(kind)))
 @pytest.mark.parametrize("chosen", MODELS)
 def test_an_option_outside_its_panel_is_refused(chosen: str, name: str) -> None:
     """Under every backend, with the policy that is most likely to have it; with another value and with its default."""
     kinds = (options_of(chosen), policy(policy_for(chosen)).options)
     if any(name in declared(kind) for kind in kinds):
         return
-    for value in (VALUES[name], declared(owners()[name])[name].default):
+    for value in (VALUES[name], declared(OWNERS[name])[name].default):
         if value is not None:
             with pytest.raises(CompileError, match=rf"{name} does nothing under --(backend|policy) [\s\S]*leave --"):
                 CompileOptions(backend=chosen, **{name: value})
@@ -92,7 +96,7 @@ def test_an_option_outside_its_panel_is_refused(chosen: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NEEDS if name not in ("among",)])
 def test_an_option_that_does_nothing_beside_the_others_is_refused(name: str) -> None:
-    kind = owners()[name]
+    kind = OWNERS[name]
     chosen = {"policy": "min-distortion", "budget": 0.3} if name == "tile" else {}
     chosen = {"backend": "clear"} if kind is MinDistortionOptions and name != "tile" else chosen
     with pytest.raises(CompileError, match=rf"{name} does nothing: [\s\S]*help: add .* leave --"):
@@ -101,12 +105,12 @@ def test_an_option_that_does_nothing_beside_the_others_is_refused(name: str) -> 
 
 @pytest.mark.parametrize("name", [*declared(ApproximationOptions), *declared(PlanOptions), "tile", "importance"])
 def test_a_default_that_does_nothing_is_refused_too(name: str) -> None:
-    default = declared(owners()[name])[name].default
+    default = declared(OWNERS[name])[name].default
     if default is None or name not in NEEDS:
         return
-    chosen = options_with(owners()[name], name) if owners()[name] is MinDistortionOptions else {}
+    chosen = options_with(OWNERS[name], name) if OWNERS[name] is MinDistortionOptions else {}
     chosen = {key: value for key, value in chosen.items() if key not in ("granularity", "budget")}
-    if owners()[name] is MinDistortionOptions:
+    if OWNERS[name] is MinDistortionOptions:
         chosen["budget"] = 0.0 if name == "importance" else 0.3
     with pytest.raises(CompileError, match=f"{name} does nothing"):
         CompileOptions(**chosen, **{name: default})
@@ -191,12 +195,12 @@ def test_numbers_are_written_as_people_write_them(value: float, text: str) -> No
 
 
 def numeric() -> list[tuple[str, Declared]]:
-    return [(name, declared(kind)[name]) for name, kind in owners().items() if declared(kind)[name].kind in (int, float)]
+    return [(name, declared(kind)[name]) for name, kind in OWNERS.items() if declared(kind)[name].kind in (int, float)]
 
 
 @pytest.mark.parametrize(("name", "each"), numeric(), ids=lambda value: value if isinstance(value, str) else "")
 def test_every_number_is_read_as_text_and_kept_in_its_bounds(name: str, each: Declared) -> None:
-    chosen = options_with(owners()[name], name)
+    chosen = options_with(OWNERS[name], name)
     text = number_text(VALUES[name])
     assert getattr(CompileOptions(**(chosen | {name: text})), name) == pytest.approx(VALUES[name])
     wrong = [end - 1 for end in (each.at_least,) if end is not None] + [end + 1 for end in (each.at_most,) if end is not None]
@@ -266,14 +270,14 @@ def test_backends_and_policies_declare_the_panels_that_are_gathered() -> None:
 
 
 def test_every_option_says_what_it_does() -> None:
-    for kind in (*panels(), SamplerOptions):
+    for kind in (*gather().titles, SamplerOptions):
         for name, each in declared(kind).items():
             assert each.help, name
             assert each.help[0].islower(), name
 
 
 def test_one_name_is_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    import hecompile.options as module
+    import hecompile.options.gathering as module
 
     @dataclass(frozen=True)
     class Other(Panel):
@@ -281,7 +285,7 @@ def test_one_name_is_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "PASSES", (*PASSES, Other))
     with pytest.raises(CompileError, match="both declare an option 'degree'"):
-        owners()
+        _ = gather().owners
 
 
 def test_a_panel_of_a_registered_backend_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,14 +301,44 @@ def test_a_panel_of_a_registered_backend_is_gathered(monkeypatch: pytest.MonkeyP
         name = "own"
         options = OwnOptions
 
-    monkeypatch.setattr(registry, "_BACKENDS", dict(registry._BACKENDS))
+    monkeypatch.setattr(registry, "_REGISTERED", {})
     registry.register_backend("own", Own)
-    assert panels()[OwnOptions] == "--backend own"
+    assert gather().titles[OwnOptions] == "--backend own"
     assert CompileOptions(backend="own", speed="2^3").panel(OwnOptions).speed == 8
     with pytest.raises(CompileError, match="speed does nothing under --backend bfv"):
         CompileOptions(speed=2)
     with pytest.raises(CompileError, match="speed is 10: it must be between 1 and 9"):
         CompileOptions(backend="own", speed=10)
+
+
+def test_a_package_runs_nothing_before_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hecompile.backends import registry
+    from hecompile.backends.bfv.backend import BfvBackend
+
+    @dataclass(frozen=True)
+    class TheirOptions(Panel):
+        speed: int = option(1, help="how fast it should be")
+
+    class Theirs(BfvBackend):
+        name = "theirs"
+        options = TheirOptions
+
+    class Point:
+        name = value = "theirs"
+        loaded = 0
+
+        def load(self) -> type[Theirs]:
+            self.loaded += 1
+            return Theirs
+
+    point = Point()
+    monkeypatch.setattr(registry, "_installed", lambda: {"theirs": point})
+    assert CompileOptions().backend == "bfv"
+    with pytest.raises(CompileError, match="there is no option 'speed'"):
+        CompileOptions(speed=3)
+    assert point.loaded == 0
+    options = CompileOptions(backend="theirs", speed=3)
+    assert options.backend_panels() == {TheirOptions: TheirOptions(speed=3)}
 
 
 def test_alternatives_of_a_panel_are_not_filled_beside_each_other() -> None:
@@ -318,35 +352,35 @@ def test_the_panel_of_what_has_no_options_is_empty() -> None:
 
 def test_panels_are_read_without_schemes() -> None:
     """The command line gathers every panel; torch, SEAL and Concrete stay away."""
-    code = "import sys; from hecompile.options import panels; panels(); print(*sys.modules)"
+    code = "import sys; from hecompile.options.gathering import gather; gather(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "seal", "tenseal", "concrete", "onnx", "onnxruntime", "diffusers"} & {
         each.split(".")[0] for each in loaded
     }
-    assert not {each for each in loaded if each.startswith("hecompile.backends.") and each.endswith(".backend")}
 
 
 def test_flags_are_the_fields_of_the_panels() -> None:
     import typer
-    from hecompile.cli.commands import app
+
+    from hecompile.cli.app import app
 
     command: Any = typer.main.get_command(app)
     parameters = {each.name: each for each in command.commands["compile"].params}
-    for kind, title in panels().items():
+    for kind, title in gather().titles.items():
         for name, each in declared(kind).items():
             assert parameters[name].opts == [each.flag]
             assert parameters[name].default is None
-            assert parameters[name].rich_help_panel == panels()[owners()[name]], (title, name)
-    assert set(parameters) - set(owners()) == {"source", "output", "as_json"}
+            assert parameters[name].rich_help_panel == gather().titles[OWNERS[name]], (title, name)
+    assert set(parameters) - set(OWNERS) == {"source", "output", "until", "dump_ir", "as_json"}
     sampler = {each.name for each in command.commands["compile-sampler"].params}
     assert sampler - set(declared(SamplerOptions)) == {"output", "shape", "calibration", "as_json"}
 
 
 def test_the_shell_reads_what_python_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hecompile.cli.commands import app
     from typer.testing import CliRunner
 
     import hecompile.compiler
+    from hecompile.cli.app import app
 
     seen: list[CompileOptions] = []
 
@@ -389,6 +423,22 @@ def test_options_of_a_sampler_are_checked_and_read_alike() -> None:
 
 def test_the_core_has_what_every_compilation_reads() -> None:
     assert list(declared(CoreOptions)) == [
-        "policy", "backend", "security", "max_batch", "public", "size", "tokens", "machine", "calibration", "verify",
-        "protect_weights",
+        "policy", "backend", "security", "max_batch", "public", "size", "tokens", "machine", "calibration", "passes",
+        "verify", "protect_weights",
     ]  # fmt: skip
+
+
+def table() -> str:
+    """What the panels say of every option, as a table in Markdown."""
+    rows = list[str]()
+    for kind, title in gather().titles.items():
+        names = [name for name in declared(kind) if OWNERS[name] is kind]
+        rows += ["", f"| {title if title != 'Options' else 'always'} | |", "|---|---|"]
+        rows += [f"| `{declared(kind)[name].flag}` | {declared(kind)[name].described} |" for name in names]
+    return "\n".join(rows)
+
+
+def test_the_document_lists_every_option() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "options.md").read_text()
+    start, end = "<!-- options: this table is what the panels say -->\n", "\n<!-- end -->"
+    assert text.split(start)[1].split(end)[0] == table()

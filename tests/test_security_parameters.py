@@ -18,10 +18,11 @@ from benchmarks.tables.security import MODELS, Estimate, Lwe, Table, line_table,
 from hecompile.backends.bfv import choose as bfv
 from hecompile.backends.bfv.seal import expand_seeds, make_ring
 from hecompile.backends.bfv.secret import SecretKey
+from hecompile.backends.ckks.choose import ring_for
 from hecompile.backends.ckks.noise import SIGMA2
-from hecompile.backends.ckks.ring import DIMENSIONS, ring_for
+from hecompile.backends.ckks.ring import DIMENSIONS
 from hecompile.backends.concrete.parameters import DIMENSIONS as SECRETS
-from hecompile.backends.sampler_step.program import choose_parameters
+from hecompile.backends.sampler_step.choose import choose_parameters
 from hecompile.errors import CompileError
 from hecompile.ir.linear import conv2d
 from hecompile.machine import Machine

@@ -12,10 +12,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.panels import NoOptions, Panel
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from hecompile.ir.layer_groups import Stack
     from hecompile.ir.passes import RegionPass
     from hecompile.machine import Machine
+    from hecompile.panels import Panel
 
-__all__ = ["Backend", "Facts", "Guarantee", "NoOptions", "SamplerStep"]
+__all__ = ["Backend", "Facts", "Guarantee", "SamplerStep"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,14 @@ class Backend(ABC):
 
     name: str
     guarantee: Guarantee = Guarantee()
-    options: ClassVar[type[Panel]] = NoOptions  # its own options, with what it recommends of others
     others: tuple[str, ...] = ()  # further backends whose regions its proposals may hold
+
+    @property
+    def options(self) -> type[Panel]:
+        """The panel of its own options, with what it recommends of others."""
+        from hecompile.panels import NoOptions
+
+        return NoOptions
 
     @property
     def runs_layers(self) -> bool:

@@ -10,34 +10,41 @@ import importlib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend
-from hecompile.backends.context import Context
 from hecompile.errors import CompileError, Diagnostic, ProtocolError, unknown_name
-from hecompile.ir.candidates import Candidate
-from hecompile.ir.graph import ModelGraph
-from hecompile.ir.halves import Half
-from hecompile.panels import NoOptions, Panel
 
-__all__ = ["backend", "backend_names", "backend_of", "family", "is_own", "name_of", "options_of", "proposals", "register_backend"]
+if TYPE_CHECKING:
+    from hecompile.backends.context import Context
+    from hecompile.ir.candidates import Candidate
+    from hecompile.ir.graph import ModelGraph
+    from hecompile.ir.halves import Half
+    from hecompile.panels import Panel
+
+__all__ = [
+    "backend",
+    "backend_names",
+    "backend_of",
+    "backends_at_hand",
+    "family",
+    "is_own",
+    "name_of",
+    "options_of",
+    "proposals",
+    "register_backend",
+]
 
 GROUP = "hecompile.backends"
 _OWN = {
     "bfv": ("hecompile.backends.bfv.backend", "BfvBackend"),
-    "clear": ("hecompile.backends.bfv.clear", "ClearBackend"),
+    "clear": ("hecompile.backends.bfv.clear.backend", "ClearBackend"),
     "ckks": ("hecompile.backends.ckks.backend", "CkksBackend"),
     "ckks_clear": ("hecompile.backends.ckks.backend", "CkksClearBackend"),
     "concrete": ("hecompile.backends.concrete.linear.backend", "ConcreteBackend"),
     "concrete_lookups": ("hecompile.backends.concrete.lookups.backend", "LookupBackend"),
     "concrete_stacks": ("hecompile.backends.concrete.stacks.backend", "StackBackend"),
     "affine": ("hecompile.backends.sampler_step.backend", "AffineBackend"),
-}
-_OPTIONS = {  # of those that have some: read by the command line, which loads no scheme for them
-    "ckks": ("hecompile.backends.ckks.options", "CkksOptions"),
-    "ckks_clear": ("hecompile.backends.ckks.options", "CkksOptions"),
-    "concrete": ("hecompile.backends.concrete.options", "ConcreteOptions"),
-    "concrete_lookups": ("hecompile.backends.concrete.lookups.options", "LookupOptions"),
-    "concrete_stacks": ("hecompile.backends.concrete.options", "ConcreteOptions"),
 }
 _REGISTERED: dict[str, Callable[[], Backend]] = {}
 
@@ -67,6 +74,11 @@ def is_own(name: str) -> bool:
 def backend_names() -> tuple[str, ...]:
     """Names for `--backend`."""
     return tuple(dict.fromkeys((*_OWN, *_REGISTERED, *_installed())))
+
+
+def backends_at_hand() -> tuple[str, ...]:
+    """Names of own and registered backends: of other packages nothing has run."""
+    return (*_OWN, *_REGISTERED)
 
 
 def backend(name: str) -> Backend:
@@ -113,11 +125,7 @@ def name_of(half: Half) -> str:
 
 def options_of(name: str) -> type[Panel]:
     """The options of a backend, as it declares them itself. Raises `CompileError` listing the names that exist."""
-    if name in _OPTIONS:
-        module, kind = _OPTIONS[name]
-        found: type[Panel] = getattr(importlib.import_module(module), kind)
-        return found
-    return NoOptions if is_own(name) else backend(name).options
+    return backend(name).options
 
 
 def backend_of(half: Half) -> Backend:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["SEED_BYTES", "pack_bits", "packed_bytes", "unpack_bits"]
+__all__ = ["SEED_BYTES", "pack_bits", "pack_signed", "packed_bytes", "round_off", "unpack_bits", "unpack_signed"]
 
 Words = npt.NDArray[np.uint64]
+Integers = npt.NDArray[np.int64]
 
 SEED_BYTES = 64  # what SEAL sends in place of a fresh `a`
 
@@ -80,3 +81,21 @@ def _spread(squeezed: Words, bits: int) -> Words:
         first, second, jump = _lanes(width, width // 8 * bits)
         squeezed = squeezed & first | (squeezed & second) << jump
     return squeezed
+
+
+def pack_signed(values: Integers, bits: int) -> bytes:
+    """Integers in [-2^(bits-1), 2^(bits-1))."""
+    return pack_bits((values + (1 << (bits - 1))).astype(np.uint64), bits)
+
+
+def unpack_signed(data: memoryview, count: int, bits: int) -> Integers:
+    """The inverse of `pack_signed`. Raises `ProtocolError` if the size is wrong."""
+    return unpack_bits(data, count, bits).astype(np.int64) - (1 << (bits - 1))
+
+
+def round_off(words: Words, bits: int, q_bits: int) -> Words:
+    """words / 2^bits, rounded. What rounds up to 2^q_bits is within 2^(bits - 1) of q, that is of zero, and becomes zero."""
+    if not bits:
+        return words
+    rounded = words + np.uint64(1 << (bits - 1)) >> np.uint64(bits)
+    return rounded & np.uint64((1 << (q_bits - bits)) - 1)

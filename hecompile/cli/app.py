@@ -3,28 +3,60 @@
 from __future__ import annotations
 
 import sys
+from collections import UserDict
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from hecompile.cli.artifacts import sample, serve
-from hecompile.cli.compiling import compile_command, compile_sampler_command
-from hecompile.cli.inspecting import inspect, measure_machine, plan
 from hecompile.cli.interruptions import own_exit_status
-from hecompile.cli.listing import doctor, passes
 from hecompile.cli.running import run
 
-__all__ = ["app", "compile_model", "main"]
+__all__ = ["COMMANDS", "app", "compile_model", "main"]
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-app.command("compile")(compile_command)
-app.command("compile-sampler")(compile_sampler_command)
-app.command()(inspect)
-app.command()(plan)
-app.command("measure-machine")(measure_machine)
-app.command()(serve)
-app.command()(sample)
-app.command()(passes)
-app.command()(doctor)
+COMMANDS = {
+    "compile": ("hecompile.cli.compiling", "compile_command"),
+    "compile-sampler": ("hecompile.cli.compiling", "compile_sampler_command"),
+    "inspect": ("hecompile.cli.inspecting", "inspect"),
+    "plan": ("hecompile.cli.inspecting", "plan"),
+    "measure-machine": ("hecompile.cli.inspecting", "measure_machine"),
+    "serve": ("hecompile.cli.artifacts", "serve"),
+    "sample": ("hecompile.cli.artifacts", "sample"),
+    "passes": ("hecompile.cli.listing", "passes"),
+    "doctor": ("hecompile.cli.listing", "doctor"),
+}
+
+
+class _Lazy(UserDict[str, Any]):
+    """The commands by name. One is imported when it is asked for, so that a server's process loads no compiler."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, function = self.data[name]
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        alone.command(name)(getattr(import_module(module), function))
+        return get_command(alone)
+
+
+class _Commands(TyperGroup):
+    """The group of `COMMANDS`."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Lazy(COMMANDS)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+
+def _group() -> None:
+    """Nothing is to be done before a command."""
+
+
+app = typer.Typer(
+    cls=_Commands, callback=_group, add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False
+)
 
 
 def main() -> None:

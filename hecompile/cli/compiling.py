@@ -13,7 +13,8 @@ import typer
 from hecompile.cli.console import Json, print_json, say
 from hecompile.cli.flags import given_flags, with_option_flags
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.options import CompileOptions, panels
+from hecompile.options import CompileOptions
+from hecompile.options.gathering import gather
 from hecompile.panels import built
 from hecompile.sampler_artifact import SamplerOptions
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_command", "compile_sampler_command"]
 
 
-@partial(with_option_flags, panels=panels())
+@partial(with_option_flags, panels=gather().titles)
 def compile_command(
     source: Annotated[str, typer.Argument(help="a diffusers folder, an .onnx file or the name of a zoo model")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of the artifact")] = None,

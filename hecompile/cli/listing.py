@@ -17,15 +17,19 @@ def passes(
     backend: Annotated[str, typer.Option(help="whose passes; they differ where a backend lowers its regions")] = "bfv",
     as_json: Json = False,
 ) -> None:
-    """List the passes of the compiler in their order, with what each does."""
+    """List the passes of the compiler in their order, with what each does; then those of other packages, which run if asked for."""
     from hecompile.compiler import pipeline
+    from hecompile.installed_passes import installed_passes
     from hecompile.options import CompileOptions
 
     found = pipeline(CompileOptions(backend=backend), Path("artifact"))
     if as_json:
-        print_json({"backend": backend, "passes": [{"name": each.name, "help": each.help} for each in found]})
-    else:
-        rows([(each.name, each.help) for each in found])
+        document = {"backend": backend, "passes": [{"name": each.name, "help": each.help} for each in found]}
+        print_json(document | {"installed": {name: point.value for name, point in installed_passes().items()}})
+        return
+    rows([(each.name, each.help) for each in found])
+    if others := installed_passes():
+        rows([(name, f"only with --passes {name}, from {point.value}") for name, point in others.items()])
 
 
 def doctor(as_json: Json = False) -> None:

@@ -206,12 +206,15 @@ class Builder:
 def _quiet() -> Iterator[None]:
     """Torch logs a traceback when a call on data-free tensors fails; the error that we raise says it better."""
     logger = logging.getLogger("torch._subclasses.fake_tensor")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    logger.addFilter(_is_critical)  # setting its level would clear what every logger remembers, at every call
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.removeFilter(_is_critical)
+
+
+def _is_critical(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.CRITICAL
 
 
 def _leaves(argument: object) -> list[object]:

@@ -6,53 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hecompile.approx.options import ApproximationOptions
-from hecompile.backends.registry import backend, backend_names, family, options_of
+from hecompile.backends.registry import backend, backends_at_hand, family, options_of
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.options.core import CoreOptions
+from hecompile.options.gathering import PASSES, gather, lineage
 from hecompile.options.plan import PlanOptions
 from hecompile.panels import Panel, built, declared
-from hecompile.policies import policy, policy_names
-from hecompile.wording import flag_of, in_words, near
+from hecompile.policies import policy
 
-__all__ = ["CompileOptions", "panels"]
+__all__ = ["CompileOptions"]
 
 P = TypeVar("P", bound=Panel)
-
-PASSES = (CoreOptions, PlanOptions, ApproximationOptions)  # panels that every compilation reads
-
-
-def panels() -> dict[type[Panel], str]:
-    """Every panel with a title: of the passes, of all policies and of all backends, own and registered."""
-    titles = {kind: f"--{what} {in_words(names, 'or')}" for kind, (what, names) in _homes().items()}
-    return {kind: kind.title for kind in PASSES} | titles
-
-
-def _homes() -> dict[type[Panel], tuple[str, list[str]]]:
-    """Whose options a panel holds: `policy` or `backend`, and the names of all that have them."""
-    found: dict[type[Panel], tuple[str, list[str]]] = {}
-    for name in policy_names():
-        for kind in _lineage(policy(name).options):
-            found.setdefault(kind, ("policy", []))[1].append(name)
-    for name in backend_names():
-        for kind in _lineage(options_of(name)):
-            found.setdefault(kind, ("backend", []))[1].append(name)
-    return {kind: home for kind, home in found.items() if declared(kind)}
-
-
-def _lineage(kind: type[Panel]) -> list[type[Panel]]:
-    """A panel and those that it extends, the most general first."""
-    return [each for each in reversed(kind.__mro__) if issubclass(each, Panel)]
-
-
-def owners() -> dict[str, type[Panel]]:
-    """Which panel declares each option. Raises `CompileError` if two panels that do not extend each other declare one name."""
-    found: dict[str, type[Panel]] = {}
-    for kind in panels():
-        for name in declared(kind):
-            if not issubclass(kind, found.setdefault(name, kind)):
-                raise CompileError(f"{kind.__name__} and {found[name].__name__} both declare an option '{name}'")
-    return found
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -72,14 +36,15 @@ class CompileOptions:
 
     def __init__(self, *, choices: tuple[tuple[str, Any], ...] = (), **given: Any) -> None:
         chosen = {name: value for name, value in {**dict(choices), **given}.items() if value is not None}
-        known = owners()
-        _refuse(_unknown(name, tuple(known)) for name in chosen if name not in known)
         core, plan = built(CoreOptions, chosen), built(PlanOptions, chosen)
         policy_name = core.policy or ("strict" if backend(core.backend).guarantee.encrypts else "simulation")
-        kinds = _kinds(policy_name, family((core.backend, *plan.among)))
+        backends = family((core.backend, *plan.among))
+        kinds, gathered = _kinds(policy_name, backends), gather((policy_name,), backends)
+        known = gathered.owners
         findings = _conflicts(policy_name, core.backend, plan.among)
         read = {name for kind in kinds for name in declared(kind)}
-        findings += [_unused(name, policy_name, core.backend) for name in chosen if name not in read]
+        findings += [gathered.unknown(name) for name in chosen if name not in known]
+        findings += [gathered.unused(name, policy_name, core.backend) for name in chosen if name in known.keys() - read]
         used = _built(kinds, chosen, findings)
         values = {name: declared(kind)[name].default for name, kind in known.items()} | {"policy": policy_name}
         for panel in used:
@@ -114,7 +79,7 @@ class CompileOptions:
     def backend_panels(self) -> dict[type[Panel], Panel]:
         """The options of every backend that this compilation may use, by their class, and of the panels that those extend."""
         kinds = [options_of(name) for name in family((self.backend, *self.among))]
-        return {each: self.panel(each) for kind in kinds for each in _lineage(kind)}
+        return {each: self.panel(each) for kind in kinds for each in lineage(kind)}
 
     @property
     def sample_size(self) -> tuple[int, int] | None:
@@ -152,19 +117,6 @@ def _refuse(findings: Iterable[Diagnostic]) -> None:
         raise CompileError(found)
 
 
-def _unknown(name: str, known: Sequence[str]) -> Diagnostic:
-    similar = near(name, known)
-    return Diagnostic(f"there is no option '{name}'", help=f"did you mean {similar}?" if similar else f"known: {', '.join(known)}")
-
-
-def _unused(name: str, policy_name: str, backend_name: str) -> Diagnostic:
-    """The refusal of an option of a backend or policy that was not chosen."""
-    what, names = _homes()[owners()[name]]
-    chosen = {"policy": policy_name, "backend": backend_name}[what]
-    way_out = f"use --{what} {in_words(names, 'or')}, or leave {flag_of(name)} away"
-    return Diagnostic(f"{name} does nothing under --{what} {chosen}", help=way_out)
-
-
 def _layered(name: str) -> bool:
     """Whether a backend encrypts, and runs single layers at a price, so that a plan may choose for each."""
     chosen = backend(name)
@@ -190,6 +142,6 @@ def _conflicts(policy_name: str, backend_name: str, among: Sequence[str]) -> lis
         )
     for name in among:
         if not (_layered(name) and _layered(own.name) and name != own.name):
-            choice = f"two different ones of {', '.join(each for each in backend_names() if _layered(each))}"
+            choice = f"two different ones of {', '.join(each for each in backends_at_hand() if _layered(each))}"
             findings.append(Diagnostic(f"--among {name} beside --backend {own.name}", help=choice))
     return findings

@@ -51,6 +51,7 @@ class CoreOptions(Panel):
     )
     machine: str | None = option(None, help="profile of measure-machine, to choose parameters and plans by", unset="a usual one")
     calibration: str | None = option(None, help="file of recorded calls", unset="the model's own sampler")
+    passes: tuple[str, ...] = option((), help="passes of other packages to run, see `hecompile passes`; may be repeated")
     verify: bool = option(False, help="compare before and after each pass for large models too")
     protect_weights: bool = option(False, help="refused: see the documentation")
 

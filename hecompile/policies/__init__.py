@@ -1,6 +1,13 @@
-"""Who may see what: policies by name, one file each and one line in `_POLICIES`."""
+"""Who may see what: policies by name, one file each and one line in `_POLICIES`, and whatever other packages add.
+
+A package adds a policy by an entry point of the group `hecompile.policies`, whose name is the policy's and whose value names its
+class; a program by `register_policy`.
+"""
 
 from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 
 from hecompile.errors import CompileError, Diagnostic, unknown_name
 from hecompile.policies.base import Policy
@@ -11,8 +18,9 @@ from hecompile.policies.strict import Strict
 
 WATERMARK = "no cryptographic guarantee"
 
-__all__ = ["WATERMARK", "Policy", "policy", "policy_names", "register_policy"]
+__all__ = ["WATERMARK", "Policy", "policies_at_hand", "policy", "policy_names", "register_policy"]
 
+GROUP = "hecompile.policies"
 _POLICIES: dict[str, Policy] = {
     "strict": Strict(),
     "simulation": Simulation(),
@@ -21,20 +29,44 @@ _POLICIES: dict[str, Policy] = {
 }
 
 
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, EntryPoint]:
+    """The policies of other installed packages. None of their code runs before one is asked for by its name."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
 def register_policy(new: Policy) -> None:
     """Make a user's own policy known by its name. Raises `CompileError` if the name is taken."""
-    if new.name in _POLICIES:
+    if new.name in policy_names():
         raise CompileError(Diagnostic(f"there is already a policy '{new.name}'", help="choose another name"))
     _POLICIES[new.name] = new
 
 
 def policy_names() -> tuple[str, ...]:
     """Names for `--policy`."""
+    return tuple(dict.fromkeys((*_POLICIES, *_installed())))
+
+
+def policies_at_hand() -> tuple[str, ...]:
+    """Names of own and registered policies: of other packages nothing has run."""
     return tuple(_POLICIES)
 
 
 def policy(name: str) -> Policy:
     """The policy of this name. Raises `CompileError` listing the names that exist."""
-    if name not in _POLICIES:
-        raise unknown_name("policy", name, policy_names())
-    return _POLICIES[name]
+    if name in _POLICIES:
+        return _POLICIES[name]
+    if name in _installed():
+        return _from_package(_installed()[name])
+    raise unknown_name("policy", name, policy_names())
+
+
+def _from_package(point: EntryPoint) -> Policy:
+    """Raises `CompileError` if what the entry point names is no policy of its name."""
+    try:
+        made = point.load()()
+    except Exception as error:  # whatever somebody else's module raises
+        raise CompileError(Diagnostic(f"policy '{point.name}' does not load: {error}", help=f"it is '{point.value}'")) from error
+    if not isinstance(made, Policy) or made.name != point.name:
+        raise CompileError(Diagnostic(f"'{point.value}' is no policy '{point.name}'", help="its class needs this name"))
+    return made

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.errors import CompileError, Diagnostic, unknown_name
+from hecompile.sparsity.cost_names import OF_MODEL, OF_SAMPLE, cost_names
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cost", "cost_function", "cost_names", "hill", "hill_summed", "jacobian", "magnitude", "variance"]
+__all__ = ["Cost", "cost_function", "hill", "hill_summed", "jacobian", "magnitude", "variance"]
 
 Floats = npt.NDArray[np.float64]
 Cost = Callable[[Floats], Floats]
@@ -98,13 +99,8 @@ def jacobian(model: Callable[[torch.Tensor], torch.Tensor], probes: int = 32, se
     return cost
 
 
-_COSTS: dict[str, Cost] = {"hill": hill, "hill-summed": hill_summed, "magnitude": magnitude, "variance": variance}
-_OF_MODEL = {"jacobian": jacobian}
-
-
-def cost_names() -> tuple[str, ...]:
-    """Names for `--cost`."""
-    return (*_COSTS, *_OF_MODEL)
+_COSTS: dict[str, Cost] = dict(zip(OF_SAMPLE, (hill, hill_summed, magnitude, variance), strict=True))
+_OF_MODEL = dict(zip(OF_MODEL, (jacobian,), strict=True))
 
 
 def cost_function(choice: str | Cost, model: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Cost:

@@ -34,7 +34,7 @@ ON = CompileOptions(backend="clear", activations="polynomial")
 def approximated(graph: ModelGraph, **changes: Any) -> ModelGraph:
     options = replace(ON, **changes)
     recorded = None if options.calibration is None else load_calibration(Path(options.calibration))
-    each = ApproximateActivations(options.panel(ApproximationOptions), recorded)
+    each = ApproximateActivations(options.panel(ApproximationOptions), recorded=recorded)
     after = each.run(graph)
     verify_graph(after)
     assert each.compare(graph, after)
@@ -86,8 +86,9 @@ def test_a_budget_is_kept_with_the_least_depth(mixer: ModelGraph, recorded: str)
 
 def test_another_fit_takes_the_place_of_the_librarys(mixer: ModelGraph, recorded: str) -> None:
     """As the benchmark compares them; nearer to the data is nearer in the result."""
-    options = replace(ON, degree=5, calibration=recorded)
-    ours, other = (ApproximateActivations(options, fit).run(mixer).approximation for fit in (weighted, interpolation))
+    options, calls = ApproximationOptions(activations="polynomial", degree=5), load_calibration(Path(recorded))
+    passes = [ApproximateActivations(options, recorded=calls, fit=fit) for fit in (weighted, interpolation)]
+    ours, other = (each.run(mixer).approximation for each in passes)
     assert ours is not None
     assert other is not None
     assert ours.measured_db > other.measured_db
@@ -138,7 +139,7 @@ def test_a_polynomial_that_explodes_is_refused_with_the_value(tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_graph_worse_than_promised_is_caught() -> None:
     graph = tiny()
-    each = ApproximateActivations(ON)
+    each = ApproximateActivations(ApproximationOptions(activations="polynomial"))
     after = each.run(graph)
     assert after.approximation is not None
     assert each.run(after) is after

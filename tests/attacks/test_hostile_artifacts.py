@@ -32,10 +32,10 @@ from tests.sampling import make
 
 
 @pytest.fixture(scope="module")
-def chained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chained() -> Path:
     """A network with a region under `ckks`, whose tables are read at the timestep's row."""
-    folder = tmp_path_factory.mktemp("chained") / "chained.he"
-    compiled("ckks", folder)
+    folder = compiled("ckks")[0].artifact
+    assert folder is not None
     return folder
 
 

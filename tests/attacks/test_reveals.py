@@ -27,6 +27,7 @@ from hecompile.options import CompileOptions
 from hecompile.passes.check_secrecy import CheckSecrecy
 from hecompile.policies import policy
 from hecompile.policies.min_distortion import MinDistortion
+from tests.artifacts import compile_once
 from tests.networks import Tiny, tiny_inputs
 from tests.payloads import encrypt_whole
 from tests.stages import partitioned
@@ -40,16 +41,13 @@ def graph() -> ModelGraph:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    folder = tmp_path_factory.mktemp("artifacts") / "shown"
-    return compile_model(Tiny().eval(), folder, options=OPTIONS, example_inputs=tiny_inputs())
+def shown() -> Compiled:
+    return compile_once(Tiny, OPTIONS, tiny_inputs())
 
 
 @pytest.fixture(scope="module")
-def tiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    folder = tmp_path_factory.mktemp("artifacts") / "tiled"
-    options = replace(OPTIONS, granularity="tile", tile="2x2")
-    return compile_model(Tiny().eval(), folder, options=options, example_inputs=tiny_inputs())
+def tiled() -> Compiled:
+    return compile_once(Tiny, replace(OPTIONS, granularity="tile", tile="2x2"), tiny_inputs())
 
 
 def released(graph: ModelGraph, value: str, encrypted: list[Any], shares: list[Any], bits: int = 8) -> ModelGraph:

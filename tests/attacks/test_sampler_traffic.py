@@ -19,8 +19,8 @@ from hecompile.artifact import read_manifest
 from hecompile.artifact_files import digest, read_client_half
 from hecompile.artifact_writing import to_json
 from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, affine_program
-from hecompile.backends.sampler_step.server import AffineServer, unpack_signed
-from hecompile.backends.words import unpack_bits
+from hecompile.backends.sampler_step.server import AffineServer
+from hecompile.backends.words import unpack_bits, unpack_signed
 from hecompile.errors import ProtocolError
 from hecompile.runtime.client import InputError
 from hecompile.runtime.noise import secure_noise

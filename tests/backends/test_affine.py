@@ -16,11 +16,12 @@ from hecompile.artifact_files import read_client_half
 from hecompile.backends.bfv.seal import expand_seeds, make_ring
 from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.sampler_step.backend import AffineBackend
+from hecompile.backends.sampler_step.choose import choose_parameters
 from hecompile.backends.sampler_step.client import AffineClient
-from hecompile.backends.sampler_step.program import AffineBody, affine_program, choose_parameters
-from hecompile.backends.sampler_step.server import AffineServer, pack_signed, unpack_signed
+from hecompile.backends.sampler_step.program import AffineBody, affine_program
+from hecompile.backends.sampler_step.server import AffineServer
 from hecompile.backends.sampler_step.support import DynamicSupport, filled
-from hecompile.backends.words import unpack_bits
+from hecompile.backends.words import pack_signed, unpack_bits, unpack_signed
 from hecompile.compiler import compile_model
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.halves import Half

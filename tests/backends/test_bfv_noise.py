@@ -20,9 +20,9 @@ from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.bfv.seal import Ring, expand_seeds, make_ring
 from hecompile.backends.bfv.secret import SecretKey
-from hecompile.backends.bfv.server import round_off
 from hecompile.backends.bfv.weights import weights_of
 from hecompile.backends.seal_files import header
+from hecompile.backends.words import round_off
 from hecompile.ir import linear as forms
 from hecompile.ir.linear import Array, Geometry, correlate
 from hecompile.machine import Machine

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.bfv.clear import _multiply
+from hecompile.backends.bfv.clear.server import _multiply
 from hecompile.backends.bfv.packing import Layout, Packing, layouts
 from hecompile.errors import ProtocolError
 from hecompile.ir import linear as forms

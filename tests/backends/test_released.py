@@ -34,6 +34,7 @@ from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.halves import Half
 from hecompile.ir.linear import conv2d, correlate
 from hecompile.options import CompileOptions
+from tests.artifacts import compile_once
 from tests.networks import Tiny, tiny_inputs
 from tests.payloads import encrypt_whole
 
@@ -45,7 +46,7 @@ def shown(kind: str, granularity: str = "channel") -> Compiled:
     options = CompileOptions(
         policy=policy, backend=kind, budget=0.5, importance="magnitude", max_batch=3, granularity=granularity, tile=tile
     )
-    return compile_model(Tiny().eval(), options=options, example_inputs=tiny_inputs())
+    return compile_once(Tiny, options, tiny_inputs())
 
 
 @pytest.fixture(scope="module", params=["bfv-channel", "bfv-tile", "clear-channel", "clear-tile"])
@@ -193,6 +194,6 @@ def test_channels_and_taps_of_zeros_are_not_multiplied() -> None:
     assert product.split.absent == (2,)
     assert not product.split.released
     assert isinstance(product.split, ChannelSplit)
-    full = compile_model(Tiny().eval(), options=CompileOptions(max_batch=1), example_inputs=tiny_inputs())
+    full = compile_once(Tiny, CompileOptions(max_batch=1), tiny_inputs())
     before = next(each for each in full.program.products if each.parts[0].path == "down")
     assert len(product.geometry.taps) < len(before.geometry.taps)

@@ -11,17 +11,39 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
 
 import hecompile
-from hecompile.compiler import compile_model
+from hecompile.compiler import PassEvent, compile_model, pipeline
 from hecompile.frontend.sources import load_source
 from hecompile.options import CompileOptions
+from tests.artifacts import shared
 from tests.frontend.agreement import arguments as nested
 from tests.frontend.architectures import build
 from tests.frontend.handwritten import HandwrittenUNet, handwritten_inputs
 
 
-def both(model: torch.nn.Module, folder: Path, examples: dict[str, Any] | None) -> tuple[torch.nn.Module, torch.nn.Module]:
-    for backend in ("bfv", "clear"):
-        compile_model(model, folder / backend, options=CompileOptions(backend=backend, max_batch=2), example_inputs=examples)
+def both(model: torch.nn.Module, folder: Path, examples: dict[str, Any] | None = None) -> Path:
+    """The folder, with the model under `bfv` and under `clear` in it, traced once for both."""
+    folder.mkdir(exist_ok=True)
+    traced = []
+
+    def keep(event: PassEvent) -> None:
+        traced.extend([event.after] if event.name == "canonicalize" else [])
+
+    options = CompileOptions(backend="bfv", max_batch=2)
+    compile_model(model, folder / "bfv", options=options, example_inputs=examples, observer=keep)
+    program: Any = traced[0]
+    passes = pipeline(CompileOptions(backend="clear", max_batch=2), folder / "clear")
+    names = [each.name for each in passes]
+    for each in passes[names.index("canonicalize") + 1 :]:
+        program = each.run(program)
+    return folder
+
+
+def of_diffusers(name: str) -> Path:
+    """Both of an architecture, compiled once."""
+    return shared(f"architecture {name}", lambda folder: both(build(name), folder))
+
+
+def loaded(folder: Path) -> tuple[torch.nn.Module, torch.nn.Module]:
     return hecompile.load(folder / "bfv"), hecompile.load(folder / "clear", policy="simulation")
 
 
@@ -29,9 +51,9 @@ def both(model: torch.nn.Module, folder: Path, examples: dict[str, Any] | None) 
 @pytest.mark.parametrize(
     "name", ["attention", "cross attention", "text and time", "conditional scale and shift", "asymmetric padding"]
 )
-def test_unets_of_diffusers(name: str, tmp_path: Path) -> None:
+def test_unets_of_diffusers(name: str) -> None:
     model = build(name)
-    encrypted, simulated = both(model, tmp_path, None)
+    encrypted, simulated = loaded(of_diffusers(name))
     arguments = nested(dict(load_source(model).inputs))
     with torch.no_grad():
         expected = model(**arguments).sample
@@ -43,7 +65,7 @@ def test_unets_of_diffusers(name: str, tmp_path: Path) -> None:
 @pytest.mark.fhe
 def test_a_unet_written_by_hand(tmp_path: Path) -> None:
     model, arguments = HandwrittenUNet().eval(), handwritten_inputs()
-    encrypted, simulated = both(model, tmp_path, arguments)
+    encrypted, simulated = loaded(both(model, tmp_path, arguments))
     with torch.no_grad():
         expected = model(**arguments)
     result = simulated(**arguments)
@@ -52,9 +74,9 @@ def test_a_unet_written_by_hand(tmp_path: Path) -> None:
 
 
 @pytest.mark.fhe
-def test_a_prompt_is_sent_once_a_run(tmp_path: Path) -> None:
+def test_a_prompt_is_sent_once_a_run() -> None:
     model = build("cross attention")
-    _, simulated = both(model, tmp_path, None)
+    simulated: Any = hecompile.load(of_diffusers("cross attention") / "clear", policy="simulation")
     arguments = nested(dict(load_source(model).inputs))
     sent = []
     with simulated.run():

@@ -10,12 +10,13 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
 import hecompile
-from hecompile.compiler import compile_model
+from hecompile.compiler import Compiled
 from hecompile.models import digits as model
 from hecompile.models.digits.classifier import recognised_share
 from hecompile.models.digits.draw import SCHEDULERS, make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from hecompile.options import CompileOptions
+from tests.artifacts import compile_once
 
 
 def draw(unet: torch.nn.Module, scheduler: str, labels: list[int], steps: int) -> np.ndarray:
@@ -65,23 +66,19 @@ def test_encrypted_with_the_schedulers_that_pass_odd_timesteps(digits: Path, dig
 
 
 @pytest.fixture(scope="module")
-def unconditional(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folders = {}
-    for backend in ("bfv", "clear"):
-        folders[backend] = tmp_path_factory.mktemp("unconditional") / backend
-        compile_model("digits-unconditional", folders[backend], options=CompileOptions(backend=backend))
-    return folders
+def unconditional() -> dict[str, Compiled]:
+    return {backend: compile_once("digits-unconditional", CompileOptions(backend=backend)) for backend in ("bfv", "clear")}
 
 
 @pytest.mark.fhe
 @pytest.mark.parametrize(("pipeline", "scheduler"), [(DDPMPipeline, DDPMScheduler), (DDIMPipeline, DDIMScheduler)])
-def test_the_pipelines_of_diffusers(unconditional: dict[str, Path], pipeline: type, scheduler: type) -> None:
+def test_the_pipelines_of_diffusers(unconditional: dict[str, Compiled], pipeline: type, scheduler: type) -> None:
     """`pipe.unet = ...` and nothing else."""
     images = []
     for unet in (
         model.load_unconditional(),
-        hecompile.load(unconditional["clear"], policy="simulation"),
-        hecompile.load(unconditional["bfv"]),
+        hecompile.load(unconditional["clear"].artifact, policy="simulation"),
+        hecompile.load(unconditional["bfv"].artifact),
     ):
         pipe = pipeline(unet=model.load_unconditional(), scheduler=scheduler(**model.SCHEDULER))
         pipe.unet = unet

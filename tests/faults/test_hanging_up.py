@@ -14,7 +14,7 @@ from statistics import median
 import httpx
 import pytest
 
-from hecompile.backends.concrete.linear.server import LinearServer
+from hecompile.backends.concrete.server import LinearServer
 from hecompile.backends.concrete.worker_process import WorkerProcess
 from hecompile.backends.concrete.workers import workers
 from hecompile.compiler import Compiled

@@ -78,9 +78,9 @@ class Side:
 
 
 @pytest.fixture(scope="module")
-def side(tmp_path_factory: pytest.TempPathFactory) -> Side:
-    folder = tmp_path_factory.mktemp("keys") / "chained.he"
-    compiled("ckks", folder)
+def side() -> Side:
+    folder = compiled("ckks")[0].artifact
+    assert folder is not None
     return Side(folder)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from hecompile.artifact import read_manifest
 from hecompile.artifact_files import read_client_half
+from hecompile.backends.concrete.limits import Limits
 from hecompile.backends.concrete.linear.program import LayerProgram, LinearBody
-from hecompile.backends.concrete.linear.stages import Limits
 from hecompile.backends.concrete.lookups.program import LookupBody, Range
 from hecompile.backends.concrete.parameters import Bootstrap, Gate, Keyswitch, Numbers
 from hecompile.backends.concrete.specs import Specs

@@ -154,8 +154,8 @@ def test_lookups_of_concrete() -> None:
 
 
 @pytest.mark.fhe
-def test_slot_programs(tmp_path: Path) -> None:
-    found, _ = compiled("ckks", tmp_path / "chained")
+def test_slot_programs() -> None:
+    found, _ = compiled("ckks")
     assert found.artifact is not None
     halves = [half for half in stored_halves(found.artifact) if half.program["backend"] == "ckks"]
     assert halves

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hecompile.errors import CompileError
-from hecompile.sparsity.importance import cost_function, cost_names, jacobian
+from hecompile.sparsity.cost_names import cost_names
+from hecompile.sparsity.importance import cost_function, jacobian
 
 RNG = np.random.default_rng(5)
 X = RNG.standard_normal((2, 9, 8))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.parameters import Parameters, noise_bound
 from hecompile.backends.bfv.program import LayerProgram, judge_messages, region_program
 from hecompile.backends.bfv.weights import weights_of
-from hecompile.backends.readouts import readouts
-from hecompile.backends.region_client import RegionClient
-from hecompile.backends.region_server import RegionServer
-from hecompile.ir.halves import ClientHalf, ServerHalf
-from hecompile.security.table import report
+
+if TYPE_CHECKING:
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
+    from hecompile.ir.halves import ClientHalf, ServerHalf
 
 __all__ = ["BfvBackend"]
 
@@ -32,6 +33,9 @@ class BfvBackend(IntegerBackend):
         return ()
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
+
+        from hecompile.security.table import report
+
         reasons = []
         program = region_program(half)
         for layer in program.body.layers:
@@ -62,6 +66,7 @@ class BfvBackend(IntegerBackend):
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.bfv.client import BfvClient
+        from hecompile.backends.readouts import readouts
 
         program = region_program(half)
         client = BfvClient(program, readouts(half, program.region, program.body.layers))

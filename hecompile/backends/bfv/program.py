@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from hecompile.backends.bfv.packing import Layout, Packing
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS, Parameters, ProofKind
 from hecompile.backends.program_io import MOST_BATCH, Document, judge_batch, judge_bytes, judge_layers, read_program
-from hecompile.backends.region_client import RegionClient
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.halves import Half
 from hecompile.ir.linear import Geometry, Part
 
 if TYPE_CHECKING:
-    pass
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.ir.halves import Half
 
 __all__ = ["LayerProgram", "PackingRow", "RegionProgram", "judge_messages", "region_program"]
 

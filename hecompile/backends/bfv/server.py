@@ -13,7 +13,7 @@ from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_rel
 from hecompile.backends.bfv.seal import SEED_BYTES, Ring, Words, expand_seeds
 from hecompile.backends.bfv.weights import LayerWeights
 from hecompile.backends.region_server import RegionServer, Session
-from hecompile.backends.words import pack_bits, unpack_bits
+from hecompile.backends.words import pack_bits, round_off, unpack_bits
 from hecompile.errors import ProtocolError
 
 __all__ = ["BfvServer"]
@@ -67,14 +67,6 @@ def _unpack_request(data: memoryview, layer: LayerProgram, ring: Ring, batch: in
     seeds = np.frombuffer(data[size.up_words : size.up_words + size.up_seeds], np.uint8).reshape(size.uploads, SEED_BYTES)
     pair: Words = np.stack([words.reshape(size.uploads, -1), expand_seeds(ring, seeds)])
     return pair.reshape(2, layout.blocks, layout.uploads, ring.dimension)
-
-
-def round_off(words: Words, bits: int, q_bits: int) -> Words:
-    """words / 2^bits, rounded. What rounds up to 2^q_bits is within 2^(bits - 1) of q, that is of zero, and becomes zero."""
-    if not bits:
-        return words
-    rounded = words + np.uint64(1 << (bits - 1)) >> np.uint64(bits)
-    return rounded & np.uint64((1 << (q_bits - bits)) - 1)
 
 
 def _pack_reply(b: Words, a: Words, layer: LayerProgram, ring: Ring, batch: int) -> bytes:

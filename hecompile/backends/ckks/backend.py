@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from hecompile.backends.base import Backend, Facts, Guarantee
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.keys import key_sizes
-from hecompile.backends.ckks.options import CkksOptions
 from hecompile.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from hecompile.ir.halves import ClientHalf, ServerHalf
     from hecompile.ir.passes import RegionPass
     from hecompile.ir.regions import AnyCall, Lowered, Program
+    from hecompile.panels import Panel
 
 __all__ = ["CkksBackend", "CkksClearBackend"]
 
@@ -29,8 +29,13 @@ class CkksClearBackend(Backend):
 
     name = "ckks_clear"
     guarantee = Guarantee(encrypts=False)
-    options = CkksOptions
     others: tuple[str, ...] = ("clear",)
+
+    @property
+    def options(self) -> type[Panel]:
+        from hecompile.backends.ckks.options import CkksOptions
+
+        return CkksOptions
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         """Chains of layers and polynomials, then single layers by another backend."""
@@ -80,12 +85,12 @@ class CkksClearBackend(Backend):
         return Facts(layers=document.body.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
 
     def load_client(self, half: ClientHalf) -> RegionClient:
-        from hecompile.backends.ckks.simulation import SimulatedClient
+        from hecompile.backends.ckks.simulation.client import SimulatedClient
 
         return SimulatedClient(read_document(half))
 
     def load_server(self, half: ServerHalf) -> RegionServer:
-        from hecompile.backends.ckks.simulation import SimulatedServer
+        from hecompile.backends.ckks.simulation.server import SimulatedServer
 
         document = read_document(half)
         return SimulatedServer(document, read_tables(half, document))

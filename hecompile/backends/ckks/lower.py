@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.ckks.affine import Affine, Chain
+from hecompile.backends.ckks.choose import ring_for
 from hecompile.backends.ckks.diagonals import Diagonals, Entries, diagonals
 from hecompile.backends.ckks.layout import INPUT_RANGE, OUTPUT_RANGE, Grid, Result, Upload, power_of_two
 from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.normal import Normal, normal
 from hecompile.backends.ckks.polynomial import depth_of
 from hecompile.backends.ckks.program import Op, SlotProgram
-from hecompile.backends.ckks.ring import Ring, ring_for
+from hecompile.backends.ckks.ring import Ring
 from hecompile.backends.ckks.uploads import plan_uploads, slots_needed
 from hecompile.errors import InternalError
 

@@ -20,9 +20,9 @@ def measure_ckks(runs: int) -> dict[str, float]:
 
 def _ring_prices(depth: int, runs: int) -> dict[str, float]:
     """Prices of fresh ciphertexts in one ring."""
+    from hecompile.backends.ckks.choose import ring_for
     from hecompile.backends.ckks.keys import load_key, rotation_name
     from hecompile.backends.ckks.program import Op, SlotProgram
-    from hecompile.backends.ckks.ring import ring_for
     from hecompile.backends.ckks.seal import load_fresh, save_answer
     from hecompile.backends.ckks.seal_engine import SealEngine
     from hecompile.backends.ckks.secret import SecretKey

@@ -1,4 +1,4 @@
-"""Rings of the `ckks` backend: dimension and primes from the number of levels that a region needs, within the security table.
+"""Rings of the `ckks` backend: dimension and primes. `choose` finds the one that a region needs.
 
 A value at level l lives modulo q_0 ... q_l; a rescaling drops q_l. One more prime, the special one, serves key switching only and
 counts for security like the others.
@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hecompile.errors import CompileError, Diagnostic, ProtocolError
-from hecompile.security.table import max_q_bits, report
+from hecompile.errors import ProtocolError
 
-__all__ = ["DIMENSIONS", "HEADROOM", "Ring", "ring_for"]
+__all__ = ["DIMENSIONS", "Ring"]
 
 DIMENSIONS = (4096, 8192, 16384)  # keys at 32768 take gigabytes
-HEADROOM = 8  # bits of q_0 above the scale: values up to 2^7
-SCALE_BITS = (21, 32)  # least for an error of 2^-10, most that is of use; whole bytes are packed fast
 
 
 @dataclass(frozen=True)
@@ -56,26 +53,9 @@ class Ring:
 
     def insecure(self, security_bits: int) -> str:
         """Why this ring gives less than `security_bits`; empty if it does not."""
+        from hecompile.security.table import report
+
         found = report(self.dimension, self.q_bits, security_bits)
         if found.ok:
             return ""
         return f"{found.q_bits} modulus bits at dimension {found.dimension} give less than {security_bits} bits of security"
-
-
-def ring_for(depth: int, slots: int, where: str, security_bits: int = 128, least_dimension: int = 0) -> Ring:
-    """The smallest ring with this many levels and slots, of `least_dimension` or more.
-
-    Raises:
-        CompileError: naming `where`, if there is none.
-    """
-    for dimension in DIMENSIONS:
-        scale_bits = min(SCALE_BITS[1], (max_q_bits(dimension, security_bits) - 2 * HEADROOM) // (depth + 2))
-        if scale_bits >= SCALE_BITS[0] and dimension // 2 >= slots and dimension >= least_dimension:
-            return Ring(dimension, (scale_bits + HEADROOM, *(scale_bits,) * depth), scale_bits + HEADROOM)
-    raise CompileError(
-        Diagnostic(
-            f"{where} needs {depth} levels and {slots} slots: no ring up to dimension {DIMENSIONS[-1]} carries them at "
-            f"{security_bits} bits of security",
-            help="lower the degree of its polynomials, let the client compute one of its activations, or use --backend bfv",
-        )
-    )

@@ -1,12 +1,10 @@
 """A linear layer as a circuit of Concrete without lookups: convolutions without padding, side by side.
 
-Everything in the circuit has one scale and one width, so nothing is requantised and no evaluation key is needed. Only the compiler
-and the worker processes import this module's library: it takes seconds and brings torch.
+Everything in the circuit has one scale and one width, so nothing is requantised and no evaluation key is needed.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import threading
@@ -18,14 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.concrete.frames import Frame
-from hecompile.backends.concrete.linear.spans import Span, bounds_of, spans_of
-from hecompile.backends.concrete.linear.stages import Limits, largest_result, quantise_windows
+from hecompile.backends.concrete.library import concrete, configuration, specs_text
+from hecompile.backends.concrete.limits import Limits
+from hecompile.backends.concrete.spans import Span, bounds_of, spans_of
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.errors import InternalError, MissingExtraError, ProtocolError
+from hecompile.backends.concrete.windows import largest_result, quantise_windows
+from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.linear import Array, Geometry
 
 __all__ = [
-    "Circuit", "Trial", "beside", "concrete", "configuration", "convolution", "convolved", "framed", "linear_circuit", "specs_text",
+    "Circuit", "Trial", "beside", "convolution", "convolved", "framed", "linear_circuit",
 ]  # fmt: skip
 
 
@@ -48,26 +48,6 @@ class Circuit:
     complexity: float
     largest: int  # no result is beyond
     trial: Trial  # its keys are an empty set
-
-
-def concrete() -> Any:
-    """The module `concrete.fhe`. Raises `MissingExtraError`."""
-    try:
-        from concrete import fhe
-    except ImportError as error:
-        raise MissingExtraError("backend 'concrete'", "concrete") from error
-    return fhe
-
-
-def configuration(p_error: float | None, parallel: bool = True) -> Any:
-    """How circuits are compiled, by the compiler and again by the server: the same parameters must come out.
-
-    Loops of one circuit share the cores if `parallel`; the parameters are the same.
-    """
-    return concrete().Configuration(
-        p_error=p_error, compress_input_ciphertexts=True, compress_evaluation_keys=True, loop_parallelize=parallel,
-        enable_unsafe_features=False, use_insecure_key_cache=False, show_progress=False, verbose=False,
-    )  # fmt: skip
 
 
 def _kernel(geometry: Geometry, weights: Array) -> Array:
@@ -125,13 +105,6 @@ def convolved(picture: Array, geometry: Geometry, weights: npt.NDArray[np.int8])
     from hecompile.ir.linear import correlate
 
     return correlate(picture, weights.astype(np.int64), geometry.taps, geometry.grid)
-
-
-def specs_text(specs: Any) -> str:
-    """A client's specification in one spelling, without what says how TFHE-rs would see it (nothing here)."""
-    document = json.loads(specs.serialize())
-    document.pop("tfhers_specs", None)
-    return json.dumps(document, sort_keys=True)
 
 
 def _keep_broken_pipes_errors() -> None:

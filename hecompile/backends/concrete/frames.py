@@ -10,9 +10,10 @@ import struct
 from dataclasses import dataclass
 
 from hecompile.backends.concrete.parameters import PRECISION, Gate
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
-__all__ = ["Frame", "frame_of"]
+__all__ = ["Frame", "cut", "frame_of"]
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,14 @@ def frame_of(gate: Gate) -> Frame:
     )  # fmt: skip
     segments = struct.pack("<IIII", 1, (len(head) + len(tail)) // 8 + words, len(encoding) // 8, 0)
     return Frame((segments + head).hex(), 8 * words, (tail + encoding).hex())
+
+
+def cut(data: Buffer, sizes: list[int]) -> list[memoryview]:
+    """Consecutive pieces. Raises `ProtocolError` if they are not all there is."""
+    if len(data) != sum(sizes):
+        raise ProtocolError(f"{len(data)} bytes came, expected {sum(sizes)}")
+    pieces, start, view = list[memoryview](), 0, memoryview(data)
+    for size in sizes:
+        pieces.append(view[start : start + size])
+        start += size
+    return pieces

@@ -33,7 +33,7 @@ def _seconds(task: Callable[[], object], runs: int = 1) -> float:
 @lru_cache(maxsize=1)
 def _lookups() -> dict[str, float]:
     """Lookups of five bits, thrice; the first time expands the keys."""
-    from hecompile.backends.concrete.circuits import concrete, configuration
+    from hecompile.backends.concrete.library import concrete, configuration
 
     def square(value: Any) -> Any:
         return concrete().univariate(lambda each: each * each // 2**BITS)(value)
@@ -63,9 +63,10 @@ class _Request:
 
 def _request(channels: int, outputs: int, size: int, runs: int) -> _Request:
     """A convolution without lookups, through bytes."""
-    from hecompile.backends.concrete.circuits import concrete, configuration, linear_circuit
-    from hecompile.backends.concrete.linear.spans import products_of
-    from hecompile.backends.concrete.linear.stages import limits_for
+    from hecompile.backends.concrete.circuits import linear_circuit
+    from hecompile.backends.concrete.library import concrete, configuration
+    from hecompile.backends.concrete.spans import products_of
+    from hecompile.backends.concrete.windows import limits_for
     from hecompile.ir.linear import conv2d
 
     fhe, weights = concrete(), np.full((outputs, channels, 3, 3), 64.0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hecompile.backends.concrete.circuits import concrete
 from hecompile.backends.concrete.frames import Frame
+from hecompile.backends.concrete.library import concrete
 from hecompile.backends.concrete.specs import Specs
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array

@@ -6,24 +6,17 @@ ones would be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.concrete.circuits import concrete, configuration
-from hecompile.backends.concrete.linear.program import LinearProgram
-from hecompile.backends.concrete.linear.stages import quantise_windows
-from hecompile.backends.concrete.lookups.lowering import Quantiser
-from hecompile.backends.concrete.lookups.program import LookupProgram
-from hecompile.backends.concrete.stacks.program import StackReadout
-from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.concrete.library import concrete, configuration
+from hecompile.backends.region_client import Pending, RegionClient
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
-from hecompile.ir.readout import Readout, leading
 
-__all__ = ["LinearSimulation", "LookupSimulation", "SimulatedCircuit", "StackSimulation"]
+__all__ = ["Outputs", "SimulatedCircuit", "Simulation"]
 
 
 class SimulatedCircuit:
@@ -44,15 +37,17 @@ class SimulatedCircuit:
 
 
 @dataclass(frozen=True, repr=False)
-class _Pending(Pending):
+class Outputs(Pending):
+    """The results, computed before any reply."""
+
     outputs: list[Array]
 
 
-class _Simulation(RegionClient):
+class Simulation(RegionClient):
     """A region that is computed where it is asked for: nothing is sent."""
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
-        if reply or not isinstance(pending, _Pending):
+        if reply or not isinstance(pending, Outputs):
             raise ProtocolError("an answer to a simulation")
         return pending.outputs
 
@@ -61,46 +56,3 @@ class _Simulation(RegionClient):
 
     def reply_bytes(self, batch: int) -> int:
         return 0
-
-
-class LinearSimulation(_Simulation):
-    """Of a region under `concrete`."""
-
-    def __init__(self, program: LinearProgram, readouts: list[Readout], circuits: Sequence[SimulatedCircuit]) -> None:
-        self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
-        self._program, self._readouts, self._circuits = program, readouts, circuits
-
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        self._program.judge_batch(batch)
-        named: Mapping[str, Array] = dict(zip(self.inputs, values, strict=True))
-        outputs = list[Array]()
-        for layer, readout, circuit in zip(self._program.body.layers, self._readouts, self._circuits, strict=True):
-            value = named[layer.input]
-            integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
-            outputs += readout.values(circuit(integers), scales, leading(value, layer.geometry))
-        return [], _Pending(0, outputs)
-
-
-class StackSimulation(_Simulation):
-    """Of a region under `concrete_stacks`."""
-
-    def __init__(self, readout: StackReadout, circuit: SimulatedCircuit) -> None:
-        self.inputs, self.outputs, self.max_batch = readout.program.inputs, readout.program.outputs, readout.program.max_batch
-        self._readout, self._circuit = readout, circuit
-
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        self._readout.program.judge_batch(batch)
-        integers, scales = self._readout.integers(values)
-        return [], _Pending(0, self._readout.values(self._circuit(integers), scales))
-
-
-class LookupSimulation(_Simulation):
-    """Of a region under `concrete_lookups`."""
-
-    def __init__(self, program: LookupProgram, source: Quantiser, result: Quantiser, circuit: SimulatedCircuit) -> None:
-        self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
-        self._program, self._source, self._result, self._circuit = program, source, result, circuit
-
-    def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        self._program.judge_batch(batch)
-        return [], _Pending(0, [self._result.value(self._circuit(self._source.quantise(values[0])))])

@@ -16,7 +16,6 @@ from typing import Any
 from hecompile.backends.concrete.frames import Frame, frame_of
 from hecompile.backends.concrete.parameters import Bootstrap, Gate, Keyswitch, Numbers
 from hecompile.errors import ProtocolError
-from hecompile.security.lwe import least_noise_bits
 from hecompile.untrusted import parse_json
 
 __all__ = ["Encryption", "Specs", "parse_specs"]
@@ -112,6 +111,8 @@ class Specs:
 
     def weak(self, security_bits: int) -> list[str]:
         """Every kind of ciphertext or key with less noise than `security_bits` want."""
+        from hecompile.security.lwe import least_noise_bits
+
         return [
             f"{each.what} of dimension {each.dimension} with a noise of 2^{each.noise_bits:.1f} of the modulus, "
             f"below 2^{least_noise_bits(each.dimension, security_bits):.1f}"

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
 
-from hecompile.backends.concrete.circuits import concrete, configuration, specs_text
+from hecompile.backends.concrete.library import concrete, configuration, specs_text
 from hecompile.backends.concrete.messages import read_message, write_message
 
 __all__ = ["LOWER", "Worker", "gently", "main"]

@@ -9,12 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.base import Facts, SamplerStep
-from hecompile.backends.region_client import RegionClient
-from hecompile.backends.region_server import RegionServer
 from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program, reveals
 from hecompile.errors import CompileError, ProtocolError
-from hecompile.ir.halves import Half
-from hecompile.security.table import report
 
 if TYPE_CHECKING:
     from hecompile.backends.bfv.seal import Ring
@@ -46,6 +42,9 @@ class AffineBackend(SamplerStep):
         )
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
+
+        from hecompile.security.table import report
+
         program = affine_program(half)
         found = report(program.body.parameters.dimension, program.body.q.bit_length(), security_bits)
         if found.ok:

@@ -13,9 +13,8 @@ from hecompile.backends.bfv.seal import Ring
 from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.sampler_step.program import AffineProgram, Sizes
-from hecompile.backends.sampler_step.server import pack_signed, unpack_signed
 from hecompile.backends.sampler_step.support import Support
-from hecompile.backends.words import pack_bits, unpack_bits
+from hecompile.backends.words import pack_bits, pack_signed, unpack_bits, unpack_signed
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array

@@ -23,16 +23,13 @@ from hecompile.backends.words import SEED_BYTES, packed_bytes
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.ir.halves import Half
 from hecompile.ir.timesteps import TRAIN_STEPS
-from hecompile.security.table import max_q_bits
-from hecompile.sparsity.importance import cost_names
+from hecompile.sparsity.cost_names import cost_names
 
 __all__ = [
-    "HEADER_BYTES", "WEIGHT_BITS", "AffineBody", "AffineProgram", "Drops", "Sizes", "affine_program", "choose_parameters", "judge",
+    "HEADER_BYTES", "AffineBody", "AffineProgram", "Drops", "Sizes", "affine_program", "judge",
     "reveals",
 ]  # fmt: skip
 
-WEIGHT_BITS = 12  # W = 2^12: f and g are rounded to 1.5e-4 of |f| + |g|
-LIMIT = 2**14 - 1  # X: x and e are rounded to 2^-15 of their largest entry
 FULL_BITS = 15  # what encrypted entries keep: a reveal keeps less
 HEADER_BYTES = 12
 T_BITS, WEIGHTS = (8, 40), (2, 30)  # bits: least and most
@@ -221,29 +218,3 @@ def affine_program(half: Half) -> AffineProgram:
         return read_program(half, AffineBody)
     except CompileError as error:
         raise ProtocolError(f"region program: {error.diagnostics[0].message}") from error
-
-
-def choose_parameters(entries: int, security_bits: int = 128) -> tuple[Parameters, int, Drops]:
-    """The smallest t and q that the bounds allow, the prime, and the drops that save most; all words are whole bytes.
-
-    A ring of 4096 costs a fifth less per coefficient than one of 2048, where there are `entries` to fill it.
-
-    Raises:
-        CompileError: for a security level without a table.
-    """
-    from hecompile.backends.bfv.seal import make_ring
-
-    weight, dimension = 2**WEIGHT_BITS, 4096 if entries >= 4096 else 2048
-    t_bits = (weight * LIMIT + 1).bit_length() + 1
-    for q_bits in range(32, max_q_bits(dimension, security_bits) + 1, 8):
-        ring = make_ring(dimension, q_bits, 1 << t_bits)
-        room = ring.q / 2 ** (t_bits + 1) - 1
-        pairs = [
-            Drops(b, a)
-            for a in range(0, q_bits, 8)
-            for b in range(0, q_bits, 8)
-            if noise_bound("worst-case", (weight, 0.0), dimension, b, a) <= room
-        ]
-        if pairs:
-            return Parameters(dimension, q_bits, t_bits, LIMIT), ring.q, max(pairs, key=lambda drops: drops.a + drops.b)
-    raise CompileError("no parameters for the sampler's step")

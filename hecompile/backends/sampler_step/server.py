@@ -5,28 +5,14 @@ from __future__ import annotations
 import struct
 
 import numpy as np
-import numpy.typing as npt
 
 from hecompile.backends.bfv.seal import Ring, Words, expand_seeds
-from hecompile.backends.bfv.server import round_off
 from hecompile.backends.region_server import RegionServer, Session
 from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram
-from hecompile.backends.words import SEED_BYTES, pack_bits, unpack_bits
+from hecompile.backends.words import SEED_BYTES, pack_bits, pack_signed, round_off, unpack_bits, unpack_signed
 from hecompile.errors import ProtocolError
 
-__all__ = ["AffineServer", "pack_signed", "unpack_signed"]
-
-Integers = npt.NDArray[np.int64]
-
-
-def pack_signed(values: Integers, bits: int) -> bytes:
-    """Integers in [-2^(bits-1), 2^(bits-1))."""
-    return pack_bits((values + (1 << (bits - 1))).astype(np.uint64), bits)
-
-
-def unpack_signed(data: memoryview, count: int, bits: int) -> Integers:
-    """The inverse of `pack_signed`. Raises `ProtocolError` if the size is wrong."""
-    return unpack_bits(data, count, bits).astype(np.int64) - (1 << (bits - 1))
+__all__ = ["AffineServer"]
 
 
 class AffineServer(RegionServer):

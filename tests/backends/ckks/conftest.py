@@ -12,20 +12,15 @@ from tests.backends.ckks.network import compiled
 
 
 @pytest.fixture(scope="session")
-def _compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Compiled, ModelGraph]:
-    return compiled("ckks", tmp_path_factory.mktemp("ckks") / "chained.he")
-
-
-@pytest.fixture(scope="session")
-def chained(_compiled: tuple[Compiled, ModelGraph]) -> Compiled:
+def chained() -> Compiled:
     """Under `ckks`, written to a folder."""
-    return _compiled[0]
+    return compiled("ckks")[0]
 
 
 @pytest.fixture(scope="session")
-def graph(_compiled: tuple[Compiled, ModelGraph]) -> ModelGraph:
+def graph() -> ModelGraph:
     """The graph that was partitioned."""
-    return _compiled[1]
+    return compiled("ckks")[1]
 
 
 @pytest.fixture

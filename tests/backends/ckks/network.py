@@ -11,6 +11,7 @@ from hecompile.compiler import Compiled, compile_model
 from hecompile.ir.graph import ModelGraph
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
+from tests.artifacts import shared
 
 
 class Chained(torch.nn.Module):
@@ -44,8 +45,12 @@ class Kept(Pass[ModelGraph, ModelGraph]):
         return program
 
 
-def compiled(backend: str, output: Path | None = None) -> tuple[Compiled, ModelGraph]:
-    """`Chained` under `ckks` or its simulation, and the graph that was partitioned."""
+def compiled(backend: str) -> tuple[Compiled, ModelGraph]:
+    """`Chained` under `ckks` or its simulation, written to a folder, and the graph that was partitioned."""
+    return shared(f"chained {backend}", lambda folder: _compiled(backend, folder))
+
+
+def _compiled(backend: str, output: Path) -> tuple[Compiled, ModelGraph]:
     options, kept = CompileOptions(backend=backend, max_batch=3), Kept()
     inputs = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
     found = compile_model(

@@ -9,10 +9,11 @@ import pytest
 import seal
 import tenseal.sealapi as maker
 
+from hecompile.backends.ckks.choose import ring_for
 from hecompile.backends.ckks.keys import load_key, relin_name, rotation_name
 from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.program import Op, SlotProgram
-from hecompile.backends.ckks.ring import Ring, ring_for
+from hecompile.backends.ckks.ring import Ring
 from hecompile.backends.ckks.seal import context_of, encoder_of, evaluator_of, load_answer, load_fresh, parms_id, save_answer
 from hecompile.backends.ckks.seal import seal_words as words_of
 from hecompile.backends.ckks.secret import SecretKey, _maker_context

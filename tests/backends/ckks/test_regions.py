@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import hecompile
+from hecompile.backends.ckks.choose import ring_for
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.keys import key_size, key_sizes
 from hecompile.backends.ckks.options import CkksOptions
 from hecompile.backends.ckks.regions import lower_chain_region
-from hecompile.backends.ckks.ring import ring_for
 from hecompile.backends.context import Context
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from hecompile.backends.concrete.linear.costs import dimension_for
+from hecompile.backends.concrete.costs import dimension_for
 from hecompile.backends.concrete.linear.program import linear_program
+from hecompile.backends.concrete.lookups.program import USUAL_PS
 from hecompile.backends.context import Context
 from hecompile.backends.registry import backend, proposals
 from hecompile.compiler import Compiled, pipeline
@@ -107,3 +108,8 @@ def test_a_static_norm_between_a_conv_and_its_activation_makes_a_chain() -> None
             program = each.run(program)
         found[norms] = len(backend("concrete_lookups").propose(program, Context()))
     assert found == {"exact": 0, "static": 1}
+
+
+def test_a_server_waits_by_the_speed_of_a_usual_machine() -> None:
+    """The document of a region with lookups has the number by itself: a server needs no machine."""
+    assert Machine().lookup_ps == USUAL_PS

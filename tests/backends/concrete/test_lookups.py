@@ -31,6 +31,7 @@ from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport
+from tests.artifacts import compile_once
 from tests.payloads import encrypt_whole
 
 pytestmark = [pytest.mark.fhe, pytest.mark.slow]
@@ -57,10 +58,8 @@ EXAMPLE = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(31.0)}
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    folder = tmp_path_factory.mktemp("artifacts") / "chain"
-    options = CompileOptions(backend="concrete_lookups", max_batch=2)
-    return compile_model(Chain().eval(), folder, options=options, example_inputs=EXAMPLE)
+def chain() -> Compiled:
+    return compile_once(Chain, CompileOptions(backend="concrete_lookups", max_batch=2), EXAMPLE)
 
 
 def region_of(compiled: Compiled) -> SubgraphRegion:

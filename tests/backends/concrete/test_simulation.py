@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hecompile.backends.concrete.circuits import convolved, linear_circuit
-from hecompile.backends.concrete.linear.stages import limits_for, quantise_windows
 from hecompile.backends.concrete.simulation import SimulatedCircuit
+from hecompile.backends.concrete.windows import limits_for, quantise_windows
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.linear import conv2d

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.concrete.linear.spans import bounds_of, products_of, spans_of
+from hecompile.backends.concrete.spans import bounds_of, products_of, spans_of
 from hecompile.ir.linear import Geometry, conv2d, correlate
 
 layers = st.tuples(

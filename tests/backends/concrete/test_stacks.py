@@ -11,9 +11,9 @@ import torch
 from torch.nn import Linear, functional
 
 import hecompile
-from hecompile.backends.concrete.circuits import specs_text
-from hecompile.backends.concrete.linear.costs import P_ERROR
-from hecompile.backends.concrete.linear.stages import LIMIT
+from hecompile.backends.concrete.costs import P_ERROR
+from hecompile.backends.concrete.library import specs_text
+from hecompile.backends.concrete.limits import LIMIT
 from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.concrete.stacks import circuit as stack_circuit_module
 from hecompile.backends.concrete.stacks.backend import StackBackend
@@ -30,6 +30,7 @@ from hecompile.ir.regions import SubgraphRegion
 from hecompile.machine import Machine
 from hecompile.options import CompileOptions
 from hecompile.runtime.simulation import load_simulation
+from tests.artifacts import compile_once
 from tests.backends.concrete.stack_networks import FORMS, Net, conv, largest_region, map_of, marked
 from tests.payloads import encrypt_whole
 
@@ -196,11 +197,9 @@ def test_weights_that_are_not_finite_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def timed(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+def timed() -> Compiled:
     """Every stack as one circuit, whether or not that is faster."""
-    folder = tmp_path_factory.mktemp("artifacts") / "stacks"
-    options = CompileOptions(backend="concrete_stacks", max_batch=2)
-    return compile_model(Timed().eval(), folder, options=options, example_inputs=EXAMPLE)
+    return compile_once(Timed, CompileOptions(backend="concrete_stacks", max_batch=2), EXAMPLE)
 
 
 def stacks_of(compiled: Compiled) -> list[SubgraphRegion]:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hecompile.backends.concrete.linear.stages import LIMIT, LimitedProduct, largest_result, limits_for, quantise_windows
+from hecompile.backends.concrete.limits import LIMIT
+from hecompile.backends.concrete.linear.stages import LimitedProduct
+from hecompile.backends.concrete.windows import largest_result, limits_for, quantise_windows
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry, Part, conv2d, correlate, linear
 from hecompile.ir.products import Product

@@ -8,12 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Facts
-from hecompile.backends.concrete.linear.program import LinearProgram, error_of, linear_program
-from hecompile.backends.concrete.options import ConcreteOptions
+from hecompile.backends.concrete.linear.program import LinearProgram, linear_program
 from hecompile.backends.concrete.tensors import bytes_of
-from hecompile.backends.readouts import readouts
-from hecompile.backends.region_client import RegionClient
-from hecompile.backends.region_server import RegionServer
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
@@ -27,6 +23,7 @@ if TYPE_CHECKING:
     from hecompile.ir.passes import RegionPass
     from hecompile.ir.regions import AnyCall, Lowered, Program
     from hecompile.machine import Machine
+    from hecompile.panels import Panel
 
 __all__ = ["ConcreteBackend"]
 
@@ -35,12 +32,17 @@ class ConcreteBackend(Backend):
     """Exact up to the declared error probability, no evaluation keys, a fresh secret key per request."""
 
     name = "concrete"
-    options = ConcreteOptions
     others = ("concrete_stacks",)
+
+    @property
+    def options(self) -> type[Panel]:
+        from hecompile.backends.concrete.options import ConcreteOptions
+
+        return ConcreteOptions
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         """Linear stacks that are faster as one circuit, then every layer."""
-        from hecompile.backends.concrete.linear.costs import layer_candidates
+        from hecompile.backends.concrete.costs import layer_candidates
         from hecompile.backends.concrete.stacks.chains import stack_candidates, worthwhile
         from hecompile.backends.concrete.stacks.regions import priced_stack
 
@@ -48,13 +50,14 @@ class ConcreteBackend(Backend):
         return [*stacks, *layer_candidates(graph, context.machine, self.name)]
 
     def price_layers(self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1) -> list[LayerPrice]:
-        from hecompile.backends.concrete.linear.costs import layer_prices
+        from hecompile.backends.concrete.costs import layer_prices
 
         return layer_prices(group, machine, batch)
 
     def lowering(self, context: Context) -> Sequence[RegionPass]:
         from hecompile.backends.concrete.linear.lowering import lower_layers
         from hecompile.backends.concrete.linear.select_parameters import SelectParameters
+        from hecompile.backends.concrete.options import ConcreteOptions
         from hecompile.backends.lower import Lower
         from hecompile.backends.quantize import Quantize
 
@@ -70,6 +73,8 @@ class ConcreteBackend(Backend):
         )
 
     def describe(self, half: ClientHalf) -> Facts:
+        from hecompile.backends.concrete.errors import error_of
+
         program = linear_program(half)
         layers = program.body.layers
         found = sorted({(layer.circuit.encryptions[0].dimension, layer.circuit.output_width) for layer in layers})
@@ -80,7 +85,7 @@ class ConcreteBackend(Backend):
         )
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
-        from hecompile.backends.concrete.linear.costs import circuit_cost
+        from hecompile.backends.concrete.costs import circuit_cost
         from hecompile.ir.candidates import Cost, PartCost
 
         each = [
@@ -115,13 +120,16 @@ class ConcreteBackend(Backend):
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.concrete.linear.client import LinearClient
+        from hecompile.backends.readouts import readouts
 
         program = linear_program(half)
         _judge_frames(program)
         return LinearClient(program, readouts(half, program.region, program.body.layers))
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
-        from hecompile.backends.concrete.simulation import LinearSimulation, SimulatedCircuit
+        from hecompile.backends.concrete.linear.simulation import LinearSimulation
+        from hecompile.backends.concrete.simulation import SimulatedCircuit
+        from hecompile.backends.readouts import readouts
 
         program = linear_program(client)
         circuits = [
@@ -131,7 +139,7 @@ class ConcreteBackend(Backend):
         return LinearSimulation(program, readouts(client, program.region, program.body.layers), circuits)
 
     def load_server(self, half: ServerHalf) -> RegionServer:
-        from hecompile.backends.concrete.linear.server import LinearServer
+        from hecompile.backends.concrete.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, circuits = linear_program(half), []

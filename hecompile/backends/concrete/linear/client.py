@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.concrete.linear.program import LinearProgram, cut
-from hecompile.backends.concrete.linear.stages import quantise_windows
+from hecompile.backends.concrete.frames import cut
+from hecompile.backends.concrete.linear.program import LinearProgram
 from hecompile.backends.concrete.opened import client_with_keys, decrypted
+from hecompile.backends.concrete.windows import quantise_windows
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from hecompile.backends.concrete.frames import Frame
-from hecompile.backends.concrete.linear.stages import Limits
+from hecompile.backends.concrete.limits import WIDTHS, Limits
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.backends.program_io import Document, judge_bytes, judge_facts, judge_layers, read_program
-from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.halves import Half
@@ -19,13 +17,12 @@ from hecompile.ir.linear import Geometry, Part
 
 __all__ = ["LayerProgram", "LinearBody", "LinearProgram", "linear_program"]
 
-WIDTHS = (2, 40)  # bits of a message
 MOST_TOKENS = 1 << 20  # pictures of a layer's input per element of the batch
 
 
 @dataclass(frozen=True)
 class LayerProgram:
-    """One product. Integers within the limits of `stages` go in, up to `largest` come out."""
+    """One product. Integers within the limits go in, up to `largest` come out."""
 
     input: str
     multiple: int
@@ -101,19 +98,3 @@ LinearProgram: TypeAlias = Document[LinearBody]
 def linear_program(half: Half) -> LinearProgram:
     """The document of a half, checked. Raises `ProtocolError`."""
     return read_program(half, LinearBody)
-
-
-def error_of(p_error: float, chances: int) -> str:
-    """How likely an error is, for people: of one result or lookup, and of one request with so many of them at batch one."""
-    return f"p_error 2^{math.log2(p_error):.0f}, 2^{math.log2(min(1.0, p_error * chances)):.0f} a request"
-
-
-def cut(data: Buffer, sizes: list[int]) -> list[memoryview]:
-    """Consecutive pieces. Raises `ProtocolError` if they are not all there is."""
-    if len(data) != sum(sizes):
-        raise ProtocolError(f"{len(data)} bytes came, expected {sum(sizes)}")
-    pieces, start, view = list[memoryview](), 0, memoryview(data)
-    for size in sizes:
-        pieces.append(view[start : start + size])
-        start += size
-    return pieces

@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hecompile.backends.base import Backend, Facts
-from hecompile.backends.concrete.linear.program import error_of
-from hecompile.backends.concrete.lookups.options import LookupOptions
 from hecompile.backends.concrete.lookups.program import LookupProgram, lookup_program
 from hecompile.backends.concrete.tensors import bytes_of
 from hecompile.errors import ProtocolError
-from hecompile.ir.candidates import Candidate, Cost
-from hecompile.ir.halves import Array, Half
-from hecompile.ir.regions import Lowered
 
 if TYPE_CHECKING:
     from hecompile.backends.concrete.lookups.lowering import Quantiser
@@ -30,6 +25,7 @@ if TYPE_CHECKING:
     from hecompile.ir.passes import RegionPass
     from hecompile.ir.regions import AnyCall, Lowered, Program
     from hecompile.machine import Machine
+    from hecompile.panels import Panel
 
 __all__ = ["LookupBackend"]
 
@@ -40,8 +36,13 @@ class LookupBackend(Backend):
     """Exact non-linear functions at the server, up to the declared error probability; evaluation keys once per session."""
 
     name = "concrete_lookups"
-    options = LookupOptions
     others = ("concrete",)
+
+    @property
+    def options(self) -> type[Panel]:
+        from hecompile.backends.concrete.lookups.options import LookupOptions
+
+        return LookupOptions
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         """Chains whose lookups are few enough, then what `concrete` proposes."""
@@ -63,6 +64,8 @@ class LookupBackend(Backend):
         return (Lower(self.name, halves, lambda half: self.describe(half).parameters),)
 
     def describe(self, half: ClientHalf) -> Facts:
+        from hecompile.backends.concrete.errors import error_of
+
         program = lookup_program(half)
         key_mib = program.body.key_bytes / 2**20
         return Facts(
@@ -74,7 +77,7 @@ class LookupBackend(Backend):
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
         """Keys are expanded once per session, and no part of it."""
-        from hecompile.ir.candidates import PartCost
+        from hecompile.ir.candidates import Cost, PartCost
 
         program = lookup_program(half)
         inputs, outputs = (
@@ -108,7 +111,8 @@ class LookupBackend(Backend):
         return LookupClient(program, *_quantisers(half, program))
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
-        from hecompile.backends.concrete.simulation import LookupSimulation, SimulatedCircuit
+        from hecompile.backends.concrete.lookups.simulation import LookupSimulation
+        from hecompile.backends.concrete.simulation import SimulatedCircuit
 
         program = lookup_program(client)
         circuit = SimulatedCircuit(bytes_of(server, "mlir").decode(), program.body.p_error)

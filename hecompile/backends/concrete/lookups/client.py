@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.backends.concrete.linear.program import cut
+from hecompile.backends.concrete.frames import cut
 from hecompile.backends.concrete.lookups.lowering import Quantiser
 from hecompile.backends.concrete.lookups.program import LookupProgram, key_name
 from hecompile.backends.concrete.opened import client_with_keys, decrypted

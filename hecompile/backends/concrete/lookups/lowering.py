@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.concrete.circuits import configuration, specs_text
+from hecompile.backends.concrete.library import configuration, specs_text
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.errors import CompileError, Diagnostic, MissingExtraError
 from hecompile.ir.linear import Array

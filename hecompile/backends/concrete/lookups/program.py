@@ -10,12 +10,12 @@ from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.backends.program_io import Document, judge_bytes, judge_facts, read_program
 from hecompile.ir.halves import Half
-from hecompile.machine import Machine
 
 __all__ = ["LookupBody", "LookupProgram", "Range", "key_name", "lookup_program"]
 
 LARGEST_KEY = 1 << 31
 KEY_HEADERS = 1 << 16  # bytes of a serialised set of keys beside its words, at most
+USUAL_PS = 240.0  # a unit of complexity on a usual machine, as `Machine` has it by default
 LONGEST_S = 3600.0  # no evaluation is waited for longer
 SCALES = (1e-30, 1e30)
 
@@ -72,7 +72,7 @@ class LookupBody:
     @property
     def cpu_s(self) -> float:
         """CPU seconds of one evaluation on a usual machine."""
-        return self.complexity * Machine().lookup_ps * 1e-12
+        return self.complexity * USUAL_PS * 1e-12
 
     @property
     def limit_s(self) -> float:

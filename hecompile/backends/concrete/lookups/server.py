@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hecompile.backends.concrete.frames import cut
 from hecompile.backends.concrete.keysets import judge_keys
-from hecompile.backends.concrete.linear.program import cut
 from hecompile.backends.concrete.lookups.program import LookupProgram, key_name
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
 from hecompile.backends.region_server import RegionServer, Session

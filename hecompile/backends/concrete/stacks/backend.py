@@ -7,12 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hecompile.backends.base import Backend, Facts
-from hecompile.backends.concrete.linear.program import error_of
-from hecompile.backends.concrete.options import ConcreteOptions
 from hecompile.backends.concrete.stacks.program import stack_program, stack_readout
 from hecompile.backends.concrete.tensors import bytes_of
-from hecompile.ir.candidates import Candidate
-from hecompile.ir.graph import ModelGraph
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
@@ -24,6 +20,7 @@ if TYPE_CHECKING:
     from hecompile.ir.passes import RegionPass
     from hecompile.ir.regions import AnyCall, Lowered, Program
     from hecompile.machine import Machine
+    from hecompile.panels import Panel
 
 __all__ = ["StackBackend"]
 
@@ -32,8 +29,13 @@ class StackBackend(Backend):
     """Exact up to the declared error probability, no evaluation keys, a fresh secret key per request."""
 
     name = "concrete_stacks"
-    options = ConcreteOptions
     others = ("concrete",)
+
+    @property
+    def options(self) -> type[Panel]:
+        from hecompile.backends.concrete.options import ConcreteOptions
+
+        return ConcreteOptions
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         """The largest stacks that fit a circuit, whether or not they are faster than a circuit per layer; then `concrete`'s."""
@@ -45,6 +47,7 @@ class StackBackend(Backend):
         return disjoint([each for each in priced if each is not None]) + context.propose("concrete", graph)
 
     def lowering(self, context: Context) -> Sequence[RegionPass]:
+        from hecompile.backends.concrete.options import ConcreteOptions
         from hecompile.backends.concrete.stacks.regions import lower_stack_region
         from hecompile.backends.lower import Lower
         from hecompile.calibration.regions import value_ranges
@@ -63,6 +66,8 @@ class StackBackend(Backend):
         return (Lower(self.name, halves, lambda half: self.describe(half).parameters),)
 
     def describe(self, half: ClientHalf) -> Facts:
+        from hecompile.backends.concrete.errors import error_of
+
         program = stack_program(half)
         circuit = program.body.circuit
         return Facts(
@@ -72,7 +77,7 @@ class StackBackend(Backend):
         )
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
-        from hecompile.backends.concrete.linear.costs import words_cost
+        from hecompile.backends.concrete.costs import words_cost
         from hecompile.ir.candidates import PartCost
 
         program = stack_program(half)
@@ -111,13 +116,14 @@ class StackBackend(Backend):
         return StackClient(readout)
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
-        from hecompile.backends.concrete.simulation import SimulatedCircuit, StackSimulation
+        from hecompile.backends.concrete.simulation import SimulatedCircuit
+        from hecompile.backends.concrete.stacks.simulation import StackSimulation
 
         readout = stack_readout(client)
         return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.body.p_error))
 
     def load_server(self, half: ServerHalf) -> RegionServer:
-        from hecompile.backends.concrete.linear.server import LinearServer
+        from hecompile.backends.concrete.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
         program, mlir, keys = stack_program(half), bytes_of(half, "mlir"), bytes_of(half, "keys")

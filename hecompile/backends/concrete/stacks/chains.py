@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hecompile.backends.concrete.linear.costs import circuit_cost, dimension_for
+from hecompile.backends.concrete.costs import circuit_cost, dimension_for
 from hecompile.ir.candidates import Candidate, Cost, disjoint
 from hecompile.ir.graph import Batch, ModelGraph, info, secret_operands
 from hecompile.ir.layers import LayerShape, secret_layers, secret_shapes

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.backends.concrete.circuits import beside, concrete, configuration, convolution, specs_text
-from hecompile.backends.concrete.linear.program import WIDTHS
-from hecompile.backends.concrete.linear.stages import LIMIT
+from hecompile.backends.concrete.circuits import beside, convolution
+from hecompile.backends.concrete.library import concrete, configuration, specs_text
+from hecompile.backends.concrete.limits import LIMIT, WIDTHS
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.backends.concrete.stacks.integer_map import Convolution, IntegerMap, Multiple, Step, Sum
 from hecompile.errors import CompileError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.concrete.linear.program import cut
+from hecompile.backends.concrete.frames import cut
 from hecompile.backends.concrete.opened import client_with_keys, decrypted
 from hecompile.backends.concrete.stacks.program import StackReadout
 from hecompile.backends.region_client import Pending, RegionClient, Secrets

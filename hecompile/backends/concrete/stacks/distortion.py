@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hecompile.backends.concrete.linear.stages import LIMIT
+from hecompile.backends.concrete.limits import LIMIT
 from hecompile.backends.concrete.stacks.integer_map import by_channel
 from hecompile.backends.concrete.stacks.program import pieces, quantise, vector
 from hecompile.errors import CompileError

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.concrete.linear.spans import products_of
+from hecompile.backends.concrete.spans import products_of
 from hecompile.ir.linear import Geometry, correlate
 
 __all__ = ["Convolution", "IntegerMap", "Multiple", "Reshape", "Step", "Sum", "by_channel"]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.concrete.frames import Frame
-from hecompile.backends.concrete.linear.program import WIDTHS
+from hecompile.backends.concrete.limits import WIDTHS
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.backends.program_io import Document, judge_bytes, judge_facts, read_program
 from hecompile.errors import ProtocolError

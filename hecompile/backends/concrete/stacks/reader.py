@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hecompile.backends.concrete.linear.stages import LIMIT
+from hecompile.backends.concrete.limits import LIMIT
 from hecompile.backends.concrete.stacks.integer_map import (
     Convolution,
     Floats,

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from hecompile.backends.concrete.circuits import framed
-from hecompile.backends.concrete.linear.costs import words_cost
-from hecompile.backends.concrete.linear.stages import LIMIT
+from hecompile.backends.concrete.costs import words_cost
+from hecompile.backends.concrete.limits import LIMIT
 from hecompile.backends.concrete.stacks.circuit import StackCircuit, stack_circuit
 from hecompile.backends.concrete.stacks.distortion import distortion_db, offset_of
 from hecompile.backends.concrete.stacks.integer_map import IntegerMap

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.concrete.linear.spans import products_of
-from hecompile.backends.concrete.linear.stages import LIMIT, largest_result, limits_for
+from hecompile.backends.concrete.limits import LIMIT
+from hecompile.backends.concrete.spans import products_of
+from hecompile.backends.concrete.windows import largest_result, limits_for
 from hecompile.ir.candidates import Candidate, Cost, LayerPrice
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import LayerShape, secret_shapes

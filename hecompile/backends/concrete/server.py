@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hecompile.backends.concrete.frames import Frame
-from hecompile.backends.concrete.linear.program import cut
+from hecompile.backends.concrete.frames import Frame, cut
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
 from hecompile.backends.program_io import judge_batch
 from hecompile.backends.region_server import RegionServer, Session

@@ -1,0 +1,40 @@
+"""The server's half of a simulation of `ckks`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+import numpy as np
+
+from hecompile.backends.ckks.document import SlotDocument, judged_row
+from hecompile.backends.ckks.engine import ClearEngine
+from hecompile.backends.ckks.simulation.sizes import simulated_request_bytes
+from hecompile.backends.region_server import RegionServer, Session
+from hecompile.errors import ProtocolError
+from hecompile.ir.halves import Array
+
+__all__ = ["SimulatedServer"]
+
+
+class SimulatedServer(RegionServer):
+    """Interprets the slot program."""
+
+    def __init__(self, document: SlotDocument, tables: Mapping[str, Array]) -> None:
+        self.max_batch = document.max_batch
+        self._document, self._tables = document, tables
+
+    def request_bytes(self, batch: int) -> int:
+        return simulated_request_bytes(self._document, batch)
+
+    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+        document = self._document
+        if len(payload) != self.request_bytes(batch):
+            raise ProtocolError(f"region '{document.region}', batch {batch}: {len(payload)} bytes")
+        row = judged_row(document, *struct.unpack_from("<Q", payload))
+        vectors = np.frombuffer(payload, np.float64, offset=8).reshape(batch, len(document.body.uploads), -1)
+        engine = ClearEngine(document.body.program, self._tables, row)
+        outputs = engine.run({upload.name: vectors[:, place] for place, upload in enumerate(document.body.uploads)})
+        answers = np.stack([outputs[result.output].data for result in document.body.results], axis=1)
+        reply: bytes = answers.astype(np.float64).tobytes()
+        return reply
