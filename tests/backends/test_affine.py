@@ -44,7 +44,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Half:
 
 
 def sides(half: Half) -> tuple[AffineClient, AffineServer]:
-    client, server = AffineBackend().load_client(half), AffineBackend().load_server(half)
+    client, server = AffineBackend().load_client(half), AffineBackend().load_server(Half(half.program, {}))
     assert isinstance(client, AffineClient)
     assert isinstance(server, AffineServer)
     return client, server

@@ -78,15 +78,20 @@ def static_figures(root: Path) -> dict[str, int]:
 
 
 def _backend(root: Path) -> tuple[int, int, int]:
-    """How many attributes, abstract and other methods the class of backends has, its name left out."""
+    """How many attributes, properties among them, abstract and other methods the class of backends has, its name left out."""
     for path in (root / LIBRARY / "backends").rglob("*.py"):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and node.name == "Backend":
-                methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
-                abstract = [each for each in methods if any("abstract" in ast.unparse(mark) for mark in each.decorator_list)]
                 fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and ast.unparse(each.target) != "name"]
-                return len(fields), len(abstract), len(methods) - len(abstract)
+                marks = [_marks(each) for each in node.body if isinstance(each, ast.FunctionDef)]
+                methods = [each for each in marks if "property" not in each]
+                required = sum("abstractmethod" in each for each in methods)
+                return len(fields) + len(marks) - len(methods), required, len(methods) - required
     raise LookupError("there is no class Backend")
+
+
+def _marks(method: ast.FunctionDef) -> set[str]:
+    return {ast.unparse(mark) for mark in method.decorator_list}
 
 
 def figures(root: Path) -> dict[str, int]:

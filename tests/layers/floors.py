@@ -20,17 +20,26 @@ WIDTH = 110
 
 @dataclass(frozen=True)
 class Floor:
-    """Rooms side by side. `beside`: pairs of them of which the first may import the second."""
+    """Rooms side by side.
+
+    Args:
+        beside: pairs of them of which the first may import the second.
+        askers: the only rooms above that may import them; all may where there are none.
+    """
 
     name: str
     rooms: tuple[str, ...]
     beside: tuple[tuple[str, str], ...] = ()
+    askers: tuple[str, ...] = ()
 
 
 def floors() -> list[Floor]:
     """The floors from the ground up. A room is a module or a folder of the library; a folder's rooms of their own are left out."""
     rows = tomllib.loads(TABLE.read_text())["floor"]
-    return [Floor(row["name"], tuple(row["rooms"]), tuple((a, b) for a, b in row.get("beside", []))) for row in rows]
+    return [
+        Floor(row["name"], tuple(row["rooms"]), tuple((a, b) for a, b in row.get("beside", ())), tuple(row.get("askers", ())))
+        for row in rows
+    ]
 
 
 def room_of(module: str, table: list[Floor]) -> str:
@@ -45,13 +54,15 @@ def room_of(module: str, table: list[Floor]) -> str:
 
 
 def unlawful(found: Iterable[Import], table: list[Floor]) -> list[str]:
-    """Every import that climbs, or goes to a room beside its own where the table has no pair that allows it."""
+    """Every import that climbs, goes to a room beside its own that no pair allows, or to a floor that its room may not ask."""
     height = {room: number for number, floor in enumerate(table) for room in floor.rooms} | {SCRIPTS: len(table)}
     allowed = {pair for floor in table for pair in floor.beside}
     broken = set[str]()
     for each in found:
         rooms = room_of(each.module, table), room_of(each.imported, table)
-        if rooms[0] != rooms[1] and height[rooms[0]] <= height[rooms[1]] and rooms not in allowed:
+        heights, askers = (height[rooms[0]], height[rooms[1]]), table[height[rooms[1]]].askers
+        lawful = not askers or rooms[0] in askers if heights[0] > heights[1] else rooms in allowed
+        if rooms[0] != rooms[1] and not lawful:
             broken.add(f"{each.module} -> {each.imported}")
     return sorted(broken)
 
@@ -64,5 +75,6 @@ def drawing(table: list[Floor]) -> str:
         names = [f"{number:2}  {floor.name}", *[""] * len(rooms)]
         lines += [f"{name:{NAMES}}| {row}" for name, row in zip(names, rooms, strict=False)]
         lines += [f"{'':{NAMES}}|   {first} may ask {second}" for first, second in floor.beside]
+        lines += [f"{'':{NAMES}}|   asked by {row}" for row in textwrap.wrap(", ".join(floor.askers), WIDTH - NAMES - 13)]
         lines += ["-" * NAMES + "+" + "-" * (WIDTH - NAMES - 1)]
     return "\n".join(lines[:-1])

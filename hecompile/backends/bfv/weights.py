@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.bfv.program import RegionProgram
-from hecompile.backends.tensors import tensor_of
+from hecompile.backends.tensors import judge_names, tensor_of
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.halves import Half
 
@@ -38,7 +38,8 @@ class LayerWeights:
 
 def weights_of(half: Half, program: RegionProgram) -> list[LayerWeights]:
     """The server's weights, layer by layer."""
-    result = []
+    result, shown = [], [f"{index}.released" for index, layer in enumerate(program.body.layers) if layer.split.released]
+    judge_names(half, [*shown, *(f"{index}.weights" for index in range(len(program.body.layers)))])
     for index, layer in enumerate(program.body.layers):
         geometry, each = layer.geometry, layer.geometry.down[0] * layer.geometry.down[1]
         shapes = [(geometry.rows, len(part) * each, len(geometry.taps)) for part in (layer.split.encrypted, layer.split.released)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hecompile.backends.base import Backend, Facts, Guarantee
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.keys import key_sizes
+from hecompile.backends.tensors import judge_names
 from hecompile.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class CkksClearBackend(Backend):
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.ckks.simulation.client import SimulatedClient
 
+        judge_names(half, ())
         return SimulatedClient(read_document(half))
 
     def load_server(self, half: ServerHalf) -> RegionServer:
@@ -123,6 +125,7 @@ class CkksBackend(CkksClearBackend):
         from hecompile.backends.ckks.seal import context_of
         from hecompile.backends.program_io import judge_bytes
 
+        judge_names(half, ())
         client, document = CkksClient(read_document(half)), read_document(half)
         context_of(document.body.program.ring)  # SEAL's own judgement
         judge_bytes(document.region, (client.request_bytes(document.max_batch), client.reply_bytes(document.max_batch)))

@@ -12,6 +12,7 @@ from hecompile.backends.ckks.judge_program import judge_program
 from hecompile.backends.ckks.layout import Grid, Result, Upload
 from hecompile.backends.ckks.program import SlotProgram, parse_program, print_program
 from hecompile.backends.program_io import Document, read_program
+from hecompile.backends.tensors import judge_names
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array, Half
 from hecompile.ir.timesteps import TRAIN_STEPS, timestep_bin
@@ -121,7 +122,10 @@ def judged_row(document: SlotDocument, row: int) -> int:
 
 
 def read_tables(half: Half, document: SlotDocument) -> dict[str, Array]:
-    """The tables of a server half. Raises `ProtocolError` for one that is missing, malformed or does not fit the slots."""
+    """The tables of a server half. Raises `ProtocolError` for one that is missing, foreign, malformed or does not fit the slots."""
+    attributes = [op.attributes for op in document.body.program.ops]
+    read = {str(each[key]) for each in attributes for key in ("table", "scaled") if key in each} - {"none"}
+    judge_names(half, [name.removeprefix("@") for name in read])
     tables = dict(half.tensors)
     for name, table in tables.items():
         right = table.ndim == 2 and table.dtype in (np.float32, np.float64) and table.size > 0

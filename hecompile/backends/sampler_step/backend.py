@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hecompile.backends.base import Facts, SamplerStep
 from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program, reveals
+from hecompile.backends.tensors import judge_names
 from hecompile.errors import CompileError, ProtocolError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class AffineBackend(SamplerStep):
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.sampler_step.server import AffineServer
 
+        judge_names(half, ())
         program = affine_program(half)
         return AffineServer(program, _ring(program))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hecompile.backends.base import Backend, Facts
 from hecompile.backends.concrete.linear.program import LinearProgram, linear_program
 from hecompile.backends.concrete.tensors import bytes_of
+from hecompile.backends.tensors import judge_names
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
@@ -144,6 +145,7 @@ class ConcreteBackend(Backend):
 
         program, circuits = linear_program(half), []
         _judge_frames(program)
+        judge_names(half, [f"{index}.{name}" for index in range(len(program.body.layers)) for name in ("mlir", "keys")])
         for index, layer in enumerate(program.body.layers):
             mlir, keys = (bytes_of(half, f"{index}.{name}") for name in ("mlir", "keys"))
             name = hashlib.sha256(mlir).hexdigest()

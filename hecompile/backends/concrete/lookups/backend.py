@@ -12,6 +12,7 @@ import numpy as np
 from hecompile.backends.base import Backend, Facts
 from hecompile.backends.concrete.lookups.program import LookupProgram, lookup_program
 from hecompile.backends.concrete.tensors import bytes_of
+from hecompile.backends.tensors import judge_names
 from hecompile.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class LookupBackend(Backend):
         from hecompile.backends.concrete.lookups.server import LookupServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
+        judge_names(half, ("mlir",))
         program, mlir = lookup_program(half), bytes_of(half, "mlir")
         program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         name = hashlib.sha256(mlir).hexdigest()

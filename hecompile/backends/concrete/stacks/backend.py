@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hecompile.backends.base import Backend, Facts
 from hecompile.backends.concrete.stacks.program import stack_program, stack_readout
 from hecompile.backends.concrete.tensors import bytes_of
+from hecompile.backends.tensors import judge_names
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
@@ -126,6 +127,7 @@ class StackBackend(Backend):
         from hecompile.backends.concrete.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
+        judge_names(half, ("mlir", "keys"))
         program, mlir, keys = stack_program(half), bytes_of(half, "mlir"), bytes_of(half, "keys")
         program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         name = hashlib.sha256(mlir).hexdigest()
