@@ -3,16 +3,17 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 # bytecode is kept, whatever the shell says: without it every process compiles all modules again
 export PYTHONDONTWRITEBYTECODE :=
-PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal
 BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/digits_chains.py benchmarks/boundaries.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint quick fhe slow smoke bench fuzz fuzz-networks venv nginx clean
+.PHONY: demo test lint quick fhe slow long smoke bench fuzz fuzz-networks venv nginx clean
 
 demo: venv
 	$(BIN)/python examples/demo.py
 
-test: lint quick fhe slow smoke
+test: lint quick long smoke
 
 venv: .venv/ready
 
@@ -37,8 +38,9 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# a third process for those that wait for each other; only slow tests use Schemathesis, whose plugin takes seconds to import
 quick: venv
-	$(PYTEST) -m 'not fhe and not slow'
+	$(PYTEST) -n 3 -p no:schemathesis -m 'not fhe and not slow'
 
 fhe: venv
 	$(PYTEST) -m 'fhe and not slow'
@@ -46,8 +48,12 @@ fhe: venv
 slow: venv nginx
 	$(PYTEST) -m slow
 
+# both at once: what they import and compile is needed by both
+long: venv nginx
+	$(PYTEST) -m 'fhe or slow'
+
 smoke: venv
-	set -e; for each in $(BENCHMARKS); do $(BIN)/python $$each --smoke --json; done
+	printf '%s\n' $(BENCHMARKS) | $(ONE_THREAD) xargs -P 2 -I each $(BIN)/python each --smoke --json
 	$(BIN)/python benchmarks/figures.py --smoke
 
 bench: venv

@@ -38,15 +38,15 @@ _held: dict[Path, object] = {}
 
 
 @cache
-def _state() -> str:
-    """A digest of everything that an artifact may depend on but for the tests themselves."""
+def _state(ours: bool) -> str:
+    """A digest of the packages that are installed and, where that is asked for, of our sources but for the tests themselves."""
     digest = hashlib.sha256(f"{sys.version} {platform.platform()} {os.cpu_count()}".encode())
     packages = Path(torch.__file__).parents[1].glob("*.dist-info")  # named with their versions
     digest.update(" ".join(sorted(path.name for path in packages)).encode())
-    for path in sorted(path for folder in SOURCES for path in (ROOT / folder).rglob("*")):
+    for path in sorted(path for folder in SOURCES if ours for path in (ROOT / folder).rglob("*")):
         if path.suffix in (".py", ".json", ".safetensors") and not path.name.startswith("test_") and "golden" not in path.parts:
             digest.update(f"{path.relative_to(ROOT)} {path.stat().st_size} ".encode() + path.read_bytes())
-    return digest.hexdigest()[:32]
+    return f"{'sources' if ours else 'packages'}-{digest.hexdigest()[:32]}"
 
 
 def compile_once(
@@ -63,14 +63,15 @@ def compile_once(
     return shared(f"{name} {options} {examples}", build, *([] if isinstance(source, str) else [source]))
 
 
-def shared(name: str, build: Callable[[Path], Result], *others: Callable[..., Any]) -> Result:
+def shared(name: str, build: Callable[[Path], Result], *others: Callable[..., Any], ours: bool = True) -> Result:
     """What `build` returned for the folder that it was given to write into, in this process or an earlier one.
 
     The name must say everything that it depends on beside sources, its own file and those of `others` included. What it returns
     is pickled, modules of torch.fx too. A build that was interrupted, or whose folder was changed afterwards, is done again.
+    `ours`: whether it depends on our sources; what others make of a module does not.
     """
     files = b"".join(Path(inspect.getfile(each)).read_bytes() for each in (build, *others))  # tests are not among the sources
-    place = STORE / _state() / f"{name.split()[0]}-{hashlib.sha256(name.encode() + files).hexdigest()[:16]}"
+    place = STORE / _state(ours) / f"{name.split()[0]}-{hashlib.sha256(name.encode() + files).hexdigest()[:16]}"
     if place not in _held:
         if not place.parent.is_dir():
             _forget_old()

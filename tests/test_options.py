@@ -357,7 +357,6 @@ def test_panels_are_read_without_schemes() -> None:
     assert not {"torch", "seal", "tenseal", "concrete", "onnx", "onnxruntime", "diffusers"} & {
         each.split(".")[0] for each in loaded
     }
-    assert not {each for each in loaded if each.startswith("hecompile.backends.") and each.endswith(".backend")}
 
 
 def test_flags_are_the_fields_of_the_panels() -> None:

@@ -17,11 +17,12 @@ from hecompile.approx.rewrite import with_polynomials
 from hecompile.approx.sites import find_sites
 from hecompile.approx.spend import MARGIN_DB, for_depth, uniform
 from hecompile.approx.tables import Fitter
-from hecompile.approx.trial import POLYNOMIAL, calibrations, psnr_db
+from hecompile.approx.trial import calibrations, psnr_db
 from hecompile.calibration import Calibration, Call, Statistics, collect
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.approximation import Approximation, CurvePoint, SiteRecord
 from hecompile.ir.graph import ModelGraph, concrete_shape, info
+from hecompile.ir.ops import POLYNOMIAL
 from hecompile.ir.timesteps import TIMESTEP_BINS
 
 __all__ = ["approximate", "curve", "timestep_bins"]

@@ -5,22 +5,25 @@ from __future__ import annotations
 from torch import fx
 
 from hecompile.ir.graph import info
+from hecompile.ir.linear_regions import LinearRegion
+from hecompile.ir.ops import CONVOLUTIONS, SUMS, UPSAMPLE
 
 __all__ = ["is_inner"]
 
-LAYERS = ("aten.conv2d.default", "aten.conv_transpose2d.input")
-BETWEEN = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.upsample_nearest2d.vec")
+PICTURES = (*CONVOLUTIONS, *SUMS, "aten.mul.Tensor", UPSAMPLE)
 
 
 def is_inner(node: fx.Node) -> bool:
     """Whether a norm's or activation's argument is an inner value: read once, and made by layers, sums and scalings that are."""
     argument = node.args[0]
-    return isinstance(argument, fx.Node) and _from_layers(argument)
+    if not isinstance(argument, fx.Node) or not _joins(argument):
+        return False
+    region = LinearRegion(_joins)
+    region.take(argument)
+    return any(str(each.target) in CONVOLUTIONS for each in region.nodes)
 
 
-def _from_layers(node: fx.Node) -> bool:
+def _joins(node: fx.Node) -> bool:
     if len(node.users) != 1 or node.op != "call_function" or len(info(node).shape) != 4 or not info(node).secret:
         return False
-    if str(node.target) in LAYERS:
-        return True
-    return str(node.target) in BETWEEN and any(_from_layers(operand) for operand in node.all_input_nodes)
+    return str(node.target) in PICTURES

@@ -15,12 +15,12 @@ from hecompile.approx.fits import Floats
 from hecompile.calibration import Calibration, Call, from_sampler
 from hecompile.ir.graph import Batch, ModelGraph
 from hecompile.ir.linear import Array
+from hecompile.ir.ops import POLYNOMIAL
 
 __all__ = ["Replacement", "Trial", "Watch", "calibrations", "entries", "psnr_db", "tensors"]
 
 Replacement = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (x, t) -> what stands for the node
 Watch = Callable[[int, fx.Node, tuple[torch.Tensor, ...]], None]  # (call, node, its arguments), before it runs
-POLYNOMIAL = "hecompile.polynomial.default"
 STEPS, SAMPLES = (20, 10), 50  # of the runs that polynomials are fitted to: every bin is met, and runs of unlike length
 TRIAL_STEPS, TRIAL_SAMPLES, TRIAL_SEED = 10, 20, 9  # of the run that judges them: other noise
 

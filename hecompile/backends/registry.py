@@ -46,13 +46,6 @@ _OWN = {
     "concrete_stacks": ("hecompile.backends.concrete.stacks.backend", "StackBackend"),
     "affine": ("hecompile.backends.sampler_step.backend", "AffineBackend"),
 }
-_OPTIONS = {  # of those that have some: read by the command line, which loads no scheme for them
-    "ckks": ("hecompile.backends.ckks.options", "CkksOptions"),
-    "ckks_clear": ("hecompile.backends.ckks.options", "CkksOptions"),
-    "concrete": ("hecompile.backends.concrete.options", "ConcreteOptions"),
-    "concrete_lookups": ("hecompile.backends.concrete.lookups.options", "LookupOptions"),
-    "concrete_stacks": ("hecompile.backends.concrete.options", "ConcreteOptions"),
-}
 _REGISTERED: dict[str, Callable[[], Backend]] = {}
 
 
@@ -132,10 +125,6 @@ def name_of(half: Half) -> str:
 
 def options_of(name: str) -> type[Panel]:
     """The options of a backend, as it declares them itself. Raises `CompileError` listing the names that exist."""
-    if name in _OPTIONS:
-        module, kind = _OPTIONS[name]
-        found: type[Panel] = getattr(importlib.import_module(module), kind)
-        return found
     return backend(name).options
 
 

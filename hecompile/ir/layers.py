@@ -13,7 +13,7 @@ from hecompile.ir import linear as forms
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import Batch, ModelGraph, info
 from hecompile.ir.linear import Array, Geometry, Pair, Part
-from hecompile.ir.ops import LINEAR, RELEASE
+from hecompile.ir.ops import LINEAR, RELEASE, UPSAMPLE
 from hecompile.ir.products import Product
 from hecompile.ir.tiles import Tiles
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from torch import fx
 
 __all__ = ["Layer", "LayerShape", "constant_of", "secret_layers", "secret_shapes", "stack", "tensor_of"]
-
-UPSAMPLE = "aten.upsample_nearest2d.vec"
 
 
 @dataclass(frozen=True, eq=False)

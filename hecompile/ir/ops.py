@@ -21,19 +21,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from hecompile.errors import InternalError
 
-if TYPE_CHECKING:
-    from torch import fx
-
-__all__ = ["LINEAR", "OPS", "PLACES", "RELEASE", "Kind", "Op", "op_of", "table_markdown"]
+__all__ = [
+    "CONVOLUTIONS", "LINEAR", "OPS", "PLACES", "POLYNOMIAL", "RELEASE", "SUMS", "UPSAMPLE", "Kind", "LinearIn", "Op",
+    "table_markdown",
+]  # fmt: skip
 
 Kind = Literal[
     "linear", "bilinear", "attention", "elementwise", "activation", "norm", "softmax", "reduction", "shape", "resize",
     "embedding", "cast", "polynomial", "release",
 ]  # fmt: skip
+
+# of which values an op is a linear function, the others held: of none, all together, one at a time, or the first alone
+LinearIn = Literal["none", "all", "one", "first"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Op:
     kind: Kind
     parameters: tuple[str, ...]
     note: str = ""
+    linear_in: LinearIn = "none"
 
     @property
     def short(self) -> str:
@@ -56,34 +60,39 @@ class Op:
 OPS: dict[str, Op] = {}
 
 
-def _add(kind: Kind, rows: Mapping[str, str], namespace: str = "aten") -> None:
+def _add(kind: Kind, rows: Mapping[str, str], namespace: str = "aten", linear_in: LinearIn = "none") -> None:
     """Rows of `overload: parameters ; note`."""
     for overload, text in rows.items():
         name = f"{namespace}.{overload}"
         if name in OPS or kind not in get_args(Kind):
             raise InternalError(f"op table: {name} twice, or an unknown kind {kind}")
         parameters, _, note = text.partition(";")
-        OPS[name] = Op(name, kind, tuple(parameters.split()), note.strip())
+        OPS[name] = Op(name, kind, tuple(parameters.split()), note.strip(), linear_in)
 
 
 _add("linear", {
     "conv2d.default": "x weight bias stride padding dilation groups; weight (O, C/groups, kh, kw), bias (O) or None",
     "linear.default": "x weight bias; weight (O, C), bias (O) or None",
     "conv_transpose2d.input": "x weight bias stride padding output_padding groups dilation; weight (C, O/groups, kh, kw)",
-})  # fmt: skip
-_add("bilinear", {"matmul.default": "x y; two values, batched by broadcasting"})
+}, linear_in="first")  # fmt: skip
+_add("bilinear", {"matmul.default": "x y; two values, batched by broadcasting"}, linear_in="one")
 _add("attention", {
     "scaled_dot_product_attention.default": "query key value mask dropout causal scale=; (..., L, E); scale always given",
 })  # fmt: skip
 _add("elementwise", {
-    "add.Tensor": "x y", "sub.Tensor": "x y", "mul.Tensor": "x y; a product of values where both are",
-    "div.Tensor": "x y", "maximum.default": "x y", "minimum.default": "x y", "where.self": "condition x y",
+    "add.Tensor": "x y", "sub.Tensor": "x y",
+}, linear_in="all")  # fmt: skip
+_add("elementwise", {"mul.Tensor": "x y; a product of values where both are"}, linear_in="one")
+_add("elementwise", {"div.Tensor": "x y"}, linear_in="first")
+_add("elementwise", {
+    "maximum.default": "x y", "minimum.default": "x y", "where.self": "condition x y",
     "eq.Tensor": "x y", "ne.Tensor": "x y", "lt.Tensor": "x y", "le.Tensor": "x y", "gt.Tensor": "x y",
     "ge.Tensor": "x y", "logical_and.default": "x y", "logical_or.default": "x y", "logical_not.default": "x",
     "pow.Tensor_Tensor": "x y; y a value", "fmod.Tensor": "x y", "remainder.Tensor": "x y",
 })  # fmt: skip
+_add("activation", {"neg.default": "x; linear all the same"}, linear_in="all")
 _add("activation", {
-    "neg.default": "x; linear all the same", "abs.default": "x", "exp.default": "x", "log.default": "x", "sqrt.default": "x",
+    "abs.default": "x", "exp.default": "x", "log.default": "x", "sqrt.default": "x",
     "reciprocal.default": "x", "sin.default": "x", "cos.default": "x", "tanh.default": "x", "erf.default": "x",
     "floor.default": "x", "ceil.default": "x", "round.default": "x; halves to even", "sign.default": "x",
     "sigmoid.default": "x", "silu.default": "x", "gelu.default": "x approximate=; 'none' or 'tanh'",
@@ -97,8 +106,11 @@ _add("norm", {
 })  # fmt: skip
 _add("softmax", {"softmax.int": "x dim"})
 _add("reduction", {
-    "mean.dim": "x dims keep", "sum.dim_IntList": "x dims keep", "amax.default": "x dims keep",
-    "amin.default": "x dims keep", "avg_pool2d.default": "x kernel stride padding ceil count_padding",
+    "mean.dim": "x dims keep", "sum.dim_IntList": "x dims keep",
+}, linear_in="all")  # fmt: skip
+_add("reduction", {"amax.default": "x dims keep", "amin.default": "x dims keep"})
+_add("reduction", {"avg_pool2d.default": "x kernel stride padding ceil count_padding"}, linear_in="all")
+_add("reduction", {
     "max_pool2d.default": "x kernel stride padding dilation",
 })  # fmt: skip
 _add("shape", {
@@ -110,8 +122,8 @@ _add("shape", {
     "constant_pad_nd.default": "x pad value; as torch counts: last dimension first",
     "reflection_pad2d.default": "x pad", "replication_pad2d.default": "x pad",
     "upsample_nearest2d.vec": "x size factors; size is None, factors are whole numbers as floats",
-})  # fmt: skip
-_add("resize", {"upsample_bilinear2d.vec": "x size corners factors; size is None"})
+}, linear_in="all")  # fmt: skip
+_add("resize", {"upsample_bilinear2d.vec": "x size corners factors; size is None"}, linear_in="all")
 _add("embedding", {"embedding.default": "weight index"})
 _add("cast", {"to.dtype": "x dtype"})
 _add("polynomial", {
@@ -123,15 +135,11 @@ _add("release", {
 }, namespace="hecompile")  # fmt: skip
 
 RELEASE, PLACES = "hecompile.release.default", "aten.index_select.default"
+POLYNOMIAL = "hecompile.polynomial.default"
+CONVOLUTIONS = ("aten.conv2d.default", "aten.conv_transpose2d.input")
+SUMS = ("aten.add.Tensor", "aten.sub.Tensor")
+UPSAMPLE = "aten.upsample_nearest2d.vec"
 LINEAR = tuple(name for name, op in OPS.items() if op.kind == "linear")
-
-
-def op_of(node: fx.Node) -> Op:
-    """The row of a `call_function` node. Raises `InternalError` for a node outside the table."""
-    found = OPS.get(str(node.target))
-    if found is None:
-        raise InternalError(f"%{node.name} calls {node.target}, which is not canonical")
-    return found
 
 
 _HEADER = """# Operations of a canonical graph

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor
 
 import hecompile
@@ -16,7 +17,7 @@ from hecompile.frontend.sources import load_source
 from hecompile.options import CompileOptions
 from tests.artifacts import shared
 from tests.frontend.agreement import arguments as nested
-from tests.frontend.architectures import build
+from tests.frontend.architectures import build, perturbed
 from tests.frontend.handwritten import HandwrittenUNet, handwritten_inputs
 
 
@@ -89,7 +90,10 @@ def test_a_prompt_is_sent_once_a_run() -> None:
 
 def test_attention_as_diffusers_plain_processor_computes_it(tmp_path: Path) -> None:
     """Its scores are added to an empty tensor that is not read."""
-    model = build("attention")
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("AttnDownBlock2D",), "up_block_types": ("AttnUpBlock2D",), "mid_block_type": None}
+    sizes = {"sample_size": 8, "block_out_channels": (8,), "layers_per_block": 1, "norm_num_groups": 4, "attention_head_dim": 4}
+    model = perturbed(UNet2DModel(**blocks, **sizes))
     layers = [part for part in model.modules() if isinstance(part, Attention)]
     for layer in layers:
         layer.set_processor(AttnProcessor())

@@ -20,7 +20,7 @@ from tests.end_to_end.models_table import DOCUMENT, WHY_NOT, Figures, check_row,
 from tests.frontend.models import MODELS, adapted
 
 LEAST_DB = 40.0  # int8 weights give 45 to 60 for networks of this depth
-QUICK = ("FluxTransformer2DModel",)
+QUICK = ("AutoencoderKL encoder",)
 CHEAP = ("AutoencoderKL encoder", "SanaTransformer2DModel")
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from hecompile.backends.region_server import RegionServer, Session
 from hecompile.runtime.server import bind, serve_socket
@@ -26,6 +26,7 @@ from hecompile.runtime.wire import pack_request
 __all__ = [
     "DIGEST",
     "Echo",
+    "Held",
     "answer",
     "ask",
     "closed_within",
@@ -61,6 +62,21 @@ class Echo(RegionServer):
 
     def request_bytes(self, batch: int) -> int:
         return self.size
+
+
+class Held(Echo):
+    """Answers what it was asked once it is released, whatever time that takes; `payloads` are what it was asked, in order."""
+
+    def __init__(self, size: int = 4) -> None:
+        super().__init__(size=size)
+        self.released, self.payloads = threading.Event(), list[bytes]()
+
+    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+        self.payloads.append(bytes(payload))
+        self.evaluated += 1
+        self.started.set()
+        assert self.released.wait(60), "never released"
+        return payload
 
 
 @contextmanager
@@ -162,9 +178,10 @@ def closed_within(connections: Sequence[socket.socket], seconds: float) -> int:
     return closed
 
 
-def metric(address: tuple[str, int], name: str) -> float:
+def metric(address: tuple[str, int], name: str, token: str = "") -> float:
     """A number of the server's metrics, over all labels."""
-    text = urlopen(f"http://{address[0]}:{address[1]}/metrics", timeout=30).read().decode()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    text = urlopen(Request(f"http://{address[0]}:{address[1]}/metrics", headers=headers), timeout=30).read().decode()
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(rf"{name}(\{{|\s)", line))
 
 

@@ -23,6 +23,7 @@ from hecompile.runtime.wire import TAG_HEADER, new_tag, pack_request
 from tests.faults.strangers import (
     DIGEST,
     Echo,
+    Held,
     answer,
     ask,
     closed_within,
@@ -38,13 +39,16 @@ from tests.faults.strangers import (
 pytestmark = pytest.mark.promise("no-work-for-the-gone")
 
 
+PATIENT = Limits(abandoned_s=60.0)  # so that a client that is gone may come again however busy the machine is
+
+
 def tagged(payload: bytes, tag: str) -> bytes:
     return good_request("echo", payload, f"{TAG_HEADER}: {tag}")
 
 
 def test_requests_whose_clients_are_gone_are_not_evaluated() -> None:
     """Eight send and hang up while another one is evaluated; the ninth does not wait for them."""
-    region = Echo(seconds=1.0)
+    region = Held()
     with serving(Service("echo", DIGEST, True, {"echo": region})) as address:
         first = connect(address)
         first.sendall(good_request("echo"))
@@ -53,6 +57,7 @@ def test_requests_whose_clients_are_gone_are_not_evaluated() -> None:
             with connect(address) as connection:
                 connection.sendall(good_request("echo"))
         assert until(lambda: metric(address, "hecompile_dropped_requests_total") == 8)
+        region.released.set()
         assert ask(address, good_request("echo"))[0] == 200
         assert answer(first)[0] == 200
     assert region.evaluated == 2
@@ -60,12 +65,16 @@ def test_requests_whose_clients_are_gone_are_not_evaluated() -> None:
 
 def test_a_request_that_is_sent_again_finds_its_evaluation() -> None:
     """The connection breaks while the answer is computed: the same request gets it, and nothing is computed twice."""
-    region, tag = Echo(seconds=1.5), new_tag()
-    with serving(Service("echo", DIGEST, True, {"echo": region})) as address:
+    region, tag = Held(), new_tag()
+    with serving(Service("echo", DIGEST, True, {"echo": region}), PATIENT) as address:
         with connect(address) as broken:
             broken.sendall(tagged(b"once", tag))
             assert region.started.wait(30)
-        status, came = ask(address, tagged(b"once", tag))
+        with connect(address) as again:
+            again.sendall(tagged(b"once", tag))
+            assert until(lambda: metric(address, "hecompile_repeated_requests_total") == 1)
+            region.released.set()
+            status, came = answer(again)
         assert (status, came[-4:]) == (200, b"once")
         assert metric(address, "hecompile_repeated_requests_total") == 1
     assert region.evaluated == 1
@@ -108,22 +117,30 @@ def test_what_is_no_tag_is_refused(tag: str) -> None:
 
 def test_repetitions_of_one_request_take_no_memory() -> None:
     """Bodies of repeated requests are read and not kept."""
-    region, tag = Echo(seconds=2.0, size=1 << 20), new_tag()
+    region, tag = Held(size=1 << 20), new_tag()
     with serving(Service("echo", DIGEST, True, {"echo": region}), Limits(body_bytes=8 << 20)) as address:
         connections = [connect(address) for _ in range(40)]
         for connection in connections:
             connection.sendall(tagged(bytes(1 << 20), tag))
             region.started.wait(30)
+        assert until(lambda: metric(address, "hecompile_repeated_requests_total") == len(connections) - 1)
         assert metric(address, "hecompile_body_bytes") <= 2 << 20
+        region.released.set()
         assert {answer(connection)[0] for connection in connections} == {200}
     assert region.evaluated == 1
 
 
 def test_a_client_that_loses_its_connection_gets_the_answer_with_its_next_attempt() -> None:
     """The client's own repetition, through something on the way that cuts the first connection."""
-    region = Echo(seconds=1.0)
-    with serving(Service("echo", DIGEST, True, {"echo": region})) as address, Cutting(address, 1) as port:
-        reply = bytearray(4)
+    region, reply = Held(), bytearray(4)
+    with serving(Service("echo", DIGEST, True, {"echo": region}), PATIENT) as address, Cutting(address, 1, region.started) as port:
+
+        def release() -> None:
+            """When the repetition is there."""
+            until(lambda: metric(address, "hecompile_repeated_requests_total") == 1)
+            region.released.set()
+
+        threading.Thread(target=release, daemon=True).start()
         with HttpTransport(f"http://127.0.0.1:{port}") as http:
             http.send(DIGEST, "echo", pack_request(1, [b"once"]), reply)
         assert reply == b"once"
@@ -132,15 +149,19 @@ def test_a_client_that_loses_its_connection_gets_the_answer_with_its_next_attemp
 
 def test_nobody_waits_longer_for_those_who_have_used_more() -> None:
     """One address fills the queue; another one's first request is next."""
-    region, busy, calm = Echo(seconds=0.3), "b" * 32, "c" * 32
+    region, busy, calm = Held(), "b" * 32, "c" * 32
     with serving(Service("echo", DIGEST, True, {"echo": region}), tokens=Tokens([busy, calm])) as address:
         crowd = [connect(address) for _ in range(10)]
         for connection in crowd:
             connection.sendall(good_request("echo", b"good", f"Authorization: Bearer {busy}"))
-        assert region.started.wait(30)
-        assert ask(address, good_request("echo", b"good", f"Authorization: Bearer {calm}"))[0] == 200
-        assert region.evaluated <= 4
+        assert until(lambda: metric(address, "hecompile_waiting_requests", calm) == 9)
+        with connect(address) as other:
+            other.sendall(good_request("echo", b"calm", f"Authorization: Bearer {calm}"))
+            assert until(lambda: metric(address, "hecompile_waiting_requests", calm) == 10)
+            region.released.set()
+            assert answer(other)[0] == 200
         assert {answer(connection)[0] for connection in crowd} == {200}
+    assert region.payloads.index(b"calm") < 4
 
 
 def test_a_queue_that_would_take_too_long_sends_away_with_the_time_to_come_again() -> None:
@@ -199,7 +220,7 @@ def test_a_server_that_is_told_to_stop_ends_soon(tiny: Compiled) -> None:
 
 
 def test_what_waits_when_a_server_stops_is_told_to_come_again() -> None:
-    region, listener = Echo(seconds=1.0), bind("127.0.0.1", 0)
+    region, listener = Held(), bind("127.0.0.1", 0)
     app = create_app(Service("echo", DIGEST, True, {"echo": region}))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
@@ -210,6 +231,7 @@ def test_what_waits_when_a_server_stops_is_told_to_come_again() -> None:
     assert region.started.wait(30)
     assert until(lambda: metric(address, "hecompile_waiting_requests") == 2)
     app.state.desk.queue.close()
+    region.released.set()
     assert sorted(answer(connection)[0] for connection in waiting) == [200, 503, 503]
     assert ask(address, b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n")[0] == 503
     server.should_exit = True
@@ -234,10 +256,10 @@ def _digest(address: tuple[str, int]) -> str:
 
 
 class Cutting:
-    """A relay that cuts its first connections when the request has gone through, and passes the others on."""
+    """A relay that cuts its first connections when a request has gone through, and passes the others on."""
 
-    def __init__(self, target: tuple[str, int], cuts: int) -> None:
-        self._target, self._cuts = target, cuts
+    def __init__(self, target: tuple[str, int], cuts: int, through: threading.Event) -> None:
+        self._target, self._cuts, self._through = target, cuts, through
         self._listener = socket.create_server(("127.0.0.1", 0))
 
     def __enter__(self) -> int:
@@ -255,12 +277,12 @@ class Cutting:
             self._cuts -= 1
             threading.Thread(target=self._pass, args=(inner, outer), daemon=True).start()
             if self._cuts >= 0:
-                threading.Timer(0.4, self._cut, (inner, outer)).start()
+                threading.Thread(target=self._cut, args=(inner, outer), daemon=True).start()
             else:
                 threading.Thread(target=self._pass, args=(outer, inner), daemon=True).start()
 
-    @staticmethod
-    def _cut(*connections: socket.socket) -> None:
+    def _cut(self, *connections: socket.socket) -> None:
+        self._through.wait(60)
         for connection in connections:
             connection.shutdown(socket.SHUT_RDWR)
 

@@ -19,6 +19,7 @@ from hecompile.runtime.wire import TAG_HEADER, new_tag, pack_keys, pack_request
 from tests.faults.strangers import (
     DIGEST,
     Echo,
+    Held,
     answer,
     ask,
     closed_within,
@@ -147,7 +148,7 @@ def test_a_length_beside_chunks_does_not_count(address: tuple[str, int]) -> None
 @pytest.mark.parametrize("more", [b"P", HEALTH, good_request("echo") * 20])
 def test_whoever_sends_more_than_a_request_and_hangs_up_is_gone(more: bytes) -> None:
     """Bytes that are not read yet hide the end of a connection."""
-    region = Echo(seconds=1.5)
+    region = Held()
     with serving(Service("echo", DIGEST, True, {"echo": region})) as address:
         first = connect(address)
         first.sendall(good_request("echo"))
@@ -162,6 +163,7 @@ def test_whoever_sends_more_than_a_request_and_hangs_up_is_gone(more: bytes) -> 
         for connection in hasty:
             connection.close()
         assert until(lambda: metric(address, "hecompile_dropped_requests_total") == 5)
+        region.released.set()
         assert answer(first)[0] == 200
     assert region.evaluated == 1
 
@@ -179,7 +181,7 @@ def test_requests_ahead_of_answers_are_answered_in_order(address: tuple[str, int
 @pytest.mark.promise("no-work-for-the-gone")
 def test_a_repetition_keeps_its_evaluation_alive_while_it_comes() -> None:
     """The first connection ends while the second one's body is on its way: its request is still wanted."""
-    region, tag = Echo(seconds=1.5), new_tag()
+    region, tag = Held(), new_tag()
     request = good_request("echo", b"once", f"{TAG_HEADER}: {tag}")
     with serving(Service("echo", DIGEST, True, {"echo": region})) as address:
         with connect(address) as other:
@@ -193,6 +195,7 @@ def test_a_repetition_keeps_its_evaluation_alive_while_it_comes() -> None:
             first.close()
             time.sleep(0.3)
             second.sendall(request[-2:])
+            region.released.set()
             status, came = answer(second)
         assert (status, came[-4:]) == (200, b"once")
         assert metric(address, "hecompile_dropped_requests_total") == 0
@@ -240,7 +243,7 @@ def test_whoever_reads_steadily_gets_one_answer_after_the_other() -> None:
     """At every moment there is something left to be read, and never more than at the beginning."""
     service = Service("echo", DIGEST, True, {"echo": Echo(size=1 << 20)})
     with serving(service, Limits(grace_s=1.0)) as address, narrow(address, 1 << 16) as steady:
-        for size in range(300_000, 200_000, -10_000):
+        for size in range(300_000, 200_000, -20_000):
             steady.sendall(good_request("echo", bytes(size)))
             left = size
             while left > 0:
@@ -310,7 +313,8 @@ def test_whoever_fills_the_queue_fills_it_for_itself() -> None:
 @pytest.mark.promise("session-room")
 def test_a_session_does_not_end_while_its_request_waits() -> None:
     """A session that was never used makes room soon, but not when its first request is in the queue."""
-    service = Service("keyed", DIGEST, True, {"call_01": KeyedServer(), "echo": Echo(1.5)}, SessionStore(SessionLimits(sessions=1)))
+    region, store = Held(), SessionStore(SessionLimits(sessions=1))
+    service = Service("keyed", DIGEST, True, {"call_01": KeyedServer(), "echo": region}, store)
     keys = b"".join(pack_keys({"mask": bytes(32)}))
     upload = f"POST /v1/artifacts/{DIGEST}/sessions HTTP/1.1\r\nHost: h\r\nContent-Length: {len(keys)}\r\n\r\n".encode() + keys
     with serving(service) as address:
@@ -322,6 +326,7 @@ def test_a_session_does_not_end_while_its_request_waits() -> None:
             assert until(lambda: metric(address, "hecompile_waiting_requests") == 1)
             time.sleep(1.1)
             assert ask(address, upload)[0] == 503
+            region.released.set()
             assert answer(waiting)[0] == 200
 
 

@@ -25,7 +25,7 @@ class Slow(RegionServer):
     max_batch = 1
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
-        time.sleep(0.02)
+        time.sleep(0.01)
         return payload
 
     def request_bytes(self, batch: int) -> int:

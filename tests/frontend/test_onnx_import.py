@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from typing import Any
@@ -14,6 +15,7 @@ from hecompile.frontend.sources import Source, load_source
 from hecompile.ir.signature import PUBLIC
 from hecompile.ir.verify import verify_graph
 from hecompile.passes.canonicalize import Canonicalize
+from tests.artifacts import shared
 from tests.frontend.architectures import ARCHITECTURES, build
 from tests.frontend.handwritten import Attention, HandwrittenUNet, handwritten_inputs
 
@@ -73,6 +75,20 @@ def export(module: torch.nn.Module, names: list[str], values: list[torch.Tensor]
     return data
 
 
+def exported(module: Flat, names: list[str], values: list[torch.Tensor], opset: int, dynamo: bool) -> bytes:
+    """The same, made once by this torch: nothing of ours decides on it but the module, its parts' own files, and its inputs."""
+    parts = {type(part) for part in module.modules()}
+    here = sorted(
+        (part for part in parts if part.__module__.split(".")[0] in ("hecompile", "tests")), key=lambda part: part.__name__
+    )
+    told = hashlib.sha256(repr((module, module.keywords, module.condition, names, opset, dynamo)).encode())
+    for value in (*values, *module.state_dict().values()):
+        told.update(f"{value.dtype} {value.shape}".encode() + value.detach().contiguous().numpy().tobytes())
+    config = {name: str(value) for name, value in getattr(module.module, "config", {}).items()}
+    told.update(repr(sorted(config.items())).encode())
+    return shared(f"onnx {told.hexdigest()}", lambda folder: export(module, names, values, opset, dynamo), *here, ours=False)
+
+
 def inputs_at(source: Source, batch: int) -> dict[str, torch.Tensor]:
     """Other inputs than those of the export."""
     generator = torch.Generator().manual_seed(batch)
@@ -91,7 +107,7 @@ def inputs_at(source: Source, batch: int) -> dict[str, torch.Tensor]:
 def worst_difference(source: Source, opset: int, dynamo: bool = False) -> float:
     """The largest difference to the model, as imported and as canonical, relative to the model's largest entry."""
     module, names = Flat(source).eval(), [keyword[-1] for keyword in source.inputs]
-    imported = import_onnx(export(module, names, list(source.inputs.values()), opset, dynamo), frozenset(PUBLIC))
+    imported = import_onnx(exported(module, names, list(source.inputs.values()), opset, dynamo), frozenset(PUBLIC))
     verify_graph(imported, canonical=False)
     canonical = Canonicalize().run(imported)
     verify_graph(canonical)

@@ -24,7 +24,7 @@ from hecompile.runtime.greeting import parse_greeting
 from hecompile.runtime.judge_graph import judge_graph
 from hecompile.runtime.local_region import LocalRegion
 from tests.attacks.hostile import put
-from tests.fuzz.budget import bounded_memory, damaged_for_a_while
+from tests.fuzz.budget import BRIEFLY_AND_LONGER, bounded_memory, damaged_for_a_while
 from tests.fuzz.damage import damaged_bytes, damaged_onnx, damaged_text
 
 
@@ -44,7 +44,8 @@ def artifact(tmp_path: Path, tiny: Compiled) -> Path:
 
 
 @pytest.mark.promise("documents")
-def test_manifests(artifact: Path) -> None:
+@BRIEFLY_AND_LONGER
+def test_manifests(artifact: Path, seconds: float) -> None:
     document = json.loads((artifact / "manifest.json").read_text())
 
     def example(random: Random) -> None:
@@ -52,11 +53,12 @@ def test_manifests(artifact: Path) -> None:
         refused(lambda: load_bundle(artifact))
 
     with bounded_memory():
-        assert damaged_for_a_while(example) > 0
+        assert damaged_for_a_while(example, seconds) > 0
 
 
 @pytest.mark.promise("documents")
-def test_manifests_of_servers(artifact: Path) -> None:
+@BRIEFLY_AND_LONGER
+def test_manifests_of_servers(artifact: Path, seconds: float) -> None:
     document = json.loads((artifact / "server/manifest.json").read_text())
 
     def example(random: Random) -> None:
@@ -64,11 +66,12 @@ def test_manifests_of_servers(artifact: Path) -> None:
         refused(lambda: read_server(artifact))
 
     with bounded_memory():
-        assert damaged_for_a_while(example) > 0
+        assert damaged_for_a_while(example, seconds) > 0
 
 
 @pytest.mark.promise("documents")
-def test_programs_within_an_artifact(artifact: Path) -> None:
+@BRIEFLY_AND_LONGER
+def test_programs_within_an_artifact(artifact: Path, seconds: float) -> None:
     """Each document of `Tiny` under a right checksum."""
     names = sorted(path.name for path in (artifact / "client").glob("*.json"))
     documents = {name: json.loads((artifact / "client" / name).read_text()) for name in names}
@@ -80,12 +83,13 @@ def test_programs_within_an_artifact(artifact: Path) -> None:
         put(artifact, f"client/{name}", to_json(documents[name]))
 
     with bounded_memory():
-        assert damaged_for_a_while(example) > 0
+        assert damaged_for_a_while(example, seconds) > 0
     load_bundle(artifact)
 
 
 @pytest.mark.promise("documents")
-def test_headers_of_tensors(artifact: Path) -> None:
+@BRIEFLY_AND_LONGER
+def test_headers_of_tensors(artifact: Path, seconds: float) -> None:
     name = "client/call_01.safetensors"
     data = (artifact / name).read_bytes()
     size = int.from_bytes(data[:8], "little")
@@ -99,12 +103,13 @@ def test_headers_of_tensors(artifact: Path) -> None:
         refused(lambda: load_bundle(artifact))
 
     with bounded_memory():
-        assert damaged_for_a_while(example) > 0
+        assert damaged_for_a_while(example, seconds) > 0
 
 
 @pytest.mark.promise("graphs")
 @pytest.mark.parametrize("damage", [damaged_bytes, damaged_onnx])
-def test_client_regions(digits_clear: Path, damage: Callable[[bytes, Random], bytes]) -> None:
+@BRIEFLY_AND_LONGER
+def test_client_regions(digits_clear: Path, damage: Callable[[bytes, Random], bytes], seconds: float) -> None:
     """What is judged to be in order, ONNX Runtime takes or refuses in words."""
     regions = [path.read_bytes() for path in sorted((digits_clear / "client").glob("*.onnx"))]
 
@@ -116,18 +121,19 @@ def test_client_regions(digits_clear: Path, damage: Callable[[bytes, Random], by
         refused(load)
 
     with bounded_memory():
-        assert damaged_for_a_while(example) > 0
+        assert damaged_for_a_while(example, seconds) > 0
 
 
 @pytest.mark.promise("replies")
-def test_greetings() -> None:
+@BRIEFLY_AND_LONGER
+def test_greetings(seconds: float) -> None:
     document = {"artifact": "0" * 64, "name": "digits", "version": "0.1.0", "wire": 3, "encrypted": True}
 
     def example(random: Random) -> None:
         refused(lambda: parse_greeting(damaged_text(document, random), "the server"))
 
     with bounded_memory():
-        assert damaged_for_a_while(example) > 0
+        assert damaged_for_a_while(example, seconds) > 0
 
 
 def test_an_undamaged_artifact_is_taken(artifact: Path) -> None:

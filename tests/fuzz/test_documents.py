@@ -18,7 +18,7 @@ from hecompile.ir.halves import Half
 from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 from hecompile.untrusted import parse_json
 from tests.backends.ckks.network import compiled
-from tests.fuzz.budget import bounded_memory, damaged_for_a_while
+from tests.fuzz.budget import BRIEFLY_AND_LONGER, bounded_memory, damaged_for_a_while
 from tests.fuzz.damage import damaged_document, damaged_text
 from tests.fuzz.halves import concrete_half, lookup_half, stack_half, stored_halves
 from tests.sampling import calls
@@ -63,7 +63,7 @@ def damaged_tensors(tensors: Mapping[str, Any], random: Random) -> dict[str, Any
     return {**found, name: changes[kind - 2]()}
 
 
-def damage(name: str, halves: list[Half], seconds: float | None = None) -> None:
+def damage(name: str, halves: list[Half], seconds: float) -> None:
     """Each half is fine as it is, and refused in words, or fine, when it is damaged."""
     for half in halves:
         use(name, half)
@@ -125,38 +125,45 @@ def _damaged_inner(text: str, random: Random) -> str:
     return "\n".join(lines)
 
 
-def test_layers_under_bfv(tiny: Compiled) -> None:
+@BRIEFLY_AND_LONGER
+def test_layers_under_bfv(tiny: Compiled, seconds: float) -> None:
     assert tiny.artifact is not None
-    damage("bfv", stored_halves(tiny.artifact))
+    damage("bfv", stored_halves(tiny.artifact), seconds)
 
 
-def test_layers_under_clear(tiny_clear: Compiled) -> None:
+@BRIEFLY_AND_LONGER
+def test_layers_under_clear(tiny_clear: Compiled, seconds: float) -> None:
     assert tiny_clear.artifact is not None
-    damage("clear", stored_halves(tiny_clear.artifact))
+    damage("clear", stored_halves(tiny_clear.artifact), seconds)
 
 
-def test_sampler_steps(tmp_path: Path) -> None:
+@BRIEFLY_AND_LONGER
+def test_sampler_steps(tmp_path: Path, seconds: float) -> None:
     compile_sampler(tmp_path / "dynamic", (1, 8, 8), options=SamplerOptions(dynamic=True))
     compile_sampler(tmp_path / "static", (1, 8, 8), calls((1, 8, 8)), SamplerOptions(tau=0.05, fill=False))
-    damage("affine", [*stored_halves(tmp_path / "dynamic"), *stored_halves(tmp_path / "static")])
+    damage("affine", [*stored_halves(tmp_path / "dynamic"), *stored_halves(tmp_path / "static")], seconds)
 
 
-def test_circuits_of_concrete() -> None:
-    damage("concrete", [concrete_half()])
+@BRIEFLY_AND_LONGER
+def test_circuits_of_concrete(seconds: float) -> None:
+    damage("concrete", [concrete_half()], seconds)
 
 
-def test_stacks_of_concrete() -> None:
-    damage("concrete_stacks", [stack_half()])
+@BRIEFLY_AND_LONGER
+def test_stacks_of_concrete(seconds: float) -> None:
+    damage("concrete_stacks", [stack_half()], seconds)
 
 
-def test_lookups_of_concrete() -> None:
-    damage("concrete_lookups", [lookup_half()])
+@BRIEFLY_AND_LONGER
+def test_lookups_of_concrete(seconds: float) -> None:
+    damage("concrete_lookups", [lookup_half()], seconds)
 
 
 @pytest.mark.fhe
-def test_slot_programs() -> None:
+@BRIEFLY_AND_LONGER
+def test_slot_programs(seconds: float) -> None:
     found, _ = compiled("ckks")
     assert found.artifact is not None
     halves = [half for half in stored_halves(found.artifact) if half.program["backend"] == "ckks"]
     assert halves
-    damage("ckks", halves)
+    damage("ckks", halves, seconds)

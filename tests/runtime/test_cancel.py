@@ -9,6 +9,7 @@ from hecompile.backends.region_server import RegionServer, Session
 from hecompile.errors import ProtocolError
 from hecompile.runtime.server import bind, serve_socket
 from hecompile.runtime.service import Service
+from hecompile.runtime.serving.limits import Limits
 from hecompile.runtime.wire import pack_request
 
 
@@ -37,7 +38,7 @@ def test_a_client_that_leaves_cancels_its_evaluation() -> None:
     region = Slow()
     service = Service("slow", "0" * 64, True, {"call_01": region})
     listener = bind("127.0.0.1", 0)
-    threading.Thread(target=serve_socket, args=(service, listener), daemon=True).start()
+    threading.Thread(target=serve_socket, args=(service, listener, Limits(abandoned_s=0.1)), daemon=True).start()
     body = b"".join(pack_request(1, [b"x"]))
     head = f"POST /v1/artifacts/{service.digest}/regions/call_01 HTTP/1.1\r\nhost: here\r\ncontent-length: {len(body)}\r\n\r\n"
     with socket.create_connection(listener.getsockname()) as connection:

@@ -20,10 +20,10 @@ from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.concrete.workers import workers
 from hecompile.backends.seal_files import FILE
 from hecompile.compiler import Compiled
-from hecompile.onnx_sessions import OnnxSession
 from hecompile.runtime.client import EncryptedUNet
 from hecompile.runtime.turns import Turns
 from tests.networks import tiny_inputs
+from tests.runtime.onnx_product import product_session
 
 LONGEST_S = 60  # after which a child counts as hanging
 CHILDREN = 3
@@ -157,15 +157,6 @@ def test_a_run_goes_on_in_the_child_of_its_own_thread() -> None:
         call()
 
 
-def product_session(threads: int) -> OnnxSession:
-    from onnx import TensorProto, helper
-
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [512, 512]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "product", values[:1], values[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    return OnnxSession(model.SerializeToString(), threads)
-
-
 def test_a_session_with_threads_runs_after_a_fork() -> None:
     session, x = product_session(4), np.ones((512, 512), np.float32)
     session.run(None, {"x": x})
@@ -181,7 +172,7 @@ def test_a_session_with_threads_runs_after_a_fork() -> None:
 
 ENDS = """
 import os, sys, signal, time
-from tests.runtime.test_forks import product_session
+from tests.runtime.onnx_product import product_session
 import numpy as np
 
 session, x = product_session(2), np.ones((512, 512), np.float32)

@@ -143,7 +143,7 @@ def test_nobody_listens() -> None:
 
 def test_a_server_that_dies_late_is_asked_again(script: Script) -> None:
     """The time for retries begins with the first failure: an answer may have taken longer than that by then."""
-    script.delay_s, script.statuses[:] = 1.0, [0]
+    script.delay_s, script.statuses[:] = 0.7, [0]
     with transport(script, timeout_s=20, retry_s=0.5) as http:
         assert ask(http) == b"cipher"
 
@@ -177,7 +177,7 @@ def test_a_name_that_was_never_found_is_told_at_once(script: Script, monkeypatch
 
 @pytest.mark.promise("patience")
 def test_an_answer_that_takes_long_is_not_asked_for_again(script: Script) -> None:
-    script.delay_s = 2.0
+    script.delay_s = 0.8
     with transport(script, timeout_s=20, retry_s=0.5) as http:
         assert ask(http) == b"cipher"
     assert len(script.bodies) == 1

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import fx
 
-from hecompile.backends.ckks.chains import LAYERS, POLYNOMIAL, UPSAMPLE, is_lookup, peeled
+from hecompile.backends.ckks.chains import is_lookup, peeled
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.graph import info
+from hecompile.ir.ops import CONVOLUTIONS, POLYNOMIAL, UPSAMPLE
 from hecompile.ir.regions import SubgraphRegion
 from hecompile.ir.timesteps import TRAIN_STEPS
 
@@ -87,7 +88,7 @@ class _Reader:
         layered, found = set[fx.Node](), list[fx.Node]()
         for node in self._nodes:
             operands = [each for each in node.all_input_nodes if each in layered]
-            if str(node.target) in (*LAYERS, UPSAMPLE):
+            if str(node.target) in (*CONVOLUTIONS, UPSAMPLE):
                 found += [each for each in operands if each not in found and str(each.target) != UPSAMPLE]
                 layered.add(node)
             elif operands and str(node.target) not in (POLYNOMIAL, "output"):

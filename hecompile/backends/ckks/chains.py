@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING
 
 from hecompile.backends.ckks.polynomial import depth_of
 from hecompile.ir.graph import ModelGraph, info, secret_operands
+from hecompile.ir.linear_regions import LinearRegion, linear_in_secrets
+from hecompile.ir.ops import CONVOLUTIONS, POLYNOMIAL, SUMS
 
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["LAYERS", "MOST_DEPTH", "POLYNOMIAL", "UPSAMPLE", "chains", "is_lookup", "peeled"]
+__all__ = ["MOST_DEPTH", "chains", "is_lookup", "peeled"]
 
 MOST_DEPTH = 12  # levels of a region at dimension 16384
 MOST_LAYERS = 2  # in a row: more would take levels that another round costs less than
-POLYNOMIAL = "hecompile.polynomial.default"
-LAYERS = ("aten.conv2d.default", "aten.conv_transpose2d.input")
-UPSAMPLE = "aten.upsample_nearest2d.vec"
-LINEAR = (*LAYERS, "aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default")
+LINEAR = (*CONVOLUTIONS, *SUMS, "aten.mul.Tensor", "aten.neg.default")
 LOOKUP = ("aten.reshape.default", "aten.embedding.default", "aten.to.dtype", "aten.clamp.default", "aten.floor.default",
           "aten.div.Tensor", "aten.mul.Tensor")  # fmt: skip
 
@@ -31,10 +30,7 @@ def _carried(node: fx.Node) -> bool:
     """Whether a region can hold the node at all: pictures, and linear in what is secret."""
     if not info(node).secret or len(info(node).shape) != 4:
         return False
-    name = str(node.target)
-    if name == "aten.mul.Tensor":
-        return (len(secret_operands(node)) == 1 and len(node.all_input_nodes) == 2) or len(node.all_input_nodes) == 1
-    return name in LINEAR or name == POLYNOMIAL
+    return str(node.target) == POLYNOMIAL or (str(node.target) in LINEAR and linear_in_secrets(node))
 
 
 def is_lookup(node: fx.Node) -> bool:
@@ -74,83 +70,53 @@ class _Chain:
     """Grows a region from its first polynomial."""
 
     def __init__(self, graph: ModelGraph, first: fx.Node, taken: set[str]) -> None:
-        self.nodes: set[fx.Node] = set()
         self._graph, self._taken = graph, taken
         self._depth: dict[fx.Node, int] = {}
         self._layers: dict[fx.Node, int] = {}
-        self._include(first)
-        grown = True
-        while grown:
-            before = len(self.nodes)
-            for node in graph.nodes:
-                self._forward(node)
-            for node in list(self.nodes):
-                for operand in node.all_input_nodes:
-                    self._backward(operand)
-            grown = len(self.nodes) > before
-        self._trim()
-        if not any(str(node.target) in LAYERS for node in self.nodes):
+        self._region = LinearRegion(self._before, self._count)
+        self._region.take(first)
+        self._region.grow(graph, self._after)
+        self.nodes = self._trimmed()
+        if not any(str(node.target) in CONVOLUTIONS for node in self.nodes):
             self.nodes = set()
 
-    def _include(self, node: fx.Node) -> None:
-        """Take a node and what only the region needs it for."""
-        self.nodes.add(node)
-        for operand in node.all_input_nodes:
-            self._backward(operand)
+    def _before(self, node: fx.Node) -> bool:
+        """Layers and what is linear, and the arithmetic that finds the row of a table."""
+        if node.name in self._taken:
+            return False
+        layer = str(node.target) != POLYNOMIAL and _carried(node) and not self._region.is_late(self._graph, node)
+        row = not info(node).secret and str(node.target) in LOOKUP and not any(info(user).secret for user in node.users)
+        return layer or row or is_lookup(node)
+
+    def _after(self, node: fx.Node) -> bool:
+        """What a region can hold, if levels are left."""
+        if node.name in self._taken or not _carried(node):
+            return False
+        return self._depth_of(node) + 1 <= MOST_DEPTH and self._layers_of(node) <= MOST_LAYERS
+
+    def _count(self, node: fx.Node) -> None:
         self._depth[node], self._layers[node] = self._depth_of(node), self._layers_of(node)
-
-    def _backward(self, node: fx.Node) -> None:
-        if node in self.nodes or node.op != "call_function" or node.name in self._taken:
-            return
-        if not all(user in self.nodes for user in node.users):
-            return
-        layer = str(node.target) != POLYNOMIAL and _carried(node) and not self._late(node)
-        row = not info(node).secret and str(node.target) in LOOKUP and self._scalar(node)
-        if layer or row or is_lookup(node):
-            self._include(node)
-
-    def _scalar(self, node: fx.Node) -> bool:
-        """Part of the arithmetic that finds a table's row."""
-        return all(user in self.nodes and not info(user).secret for user in node.users)
-
-    def _late(self, node: fx.Node) -> bool:
-        """Whether an operand comes from this region by way of something outside it."""
-        return any(operand not in self.nodes and self._follows(operand) for operand in node.all_input_nodes)
-
-    def _follows(self, node: fx.Node) -> bool:
-        after = set(self.nodes)
-        for each in self._graph.nodes:
-            if after.intersection(each.all_input_nodes):
-                after.add(each)
-        return node in after
-
-    def _forward(self, node: fx.Node) -> None:
-        """Take a node that reads the region, if its other operands are there and levels are left."""
-        if node in self.nodes or node.name in self._taken or not _carried(node):
-            return
-        if not self.nodes.intersection(secret_operands(node)) or self._late(node):
-            return
-        if self._depth_of(node) + 1 <= MOST_DEPTH and self._layers_of(node) <= MOST_LAYERS:
-            self._include(node)
 
     def _depth_of(self, node: fx.Node) -> int:
         """Levels used before a node's own layer: one for each layer before it, and those of polynomials."""
         below = max((self._depth.get(operand, 0) for operand in node.all_input_nodes), default=0)
         if str(node.target) == POLYNOMIAL:
             return below + 1 + depth_of(int(str(info(node.args[4]).shape[1])) - 1)
-        return below + (str(node.target) in LAYERS and self._layers_of(node) > 1)
+        return below + (str(node.target) in CONVOLUTIONS and self._layers_of(node) > 1)
 
     def _layers_of(self, node: fx.Node) -> int:
         """Layers in a row since the last polynomial."""
         if str(node.target) == POLYNOMIAL:
             return 0
-        return max((self._layers.get(operand, 0) for operand in node.all_input_nodes), default=0) + (str(node.target) in LAYERS)
+        return max((self._layers.get(operand, 0) for operand in node.all_input_nodes), default=0) + (
+            str(node.target) in CONVOLUTIONS
+        )
 
-    def _trim(self) -> None:
-        """Leave sums with what the client has to the client, unless the region goes on with them."""
+    def _trimmed(self) -> set[fx.Node]:
+        """The nodes without sums with what the client has, which are left to the client unless the region goes on with them."""
+        nodes = set(self._region.nodes)
         for node in reversed(self._graph.nodes):
-            if node not in self.nodes or str(node.target) not in ("aten.add.Tensor", "aten.sub.Tensor"):
-                continue
-            outside = any(operand not in self.nodes for operand in secret_operands(node))
-            if outside and not self.nodes.intersection(node.users):
-                self.nodes.discard(node)
+            outside = any(operand not in nodes for operand in secret_operands(node)) if str(node.target) in SUMS else False
+            if node in nodes and outside and nodes.isdisjoint(node.users):
+                nodes.discard(node)
+        return nodes

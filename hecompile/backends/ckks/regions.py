@@ -8,7 +8,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from hecompile.backends.ckks.affine import read_chain
-from hecompile.backends.ckks.chains import LAYERS, POLYNOMIAL
 from hecompile.backends.ckks.costs import cost_of
 from hecompile.backends.ckks.document import document_of, read_document, read_tables
 from hecompile.backends.ckks.judge_program import MOST_KEY_BYTES
@@ -24,6 +23,7 @@ from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.candidates import Candidate
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.halves import ClientHalf, ServerHalf
+from hecompile.ir.ops import CONVOLUTIONS, POLYNOMIAL
 from hecompile.ir.regions import AnyCall, Lowered, SubgraphRegion
 from hecompile.ir.subgraph import cut
 from hecompile.machine import Machine
@@ -59,7 +59,7 @@ def lower_chain_region(region: AnyCall, context: Context, ranges: Mapping[str, f
         raise InternalError(f"region '{region.name}' is a single layer: not for backend '{region.backend}'")
     _judge_ranges(region, ranges)
     chain = read_chain(region)
-    layers = sum(str(node.target) in LAYERS for node in region.graph_module.graph.nodes) + len(chain.polynomials)
+    layers = sum(str(node.target) in CONVOLUTIONS for node in region.graph_module.graph.nodes) + len(chain.polynomials)
     dimension, problem = 0, ""
     while dimension < DIMENSIONS[-1]:
         lowering = lower_chain(chain, region.outputs, region.name, context.security_bits, dimension + 1, ranges)

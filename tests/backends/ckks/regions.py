@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from hecompile.backends.ckks.chains import POLYNOMIAL
 from hecompile.compiler import Compiled
+from hecompile.ir.ops import POLYNOMIAL
 from hecompile.ir.regions import SubgraphRegion
 
 

@@ -14,7 +14,8 @@ from hecompile.backends.concrete.costs import circuit_cost, dimension_for
 from hecompile.ir.candidates import Candidate, Cost, disjoint
 from hecompile.ir.graph import Batch, ModelGraph, info, secret_operands
 from hecompile.ir.layers import LayerShape, secret_layers, secret_shapes
-from hecompile.ir.ops import RELEASE
+from hecompile.ir.linear_regions import LinearRegion, linear_in_secrets
+from hecompile.ir.ops import RELEASE, SUMS
 from hecompile.machine import Machine, seconds_of
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ __all__ = ["stack_candidates", "worthwhile"]
 
 LOG = logging.getLogger(__name__)
 RESHAPE = "aten.reshape.default"
-BETWEEN = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.neg.default", RESHAPE)
-SUMS = BETWEEN[:2]
+BETWEEN = (*SUMS, "aten.mul.Tensor", "aten.neg.default", RESHAPE)
 
 Price = Callable[[ModelGraph, Candidate, Machine], Candidate | None]  # a candidate with what it costs; None if it cannot run
 
@@ -37,7 +37,9 @@ class _Finder:
     def __init__(self, graph: ModelGraph) -> None:
         self._graph = graph
         self._nodes = {node.name: node for node in graph.nodes}
-        self._layers = {each.nodes[-1]: each.nodes for each in secret_shapes(graph) if self._fits(each)}
+        layers = [each for each in secret_shapes(graph) if self._fits(each)]
+        self._layers = {each.nodes[-1] for each in layers}
+        self._folded = {name for each in layers for name in each.nodes[:-1]}
 
     def _fits(self, layer: LayerShape) -> bool:
         """Pictures, or tokens in one row; nothing that is shown in part: nothing is, under Concrete."""
@@ -50,38 +52,39 @@ class _Finder:
         found = dict[frozenset[str], None]()
         for node in reversed(self._graph.nodes):
             inside = self._behind(node)
-            if sum(name in self._layers for name in inside) >= 2:
+            if len(inside & self._layers) >= 2:
                 found[self._forward(inside)] = None
         return [tuple(name for name in self._nodes if name in each) for each in found]
 
     def _behind(self, node: fx.Node) -> frozenset[str]:
         """The stack that ends at a node; empty if there is no layer in it."""
-        if node.name in self._layers:
-            own = frozenset(self._layers[node.name])
-            return own.union(
-                *(self._inner(each) for name in own for each in secret_operands(self._nodes[name]) if each.name not in own)
-            )
-        if str(node.target) not in BETWEEN or not self._carried(node):
+        if node.name not in self._layers and not self._between(node):
             return frozenset()
-        inner = [self._inner(each) for each in secret_operands(node)]
-        return frozenset([node.name]).union(*inner) if any(inner) else frozenset()
+        region = LinearRegion(self._joins)
+        region.take(node)
+        made = region.made_by(lambda each: each.name in self._layers)
+        return frozenset(each.name for each in region.nodes if each in made or each.name in self._folded)
 
-    def _inner(self, node: fx.Node) -> frozenset[str]:
-        """The same of an operand, which only one node may read."""
-        return self._behind(node) if len(node.users) == 1 and node.name not in self._graph.outputs else frozenset()
+    def _joins(self, node: fx.Node) -> bool:
+        """Whether a node that one other reads can lie inside a stack."""
+        if len(node.users) != 1 or node.name in self._graph.outputs:
+            return False
+        return node.name in self._layers or node.name in self._folded or self._between(node)
+
+    def _between(self, node: fx.Node) -> bool:
+        return str(node.target) in BETWEEN and linear_in_secrets(node) and self._carried(node)
 
     def _carried(self, node: fx.Node) -> bool:
-        """Linear in secrets, in float32 with the batch in front; other operands are constants that make no value larger."""
+        """In float32 with the batch in front; other operands are constants that make no value larger."""
         record, secrets = info(node), secret_operands(node)
         others = [each for each in node.all_input_nodes if each not in secrets]
         constant = all(each.op == "get_attr" and info(each).dtype == "float32" for each in others)
-        most = 1 if str(node.target) not in SUMS else 2
         twice = len([each for each in node.args if each in secrets]) > len(secrets)
         records = [record, *(info(each) for each in secrets)]
         shaped = all(each.shape[:1] == (Batch(),) and len(each.shape) > 1 and each.dtype == "float32" for each in records)
         if len(secrets) == 1 and str(node.target) != RESHAPE:
             shaped = shaped and record.shape == records[1].shape
-        return bool(record.secret) and constant and 1 <= len(secrets) <= most and not twice and shaped
+        return bool(record.secret) and constant and bool(secrets) and not twice and shaped
 
     def _forward(self, inside: frozenset[str]) -> frozenset[str]:
         """With sums of its result and what it reads anyway: the value is there already."""
@@ -91,7 +94,7 @@ class _Finder:
             read = {each.name for name in inside for each in secret_operands(self._nodes[name])} | inside
             if len(readers) != 1 or last in self._graph.outputs or readers[0].op != "call_function":
                 return inside
-            sums = str(readers[0].target) in SUMS and self._carried(readers[0])
+            sums = str(readers[0].target) in SUMS and self._between(readers[0])
             if not sums or not all(each.name in read for each in secret_operands(readers[0])):
                 return inside
             inside |= {readers[0].name}
