@@ -93,6 +93,7 @@ def test_an_element_does_not_depend_on_its_neighbours(model: Case) -> None:
             np.testing.assert_allclose(one, first, rtol=0, atol=atol)
 
 
+@pytest.mark.promise("same-sizes")
 @pytest.mark.parametrize("fill", [0.0, 3e38, 1e-45, np.nan, np.inf])
 def test_odd_values_go_through_with_the_same_sizes(case: Case, fill: float) -> None:
     piece = case.piece
@@ -208,7 +209,7 @@ def test_a_missing_a_foreign_or_a_changed_tensor_is_refused(case: Case) -> None:
         for name, tensor in own.items():
             without = {key: value for key, value in own.items() if key != name}
             assert findings(document, *changed(without)), name
-            for wrong in (tensor[:0], tensor.astype(np.int16), tensor[..., None]):
+            for wrong in (tensor[:0], tensor.astype(np.int16), np.broadcast_to(tensor, (7, *tensor.shape))):
                 assert findings(document, *changed(without | {name: wrong})), name
 
 
