@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hecompile.backends.bfv.clear import ClearBackend
+from hecompile.backends.bfv.clear.backend import ClearBackend
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.region_server import RegionServer, Session
 from hecompile.errors import ProtocolError

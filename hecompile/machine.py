@@ -11,7 +11,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.candidates import Cost
 from hecompile.outputs import write_file
 
-__all__ = ["Machine", "load_machine", "save_machine", "seconds_of"]
+__all__ = ["NEVER_ZERO", "Machine", "load_machine", "save_machine", "seconds_of"]
 
 NEVER_ZERO = ("limb_bits", "mac_ps", "encrypt_us", "decrypt_us", "float_ps", "base_mib", "bandwidth_mbps", "lookup_ps")
 

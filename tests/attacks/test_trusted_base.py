@@ -31,7 +31,7 @@ def _within(room: str, names: str) -> frozenset[str]:
 SERVING = (
     frozenset({"artifact_files", "artifact_server", "buffers", "errors", "ir", "ir.halves", "untrusted", "version"})
     | _within("cli", "app artifacts console interruptions running")
-    | _within("backends", "base program_io region_server registry")
+    | _within("backends", "base program_io region_server registry tensors")
     | _within("runtime", "greeting server service sessions wire")
     | _within(
         "runtime.serving",
@@ -41,7 +41,7 @@ SERVING = (
 PICTURES = frozenset({"ir.channels", "ir.linear", "ir.tiles"})
 SEAL = frozenset({"backends.seal_files", "backends.words"})
 LOADED: Mapping[str, frozenset[str]] = {
-    "bfv": SERVING | PICTURES | SEAL | {"backends.tensors", "onnx_sessions"}
+    "bfv": SERVING | PICTURES | SEAL | {"onnx_sessions"}
     | _within(
         "backends.bfv",
         "backend evaluator groups integer messages packing parameters product program released seal server weights",

@@ -84,6 +84,6 @@ def test_lookups_under_concrete(tmp_path: Path) -> None:
 
 @pytest.mark.fhe
 @pytest.mark.parametrize("backend", ["ckks", "ckks_clear"])
-def test_slot_programs(backend: str, tmp_path: Path) -> None:
-    compiled(backend, tmp_path / "chained")
-    check(f"documents/{backend}", rounded(documents(tmp_path / "chained")))
+def test_slot_programs(backend: str) -> None:
+    found, _ = compiled(backend)
+    check(f"documents/{backend}", rounded(documents(found.artifact)))

@@ -11,8 +11,8 @@ __all__ = ["bytes_of"]
 
 
 def bytes_of(half: Half, name: str) -> bytes:
-    """A tensor of bytes. Raises `ProtocolError` if it is none."""
+    """A tensor of bytes. Raises `ProtocolError` if it is none, or empty."""
     tensor = half.tensors.get(name)
-    if tensor is None or tensor.dtype != np.uint8 or tensor.ndim != 1:
-        raise ProtocolError(f"tensor '{name}' is missing or no bytes")
+    if tensor is None or tensor.dtype != np.uint8 or tensor.ndim != 1 or not tensor.size:
+        raise ProtocolError(f"tensor '{name}' is missing, empty or no bytes")
     return tensor.tobytes()

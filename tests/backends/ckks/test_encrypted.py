@@ -93,31 +93,6 @@ def test_values_out_of_range_end_a_run_with_an_error_that_names_layers(folder: P
     unet.close()
 
 
-def test_a_batch_gives_what_its_elements_give(
-    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
-) -> None:
-    """Three elements, on as many processes as there are cores."""
-    region, (client, server) = chain_region(chained), sides
-    inputs = values(chained, region, 3)
-    payload, pending = encrypt_whole(client, inputs, 3, secrets)
-    reply = server.evaluate(payload, 3, session)
-    assert len(reply) == client.reply_bytes(3)
-    for got, want in zip(client.decrypt(reply, pending), region.reference(inputs), strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-2 * np.abs(want).max())
-
-
-@pytest.mark.promise("same-sizes")
-@pytest.mark.parametrize("fill", [0.0, 1e30, np.nan, np.inf])
-def test_odd_values_go_through_with_the_same_sizes(
-    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session, fill: float
-) -> None:
-    region, (client, server) = chain_region(chained), sides
-    inputs = [np.full_like(value, fill) if value.ndim == 4 else value for value in values(chained, region, 1)]
-    payload, pending = encrypt_whole(client, inputs, 1, secrets)
-    assert len(payload) == client.request_bytes(1)
-    assert all(output.dtype == np.float32 for output in client.decrypt(server.evaluate(payload, 1, session), pending))
-
-
 @pytest.mark.promise("unrelated")
 def test_equal_inputs_give_unrelated_requests(
     chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets
