@@ -76,7 +76,7 @@ def measure(folder: Path, smoke: bool, runs: int) -> dict[str, Any]:
         Conv(channels).eval(), folder / "conv", options=options, example_inputs={"sample": torch.randn(2, channels, size, size)}
     )
     wide = {"channels": channels, "size": size, **compared(folder / "conv", profile, min(runs, 3))}
-    return {"digits_front": points, "wide_conv": wide, "profile": asdict(load_machine(profile))}
+    return {"digits_front": points, "wide_conv": wide, "profile": load_machine(profile).prices()}
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.candidates import Cost
 from hecompile.outputs import write_file
 
-__all__ = ["NEVER_ZERO", "Machine", "load_machine", "save_machine", "seconds_of"]
+__all__ = ["NEVER_ZERO", "Machine", "load_machine", "machine_with", "save_machine", "seconds_of"]
 
 NEVER_ZERO = ("limb_bits", "mac_ps", "encrypt_us", "decrypt_us", "float_ps", "base_mib", "bandwidth_mbps", "lookup_ps")
 
@@ -56,12 +57,23 @@ class Machine:
     base_mib: float = 160.0  # of a server process that has done nothing yet
     bandwidth_mbps: float = 1000.0
     rtt_ms: float = 0.0
+    elsewhere: tuple[tuple[str, float], ...] = ()  # what backends of other packages measured: "backend.price" and its value
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if not value >= 0 or (value == 0 and each.name in NEVER_ZERO):
-                raise CompileError(f"machine profile: {each.name} is {value}, it must be above zero")
+        for name, value in self.prices().items():
+            if not value >= 0 or (value == 0 and name in NEVER_ZERO):
+                raise CompileError(f"machine profile: {name} is {value}, it must be above zero")
+
+    def prices(self) -> dict[str, float]:
+        """Every number of the profile by its name, those of other packages' backends as `backend.price`."""
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "elsewhere"}
+        return own | dict(self.elsewhere)
+
+
+def machine_with(prices: Mapping[str, float]) -> Machine:
+    """A profile with these numbers, named as `Machine.prices` names them. Raises `TypeError` for a name that no profile has."""
+    elsewhere = tuple((name, value) for name, value in prices.items() if "." in name)
+    return Machine(**{name: value for name, value in prices.items() if "." not in name}, elsewhere=elsewhere)
 
 
 def seconds_of(cost: Cost, machine: Machine) -> float:
@@ -75,7 +87,7 @@ def load_machine(path: Path) -> Machine:
     """A profile written by `measure-machine`. Raises `CompileError` if it is none."""
     try:
         document: Any = json.loads(path.read_text())
-        return Machine(**{key: float(value) for key, value in document.items()})
+        return machine_with({key: float(value) for key, value in document.items()})
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CompileError(
@@ -85,4 +97,4 @@ def load_machine(path: Path) -> Machine:
 
 def save_machine(machine: Machine, path: Path) -> None:
     """Write a profile. Raises `CompileError` if the file cannot be written."""
-    write_file(path, (json.dumps(asdict(machine), indent=1) + "\n").encode())
+    write_file(path, (json.dumps(machine.prices(), indent=1) + "\n").encode())

@@ -24,7 +24,7 @@ from hecompile.ir.layer_groups import Stack, macs_of, stacks, weights_of
 from hecompile.ir.layers import secret_shapes
 from hecompile.ir.linear import conv2d
 from hecompile.ir.tiles import Tiles
-from hecompile.machine import Machine, load_machine, save_machine
+from hecompile.machine import Machine, load_machine, machine_with, save_machine
 from hecompile.measure.artifact import compare, measure_artifact, predict_artifact
 from hecompile.measure.machine import measure_machine
 from hecompile.options import CompileOptions
@@ -83,6 +83,16 @@ def test_a_profile_is_measured_and_read_back(tmp_path: Path) -> None:
     save_machine(found, tmp_path / "machine.json")
     assert load_machine(tmp_path / "machine.json") == found
     assert found.mac_ps > 0
+
+
+def test_prices_of_other_packages_are_kept(tmp_path: Path) -> None:
+    machine = machine_with({"mac_ps": 3.0, "theirs.word_ns": 0.25})
+    save_machine(machine, tmp_path / "machine.json")
+    found = load_machine(tmp_path / "machine.json")
+    assert found == machine
+    assert dict(found.elsewhere) == {"theirs.word_ns": 0.25}
+    with pytest.raises(CompileError, match="word_ns is -1"):
+        machine_with({"theirs.word_ns": -1.0})
 
 
 @pytest.mark.parametrize("document", ["", "[]", "{}x", '{"nonsense": 1}', '{"encrypt_us": -1}', '{"encrypt_us": "fast"}'])

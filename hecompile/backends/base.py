@@ -148,7 +148,10 @@ class Backend(ABC):
         )
 
     def measure(self, runs: int) -> Mapping[str, float]:
-        """This machine's prices of what the backend does, by their fields of `Machine`: medians of so many runs."""
+        """This machine's prices of what the backend does, medians of so many runs: by their fields of `Machine`.
+
+        A backend of another package uses names of its own, and finds them again in `Machine.elsewhere`.
+        """
         return {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from hecompile.errors import InternalError
@@ -45,7 +45,3 @@ class Context:
     def propose(self, name: str, graph: ModelGraph) -> list[Candidate]:
         """What the backend of this name proposes for what is left of a graph; nothing where there are no others."""
         return [] if self.proposals is None else self.proposals(name, graph, self)
-
-    def with_price(self) -> Context:
-        """The same for a caller who chooses by cost."""
-        return replace(self, priced=True)

@@ -111,7 +111,7 @@ def measure_machine(
     found = measure()
     save_machine(found, output)
     if as_json:
-        print_json({"output": str(output), **asdict(found)})
+        print_json({"output": str(output), **found.prices()})
     else:
-        for key, value in asdict(found).items():
+        for key, value in found.prices().items():
             say(f"{key:<22} {value:.3f}")

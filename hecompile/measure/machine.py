@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hecompile.backends.registry import backend, backend_names
-from hecompile.machine import Machine
+from hecompile.backends.registry import backend, backend_names, is_own
+from hecompile.machine import Machine, machine_with
 
 __all__ = ["measure_machine"]
 
@@ -15,6 +15,7 @@ def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: i
 
     found = dict[str, float]()
     for name in backend_names():
-        found |= backend(name).measure(runs)
+        prices = backend(name).measure(runs)
+        found |= prices if is_own(name) else {f"{name}.{price}": value for price, value in prices.items()}
     found |= measure_local(runs) | measure_server_process()
-    return Machine(**found, bandwidth_mbps=bandwidth_mbps, rtt_ms=rtt_ms)
+    return machine_with(found | {"bandwidth_mbps": bandwidth_mbps, "rtt_ms": rtt_ms})

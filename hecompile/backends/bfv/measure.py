@@ -18,7 +18,7 @@ from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.errors import InternalError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Geometry, conv2d, linear
-from hecompile.machine import NEVER_ZERO, Machine
+from hecompile.machine import NEVER_ZERO, Machine, machine_with
 from hecompile.timing import explain, thread_seconds
 
 __all__ = ["measure_bfv"]
@@ -37,12 +37,12 @@ def measure_bfv(bfv: IntegerBackend, runs: int) -> dict[str, float]:
     from hecompile.backends.bfv.product import choose_kernel
 
     found: dict[str, float] = {"limb_bits": float(choose_kernel().limb_bits)} | _primitives(runs)
-    known = Machine(**found)
+    known = machine_with(found)
     for more in MORE_RUNS:
         prices = _request_prices(bfv, known, more * runs)
         if min(prices[name] for name in NEVER_ZERO if name in prices) > 0:  # else others disturbed the times too much
             break
-    return found | prices | _release(bfv, Machine(**found | prices), runs)
+    return found | prices | _release(bfv, machine_with(found | prices), runs)
 
 
 def _request_prices(bfv: IntegerBackend, known: Machine, runs: int) -> dict[str, float]:
@@ -51,7 +51,7 @@ def _request_prices(bfv: IntegerBackend, known: Machine, runs: int) -> dict[str,
     server = _prices([each.server for each in requests], [each.server_s for each in requests], SERVER, known)
     client = [each.encrypting for each in requests] + [each.decrypting for each in requests]
     client_s = [each.encrypt_s for each in requests] + [each.decrypt_s for each in requests]
-    return server | _prices(client, client_s, ("encrypts", "decrypts", "carries", "ways"), replace(known, **server))
+    return server | _prices(client, client_s, ("encrypts", "decrypts", "carries", "ways"), machine_with(known.prices() | server))
 
 
 def _conv(channels: int, outputs: int, size: int) -> Geometry:

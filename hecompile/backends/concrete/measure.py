@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from hecompile.machine import Machine
+from hecompile.machine import Machine, machine_with
 
 __all__ = ["measure_concrete", "with_lookups"]
 
@@ -118,4 +118,4 @@ def measure_concrete(runs: int) -> dict[str, float]:
 
 def with_lookups(machine: Machine) -> Machine:
     """A profile with this machine's own times of lookups, measured once per process: some ten CPU seconds."""
-    return replace(machine, **_lookups())
+    return machine_with(machine.prices() | _lookups())
