@@ -70,4 +70,4 @@ fuzz-networks: venv
 	HECOMPILE_FUZZ_EXAMPLES=2000 $(PYTEST) -m slow tests/fuzz/test_networks.py --timeout 7200
 
 clean:
-	rm -rf .venv .artifacts out build dist *.egg-info
+	rm -rf .venv .compiled .artifacts out build dist *.egg-info

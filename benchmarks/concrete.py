@@ -27,8 +27,8 @@ import torch
 
 import hecompile
 from benchmarks.harness import arguments, finish, machine
+from hecompile.backends.concrete import server
 from hecompile.backends.concrete.library import configuration, specs_text
-from hecompile.backends.concrete.linear import server
 from hecompile.backends.concrete.linear.program import linear_program
 from hecompile.backends.concrete.lookups import server as lookup_server
 from hecompile.backends.concrete.lookups.backend import LookupBackend

@@ -1,6 +1,7 @@
 """Artifacts that tests share: compiled once for all workers and stages, until a source, a helper of the tests or a package changes.
 
-They lie in `.artifacts`, which `make clean` removes. A test that changes one copies it before.
+They lie in `.compiled`, which `make clean` removes; in a folder `.artifacts` Concrete leaves its own and clears it. A test that
+changes one copies it before.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from hecompile.options import CompileOptions
 __all__ = ["compile_once", "shared"]
 
 ROOT = Path(__file__).parents[1]
-STORE = ROOT / ".artifacts"
+STORE = ROOT / ".compiled"
 SOURCES = ("hecompile", "passes", "runtime", "models", "tests", "examples")
 OLD_S = 86_400.0  # after which what other sources made is removed
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hecompile.backends.concrete.linear import server as server_module
+from hecompile.backends.concrete import server as server_module
 from hecompile.backends.concrete.workers import workers
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
