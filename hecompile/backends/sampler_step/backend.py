@@ -14,7 +14,6 @@ from hecompile.backends.tensors import judge_names
 from hecompile.errors import CompileError, ProtocolError
 
 if TYPE_CHECKING:
-    from hecompile.backends.bfv.seal import Ring
     from hecompile.backends.region_client import RegionClient
     from hecompile.backends.region_server import RegionServer
     from hecompile.ir.halves import ClientHalf, Half, ServerHalf
@@ -85,14 +84,14 @@ class AffineBackend(SamplerStep):
         else:
             masks = _masks(half, program)
             support = StaticSupport(Masks(masks))
-        return AffineClient(program, _ring(program), support)
+        return AffineClient(_own_ring(program), support)
 
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.sampler_step.server import AffineServer
 
         judge_names(half, ())
         program = affine_program(half)
-        return AffineServer(program, _ring(program))
+        return AffineServer(_own_ring(program))
 
 
 def _room(program: AffineProgram) -> float:
@@ -100,14 +99,14 @@ def _room(program: AffineProgram) -> float:
     return program.body.q / (2 << program.body.parameters.t_bits) - 1
 
 
-def _ring(program: AffineProgram) -> Ring:
-    """Raises `ProtocolError` unless the prime is the one that SEAL picks for its size."""
-    from hecompile.backends.bfv.seal import make_ring
+def _own_ring(program: AffineProgram) -> AffineProgram:
+    """The program. Raises `ProtocolError` unless its prime is the own table's."""
+    from hecompile.backends.bfv.rings import prime
 
-    ring = make_ring(program.body.parameters.dimension, program.body.parameters.q_bits, 1 << program.body.parameters.t_bits)
-    if ring.q != program.body.q:
-        raise ProtocolError(f"region '{program.region}': q is {program.body.q}, not SEAL's prime of {ring.q_bits} bits")
-    return ring
+    parameters = program.body.parameters
+    if prime(parameters.q_bits, parameters.t_bits) != program.body.q:
+        raise ProtocolError(f"region '{program.region}': q is {program.body.q}, not the table's prime of {parameters.q_bits} bits")
+    return program
 
 
 def _masks(half: Half, program: AffineProgram) -> npt.NDArray[np.bool_]:
