@@ -5,7 +5,6 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -15,6 +14,7 @@
 #include "core/wire.h"
 #include "python/layers.h"
 #include "python/randomness.h"
+#include "python/request.h"
 #include "python/views.h"
 
 namespace hecompile::python {
@@ -27,34 +27,6 @@ using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using FloatsOut = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using Integers = nb::ndarray<const std::int64_t, nb::c_contig, nb::device::cpu>;
 using IntegersOut = nb::ndarray<std::int64_t, nb::c_contig, nb::device::cpu>;
-
-// What the requests of one sampling run share: public seeds whose `a` the client has an answer for. Never crosses a fork.
-struct Run {
-  struct Layer {
-    std::vector<Seed> keys;       // K_a, group by group
-    std::vector<std::uint8_t> a;  // the `a` part of the first reply, as it came; empty until then
-    std::int64_t left = 0;        // requests that the seeds may still serve
-  };
-  pid_t owner = getpid();
-  std::vector<Layer> layers;
-};
-
-// Secrets of one request, for one reply. Wiped when used, and when dropped.
-struct Request {
-  struct Layer {
-    std::shared_ptr<const Layout> layout;
-    std::shared_ptr<const ClientLayer> client;  // none for integers
-    Secrets secrets;
-    std::vector<double> scales;
-    bool brings_seeds = true;
-  };
-  Request() = default;
-  Request(const Request&) = delete;
-  pid_t owner = getpid();
-  std::vector<Layer> layers;
-  std::shared_ptr<Run> run;
-  bool used = false;
-};
 
 // Rule: the secrets of one request are pairwise different. The first eight values of each are compared without a branch on them.
 void require_different(const Request::Layer& layer) {
@@ -145,6 +117,11 @@ std::unique_ptr<Request> encrypt_request(const std::vector<nb::object>& layers, 
   return request;
 }
 
+void require_padding(const std::uint8_t* data, std::int64_t words, int bits) {
+  if (!padding_is_zero(data, static_cast<std::size_t>(words), bits))
+    throw std::invalid_argument("the bits after the last word are not zero");
+}
+
 // results[i]: the float32 tensors of a layer's parts, or an int64 array (blocks, answers, reads).
 void decrypt_reply(Request& request, nb::handle reply, const std::vector<std::size_t>& offsets,
                    const std::vector<nb::object>& results) {
@@ -163,8 +140,10 @@ void decrypt_reply(Request& request, nb::handle reply, const std::vector<std::si
     const std::size_t a = packed_bytes(static_cast<std::size_t>(layout.down_a_words()), layout.ring->q_bits - layout.shape.drop_a);
     Decryption& job = jobs[i];
     job.layout = &layout, job.secrets = &layer.secrets, job.b = buffer.part(offsets[i], b);
+    require_padding(job.b, layout.down_b_words(), layout.ring->q_bits - layout.shape.drop_b);
     if (layer.brings_seeds) {
       job.a = buffer.part(offsets[i] + b, a);
+      require_padding(job.a, layout.down_a_words(), layout.ring->q_bits - layout.shape.drop_a);
     } else {
       job.a = request.run->layers[i].a.data();
       if (request.run->layers[i].a.size() != a) throw std::logic_error("a run without the answer of its first request");

@@ -71,8 +71,7 @@ void CipherFill::fill(Stream stream, int group, std::uint64_t position, std::uin
   nb::object encryptor = cipher.attr("encryptor")();
   for (std::size_t done = 0; done < size;) {
     const std::size_t count = std::min(size - done, kZeros);
-    encryptor.attr("update_into")(library->zeros[nb::slice(static_cast<Py_ssize_t>(count))],
-                                  view(out + done, count, PyBUF_WRITE));
+    encryptor.attr("update_into")(library->zeros[nb::slice(static_cast<Py_ssize_t>(count))], view(out + done, count, PyBUF_WRITE));
     done += count;
   }
 }

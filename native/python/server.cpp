@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <optional>
@@ -43,6 +44,8 @@ std::optional<std::string> evaluate_layer(const std::shared_ptr<const Layout>& l
   Evaluation job;
   job.layout = layout.get(), job.weights = weights.get();
   job.words = request.part(0, packed_bytes(static_cast<std::size_t>(layout->up_words()), layout->ring->q_bits));
+  if (!padding_is_zero(job.words, static_cast<std::size_t>(layout->up_words()), layout->ring->q_bits))
+    return "the bits after the last word are not zero";
   std::unique_ptr<CipherFill> fill;
   if (seeds) {
     const View given(*seeds, false);
@@ -67,6 +70,27 @@ std::optional<std::string> evaluate_layer(const std::shared_ptr<const Layout>& l
   if (verdict == Verdict::kWordTooLarge) return "a word of the request is not below q";
   if (verdict == Verdict::kSeedTooPoor) return "a seed of the request gives too few words below q";
   return std::nullopt;
+}
+
+// `a` of every upload as coefficients, from its seeds: (seeds, uploads, N) words below q.
+nb::object public_words_of(const std::shared_ptr<const Layout>& layout, nb::handle seeds, const nb::bytes& context) {
+  const View given(seeds, false);
+  std::vector<Seed> keys;
+  const std::uint8_t* seed = given.part(0, static_cast<std::size_t>(layout->seeds) * kSeedBytes);
+  for (std::int64_t group = 0; group < layout->seeds; group++, seed += kSeedBytes)
+    keys.push_back(public_key(context, static_cast<std::uint32_t>(group), seed));
+  CipherFill fill(std::move(keys), false);
+  const std::size_t count = static_cast<std::size_t>(layout->seeds * layout->uploads * layout->ring->n);
+  auto* words = new std::uint64_t[count];
+  const nb::capsule owner(words, [](void* data) noexcept { delete[] static_cast<std::uint64_t*>(data); });
+  Verdict verdict;
+  {
+    const nb::gil_scoped_release released;
+    verdict = public_words(*layout, fill, words);
+  }
+  if (verdict != Verdict::kDone) throw std::invalid_argument("a seed of the request gives too few words below q");
+  const std::size_t shape[] = {count};
+  return nb::cast(nb::ndarray<nb::numpy, std::uint64_t>(words, 1, shape, owner));
 }
 
 }  // namespace
