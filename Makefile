@@ -1,21 +1,26 @@
-# On a fresh machine with Python 3.11 and make: `make demo`, `make test`. Both set up .venv first.
+# On a fresh machine with Python 3.11, make and a C++ compiler: `make demo`, `make test`. Both set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
 # bytecode is kept, whatever the shell says: without it every process compiles all modules again
 export PYTHONDONTWRITEBYTECODE :=
+# cmake and ninja of the machine, or those that .venv gets where it has none
+export PATH := $(PATH):$(CURDIR)/$(BIN)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal
 BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/digits_chains.py benchmarks/boundaries.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint quick fhe slow long smoke bench fuzz fuzz-networks venv nginx clean
+NATIVE := $(shell find native -type f)
+CORE := cmake -G Ninja -S native -DHECOMPILE_TESTS=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+
+.PHONY: demo test lint core-tests sanitize constant-time aarch64 quick fhe slow long smoke bench fuzz fuzz-networks venv nginx valgrind clean
 
 demo: venv
 	$(BIN)/python examples/demo.py
 
-test: lint quick long smoke
+test: lint core-tests sanitize constant-time aarch64 quick long smoke
 
-venv: .venv/ready
+venv: .venv/core
 
 # torch first and pinned: a resolver that sees it installed does not look for another build.
 # Concrete ML pins an old torch, so it goes in without its dependencies, after the companions it really needs.
@@ -23,8 +28,15 @@ venv: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(PIP) --upgrade pip setuptools wheel
 	$(PIP) torch numpy
+	$(PIP) scikit-build-core nanobind
+	for each in cmake ninja; do command -v $$each >/dev/null || $(PIP) $$each; done
 	$(PIP) --no-build-isolation -e '.[all,test,concrete]'
 	$(PIP) --no-deps concrete-ml brevitas dependencies unfoldNd
+	touch $@
+
+# the extension module again, after an edit of its sources: only what changed is compiled
+.venv/core: .venv/ready $(NATIVE)
+	$(PIP) --no-build-isolation --no-deps -e .
 	touch $@
 
 # for tests/deploy; unpacked, not installed, so that no service starts. No error where that fails: those tests are skipped then
