@@ -8,6 +8,7 @@
 #include <bit>
 #include <stdexcept>
 
+#include "core/ring_table.h"
 #include "core/wire.h"
 
 namespace hecompile::python {
@@ -36,7 +37,9 @@ std::shared_ptr<const Layout> make_layout(
   std::tie(shape.share, shape.tile_rows, shape.p_in, shape.p_out) = packing;
   std::tie(shape.drop_b, shape.drop_a) = drops;
   for (std::size_t i = 0; i < taps.shape(0); i++) shape.taps.push_back({taps.data()[2 * i], taps.data()[2 * i + 1]});
-  return std::make_shared<const Layout>(ring_of(dimension, q, t_bits), std::move(shape));
+  auto ring = ring_of(dimension, q, t_bits);
+  if (table_prime(ring->q_bits, t_bits) != q) throw std::invalid_argument("a modulus that the table of rings does not have");
+  return std::make_shared<const Layout>(std::move(ring), std::move(shape));
 }
 
 std::shared_ptr<ClientLayer> make_client(std::shared_ptr<const Layout> layout, double limit, std::int64_t requests,
