@@ -1,6 +1,7 @@
 #include "core/ring_table.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace hecompile {
 namespace {
