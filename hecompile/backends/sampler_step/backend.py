@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.base import Facts, SamplerStep
+from hecompile.backends.bfv.parameters import noise_budget
 from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program, reveals
 from hecompile.backends.tensors import judge_names
 from hecompile.errors import CompileError, ProtocolError
@@ -96,18 +97,13 @@ class AffineBackend(SamplerStep):
 
 
 def _room(program: AffineProgram) -> float:
-    """q/2t - 1."""
-    return program.body.q / (2 << program.body.parameters.t_bits) - 1
+    return noise_budget(program.body.q, program.body.parameters.t_bits)
 
 
 def _ring(program: AffineProgram) -> Ring:
-    """Raises `ProtocolError` unless the prime is the one that SEAL picks for its size."""
-    from hecompile.backends.bfv.seal import make_ring
+    from hecompile.backends.bfv.seal import Ring
 
-    ring = make_ring(program.body.parameters.dimension, program.body.parameters.q_bits, 1 << program.body.parameters.t_bits)
-    if ring.q != program.body.q:
-        raise ProtocolError(f"region '{program.region}': q is {program.body.q}, not SEAL's prime of {ring.q_bits} bits")
-    return ring
+    return Ring(program.body.parameters.dimension, program.body.q, 1 << program.body.parameters.t_bits)
 
 
 def _masks(half: Half, program: AffineProgram) -> npt.NDArray[np.bool_]:

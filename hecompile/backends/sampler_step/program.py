@@ -4,10 +4,11 @@ Request: F, G and the number of entries in clear (12 bytes), the entries in clea
 the encrypted ones at q_bits per word and the seeds of their `a`, x before e. Reply: F x + G e in clear, then `b` at the
 coefficients in use and `a`, without their dropped low bits.
 
-With |F| + |G| <= W, integers of at most X and SEAL's |e| <= 21, what is decrypted is exact:
+With |F| + |G| <= W, integers of at most X, |e| <= 21 and a prime q = 1 modulo t of the client's own table, what is decrypted is
+exact:
 
     message   W X <= t/2 - 1
-    noise     21.5 W + 2^(lb-1) + N 2^(la-1) <= q/2t - 1       (worst case)
+    noise     21 W + 1/2 + 2^(lb-1) + N 2^(la-1) <= q/2t - 1       (worst case)
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
 
-from hecompile.backends.bfv.parameters import DIMENSIONS, Parameters, noise_bound
+from hecompile.backends.bfv.parameters import DIMENSIONS, MAX_WORD_BITS, Parameters, noise_bound
+from hecompile.backends.bfv.rings import prime
 from hecompile.backends.program_io import Document, judge_bytes, judge_facts, read_program
 from hecompile.backends.words import SEED_BYTES, packed_bytes
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
@@ -32,7 +34,7 @@ __all__ = [
 
 FULL_BITS = 15  # what encrypted entries keep: a reveal keeps less
 HEADER_BYTES = 12
-T_BITS, WEIGHTS = (8, 40), (2, 30)  # bits: least and most
+T_BITS, WEIGHTS = (8, 38), (2, 30)  # bits: least and most
 MOST_ENTRIES = 1 << 27  # of a batch
 
 
@@ -109,7 +111,9 @@ class AffineBody:
         yield limited, f"a limit of {limit} or weights of {self.weight_bits} bits"
         sums = self.q >= 1 and self.q.bit_length() == parameters.q_bits and self.weight_bits + parameters.q_bits <= 62
         yield sums, "sums of words do not fit 63 bits"
-        yield self.q > 4 << parameters.t_bits, "no room for noise"
+        yield parameters.q_bits <= MAX_WORD_BITS, f"words of {parameters.q_bits} bits"
+        own = self.q == prime(parameters.q_bits, parameters.t_bits)
+        yield own, f"q is {self.q}, not the table's prime for {parameters}"
         dropped = 0 <= min(drops.b, drops.a) <= max(drops.b, drops.a) < parameters.q_bits
         yield dropped, f"bits dropped out of range: {drops}"
 
