@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hecompile import _core
 from hecompile.backends.bfv.expansion import context_of
-from hecompile.backends.bfv.forms import product_form
+from hecompile.backends.bfv.forms import KEPT_BYTES, FormName, product_form
 from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_released
@@ -21,8 +21,6 @@ from hecompile.errors import ProtocolError
 __all__ = ["BfvServer"]
 
 Integers = npt.NDArray[np.int64]
-
-KEEP_BYTES = 4 << 20  # of transformed weights of a layer; larger ones are transformed for every request
 
 
 class BfvServer(RegionServer):
@@ -45,6 +43,11 @@ class BfvServer(RegionServer):
     def weight_bytes(self) -> int:
         """Memory of the weights in the order of the product."""
         return sum(each.bytes for each in self._ordered.values())
+
+    def form(self, index: int, batch: int) -> FormName:
+        """How the products of a layer are computed: by the sizes alone, and with the same result either way."""
+        layer = self._program.body.layers[index]
+        return product_form(layer.layout(batch), layer.parameters.q_bits).name
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         mode, start = self._mode(payload), mode_bytes(self._program)
@@ -83,8 +86,7 @@ class BfvServer(RegionServer):
     def _weights_for(self, index: int, batch: int) -> _core.Weights:
         """A layer's weights in the order of the product, which depends on the packing."""
         layer, layout = self._program.body.layers[index], self._layouts(batch)[index]
-        packing = layer.packings[batch - 1]
-        transform = product_form(layer.layout(batch), layer.parameters.q_bits, KEEP_BYTES).form == "ntt"
+        packing, transform = layer.packings[batch - 1], self.form(index, batch) == "ntt"
         key = (index, packing.p_in, packing.p_out, tuple(layout.offsets) if transform else ())
         with self._ordering:
             if key not in self._ordered:
@@ -102,6 +104,6 @@ class BfvServer(RegionServer):
 def _ordered(layer: LayerProgram, layout: _core.Layout, weights: npt.NDArray[np.int8], transform: bool) -> _core.Weights:
     """Raises `ProtocolError` for weights that hecompile does not write."""
     try:
-        return _core.make_weights(layout, np.ascontiguousarray(weights), transform, KEEP_BYTES if transform else 0)
+        return _core.make_weights(layout, np.ascontiguousarray(weights), transform, KEPT_BYTES if transform else 0)
     except ValueError as error:
         raise ProtocolError(f"layer of {layer.input}: {error}") from error

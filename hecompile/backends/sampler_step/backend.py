@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.base import Facts, SamplerStep
+from hecompile.backends.bfv.parameters import noise_budget
 from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program, reveals
 from hecompile.backends.tensors import judge_names
 from hecompile.errors import CompileError, ProtocolError
@@ -84,29 +85,18 @@ class AffineBackend(SamplerStep):
         else:
             masks = _masks(half, program)
             support = StaticSupport(Masks(masks))
-        return AffineClient(_own_ring(program), support)
+        return AffineClient(program, support)
 
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.sampler_step.server import AffineServer
 
         judge_names(half, ())
         program = affine_program(half)
-        return AffineServer(_own_ring(program))
+        return AffineServer(program)
 
 
 def _room(program: AffineProgram) -> float:
-    """q/2t - 1."""
-    return program.body.q / (2 << program.body.parameters.t_bits) - 1
-
-
-def _own_ring(program: AffineProgram) -> AffineProgram:
-    """The program. Raises `ProtocolError` unless its prime is the own table's."""
-    from hecompile.backends.bfv.rings import prime
-
-    parameters = program.body.parameters
-    if prime(parameters.q_bits, parameters.t_bits) != program.body.q:
-        raise ProtocolError(f"region '{program.region}': q is {program.body.q}, not the table's prime of {parameters.q_bits} bits")
-    return program
+    return noise_budget(program.body.q, program.body.parameters.t_bits)
 
 
 def _masks(half: Half, program: AffineProgram) -> npt.NDArray[np.bool_]:
