@@ -45,10 +45,42 @@ nginx: venv
 	mkdir -p .venv/nginx && cd .venv/nginx && { apt-get download nginx || { apt-get update && apt-get download nginx; }; } \
 	&& dpkg -x nginx_*.deb .; } >/dev/null 2>&1 || true
 
-lint: venv
+# for constant-time: the program and its header
+valgrind:
+	@command -v valgrind >/dev/null && echo '#include <valgrind/memcheck.h>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1 || { \
+	mkdir -p .venv/valgrind && cd .venv/valgrind && { apt-get download valgrind || { apt-get update && apt-get download valgrind; }; } \
+	&& dpkg -x valgrind_*.deb .; } >/dev/null 2>&1 || true
+
+lint: build/native/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(filter %.cpp %.h %.inl,$(NATIVE))
+	$(BIN)/run-clang-tidy.py -quiet -j 2 -clang-tidy-binary $(BIN)/clang-tidy -p build/native '/native/(core|hooks|python|tests)/' >build/native/tidy.log 2>&1 || { grep -A 2 -E 'error:|Error' build/native/tidy.log; false; }
+
+# The core without the compiler of Python packages: its own tests, and the module of test hooks (build/native/_core_hooks*.so).
+build/native/ready: .venv/core | valgrind
+	$(CORE) -B build/native -DCMAKE_PREFIX_PATH=$(CURDIR)/.venv/valgrind/usr >/dev/null
+	cmake --build build/native
+	touch $@
+
+# with every kernel that this processor runs
+core-tests: build/native/ready
+	set -e; for each in $$(build/native/tests/runnable_kernels); do echo "kernel $$each"; \
+	HECOMPILE_KERNEL=$$each ctest --test-dir build/native --output-on-failure -j 2; done
+
+# faults of memory and arithmetic that is not defined; fewer random cases, each costs five times as much
+sanitize: venv
+	$(CORE) -B build/sanitize -DHECOMPILE_PYTHON=OFF -DHECOMPILE_SANITIZE=address,undefined >/dev/null
+	cmake --build build/sanitize
+	set -e; export HECOMPILE_TEST_CASES=3; for each in $$(build/sanitize/tests/runnable_kernels); do echo "kernel $$each"; \
+	HECOMPILE_KERNEL=$$each ctest --test-dir build/sanitize --output-on-failure -j 2; done
+
+constant-time: build/native/ready
+	native/tests/constant_time.sh build/native $(CURDIR)/.venv/valgrind
+
+aarch64: venv
+	native/tests/aarch64.sh build/aarch64 $(CURDIR)/.venv/aarch64
 
 # a third process for those that wait for each other; only slow tests use Schemathesis, whose plugin takes seconds to import
 quick: venv

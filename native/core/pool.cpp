@@ -80,7 +80,7 @@ class Pool {
         wake_.wait(lock);
         continue;
       }
-      const std::shared_ptr<Job> job = *found;
+      const std::shared_ptr<Job> job = *found;  // NOLINT(performance-unnecessary-copy-initialization): outlives the lock
       lock.unlock();
       finish(*job);
       lock.lock();
