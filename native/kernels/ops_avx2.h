@@ -107,7 +107,8 @@ static inline void transpose(Lanes v[8]) {
 static inline void within([[maybe_unused]] Lanes x, [[maybe_unused]] double bound, [[maybe_unused]] const Modulus& m) {
 #ifdef HECOMPILE_CHECK_BOUNDS
   const __m256d most = _mm256_mul_pd(m.q, _mm256_set1_pd(bound)), least = _mm256_sub_pd(_mm256_setzero_pd(), most);
-  for (const __m256d each : {x.low, x.high}) {
+  const __m256d halves[] = {x.low, x.high};
+  for (const __m256d each : halves) {
     const __m256d beyond = _mm256_or_pd(_mm256_cmp_pd(each, most, _CMP_NLE_UQ), _mm256_cmp_pd(each, least, _CMP_NGE_UQ));
     if (_mm256_movemask_pd(beyond)) __builtin_trap();
   }
