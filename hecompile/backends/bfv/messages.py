@@ -1,8 +1,8 @@
 """What travels for a region, and the core's view of its layers: functions of the program and the batch, never of the data.
 
-A request is its layers' parts one after another: `b` of every upload, q_bits a word; a seed of 32 bytes for each group of up to 64
-blocks, from which their `a` is expanded; released entries, if any. A reply's part is `b` at the coefficients that are read, then one
-`a` for each group, without their dropped low bits, then with tiles the sums over what is released.
+A request is its layers' parts one after another: `b` of every upload, q_bits a word; a seed of 32 bytes for each group of up to
+64 blocks, from which their `a` is expanded; released entries, if any. A reply's part is `b` at the coefficients that are read, then
+one `a` for each group, without their dropped low bits, then with tiles the sums over what is released.
 
 Where seeds may serve several requests of a run, a request begins with a byte: `FIRST` brings the seeds, `LATER` does not, and is
 answered by `b` alone, for those layers.

@@ -1,4 +1,4 @@
-"""The client's half of a sampler region: rounding, fresh secrets per request, encryption, decryption. The server never imports it."""
+"""The client's half of a sampler region: rounding, fresh secrets, encryption, decryption. The server never imports it."""
 
 from __future__ import annotations
 

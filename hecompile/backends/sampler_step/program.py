@@ -19,8 +19,7 @@ from math import prod
 from typing import Any, TypeAlias
 
 from hecompile.backends.bfv.parameters import DIMENSIONS, MAX_WORD_BITS, Parameters, noise_bound
-from hecompile.backends.bfv.rings import prime
-from hecompile.backends.bfv.rings import SEED_BYTES, groups_of
+from hecompile.backends.bfv.rings import SEED_BYTES, groups_of, prime
 from hecompile.backends.program_io import Document, judge_bytes, judge_facts, read_program
 from hecompile.backends.words import packed_bytes
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
