@@ -1,5 +1,5 @@
-"""Every shape of convolution and linear layer in Stable Diffusion 1.5, with a batch of two (guidance): CPU seconds of float32 torch, of
-the server and of the client, on one thread each, exact every time; then two threads, and every kernel, on a wide convolution."""
+"""Every shape of convolution and linear layer in Stable Diffusion 1.5, with a batch of two (guidance): CPU seconds of float32 torch,
+of the server and of the client, on one thread each, exact every time; then two threads, and every kernel, on a wide convolution."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ class Shape:
     size: tuple[int, int]  # of the input; tokens by one
     kernel: int = 1
     stride: int = 1
+
+    @property
+    def wide(self) -> bool:
+        return self.kind == "conv" and (self.kernel, self.stride) == (3, 1) and min(self.channels, *self.outputs) >= WIDE
 
     def __str__(self) -> str:
         outputs = "+".join(map(str, self.outputs)) if len(self.outputs) < 5 else f"{len(self.outputs)} of {sum(self.outputs)}"
@@ -213,7 +217,7 @@ def measured(shape: Shape, count: int, runs: int) -> dict[str, Any]:
         "layer": str(shape),
         "count": count,
         "kind": shape.kind,
-        "wide": shape.kind == "conv" and shape.kernel == 3 and shape.stride == 1 and min(shape.channels, sum(shape.outputs)) >= WIDE,
+        "wide": shape.wide,
         "positions": math.prod(geometry.out_size),
         "float_s": float_s,
         "server_s": server_s,

@@ -19,6 +19,7 @@ from hecompile.options import CompileOptions
 from hecompile.passes.check_secrecy import CheckSecrecy
 from hecompile.policies import policy
 from tests import stages
+from tests.native.reference import largest_prime
 
 CHECK = CheckSecrecy(policy("strict"))
 

@@ -28,7 +28,8 @@ def hooks() -> Any:
     found = sorted(folder.rglob("_core_hooks*.so"))
     assert found, f"no _core_hooks in {folder}: `make core-tests` builds it"
     spec = importlib.util.spec_from_file_location("_core_hooks", found[0])
-    assert spec is not None and isinstance(spec.loader, importlib.machinery.ExtensionFileLoader)
+    assert spec is not None
+    assert isinstance(spec.loader, importlib.machinery.ExtensionFileLoader)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
