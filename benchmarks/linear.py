@@ -1,5 +1,5 @@
-"""Every shape of convolution and linear layer in Stable Diffusion 1.5, with a batch of two (guidance): CPU seconds of float32 torch,
-of the server and of the client, on one thread each, exact every time; then two threads, and every kernel, on a wide convolution."""
+"""Every shape of convolution and linear layer in Stable Diffusion 1.5, with a batch of two (guidance): CPU seconds of float32
+torch, of the server and of the client, on one thread each, exact every time; then every kernel and two threads on a wide one."""
 
 from __future__ import annotations
 

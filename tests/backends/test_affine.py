@@ -29,7 +29,7 @@ from hecompile.options import CompileOptions
 from hecompile.sparsity.importance import magnitude
 from hecompile.sparsity.selection import select
 from tests.native.core_hooks import secrets_of
-from tests.native.reference import Ring, multiply
+from tests.native.reference import Ring, largest_prime, multiply
 from tests.networks import Tiny, tiny_inputs
 from tests.payloads import encrypt_whole
 from tests.sampling import SHAPE, artifact
@@ -184,10 +184,12 @@ def test_programs_out_of_range_are_refused(half: Half) -> None:
             AffineBackend().load_client(Half({**half.program, **changes}, half.tensors))
 
 
-def test_weak_parameters_are_named(half: Half) -> None:
-    ring = make_ring(2048, 54, 1 << affine_program(half).body.parameters.t_bits)
-    weak = {**half.program, "q": ring.q, "parameters": {**half.program["parameters"], "q_bits": 54}, "weight_bits": 8}  # type: ignore[dict-item]
-    assert "less than 128 bits" in AffineBackend().check_security(Half(weak, half.tensors), 128)[0]
+def test_parameters_beyond_the_table_are_refused(half: Half) -> None:
+    assert AffineBackend().check_security(half, 128) == []
+    q = largest_prime(2**54, affine_program(half).body.parameters.t_bits)
+    weak = {**half.program, "q": q, "parameters": {**half.program["parameters"], "q_bits": 54}, "weight_bits": 8}  # type: ignore[dict-item]
+    with pytest.raises(ProtocolError, match="parameters out of range"):
+        AffineBackend().check_security(Half(weak, half.tensors), 128)
 
 
 def test_a_unet_is_not_for_this_backend() -> None:

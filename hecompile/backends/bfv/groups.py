@@ -19,21 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.bfv.packing import Layout
-from hecompile.backends.bfv.product import MAX_K
 
-__all__ = ["CHUNK_BYTES", "chunks", "extend", "gather_terms", "group_matrix"]
+__all__ = ["extend", "gather_terms", "group_matrix"]
 
 Array = npt.NDArray[Any]
-
-CHUNK_BYTES = 96 << 20  # of rolled polynomials at a time, and of their sums
-
-
-def chunks(layout: Layout, limbs: int) -> tuple[int, int]:
-    """Answers and terms of one product: all of them, or as many as bound its memory and keep 32-bit sums exact."""
-    groups = layout.groups
-    answers = min(layout.answers, max(1, CHUNK_BYTES // (4 * limbs * groups * layout.columns)))
-    room = CHUNK_BYTES // max(limbs * groups * layout.columns, answers * groups * groups)  # of a term: rolled, and its weights
-    return answers, min(layout.shifts.size, max(1, min(MAX_K // groups, room)))
 
 
 def extend(words: Array, negative: Array) -> Array:
