@@ -14,28 +14,22 @@ from hecompile.outputs import write_file
 
 __all__ = ["NEVER_ZERO", "Machine", "load_machine", "machine_with", "save_machine", "seconds_of"]
 
-NEVER_ZERO = ("limb_bits", "mac_ps", "encrypt_us", "decrypt_us", "float_ps", "base_mib", "bandwidth_mbps", "lookup_ps")
+NEVER_ZERO = ("mac_ps", "encrypt_ns", "decrypt_ns", "float_ps", "base_mib", "bandwidth_mbps", "lookup_ps")
 
 
 @dataclass(frozen=True)
 class Machine:
     """One machine's times, and the network between client and server. The defaults are two cores of a server of 2023."""
 
-    limb_bits: float = 8.0  # of the integer product that is fastest there
-    mac_ps: float = 2.0  # u8 by s8 multiply-add of the server
-    term_ns: float = 0.3  # a byte of a rolled term
-    weight_ns: float = 1.0  # a byte of weights, laid out for groups
-    sum_ns: float = 1.0  # an int32 sum
-    word_ns: float = 3.0  # a limb's word of an answer, put together modulo q
-    extend_ns: float = 1.0  # a byte of an upload's limbs, extended
-    layer_us: float = 400.0  # what a layer costs the server whatever its size
+    mac_ps: float = 5.0  # a byte of a word by an int8 weight, added up
+    word_ns: float = 0.4  # a word that is cut into limbs, packed or unpacked; one put together from limbs takes two
+    ntt_ns: float = 1.5  # a coefficient that is transformed
+    pair_ns: float = 0.3  # a value in NTT form times another, added up
+    layer_us: float = 100.0  # what a layer costs the server whatever its size
     release_us: float = 500.0  # what a part in clear costs the server whatever its size
-    expand_us: float = 200.0  # a seed to a polynomial of 2048 coefficients
-    encrypt_us: float = 360.0  # a polynomial of 2048 coefficients
-    decrypt_us: float = 300.0
-    way_us: float = 300.0  # what a layer costs the client each way whatever its size, a fresh key among it
-    wire_ns: float = 1.0  # packing or unpacking a byte of words, at the server
-    carry_ns: float = 6.0  # the same at the client, with placing or reading values
+    encrypt_ns: float = 7.0  # a coefficient of an upload: quantised, placed, encrypted and packed
+    decrypt_ns: float = 6.0  # a coefficient of an answer: unpacked, decrypted and rounded
+    way_us: float = 150.0  # what a layer costs the client each way whatever its size
     switch_ns: float = 25.0  # ckks: a word that is transformed when keys are switched
     product_ns: float = 6.0  # a word of a ciphertext times a plaintext, added up
     rescale_ns: float = 13.0  # a word of a ciphertext that is rescaled

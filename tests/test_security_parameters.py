@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -16,6 +17,8 @@ import pytest
 
 from benchmarks.tables.security import MODELS, Estimate, Lwe, Table, line_table, read_table, ring_table, summary_table
 from hecompile.backends.bfv import choose as bfv
+from hecompile.backends.bfv.parameters import MAX_WORD_BITS
+from hecompile.backends.bfv.rings import BLOCKS_PER_SEED, Q_BITS, secrets_of
 from hecompile.backends.bfv.seal import expand_seeds, make_ring
 from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.ckks.choose import ring_for
@@ -27,7 +30,7 @@ from hecompile.errors import CompileError
 from hecompile.ir.linear import conv2d
 from hecompile.machine import Machine
 from hecompile.security.lwe import LEAST_DIMENSION, least_dimension, least_noise_bits
-from hecompile.security.table import BITS_128, max_q_bits
+from hecompile.security.table import BITS_128, ESTIMATES, estimate, max_q_bits, security_bits
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "security-parameters.md"
 CLAIM = 128
@@ -53,12 +56,13 @@ def candidates_of_bfv(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
     """Every ring that `choose` considers, as (N, bits of q): none is found good enough, so it goes through all."""
     seen: set[tuple[int, int]] = set()
 
-    def none(kind: str, layout: Any, norms: object, message: object, q_range: range, *rest: object) -> None:
-        seen.update((layout.packing.dimension, q_bits) for q_bits in q_range)
+    def none(priced: Any, proof: Any, *rest: object) -> None:
+        q_bits = range(proof.q_bits[0], proof.q_bits[1] + 1)
+        seen.update((priced.layout.packing.dimension, each) for each in q_bits)
 
-    monkeypatch.setattr(bfv, "_best_q", none)
-    for peak in (1, 127):
-        geometry, values = conv2d(np.full((4, 16, 3, 3), peak), (8, 8), (1, 1), (1, 1), (1, 1), 1)
+    monkeypatch.setattr(bfv._Priced, "best_q", none)
+    for channels, width in itertools.product((1, 16, 1000), (8, 3000, 6000, 12000, 30000)):  # up to rows of the widest ring
+        geometry, values = conv2d(np.full((4, channels, 1, 1), 127), (1, width), (1, 1), (0, 0), (1, 1), 1)
         assert bfv.choose(bfv.Weights(geometry, values.astype(np.int8)), 1, Machine()) is None
     return seen
 
@@ -87,8 +91,31 @@ def test_every_limit_of_the_table_was_estimated(table: Table, dimension: int, q_
 def test_every_ring_of_bfv_is_covered(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = candidates_of_bfv(monkeypatch)
     assert {dimension for dimension, _ in seen} == set(bfv.DIMENSIONS)
-    assert max(q_bits for dimension, q_bits in seen if dimension == 2048) == max_q_bits(2048)
-    assert {ring for ring in seen if table.bits(ring_samples(*ring)) < CLAIM} == set()
+    assert max(q_bits for _, q_bits in seen) == 48
+    assert max_q_bits(2048) > MAX_WORD_BITS
+    every = {(dimension, q_bits) for dimension in bfv.DIMENSIONS for q_bits in range(Q_BITS[0], MAX_WORD_BITS + 1)}
+    assert seen < every
+    assert {ring for ring in every if table.bits(ring_samples(*ring)) - math.log2(BLOCKS_PER_SEED) < CLAIM} == set()
+
+
+@pytest.mark.promise("128-bits")
+def test_the_gate_gives_what_the_rows_do(table: Table) -> None:
+    """Bits of a ring are those of the rows that it is no weaker than, less log2 of the secrets under one seed."""
+    for (dimension, q_bits), found in ESTIMATES.items():
+        row = next(each for each in table.rows if (each.lwe.dimension, each.lwe.log2_q) == (dimension, q_bits))
+        assert (row.claimed_bits, row.bits["usvp LaaMosPol14"]) == (found.classical, found.quantum)
+    for dimension, q_bits in itertools.product(bfv.DIMENSIONS, range(Q_BITS[0], MAX_WORD_BITS + 1)):
+        assert security_bits(dimension, q_bits, 1) == table.bits(ring_samples(dimension, q_bits))
+        assert security_bits(dimension, q_bits, 64) == security_bits(dimension, q_bits, 1) - 6
+    assert security_bits(1024, 26, 1) == 0  # no ring of ours
+    assert security_bits(2048, 54, 1) == 0
+
+
+def test_a_seed_serves_no_more_secrets_than_the_gate_lets_through() -> None:
+    """A run of 50 steps with 8 blocks a request, and the most requests of 64 blocks that a seed may serve."""
+    assert security_bits(2048, 48, secrets_of(8, 50)) == pytest.approx(134.2, abs=0.05)
+    assert security_bits(2048, 48, secrets_of(64, 445)) >= CLAIM > security_bits(2048, 48, secrets_of(64, 446))
+    assert estimate(2048, 48).quantum == 137.1
 
 
 @pytest.mark.promise("128-bits")

@@ -49,6 +49,9 @@ enum class Verdict { kDone, kWordTooLarge, kSeedTooPoor };
 // refused.
 Verdict evaluate(const Evaluation& layer);
 
+// `a` of every upload as coefficients below q, from its seeds: (seeds, uploads, N).
+Verdict public_words(const Layout& layout, Fill& fill, std::uint64_t* words);
+
 // a word without its `bits` low bits, rounded; what rounds up to 2^q_bits becomes zero (as hecompile/backends/words.py round_off).
 std::uint64_t round_off(std::uint64_t word, int bits, int q_bits);
 

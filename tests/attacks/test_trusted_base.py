@@ -44,7 +44,7 @@ LOADED: Mapping[str, frozenset[str]] = {
     "bfv": SERVING | PICTURES | SEAL | {"onnx_sessions"}
     | _within(
         "backends.bfv",
-        "backend evaluator groups integer messages packing parameters product program released seal server weights",
+        "backend evaluator groups integer messages packing parameters product program released rings seal server weights",
     ),
     "ckks": SERVING | SEAL | {"ir.timesteps"}
     | _within(
@@ -55,7 +55,7 @@ LOADED: Mapping[str, frozenset[str]] = {
     "concrete": SERVING | PICTURES
     | _within("backends.concrete", "frames jobs limits messages parameters server specs tensors worker_process workers")
     | _within("backends.concrete.linear", "backend program"),
-    "affine": SERVING | SEAL | {"backends.bfv", "backends.bfv.parameters", "backends.bfv.seal", "ir.timesteps"}
+    "affine": SERVING | SEAL | {"backends.bfv", "ir.timesteps"} | _within("backends.bfv", "parameters rings seal")
     | _within("backends.sampler_step", "backend program server") | _within("sparsity", "cost_names"),
 }  # fmt: skip
 WORKER = frozenset({"backends", "errors", "version"}) | _within("backends.concrete", "library messages worker")
@@ -66,7 +66,7 @@ COMPILES = (
     "sampler_artifact", "security", "sparsity.importance", "sparsity.selection",
 )  # fmt: skip
 SCHEMES = ("bfv", "ckks", "concrete", "concrete.linear", "concrete.lookups", "concrete.stacks", "sampler_step")
-COMPILES_A_SCHEME = ("chains", "choose", "circuits", "costs", "lower", "lowering", "measure", "options", "pricing", "stages")
+COMPILES_A_SCHEME = ("chains", "choose", "circuits", "costs", "lower", "lowering", "measure", "options", "pricing", "provable", "stages")
 HOLDS_A_KEY = {"SecretKey", "Secrets", "KeyGenerator", "Encryptor", "Decryptor", "Pending"}
 TOOLS = {"torch", "diffusers", "ortools", "scipy", "jinja2"}
 

@@ -1,4 +1,4 @@
-"""BFV with coefficient encoding on SEAL: exact integer linear layers, no evaluation keys, a fresh secret key per request."""
+"""BFV with coefficient encoding: exact integer linear layers, no evaluation keys, fresh secrets for every request."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hecompile.backends.bfv.integer import IntegerBackend
-from hecompile.backends.bfv.parameters import Parameters, noise_bound
+from hecompile.backends.bfv.parameters import Parameters, noise_bound, noise_budget
 from hecompile.backends.bfv.program import LayerProgram, judge_messages, region_program
+from hecompile.backends.bfv.rings import prime, secrets_of
 from hecompile.backends.bfv.weights import weights_of
 
 if TYPE_CHECKING:
@@ -25,25 +26,25 @@ class BfvBackend(IntegerBackend):
     name = "bfv"
 
     def prime(self, parameters: Parameters) -> int:
-        from hecompile.backends.bfv.seal import make_ring
-
-        return make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits).q
+        return prime(parameters.q_bits, parameters.t_bits)
 
     def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return ()
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
-
-        from hecompile.security.table import report
+        """Every layer whose secrets under one seed are too many for its ring, at whatever batch."""
+        from hecompile.security import table
 
         reasons = []
         program = region_program(half)
         for layer in program.body.layers:
-            found = report(layer.parameters.dimension, layer.q.bit_length(), security_bits)
-            if not found.ok:
+            dimension, q_bits = layer.parameters.dimension, layer.parameters.q_bits
+            secrets = max(secrets_of(layer.layout(batch).blocks, layer.requests) for batch in range(1, program.max_batch + 1))
+            bits = table.security_bits(dimension, q_bits, secrets)
+            if bits < security_bits:
                 reasons.append(
-                    f"region '{program.region}', layer of {layer.input}: {found.q_bits} modulus bits at dimension "
-                    f"{found.dimension} give less than {security_bits} bits of security"
+                    f"region '{program.region}', layer of {layer.input}: {secrets} secrets under one seed, with {q_bits} modulus "
+                    f"bits at dimension {dimension}, give {bits:.1f} bits of security, less than {security_bits} bits"
                 )
         return reasons
 
@@ -55,8 +56,7 @@ class BfvBackend(IntegerBackend):
             if weights.row_norm * layer.parameters.limit > 2 ** (layer.parameters.t_bits - 1) - 1:
                 reasons.append(f"region '{program.region}', layer of {layer.input}: sums may leave t")
             for batch in range(1, program.max_batch + 1):
-                first, second = layer.layout(batch).answer_norms(weights.encrypted)
-                bound, budget = _bounds(layer, batch, (first + bool(layer.split.released), second))
+                bound, budget = _bounds(layer, batch, layer.layout(batch).answer_norms(weights.encrypted))
                 if bound > budget:
                     reasons.append(
                         f"region '{program.region}', layer of {layer.input}, batch {batch}: noise of "
@@ -89,4 +89,4 @@ def _bounds(layer: LayerProgram, batch: int, norms: tuple[int, float]) -> tuple[
     """The proved noise and its room, with the prime itself."""
     row, parameters = layer.packings[batch - 1], layer.parameters
     bound = noise_bound(row.proof, norms, parameters.dimension, row.drop_b, row.drop_a)
-    return bound, layer.q / 2 ** (parameters.t_bits + 1) - 1
+    return bound, noise_budget(layer.q, parameters.t_bits)

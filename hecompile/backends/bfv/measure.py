@@ -1,57 +1,74 @@
 """Measuring what `bfv` does, for a profile. A module of its own: a server must not know how keys are made.
 
 Whole requests of a dozen layers are timed through the client and the server that artifacts use, and explained by what they did:
-the times of a profile are the non-negative ones whose predictions are nearest, in proportion. Seconds are CPU seconds of the thread
-that works: on a quiet machine the clock's, on a busy one without the time that others took.
+the times of a profile are the non-negative ones whose predictions are nearest, in proportion. Seconds are CPU seconds of all
+threads of this process, without the time that other processes took.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hecompile.backends.bfv.choose import Choice, choose
 from hecompile.backends.bfv.costs import PRICES, Work, client_work, server_work
 from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.errors import InternalError
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.linear import Geometry, conv2d, linear
+from hecompile.ir.linear import Geometry, Part, conv2d, linear
+from hecompile.ir.products import Product, QuantizedProduct
+from hecompile.ir.quantization import quantize
 from hecompile.machine import NEVER_ZERO, Machine, machine_with
-from hecompile.timing import explain, thread_seconds
+from hecompile.timing import explain, process_seconds
 
-__all__ = ["measure_bfv"]
+if TYPE_CHECKING:
+    from hecompile.backends.region_client import RegionClient
+    from hecompile.backends.region_server import RegionServer
+    from hecompile.ir.halves import Array
+
+__all__ = ["CLIENT", "SERVER", "layer_works", "measure_bfv", "prices_of"]
 
 CONVS = (
     (1, 16, 8), (16, 16, 8), (48, 16, 8), (16, 32, 4), (32, 32, 4), (64, 32, 4), (64, 64, 16), (64, 64, 32), (128, 128, 8),
-    (320, 320, 16),
+    (320, 320, 16), (640, 640, 8), (4, 320, 32), (320, 4, 32),
 )  # fmt: skip
-TOKENS = ((64, 32, 1), (64, 520, 1), (32, 128, 16), (32, 32, 16), (256, 256, 64))
+TOKENS = ((64, 32, 1), (64, 520, 1), (32, 128, 16), (32, 32, 16), (256, 256, 64), (640, 640, 256))
 MORE_RUNS = (1, 3, 9)  # times what was asked for, until no price is zero that cannot be
-SERVER = ("terms", "weights", "sums", "words", "extends", "layers")
+SERVER = ("macs", "words", "ntts", "pairs", "layers")
+CLIENT = ("encrypts", "decrypts", "ways")
 
 
 def measure_bfv(bfv: IntegerBackend, runs: int) -> dict[str, float]:
     """The fields of a profile that are about `bfv`; some ten seconds."""
-    from hecompile.backends.bfv.product import choose_kernel
-
-    found: dict[str, float] = {"limb_bits": float(choose_kernel().limb_bits)} | _primitives(runs)
-    known = machine_with(found)
     for more in MORE_RUNS:
-        prices = _request_prices(bfv, known, more * runs)
-        if min(prices[name] for name in NEVER_ZERO if name in prices) > 0:  # else others disturbed the times too much
+        found = _request_prices(bfv, more * runs)
+        if min(found[name] for name in NEVER_ZERO if name in found) > 0:  # else others disturbed the times too much
             break
-    return found | prices | _release(bfv, machine_with(found | prices), runs)
+    return found | _release(bfv, machine_with(found), runs)
 
 
-def _request_prices(bfv: IntegerBackend, known: Machine, runs: int) -> dict[str, float]:
-    """The prices that explain whole requests of a dozen layers."""
-    requests = [_request(bfv, geometry, known, runs) for geometry in _geometries()]
-    server = _prices([each.server for each in requests], [each.server_s for each in requests], SERVER, known)
+def prices_of(works: Sequence[Work], seconds: Sequence[float], wanted: Sequence[str]) -> dict[str, float]:
+    """The prices, by their names in a profile, that explain how long these works took."""
+    amounts = np.array([[getattr(work, name) for name in wanted] for work in works], np.float64)
+    found = dict(zip(wanted, explain(amounts, np.array(seconds)), strict=True))
+    return {field: float(found[name]) / unit for name, field, unit in PRICES if name in found}
+
+
+def layer_works() -> list[tuple[Work, Work, Work]]:
+    """What the server does for each layer that is measured, and what the client does each way."""
+    return [_works(_packed(geometry)[1]) for geometry in _geometries()]
+
+
+def _request_prices(bfv: IntegerBackend, runs: int) -> dict[str, float]:
+    """The prices that explain whole requests of all layers."""
+    requests = [_request(bfv, geometry, runs) for geometry in _geometries()]
+    server = prices_of([each.server for each in requests], [each.server_s for each in requests], SERVER)
     client = [each.encrypting for each in requests] + [each.decrypting for each in requests]
     client_s = [each.encrypt_s for each in requests] + [each.decrypt_s for each in requests]
-    return server | _prices(client, client_s, ("encrypts", "decrypts", "carries", "ways"), machine_with(known.prices() | server))
+    return server | prices_of(client, client_s, CLIENT)
 
 
 def _conv(channels: int, outputs: int, size: int) -> Geometry:
@@ -62,40 +79,18 @@ def _geometries() -> list[Geometry]:
     return [_conv(*each) for each in CONVS] + [linear(np.ones((outputs, channels)), size)[0] for channels, outputs, size in TOKENS]
 
 
-def _primitives(runs: int) -> dict[str, float]:
-    """What is timed by itself: products, expanding seeds, packing and unpacking words."""
-    from hecompile.backends.bfv.product import choose_kernel
-    from hecompile.backends.bfv.seal import SEED_BYTES, expand_seeds, make_ring
-    from hecompile.backends.words import pack_bits, unpack_bits
-
-    kernel = choose_kernel()
-    limbs = kernel.hold(np.ones((6, 1440, 2048), np.uint8))
-    matrices = [np.ones((rows, 1440), np.int8) for rows in (32, 288)]
-    few_s, many_s = (thread_seconds(partial(kernel.product, limbs, matrix), runs) for matrix in matrices)
-    ring, bits = make_ring(2048, 47, 1 << 25), 47
-    words = np.random.default_rng(0).integers(0, 1 << bits, 8 * 2048).astype(np.uint64)
-    packed = pack_bits(words, bits)
-    both_s = thread_seconds(lambda: pack_bits(words, bits), runs)
-    both_s += thread_seconds(lambda: unpack_bits(memoryview(packed), len(words), bits), runs)
-    seeds = np.zeros((8, SEED_BYTES), np.uint8)
-    return {
-        "mac_ps": max(many_s - few_s, 0.1 * many_s) / (limbs.size * 256) * 1e12,  # without what any product costs
-        "expand_us": thread_seconds(lambda: expand_seeds(ring, seeds), runs) / 8 * 1e6,
-        "wire_ns": both_s / 2 / len(packed) * 1e9,
-    }
-
-
 def _release(bfv: IntegerBackend, machine: Machine, runs: int) -> dict[str, float]:
     """What a part in clear costs whatever its size: of a small layer with half of its channels in clear."""
     from hecompile.backends.bfv.costs import released_cost
     from hecompile.backends.bfv.pricing import released_of
 
     geometry, split = _conv(32, 32, 4), ChannelSplit(32, tuple(range(16)))
-    without, released = _request(bfv, _conv(16, 32, 4), machine, runs), released_of(geometry, split, 1, 32)
+    without, released = _request(bfv, _conv(16, 32, 4), runs), released_of(geometry, split, 1, 32)
     if released is None:
         raise InternalError("nothing is in clear")
-    expected_s = without.server_s + released_cost(released, replace(machine, release_us=0.0)).server_s
-    return {"release_us": max(_request(bfv, geometry, machine, runs, split).server_s - expected_s, 0.0) * 1e6}
+    product_s = released_cost(released, machine).server_s - 1e-6 * machine.release_us
+    more_s = _request(bfv, geometry, runs, split).server_s - without.server_s - product_s
+    return {"release_us": max(more_s, 0.0) * 1e6}
 
 
 @dataclass(frozen=True)
@@ -110,49 +105,47 @@ class _Request:
     decrypt_s: float
 
 
-def _request(bfv: IntegerBackend, geometry: Geometry, machine: Machine, runs: int, split: ChannelSplit | None = None) -> _Request:
-    """A layer with random weights, from float values to float values."""
-    from hecompile.backends.bfv.choose import choose
-    from hecompile.backends.bfv.lowering import lower_layers
-    from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
-    from hecompile.ir.linear import Part
-    from hecompile.ir.products import Product
-    from hecompile.ir.quantization import quantize
-    from hecompile.ir.regions import CallRegion
+def _works(choice: Choice) -> tuple[Work, Work, Work]:
+    """At the server, encrypting and decrypting."""
+    client = client_work(choice.layout)
+    server = server_work(choice.layout, choice.parameters.q_bits)
+    return server, Work(encrypts=client.encrypts, ways=1), Work(decrypts=client.decrypts, ways=1)
 
-    rng, split = np.random.default_rng(0), split or ChannelSplit(geometry.channels)
-    weights = rng.standard_normal((geometry.rows, geometry.picture[0], len(geometry.taps)))
-    parts = (Part("y", geometry.outputs),)
-    quantized = quantize(Product("x", geometry, parts, weights, np.zeros(geometry.outputs, np.float32), split))
-    choice = choose(encrypted_weights(quantized), 1, machine)
+
+def _packed(geometry: Geometry, split: ChannelSplit | None = None) -> tuple[QuantizedProduct, Choice]:
+    """A layer with random weights and what is chosen for it, whatever the machine."""
+    from hecompile.backends.bfv.stages import encrypted_weights
+
+    weights = np.random.default_rng(0).standard_normal((geometry.rows, geometry.picture[0], len(geometry.taps)))
+    parts, bias = (Part("y", geometry.outputs),), np.zeros(geometry.outputs, np.float32)
+    quantized = quantize(Product("x", geometry, parts, weights, bias, split or ChannelSplit(geometry.channels)))
+    choice = choose(encrypted_weights(quantized), 1, Machine())
     if choice is None:
         raise InternalError(f"no parameters carry {geometry}")
+    return quantized, choice
+
+
+def _request(bfv: IntegerBackend, geometry: Geometry, runs: int, split: ChannelSplit | None = None) -> _Request:
+    """One of its requests, from float values to float values."""
+    from hecompile.backends.bfv.lowering import lower_layers
+    from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct
+    from hecompile.ir.regions import CallRegion
+
+    quantized, choice = _packed(geometry, split)
     product = PackedProduct(ParameterizedProduct(quantized, choice.parameters), 1, (choice,))
     lowered = lower_layers(CallRegion("call_01", bfv.name, (product,)), bfv.name, bfv.prime)
     client, server = bfv.load_client(lowered.client), bfv.load_server(lowered.server)
     shape = (1, *geometry.size[:1], geometry.channels) if geometry.tokens else (1, geometry.channels, *geometry.size)
-    value = rng.standard_normal(shape).astype(np.float32)
-    pieces, pending = client.encrypt([value], 1)
-    payload = b"".join(pieces)
-    reply = server.evaluate(payload, 1)
-    layout, q_bits, drops = choice.layout, choice.parameters.q_bits, (choice.drop_b, choice.drop_a)
-    whole = client_work(layout, q_bits, drops)
-    return _Request(
-        server_work(layout, q_bits, drops, machine),
-        Work(encrypts=whole.encrypts, ways=1, carries=len(payload)),
-        Work(decrypts=whole.decrypts, ways=1, carries=len(reply)),
-        thread_seconds(lambda: server.evaluate(payload, 1), runs),
-        thread_seconds(lambda: client.encrypt([value], 1), runs),
-        thread_seconds(lambda: client.decrypt(reply, pending), runs),
-    )
+    value = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    payload = b"".join(client.encrypt([value], 1)[0])
+    encrypt_s = process_seconds(lambda: client.encrypt([value], 1), runs)
+    server_s = process_seconds(lambda: server.evaluate(payload, 1), runs)
+    decrypt_s = _decrypt_seconds(client, server, value, runs)
+    return _Request(*_works(choice), server_s, encrypt_s, decrypt_s)
 
 
-def _prices(works: Sequence[Work], seconds: Sequence[float], wanted: Sequence[str], known: Machine) -> dict[str, float]:
-    """The prices of what is wanted, the rest being known."""
-    rest = [
-        Work(**{each.name: 0.0 if each.name in wanted else getattr(work, each.name) for each in fields(Work)}) for work in works
-    ]
-    left = np.array([max(total - work.seconds(known), 0.05 * total) for total, work in zip(seconds, rest, strict=True)])
-    amounts = np.array([[getattr(work, name) for name in wanted] for work in works], np.float64)
-    found = dict(zip(wanted, explain(amounts, left), strict=True))
-    return {field: float(found[name]) / unit for name, field, unit in PRICES if name in found}
+def _decrypt_seconds(client: RegionClient, server: RegionServer, value: Array, runs: int) -> float:
+    """Each run opens the answer to a request of its own: a client decrypts once and forgets its secrets."""
+    requests = [client.encrypt([value], 1) for _ in range(runs + 1)]
+    replies = iter([(server.evaluate(b"".join(pieces), 1), pending) for pieces, pending in requests])
+    return process_seconds(lambda: client.decrypt(*next(replies)), runs)

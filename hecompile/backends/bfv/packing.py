@@ -9,7 +9,9 @@ p_in - 1 areas on either side of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy.typing as npt
 from hecompile.errors import ProtocolError
 from hecompile.ir.linear import Geometry, Pair
 
-__all__ = ["Layout", "Packing", "layouts"]
+__all__ = ["Layout", "Packing", "layouts", "row_norms"]
 
 Array = npt.NDArray[Any]
 
@@ -57,7 +59,7 @@ class Layout:
     def _reach(self) -> tuple[Pair, Pair]:
         return self.geometry.reach
 
-    @property
+    @cached_property
     def tiles(self) -> int:
         """Tiles per picture."""
         return -(-self.geometry.grid[0] // self.packing.tile_rows)
@@ -72,38 +74,38 @@ class Layout:
         (low, high), _ = self._reach
         return self.packing.tile_rows + high - low if self.tiled else self.geometry.picture[1]
 
-    @property
+    @cached_property
     def stride(self) -> int:
         (low, high), columns = self._reach[1], self.geometry.picture[2]
         return max(columns + max(0, -low, self.geometry.grid[1] + high - columns), self.geometry.grid[1])
 
-    @property
+    @cached_property
     def slot_rows(self) -> int:
         if self.tiled:
             return self.in_rows  # the rows that taps reach are part of the tile
         (low, high), rows = self._reach[0], self.geometry.picture[1]
         return max(rows + max(0, -low, self.geometry.grid[0] + high - rows), self.geometry.grid[0])
 
-    @property
+    @cached_property
     def slot(self) -> int:
         """Coefficients of one element or tile."""
         return self.slot_rows * self.stride
 
-    @property
+    @cached_property
     def area(self) -> int:
         return self.packing.share * self.slot
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         """Polynomials side by side that the slots of the batch need."""
         return -(-self.packing.elements * self.tiles // self.packing.share)
 
-    @property
+    @cached_property
     def uploads(self) -> int:
         """Polynomials per block that carry the input channels."""
         return -(-self.geometry.picture[0] // self.packing.p_in)
 
-    @property
+    @cached_property
     def answers(self) -> int:
         """Polynomials per block that carry the outputs."""
         return -(-self.geometry.rows // self.packing.p_out)
@@ -127,7 +129,7 @@ class Layout:
         """Groups of coefficients, a power of two; the first p_out of an answer carry an output each."""
         return 1 << (self.packing.p_out - 1).bit_length()
 
-    @property
+    @cached_property
     def jump(self) -> int:
         """Coefficients of a group."""
         return self.packing.dimension // self.groups
@@ -205,28 +207,47 @@ class Layout:
 
         An answer is a sum of uploads times integer polynomials; these are the norms of all their coefficients together.
         """
-        packing = self.packing
-        channels, taps = self.shifts.shape
-        rows = self.answers * packing.p_out
-        padded = np.zeros((rows, self.uploads * packing.p_in, taps), np.int64)
+        return self._merged_norms(weights) if self.merges else self.summed_norms(*row_norms(weights))
+
+    def summed_norms(self, first: npt.NDArray[np.int64], squares: npt.NDArray[np.int64]) -> tuple[int, float]:
+        """The norms of `answer_norms` from those of every row (see `row_norms`), where no weights hit the same coefficient."""
+        padded = np.zeros((2, self.answers * self.packing.p_out), np.int64)
+        padded[0, : len(first)], padded[1, : len(squares)] = first, squares
+        sums = padded.reshape(2, self.answers, -1).sum(axis=2).max(axis=1, initial=0)
+        return int(sums[0]), math.sqrt(int(sums[1]))
+
+    @property
+    def merges(self) -> bool:
+        """Whether weights of an answer hit the same coefficient."""
+        places = self._places[0]
+        return len(np.unique(places)) < places.size
+
+    @property
+    def _places(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(p_out, p_in, K): the coefficient of the monomial X^(j J - i A - tap) of each, with X^N = -1, and its sign."""
+        outputs = np.arange(self.packing.p_out)[:, None, None] * self.jump
+        powers = (outputs - self.shifts[None, : self.packing.p_in]) % (2 * self.packing.dimension)
+        return powers % self.packing.dimension, np.where(powers >= self.packing.dimension, -1, 1)
+
+    def _merged_norms(self, weights: npt.NDArray[np.int8]) -> tuple[int, float]:
+        packing, (channels, taps) = self.packing, self.shifts.shape
+        padded = np.zeros((self.answers * packing.p_out, self.uploads * packing.p_in, taps), np.int16)
         padded[: len(weights), :channels] = weights
         wide = padded.reshape(self.answers, packing.p_out, self.uploads, packing.p_in, taps)
-        # the monomial of (j, i, tap) is X^(j J - i A - tap), with X^N = -1
-        shifts = self.shifts[: packing.p_in]
-        places = np.arange(packing.p_out)[:, None, None] * self.jump
-        powers = (places - shifts[None]) % (2 * packing.dimension)
-        signs = np.where(powers >= packing.dimension, -1, 1)
-        places, inverse = np.unique((powers % packing.dimension).reshape(-1), return_inverse=True)
-        terms = (wide * signs[None, :, None]).transpose(0, 2, 1, 3, 4).reshape(self.answers, self.uploads, -1)
-        if len(places) == len(inverse):
-            merged = terms
-        else:
-            merged = np.zeros((self.answers, self.uploads, len(places)), np.int64)
-            for place, term in enumerate(inverse):
-                merged[:, :, term] += terms[:, :, place]
-        first = np.abs(merged).sum(axis=(1, 2)).max(initial=0)
-        second = np.square(merged.astype(np.float64)).sum(axis=(1, 2)).max(initial=0)
-        return int(first), float(np.sqrt(second))
+        places, signs = self._places
+        terms = (wide * signs[None, :, None].astype(np.int16)).transpose(1, 3, 4, 0, 2).reshape(places.size, -1)
+        order = np.argsort(places.reshape(-1), kind="stable")
+        starts = np.flatnonzero(np.diff(places.reshape(-1)[order], prepend=-1))
+        merged = np.add.reduceat(terms[order], starts, axis=0, dtype=np.int64)  # (places, answers * uploads)
+        first = np.abs(merged).sum(axis=0).reshape(self.answers, -1).sum(axis=1).max(initial=0)
+        second = np.square(merged).sum(axis=0).reshape(self.answers, -1).sum(axis=1).max(initial=0)
+        return int(first), math.sqrt(int(second))
+
+
+def row_norms(weights: npt.NDArray[np.int8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of every row of (rows, C', K): the sum of |weights|, and of their squares."""
+    flat = weights.reshape(len(weights), -1).astype(np.int16)
+    return np.abs(flat).sum(axis=1, dtype=np.int64), (flat * flat).sum(axis=1, dtype=np.int64)
 
 
 def _useful_shares(count: int, room: int) -> list[int]:
@@ -235,7 +256,10 @@ def _useful_shares(count: int, room: int) -> list[int]:
 
 
 def layouts(geometry: Geometry, dimension: int, elements: int) -> list[Layout]:
-    """The packings worth trying, the batch filling a polynomial first; none where one row of the picture does not fit."""
+    """The packings worth trying, those first where the batch fills a polynomial; none where one row of the picture does not fit.
+
+    A batch that does not fill one makes blocks, which share the `a` half of the server's work.
+    """
     found: list[Layout] = []
     whole = geometry.grid[0]
     for tile_rows in sorted({-(-whole // tiles) for tiles in range(1, whole + 1)}, reverse=True):
@@ -243,13 +267,21 @@ def layouts(geometry: Geometry, dimension: int, elements: int) -> list[Layout]:
         if single.slot > dimension:
             continue
         slots = elements * single.tiles
-        share = -(-slots // -(-slots // (dimension // single.slot)))
-        room = dimension // (share * single.slot)
-        for p_in in _useful_shares(geometry.picture[0], min(room, geometry.picture[0])):
-            most = 1 << ((room // p_in).bit_length() - 1)  # outputs that are whole groups apart
-            answers = -(-geometry.rows // min(most, geometry.rows))
-            p_out = -(-geometry.rows // answers)
-            found.append(Layout(geometry, Packing(dimension, elements, share, tile_rows, p_in, p_out)))
+        for share in reversed(_useful_shares(slots, min(slots, dimension // single.slot))):
+            found += _channels(geometry, Packing(dimension, elements, share, tile_rows, 1, 1), dimension // (share * single.slot))
         if 2 * single.slot <= dimension:
             break  # smaller tiles would only add halo
     return found
+
+
+def _channels(geometry: Geometry, packing: Packing, room: int) -> Iterator[Layout]:
+    """A packing with every useful number of channels an upload, and most outputs an answer that fit beside them.
+
+    Where all channels are in an upload also fewer outputs, as each adds to the noise.
+    """
+    most_in = min(room, geometry.picture[0])
+    for p_in in _useful_shares(geometry.picture[0], most_in):
+        most = 1 << ((room // p_in).bit_length() - 1)  # outputs that are whole groups apart
+        for outputs in [most >> halvings for halvings in range(most.bit_length() if p_in == most_in else 1)]:
+            answers = -(-geometry.rows // min(outputs, geometry.rows))
+            yield Layout(geometry, replace(packing, p_in=p_in, p_out=-(-geometry.rows // answers)))

@@ -31,7 +31,7 @@ def parameters_for(stack: Stack, machine: Machine, batch: int = 1, split: Channe
     geometry, values = split.encrypted_geometry(stack.geometry), stack.weights
     row_norm = Weights(stack.geometry, values).row_norm
     encrypted = None if values is None else split.encrypted_of(values, stack.geometry)
-    weights = Weights(geometry, encrypted, row_norm, bool(split.released), split.slots)
+    weights = Weights(geometry, encrypted, row_norm, split.slots)
     found = choose(weights, stack.multiple, machine)  # as select-parameters does
     return None if found is None else choose(weights, batch * stack.multiple, machine, found.parameters)  # as pack does
 

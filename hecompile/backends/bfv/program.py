@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hecompile.backends.bfv.packing import Layout, Packing
 from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS, Parameters, ProofKind
+from hecompile.backends.bfv.rings import REUSED_Q_BITS, prime
 from hecompile.backends.program_io import MOST_BATCH, Document, judge_batch, judge_bytes, judge_layers, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["LayerProgram", "PackingRow", "RegionProgram", "judge_messages", "region_program"]
 
 MOST_MULTIPLE = 1 << 20  # pictures of a layer's input per element of the batch
+MOST_REQUESTS = 1 << 20
 MOST_BITS = 1e4  # of a proved noise and its room
 
 
@@ -44,7 +46,10 @@ class PackingRow:
 
 @dataclass(frozen=True)
 class LayerProgram:
-    """One product: public, the same for client and server. `packings[i]` is for batch i + 1."""
+    """One product: public, the same for client and server. `packings[i]` is for batch i + 1.
+
+    `requests` is how many requests of a run one public seed may serve: 1 is a fresh seed for each.
+    """
 
     input: str
     multiple: int
@@ -53,6 +58,7 @@ class LayerProgram:
     split: ChannelSplit
     parameters: Parameters
     q: int
+    requests: int
     packings: tuple[PackingRow, ...]
 
     def __post_init__(self) -> None:
@@ -67,6 +73,8 @@ class LayerProgram:
             raise ProtocolError(f"layer of {self.input}: parameters out of range: {parameters}")
         if not LIMITS[0] <= parameters.limit <= LIMITS[1] or self.q.bit_length() != parameters.q_bits:
             raise ProtocolError(f"layer of {self.input}: parameters out of range: {parameters}, q {self.q}")
+        if not 1 <= self.requests <= (MOST_REQUESTS if parameters.q_bits <= REUSED_Q_BITS else 1):
+            raise ProtocolError(f"layer of {self.input}: a seed for {self.requests} requests at q of {parameters.q_bits} bits")
         if not 1 <= self.multiple <= MOST_MULTIPLE or not 1 <= len(self.packings) <= MOST_BATCH:
             raise ProtocolError(f"layer of {self.input}: {len(self.packings)} packings, {self.multiple} pictures per element")
         if sum(part.outputs for part in self.parts) != self.geometry.outputs:
@@ -76,6 +84,11 @@ class LayerProgram:
                 raise ProtocolError(f"layer of {self.input}: bits dropped out of range: {row}")
             if not max(abs(row.noise_bits), abs(row.budget_bits)) <= MOST_BITS:
                 raise ProtocolError(f"layer of {self.input}: a proof out of range: {row}")
+
+    def judge_ring(self) -> None:
+        """Raises `ProtocolError` unless q is the prime of our own table."""
+        if self.q != prime(self.parameters.q_bits, self.parameters.t_bits):
+            raise ProtocolError(f"layer of {self.input}: q is {self.q}, not the table's prime for {self.parameters}")
 
     def layout(self, batch: int) -> Layout:
         """Where everything lies at this batch size. Raises `ProtocolError` beyond the largest."""
@@ -104,6 +117,9 @@ class RegionBody:
     def judge(self, document: Document[Any]) -> None:
         if len({len(layer.packings) for layer in self.layers}) != 1:
             raise ProtocolError(f"region '{document.region}': layers for different batch sizes")
+        if document.backend == "bfv":  # `clear` has no ring
+            for layer in self.layers:
+                layer.judge_ring()
         judge_layers(document.region, self.layers, document.inputs, document.outputs)
 
 

@@ -17,7 +17,7 @@ def encrypted_weights(product: QuantizedProduct) -> Weights:
     """What the parameters of a product depend on: the weights that meet ciphertexts, and the norm of all."""
     split, geometry = product.split, product.geometry
     values = split.encrypted_of(product.weights, geometry)
-    return Weights(split.encrypted_geometry(geometry), values, product.row_norm, bool(split.released), split.slots)
+    return Weights(split.encrypted_geometry(geometry), values, product.row_norm, split.slots)
 
 
 @dataclass(frozen=True, eq=False)

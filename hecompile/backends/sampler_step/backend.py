@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.base import Facts, SamplerStep
+from hecompile.backends.bfv.parameters import noise_budget
 from hecompile.backends.sampler_step.program import MOST_ENTRIES, AffineProgram, affine_program, reveals
 from hecompile.backends.tensors import judge_names
 from hecompile.errors import CompileError, ProtocolError
 
 if TYPE_CHECKING:
-    from hecompile.backends.bfv.seal import Ring
     from hecompile.backends.region_client import RegionClient
     from hecompile.backends.region_server import RegionServer
     from hecompile.ir.halves import ClientHalf, Half, ServerHalf
@@ -85,29 +85,18 @@ class AffineBackend(SamplerStep):
         else:
             masks = _masks(half, program)
             support = StaticSupport(Masks(masks))
-        return AffineClient(program, _ring(program), support)
+        return AffineClient(program, support)
 
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.sampler_step.server import AffineServer
 
         judge_names(half, ())
         program = affine_program(half)
-        return AffineServer(program, _ring(program))
+        return AffineServer(program)
 
 
 def _room(program: AffineProgram) -> float:
-    """q/2t - 1."""
-    return program.body.q / (2 << program.body.parameters.t_bits) - 1
-
-
-def _ring(program: AffineProgram) -> Ring:
-    """Raises `ProtocolError` unless the prime is the one that SEAL picks for its size."""
-    from hecompile.backends.bfv.seal import make_ring
-
-    ring = make_ring(program.body.parameters.dimension, program.body.parameters.q_bits, 1 << program.body.parameters.t_bits)
-    if ring.q != program.body.q:
-        raise ProtocolError(f"region '{program.region}': q is {program.body.q}, not SEAL's prime of {ring.q_bits} bits")
-    return ring
+    return noise_budget(program.body.q, program.body.parameters.t_bits)
 
 
 def _masks(half: Half, program: AffineProgram) -> npt.NDArray[np.bool_]:

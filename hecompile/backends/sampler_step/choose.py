@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hecompile.backends.bfv.parameters import Parameters, noise_bound
-from hecompile.backends.bfv.seal import make_ring
+from hecompile.backends.bfv.parameters import MAX_WORD_BITS, Parameters, noise_bound, noise_budget
+from hecompile.backends.bfv.rings import prime
 from hecompile.backends.sampler_step.program import Drops
 from hecompile.errors import CompileError
 from hecompile.security.table import max_q_bits
@@ -24,9 +24,9 @@ def choose_parameters(entries: int, security_bits: int = 128) -> tuple[Parameter
     """
     weight, dimension = 2**WEIGHT_BITS, 4096 if entries >= 4096 else 2048
     t_bits = (weight * LIMIT + 1).bit_length() + 1
-    for q_bits in range(32, max_q_bits(dimension, security_bits) + 1, 8):
-        ring = make_ring(dimension, q_bits, 1 << t_bits)
-        room = ring.q / 2 ** (t_bits + 1) - 1
+    for q_bits in range(40, min(MAX_WORD_BITS, max_q_bits(dimension, security_bits)) + 1, 8):
+        q = prime(q_bits, t_bits)
+        room = noise_budget(q, t_bits)
         pairs = [
             Drops(b, a)
             for a in range(0, q_bits, 8)
@@ -34,5 +34,5 @@ def choose_parameters(entries: int, security_bits: int = 128) -> tuple[Parameter
             if noise_bound("worst-case", (weight, 0.0), dimension, b, a) <= room
         ]
         if pairs:
-            return Parameters(dimension, q_bits, t_bits, LIMIT), ring.q, max(pairs, key=lambda drops: drops.a + drops.b)
+            return Parameters(dimension, q_bits, t_bits, LIMIT), q, max(pairs, key=lambda drops: drops.a + drops.b)
     raise CompileError("no parameters for the sampler's step")

@@ -1,0 +1,115 @@
+"""In which of two forms a server multiplies a layer's ciphertexts by its weights, and what there is to do in each.
+
+Limbs: words are cut into bytes, an answer is a sum of bytes times int8 weights, put together modulo q at the end. NTT: polynomials
+and weights are transformed, an answer is a sum of products of single values. Both give the same words, so the choice is of time
+only. It depends on sizes and on the constants of `PRICES`, never on the machine: a client's prediction and its server agree on it.
+
+The polynomials `a` are needed at every coefficient, once per group of blocks that share them; of `b`, which every block has, only
+the spans of coefficients that are read count, rounded up to strips of 64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from hecompile.backends.bfv.packing import Layout
+from hecompile.backends.bfv.rings import groups_of
+
+__all__ = ["KEPT_BYTES", "PRICES", "FormPrices", "Operations", "Prices", "ProductForm", "form_operations", "product_form"]
+
+FormName = Literal["limbs", "ntt"]
+KEPT_BYTES = 4 << 20  # of a layer's weights in NTT form that a server keeps; more are transformed anew for every request
+STRIP, ROWS, CHANNELS = 64, 6, 4  # coefficients, answers and uploads that the kernel of limbs takes at a time
+
+
+class Prices(Protocol):
+    """What single operations take."""
+
+    @property
+    def mac_ps(self) -> float: ...
+    @property
+    def word_ns(self) -> float: ...
+    @property
+    def ntt_ns(self) -> float: ...
+    @property
+    def pair_ns(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class FormPrices:
+    """`Prices` as constants."""
+
+    mac_ps: float = 5.0
+    word_ns: float = 0.4
+    ntt_ns: float = 1.5
+    pair_ns: float = 0.3
+
+
+PRICES = FormPrices()
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Numbers of operations of a layer's products."""
+
+    macs: float  # byte by int8 multiply-adds
+    words: float  # cut into limbs or unpacked; drawn from a seed or put together from limbs counts twice
+    ntts: float  # coefficients transformed
+    pairs: float  # values multiplied in NTT form
+
+    def seconds(self, prices: Prices) -> float:
+        """Predicted."""
+        nanoseconds = self.words * prices.word_ns + self.ntts * prices.ntt_ns + self.pairs * prices.pair_ns
+        return 1e-12 * self.macs * prices.mac_ps + 1e-9 * nanoseconds
+
+
+@dataclass(frozen=True)
+class ProductForm:
+    """The form that is faster by `PRICES`, and the predicted seconds of both."""
+
+    name: FormName
+    limbs_s: float
+    ntt_s: float
+
+
+def product_form(layout: Layout, q_bits: int) -> ProductForm:
+    """The form for a layer's products at one batch size."""
+    limbs_s, ntt_s = (operations.seconds(PRICES) for operations in (_limbs(layout, q_bits), _ntt(layout)))
+    return ProductForm("ntt" if ntt_s < limbs_s else "limbs", limbs_s, ntt_s)
+
+
+def form_operations(layout: Layout, q_bits: int) -> tuple[FormName, Operations]:
+    """The form for a layer's products, and what there is to do in it."""
+    limbs, ntt = _limbs(layout, q_bits), _ntt(layout)
+    return ("ntt", ntt) if ntt.seconds(PRICES) < limbs.seconds(PRICES) else ("limbs", limbs)
+
+
+def _limbs(layout: Layout, q_bits: int) -> Operations:
+    dimension, blocks, groups = layout.packing.dimension, layout.blocks, groups_of(layout.blocks)
+    span = min(dimension, layout.packing.p_out * _up(layout.area, STRIP))
+    coefficients = groups * dimension + blocks * span
+    terms = layout.packing.p_in * layout.packing.p_out * len(layout.geometry.taps)
+    return Operations(
+        macs=_up(layout.answers, ROWS) * _up(layout.uploads, CHANNELS) * terms * -(-q_bits // 8) * coefficients,
+        words=layout.uploads * dimension * (blocks + 3 * groups) + 2 * layout.answers * coefficients,
+        ntts=layout.uploads * dimension * groups,  # `a` is drawn in NTT order
+        pairs=0,
+    )
+
+
+def _ntt(layout: Layout) -> Operations:
+    dimension, blocks, groups = layout.packing.dimension, layout.blocks, groups_of(layout.blocks)
+    pairs = layout.answers * layout.uploads * dimension
+    transformed = 0 if 8 * pairs <= KEPT_BYTES else pairs
+    return Operations(
+        macs=0,
+        words=layout.uploads * dimension * (blocks + 2 * groups) + layout.answers * dimension * (blocks + groups),
+        ntts=transformed + layout.uploads * dimension * blocks + layout.answers * dimension * (blocks + groups),
+        pairs=pairs * (blocks + groups),
+    )
+
+
+def _up(count: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-count // step) * step
