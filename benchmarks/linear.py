@@ -71,7 +71,9 @@ class Layer:
             return [torch.nn.functional.linear(value, weight) for weight in self.weights]
         if shape.kind == "upsampled":
             value = torch.nn.functional.interpolate(value, scale_factor=2.0, mode="nearest")
-        return [torch.nn.functional.conv2d(value, weight, stride=shape.stride, padding=shape.kernel // 2) for weight in self.weights]
+        return [
+            torch.nn.functional.conv2d(value, weight, stride=shape.stride, padding=shape.kernel // 2) for weight in self.weights
+        ]
 
     def product(self) -> Product:
         shape, stacked = self.shape, torch.cat(self.weights).double().numpy()
@@ -99,7 +101,9 @@ def shapes() -> dict[Shape, int]:
     upsampled = {id(module.conv): module for module in model.modules() if isinstance(module, Upsample2D)}
     for name, module in model.named_modules():
         public = "time_emb" in name  # the timestep alone
-        if not public and (isinstance(module, torch.nn.Linear | Upsample2D) or (_convolves(module) and id(module) not in upsampled)):
+        if not public and (
+            isinstance(module, torch.nn.Linear | Upsample2D) or (_convolves(module) and id(module) not in upsampled)
+        ):
             module.register_forward_hook(lambda module, inputs, _: calls.append((module, inputs[0])))
     model(*values)
     readers: dict[tuple[object, ...], tuple[Shape, int]] = {}
@@ -107,7 +111,9 @@ def shapes() -> dict[Shape, int]:
         found = _shape(module, value)
         key = (id(value), found.kind, found.kernel, found.stride)
         shape = readers[key][0] if key in readers else None
-        whole = Shape(found.kind, found.channels, (*(shape.outputs if shape else ()), *found.outputs), found.size, found.kernel, found.stride)
+        whole = Shape(
+            found.kind, found.channels, (*(shape.outputs if shape else ()), *found.outputs), found.size, found.kernel, found.stride
+        )
         readers[key] = (whole, 1)
     counts: dict[Shape, int] = {}
     for shape, _ in readers.values():
@@ -197,7 +203,10 @@ def measured(shape: Shape, count: int, runs: int) -> dict[str, Any]:
 
     with torch.no_grad():
         float_s = cpu_s(made.float32, runs)
-    encrypt_s, server_s = cpu_s(lambda: found.client.encrypt([value], BATCH), runs), cpu_s(lambda: found.server.evaluate(payload, BATCH), runs)
+    encrypt_s, server_s = (
+        cpu_s(lambda: found.client.encrypt([value], BATCH), runs),
+        cpu_s(lambda: found.server.evaluate(payload, BATCH), runs),
+    )
     decrypt_s = cpu_s(decrypt, runs)
     layout, parameters, geometry = found.choice.layout, found.choice.parameters, made.product().geometry
     return {
@@ -278,6 +287,7 @@ def speed_up(shape: Shape, runs: int) -> dict[str, float]:
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures of all layers together: sums weigh a shape by how often it is there."""
+
     def total(name: str) -> float:
         return float(sum(row[name] * row["count"] for row in rows))
 
@@ -320,8 +330,12 @@ def main() -> None:
             if not options.json:
                 row = rows[-1]
                 ratios = [row[side] / row["float_s"] for side in ("client_s", "server_s")]
-                sys.stdout.write(f"{row['count']:3} {row['layer']:44} float {row['float_s'] * 1e3:8.1f} ms, client {ratios[0]:5.2f}, ")
-                sys.stdout.write(f"server {ratios[1]:6.2f}, {row['form']}, q {row['q_bits']}, X {row['limit']}, exact {row['exact']}\n")
+                sys.stdout.write(
+                    f"{row['count']:3} {row['layer']:44} float {row['float_s'] * 1e3:8.1f} ms, client {ratios[0]:5.2f}, "
+                )
+                sys.stdout.write(
+                    f"server {ratios[1]:6.2f}, {row['form']}, q {row['q_bits']}, X {row['limit']}, exact {row['exact']}\n"
+                )
                 sys.stdout.flush()
         kernels = by_kernel(wide, runs)
     best = kernels[_core.kernel()]

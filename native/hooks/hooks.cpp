@@ -88,6 +88,25 @@ void decrypt_planted(const Planted& planted, const nb::bytes& b, const nb::bytes
   decrypt({job});
 }
 
+// The ternary secrets of the first layer of a request that was not answered yet: (blocks, N). Decrypting b = 0 and a = (q - 1) / t tells.
+std::vector<std::vector<std::int64_t>> secrets_of(const python::Request& request) {
+  const auto& layer = request.layers.at(0);
+  const auto& ring = layer.layout->ring;
+  const std::int64_t n = ring->n, blocks = layer.layout->blocks;
+  const Layout whole(ring, Shape{blocks, 1, n, 1, 1, n, 1, {{0, 0}}, 1, n, 1, 1, 0, 0});
+  std::vector<std::uint64_t> words(static_cast<std::size_t>(whole.down_a_words()));
+  for (std::int64_t group = 0; group < whole.seeds; group++) words[static_cast<std::size_t>(group * n)] = ring->delta;
+  std::vector<std::uint8_t> a(packed_bytes(words.size(), ring->q_bits)), b(packed_bytes(static_cast<std::size_t>(whole.down_b_words()), ring->q_bits));
+  pack_words(words.data(), a.data(), words.size(), ring->q_bits, 0, words.size());
+  std::vector<std::int64_t> found(static_cast<std::size_t>(blocks * n));
+  Decryption job;
+  job.layout = &whole, job.secrets = &layer.secrets, job.b = b.data(), job.a = a.data(), job.integers = found.data();
+  decrypt({job});
+  std::vector<std::vector<std::int64_t>> result;
+  for (auto at = found.begin(); at != found.end(); at += n) result.emplace_back(at, at + n);
+  return result;
+}
+
 // The first 32 bytes of every secret of a request that was not answered yet, in evaluation form.
 std::vector<nb::bytes> fingerprints(const python::Request& request) {
   std::vector<nb::bytes> found;
@@ -108,6 +127,7 @@ NB_MODULE(_core_hooks, module) {
   module.def("encrypt", &hecompile::encrypt_planted, "dimension"_a, "q"_a, "t_bits"_a, "blocks"_a, "uploads"_a, "messages"_a, "a"_a,
              "secrets"_a, "errors"_a);
   module.def("decrypt", &hecompile::decrypt_planted, "planted"_a, "b"_a, "a"_a, "out"_a);
+  module.def("secrets", &hecompile::secrets_of, "request"_a);
   module.def("fingerprints", &hecompile::fingerprints, "request"_a);
   module.def("use_kernel", &hecompile::use_kernel, "name"_a);
   module.def(

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hecompile import _core
 from hecompile.backends.words import pack_bits, unpack_bits
 from tests.native.reference import Ring
 
-__all__ = ["Planted", "hooks", "secret_bytes"]
+__all__ = ["Planted", "hooks", "secret_bytes", "secrets_of"]
 
 Integers = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
@@ -39,13 +40,20 @@ def secret_bytes(secrets: Integers) -> bytes:
     return words.astype("<u8").tobytes()
 
 
+def secrets_of(request: _core.Request) -> list[list[int]]:
+    """The ternary secrets of a request of the installed module that was not answered yet, block by block."""
+    return [list(each) for each in hooks().secrets(request)]
+
+
 class Planted:
     """Encryption of integers (blocks, uploads, N) under streams of `a`, secrets and errors that stand here."""
 
     def __init__(self, ring: Ring, messages: Integers, a: bytes, secrets: bytes, errors: bytes) -> None:
         self.ring, self.shape = ring, messages.shape
         blocks, uploads, _ = messages.shape
-        self._made = hooks().encrypt(ring.n, ring.q, ring.t_bits, blocks, uploads, np.ascontiguousarray(messages), [a], secrets, errors)
+        self._made = hooks().encrypt(
+            ring.n, ring.q, ring.t_bits, blocks, uploads, np.ascontiguousarray(messages), [a], secrets, errors
+        )
 
     @property
     def words(self) -> Words:

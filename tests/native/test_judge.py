@@ -52,7 +52,13 @@ def test_every_kernel_gives_the_words_of_the_reference() -> None:
 
     words = expand(ring, key, 0)
     expected = [
-        encrypt(ring, messages[block, 0].tolist(), words, ternary(secrets[8192 * block :][:8192]), binomial(errors[6144 * block :][:6144]))
+        encrypt(
+            ring,
+            messages[block, 0].tolist(),
+            words,
+            ternary(secrets[8192 * block :][:8192]),
+            binomial(errors[6144 * block :][:6144]),
+        )
         for block in range(2)
     ]
     before = _core.kernel()

@@ -10,6 +10,7 @@ import numpy as np
 
 from hecompile import _core
 from hecompile.backends.bfv.expansion import context_of
+from hecompile.backends.bfv.kernels import proved_kernel
 from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
 from hecompile.backends.bfv.places import client_layer
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
@@ -46,6 +47,7 @@ class BfvClient(RegionClient):
     """Encrypts a region's inputs and decrypts its outputs; every request has secrets of its own."""
 
     def __init__(self, program: RegionProgram, readouts: list[Readout]) -> None:
+        proved_kernel()
         self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self._program, self._readouts = program, readouts
         self._contexts = [context_of(program, index) for index in range(len(program.body.layers))]

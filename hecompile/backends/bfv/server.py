@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hecompile import _core
 from hecompile.backends.bfv.expansion import context_of
 from hecompile.backends.bfv.forms import KEPT_BYTES, FormName, product_form
+from hecompile.backends.bfv.kernels import proved_kernel
 from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_released
@@ -27,6 +28,7 @@ class BfvServer(RegionServer):
     """Answers requests for one region; keeps nothing between them."""
 
     def __init__(self, program: RegionProgram, weights: list[LayerWeights]) -> None:
+        proved_kernel()  # refuses on a machine that multiplies wrongly
         self.max_batch = program.max_batch
         self._program, self._weights = program, weights
         self._contexts = [context_of(program, index) for index in range(len(program.body.layers))]
