@@ -56,9 +56,10 @@ lint: build/native/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(filter %.cpp %.h %.inl,$(NATIVE))
-	$(BIN)/run-clang-tidy.py -quiet -j 2 -clang-tidy-binary $(BIN)/clang-tidy -p build/native '/native/(core|hooks|python|tests)/' >build/native/tidy.log 2>&1 || { grep -A 2 -E 'error:|Error' build/native/tidy.log; false; }
+	$(BIN)/run-clang-tidy.py -quiet -j 2 -config-file native/.clang-tidy -clang-tidy-binary $(BIN)/clang-tidy -p build/native \
+	'/native/(core|hooks|kernels|python|tests)/' >build/native/tidy.log 2>&1 || { cat build/native/tidy.log; false; }
 
-# The core without the compiler of Python packages: its own tests, and the module of test hooks (build/native/_core_hooks*.so).
+# the core's own tests, and the module of test hooks, which is never installed
 build/native/ready: .venv/core | valgrind
 	$(CORE) -B build/native -DCMAKE_PREFIX_PATH=$(CURDIR)/.venv/valgrind/usr >/dev/null
 	cmake --build build/native
@@ -83,17 +84,17 @@ aarch64: venv
 	native/tests/aarch64.sh build/aarch64 $(CURDIR)/.venv/aarch64
 
 # a third process for those that wait for each other; only slow tests use Schemathesis, whose plugin takes seconds to import
-quick: venv
+quick: venv build/native/ready
 	$(PYTEST) -n 3 -p no:schemathesis -m 'not fhe and not slow'
 
-fhe: venv
+fhe: venv build/native/ready
 	$(PYTEST) -m 'fhe and not slow'
 
-slow: venv nginx
+slow: venv build/native/ready nginx
 	$(PYTEST) -m slow
 
 # both at once: what they import and compile is needed by both
-long: venv nginx
+long: venv build/native/ready nginx
 	$(PYTEST) -m 'fhe or slow'
 
 smoke: venv

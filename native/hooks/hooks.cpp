@@ -75,7 +75,7 @@ std::unique_ptr<Planted> encrypt_planted(std::int64_t dimension, std::uint64_t q
 
 // b (blocks, 1, N) and a (seeds, 1, N), packed at q_bits -> integers (blocks, N).
 void decrypt_planted(const Planted& planted, const nb::bytes& b, const nb::bytes& a,
-                     nb::ndarray<std::int64_t, nb::c_contig, nb::device::cpu> out) {
+                     const nb::ndarray<std::int64_t, nb::c_contig, nb::device::cpu>& out) {
   const Layout& layout = *planted.layout;
   if (b.size() != packed_bytes(static_cast<std::size_t>(layout.down_b_words()), layout.ring->q_bits) ||
       a.size() != packed_bytes(static_cast<std::size_t>(layout.down_a_words()), layout.ring->q_bits) ||
@@ -88,7 +88,8 @@ void decrypt_planted(const Planted& planted, const nb::bytes& b, const nb::bytes
   decrypt({job});
 }
 
-// The ternary secrets of the first layer of a request that was not answered yet: (blocks, N). Decrypting b = 0 and a = (q - 1) / t tells.
+// The ternary secrets of the first layer of a request that was not answered yet: (blocks, N). Decrypting b = 0 and a = (q - 1) / t
+// tells.
 std::vector<std::vector<std::int64_t>> secrets_of(const python::Request& request) {
   const auto& layer = request.layers.at(0);
   const auto& ring = layer.layout->ring;
@@ -96,7 +97,8 @@ std::vector<std::vector<std::int64_t>> secrets_of(const python::Request& request
   const Layout whole(ring, Shape{blocks, 1, n, 1, 1, n, 1, {{0, 0}}, 1, n, 1, 1, 0, 0});
   std::vector<std::uint64_t> words(static_cast<std::size_t>(whole.down_a_words()));
   for (std::int64_t group = 0; group < whole.seeds; group++) words[static_cast<std::size_t>(group * n)] = ring->delta;
-  std::vector<std::uint8_t> a(packed_bytes(words.size(), ring->q_bits)), b(packed_bytes(static_cast<std::size_t>(whole.down_b_words()), ring->q_bits));
+  std::vector<std::uint8_t> a(packed_bytes(words.size(), ring->q_bits)),
+      b(packed_bytes(static_cast<std::size_t>(whole.down_b_words()), ring->q_bits));
   pack_words(words.data(), a.data(), words.size(), ring->q_bits, 0, words.size());
   std::vector<std::int64_t> found(static_cast<std::size_t>(blocks * n));
   Decryption job;
@@ -133,7 +135,7 @@ NB_MODULE(_core_hooks, module) {
   module.def(
       "expand",
       [](std::int64_t dimension, std::uint64_t q, int t_bits, const nb::bytes& bytes,
-         nb::ndarray<std::uint64_t, nb::c_contig, nb::device::cpu> out) {
+         const nb::ndarray<std::uint64_t, nb::c_contig, nb::device::cpu>& out) {
         const auto ring = hecompile::ring_of(dimension, q, t_bits);
         const hecompile::Positions positions{dimension, 1, ring->q_bits};
         if (bytes.size() != positions.public_bytes() || out.size() != static_cast<std::size_t>(dimension))
