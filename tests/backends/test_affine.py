@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from hecompile.artifact import read_manifest
 from hecompile.artifact_files import read_client_half
-from hecompile.backends.bfv.seal import expand_seeds, make_ring
+from hecompile.backends.bfv.rings import prime
+from hecompile.backends.bfv.seal import Ring, expand_seeds
 from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.sampler_step.backend import AffineBackend
 from hecompile.backends.sampler_step.choose import choose_parameters
@@ -85,7 +86,7 @@ def test_whole_numbers_come_back_exactly(half: Half) -> None:
 def test_noise_lies_under_the_bound(half: Half) -> None:
     program = affine_program(half)
     parameters, q = program.body.parameters, program.body.q
-    ring = make_ring(parameters.dimension, parameters.q_bits, 1 << parameters.t_bits)
+    ring = Ring(parameters.dimension, q, 1 << parameters.t_bits)
     f, g = 3 * program.body.weight // 4, -(program.body.weight // 4)
     rng = np.random.default_rng(3)
     pair = rng.choice([-parameters.limit, parameters.limit], (2, ENTRIES))
@@ -184,10 +185,19 @@ def test_programs_out_of_range_are_refused(half: Half) -> None:
             AffineBackend().load_client(Half({**half.program, **changes}, half.tensors))
 
 
-def test_weak_parameters_are_named(half: Half) -> None:
-    ring = make_ring(2048, 54, 1 << affine_program(half).body.parameters.t_bits)
-    weak = {**half.program, "q": ring.q, "parameters": {**half.program["parameters"], "q_bits": 54}, "weight_bits": 8}  # type: ignore[dict-item]
-    assert "less than 128 bits" in AffineBackend().check_security(Half(weak, half.tensors), 128)[0]
+@pytest.mark.parametrize(("q", "reason"), [(2**54 - 33, "words of 54 bits"), (2**48 - 2**32 + 1, "not the table's prime")])
+def test_other_rings_than_those_of_the_table_are_refused(half: Half, q: int, reason: str) -> None:
+    parameters: dict[str, object] = {**half.program["parameters"], "q_bits": q.bit_length()}  # type: ignore[dict-item]
+    weak = {**half.program, "q": q, "parameters": parameters, "weight_bits": 8}
+    with pytest.raises(ProtocolError, match=reason):
+        AffineBackend().check_security(Half(weak, half.tensors), 128)
+
+
+def test_the_chosen_ring_is_of_the_table(half: Half) -> None:
+    body = affine_program(half).body
+    assert body.q == prime(body.parameters.q_bits, body.parameters.t_bits)
+    assert body.weight * body.parameters.limit < 2 ** (body.parameters.t_bits - 1)
+    assert body.noise_bound <= body.q / 2 ** (body.parameters.t_bits + 1) - 1
 
 
 def test_a_unet_is_not_for_this_backend() -> None:
