@@ -67,18 +67,8 @@ COMPILES = (
 )  # fmt: skip
 SCHEMES = ("bfv", "ckks", "concrete", "concrete.linear", "concrete.lookups", "concrete.stacks", "sampler_step")
 COMPILES_A_SCHEME = (
-    "chains",
-    "choose",
-    "circuits",
-    "costs",
-    "lower",
-    "lowering",
-    "measure",
-    "options",
-    "pricing",
-    "provable",
-    "stages",
-)
+    "chains", "choose", "circuits", "costs", "lower", "lowering", "measure", "options", "pricing", "provable", "stages",
+)  # fmt: skip
 HOLDS_A_KEY = {"SecretKey", "Secrets", "KeyGenerator", "Encryptor", "Decryptor", "Pending"}
 TOOLS = {"torch", "diffusers", "ortools", "scipy", "jinja2"}
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hecompile import _core
 from hecompile.artifact import read_manifest
 from hecompile.artifact_files import read_client_half
+from hecompile.backends.bfv.rings import prime
 from hecompile.backends.sampler_step.backend import AffineBackend
 from hecompile.backends.sampler_step.choose import choose_parameters
 from hecompile.backends.sampler_step.client import AffineClient
@@ -29,7 +30,7 @@ from hecompile.options import CompileOptions
 from hecompile.sparsity.importance import magnitude
 from hecompile.sparsity.selection import select
 from tests.native.core_hooks import secrets_of
-from tests.native.reference import Ring, largest_prime, multiply
+from tests.native.reference import Ring, multiply
 from tests.networks import Tiny, tiny_inputs
 from tests.payloads import encrypt_whole
 from tests.sampling import SHAPE, artifact
@@ -184,12 +185,19 @@ def test_programs_out_of_range_are_refused(half: Half) -> None:
             AffineBackend().load_client(Half({**half.program, **changes}, half.tensors))
 
 
-def test_parameters_beyond_the_table_are_refused(half: Half) -> None:
-    assert AffineBackend().check_security(half, 128) == []
-    q = largest_prime(2**54, affine_program(half).body.parameters.t_bits)
-    weak = {**half.program, "q": q, "parameters": {**half.program["parameters"], "q_bits": 54}, "weight_bits": 8}  # type: ignore[dict-item]
-    with pytest.raises(ProtocolError, match="parameters out of range"):
+@pytest.mark.parametrize(("q", "reason"), [(2**54 - 33, "words of 54 bits"), (2**48 - 2**32 + 1, "not the table's prime")])
+def test_other_rings_than_those_of_the_table_are_refused(half: Half, q: int, reason: str) -> None:
+    parameters: dict[str, object] = {**half.program["parameters"], "q_bits": q.bit_length()}  # type: ignore[dict-item]
+    weak = {**half.program, "q": q, "parameters": parameters, "weight_bits": 8}
+    with pytest.raises(ProtocolError, match=reason):
         AffineBackend().check_security(Half(weak, half.tensors), 128)
+
+
+def test_the_chosen_ring_is_of_the_table(half: Half) -> None:
+    body = affine_program(half).body
+    assert body.q == prime(body.parameters.q_bits, body.parameters.t_bits)
+    assert body.weight * body.parameters.limit < 2 ** (body.parameters.t_bits - 1)
+    assert body.noise_bound <= body.q / 2 ** (body.parameters.t_bits + 1) - 1
 
 
 def test_a_unet_is_not_for_this_backend() -> None:
