@@ -45,7 +45,9 @@ void require_different(const Request::Layer& layer) {
 bool may_continue(const Run& run, const std::vector<std::shared_ptr<const ClientLayer>>& layers) {
   if (run.owner != getpid() || run.layers.size() != layers.size()) return false;
   for (std::size_t i = 0; i < layers.size(); i++)
-    if (layers[i] && layers[i]->requests > 1 && (run.layers[i].a.empty() || run.layers[i].left < 1)) return false;
+    if (layers[i] && layers[i]->requests > 1 &&
+        (run.layers[i].client != layers[i] || run.layers[i].a.empty() || run.layers[i].left < 1))
+      return false;
   return true;
 }
 
@@ -82,7 +84,7 @@ std::unique_ptr<Request> encrypt_request(const std::vector<nb::object>& layers, 
         std::copy(seed.begin(), seed.end(), seeds);
         keys.push_back(public_key(contexts[i], static_cast<std::uint32_t>(group), seeds));
       }
-      if (run && clients[i] && clients[i]->requests > 1) run->layers[i].keys = keys, run->layers[i].left = clients[i]->requests - 1;
+      if (run && clients[i] && clients[i]->requests > 1) run->layers[i] = {clients[i], keys, {}, clients[i]->requests - 1};
     } else {
       keys = run->layers[i].keys, run->layers[i].left--;
     }

@@ -15,9 +15,10 @@ namespace hecompile::python {
 // What the requests of one sampling run share: public seeds whose `a` the client has an answer for. Never crosses a fork.
 struct Run {
   struct Layer {
-    std::vector<Seed> keys;       // K_a, group by group
-    std::vector<std::uint8_t> a;  // the `a` part of the first reply, as it came; empty until then
-    std::int64_t left = 0;        // requests that the seeds may still serve
+    std::shared_ptr<const ClientLayer> client;  // at which batch
+    std::vector<Seed> keys;                     // K_a, group by group
+    std::vector<std::uint8_t> a;                // the `a` part of the first reply, as it came; empty until then
+    std::int64_t left = 0;                      // requests that the seeds may still serve
   };
   pid_t owner = getpid();
   std::vector<Layer> layers;

@@ -1,4 +1,4 @@
-"""One public seed for the requests of a run: the first brings it, later ones are answered by `b` alone, and it ends with the run."""
+"""One public seed for the requests of a run: the first brings it, later ones are answered by `b` alone, and it ends."""
 
 from __future__ import annotations
 
