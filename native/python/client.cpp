@@ -41,13 +41,14 @@ void require_different(const Request::Layer& layer) {
   if (same != 0) throw std::logic_error("two blocks drew the same secret: nothing is sent");
 }
 
-// Whether all layers whose seeds may serve several requests have an answer for them.
+// Whether all layers whose seeds may serve several requests have an answer for them, at this batch.
 bool may_continue(const Run& run, const std::vector<std::shared_ptr<const ClientLayer>>& layers) {
   if (run.owner != getpid() || run.layers.size() != layers.size()) return false;
-  for (std::size_t i = 0; i < layers.size(); i++)
-    if (layers[i] && layers[i]->requests > 1 &&
-        (run.layers[i].client != layers[i] || run.layers[i].a.empty() || run.layers[i].left < 1))
-      return false;
+  for (std::size_t i = 0; i < layers.size(); i++) {
+    if (!layers[i] || layers[i]->requests == 1) continue;
+    const auto& shared = run.layers[i];
+    if (!shared || shared->client != layers[i] || shared->a.empty() || shared->left < 1) return false;
+  }
   return true;
 }
 
@@ -75,7 +76,8 @@ std::unique_ptr<Request> encrypt_request(const std::vector<nb::object>& layers, 
     const Layout& layout = *layer.layout;
     const std::size_t words = packed_bytes(static_cast<std::size_t>(layout.up_words()), layout.ring->q_bits);
     std::uint8_t* at = buffer.part(offsets[i], words);
-    layer.brings_seeds = !(later && clients[i] && clients[i]->requests > 1);
+    const bool shares = run && clients[i] && clients[i]->requests > 1;
+    layer.brings_seeds = !(later && shares);
     std::vector<Seed> keys;
     if (layer.brings_seeds) {
       std::uint8_t* seeds = buffer.part(offsets[i] + words, static_cast<std::size_t>(layout.seeds) * kSeedBytes);
@@ -84,10 +86,11 @@ std::unique_ptr<Request> encrypt_request(const std::vector<nb::object>& layers, 
         std::copy(seed.begin(), seed.end(), seeds);
         keys.push_back(public_key(contexts[i], static_cast<std::uint32_t>(group), seeds));
       }
-      if (run && clients[i] && clients[i]->requests > 1) run->layers[i] = {clients[i], keys, {}, clients[i]->requests - 1};
+      if (shares) run->layers[i] = std::make_shared<SharedSeeds>(SharedSeeds{clients[i], keys, {}, clients[i]->requests - 1});
     } else {
-      keys = run->layers[i].keys, run->layers[i].left--;
+      keys = run->layers[i]->keys, run->layers[i]->left--;
     }
+    if (shares) layer.shared = run->layers[i];
     fills.push_back(std::make_unique<CipherFill>(std::move(keys), true));
     Encryption& job = jobs[i];
     job.layout = &layout, job.fill = fills.back().get(), job.secrets = &layer.secrets, job.words = at;
@@ -115,7 +118,6 @@ std::unique_ptr<Request> encrypt_request(const std::vector<nb::object>& layers, 
   }
   for (const Request::Layer& layer : request->layers) require_different(layer);
   if (request->owner != getpid()) throw std::logic_error("a request crossed a fork: nothing is sent");
-  request->run = std::move(run);
   return request;
 }
 
@@ -147,8 +149,8 @@ void decrypt_reply(Request& request, nb::handle reply, const std::vector<std::si
       job.a = buffer.part(offsets[i] + b, a);
       require_padding(job.a, layout.down_a_words(), layout.ring->q_bits - layout.shape.drop_a);
     } else {
-      job.a = request.run->layers[i].a.data();
-      if (request.run->layers[i].a.size() != a) throw std::logic_error("a run without the answer of its first request");
+      job.a = layer.shared->a.data();
+      if (layer.shared->a.size() != a) throw std::logic_error("a run without the answer of its first request");
     }
     if (nb::isinstance<nb::list>(results[i])) {
       if (!layer.client || layer.client->rows.empty()) throw std::invalid_argument("a layer whose results are integers");
@@ -178,11 +180,9 @@ void decrypt_reply(Request& request, nb::handle reply, const std::vector<std::si
   }
   for (std::size_t i = 0; i < count; i++) {
     Request::Layer& layer = request.layers[i];
-    if (request.run && layer.brings_seeds && layer.client && layer.client->requests > 1) {
-      const std::size_t size = packed_bytes(static_cast<std::size_t>(layer.layout->down_a_words()),
-                                            layer.layout->ring->q_bits - layer.layout->shape.drop_a);
-      request.run->layers[i].a.assign(jobs[i].a, jobs[i].a + size);
-    }
+    if (layer.shared && layer.brings_seeds)
+      layer.shared->a.assign(jobs[i].a, jobs[i].a + packed_bytes(static_cast<std::size_t>(layer.layout->down_a_words()),
+                                                                 layer.layout->ring->q_bits - layer.layout->shape.drop_a));
     layer.secrets.clear();
   }
 }
@@ -195,7 +195,7 @@ bool brings_seeds(const Request& request) {
 
 std::size_t kept_bytes(const Run& run) {
   std::size_t total = 0;
-  for (const auto& layer : run.layers) total += layer.a.size();
+  for (const auto& layer : run.layers) total += layer ? layer->a.size() : 0;
   return total;
 }
 

@@ -12,16 +12,18 @@
 
 namespace hecompile::python {
 
-// What the requests of one sampling run share: public seeds whose `a` the client has an answer for. Never crosses a fork.
+// Public seeds of a layer that serve several requests of a run, with the `a` that they were answered with.
+struct SharedSeeds {
+  std::shared_ptr<const ClientLayer> client;  // at which batch
+  std::vector<Seed> keys;                     // K_a, group by group
+  std::vector<std::uint8_t> a;                // of the first reply, as it came; empty until then
+  std::int64_t left = 0;                      // requests that the seeds may still serve
+};
+
+// What the requests of one sampling run share. Never crosses a fork.
 struct Run {
-  struct Layer {
-    std::shared_ptr<const ClientLayer> client;  // at which batch
-    std::vector<Seed> keys;                     // K_a, group by group
-    std::vector<std::uint8_t> a;                // the `a` part of the first reply, as it came; empty until then
-    std::int64_t left = 0;                      // requests that the seeds may still serve
-  };
   pid_t owner = getpid();
-  std::vector<Layer> layers;
+  std::vector<std::shared_ptr<SharedSeeds>> layers;  // none where every request has seeds of its own
 };
 
 // Secrets of one request, for one reply. Wiped when used, and when dropped.
@@ -29,6 +31,7 @@ struct Request {
   struct Layer {
     std::shared_ptr<const Layout> layout;
     std::shared_ptr<const ClientLayer> client;  // none for integers
+    std::shared_ptr<SharedSeeds> shared;        // none for seeds of its own
     Secrets secrets;
     std::vector<double> scales;
     bool brings_seeds = true;
@@ -37,7 +40,6 @@ struct Request {
   Request(const Request&) = delete;
   pid_t owner = getpid();
   std::vector<Layer> layers;
-  std::shared_ptr<Run> run;
   bool used = false;
 };
 

@@ -101,6 +101,18 @@ def test_no_answer_no_later_request() -> None:
     assert exchanged(region, client, server, 2)[0][0] == LATER
 
 
+def test_answers_come_to_the_seeds_that_they_were_asked_with() -> None:
+    """Two first requests under way: the older one's answer is not kept for the younger one's seeds."""
+    region, client, server = sides()
+    client.start_run()
+    values = [values_of(region, 1, seed) for seed in range(2)]
+    (old, old_pending), (new, new_pending) = (encrypt_whole(client, each, 1) for each in values)
+    for payload, pending, each in ((new, new_pending, values[1]), (old, old_pending, values[0])):
+        for got, want in zip(client.decrypt(server.evaluate(payload, 1), pending), region.reference(each), strict=True):
+            np.testing.assert_array_equal(got, want)
+    assert exchanged(region, client, server, 2)[0][0] == LATER
+
+
 def test_another_batch_has_another_seed() -> None:
     region, client, server = sides()
     client.start_run()
