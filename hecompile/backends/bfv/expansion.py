@@ -15,8 +15,10 @@ _DOMAIN = b"hecompile bfv a v1"
 
 
 def contexts(document: Document[Any], layers: int) -> list[bytes]:
-    """For each layer: domain, digest of the document, region and layer, what varies in size with its length. The core adds the group
-    of blocks and the seed, and hashes."""
+    """For each layer: domain, digest of the document, region and layer, what varies in size with its length.
+
+    The core adds the group of blocks and the seed, and hashes.
+    """
     digest = hashlib.sha256(json.dumps(document.as_json(), sort_keys=True, separators=(",", ":")).encode()).digest()
     fields = b"".join(struct.pack("<I", len(field)) + field for field in (digest, document.region.encode()))
     return [_DOMAIN + fields + struct.pack("<I", layer) for layer in range(layers)]
