@@ -19,8 +19,8 @@ def linear_table(found: dict[str, Any]) -> str:
 def _totals(found: dict[str, Any]) -> str:
     exact = "Every value is the integer reference's, bit for bit." if found["exact"] else "NOT every value is the reference's."
     return (
-        f"All {found['layers']} convolutions and linear layers of Stable Diffusion 1.5 that read secrets, as {len(found['shapes'])} "
-        f"shapes, batch {found['batch']}, one thread on each side, kernel `{found['kernel']}`, {found['cpu']}; random weights, "
+        f"All {found['layers']} convolutions and linear layers of Stable Diffusion 1.5 that read secrets, as "
+        f"{len(found['shapes'])} shapes, batch {found['batch']}, one thread on each side, kernel `{found['kernel']}`, {found['cpu']}; random weights, "
         f"medians of {found['runs']} runs. {exact} At least {found['least_security_bits']} bits of security.\n\n"
         "| CPU seconds | float32 | client | server |\n|---|---:|---:|---:|\n"
         f"| all layers | {found['float_total_s']:.2f} | {found['client_total_s']:.2f} | {found['server_total_s']:.2f} |\n"
@@ -29,22 +29,22 @@ def _totals(found: dict[str, Any]) -> str:
 
 
 def _text(found: dict[str, Any]) -> str:
-    threads = found["two_threads"]
+    threads, bytes_ = found["two_threads"], [found[name] / 1e9 for name in ("up_total_bytes", "down_total_bytes")]
     return (
         "The client's worst wide convolution (3x3, stride 1, 320 channels and more) takes "
         f"{found['client_over_float_wide_worst']:.2f} of float32. The server's geometric mean over shapes is "
-        f"{found['server_over_float_geomean']:.1f} times float32, at worst {found['server_over_float_worst']:.1f} with 256 positions "
-        f"a sample and more, and {found['server_over_float_worst_small']:.1f} with fewer. {found['up_total_bytes'] / 1e9:.2f} GB go up "
-        f"and {found['down_total_bytes'] / 1e9:.2f} GB come down. A second thread makes the client {threads['client']:.2f} and the "
-        f"server {threads['server']:.2f} times as fast (wall seconds of a conv 320->320 at 64x64).\n"
+        f"{found['server_over_float_geomean']:.1f} times float32, at worst {found['server_over_float_worst']:.1f} with 256 "
+        f"positions a sample and more, and {found['server_over_float_worst_small']:.1f} with fewer. "
+        f"{bytes_[0]:.2f} GB go up and {bytes_[1]:.2f} GB come down. A second thread makes the client {threads['client']:.2f} "
+        f"and the server {threads['server']:.2f} times as fast (wall seconds of a conv 320->320 at 64x64).\n"
     )
 
 
 def _kernels(kernels: dict[str, dict[str, float]]) -> str:
-    rows = [
-        f"| `{name}` | {row['encrypt_ns']:.1f} | {row['decrypt_ns']:.1f} | {row['gmac_per_s']:.0f} | {row['server_over_float']:.1f} |\n"
-        for name, row in kernels.items()
-    ]
+    rows = []
+    for name, row in kernels.items():
+        speeds = f"{row['encrypt_ns']:.1f} | {row['decrypt_ns']:.1f} | {row['gmac_per_s']:.0f}"
+        rows.append(f"| `{name}` | {speeds} | {row['server_over_float']:.1f} |\n")
     return f"{KERNELS}\n|---|---:|---:|---:|---:|\n" + "".join(rows)
 
 
