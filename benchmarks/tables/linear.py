@@ -20,8 +20,9 @@ def _totals(found: dict[str, Any]) -> str:
     exact = "Every value is the integer reference's, bit for bit." if found["exact"] else "NOT every value is the reference's."
     return (
         f"All {found['layers']} convolutions and linear layers of Stable Diffusion 1.5 that read secrets, as "
-        f"{len(found['shapes'])} shapes, batch {found['batch']}, one thread on each side, kernel `{found['kernel']}`, {found['cpu']}; random weights, "
-        f"medians of {found['runs']} runs. {exact} At least {found['least_security_bits']} bits of security.\n\n"
+        f"{len(found['shapes'])} shapes, batch {found['batch']}, one thread on each side, "
+        f"kernel `{found['kernel']}`, {found['cpu']}; random weights, medians of {found['runs']} runs. "
+        f"{exact} At least {found['least_security_bits']} bits of security.\n\n"
         "| CPU seconds | float32 | client | server |\n|---|---:|---:|---:|\n"
         f"| all layers | {found['float_total_s']:.2f} | {found['client_total_s']:.2f} | {found['server_total_s']:.2f} |\n"
         f"| over float32 | 1 | {found['client_over_float']:.2f} | {found['server_over_float']:.2f} |\n"
