@@ -17,7 +17,10 @@ class Fill {
 };
 
 inline constexpr int kBlocksPerSeed = 64;
-inline constexpr int kSpareWords = 64;  // of `a`, for words that are not below q
+inline constexpr int kSpareWords = 64;  // of `a`, for words that are not below q: the least of any dimension
+
+// Spare words of a polynomial. With q of at least 2^12 t they suffice but for 2^-80 of all polynomials (a test counts).
+inline constexpr std::int64_t spare_words(std::int64_t n) { return n / 32 < kSpareWords ? kSpareWords : n / 32; }
 
 // The one place that says where in their streams things lie (rule: every position is used once).
 struct Positions {
@@ -27,7 +30,7 @@ struct Positions {
 
   std::uint64_t word_bytes() const { return static_cast<std::uint64_t>(q_bits + 7) / 8; }
   // Bytes of `a` of one upload: N words and the spare ones, in whole AES blocks.
-  std::uint64_t public_bytes() const { return (static_cast<std::uint64_t>(n + kSpareWords) * word_bytes() + 15) / 16 * 16; }
+  std::uint64_t public_bytes() const { return (static_cast<std::uint64_t>(n + spare_words(n)) * word_bytes() + 15) / 16 * 16; }
   std::uint64_t public_at(std::int64_t upload) const { return static_cast<std::uint64_t>(upload) * public_bytes(); }
   // Eight bytes for each coefficient of a block's secret.
   std::uint64_t secret_bytes() const { return static_cast<std::uint64_t>(n) * 8; }

@@ -22,8 +22,6 @@ __all__ = [
     "ternary",
 ]
 
-SPARE_WORDS = 64
-
 
 @dataclass(frozen=True)
 class Ring:
@@ -42,9 +40,14 @@ class Ring:
         return (self.q.bit_length() + 7) // 8
 
     @property
+    def words(self) -> int:
+        """Words of the stream for one upload: N, and spare ones for those that are not below q."""
+        return self.n + max(64, self.n // 32)
+
+    @property
     def upload_bytes(self) -> int:
-        """Bytes of the stream that belong to one upload: N words and the spare ones, in whole AES blocks."""
-        return ((self.n + SPARE_WORDS) * self.word_bytes + 15) // 16 * 16
+        """Bytes of the stream that belong to one upload, in whole AES blocks."""
+        return (self.words * self.word_bytes + 15) // 16 * 16
 
     @cached_property
     def psi(self) -> int:
@@ -73,7 +76,7 @@ def expand(ring: Ring, key: bytes, upload: int) -> list[int]:
     """Words of `a` of one upload, in evaluation order. Raises ValueError if too few of them are below q."""
     data = stream(key, upload * ring.upload_bytes, ring.upload_bytes)
     mask, size = (1 << ring.q.bit_length()) - 1, ring.word_bytes
-    words = (int.from_bytes(data[i * size : (i + 1) * size], "little") & mask for i in range(ring.n + SPARE_WORDS))
+    words = (int.from_bytes(data[i * size : (i + 1) * size], "little") & mask for i in range(ring.words))
     kept = [word for word in words if word < ring.q][: ring.n]
     if len(kept) < ring.n:
         raise ValueError("a seed with too few words below q")

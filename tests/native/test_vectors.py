@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import secrets
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from hecompile.backends.bfv.parameters import DIMENSIONS
+from hecompile.backends.bfv.rings import table_rows
 from tests.native.reference import (
     Ring,
     binomial,
@@ -66,6 +69,25 @@ def test_the_words(vector: dict[str, Any]) -> None:
 
 def test_the_vectors_reach_words_that_are_skipped() -> None:
     assert min(upload["skipped"] for vector in VECTORS if vector["q"].bit_length() == 33 for upload in vector["uploads"]) > 0
+
+
+def test_spare_words_suffice() -> None:
+    """In every ring with q of at least 2^12 t, one polynomial in 2^80 skips more words than there are spare ones."""
+    for q_bits, t_bits, k in table_rows():
+        if q_bits - t_bits < 12:
+            continue  # no noise of a layer with a weight of 127 fits into those
+        rejected = (k * 2**t_bits - 1) / 2**q_bits
+        for n in DIMENSIONS:
+            words = Ring(n, 0, 0).words
+            assert log2_tail(words, rejected, words - n + 1) < -80, (q_bits, t_bits, n)
+
+
+def log2_tail(count: int, p: float, least: int) -> float:
+    """log2 of a bound on the probability of `least` or more successes among `count`: a geometric sum."""
+    term = math.lgamma(count + 1) - math.lgamma(least + 1) - math.lgamma(count - least + 1)
+    term += least * math.log(p) + (count - least) * math.log1p(-p)
+    ratio = (count - least) / (least + 1) * p / (1 - p)
+    return (term - math.log1p(-ratio)) / math.log(2)
 
 
 @EACH
