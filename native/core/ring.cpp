@@ -37,6 +37,8 @@ double centred(u64 value, u64 q) {
   return value > q / 2 ? static_cast<double>(value) - static_cast<double>(q) : static_cast<double>(value);
 }
 
+u64 fraction(u64 value, u64 q) { return static_cast<u64>((static_cast<u128>(value) << 64) / q); }
+
 // The smallest element of order 2N: the odd powers of any one are all there are.
 u64 smallest_root(u64 n, u64 q) {
   u64 root = 0;
@@ -78,12 +80,31 @@ std::shared_ptr<const Ring> make(std::int64_t n, u64 q, int t_bits) {
     ring->centred_roots[reversed] = centred(root, q), ring->centred_inverse_roots[reversed] = centred(back, q);
     root = times(root, ring->psi, q), back = times(back, inverse, q);
   }
+  for (u64 i = 0; i < size; i++) {
+    ring->root_quotients.push_back(ring->centred_roots[i] / static_cast<double>(q));
+    ring->inverse_root_quotients.push_back(ring->centred_inverse_roots[i] / static_cast<double>(q));
+    ring->root_fractions.push_back(fraction(ring->roots[i], q));
+    ring->inverse_root_fractions.push_back(fraction(ring->inverse_roots[i], q));
+  }
   ring->n_inverse = power(size, q - 2, q);
   ring->centred_n_inverse = centred(ring->n_inverse, q);
   return ring;
 }
 
 }  // namespace
+
+RingView Ring::view() const {
+  RingView view{};
+  view.n = n, view.levels = std::countr_zero(static_cast<u64>(n)), view.q = q, view.q_bits = q_bits, view.t_bits = t_bits;
+  view.delta = delta;
+  view.forward = {centred_roots.data(), root_quotients.data(), roots.data(), root_fractions.data()};
+  view.backward = {centred_inverse_roots.data(), inverse_root_quotients.data(), inverse_roots.data(), inverse_root_fractions.data()};
+  view.n_inverse = n_inverse, view.n_inverse_fraction = fraction(n_inverse, q);
+  view.centred_n_inverse = centred_n_inverse, view.n_inverse_quotient = centred_n_inverse / static_cast<double>(q);
+  view.one_fraction = fraction(1, q), view.t_fraction = fraction(u64{1} << t_bits, q);
+  view.barrett = static_cast<u64>((static_cast<u128>(1) << (2 * q_bits)) / q);
+  return view;
+}
 
 std::shared_ptr<const Ring> ring_of(std::int64_t n, u64 q, int t_bits) {
   static std::mutex mutex;

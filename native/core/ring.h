@@ -4,6 +4,8 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/ring_view.h"
+
 namespace hecompile {
 
 // Tables of one ring. Twiddles lie in the order of the Cooley-Tukey transform: entry i is psi^bitreverse(i).
@@ -17,8 +19,13 @@ struct Ring {
   std::uint64_t psi = 0;
   std::vector<std::uint64_t> roots, inverse_roots;           // (N) words below q
   std::vector<double> centred_roots, centred_inverse_roots;  // (N) the same in (-q/2, q/2)
+  std::vector<double> root_quotients, inverse_root_quotients;           // (N) centred ones by q, rounded
+  std::vector<std::uint64_t> root_fractions, inverse_root_fractions;    // (N) floor(root 2^64 / q)
   std::uint64_t n_inverse = 0;
   double centred_n_inverse = 0;
+
+  // The same for inner loops. Valid as long as the ring.
+  RingView view() const;
 };
 
 // The ring of these numbers, made once and kept. Throws std::invalid_argument for numbers that make none, or whose q is not prime.
