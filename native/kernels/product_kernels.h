@@ -3,9 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/ring_view.h"
+
 namespace hecompile {
 
-struct RingView;
 
 inline constexpr std::int64_t kRows = 6;    // answers that are computed together
 inline constexpr std::int64_t kStrip = 64;  // coefficients that are computed together
@@ -49,5 +50,10 @@ struct ProductKernels {
   // Values of eight polynomials (8, N) in evaluation order -> coefficients, words below q both. cells: (N, 8) to work in.
   void (*to_coefficients)(const RingView&, std::uint64_t* words, std::uint64_t* cells);
 };
+
+extern const ProductKernels kPortableProduct;
+#if defined(__x86_64__)
+extern const ProductKernels kAvx2Product, kAvx512Product;
+#endif
 
 }  // namespace hecompile

@@ -16,6 +16,6 @@ static void to_coefficients(const RingView& ring, std::uint64_t* words, Cell* ce
   }
 }
 
-static constexpr ProductKernels kProductKernels = {
+static constexpr ProductKernels kProduct = {
     limbs::kGroup, limbs::kLimbBytes, limbs::kSafeSteps, limbs::kLimit, limbs::count_limbs, limbs::split, limbs::multiply,
     to_coefficients};
