@@ -215,7 +215,7 @@ void check_reply(const Case& c, const Layout& layout, const Request& request, co
   check(right, "a", where);
 }
 
-std::vector<Form> forms() { return {Form::kLimbs}; }
+std::vector<Form> forms() { return {Form::kLimbs, Form::kTransform}; }
 
 void check_case(const Case& c, std::mt19937_64& random) {
   std::printf("%s\n", c.name.c_str()), std::fflush(stdout);
