@@ -171,7 +171,7 @@ static void encrypt(const RingView& ring, const EncryptRow rows[8], int count, C
 
 // ---------------------------------------------------------------- decryption
 
-static void transform(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8], Cell* lanes) {
+static inline void words_to_lanes(const RingView& ring, const std::uint64_t* const words[8], int drop, Cell* lanes) {
   const Modulus m = modulus(ring);
   for (std::int64_t i = 0; i < ring.n; i += 8) {
     Lanes v[8];
@@ -179,9 +179,20 @@ static void transform(const RingView& ring, const std::uint64_t* const words[8],
     transpose(v);
     for (int j = 0; j < 8; j++) store(lanes + 8 * (i + j), v[j]);
   }
+}
+static void transform(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8], Cell* lanes) {
+  const Modulus m = modulus(ring);
+  words_to_lanes(ring, words, drop, lanes);
   forward_to(ring, lanes, [&](std::int64_t group, Lanes values[8]) {
     transpose(values);
     for (int j = 0; j < 8; j++) store_words(out[j] + 8 * group, to_words(reduced(values[j], m), m));
+  });
+}
+static void transform_lanes(const RingView& ring, const std::uint64_t* const words[8], int drop, Cell* lanes) {
+  const Modulus m = modulus(ring);
+  words_to_lanes(ring, words, drop, lanes);
+  forward_to(ring, lanes, [&](std::int64_t group, Lanes values[8]) {
+    for (int i = 0; i < 8; i++) store(lanes + 64 * group + 8 * i, reduced(values[i], m));
   });
 }
 
@@ -192,6 +203,18 @@ static void multiply(const RingView& ring, const DecryptRow rows[8], int count, 
     for (int j = 0; j < 8; j++) v[j] = load(lanes + 8 * (i + j));
     transpose(v);
     for (int j = 0; j < count; j++) store(rows[j].product + i, v[j]);
+  }
+}
+static void multiply_lanes(const RingView& ring, const Cell* a, const Cell* secret, int count, Cell* products, Cell* lanes) {
+  const Modulus m = modulus(ring);
+  backward_from(ring, lanes, [&](std::int64_t group, Lanes v[8]) {
+    for (int i = 0; i < 8; i++) v[i] = product(load(a + 64 * group + 8 * i), every(secret + 8 * group + i), m);
+  });
+  for (std::int64_t i = 0; i < ring.n; i += 8) {
+    Lanes v[8];
+    for (int j = 0; j < 8; j++) v[j] = load(lanes + 8 * (i + j));
+    transpose(v);
+    for (int j = 0; j < count; j++) store(products + j * ring.n + i, v[j]);
   }
 }
 
@@ -235,12 +258,16 @@ static void quantize(const float* from, std::int64_t rows, std::int64_t width, s
   }
 }
 
+// Tokens lie far apart, often each on a page of its own: they are asked for this many tokens ahead.
+constexpr std::int64_t kAhead = 32;
+
 static void quantize_tokens(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how, std::int32_t* const to[8]) {
   const Quantizing q = quantizing(how.scale, how.reciprocal, how.limit);
   for (std::int64_t i = 0; i < count; i += 8) {
     Doubles v[8];
     for (std::int64_t k = 0; k < 8; k++) {
       const std::int64_t at = i + k < count ? i + k : i;  // what is beyond is not stored
+      if (i + k + kAhead < count) __builtin_prefetch(from + (i + k + kAhead) * step);
       v[k] = quantized(load_floats(from + at * step, 8), q);
     }
     transpose_doubles(v);
@@ -270,6 +297,7 @@ static void finish_tokens(const double* const values[8], std::int64_t count, con
   for (int j = 0; j < 8; j++) by[j] = every_double(scales[j]);
   for (std::int64_t i = 0; i < count; i += 8) {
     Doubles v[8];
+    for (std::int64_t k = i + kAhead; k < i + kAhead + 8 && k < count; k++) __builtin_prefetch(to + k * step, 1);
     for (int j = 0; j < 8; j++) v[j] = scaled(load_doubles(values[j] + i), by[j]);
     transpose_doubles(v);
     for (std::int64_t k = 0; k < 8 && i + k < count; k++) store_floats(to + (i + k) * step, v[k], biases, 1, 8);
@@ -278,4 +306,4 @@ static void finish_tokens(const double* const values[8], std::int64_t count, con
 
 static constexpr ClientKernels kClient = {
     forward_entry, backward_entry, to_cells, cells_to_words, centre,   pack,     unpack,          expand, draw_secrets, spectrum,
-    encrypt,       transform,      multiply, decode,         peak,     quantize, quantize_tokens, finish, finish_tokens};
+    encrypt,       transform,      transform_lanes, multiply, multiply_lanes, decode,         peak,     quantize, quantize_tokens, finish, finish_tokens};
