@@ -230,7 +230,7 @@ def test_a_plan_without_a_server_is_no_artifact() -> None:
             CompileOptions(**options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("profile", "chosen"), [({}, "bfv"), ({"encrypt_us": 1e6, "decrypt_us": 1e6}, "concrete")])
+@pytest.mark.parametrize(("profile", "chosen"), [({}, "bfv"), ({"encrypt_ns": 5e5, "decrypt_ns": 5e5}, "concrete")])
 def test_the_cheaper_backend_is_chosen(graph: ModelGraph, profile: dict[str, float], chosen: str) -> None:
     machine = Machine(**profile)
     problem = problem_of(graph, machine, backends=("bfv", "concrete"))
@@ -252,7 +252,7 @@ def test_a_plan_may_mix_bfv_and_concrete(tmp_path: Path) -> None:
     from hecompile.options import CompileOptions
     from tests.networks import Tiny, tiny_inputs
 
-    save_machine(Machine(encrypt_us=4000.0), tmp_path / "machine.json")
+    save_machine(Machine(encrypt_ns=2000.0), tmp_path / "machine.json")
     options = CompileOptions(
         partition="optimised", client_weights_mib=0.0, among=("concrete",), machine=str(tmp_path / "machine.json"), max_batch=2
     )

@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.tables.security import MODELS, Estimate, Lwe, Table, line_table, read_table, ring_table, summary_table
+from benchmarks.tables.security import (
+    MODELS,
+    Estimate,
+    Lwe,
+    Table,
+    line_table,
+    read_table,
+    ring_table,
+    secrets_table,
+    summary_table,
+)
 from hecompile.backends.bfv import choose as bfv
 from hecompile.backends.bfv.parameters import MAX_WORD_BITS
 from hecompile.backends.bfv.rings import BLOCKS_PER_SEED, Q_BITS, secrets_of
@@ -189,7 +199,12 @@ def test_rows_are_of_the_distributions_that_are_drawn(table: Table) -> None:
 
 def test_the_document_has_the_tables_of_the_rows(table: Table) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    tables = {"summary": summary_table(table, BITS_128), "rings": ring_table(table, BITS_128), "line": line_table(table)}
+    tables = {
+        "summary": summary_table(table, BITS_128),
+        "rings": ring_table(table, BITS_128),
+        "secrets": secrets_table(table),
+        "line": line_table(table),
+    }
     for name, rows in tables.items():
         place = re.compile(rf"(<!-- estimates: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         assert place.search(text), f"no place for the estimates of '{name}'"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from hecompile.backends.bfv.rings import REUSED_Q_BITS
+
 __all__ = [
-    "CLAIMED", "DATA", "MODELS", "Estimate", "Lwe", "Table", "line_table", "read_table", "ring_table", "summary_table",
-    "write_table",
+    "CLAIMED", "DATA", "MODELS", "Estimate", "Lwe", "Table", "line_table", "read_table", "ring_table", "secrets_table",
+    "summary_table", "write_table",
 ]  # fmt: skip
 
 DATA = Path(__file__).parents[2] / "docs" / "security-parameters.json"
@@ -143,6 +146,20 @@ def ring_table(table: Table, limits: Mapping[int, int]) -> str:
             mark = "**" if limits.get(row.lwe.dimension) == row.lwe.log2_q else ""
             rows.append([f"{mark}{row.lwe.dimension}, {row.lwe.log2_q}{mark}", *_cells(row)])
     return _markdown(["N, log2 q", *MODELS.values()], rows)
+
+
+def secrets_table(table: Table, dimension: int = 2048, most_bits: tuple[int, ...] = (48, 50)) -> str:
+    """Claimed bits and quantum LaaMosPol14's of a ring's secrets by how many share a seed: log2 of that number less."""
+    secrets = {1: "1 secret", 8: "8", 64: "64", 400: "400 (8 blocks, 50 requests)"}
+    found = {row.lwe.log2_q: row for row in table.rows if row.use == "ring" and row.lwe.dimension == dimension}
+    rows = []
+    for q_bits in most_bits:
+        classical, quantum = found[q_bits].claimed_bits, found[q_bits].bits["usvp LaaMosPol14"] or 0.0
+        cells = [f"{classical - math.log2(count):.1f} / {quantum - math.log2(count):.1f}" for count in secrets]
+        if q_bits > REUSED_Q_BITS:
+            cells[-1] = "refused"
+        rows.append([f"{dimension}, {q_bits}", *cells])
+    return _markdown(["N, log2 q", *secrets.values()], rows)
 
 
 def line_table(table: Table) -> str:

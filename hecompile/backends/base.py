@@ -41,6 +41,8 @@ class Facts:
     proof: str = ""
     noise_bits: float = 0.0  # log2 of the largest noise that was proved, and of the room for it
     budget_bits: float = 0.0
+    classical_bits: float = 0.0  # of the weakest layer's secrets under one seed, at whatever batch; zero where it is not estimated
+    quantum_bits: float = 0.0
     reveals: tuple[str, ...] = ()  # the parts of secrets that requests show in clear, a sentence for each
 
 

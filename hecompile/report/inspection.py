@@ -66,12 +66,13 @@ def print_inspection(folder: Path, manifest: Manifest) -> None:
 
     rows = region_rows(folder, manifest)
     table = Table(title=f"{manifest.name}: policy {manifest.policy}, backend {manifest.backend}, max batch {manifest.max_batch}")
-    for column in ("region", "domain", "layers", "parameters", "proof", "noise/room", "up", "down"):
+    for column in ("region", "domain", "layers", "parameters", "proof", "noise/room", "bits", "up", "down"):
         table.add_column(column)
     for row in rows:
-        details = ["", "", "", "", "", ""]
+        details = [""] * 7
         if row.layers:
-            details = [str(row.layers), row.parameters, row.proof, row.room, f"{row.up_bytes:,}", f"{row.down_bytes:,}"]
+            details = [str(row.layers), row.parameters, row.proof, row.room, row.security]
+            details += [f"{row.up_bytes:,}", f"{row.down_bytes:,}"]
         table.add_row(row.region, row.domain, *details)
     console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width to fit into
     console.print(table)

@@ -28,6 +28,8 @@ class RegionRow:
     proof: str = ""
     noise_bits: float = 0.0
     budget_bits: float = 0.0
+    classical_bits: float = 0.0
+    quantum_bits: float = 0.0
     up_bytes: int = 0
     down_bytes: int = 0
 
@@ -35,6 +37,11 @@ class RegionRow:
     def room(self) -> str:
         """Noise and the room for it in bits; empty for backends whose library keeps that to itself."""
         return f"{self.noise_bits:.1f} / {self.budget_bits:.1f}" if self.budget_bits else ""
+
+    @property
+    def security(self) -> str:
+        """Bits of the weakest layer's secrets, less log2 of how many share a seed; empty where they are not estimated."""
+        return f"{self.classical_bits:.1f} (quantum {self.quantum_bits:.1f})" if self.classical_bits else ""
 
 
 def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
@@ -69,6 +76,8 @@ def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
                 facts.proof,
                 facts.noise_bits,
                 facts.budget_bits,
+                facts.classical_bits,
+                facts.quantum_bits,
                 client.request_bytes(1),
                 client.reply_bytes(1),
             )

@@ -88,6 +88,7 @@ def estimate(dimension: int, q_bits: int) -> Estimate:
     return max(rows, key=lambda row: row.classical, default=Estimate(0.0, 0.0))
 
 
-def security_bits(dimension: int, q_bits: int, secrets: int) -> float:
+def security_bits(dimension: int, q_bits: int, secrets: int, quantum: bool = False) -> float:
     """Bits of so many secrets under the same polynomials `a`, any of which may be found: one secret's less log2 of their number."""
-    return estimate(dimension, q_bits).classical - math.log2(secrets)
+    found = estimate(dimension, q_bits)
+    return (found.quantum if quantum else found.classical) - math.log2(secrets)

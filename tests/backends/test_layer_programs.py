@@ -105,3 +105,14 @@ def test_the_stated_bounds_hold_for_the_weights_and_no_larger_ones() -> None:
     reasons = backend("bfv").check_proofs(full)
     assert "sums may leave t" in reasons[0]
     assert "noise of" in reasons[1]
+
+
+@pytest.mark.promise("128-bits")
+def test_a_half_says_what_its_secrets_are_worth() -> None:
+    """Bits of its ring less log2 of the secrets under one seed, and those against a quantum attacker beside them."""
+    half = lowered("bfv", size=40, batch=4).client
+    blocks = region_program(half).body.layers[0].layout(4).blocks
+    facts = backend("bfv").describe(half)
+    assert facts.classical_bits == pytest.approx(142.8 - np.log2(blocks), abs=0.05)
+    assert facts.quantum_bits == pytest.approx(137.1 - np.log2(blocks), abs=0.05)
+    assert backend("clear").describe(lowered("clear").client).classical_bits == 0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.bfv.groups import extend, gather_terms, group_matrix
+from hecompile.backends.bfv.clear.groups import extend, gather_terms, group_matrix
 from hecompile.backends.bfv.packing import Layout
 
 __all__ = ["answers", "rounded"]

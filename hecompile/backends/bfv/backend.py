@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hecompile.backends.base import Facts
 from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.parameters import Parameters, noise_bound, noise_budget
 from hecompile.backends.bfv.program import LayerProgram, judge_messages, region_program
@@ -15,7 +17,7 @@ from hecompile.backends.bfv.weights import weights_of
 if TYPE_CHECKING:
     from hecompile.backends.region_client import RegionClient
     from hecompile.backends.region_server import RegionServer
-    from hecompile.ir.halves import ClientHalf, ServerHalf
+    from hecompile.ir.halves import ClientHalf, Half, ServerHalf
 
 __all__ = ["BfvBackend"]
 
@@ -31,20 +33,21 @@ class BfvBackend(IntegerBackend):
     def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return ()
 
+    def describe(self, half: Half) -> Facts:
+        bits = [_bits(layer) for layer in region_program(half).body.layers]
+        classical, quantum = (round(min(each, default=0.0), 1) for each in zip(*bits, strict=True))
+        return replace(super().describe(half), classical_bits=classical, quantum_bits=quantum)
+
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         """Every layer whose secrets under one seed are too many for its ring, at whatever batch."""
-        from hecompile.security import table
-
         reasons = []
         program = region_program(half)
         for layer in program.body.layers:
-            dimension, q_bits = layer.parameters.dimension, layer.parameters.q_bits
-            secrets = max(secrets_of(layer.layout(batch).blocks, layer.requests) for batch in range(1, program.max_batch + 1))
-            bits = table.security_bits(dimension, q_bits, secrets)
-            if bits < security_bits:
+            if (bits := _bits(layer)[0]) < security_bits:
                 reasons.append(
-                    f"region '{program.region}', layer of {layer.input}: {secrets} secrets under one seed, with {q_bits} modulus "
-                    f"bits at dimension {dimension}, give {bits:.1f} bits of security, less than {security_bits} bits"
+                    f"region '{program.region}', layer of {layer.input}: {_secrets(layer)} secrets under one seed, with "
+                    f"{layer.parameters.q_bits} modulus bits at dimension {layer.parameters.dimension}, give {bits:.1f} bits of "
+                    f"security, less than {security_bits} bits"
                 )
         return reasons
 
@@ -83,6 +86,19 @@ class BfvBackend(IntegerBackend):
         from hecompile.backends.bfv.measure import measure_bfv
 
         return measure_bfv(self, runs)
+
+
+def _secrets(layer: LayerProgram) -> int:
+    """Most secrets under one seed, over the batch sizes."""
+    return max(secrets_of(layer.layout(batch).blocks, layer.requests) for batch in range(1, len(layer.packings) + 1))
+
+
+def _bits(layer: LayerProgram) -> tuple[float, float]:
+    """Classical and quantum bits of a layer's secrets under one seed."""
+    from hecompile.security.table import security_bits
+
+    dimension, q_bits, secrets = layer.parameters.dimension, layer.parameters.q_bits, _secrets(layer)
+    return security_bits(dimension, q_bits, secrets), security_bits(dimension, q_bits, secrets, quantum=True)
 
 
 def _bounds(layer: LayerProgram, batch: int, norms: tuple[int, float]) -> tuple[float, float]:

@@ -19,8 +19,10 @@ from hecompile.ir.linear import Geometry
 from hecompile.machine import Machine, seconds_of
 from hecompile.security.table import max_q_bits
 
-__all__ = ["Choice", "Weights", "choose"]
+__all__ = ["BELL", "LARGEST", "Choice", "Weights", "choose"]
 
+LARGEST = (127.0, 127.0)  # weights that are all as large as can be
+BELL = (22.4, 28.0)  # int8 weights of a bell's shape, the largest of a row at four and a half deviations
 LESS_TIME = 0.9  # of the worst case's, for which a proof is taken that holds with probability 1 - 2^-40
 
 
@@ -40,7 +42,7 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What parameters depend on: the norms of int8 weights (rows, C', K), or without weights the largest they can have.
+    """What parameters depend on: the norms of int8 weights (rows, C', K), or without weights those that they are taken to have.
 
     Geometry and values are of the encrypted channels.
     """
@@ -49,14 +51,15 @@ class Weights:
     values: npt.NDArray[np.int8] | None
     message_norm: int = 0  # largest sum of |weights| of a row over all channels; 0: over the encrypted ones
     slots: int = 1  # pictures of the geometry per element: encrypted tiles
+    assumed: tuple[float, float] = LARGEST  # without weights: the mean of |w|, and the root of the mean of w^2
 
     @cached_property
     def _rows(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Of every row, the sum of |weights| and of their squares."""
         if self.values is not None:
             return row_norms(self.values)
-        terms = self.geometry.picture[0] * len(self.geometry.taps)
-        return np.full(self.geometry.rows, 127 * terms), np.full(self.geometry.rows, 127**2 * terms)
+        terms, (mean, root) = self.geometry.picture[0] * len(self.geometry.taps), self.assumed
+        return np.full(self.geometry.rows, math.ceil(mean * terms)), np.full(self.geometry.rows, math.ceil(root**2 * terms))
 
     @property
     def row_norm(self) -> int:
@@ -73,7 +76,7 @@ class Weights:
         if self.values is not None and layout.merges:
             return layout.answer_norms(self.values)
         first, second = layout.summed_norms(*self._rows)
-        if layout.merges:  # all of 127: they add up where they meet, so that W1 bounds W2
+        if layout.merges:  # they add up where they meet, at worst all of them
             second = float(first)
         return first, second
 

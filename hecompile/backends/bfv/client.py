@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from hecompile import _core
-from hecompile.backends.bfv.expansion import context_of
+from hecompile.backends.bfv.expansion import contexts
 from hecompile.backends.bfv.kernels import proved_kernel
 from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
 from hecompile.backends.bfv.places import client_layer
@@ -50,8 +50,8 @@ class BfvClient(RegionClient):
         proved_kernel()
         self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self._program, self._readouts = program, readouts
-        self._contexts = [context_of(program, index) for index in range(len(program.body.layers))]
-        self._layers = cache(self._make_layers)
+        self._contexts = contexts(program, len(program.body.layers))
+        self._layers, self._sizes = cache(self._make_layers), cache(self._make_sizes)
         self._run: _core.Run | None = None
 
     def start_run(self) -> None:
@@ -118,7 +118,7 @@ class BfvClient(RegionClient):
         made = [client_layer(*each, batch) for each in zip(layers, layouts, self._readouts, strict=True)]
         return _Layers(made, layouts)
 
-    def _sizes(self, batch: int, mode: int) -> list[LayerSizes]:
+    def _make_sizes(self, batch: int, mode: int) -> list[LayerSizes]:
         layers = self._program.body.layers
         return [layer_sizes(layer, layout, batch, mode) for layer, layout in zip(layers, self._layers(batch).layouts, strict=True)]
 

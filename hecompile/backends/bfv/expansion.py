@@ -9,13 +9,16 @@ from typing import Any
 
 from hecompile.backends.program_io import Document
 
-__all__ = ["context_of"]
+__all__ = ["contexts"]
 
 _DOMAIN = b"hecompile bfv a v1"
 
 
-def context_of(document: Document[Any], layer: int) -> bytes:
-    """Domain, document, region and layer, each of variable size with its length; the core adds group and seed, and hashes."""
+def contexts(document: Document[Any], layers: int) -> list[bytes]:
+    """For each layer: domain, digest of the document, region and layer, what varies in size with its length.
+
+    The core adds the group of blocks and the seed, and hashes.
+    """
     digest = hashlib.sha256(json.dumps(document.as_json(), sort_keys=True, separators=(",", ":")).encode()).digest()
-    region = document.region.encode()
-    return _DOMAIN + struct.pack("<I", len(digest)) + digest + struct.pack("<I", len(region)) + region + struct.pack("<I", layer)
+    fields = b"".join(struct.pack("<I", len(field)) + field for field in (digest, document.region.encode()))
+    return [_DOMAIN + fields + struct.pack("<I", layer) for layer in range(layers)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from hecompile.backends.bfv.choose import Choice, Weights, choose
+from hecompile.backends.bfv.choose import BELL, LARGEST, Choice, Weights, choose
 from hecompile.backends.bfv.costs import Released, layer_cost
 from hecompile.backends.bfv.program import RegionProgram
 from hecompile.ir.candidates import Candidate, Cost, LayerPrice, PartCost
@@ -25,13 +25,19 @@ __all__ = ["candidates", "cost_of", "layer_prices", "parameters_for", "program_c
 def parameters_for(stack: Stack, machine: Machine, batch: int = 1, split: ChannelSplit | None = None) -> Choice | None:
     """Parameters and packing for a stack, its channels split so; for the largest weights there can be if it has none.
 
-    None if no parameters carry it.
+    Where no parameters carry the largest weights, they are for weights of a bell's shape. None if no parameters carry it.
     """
-    split = split or stack.split
+    found = _parameters_for(stack, machine, batch, split or stack.split, LARGEST)
+    if found is None and stack.weights is None:
+        return _parameters_for(stack, machine, batch, split or stack.split, BELL)
+    return found
+
+
+def _parameters_for(stack: Stack, machine: Machine, batch: int, split: ChannelSplit, assumed: tuple[float, float]) -> Choice | None:
     geometry, values = split.encrypted_geometry(stack.geometry), stack.weights
-    row_norm = Weights(stack.geometry, values).row_norm
+    row_norm = Weights(stack.geometry, values, assumed=assumed).row_norm
     encrypted = None if values is None else split.encrypted_of(values, stack.geometry)
-    weights = Weights(geometry, encrypted, row_norm, split.slots)
+    weights = Weights(geometry, encrypted, row_norm, split.slots, assumed)
     found = choose(weights, stack.multiple, machine)  # as select-parameters does
     return None if found is None else choose(weights, batch * stack.multiple, machine, found.parameters)  # as pack does
 

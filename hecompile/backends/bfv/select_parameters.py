@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hecompile.backends.bfv.choose import choose
-from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, T_BITS
+from hecompile.backends.bfv.parameters import DIMENSIONS, LIMITS, MAX_WORD_BITS, T_BITS
 from hecompile.backends.bfv.stages import ParameterizedProduct, encrypted_weights
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.passes import RegionPass
@@ -65,6 +65,7 @@ def _finding(product: QuantizedProduct) -> Diagnostic:
     return Diagnostic(
         f"no parameters carry {names}: sum of |weights| {product.row_norm}, picture {product.geometry.picture}",
         source=product.parts[0].source,
-        help=f"a layer fits if its row sum times {LIMITS[0]} is below 2^{T_BITS[1] - 1} and one row of its picture below "
-        f"{DIMENSIONS[-1]} entries; run the layer outside the UNet, or split its input channels",
+        help=f"a layer fits if its row sum times {LIMITS[0]} is below 2^{T_BITS[1] - 1}, its noise leaves room for that in "
+        f"{MAX_WORD_BITS} bits, and one row of its picture is below {DIMENSIONS[-1]} entries; run the layer outside the UNet, or "
+        "split its input channels",
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile import _core
-from hecompile.backends.bfv.expansion import context_of
+from hecompile.backends.bfv.expansion import contexts
 from hecompile.backends.bfv.forms import KEPT_BYTES, FormName, product_form
 from hecompile.backends.bfv.kernels import proved_kernel
 from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
@@ -31,8 +31,8 @@ class BfvServer(RegionServer):
         proved_kernel()  # refuses on a machine that multiplies wrongly
         self.max_batch = program.max_batch
         self._program, self._weights = program, weights
-        self._contexts = [context_of(program, index) for index in range(len(program.body.layers))]
-        self._layouts = cache(self._make_layouts)
+        self._contexts = contexts(program, len(program.body.layers))
+        self._layouts, self._sizes = cache(self._make_layouts), cache(self._make_sizes)
         self._ordered: dict[tuple[object, ...], _core.Weights] = {}
         self._ordering = threading.Lock()
         for index in range(len(program.body.layers)):
@@ -98,7 +98,7 @@ class BfvServer(RegionServer):
     def _make_layouts(self, batch: int) -> list[_core.Layout]:
         return [core_layout(layer, batch) for layer in self._program.body.layers]
 
-    def _sizes(self, batch: int, mode: int) -> list[LayerSizes]:
+    def _make_sizes(self, batch: int, mode: int) -> list[LayerSizes]:
         layers = self._program.body.layers
         return [layer_sizes(layer, layout, batch, mode) for layer, layout in zip(layers, self._layouts(batch), strict=True)]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile import _core
-from hecompile.backends.bfv.expansion import context_of
+from hecompile.backends.bfv.expansion import contexts
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.sampler_step.layout import core_layout
 from hecompile.backends.sampler_step.program import AffineProgram, Sizes
@@ -57,7 +57,7 @@ class AffineClient(RegionClient):
         self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self.support = support
         self.clear_share = program.body.most_revealed / program.body.entries
-        self._program, self._body, self._context = program, program.body, context_of(program, 0)
+        self._program, self._body, self._context = program, program.body, contexts(program, 1)[0]
         self._layout = lru_cache(_KEPT_LAYOUTS)(partial(core_layout, program))
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:

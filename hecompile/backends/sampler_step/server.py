@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile import _core
-from hecompile.backends.bfv.expansion import context_of
+from hecompile.backends.bfv.expansion import contexts
 from hecompile.backends.region_server import RegionServer, Session
 from hecompile.backends.sampler_step.layout import core_layout
 from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, Sizes
@@ -27,7 +27,7 @@ class AffineServer(RegionServer):
 
     def __init__(self, program: AffineProgram) -> None:
         self.max_batch = program.max_batch
-        self._program, self._body, self._context = program, program.body, context_of(program, 0)
+        self._program, self._body, self._context = program, program.body, contexts(program, 1)[0]
         self._layout = lru_cache(_KEPT_LAYOUTS)(partial(core_layout, program))
 
     def request_bytes(self, batch: int) -> int:

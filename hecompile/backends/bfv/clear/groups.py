@@ -1,4 +1,4 @@
-"""The linear algebra that `bfv` and `clear` share: rolled polynomials times weights, as one matrix product.
+"""The linear algebra of `clear`: rolled polynomials times weights, as one matrix product.
 
 An answer is the sum over its outputs j, and over channels and taps k, of w[j, k] X^(j J) X^-shift_k P, negacyclic (X^N = -1). The
 jump J divides N, so that coefficients form G = N / J groups, and moving by j J moves whole groups:
@@ -7,8 +7,7 @@ jump J divides N, so that coefficients form G = N / J groups, and moving by j J 
 
 with T_k the rolled polynomial of term k. The product leaves the answer itself: nothing is to be added up behind it.
 
-`a` of an answer is needed everywhere, `b` only where the answer is read, in the first A coefficients of a group: only those columns
-of `b` are multiplied.
+An answer is read in the first A coefficients of a group only.
 """
 
 from __future__ import annotations
