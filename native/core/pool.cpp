@@ -1,12 +1,14 @@
 #include "core/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdlib>
 #include <deque>
 #include <exception>
 #include <memory>
@@ -103,7 +105,20 @@ class Pool {
 };
 
 std::mutex choosing;
-int wanted = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 256U));
+
+// HECOMPILE_THREADS, or OMP_NUM_THREADS as other libraries, or the processors that this process may use.
+int usual_threads() {
+  for (const char* name : {"HECOMPILE_THREADS", "OMP_NUM_THREADS"}) {
+    const char* text = std::getenv(name);
+    const int count = text != nullptr ? std::atoi(text) : 0;
+    if (count >= 1) return std::min(count, 256);
+  }
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return std::clamp(CPU_COUNT(&allowed), 1, 256);
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 256U));
+}
+
+int wanted = usual_threads();
 std::shared_ptr<Pool> current;
 pid_t owner = 0;
 

@@ -2,16 +2,20 @@
 #include "kernels/ops_avx512.h"
 
 #include "kernels/client_kernels.h"
+#include "kernels/product_kernels.h"
 
 namespace hecompile::avx512 {
 
 #include "kernels/ntt.inl"
 #include "kernels/client_kernels.inl"
+#include "kernels/limbs_avx512.inl"
+#include "kernels/product_kernels.inl"
 
 }  // namespace hecompile::avx512
 
 namespace hecompile {
 
 const ClientKernels kAvx512Client = avx512::kClient;
+const ProductKernels kAvx512Product = avx512::kProduct;
 
 }  // namespace hecompile

@@ -115,4 +115,201 @@ static inline void within([[maybe_unused]] Lanes x, [[maybe_unused]] double boun
 #endif
 }
 
+// ---- words of `whole` bytes: two words in each half of a register
+
+struct Bytes {
+  __m256i spread, gather;
+  int whole;
+};
+static inline Bytes bytes_of(int whole) {
+  alignas(32) std::uint8_t spread[32], gather[32];
+  for (int i = 0; i < 32; i++) {
+    const int at = i % 16;
+    spread[i] = static_cast<std::uint8_t>(at % 8 < whole ? at / 8 * whole + at % 8 : 0x80);
+    gather[i] = static_cast<std::uint8_t>(at < 2 * whole ? at / whole * 8 + at % whole : 0x80);
+  }
+  return {_mm256_load_si256(reinterpret_cast<const __m256i*>(spread)), _mm256_load_si256(reinterpret_cast<const __m256i*>(gather)),
+          whole};
+}
+constexpr std::int64_t kReadsOver = 16;
+static inline __m128i load_half(const std::uint8_t* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+static inline Words load_packed(const std::uint8_t* from, const Bytes& b) {
+  const std::int64_t pair = 2 * b.whole;
+  return {_mm256_shuffle_epi8(_mm256_set_m128i(load_half(from + pair), load_half(from)), b.spread),
+          _mm256_shuffle_epi8(_mm256_set_m128i(load_half(from + 3 * pair), load_half(from + 2 * pair)), b.spread)};
+}
+// Writes 8 `whole` bytes; `over`: up to 16 bytes more may be overwritten.
+static inline void store_packed(std::uint8_t* to, Words x, const Bytes& b, int whole, bool over) {
+  alignas(32) std::uint8_t room[80];
+  std::uint8_t* at = over ? to : room;
+  const __m256i low = _mm256_shuffle_epi8(x.low, b.gather), high = _mm256_shuffle_epi8(x.high, b.gather);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm256_castsi256_si128(low));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(at + 2 * whole), _mm256_extracti128_si256(low, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(at + 4 * whole), _mm256_castsi256_si128(high));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(at + 6 * whole), _mm256_extracti128_si256(high, 1));
+  if (!over) __builtin_memcpy(to, room, static_cast<unsigned long>(8 * whole));
+}
+static inline std::uint64_t octets(Words x, int whole) {
+  alignas(32) std::uint64_t words[8];
+  store_words(words, x);
+  std::uint64_t result = 0;
+  for (int i = 0; i < 8; i++) result |= (words[i] >> (8 * whole) & 0xff) << (8 * i);
+  return result;
+}
+static inline Words spread_octets(std::uint64_t octets, int whole) {
+  const __m128i each = _mm_cvtsi64_si128(static_cast<long long>(octets)), by = _mm_cvtsi32_si128(8 * whole);
+  return {_mm256_sll_epi64(_mm256_cvtepu8_epi64(each), by), _mm256_sll_epi64(_mm256_cvtepu8_epi64(_mm_srli_si128(each, 4)), by)};
+}
+static inline Words either(Words a, Words b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
+static inline Words both(Words a, Words b) { return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)}; }
+static inline Words less(Words a, Words b) { return {_mm256_sub_epi64(a.low, b.low), _mm256_sub_epi64(a.high, b.high)}; }
+static inline Words every_word(std::uint64_t x) {
+  const __m256i word = _mm256_set1_epi64x(static_cast<long long>(x));
+  return {word, word};
+}
+static inline bool any_negative(Words x) { return _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_or_si256(x.low, x.high))) != 0; }
+static inline Lanes widened(Words x, int bits, const Modulus&) {
+  const __m128i by = _mm_cvtsi32_si128(bits);
+  return from_words({_mm256_sll_epi64(x.low, by), _mm256_sll_epi64(x.high, by)});
+}
+
+// ---- messages and errors
+
+struct Encoder {
+  __m256d delta, coins;
+  __m256i bits, flip;
+};
+static inline Encoder encoder(const RingView& ring) {
+  return {_mm256_set1_pd(static_cast<double>(ring.delta)), _mm256_set1_pd(21.0), _mm256_set1_epi64x((1LL << 42) - 1),
+          _mm256_set1_epi64x(((1LL << 21) - 1) << 21)};
+}
+// Ones of each word, by shifts and masks.
+static inline __m256i ones_of(__m256i x) {
+  const __m256i one = _mm256_set1_epi8(0x55), two = _mm256_set1_epi8(0x33), four = _mm256_set1_epi8(0x0f);
+  x = _mm256_sub_epi8(x, _mm256_and_si256(_mm256_srli_epi64(x, 1), one));
+  x = _mm256_add_epi8(_mm256_and_si256(x, two), _mm256_and_si256(_mm256_srli_epi64(x, 2), two));
+  x = _mm256_and_si256(_mm256_add_epi8(x, _mm256_srli_epi64(x, 4)), four);
+  return _mm256_sad_epu8(x, _mm256_setzero_si256());
+}
+static inline __m256i encrypted(__m256d z, const std::int32_t* messages, __m256i noise, const Encoder& e, const Modulus& m) {
+  const __m256i ones = ones_of(_mm256_and_si256(_mm256_xor_si256(noise, e.flip), e.bits));
+  const __m256d message = _mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(messages)));
+  const __m256d sum = _mm256_fmadd_pd(message, e.delta, from_words(ones));
+  return to_words(reduced(_mm256_sub_pd(sum, _mm256_add_pd(z, e.coins)), m), m);
+}
+static inline Words encrypted(Lanes z, const std::int32_t* messages, Words noise, const Encoder& e, const Modulus& m) {
+  return {encrypted(z.low, messages, noise.low, e, m), encrypted(z.high, messages + 4, noise.high, e, m)};
+}
+
+// ---- floats
+
+using Doubles = Lanes;
+
+static inline __m256i first_of(std::int64_t count) {
+  const int most = static_cast<int>(count < 8 ? count : 8);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(most), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline Doubles load_floats(const float* from, std::int64_t count) {
+  const __m256 x = count >= 8 ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, first_of(count));
+  return {_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))};
+}
+static inline void store_floats(float* to, Doubles x, const float* bias, int bias_step, std::int64_t count) {
+  const __m256 added = bias_step == 0 ? _mm256_set1_ps(*bias) : _mm256_loadu_ps(bias);
+  const __m256 result = _mm256_add_ps(_mm256_set_m128(_mm256_cvtpd_ps(x.high), _mm256_cvtpd_ps(x.low)), added);
+  if (count >= 8)
+    _mm256_storeu_ps(to, result);
+  else
+    _mm256_maskstore_ps(to, first_of(count), result);
+}
+static inline Doubles load_doubles(const double* from) { return {_mm256_loadu_pd(from), _mm256_loadu_pd(from + 4)}; }
+static inline void store_doubles(double* to, Doubles x) { _mm256_storeu_pd(to, x.low), _mm256_storeu_pd(to + 4, x.high); }
+static inline Doubles load_cells(const Cell* from) { return load_doubles(reinterpret_cast<const double*>(from)); }
+
+struct Quantizing {
+  __m256d scale, reciprocal, limit, negative_limit, magic;
+};
+static inline Quantizing quantizing(double scale, double reciprocal, double limit) {
+  return {_mm256_set1_pd(scale), _mm256_set1_pd(reciprocal), _mm256_set1_pd(limit), _mm256_set1_pd(-limit),
+          _mm256_set1_pd(6755399441055744.0)};
+}
+static inline __m256d quantized(__m256d x, const Quantizing& q) {
+  const __m256d sign = _mm256_set1_pd(-0.0);
+  x = _mm256_and_pd(x, _mm256_cmp_pd(x, x, _CMP_ORD_Q));
+  const __m256d infinite = _mm256_cmp_pd(_mm256_andnot_pd(sign, x), _mm256_set1_pd(3.4028234663852886e38), _CMP_GT_OQ);
+  x = _mm256_blendv_pd(x, _mm256_or_pd(_mm256_and_pd(x, sign), _mm256_set1_pd(3.0e38)), infinite);
+  __m256d y = _mm256_mul_pd(x, q.reciprocal);
+  y = _mm256_fmadd_pd(_mm256_fnmadd_pd(y, q.scale, x), q.reciprocal, y);
+  y = _mm256_fmadd_pd(_mm256_fnmadd_pd(y, q.scale, x), q.reciprocal, y);
+  y = _mm256_max_pd(_mm256_min_pd(y, q.limit), q.negative_limit);
+  return _mm256_sub_pd(_mm256_add_pd(y, q.magic), q.magic);
+}
+static inline Doubles quantized(Doubles x, const Quantizing& q) { return {quantized(x.low, q), quantized(x.high, q)}; }
+static inline void store_ints(std::int32_t* to, Doubles x, std::int64_t count) {
+  const __m256i result = _mm256_set_m128i(_mm256_cvtpd_epi32(x.high), _mm256_cvtpd_epi32(x.low));
+  if (count >= 8)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), result);
+  else
+    _mm256_maskstore_epi32(to, first_of(count), result);
+}
+static inline void transpose_doubles(Doubles v[8]) { transpose(v); }
+
+struct Peak {
+  std::int32_t finite, infinite;
+};
+static inline Peak peak_of(const float* from, std::int64_t count) {
+  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff), infinity = _mm256_set1_epi32(0x7f800000);
+  __m256i finite = _mm256_setzero_si256(), infinite = finite;
+  for (std::int64_t i = 0; i < count; i += 8) {
+    const __m256 loaded = count - i >= 8 ? _mm256_loadu_ps(from + i) : _mm256_maskload_ps(from + i, first_of(count - i));
+    const __m256i x = _mm256_and_si256(_mm256_castps_si256(loaded), magnitude);
+    finite = _mm256_max_epi32(finite, _mm256_and_si256(x, _mm256_cmpgt_epi32(infinity, x)));
+    infinite = _mm256_or_si256(infinite, _mm256_cmpeq_epi32(infinity, x));
+  }
+  alignas(32) std::int32_t most[8], seen[8];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(most), finite), _mm256_store_si256(reinterpret_cast<__m256i*>(seen), infinite);
+  Peak peak{0, 0};
+  for (int i = 0; i < 8; i++) {
+    const std::int32_t gap = most[i] - peak.finite;  // both are from 0 to 2^31 - 1
+    peak.finite += gap & ~(gap >> 31), peak.infinite |= seen[i];
+  }
+  return peak;
+}
+
+// ---- decoding
+
+struct Decoder {
+  __m256d t, half_t, half_q, negative_half_q, one;
+};
+static inline Decoder decoder(const RingView& ring) {
+  const double t = static_cast<double>(std::int64_t{1} << ring.t_bits), half = static_cast<double>(ring.q / 2);
+  return {_mm256_set1_pd(t), _mm256_set1_pd(t / 2), _mm256_set1_pd(half), _mm256_set1_pd(-half), _mm256_set1_pd(1.0)};
+}
+static inline __m256d decoded(__m256d x, const Decoder& d, const Modulus& m) {
+  x = reduced(x, m);
+  const __m256d h = _mm256_mul_pd(x, d.t);
+  __m256d g = _mm256_sub_pd(_mm256_fmadd_pd(h, m.inverse, m.magic), m.magic);
+  const __m256d rest = _mm256_fnmadd_pd(g, m.q, h);
+  g = _mm256_add_pd(g, _mm256_and_pd(d.one, _mm256_cmp_pd(rest, d.half_q, _CMP_GT_OQ)));
+  g = _mm256_sub_pd(g, _mm256_and_pd(d.one, _mm256_cmp_pd(rest, d.negative_half_q, _CMP_LT_OQ)));
+  g = _mm256_sub_pd(g, _mm256_and_pd(d.t, _mm256_cmp_pd(g, d.half_t, _CMP_GE_OQ)));
+  return _mm256_add_pd(g, _mm256_setzero_pd());
+}
+static inline Doubles decoded(Lanes x, const Decoder& d, const Modulus& m) { return {decoded(x.low, d, m), decoded(x.high, d, m)}; }
+static inline __m256d scaled(__m256d x, __m256d scale) {
+  const __m256d large = _mm256_set1_pd(3.0e38), small = _mm256_set1_pd(-3.0e38);
+  return _mm256_min_pd(large, _mm256_max_pd(small, _mm256_mul_pd(x, scale)));
+}
+static inline Doubles scaled(Doubles x, Doubles scale) { return {scaled(x.low, scale.low), scaled(x.high, scale.high)}; }
+static inline Doubles every_double(double x) { return {_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
+
+static inline __m256d ternary(__m256i r) {
+  const __m256i three = _mm256_set1_epi64x(3);
+  const __m256i low = _mm256_srli_epi64(_mm256_mul_epu32(r, three), 32), high = _mm256_mul_epu32(_mm256_srli_epi64(r, 32), three);
+  return _mm256_sub_pd(from_words(_mm256_srli_epi64(_mm256_add_epi64(low, high), 32)), _mm256_set1_pd(1.0));
+}
+static inline Lanes ternary(const std::uint8_t* random, const Modulus&) {
+  const __m256i* at = reinterpret_cast<const __m256i*>(random);
+  return {ternary(_mm256_loadu_si256(at)), ternary(_mm256_loadu_si256(at + 1))};
+}
+
 }  // namespace hecompile::avx2

@@ -2,16 +2,20 @@
 #include "kernels/ops_portable.h"
 
 #include "kernels/client_kernels.h"
+#include "kernels/product_kernels.h"
 
 namespace hecompile::portable {
 
 #include "kernels/ntt.inl"
 #include "kernels/client_kernels.inl"
+#include "kernels/limbs_portable.inl"
+#include "kernels/product_kernels.inl"
 
 }  // namespace hecompile::portable
 
 namespace hecompile {
 
 const ClientKernels kPortableClient = portable::kClient;
+const ProductKernels kPortableProduct = portable::kProduct;
 
 }  // namespace hecompile

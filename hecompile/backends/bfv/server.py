@@ -34,9 +34,8 @@ class BfvServer(RegionServer):
         self._contexts = contexts(program, len(program.body.layers))
         self._layouts, self._sizes = cache(self._make_layouts), cache(self._make_sizes)
         self._ordered: dict[tuple[object, ...], _core.Weights] = {}
-        self._ordering = threading.Lock()
-        for index in range(len(program.body.layers)):
-            self._weights_for(index, 1)  # for the other batches when they come: most have the same order
+        self._ordering, self._in_order = threading.Lock(), cache(self._order)
+        self._in_order(1)  # the other batches' when they come: most are the same
 
     def request_bytes(self, batch: int) -> int:
         return mode_bytes(self._program) + sum(size.up for size in self._sizes(batch, FIRST))
@@ -63,7 +62,7 @@ class BfvServer(RegionServer):
             sums = self._sums(part[size.up_words + size.up_seeds :], index, batch) if layer.split.shows else None
             added = None if sums is None or layer.split.tiles else layer.layout(batch).unread(sums)
             seeds = part[size.up_words : size.up_words + size.up_seeds] if size.up_seeds else None
-            layout, weights = self._layouts(batch)[index], self._weights_for(index, batch)
+            layout, weights = self._layouts(batch)[index], self._in_order(batch)[index]
             reason = _core.evaluate(layout, weights, part, seeds, self._contexts[index], added, reply, place)
             if reason is not None:
                 raise ProtocolError(f"layer of {layer.input}: {reason}")
@@ -85,15 +84,17 @@ class BfvServer(RegionServer):
         layer = self._program.body.layers[index]
         return released_sums(layer, unpack_released(data, layer, batch), self._weights[index].shown(layer.split))
 
-    def _weights_for(self, index: int, batch: int) -> _core.Weights:
-        """A layer's weights in the order of the product, which depends on the packing."""
-        layer, layout = self._program.body.layers[index], self._layouts(batch)[index]
-        packing, transform = layer.packings[batch - 1], self.form(index, batch) == "ntt"
-        key = (index, packing.p_in, packing.p_out, tuple(layout.offsets) if transform else ())
+    def _order(self, batch: int) -> list[_core.Weights]:
+        """All weights in the order of the product, which depends on the packing and so may on the batch."""
+        found = []
         with self._ordering:
-            if key not in self._ordered:
-                self._ordered[key] = _ordered(layer, layout, self._weights[index].encrypted, transform)
-            return self._ordered[key]
+            for index, (layer, layout) in enumerate(zip(self._program.body.layers, self._layouts(batch), strict=True)):
+                transform = self.form(index, batch) == "ntt"
+                key = (index, transform, tuple(layout.offsets))
+                if key not in self._ordered:
+                    self._ordered[key] = _ordered(layer, layout, self._weights[index].encrypted, transform)
+                found.append(self._ordered[key])
+        return found
 
     def _make_layouts(self, batch: int) -> list[_core.Layout]:
         return [core_layout(layer, batch) for layer in self._program.body.layers]
