@@ -80,7 +80,8 @@ def test_no_value_takes_time_by_what_it_is(name: str) -> None:
     found = []
     for function, code in functions(kernel(name)).items():
         found += [f"{function}: {each}" for each in code if lookups.match(each.name)]
-        divisions = (each for loop in innermost_loops(code) for each in loop if re.match(r"i?div", each.name))
+        loops = (loop for loop in innermost_loops(code) if not any(each.name.startswith("call") for each in loop))
+        divisions = (each for loop in loops for each in loop if re.match(r"i?div", each.name))
         found += [f"{function}: {each}" for each in divisions]
     assert not found
 
