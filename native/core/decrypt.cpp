@@ -52,9 +52,9 @@ void add_slabs(const Layout& layout, std::size_t layer, i64 wanted, std::vector<
 struct Sizes {
   i64 n = 0, blocks = 0, reads = 0;
   std::size_t total() const {
-    return Scratch::size_of<u64>(size(kSlabAnswers * n)) + Scratch::size_of<u64>(size(n)) + Scratch::size_of<Cell>(size(blocks * n)) +
-           2 * Scratch::size_of<Cell>(size(8 * n)) + Scratch::size_of<u64>(size(std::max(8 * n, reads + kOver))) +
-           Scratch::size_of<double>(size(8 * (reads + kOver)));
+    return Scratch::size_of<u64>(size(kSlabAnswers * n)) + Scratch::size_of<u64>(size(n)) +
+           Scratch::size_of<Cell>(size(blocks * n)) + 2 * Scratch::size_of<Cell>(size(8 * n)) +
+           Scratch::size_of<u64>(size(std::max(8 * n, reads + kOver))) + Scratch::size_of<double>(size(8 * (reads + kOver)));
   }
 };
 
@@ -84,10 +84,8 @@ class Sinking {
                (row % shape.p_out * shape.share + index) * shape.tile_rows * shape.grid_width;
       };
       for (i64 row = low; row < high;) {
-        if (row + 8 <= high && finish_tokens(row, element, first, run))
-          row += 8;
-        else
-          finish_image(row, element, first, run(row)), row++;
+        if (row + 8 <= high && finish_tokens(row, element, first, run)) row += 8;
+        else finish_image(row, element, first, run(row)), row++;
       }
     }
   }
@@ -104,10 +102,8 @@ class Sinking {
     if (rows <= 0 || row.width == 0) return;
     const double scale = layer_.sink->value_scales[size(element)] * row.scale;
     float* to = place(row, element, first);
-    if (shape.grid_width == 1)
-      kernel_.finish(values, 1, rows, 0, scale, row.bias, to, 0, row.row_step);
-    else
-      kernel_.finish(values, rows, row.width, shape.grid_width, scale, row.bias, to, row.row_step, row.column_step);
+    if (shape.grid_width == 1) kernel_.finish(values, 1, rows, 0, scale, row.bias, to, 0, row.row_step);
+    else kernel_.finish(values, rows, row.width, shape.grid_width, scale, row.bias, to, row.row_step, row.column_step);
   }
 
   // Eight rows that lie side by side in a grid of one column. Returns false for others.
@@ -182,7 +178,8 @@ void decrypt_slab(const Decryption& layer, const Slab& slab, const ClientKernels
       kernel.unpack(layer.b, count_b, bits_b, (block * layout.answers + answer) * reads, reads, words);
       for (i64 run = 0; run < shape.p_out * shape.share; run++) {
         const i64 at = run / shape.share * layout.jump + run % shape.share * layout.slot, done = run * rows * width;
-        kernel.decode(ring, products + j * n + at, rows, width, layout.stride, words + done, shape.drop_b, values + j * pitch + done);
+        kernel.decode(ring, products + j * n + at, rows, width, layout.stride, words + done, shape.drop_b,
+                      values + j * pitch + done);
       }
     }
     for (i64 j = 0; j < count;) {

@@ -5,15 +5,14 @@
 #include <stdexcept>
 
 #include "kernels/client_kernels.h"
-#include "kernels/product_kernels.h"
 
 namespace hecompile {
 namespace {
 
-const Kernels kPortable = {"portable", &kPortableClient, &kPortableProduct};
+const Kernels kPortable = {"portable", &kPortableClient, nullptr};
 #if defined(__x86_64__)
-const Kernels kAvx2 = {"avx2", &kAvx2Client, &kAvx2Product};
-const Kernels kAvx512 = {"avx512", &kAvx512Client, &kAvx512Product};
+const Kernels kAvx2 = {"avx2", &kAvx2Client, nullptr};
+const Kernels kAvx512 = {"avx512", &kAvx512Client, nullptr};
 
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt") &&

@@ -12,11 +12,11 @@ namespace {
 using i64 = std::int64_t;
 using u64 = std::uint64_t;
 
-constexpr i64 kOctet = 8;                     // uploads that are unpacked or transformed together
-constexpr i64 kPlaneBytes = i64{96} << 20;    // of several blocks at a time
-constexpr i64 kTasksPerThread = 8;            // so that no thread waits for another
-constexpr double kWordNs = 3;                 // to unpack, transform and cut one word, about
-constexpr double kStepNs = 6;                 // of six answers, a strip and one limb, about
+constexpr i64 kOctet = 8;                   // uploads that are unpacked or transformed together
+constexpr i64 kPlaneBytes = i64{96} << 20;  // of several blocks at a time
+constexpr i64 kTasksPerThread = 8;          // so that no thread waits for another
+constexpr double kWordNs = 3;               // to unpack, transform and cut one word, about
+constexpr double kStepNs = 6;               // of six answers, a strip and one limb, about
 
 std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
 i64 up(i64 a, i64 b) { return (a + b - 1) / b; }
@@ -44,8 +44,8 @@ struct Sheet {
       const u64* from = words + (g - octet * (kOctet / group)) * group * n;
       const auto part = [&](i64 first, i64 count, bool negate) {
         const i64 coefficient = first < 0 ? first + n : first >= n ? first - n : first;
-        kernels.split({from + coefficient, size(n), count, q, negate, limbs, planes + g * pitch + (first - low) * place,
-                       size(plane_bytes)});
+        kernels.split(
+            {from + coefficient, size(n), count, q, negate, limbs, planes + g * pitch + (first - low) * place, size(plane_bytes)});
       };
       if (low < 0) part(low, -low, true);
       part(0, n, false);

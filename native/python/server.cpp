@@ -96,6 +96,7 @@ nb::object public_words_of(const std::shared_ptr<const Layout>& layout, nb::hand
 }  // namespace
 
 void bind_server(nb::module_& module) {
+  module.def("public_words", &public_words_of, "layout"_a, "seeds"_a, "context"_a);
   nb::class_<Weights>(module, "Weights").def_prop_ro("bytes", &Weights::bytes);
   module.def("make_weights", &make_weights, "layout"_a, "values"_a, "transform"_a, "keep_bytes"_a);
   module.def("evaluate", &evaluate_layer, "layout"_a, "weights"_a, "words"_a, "seeds"_a.none(), "context"_a, "added"_a.none(),
