@@ -75,12 +75,13 @@ static inline void forward8(const RingView& ring, std::int64_t group, Lanes v[8]
   }
 }
 
-// `last8(group, v)` takes the eight values of a group, in lanes.
+// What is left to do where levels are done down to blocks of `size` coefficients (at least 8), from at most 1.1. `last8(group, v)`
+// takes the eight values of a group, in lanes.
 template <bool kWide, typename Last>
-static inline void forward_all(const RingView& ring, Cell* x, const Last& last8) {
+static inline void forward_rest(const RingView& ring, Cell* x, std::int64_t size, const Last& last8) {
   const Modulus m = modulus(ring);
   const TwiddleView& roots = ring.forward;
-  std::int64_t all = 1, size = ring.n;
+  std::int64_t all = ring.n / size;
   bool reduce = false;
   for (; size > kNear; all *= 4, size /= 4, reduce = !reduce) {
     if (kWide && reduce)
@@ -119,9 +120,9 @@ static inline void forward_all(const RingView& ring, Cell* x, const Last& last8)
 template <typename Last>
 static inline void forward_to(const RingView& ring, Cell* x, const Last& last8) {
   if (wide(ring))
-    forward_all<true>(ring, x, last8);
+    forward_rest<true>(ring, x, ring.n, last8);
   else
-    forward_all<false>(ring, x, last8);
+    forward_rest<false>(ring, x, ring.n, last8);
 }
 
 // Coefficients of at most q in absolute value -> values of at most 9.7 q, or 3.2 q where q has more than 48 bits.
