@@ -1,21 +1,26 @@
-# On a fresh machine with Python 3.11 and make: `make demo`, `make test`. Both set up .venv first.
+# On a fresh machine with Python 3.11, make and a C++ compiler: `make demo`, `make test`. Both set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
 # bytecode is kept, whatever the shell says: without it every process compiles all modules again
 export PYTHONDONTWRITEBYTECODE :=
+# cmake and ninja of the machine, or those that .venv gets where it has none
+export PATH := $(PATH):$(CURDIR)/$(BIN)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal
 BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmarks/digits_chains.py benchmarks/boundaries.py benchmarks/figures.py,$(wildcard benchmarks/*.py))
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint quick fhe slow long smoke bench fuzz fuzz-networks venv nginx clean
+NATIVE := $(shell find native -type f)
+CORE := cmake -G Ninja -S native -DHECOMPILE_TESTS=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+
+.PHONY: demo test lint core-tests sanitize constant-time aarch64 quick fhe slow long smoke bench fuzz fuzz-networks venv nginx valgrind clean
 
 demo: venv
 	$(BIN)/python examples/demo.py
 
-test: lint quick long smoke
+test: lint core-tests sanitize constant-time aarch64 quick long smoke
 
-venv: .venv/ready
+venv: .venv/core
 
 # torch first and pinned: a resolver that sees it installed does not look for another build.
 # Concrete ML pins an old torch, so it goes in without its dependencies, after the companions it really needs.
@@ -23,8 +28,15 @@ venv: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(PIP) --upgrade pip setuptools wheel
 	$(PIP) torch numpy
+	$(PIP) scikit-build-core nanobind
+	for each in cmake ninja; do command -v $$each >/dev/null || $(PIP) $$each; done
 	$(PIP) --no-build-isolation -e '.[all,test,concrete]'
 	$(PIP) --no-deps concrete-ml brevitas dependencies unfoldNd
+	touch $@
+
+# the extension module again, after an edit of its sources: only what changed is compiled
+.venv/core: .venv/ready $(NATIVE)
+	$(PIP) --no-build-isolation --no-deps -e .
 	touch $@
 
 # for tests/deploy; unpacked, not installed, so that no service starts. No error where that fails: those tests are skipped then
@@ -33,23 +45,56 @@ nginx: venv
 	mkdir -p .venv/nginx && cd .venv/nginx && { apt-get download nginx || { apt-get update && apt-get download nginx; }; } \
 	&& dpkg -x nginx_*.deb .; } >/dev/null 2>&1 || true
 
-lint: venv
+# for constant-time: the program and its header
+valgrind:
+	@command -v valgrind >/dev/null && echo '#include <valgrind/memcheck.h>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1 || { \
+	mkdir -p .venv/valgrind && cd .venv/valgrind && { apt-get download valgrind || { apt-get update && apt-get download valgrind; }; } \
+	&& dpkg -x valgrind_*.deb .; } >/dev/null 2>&1 || true
+
+lint: build/native/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(filter %.cpp %.h %.inl,$(NATIVE))
+	$(BIN)/run-clang-tidy.py -quiet -j 2 -config-file native/.clang-tidy -clang-tidy-binary $(BIN)/clang-tidy -p build/native \
+	'/native/(core|hooks|kernels|python|tests)/' >build/native/tidy.log 2>&1 || { cat build/native/tidy.log; false; }
+
+# the core's own tests, and the module of test hooks, which is never installed
+build/native/ready: .venv/core | valgrind
+	$(CORE) -B build/native -DCMAKE_PREFIX_PATH=$(CURDIR)/.venv/valgrind/usr >/dev/null
+	cmake --build build/native
+	touch $@
+
+# with every kernel that this processor runs
+core-tests: build/native/ready
+	set -e; for each in $$(build/native/tests/runnable_kernels); do echo "kernel $$each"; \
+	HECOMPILE_KERNEL=$$each ctest --test-dir build/native --output-on-failure -j 2; done
+
+# faults of memory and arithmetic that is not defined; fewer random cases, each costs five times as much
+sanitize: venv
+	$(CORE) -B build/sanitize -DHECOMPILE_PYTHON=OFF -DHECOMPILE_SANITIZE=address,undefined >/dev/null
+	cmake --build build/sanitize
+	set -e; export HECOMPILE_TEST_CASES=3; for each in $$(build/sanitize/tests/runnable_kernels); do echo "kernel $$each"; \
+	HECOMPILE_KERNEL=$$each ctest --test-dir build/sanitize --output-on-failure -j 2; done
+
+constant-time: build/native/ready
+	native/tests/constant_time.sh build/native $(CURDIR)/.venv/valgrind
+
+aarch64: venv
+	native/tests/aarch64.sh build/aarch64 $(CURDIR)/.venv/aarch64
 
 # a third process for those that wait for each other; only slow tests use Schemathesis, whose plugin takes seconds to import
-quick: venv
+quick: venv build/native/ready
 	$(PYTEST) -n 3 -p no:schemathesis -m 'not fhe and not slow'
 
-fhe: venv
+fhe: venv build/native/ready
 	$(PYTEST) -m 'fhe and not slow'
 
-slow: venv nginx
+slow: venv build/native/ready nginx
 	$(PYTEST) -m slow
 
 # both at once: what they import and compile is needed by both
-long: venv nginx
+long: venv build/native/ready nginx
 	$(PYTEST) -m 'fhe or slow'
 
 smoke: venv

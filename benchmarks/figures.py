@@ -18,6 +18,7 @@ DOCUMENTS = (
     "docs/approximation.md",
     "docs/ckks.md",
     "docs/concrete.md",
+    "docs/core.md",
     "docs/costs.md",
     "docs/deployment.md",
     "docs/he-diffusion.md",

@@ -23,7 +23,7 @@ __all__ = [
     "manifest_bytes", "parse_manifest", "read_client_half", "read_server_half",
 ]  # fmt: skip
 
-FORMAT = 5
+FORMAT = 6
 FIRST_VERSION = "0.1.0"  # wrote the formats before 5, which do not say who wrote them
 MANIFEST = "manifest.json"
 _NAME = "[A-Za-z0-9_]{1,64}"

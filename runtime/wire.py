@@ -29,7 +29,7 @@ __all__ = [
     "unpack_request",
 ]
 
-FORMAT = 3
+FORMAT = 4
 HEADER_LIMIT = 256  # bytes that a header may take, its length included
 SESSION_DIGITS = 32  # of a session's identifier, hexadecimal: 128 bits
 TAG_HEADER = "Idempotency-Key"  # of HTTP; by its value, `new_tag`, a server finds a request that is sent again

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hecompile.backends.bfv.messages import LayerSizes, core_layout, layer_sizes
+from hecompile.backends.bfv.program import LayerProgram
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.ir.halves import Array
 
@@ -14,3 +16,8 @@ def encrypt_whole(
     """What `encrypt` gives, its parts joined."""
     parts, pending = client.encrypt(values, batch, secrets)
     return b"".join(parts), pending
+
+
+def sizes(layer: LayerProgram, batch: int) -> LayerSizes:
+    """Bytes of a layer's part of a request of `bfv` and its reply."""
+    return layer_sizes(layer, core_layout(layer, batch), batch)

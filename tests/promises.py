@@ -23,6 +23,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "evaluation-keys": "evaluation keys reach no log and no artifact; sessions have unguessable names, limits and an end",
         "own-terms": "a client refuses an artifact that is weaker than its own policy and parameter table",
         "128-bits": "128 bits of security for every ring, by a table stricter than the Homomorphic Encryption Standard's",
+        "own-encryption": "our encryption is judged by SEAL, draws what it claims, and draws nothing twice",
         "exact": "answers decrypt to the exact integers: proved per layer, measured here",
         "concrete-words": "`concrete`: only words travel, and workers that fail or dawdle are replaced",
         "concrete-stacks": "`concrete_stacks`: width and noise are proved for the whole stack, and checked when it is loaded",

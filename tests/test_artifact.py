@@ -42,8 +42,8 @@ def test_nothing_of_this_machine_is_in_it(artifact: Path) -> None:
     ("changes", "message"),
     [
         (
-            {"format": 4},
-            "artifact format 4, written by hecompile 0.1.0; this is .*, which reads format 5: compile it again: hecompile compile",
+            {"format": 5},
+            "artifact format 5, written by hecompile 0.1.0; this is .*, which reads format 6: compile it again: hecompile compile",
         ),
         ({"format": 3, "written_by": None}, "artifact format 3, written by hecompile"),
         ({"format": 99, "written_by": "7.0"}, "artifact format 99, written by hecompile 7.0; .*: use a newer hecompile"),

@@ -36,14 +36,15 @@ def test_the_mandated_folders_are_linked_into_the_namespace(name: str) -> None:
     assert os.readlink(link) == f"../{name}"
 
 
-def test_every_package_is_listed() -> None:
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = set()
-    for path in SOURCES:
-        if path.name == "__init__.py":
-            parts = path.parent.relative_to(ROOT).parts
-            found.add(".".join(parts if parts[0] == "hecompile" else ("hecompile", *parts)))
-    assert listed == found
+def test_a_wheel_has_every_folder_once() -> None:
+    roots = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["scikit-build"]["wheel"]["packages"]
+    linked = {f"hecompile/{path.name}": path.name for path in (ROOT / "hecompile").iterdir() if path.is_symlink()}
+    assert roots == {"hecompile": "hecompile", **linked}
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    folders = {path.parent for path in SOURCES}
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
 
 
 def test_a_file_is_one_idea() -> None:

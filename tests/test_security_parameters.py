@@ -29,8 +29,6 @@ from benchmarks.tables.security import (
 from hecompile.backends.bfv import choose as bfv
 from hecompile.backends.bfv.parameters import MAX_WORD_BITS
 from hecompile.backends.bfv.rings import BLOCKS_PER_SEED, Q_BITS, secrets_of
-from hecompile.backends.bfv.seal import expand_seeds, make_ring
-from hecompile.backends.bfv.secret import SecretKey
 from hecompile.backends.ckks.choose import ring_for
 from hecompile.backends.ckks.noise import SIGMA2
 from hecompile.backends.ckks.ring import DIMENSIONS
@@ -188,22 +186,6 @@ def test_a_row_without_a_claimed_model_covers_nothing() -> None:
     assert Estimate(ring, "ring", {"usvp MATZOV": 130.0, "bdd MATZOV": None, "dual hybrid MATZOV": 130.0}).claimed_bits == 0
     assert Estimate(ring, "ring", {"usvp MATZOV": 130.0, "bdd MATZOV": 129.0}).claimed_bits == 0
     assert Estimate(ring, "ring", {"usvp MATZOV": 130.0, "bdd MATZOV": 129.0, "dual hybrid MATZOV": 127.9}).claimed_bits == 127.9
-
-
-def test_seal_draws_what_the_rows_say() -> None:
-    """A decryption tells s of (0, q/t) and the errors of q/t times a fresh encryption of zero."""
-    ring = make_ring(2048, 30, 1 << 16)
-    key, step = SecretKey(ring), np.uint64(round(ring.q / ring.t))
-    one = np.zeros((1, ring.dimension), np.uint64)
-    one[0, 0] = step
-    secret = key.decrypt(np.zeros_like(one), one)
-    assert set(np.unique(secret)) == {-1, 0, 1}
-    assert all(abs(np.count_nonzero(secret == value) - ring.dimension / 3) < 150 for value in (-1, 0, 1))  # seven deviations
-    b, seeds = key.encrypt(np.zeros((64, ring.dimension), np.int64))
-    errors = key.decrypt(b * step % np.uint64(ring.q), expand_seeds(ring, seeds) * step % np.uint64(ring.q))
-    assert np.abs(errors).max() <= 21
-    assert abs(errors.var() - SIGMA2) < 0.3  # seven deviations of 131,072 errors
-    assert abs(errors.mean()) < 0.07
 
 
 def test_rows_are_of_the_distributions_that_are_drawn(table: Table) -> None:

@@ -11,6 +11,7 @@ from benchmarks.tables.concrete import concrete_table
 from benchmarks.tables.costs import costs_table
 from benchmarks.tables.digits import digits_table
 from benchmarks.tables.he_diffusion import he_diffusion_table
+from benchmarks.tables.linear import linear_table
 from benchmarks.tables.load import load_table
 from benchmarks.tables.min_distortion import min_distortion_table, predicted_table
 from benchmarks.tables.transport import faults_table, transport_table
@@ -32,4 +33,5 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "transport": ("transport", transport_table),
     "faults": ("faults", faults_table),
     "load": ("load", load_table),
+    "linear": ("linear", linear_table),
 }

@@ -75,12 +75,17 @@ class Geometry:
         """Rows of the weight matrix: outputs before depth-to-space."""
         return self.outputs * self.up[0] * self.up[1]
 
-    def to_picture(self, tensor: Array) -> Array:
-        """(E, C, H, W) or (..., L, C) -> (E, C', H', W'). Raises `ProtocolError` for a tensor of another shape."""
-        shape = tensor.shape
-        fits = tensor.ndim > 0 and shape[-1] == self.channels and tensor.size % (self.size[0] * self.channels) == 0
+    def pictures(self, shape: tuple[int, ...]) -> int:
+        """E for a tensor of this shape. Raises `ProtocolError` for a tensor that the layer does not read."""
+        count, rest = divmod(prod(shape), self.channels * self.size[0] * self.size[1])
+        fits = len(shape) > 0 and shape[-1] == self.channels and not rest
         if not (fits if self.tokens else shape[1:] == (self.channels, *self.size)):
             raise ProtocolError(f"a value of shape {shape} where a layer reads {self.channels} channels of {self.size}")
+        return count
+
+    def to_picture(self, tensor: Array) -> Array:
+        """(E, C, H, W) or (..., L, C) -> (E, C', H', W'). Raises `ProtocolError` for a tensor of another shape."""
+        self.pictures(tensor.shape)
         if self.tokens:
             tensor = tensor.reshape(-1, self.size[0], self.channels).transpose(0, 2, 1)[..., None]
         channels, height, width = self.picture

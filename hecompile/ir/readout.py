@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.linear import Array, Geometry, Part
 
-__all__ = ["LARGEST", "Readout", "finish", "leading", "quantize_picture"]
+__all__ = ["LARGEST", "Readout", "finish", "leading", "quantize_picture", "quantize_with"]
 
 LARGEST = 3.0e38  # what is beyond is clipped: float32 ends at 3.4e38
 
@@ -42,12 +42,23 @@ def quantize_picture(picture: Array, limit: int) -> tuple[npt.NDArray[np.int64],
 
     NaN becomes zero and infinities the largest float, whatever the sender was given: the traffic must not tell.
     """
-    finite = np.nan_to_num(picture.astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
+    finite = _finite(picture)
     peaks = np.abs(finite).max(axis=(1, 2, 3), initial=0.0)
     scales = np.where(peaks > 0, peaks / limit, 1.0)
     scales = np.where(scales > 0, scales, 1.0)  # a peak below limit times the smallest float divides to zero
-    integers = np.clip(np.rint(finite / scales[:, None, None, None]), -limit, limit)
-    return integers.astype(np.int64), scales
+    return quantize_with(finite, scales, limit), scales
+
+
+def quantize_with(picture: Array, scales: npt.NDArray[np.float64], limit: int) -> npt.NDArray[np.int64]:
+    """Integers in [-limit, limit] of pictures (E, C, H, W) with scales (E)."""
+    integers = np.clip(np.rint(_finite(picture) / scales[:, None, None, None]), -limit, limit)
+    return integers.astype(np.int64)
+
+
+def _finite(picture: Array) -> npt.NDArray[np.float64]:
+    """NaN as zero and infinities as the largest float, in doubles."""
+    finite: npt.NDArray[np.float64] = np.nan_to_num(picture.astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
+    return finite
 
 
 @dataclass(frozen=True, eq=False)

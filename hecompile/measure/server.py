@@ -67,11 +67,11 @@ def server_process(command: Sequence[str]) -> Iterator[tuple[int, str]]:
 def _serve() -> None:
     """Serve until terminated; the address is the first line that is written."""
     from hecompile.backends.bfv import server  # noqa: F401  (what a server of an artifact loads)
-    from hecompile.backends.bfv.product import choose_kernel
+    from hecompile.backends.bfv.kernels import proved_kernel
     from hecompile.runtime.server import bind, serve_socket
     from hecompile.runtime.service import Service
 
-    choose_kernel()
+    proved_kernel()
     listener = bind("127.0.0.1", 0)
     sys.stdout.write(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
     sys.stdout.flush()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from dataclasses import asdict
 from pathlib import Path
 
 __all__ = ["examine"]
 
 _BASE = (
     "numpy",
+    "cryptography",
     "onnxruntime",
     "onnx",
     "tenseal",
@@ -62,19 +64,13 @@ def examine() -> dict[str, object]:
         return findings | {"ok": False, "advice": f"pip install hecompile: {', '.join(missing)} not installed"}
     from threadpoolctl import threadpool_info
 
-    from hecompile.backends.bfv.product import UnsafeMachineError, choose_kernel, self_test
+    from hecompile import _core
+    from hecompile.backends.bfv.kernels import UnsafeMachineError, kernel_reports, proved_kernel
 
-    kernels = [
-        {
-            "name": report.name,
-            "limb_bits": report.limb_bits,
-            "exact": report.exact,
-            "gmac_per_s": round(report.gmac_per_s, 1),
-        }
-        for _, report in self_test()
-    ]
     findings["threadpools"] = [{key: pool[key] for key in ("internal_api", "num_threads")} for pool in threadpool_info()]
+    findings |= {"compiler": _core.compiler, "core_threads": _core.threads()}
+    findings["kernels"] = [asdict(report) for report in kernel_reports()]
     try:
-        return findings | {"kernels": kernels, "kernel": choose_kernel().name, "ok": True}
+        return findings | {"kernel": proved_kernel(), "ok": True}
     except UnsafeMachineError as error:
-        return findings | {"kernels": kernels, "kernel": None, "ok": False, "advice": str(error)}
+        return findings | {"kernel": None, "ok": False, "advice": str(error)}

@@ -224,9 +224,9 @@ def test_a_client_refuses_reveals_that_the_manifest_hides(shown: Compiled, tmp_p
 @pytest.mark.promise("declared")
 def test_the_server_sees_the_declared_entries_rounded_and_no_others(shown: Compiled) -> None:
     """The request's tail is what is shown; two inputs that differ in an encrypted channel only have the same tail."""
-    from hecompile.backends.bfv.messages import sizes
     from hecompile.backends.bfv.program import region_program
     from hecompile.backends.registry import backend
+    from tests.payloads import sizes
 
     for region in shown.program.calls.values():
         assert region.lowered is not None
@@ -266,9 +266,9 @@ def shown_layers(compiled: Compiled) -> list[tuple[LayerProgram, Half, Half]]:
 @pytest.mark.promise("declared")
 def test_the_server_sees_the_declared_tiles_rounded_and_no_others(tiled: Compiled) -> None:
     """The request's tail holds every released tile as rounded integers; what is in an encrypted tile changes nothing of it."""
-    from hecompile.backends.bfv.messages import sizes
     from hecompile.backends.bfv.released import unpack_released
     from hecompile.backends.registry import backend
+    from tests.payloads import sizes
 
     assert len(shown_layers(tiled)) == 2
     for layer, client_half, _ in shown_layers(tiled):
@@ -293,7 +293,7 @@ def test_the_server_sees_the_declared_tiles_rounded_and_no_others(tiled: Compile
 
 def test_leaks_are_counted_by_entry(shown: Compiled, tiled: Compiled) -> None:
     """What the manifest declares is what the tail of a request holds."""
-    from hecompile.backends.bfv.messages import sizes
+    from tests.payloads import sizes
 
     for compiled in (shown, tiled):
         assert compiled.artifact is not None
@@ -307,8 +307,8 @@ def test_leaks_are_counted_by_entry(shown: Compiled, tiled: Compiled) -> None:
 
 def test_what_is_in_clear_beside_an_answer_tells_no_more_than_the_request(tiled: Compiled) -> None:
     """The clear part of a reply is a function of the clear part of the request: whatever the ciphertexts hold, it is the same."""
-    from hecompile.backends.bfv.messages import sizes
     from hecompile.backends.registry import backend
+    from tests.payloads import sizes
 
     layer, client_half, server_half = shown_layers(tiled)[0]
     client, server = backend("bfv").load_client(client_half), backend("bfv").load_server(server_half)

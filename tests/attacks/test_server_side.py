@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,8 +17,8 @@ import pytest
 import torch
 
 import hecompile
-from hecompile.backends.bfv.seal import make_ring
-from hecompile.backends.bfv.secret import SecretKey
+from hecompile import _core
+from hecompile.backends.bfv.rings import prime
 from hecompile.backends.bfv.server import BfvServer
 from hecompile.buffers import Buffer
 from hecompile.runtime.bundle import load_bundle
@@ -66,10 +68,15 @@ def test_the_server_bundle_is_weights_and_public_parameters(digits: Path) -> Non
 
 
 def test_keys_hide_their_text() -> None:
-    key = SecretKey(make_ring(2048, 48, 1 << 24))
-    assert str(key) == repr(key) == "SecretKey(hidden)"
-    with pytest.raises((TypeError, AttributeError)):
-        vars(key)
+    taps = np.zeros((1, 2), np.int32)
+    layout = _core.make_layout(2048, prime(48, 24), 24, 1, (1, 2048, 1), (1, 2048, 1), taps, (1, 2048, 1, 1), (0, 0))
+    out = bytearray(layout.up_bytes + _core.SEED_BYTES)
+    request = _core.encrypt([layout], [np.zeros((1, 1, 2048), np.int64)], [b""], out, [0])
+    assert str(request) == repr(request) == "Request(hidden)"
+    for read in (vars, pickle.dumps, copy.copy, copy.deepcopy, bytes, list):
+        with pytest.raises((TypeError, AttributeError)):
+            read(request)
+    assert {name for name in dir(request) if not name.startswith("_")} == {"brings_seeds", "scales"}
 
 
 @pytest.mark.promise("unrelated")

@@ -15,7 +15,6 @@ import torch
 
 from hecompile.artifact import read_manifest
 from hecompile.artifact_files import read_client_half
-from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.words import unpack_bits
 from hecompile.buffers import Buffer
@@ -24,6 +23,7 @@ from hecompile.runtime.client import EncryptedUNet
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport, Transport
 from hecompile.runtime.wire import FORMAT
+from tests.payloads import sizes
 
 pytestmark = pytest.mark.fhe
 
@@ -83,7 +83,7 @@ def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
             size = sizes(layer, 1)
             words = unpack_bits(
                 memoryview(payload)[start : start + size.up_words],
-                size.uploads * layer.parameters.dimension,
+                layer.layout(1).blocks * layer.layout(1).uploads * layer.parameters.dimension,
                 layer.parameters.q_bits,
             )
             assert (words < layer.q).all()

@@ -19,7 +19,6 @@ import uvicorn
 import hecompile
 from hecompile.artifact import read_manifest
 from hecompile.artifact_files import read_client_half
-from hecompile.backends.bfv.messages import sizes
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.ckks.document import read_document
 from hecompile.backends.ckks.keys import TAG_BYTES
@@ -32,6 +31,7 @@ from hecompile.runtime.wire import TAG_HEADER
 from tests.attacks.recorder import Recorded, Relay
 from tests.backends.ckks.network import compiled
 from tests.networks import tiny_inputs
+from tests.payloads import sizes
 
 pytestmark = pytest.mark.fhe
 
@@ -66,8 +66,9 @@ def _payload(folder: Path, region: str, payload: bytes, batch: int) -> list[str]
     if backend_of(half).name == "bfv":
         for layer in region_program(half).body.layers:
             size, parameters = sizes(layer, batch), layer.parameters
-            piece(size.up_words, f"{size.uploads} x {parameters.dimension} words below q, {parameters.q_bits} bits each")
-            piece(size.up_seeds, f"{size.uploads} seeds of 64 random bytes")
+            uploads = layer.layout(batch).blocks * layer.layout(batch).uploads
+            piece(size.up_words, f"{uploads} x {parameters.dimension} words below q, {parameters.q_bits} bits each")
+            piece(size.up_seeds, f"{size.up_seeds // 32} seed of 32 random bytes")
     else:
         document = read_document(half)
         piece(TAG_BYTES, "tag of the session's keys: the same in every request of the session")

@@ -41,10 +41,10 @@ SERVING = (
 PICTURES = frozenset({"ir.channels", "ir.linear", "ir.tiles"})
 SEAL = frozenset({"backends.seal_files", "backends.words"})
 LOADED: Mapping[str, frozenset[str]] = {
-    "bfv": SERVING | PICTURES | SEAL | {"onnx_sessions"}
+    "bfv": SERVING | PICTURES | {"backends.words"}
     | _within(
         "backends.bfv",
-        "backend evaluator groups integer messages packing parameters product program released rings seal server weights",
+        "backend expansion forms integer kernels messages packing parameters program released rings server weights",
     ),
     "ckks": SERVING | SEAL | {"ir.timesteps"}
     | _within(
@@ -55,8 +55,8 @@ LOADED: Mapping[str, frozenset[str]] = {
     "concrete": SERVING | PICTURES
     | _within("backends.concrete", "frames jobs limits messages parameters server specs tensors worker_process workers")
     | _within("backends.concrete.linear", "backend program"),
-    "affine": SERVING | SEAL | {"backends.bfv", "ir.timesteps"} | _within("backends.bfv", "parameters rings seal")
-    | _within("backends.sampler_step", "backend program server") | _within("sparsity", "cost_names"),
+    "affine": SERVING | {"backends.words", "ir.timesteps"} | _within("backends.bfv", "expansion parameters rings")
+    | _within("backends.sampler_step", "backend layout program server") | _within("sparsity", "cost_names"),
 }  # fmt: skip
 WORKER = frozenset({"backends", "errors", "version"}) | _within("backends.concrete", "library messages worker")
 COMPILES = (

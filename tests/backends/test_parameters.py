@@ -1,4 +1,4 @@
-"""Choosing parameters: what is chosen is proved, nothing better is left out, and the quantiser's steps are traded for q."""
+"""Choosing parameters: what is chosen is proved, nothing better is left out, and steps are traded for a smaller q."""
 
 from __future__ import annotations
 

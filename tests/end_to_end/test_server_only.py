@@ -30,7 +30,8 @@ def test_a_fresh_environment_with_the_base_install_serves(digits: Path, digits_c
         "-c",
         str(ROOT / "constraints.txt"),
     ]
-    subprocess.run([*pip, "setuptools", "wheel"], check=True)
+    tools = [name for name in ("cmake", "ninja") if shutil.which(name) is None]
+    subprocess.run([*pip, "scikit-build-core", "nanobind", *tools], check=True)
     subprocess.run([*pip, "--no-build-isolation", str(ROOT)], check=True)
     python = str(environment / "bin" / "python")
     listing = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True).stdout

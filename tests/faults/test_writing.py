@@ -63,7 +63,7 @@ FOREIGN = {
     "a manifest that is no object": {"manifest.json": "[]", "thesis.tex": "ten years of work"},
     "a manifest that is no JSON": {"manifest.json": "{", "thesis.tex": "ten years of work"},
     "an empty manifest": {"manifest.json": ""},
-    "a format and no more": {"manifest.json": '{"format": 5, "files": {}}', "thesis.tex": "ten years of work"},
+    "a format and no more": {"manifest.json": '{"format": 6, "files": {}}', "thesis.tex": "ten years of work"},
     "no manifest": {"thesis.tex": "ten years of work"},
     "a hidden file alone": {".git/config": "years of work"},
     "a manifest in a folder below": {"server/manifest.json": "{}"},

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import hecompile
-from hecompile.backends.bfv.seal import make_ring
-from hecompile.backends.bfv.secret import SecretKey
+from hecompile.backends.bfv.rings import prime
 from hecompile.backends.ckks.processes import evaluated
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
 from hecompile.runtime.service import load_service
+from tests.native.seal_bfv import Judge, SealRing
 from tests.networks import tiny_inputs
 
 ENDING_S = 10.0  # what threads of a server and of ONNX Runtime may take to end
@@ -43,7 +43,7 @@ def settles_at(most_descriptors: int, most_tasks: int) -> None:
 
 
 def encrypt_once() -> None:
-    SecretKey(make_ring(2048, 42, 1 << 24)).encrypt(np.zeros((1, 2048), np.int64))
+    Judge(SealRing(2048, prime(42, 24), 1 << 24)).encrypt(np.zeros((1, 2048), np.int64))
 
 
 @pytest.mark.promise("descriptors")

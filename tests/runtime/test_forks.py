@@ -11,12 +11,11 @@ import traceback
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import hecompile
-from hecompile.backends.bfv.seal import make_ring
-from hecompile.backends.bfv.secret import SecretKey
+from hecompile import _core
+from hecompile.backends.bfv.rings import prime
 from hecompile.backends.concrete.workers import workers
 from hecompile.backends.seal_files import FILE
 from hecompile.compiler import Compiled
@@ -50,19 +49,18 @@ def ended(children: list[int]) -> list[int]:
 
 
 def encrypts_its_own(value: int, times: int) -> None:
-    """Every encryption of a constant holds that constant."""
-    ring = make_ring(2048, 42, 1 << 24)
-    key, plain = SecretKey(ring), np.full((1, 2048), value, np.int64)
+    """Every encryption of a constant holds that constant: a server of one weight gives it back."""
+    taps = np.zeros((1, 2), np.int32)
+    layout = _core.make_layout(2048, prime(42, 24), 24, 3, (1, 2048, 1), (1, 2048, 1), taps, (1, 2048, 1, 1), (0, 0))
+    weights, plain = _core.make_weights(layout, np.ones((1, 1, 1), np.int8), False, 0), np.full((3, 1, 2048), value, np.int64)
     for _ in range(times):
-        words, seeds = key.encrypt(plain)
-        np.testing.assert_array_equal(key.decrypt(words, expanded(ring, seeds)), plain)
-
-
-def expanded(ring: object, seeds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    from hecompile.backends.bfv.seal import Ring, expand_seeds
-
-    assert isinstance(ring, Ring)
-    return expand_seeds(ring, seeds)
+        out, result = bytearray(layout.up_bytes + _core.SEED_BYTES), np.empty((3, 1, 2048), np.int64)
+        request = _core.encrypt([layout], [plain], [b"forks"], out, [0])
+        reply = bytearray(layout.down_b_bytes + layout.down_a_bytes)
+        words, seeds = memoryview(out)[: layout.up_bytes], memoryview(out)[layout.up_bytes :]
+        assert _core.evaluate(layout, weights, words, seeds, b"forks", None, reply, 0) is None
+        _core.decrypt(request, reply, [0], [result])
+        np.testing.assert_array_equal(result, plain)
 
 
 @pytest.mark.promise("forks")

@@ -1,90 +1,134 @@
-"""The client's half of a `bfv` region: fresh keys, encryption, decryption. The server never imports this module."""
+"""The client's half of a `bfv` region: fresh secrets, encryption, decryption. The server never imports this module."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
-from hecompile.backends.bfv.messages import Sizes, ring_of, sizes
+from hecompile import _core
+from hecompile.backends.bfv.expansion import contexts
+from hecompile.backends.bfv.kernels import proved_kernel
+from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
+from hecompile.backends.bfv.places import client_layer
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_released, unpack_sums
-from hecompile.backends.bfv.seal import Ring, Words
-from hecompile.backends.bfv.secret import SecretKey
-from hecompile.backends.bfv.values import Reading, to_polynomials, to_values
+from hecompile.backends.bfv.values import Reading, shown_of, to_values
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
-from hecompile.backends.words import pack_bits, unpack_bits
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
-from hecompile.ir.readout import Readout
+from hecompile.ir.readout import Readout, leading
 
 __all__ = ["BfvClient"]
 
 
 @dataclass(frozen=True, repr=False)
 class _Pending(Pending):
-    """What one request leaves behind: its keys, and how to read each layer's answer."""
+    """What one request leaves behind: its secrets, and the shape around the channels of every layer's input."""
 
-    keys: dict[Ring, SecretKey]
-    readings: list[Reading]
+    request: _core.Request
+    leading: list[tuple[int, ...]]
     batch: int
+    mode: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Layers:
+    """A region at one batch size, in the core."""
+
+    clients: list[_core.ClientLayer]
+    layouts: list[_core.Layout]
 
 
 class BfvClient(RegionClient):
-    """Encrypts a region's inputs and decrypts its outputs; every request has its own key."""
+    """Encrypts a region's inputs and decrypts its outputs; every request has secrets of its own."""
 
     def __init__(self, program: RegionProgram, readouts: list[Readout]) -> None:
+        proved_kernel()
         self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self._program, self._readouts = program, readouts
-        self._rings = [ring_of(layer) for layer in program.body.layers]
+        self._contexts = contexts(program, len(program.body.layers))
+        self._layers, self._sizes = cache(self._make_layers), cache(self._make_sizes)
+        self._run: _core.Run | None = None
+
+    def start_run(self) -> None:
+        self._run = _core.Run() if mode_bytes(self._program) else None
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        named = dict(zip(self.inputs, values, strict=True))
-        keys = {ring: SecretKey(ring) for ring in self._rings}
-        pending = _Pending(self.reply_bytes(batch), keys, [], batch)
-        parts: list[Buffer] = []
-        for layer, ring in zip(self._program.body.layers, self._rings, strict=True):
-            sent, reading = to_polynomials(layer, named[layer.input], batch)
-            words, seeds = keys[ring].encrypt(sent.polynomials.reshape(-1, ring.dimension))
-            parts += [pack_bits(words, ring.q_bits), seeds.tobytes(), pack_released(layer, sent.released)]
-            pending.readings.append(reading)
-        return parts, pending
+        named, layers = dict(zip(self.inputs, values, strict=True)), self._program.body.layers
+        given = [np.ascontiguousarray(named[layer.input], np.float32) for layer in layers]
+        for layer, value in zip(layers, given, strict=True):
+            count = layer.geometry.pictures(value.shape)
+            if count != batch * layer.multiple:
+                raise ProtocolError(f"layer of {layer.input}: {count} pictures for a batch of {batch}")
+        sizes = self._sizes(batch, FIRST)
+        offsets = np.cumsum([0, *(size.up_words + size.up_seeds for size in sizes)]).tolist()
+        words = bytearray(offsets[-1])
+        request = _core.encrypt(self._layers(batch).clients, given, self._contexts, words, offsets[:-1], self._run)
+        mode = FIRST if request.brings_seeds else LATER
+        parts: list[Buffer] = [bytes([mode])] * mode_bytes(self._program)
+        view = memoryview(words)
+        for index, (layer, size) in enumerate(zip(layers, self._sizes(batch, mode), strict=True)):
+            parts.append(view[offsets[index] : offsets[index] + size.up_words + size.up_seeds])
+            if size.up_released:
+                parts.append(pack_released(layer, shown_of(layer, given[index], np.array(request.scales(index)))))
+        around = [leading(value, layer.geometry) for layer, value in zip(layers, given, strict=True)]
+        return parts, _Pending(sum(size.down for size in self._sizes(batch, mode)), request, around, batch, mode)
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
-        expected = self.reply_bytes(pending.batch)
-        if len(reply) != expected:
-            raise ProtocolError(f"region '{self._program.region}': a reply of {len(reply)} bytes, expected {expected}")
-        answers, sums, start = [], [], 0
-        for layer, ring in zip(self._program.body.layers, self._rings, strict=True):
-            size = sizes(layer, pending.batch)
-            part = memoryview(reply)[start : start + size.down]
-            answers.append(_unpack_answer(part, layer, size, ring, pending.batch))
-            sums.append(unpack_sums(part[size.down_b + size.down_a :], layer, pending.batch))
-            start += size.down
+        if len(reply) != pending.reply_size:
+            raise ProtocolError(f"region '{self._program.region}': a reply of {len(reply)} bytes, expected {pending.reply_size}")
+        batch, layers = pending.batch, self._program.body.layers
+        sizes = self._sizes(batch, pending.mode)
+        ends = np.cumsum([size.down for size in sizes]).tolist()
+        offsets = [end - size.down for end, size in zip(ends, sizes, strict=True)]
+        view = memoryview(reply)
+        sums = [
+            unpack_sums(view[end - size.down_sums : end], layer, batch)
+            for layer, size, end in zip(layers, sizes, ends, strict=True)
+        ]
+        results = [_results(layer, around, batch) for layer, around in zip(layers, pending.leading, strict=True)]
+        try:
+            _core.decrypt(pending.request, reply, offsets, results)
+        except ValueError as error:
+            raise ProtocolError(f"region '{self._program.region}': {error}") from error
         outputs: list[Array] = []
-        layers = zip(self._program.body.layers, self._rings, self._readouts, pending.readings, answers, sums, strict=True)
-        for layer, ring, readout, reading, (b, a), clear in layers:
-            coefficients = pending.keys[ring].decrypt(b, a)[:, layer.layout(pending.batch).reads]
-            outputs += to_values(layer, readout, coefficients, reading, pending.batch, clear)
+        for index, (layer, result) in enumerate(zip(layers, results, strict=True)):
+            if isinstance(result, list):
+                outputs += result
+            else:
+                reading = Reading(np.array(pending.request.scales(index)), pending.leading[index])
+                outputs += to_values(layer, self._readouts[index], result, reading, batch, sums[index])
         return outputs
 
     def request_bytes(self, batch: int) -> int:
-        return sum(sizes(layer, batch).up for layer in self._program.body.layers)
+        return mode_bytes(self._program) + sum(size.up for size in self._sizes(batch, FIRST))
 
     def reply_bytes(self, batch: int) -> int:
-        return sum(sizes(layer, batch).down for layer in self._program.body.layers)
+        return sum(size.down for size in self._sizes(batch, FIRST))
+
+    def _make_layers(self, batch: int) -> _Layers:
+        layers = self._program.body.layers
+        layouts = [core_layout(layer, batch) for layer in layers]
+        made = [client_layer(*each, batch) for each in zip(layers, layouts, self._readouts, strict=True)]
+        return _Layers(made, layouts)
+
+    def _make_sizes(self, batch: int, mode: int) -> list[LayerSizes]:
+        layers = self._program.body.layers
+        return [layer_sizes(layer, layout, batch, mode) for layer, layout in zip(layers, self._layers(batch).layouts, strict=True)]
 
 
-def _unpack_answer(data: memoryview, layer: LayerProgram, size: Sizes, ring: Ring, batch: int) -> tuple[Words, Words]:
-    """`b`, known at the read coefficients and zero elsewhere, and `a`: (answers, N) words below q."""
-    layout, row = layer.layout(batch), layer.packings[batch - 1]
-    read = unpack_bits(data[: size.down_b], size.answers * len(layout.reads), ring.q_bits - row.drop_b)
-    rest = unpack_bits(data[size.down_b : size.down_b + size.down_a], size.answers * ring.dimension, ring.q_bits - row.drop_a)
-    b = np.zeros((size.answers, ring.dimension), np.uint64)
-    b[:, layout.reads] = (read << np.uint64(row.drop_b)).reshape(size.answers, -1)
-    a = (rest << np.uint64(row.drop_a)).reshape(size.answers, -1)
-    return b % np.uint64(ring.q), a % np.uint64(ring.q)
+def _results(layer: LayerProgram, around: tuple[int, ...], batch: int) -> list[Array] | Array:
+    """Room for a layer's values, or with tiles for the integers that are read."""
+    geometry, pictures = layer.geometry, batch * layer.multiple
+    if layer.split.tiles:
+        layout = layer.layout(batch)
+        return np.empty((layout.blocks, layout.answers, layout.read_count), np.int64)
+    if geometry.tokens:
+        return [np.empty((*around, part.outputs), np.float32) for part in layer.parts]
+    return [np.empty((pictures, part.outputs, *geometry.out_size), np.float32) for part in layer.parts]

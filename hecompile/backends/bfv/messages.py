@@ -1,28 +1,33 @@
-"""The ring of a layer and the sizes of what travels for it: functions of the program and the batch, never of the data.
+"""What travels for a region, and the core's view of its layers: functions of the program and the batch, never of the data.
 
-Request: `b` of every upload, q_bits per word, then SEAL's 64-byte seeds of their `a`, then released entries, if any. Reply: `b` at
-the coefficients that are read, then `a`, each without its dropped low bits, then with tiles the sums over what is released.
+A request is its layers' parts one after another: `b` of every upload, q_bits a word; a seed of 32 bytes for each group of up to
+64 blocks, from which their `a` is expanded; released entries, if any. A reply's part is `b` at the coefficients that are read, then
+one `a` for each group, without their dropped low bits, then with tiles the sums over what is released.
+
+Where seeds may serve several requests of a run, a request begins with a byte: `FIRST` brings the seeds, `LATER` does not, and is
+answered by `b` alone, for those layers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hecompile.backends.bfv.program import LayerProgram
+import numpy as np
+
+from hecompile import _core
+from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import released_bytes, sums_bytes
-from hecompile.backends.bfv.seal import SEED_BYTES, Ring, make_ring
-from hecompile.backends.words import packed_bytes
 from hecompile.errors import ProtocolError
 
-__all__ = ["Sizes", "ring_of", "sizes"]
+__all__ = ["FIRST", "LATER", "LayerSizes", "core_layout", "layer_sizes", "mode_bytes"]
+
+FIRST, LATER = 0, 1
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Polynomials and bytes of one layer's part of a request and its reply."""
+class LayerSizes:
+    """Bytes of one layer's part of a request and its reply."""
 
-    uploads: int
-    answers: int
     up_words: int
     up_seeds: int
     up_released: int
@@ -39,25 +44,39 @@ class Sizes:
         return self.down_b + self.down_a + self.down_sums
 
 
-def sizes(layer: LayerProgram, batch: int) -> Sizes:
-    """What travels at this batch size."""
+def core_layout(layer: LayerProgram, batch: int) -> _core.Layout:
+    """The layer's layout in the core. Raises `ProtocolError` for numbers that make none."""
     layout, row, parameters = layer.layout(batch), layer.packings[batch - 1], layer.parameters
-    uploads, answers = layout.blocks * layout.uploads, layout.blocks * layout.answers
-    return Sizes(
-        uploads,
-        answers,
-        up_words=packed_bytes(uploads * parameters.dimension, parameters.q_bits),
-        up_seeds=uploads * SEED_BYTES,
-        up_released=released_bytes(layer, batch),
-        down_b=packed_bytes(answers * layout.read_count, parameters.q_bits - row.drop_b),
-        down_a=packed_bytes(answers * parameters.dimension, parameters.q_bits - row.drop_a),
-        down_sums=sums_bytes(layer, batch),
+    geometry, packing = layout.geometry, layout.packing
+    try:
+        return _core.make_layout(
+            parameters.dimension,
+            layer.q,
+            parameters.t_bits,
+            packing.elements,
+            geometry.picture,
+            (geometry.rows, *geometry.grid),
+            np.array(geometry.taps, np.int32),
+            (packing.share, packing.tile_rows, packing.p_in, packing.p_out),
+            (row.drop_b, row.drop_a),
+        )
+    except ValueError as error:
+        raise ProtocolError(f"layer of {layer.input}: {error}") from error
+
+
+def layer_sizes(layer: LayerProgram, layout: _core.Layout, batch: int, mode: int = FIRST) -> LayerSizes:
+    """What travels for a layer at this batch size."""
+    brings = mode == FIRST or layer.requests == 1
+    return LayerSizes(
+        layout.up_bytes,
+        layout.seeds * _core.SEED_BYTES if brings else 0,
+        released_bytes(layer, batch),
+        layout.down_b_bytes,
+        layout.down_a_bytes if brings else 0,
+        sums_bytes(layer, batch),
     )
 
 
-def ring_of(layer: LayerProgram) -> Ring:
-    """The layer's ring. Raises `ProtocolError` unless its prime is the one that SEAL picks for its size."""
-    ring = make_ring(layer.parameters.dimension, layer.parameters.q_bits, 1 << layer.parameters.t_bits)
-    if ring.q != layer.q:
-        raise ProtocolError(f"layer of {layer.input}: q is {layer.q}, not SEAL's prime of {ring.q_bits} bits")
-    return ring
+def mode_bytes(program: RegionProgram) -> int:
+    """Whether requests begin with the byte that tells their mode: 0 or 1."""
+    return int(any(layer.requests > 1 for layer in program.body.layers))

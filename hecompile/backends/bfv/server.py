@@ -1,19 +1,22 @@
-"""The server's half of a `bfv` region: weights and public words. There is no field, argument or import for a secret key."""
+"""The server's half of a `bfv` region: weights and public words. There is no field, argument or import for a secret."""
 
 from __future__ import annotations
+
+import threading
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.bfv.evaluator import encode, evaluate
-from hecompile.backends.bfv.messages import ring_of, sizes
-from hecompile.backends.bfv.product import choose_kernel
+from hecompile import _core
+from hecompile.backends.bfv.expansion import contexts
+from hecompile.backends.bfv.forms import KEPT_BYTES, FormName, product_form
+from hecompile.backends.bfv.kernels import proved_kernel
+from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_released
-from hecompile.backends.bfv.seal import SEED_BYTES, Ring, Words, expand_seeds
 from hecompile.backends.bfv.weights import LayerWeights
 from hecompile.backends.region_server import RegionServer, Session
-from hecompile.backends.words import pack_bits, round_off, unpack_bits
 from hecompile.errors import ProtocolError
 
 __all__ = ["BfvServer"]
@@ -25,52 +28,85 @@ class BfvServer(RegionServer):
     """Answers requests for one region; keeps nothing between them."""
 
     def __init__(self, program: RegionProgram, weights: list[LayerWeights]) -> None:
+        proved_kernel()  # refuses on a machine that multiplies wrongly
         self.max_batch = program.max_batch
         self._program, self._weights = program, weights
-        self._rings = [ring_of(layer) for layer in program.body.layers]
-        self._kernel = choose_kernel()  # refuses on a machine that multiplies wrongly
+        self._contexts = contexts(program, len(program.body.layers))
+        self._layouts, self._sizes = cache(self._make_layouts), cache(self._make_sizes)
+        self._ordered: dict[tuple[object, ...], _core.Weights] = {}
+        self._ordering, self._in_order = threading.Lock(), cache(self._order)
+        self._in_order(1)  # the other batches' when they come: most are the same
 
     def request_bytes(self, batch: int) -> int:
-        return sum(sizes(layer, batch).up for layer in self._program.body.layers)
+        return mode_bytes(self._program) + sum(size.up for size in self._sizes(batch, FIRST))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory of the weights in the order of the product."""
+        return sum(each.bytes for each in self._ordered.values())
+
+    def form(self, index: int, batch: int) -> FormName:
+        """How the products of a layer are computed: by the sizes alone, and with the same result either way."""
+        layer = self._program.body.layers[index]
+        return product_form(layer.layout(batch), layer.parameters.q_bits).name
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
-        expected = self.request_bytes(batch)
+        mode, start = self._mode(payload), mode_bytes(self._program)
+        sizes = self._sizes(batch, mode)
+        expected = start + sum(size.up for size in sizes)
         if len(payload) != expected:
             raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes, expected {expected}")
-        replies, start = [], 0
-        for layer, ring, weights in zip(self._program.body.layers, self._rings, self._weights, strict=True):
-            size = sizes(layer, batch).up
-            part = memoryview(payload)[start : start + size]
-            words = _unpack_request(part, layer, ring, batch)
-            b, a = evaluate(words, weights.encrypted, layer.layout(batch), ring, self._kernel)
-            sums = self._sums(part, layer, weights, batch) if layer.split.shows else None
-            if sums is not None and layer.split.tiles is None:
-                encoded = encode(layer.layout(batch).unread(sums), layer.parameters.t_bits, layer.q)
-                total, sums = b + encoded, None  # below 2 q
-                b = np.minimum(total, total - np.uint64(layer.q))  # below q the difference wraps around to something larger
-            replies += [_pack_reply(b, a, layer, ring, batch), b"" if sums is None else pack_sums(layer, sums)]
-            start += size
-        return b"".join(replies)
+        reply, view, place = bytearray(sum(size.down for size in sizes)), memoryview(payload), 0
+        for index, (layer, size) in enumerate(zip(self._program.body.layers, sizes, strict=True)):
+            part = view[start : start + size.up]
+            sums = self._sums(part[size.up_words + size.up_seeds :], index, batch) if layer.split.shows else None
+            added = None if sums is None or layer.split.tiles else layer.layout(batch).unread(sums)
+            seeds = part[size.up_words : size.up_words + size.up_seeds] if size.up_seeds else None
+            layout, weights = self._layouts(batch)[index], self._in_order(batch)[index]
+            reason = _core.evaluate(layout, weights, part, seeds, self._contexts[index], added, reply, place)
+            if reason is not None:
+                raise ProtocolError(f"layer of {layer.input}: {reason}")
+            if sums is not None and layer.split.tiles:
+                reply[place + size.down - size.down_sums : place + size.down] = pack_sums(layer, sums)
+            start, place = start + size.up, place + size.down
+        return bytes(reply)
 
-    def _sums(self, data: memoryview, layer: LayerProgram, weights: LayerWeights, batch: int) -> Integers:
+    def _mode(self, payload: bytes) -> int:
+        """Whether a request brings seeds. Raises `ProtocolError` for a byte that says neither."""
+        if not mode_bytes(self._program):
+            return FIRST
+        if not payload or payload[0] not in (FIRST, LATER):
+            raise ProtocolError(f"region '{self._program.region}': a request that neither brings seeds nor goes on with a run")
+        return payload[0]
+
+    def _sums(self, data: memoryview, index: int, batch: int) -> Integers:
         """The sums over what is released. Raises `ProtocolError` for entries that no quantiser gives."""
-        released = unpack_released(data[len(data) - sizes(layer, batch).up_released :], layer, batch)
-        return released_sums(layer, released, weights.shown(layer.split), self._kernel)
+        layer = self._program.body.layers[index]
+        return released_sums(layer, unpack_released(data, layer, batch), self._weights[index].shown(layer.split))
+
+    def _order(self, batch: int) -> list[_core.Weights]:
+        """All weights in the order of the product, which depends on the packing and so may on the batch."""
+        found = []
+        with self._ordering:
+            for index, (layer, layout) in enumerate(zip(self._program.body.layers, self._layouts(batch), strict=True)):
+                transform = self.form(index, batch) == "ntt"
+                key = (index, transform, tuple(layout.offsets))
+                if key not in self._ordered:
+                    self._ordered[key] = _ordered(layer, layout, self._weights[index].encrypted, transform)
+                found.append(self._ordered[key])
+        return found
+
+    def _make_layouts(self, batch: int) -> list[_core.Layout]:
+        return [core_layout(layer, batch) for layer in self._program.body.layers]
+
+    def _make_sizes(self, batch: int, mode: int) -> list[LayerSizes]:
+        layers = self._program.body.layers
+        return [layer_sizes(layer, layout, batch, mode) for layer, layout in zip(layers, self._layouts(batch), strict=True)]
 
 
-def _unpack_request(data: memoryview, layer: LayerProgram, ring: Ring, batch: int) -> Words:
-    """(2, blocks, uploads, N) words, `b` before `a`. Raises `ProtocolError` for words that are not below q."""
-    layout, size = layer.layout(batch), sizes(layer, batch)
-    words = unpack_bits(data[: size.up_words], size.uploads * ring.dimension, ring.q_bits)
-    if (words >= np.uint64(ring.q)).any():
-        raise ProtocolError(f"layer of {layer.input}: a word of the request is not below q")
-    seeds = np.frombuffer(data[size.up_words : size.up_words + size.up_seeds], np.uint8).reshape(size.uploads, SEED_BYTES)
-    pair: Words = np.stack([words.reshape(size.uploads, -1), expand_seeds(ring, seeds)])
-    return pair.reshape(2, layout.blocks, layout.uploads, ring.dimension)
-
-
-def _pack_reply(b: Words, a: Words, layer: LayerProgram, ring: Ring, batch: int) -> bytes:
-    """(blocks, answers, reads) and (blocks, answers, N) -> bytes."""
-    row = layer.packings[batch - 1]
-    read, rest = round_off(b, row.drop_b, ring.q_bits), round_off(a, row.drop_a, ring.q_bits)
-    return pack_bits(read, ring.q_bits - row.drop_b) + pack_bits(rest, ring.q_bits - row.drop_a)
+def _ordered(layer: LayerProgram, layout: _core.Layout, weights: npt.NDArray[np.int8], transform: bool) -> _core.Weights:
+    """Raises `ProtocolError` for weights that hecompile does not write."""
+    try:
+        return _core.make_weights(layout, np.ascontiguousarray(weights), transform, KEPT_BYTES if transform else 0)
+    except ValueError as error:
+        raise ProtocolError(f"layer of {layer.input}: {error}") from error

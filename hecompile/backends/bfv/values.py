@@ -10,9 +10,9 @@ import numpy.typing as npt
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
-from hecompile.ir.readout import Readout, leading, quantize_picture
+from hecompile.ir.readout import Readout, leading, quantize_picture, quantize_with
 
-__all__ = ["Reading", "Sent", "to_polynomials", "to_values"]
+__all__ = ["Reading", "Sent", "shown_of", "to_polynomials", "to_values"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,6 +40,13 @@ def to_polynomials(layer: LayerProgram, value: Array, batch: int) -> tuple[Sent,
     polynomials = layer.layout(batch).place(split.sent(integers, layer.geometry))
     released = split.round(split.shown(integers, layer.geometry), limit)
     return Sent(polynomials, released), Reading(scales, leading(value, layer.geometry))
+
+
+def shown_of(layer: LayerProgram, value: Array, scales: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """What is released of a layer's input alone, for scales (E) that are known."""
+    split, limit = layer.split, layer.parameters.limit
+    shown = split.shown(layer.geometry.to_picture(value), layer.geometry)
+    return split.round(quantize_with(shown, np.repeat(scales, len(shown) // len(scales)), limit), limit)
 
 
 def to_values(

@@ -15,7 +15,6 @@ from hecompile.backends.tensors import judge_names
 from hecompile.errors import CompileError, ProtocolError
 
 if TYPE_CHECKING:
-    from hecompile.backends.bfv.seal import Ring
     from hecompile.backends.region_client import RegionClient
     from hecompile.backends.region_server import RegionServer
     from hecompile.ir.halves import ClientHalf, Half, ServerHalf
@@ -86,24 +85,18 @@ class AffineBackend(SamplerStep):
         else:
             masks = _masks(half, program)
             support = StaticSupport(Masks(masks))
-        return AffineClient(program, _ring(program), support)
+        return AffineClient(program, support)
 
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.sampler_step.server import AffineServer
 
         judge_names(half, ())
         program = affine_program(half)
-        return AffineServer(program, _ring(program))
+        return AffineServer(program)
 
 
 def _room(program: AffineProgram) -> float:
     return noise_budget(program.body.q, program.body.parameters.t_bits)
-
-
-def _ring(program: AffineProgram) -> Ring:
-    from hecompile.backends.bfv.seal import Ring
-
-    return Ring(program.body.parameters.dimension, program.body.q, 1 << program.body.parameters.t_bits)
 
 
 def _masks(half: Half, program: AffineProgram) -> npt.NDArray[np.bool_]:

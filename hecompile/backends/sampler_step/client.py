@@ -1,20 +1,22 @@
-"""The client's half of a sampler region: rounding, a fresh key per request, encryption, decryption. The server never imports it."""
+"""The client's half of a sampler region: rounding, fresh secrets, encryption, decryption. The server never imports it."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.bfv.seal import Ring
-from hecompile.backends.bfv.secret import SecretKey
+from hecompile import _core
+from hecompile.backends.bfv.expansion import contexts
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.sampler_step.layout import core_layout
 from hecompile.backends.sampler_step.program import AffineProgram, Sizes
 from hecompile.backends.sampler_step.support import Support
-from hecompile.backends.words import pack_bits, pack_signed, unpack_bits, unpack_signed
+from hecompile.backends.words import pack_signed, unpack_signed
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
@@ -25,13 +27,14 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 LARGEST = float(np.finfo(np.float32).max)
+_KEPT_LAYOUTS = 64  # for as many numbers of pairs
 
 
 @dataclass(frozen=True, repr=False)
 class _Pending(Pending):
     """What one request leaves behind."""
 
-    key: SecretKey
+    request: _core.Request
     mask: Mask  # (B, C, H, W)
     encrypted_scales: Floats  # (B)
     clear_scales: Floats  # (B)
@@ -50,14 +53,15 @@ def _rounded(pair: Floats, chosen: Mask, limit: int) -> tuple[Integers, Floats]:
 class AffineClient(RegionClient):
     """Inputs x and e (B, C, H, W) and the public (t, f, g); output f x + g e. `clear_share` is of entries ever revealed."""
 
-    def __init__(self, program: AffineProgram, ring: Ring, support: Support) -> None:
+    def __init__(self, program: AffineProgram, support: Support) -> None:
         self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self.support = support
         self.clear_share = program.body.most_revealed / program.body.entries
-        self._program, self._body, self._ring = program, program.body, ring
+        self._program, self._body, self._context = program, program.body, contexts(program, 1)[0]
+        self._layout = lru_cache(_KEPT_LAYOUTS)(partial(core_layout, program))
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        program, body, ring = self._program, self._body, self._ring
+        program, body = self._program, self._body
         wanted = (batch, *body.shape)
         if any(value.shape != wanted for value in values[:2]) or values[2].shape != (3,):
             raise ProtocolError(f"region '{program.region}': values of {[each.shape for each in values]}, expected two of {wanted}")
@@ -69,35 +73,33 @@ class AffineClient(RegionClient):
         clear, clear_scales = _rounded(pair, ~mask, 2 ** (body.reveal_bits - 1) - 1)
         sizes = body.sizes(batch, clear.shape[1])
         unit = (body.weight - 1) / (abs(f) + abs(g))
-        polynomials = np.zeros((2, sizes.polynomials * ring.dimension), np.int64)
+        polynomials = np.zeros((2, sizes.polynomials * body.parameters.dimension), np.int64)
         polynomials[:, : sizes.encrypted] = encrypted
-        key = SecretKey(ring)
-        words, seeds = key.encrypt(polynomials.reshape(-1, ring.dimension))
-        payload = [
+        pairs = np.ascontiguousarray(polynomials.reshape(2, sizes.polynomials, -1).swapaxes(0, 1))
+        words = bytearray(sizes.up_words + sizes.up_seeds)
+        request = _core.encrypt([self._layout(sizes.polynomials)], [pairs], [self._context], words, [0])
+        payload: list[Buffer] = [
             struct.pack("<iiI", round(f * unit), round(g * unit), clear.shape[1]),
             pack_signed(clear[0], body.reveal_bits),
             pack_signed(clear[1], body.reveal_bits),
-            pack_bits(words, ring.q_bits),
-            seeds.tobytes(),
+            words,
         ]
-        return payload, _Pending(sizes.down, key, mask, encrypted_scales, clear_scales, unit, sizes)
+        return payload, _Pending(sizes.down, request, mask, encrypted_scales, clear_scales, unit, sizes)
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
             raise ProtocolError("a reply to another backend's request")
-        program, body, ring, sizes = self._program, self._body, self._ring, pending.sizes
+        program, body, sizes = self._program, self._body, pending.sizes
         if len(reply) != sizes.down:
             raise ProtocolError(f"region '{program.region}': a reply of {len(reply)} bytes, expected {sizes.down}")
-        data, drops = memoryview(reply), body.drops
-        clear = unpack_signed(data[: sizes.down_clear], int((~pending.mask).sum()), body.result_bits)
-        words = data[sizes.down_clear :]
-        b = np.zeros(sizes.polynomials * ring.dimension, np.uint64)
-        b[: sizes.encrypted] = unpack_bits(words[: sizes.down_b], sizes.encrypted, ring.q_bits - drops.b) << np.uint64(drops.b)
-        a = unpack_bits(words[sizes.down_b :], len(b), ring.q_bits - drops.a) << np.uint64(drops.a)
-        q = np.uint64(ring.q)
-        sums = pending.key.decrypt((b % q).reshape(-1, ring.dimension), (a % q).reshape(-1, ring.dimension))
+        clear = unpack_signed(memoryview(reply)[: sizes.down_clear], int((~pending.mask).sum()), body.result_bits)
+        sums = np.empty(sizes.polynomials * body.parameters.dimension, np.int64)
+        try:
+            _core.decrypt(pending.request, reply, [sizes.down_clear], [sums])
+        except ValueError as error:
+            raise ProtocolError(f"region '{program.region}': {error}") from error
         integers, mask = np.empty(pending.mask.shape), pending.mask
-        integers[mask], integers[~mask] = sums.reshape(-1)[: sizes.encrypted], clear
+        integers[mask], integers[~mask] = sums[: sizes.encrypted], clear
         scales = np.where(mask, pending.encrypted_scales[:, None, None, None], pending.clear_scales[:, None, None, None])
         result: Array = np.clip(integers * scales / pending.unit, -LARGEST, LARGEST).astype(np.float32)
         return [result]

@@ -1,8 +1,8 @@
 """The document of a sampler region, its parameters with their proofs, and the sizes of what travels.
 
 Request: F, G and the number of entries in clear (12 bytes), the entries in clear of x and of e at `reveal_bits` each, then `b` of
-the encrypted ones at q_bits per word and the seeds of their `a`, x before e. Reply: F x + G e in clear, then `b` at the
-coefficients in use and `a`, without their dropped low bits.
+the encrypted ones at q_bits per word, a polynomial of x before the one of e, and a seed of their `a` for each group of up to
+64 pairs. Reply: F x + G e in clear, then `b` of every pair and `a` of every group, without their dropped low bits.
 
 With |F| + |G| <= W, integers of at most X, |e| <= 21 and a prime q = 1 modulo t of the client's own table, what is decrypted is
 exact:
@@ -19,9 +19,9 @@ from math import prod
 from typing import Any, TypeAlias
 
 from hecompile.backends.bfv.parameters import DIMENSIONS, MAX_WORD_BITS, Parameters, noise_bound
-from hecompile.backends.bfv.rings import prime
+from hecompile.backends.bfv.rings import SEED_BYTES, groups_of, prime
 from hecompile.backends.program_io import Document, judge_bytes, judge_facts, read_program
-from hecompile.backends.words import SEED_BYTES, packed_bytes
+from hecompile.backends.words import packed_bytes
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.ir.halves import Half
 from hecompile.ir.timesteps import TRAIN_STEPS
@@ -51,7 +51,7 @@ class Sizes:
     """Polynomials and bytes of one request and its reply."""
 
     encrypted: int  # entries
-    polynomials: int  # of x, and as many of e
+    polynomials: int  # of x, and as many of e: each pair has a secret
     up_clear: int  # of x, and as many of e
     up_words: int
     up_seeds: int
@@ -150,16 +150,16 @@ class AffineBody:
         """What travels for `batch` samples with `clear` entries in clear in all."""
         parameters, encrypted = self.parameters, batch * self.entries - clear
         polynomials = -(-encrypted // parameters.dimension)
-        words = polynomials * parameters.dimension
+        words, seeds = polynomials * parameters.dimension, groups_of(polynomials)
         return Sizes(
             encrypted,
             polynomials,
             up_clear=packed_bytes(clear, self.reveal_bits),
             up_words=packed_bytes(2 * words, parameters.q_bits),
-            up_seeds=2 * polynomials * SEED_BYTES,
+            up_seeds=seeds * SEED_BYTES,
             down_clear=packed_bytes(clear, self.result_bits),
-            down_b=packed_bytes(encrypted, parameters.q_bits - self.drops.b),
-            down_a=packed_bytes(words, parameters.q_bits - self.drops.a),
+            down_b=packed_bytes(words, parameters.q_bits - self.drops.b),
+            down_a=packed_bytes(seeds * parameters.dimension, parameters.q_bits - self.drops.a),
         )
 
     @property

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache, partial
 
 import numpy as np
+import numpy.typing as npt
 
-from hecompile.backends.bfv.seal import Ring, Words, expand_seeds
+from hecompile import _core
+from hecompile.backends.bfv.expansion import contexts
 from hecompile.backends.region_server import RegionServer, Session
-from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram
-from hecompile.backends.words import SEED_BYTES, pack_bits, pack_signed, round_off, unpack_bits, unpack_signed
+from hecompile.backends.sampler_step.layout import core_layout
+from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, Sizes
+from hecompile.backends.words import pack_bits, pack_signed, round_off, unpack_bits, unpack_signed
 from hecompile.errors import ProtocolError
 
 __all__ = ["AffineServer"]
+
+Words = npt.NDArray[np.uint64]
+_KEPT_LAYOUTS = 64  # for as many numbers of pairs
 
 
 class AffineServer(RegionServer):
     """Answers sampler steps; keeps nothing between them."""
 
-    def __init__(self, program: AffineProgram, ring: Ring) -> None:
+    def __init__(self, program: AffineProgram) -> None:
         self.max_batch = program.max_batch
-        self._program, self._body, self._ring = program, program.body, ring
+        self._program, self._body, self._context = program, program.body, contexts(program, 1)[0]
+        self._layout = lru_cache(_KEPT_LAYOUTS)(partial(core_layout, program))
 
     def request_bytes(self, batch: int) -> int:
         return max(self._body.sizes(batch, clear).up for clear in self._body.counts(batch))
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
-        program, body, ring = self._program, self._body, self._ring
+        program, body, q_bits = self._program, self._body, self._body.parameters.q_bits
         program.judge_batch(batch)
         f, g, clear = self._header(payload, batch)
         sizes = body.sizes(batch, clear)
@@ -34,13 +42,11 @@ class AffineServer(RegionServer):
             raise ProtocolError(f"region '{program.region}', batch {batch}: {len(payload)} bytes, expected {sizes.up}")
         rest = memoryview(payload)[HEADER_BYTES:]
         x, e = (unpack_signed(rest[start : start + sizes.up_clear], clear, body.reveal_bits) for start in (0, sizes.up_clear))
-        words = self._words(rest[2 * sizes.up_clear :], sizes.up_words)
-        b, a = ((f * part[0] + g * part[1]) % ring.q for part in words.astype(np.int64))  # (polynomials, N)
-        used, drops = b.reshape(-1)[: sizes.encrypted].astype(np.uint64), body.drops
+        b, a = self._sums(rest[2 * sizes.up_clear :], sizes, f, g)
         return (
             pack_signed(f * x + g * e, body.result_bits)
-            + pack_bits(round_off(used, drops.b, ring.q_bits), ring.q_bits - drops.b)
-            + pack_bits(round_off(a.astype(np.uint64), drops.a, ring.q_bits), ring.q_bits - drops.a)
+            + pack_bits(round_off(b, body.drops.b, q_bits), q_bits - body.drops.b)
+            + pack_bits(round_off(a, body.drops.a, q_bits), q_bits - body.drops.a)
         )
 
     def _header(self, payload: bytes, batch: int) -> tuple[int, int, int]:
@@ -56,12 +62,17 @@ class AffineServer(RegionServer):
             raise ProtocolError(f"region '{program.region}': {clear} entries in clear are not what the artifact declares")
         return f, g, clear
 
-    def _words(self, data: memoryview, size: int) -> Words:
-        """(2, 2, polynomials, N): `b` before `a`, x before e. Raises `ProtocolError` for words that are not below q."""
-        ring = self._ring
-        seeds = np.frombuffer(data[size:], np.uint8).reshape(-1, SEED_BYTES)
-        words = unpack_bits(data[:size], len(seeds) * ring.dimension, ring.q_bits)
-        if (words >= np.uint64(ring.q)).any():
+    def _sums(self, data: memoryview, sizes: Sizes, f: int, g: int) -> tuple[Words, Words]:
+        """F x + G e of `b` (pairs, N) and of `a` (groups, N). Raises `ProtocolError` for words that are not below q."""
+        body, layout = self._body, self._layout(sizes.polynomials)
+        dimension, q = body.parameters.dimension, np.uint64(body.q)
+        words = unpack_bits(data[: sizes.up_words], 2 * sizes.polynomials * dimension, body.parameters.q_bits)
+        if (words >= q).any():
             raise ProtocolError(f"region '{self._program.region}': a word of the request is not below q")
-        pair: Words = np.stack([words.reshape(len(seeds), -1), expand_seeds(ring, seeds)])
-        return pair.reshape(2, 2, -1, ring.dimension)
+        try:
+            public = _core.public_words(layout, data[sizes.up_words :], self._context)
+        except ValueError as error:
+            raise ProtocolError(f"region '{self._program.region}': {error}") from error
+        pairs = [part.reshape(-1, 2, dimension).astype(np.int64) for part in (words, public)]
+        b, a = (((f * pair[:, 0] + g * pair[:, 1]) % body.q).astype(np.uint64) for pair in pairs)
+        return b, a

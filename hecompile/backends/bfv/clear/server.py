@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from hecompile.backends.bfv.clear.groups import extend, gather_terms, group_matrix
 from hecompile.backends.bfv.clear.sizes import upload_bytes
-from hecompile.backends.bfv.groups import extend, gather_terms, group_matrix
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_sums, released_bytes, unpack_released

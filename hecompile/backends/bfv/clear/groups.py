@@ -1,4 +1,4 @@
-"""The linear algebra that `bfv` and `clear` share: rolled polynomials times weights, as one matrix product.
+"""The linear algebra of `clear`: rolled polynomials times weights, as one matrix product.
 
 An answer is the sum over its outputs j, and over channels and taps k, of w[j, k] X^(j J) X^-shift_k P, negacyclic (X^N = -1). The
 jump J divides N, so that coefficients form G = N / J groups, and moving by j J moves whole groups:
@@ -7,8 +7,7 @@ jump J divides N, so that coefficients form G = N / J groups, and moving by j J 
 
 with T_k the rolled polynomial of term k. The product leaves the answer itself: nothing is to be added up behind it.
 
-`a` of an answer is needed everywhere, `b` only where the answer is read, in the first A coefficients of a group: only those columns
-of `b` are multiplied.
+An answer is read in the first A coefficients of a group only.
 """
 
 from __future__ import annotations
@@ -19,21 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.backends.bfv.packing import Layout
-from hecompile.backends.bfv.product import MAX_K
 
-__all__ = ["CHUNK_BYTES", "chunks", "extend", "gather_terms", "group_matrix"]
+__all__ = ["extend", "gather_terms", "group_matrix"]
 
 Array = npt.NDArray[Any]
-
-CHUNK_BYTES = 96 << 20  # of rolled polynomials at a time, and of their sums
-
-
-def chunks(layout: Layout, limbs: int) -> tuple[int, int]:
-    """Answers and terms of one product: all of them, or as many as bound its memory and keep 32-bit sums exact."""
-    groups = layout.groups
-    answers = min(layout.answers, max(1, CHUNK_BYTES // (4 * limbs * groups * layout.columns)))
-    room = CHUNK_BYTES // max(limbs * groups * layout.columns, answers * groups * groups)  # of a term: rolled, and its weights
-    return answers, min(layout.shifts.size, max(1, min(MAX_K // groups, room)))
 
 
 def extend(words: Array, negative: Array) -> Array:

@@ -1,0 +1,362 @@
+"""Every shape of convolution and linear layer in Stable Diffusion 1.5, with a batch of two (guidance): CPU seconds of float32
+torch, of the server and of the client, on one thread each, exact every time; then every kernel and two threads on a wide one."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.pop(0)  # this folder, where a file has the name of a library
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np
+import torch
+
+from benchmarks.harness import arguments, finish, machine
+from hecompile import _core
+from hecompile.backends.bfv.backend import BfvBackend
+from hecompile.backends.bfv.choose import Choice, choose
+from hecompile.backends.bfv.lowering import lower_layers
+from hecompile.backends.bfv.rings import secrets_of, security_bits
+from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
+from hecompile.ir import linear as forms
+from hecompile.ir.channels import ChannelSplit
+from hecompile.ir.linear import Part
+from hecompile.ir.products import Product
+from hecompile.ir.quantization import quantize
+from hecompile.ir.regions import CallRegion
+from hecompile.machine import Machine
+
+BATCH = 2
+FEW_POSITIONS = 256  # of a sample: layers with fewer are told apart
+WIDE = 320  # channels of a wide convolution
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Layers that read one value in one way: several linear layers have their outputs stacked."""
+
+    kind: str  # conv, upsampled, linear
+    channels: int
+    outputs: tuple[int, ...]
+    size: tuple[int, int]  # of the input; tokens by one
+    kernel: int = 1
+    stride: int = 1
+
+    @property
+    def wide(self) -> bool:
+        return self.kind == "conv" and (self.kernel, self.stride) == (3, 1) and min(self.channels, *self.outputs) >= WIDE
+
+    def __str__(self) -> str:
+        outputs = "+".join(map(str, self.outputs)) if len(self.outputs) < 5 else f"{len(self.outputs)} of {sum(self.outputs)}"
+        where = f"{self.size[0]} tokens" if self.kind == "linear" else f"{self.size[0]}x{self.size[1]}"
+        return f"{self.kind} {self.channels}->{outputs} {self.kernel}x{self.kernel}/{self.stride} {where}"
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A shape with random weights."""
+
+    shape: Shape
+    weights: list[torch.Tensor]
+    value: torch.Tensor
+
+    def float32(self) -> list[torch.Tensor]:
+        """What the model computes."""
+        shape, value = self.shape, self.value
+        if shape.kind == "linear":
+            return [torch.nn.functional.linear(value, weight) for weight in self.weights]
+        if shape.kind == "upsampled":
+            value = torch.nn.functional.interpolate(value, scale_factor=2.0, mode="nearest")
+        return [
+            torch.nn.functional.conv2d(value, weight, stride=shape.stride, padding=shape.kernel // 2) for weight in self.weights
+        ]
+
+    def product(self) -> Product:
+        shape, stacked = self.shape, torch.cat(self.weights).double().numpy()
+        one, pad = (1, 1), (shape.kernel // 2,) * 2
+        if shape.kind == "linear":
+            geometry, weights = forms.linear(stacked, shape.size[0])
+        elif shape.kind == "upsampled":
+            geometry, weights = forms.upsampled_conv2d(stacked, shape.size, (2, 2), pad, one, 1)
+        else:
+            geometry, weights = forms.conv2d(stacked, shape.size, (shape.stride,) * 2, pad, one, 1)
+        parts = tuple(Part(f"y{index}", count) for index, count in enumerate(shape.outputs))
+        bias = np.random.default_rng(1).standard_normal(sum(shape.outputs)).astype(np.float32)
+        return Product("x", geometry, parts, weights, bias, ChannelSplit(geometry.channels))
+
+
+def shapes() -> dict[Shape, int]:
+    """The shapes of Stable Diffusion 1.5 that read secrets, and how often each is there. Nothing is computed."""
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.upsampling import Upsample2D
+
+    with torch.device("meta"):
+        model = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+        values = (torch.empty(BATCH, 4, 64, 64), torch.empty(BATCH), torch.empty(BATCH, 77, 768))
+    calls: list[tuple[torch.nn.Module, torch.Tensor]] = []
+    upsampled = {id(module.conv): module for module in model.modules() if isinstance(module, Upsample2D)}
+    for name, module in model.named_modules():
+        public = "time_emb" in name  # the timestep alone
+        if not public and (
+            isinstance(module, torch.nn.Linear | Upsample2D) or (_convolves(module) and id(module) not in upsampled)
+        ):
+            module.register_forward_hook(lambda module, inputs, _: calls.append((module, inputs[0])))
+    model(*values)
+    readers: dict[tuple[object, ...], tuple[Shape, int]] = {}
+    for module, value in calls:
+        found = _shape(module, value)
+        key = (id(value), found.kind, found.kernel, found.stride)
+        shape = readers[key][0] if key in readers else None
+        whole = Shape(
+            found.kind, found.channels, (*(shape.outputs if shape else ()), *found.outputs), found.size, found.kernel, found.stride
+        )
+        readers[key] = (whole, 1)
+    counts: dict[Shape, int] = {}
+    for shape, _ in readers.values():
+        counts[shape] = counts.get(shape, 0) + 1
+    return counts
+
+
+def _convolves(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Conv2d)
+
+
+def _shape(module: torch.nn.Module, value: torch.Tensor) -> Shape:
+    if isinstance(module, torch.nn.Linear):
+        return Shape("linear", module.in_features, (module.out_features,), (value.shape[-2], 1))
+    conv: Any = module if isinstance(module, torch.nn.Conv2d) else module.conv
+    kind = "conv" if conv is module else "upsampled"
+    size = (value.shape[2], value.shape[3])
+    return Shape(kind, conv.in_channels, (conv.out_channels,), size, conv.kernel_size[0], conv.stride[0])
+
+
+def layer(shape: Shape) -> Layer:
+    """Weights and values are bell-shaped."""
+    generator = torch.Generator().manual_seed(0)
+    kernel = () if shape.kind == "linear" else (shape.kernel, shape.kernel)
+    weights = [torch.randn(outputs, shape.channels, *kernel, generator=generator) for outputs in shape.outputs]
+    size = (shape.size[0], shape.channels) if shape.kind == "linear" else (shape.channels, *shape.size)
+    return Layer(shape, weights, torch.randn(BATCH, *size, generator=generator))
+
+
+@dataclass(frozen=True, eq=False)
+class Encrypted:
+    """A layer as it is lowered, with both halves loaded."""
+
+    choice: Choice
+    packed: PackedProduct
+    client: Any
+    server: Any
+
+
+def encrypted(product: Product) -> Encrypted:
+    bfv, machine_, quantized = BfvBackend(), Machine(), quantize(product)
+    weights = encrypted_weights(quantized)
+    first = choose(weights, 1, machine_)
+    if first is None:
+        raise SystemExit(f"no parameters carry {product.geometry}")
+    choices = [choose(weights, batch, machine_, first.parameters) for batch in range(1, BATCH + 1)]
+    packed = PackedProduct(ParameterizedProduct(quantized, first.parameters), 1, tuple(each for each in choices if each))
+    lowered = lower_layers(CallRegion("call_01", bfv.name, (packed,)), bfv.name, bfv.prime)
+    return Encrypted(packed.choices[-1], packed, bfv.load_client(lowered.client), bfv.load_server(lowered.server))
+
+
+def cpu_s(task: Callable[[], Any], runs: int) -> float:
+    """Median CPU seconds of this process, all threads."""
+    task()
+    found = []
+    for _ in range(runs):
+        started = time.process_time()
+        task()
+        found.append(time.process_time() - started)
+    return statistics.median(found)
+
+
+def wall_s(task: Callable[[], Any], runs: int) -> float:
+    task()
+    found = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        task()
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
+
+
+def measured(shape: Shape, count: int, runs: int) -> dict[str, Any]:
+    """One shape: seconds of all sides, bytes, and whether every value is the integer reference's."""
+    made = layer(shape)
+    found = encrypted(made.product())
+    value = made.value.numpy()
+    parts, pending = found.client.encrypt([value], BATCH)
+    payload = b"".join(parts)
+    reply = found.server.evaluate(payload, BATCH)
+    values = found.client.decrypt(reply, pending)
+    exact = all(np.array_equal(got, want) for got, want in zip(values, found.packed.reference(value), strict=True))
+    requests = [found.client.encrypt([value], BATCH) for _ in range(runs + 1)]  # each may be decrypted once
+
+    def decrypt() -> None:
+        found.client.decrypt(reply, requests.pop()[1])
+
+    with torch.no_grad():
+        float_s = cpu_s(made.float32, runs)
+    encrypt_s, server_s = (
+        cpu_s(lambda: found.client.encrypt([value], BATCH), runs),
+        cpu_s(lambda: found.server.evaluate(payload, BATCH), runs),
+    )
+    decrypt_s = cpu_s(decrypt, runs)
+    layout, parameters, geometry = found.choice.layout, found.choice.parameters, made.product().geometry
+    return {
+        "layer": str(shape),
+        "count": count,
+        "kind": shape.kind,
+        "wide": shape.wide,
+        "positions": math.prod(geometry.out_size),
+        "float_s": float_s,
+        "server_s": server_s,
+        "encrypt_s": encrypt_s,
+        "decrypt_s": decrypt_s,
+        "client_s": encrypt_s + decrypt_s,
+        "exact": exact,
+        "up_bytes": len(payload),
+        "down_bytes": len(reply),
+        "dimension": parameters.dimension,
+        "q_bits": parameters.q_bits,
+        "t_bits": parameters.t_bits,
+        "limit": parameters.limit,
+        "proof": found.choice.proof,
+        "blocks": layout.blocks,
+        "packing": [layout.packing.share, layout.packing.tile_rows, layout.packing.p_in, layout.packing.p_out],
+        "security_bits": round(security_bits(parameters.dimension, parameters.q_bits, secrets_of(layout.blocks, 1)), 1),
+        "form": found.server.form(0, BATCH),
+        "upload_coefficients": layout.blocks * layout.uploads * parameters.dimension,
+        "answer_coefficients": layout.blocks * layout.answers * parameters.dimension,
+        "macs": len(made.product().weights) * layout.uploads * layout.packing.p_in * len(geometry.taps) * parameters.limbs
+        * (parameters.dimension + layout.blocks * layout.packing.p_out * layout.area),
+    }  # fmt: skip
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = _core.threads()
+    _core.set_threads(count)
+    try:
+        yield
+    finally:
+        _core.set_threads(before)
+
+
+def by_kernel(shape: Shape, runs: int) -> dict[str, dict[str, float]]:
+    """Nanoseconds a coefficient, and GMAC/s of the server, with every kernel that this processor runs."""
+    before, result = _core.kernel(), {}
+    for name in _core.kernels():
+        _core.use_kernel(name)
+        found = measured(shape, 1, runs)
+        if not found["exact"]:
+            raise SystemExit(f"kernel {name} is not exact")
+        result[name] = {
+            "encrypt_ns": found["encrypt_s"] / found["upload_coefficients"] * 1e9,
+            "decrypt_ns": found["decrypt_s"] / found["answer_coefficients"] * 1e9,
+            "gmac_per_s": found["macs"] / found["server_s"] / 1e9,
+            "server_over_float": found["server_s"] / found["float_s"],
+        }
+    _core.use_kernel(before)
+    return result
+
+
+def speed_up(shape: Shape, runs: int) -> dict[str, float]:
+    """Wall seconds with one thread over those with two, at the server and both ways at the client."""
+    made = layer(shape)
+    found, value = encrypted(made.product()), made.value.numpy()
+    payload = b"".join(found.client.encrypt([value], BATCH)[0])
+    reply = found.server.evaluate(payload, BATCH)
+
+    def client() -> None:
+        found.client.decrypt(reply, found.client.encrypt([value], BATCH)[1])
+
+    seconds: dict[str, list[float]] = {"server": [], "client": []}
+    for count in (1, 2):
+        with threads(count):
+            seconds["server"].append(wall_s(lambda: found.server.evaluate(payload, BATCH), runs))
+            seconds["client"].append(wall_s(client, runs))
+    return {side: one / two for side, (one, two) in seconds.items()}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of all layers together: sums weigh a shape by how often it is there."""
+
+    def total(name: str) -> float:
+        return float(sum(row[name] * row["count"] for row in rows))
+
+    ratios = [row["server_s"] / row["float_s"] for row in rows]
+    many = [ratio for row, ratio in zip(rows, ratios, strict=True) if row["positions"] >= FEW_POSITIONS]
+    few = [ratio for row, ratio in zip(rows, ratios, strict=True) if row["positions"] < FEW_POSITIONS]
+    wide = [row["client_s"] / row["float_s"] for row in rows if row["wide"]]
+    limbs = [row["macs"] / row["server_s"] / 1e9 for row in rows if row["form"] == "limbs"]
+    return {
+        "layers": sum(row["count"] for row in rows),
+        "exact": all(row["exact"] for row in rows),
+        "client_over_float": total("client_s") / total("float_s"),
+        "client_over_float_wide_worst": max(wide, default=0.0),
+        "server_over_float": total("server_s") / total("float_s"),
+        "server_over_float_geomean": math.exp(statistics.fmean(math.log(ratio) for ratio in ratios)),
+        "server_over_float_worst": max(many, default=0.0),
+        "server_over_float_worst_small": max(few, default=0.0),
+        "float_total_s": total("float_s"),
+        "client_total_s": total("client_s"),
+        "server_total_s": total("server_s"),
+        "up_total_bytes": total("up_bytes"),
+        "down_total_bytes": total("down_bytes"),
+        "gmac_per_s": max(limbs, default=0.0),
+        "least_security_bits": min(row["security_bits"] for row in rows),
+    }
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    torch.set_num_threads(1)
+    found, runs = shapes(), 1 if options.smoke else options.runs
+    wide = Shape("conv", 320, (320,), (64, 64), 3)
+    if options.smoke:
+        wide = Shape("conv", 32, (32,), (16, 16), 3)
+        found = {wide: 1, Shape("linear", 32, (32, 32), (16, 1)): 1}
+    rows = []
+    with threads(1):
+        for shape, count in found.items():
+            rows.append(measured(shape, count, runs))
+            if not options.json:
+                row = rows[-1]
+                ratios = [row[side] / row["float_s"] for side in ("client_s", "server_s")]
+                sys.stdout.write(
+                    f"{row['count']:3} {row['layer']:44} float {row['float_s'] * 1e3:8.1f} ms, client {ratios[0]:5.2f}, "
+                )
+                sys.stdout.write(
+                    f"server {ratios[1]:6.2f}, {row['form']}, q {row['q_bits']}, X {row['limit']}, exact {row['exact']}\n"
+                )
+                sys.stdout.flush()
+        kernels = by_kernel(wide, runs)
+    best = kernels[_core.kernel()]
+    figures = {
+        "batch": BATCH,
+        "threads": 1,
+        "kernel": _core.kernel(),
+        "runs": runs,
+        **summary(rows),
+        "encrypt_ns": best["encrypt_ns"],
+        "decrypt_ns": best["decrypt_ns"],
+        "kernels": kernels,
+        "two_threads": speed_up(wide, runs),
+        "shapes": rows,
+    }
+    finish(figures | machine(), options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+#include "core/kernels.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "kernels/client_kernels.h"
+
+namespace hecompile {
+namespace {
+
+const Kernels kPortable = {"portable", &kPortableClient, nullptr};
+#if defined(__x86_64__)
+const Kernels kAvx2 = {"avx2", &kAvx2Client, nullptr};
+const Kernels kAvx512 = {"avx512", &kAvx512Client, nullptr};
+
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt") &&
+         __builtin_cpu_supports("bmi2");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+const Kernels* find(const std::string& name) {
+  for (const Kernels* each : runnable_kernels())
+    if (name == each->name) return each;
+  return nullptr;
+}
+
+const Kernels* choose() {
+  const char* forced = std::getenv("HECOMPILE_KERNEL");
+  if (forced == nullptr || *forced == 0) return runnable_kernels().front();
+  const Kernels* found = find(forced);
+  if (found == nullptr)
+    throw std::runtime_error("HECOMPILE_KERNEL names a kernel that this processor cannot run: " + std::string(forced));
+  return found;
+}
+
+std::atomic<const Kernels*> current{nullptr};
+
+}  // namespace
+
+std::vector<const Kernels*> runnable_kernels() {
+  std::vector<const Kernels*> found;
+#if defined(__x86_64__)
+  if (has_avx512()) found.push_back(&kAvx512);
+  if (has_avx2()) found.push_back(&kAvx2);
+#endif
+  found.push_back(&kPortable);
+  return found;
+}
+
+const Kernels& kernels() {
+  const Kernels* found = current.load();
+  if (found == nullptr) current.store(found = choose());
+  return *found;
+}
+
+void use_kernel(const std::string& name) {
+  const Kernels* found = find(name);
+  if (found == nullptr) throw std::invalid_argument("no kernel of this name runs here: " + name);
+  current.store(found);
+}
+
+}  // namespace hecompile

@@ -1,0 +1,87 @@
+#include <algorithm>
+#include <stdexcept>
+
+#include "core/kernels.h"
+#include "core/pool.h"
+#include "core/product_parts.h"
+
+namespace hecompile {
+namespace {
+
+using i64 = std::int64_t;
+
+constexpr i64 kMostNorm = i64{1} << 28;  // of an answer's weights: sums of limbs stay exact in doubles
+
+std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
+
+// Weights (rows, channels, taps) as (answers / rows, uploads / group, terms, rows, group), zeros where there is nothing.
+Buffer<std::int8_t> reorder(const Layout& layout, const std::int8_t* values, i64 rows, i64 group) {
+  const Shape& s = layout.shape;
+  const i64 taps = static_cast<i64>(s.taps.size()), terms = s.p_out * s.p_in * taps;
+  const i64 blocks = (layout.answers + rows - 1) / rows, groups = (layout.uploads + group - 1) / group;
+  Buffer<std::int8_t> ordered(size(blocks * groups * terms * rows * group));
+  parallel(size(blocks), [&](std::size_t block) {
+    std::int8_t* to = ordered.data() + block * size(groups * terms * rows * group);
+    for (i64 g = 0; g < groups; g++)
+      for (i64 j = 0; j < s.p_out; j++)
+        for (i64 i = 0; i < s.p_in; i++)
+          for (i64 tap = 0; tap < taps; tap++)
+            for (i64 r = 0; r < rows; r++)
+              for (i64 u = 0; u < group; u++, to++) {
+                const i64 answer = static_cast<i64>(block) * rows + r, row = answer * s.p_out + j;
+                const i64 upload = g * group + u, channel = upload * s.p_in + i;
+                if (answer < layout.answers && row < s.rows && upload < layout.uploads && channel < s.channels)
+                  *to = values[size((row * s.channels + channel) * taps + tap)];
+              }
+  });
+  return ordered;
+}
+
+// The largest 1-norm of an answer's weights.
+i64 largest_norm(const Layout& layout, const std::int8_t* values) {
+  const i64 entries = layout.shape.channels * static_cast<i64>(layout.shape.taps.size());
+  i64 most = 0;
+  for (i64 answer = 0; answer < layout.answers; answer++) {
+    i64 norm = 0;
+    const i64 first = answer * layout.shape.p_out, last = std::min(first + layout.shape.p_out, layout.shape.rows);
+    for (i64 i = first * entries; i < last * entries; i++) norm += values[i] < 0 ? -values[i] : values[i];
+    most = std::max(most, norm);
+  }
+  return most;
+}
+
+}  // namespace
+
+Weights::Weights(const Layout& layout, const std::int8_t* values, Form form, std::size_t keep_bytes) : state_(new State) {
+  const Shape& s = layout.shape;
+  const i64 count = s.rows * s.channels * static_cast<i64>(s.taps.size());
+  if (std::any_of(values, values + count, [](std::int8_t value) { return value == -128; }))
+    throw std::invalid_argument("weights: -128 is none");
+  const i64 norm = largest_norm(layout, values);
+  if (norm > kMostNorm) throw std::invalid_argument("weights: an answer sums too many to be exact");
+  State& state = *state_;
+  state.form = form;
+  state.kernels = kernels().product;
+  state.ring = layout.ring;
+  state.p_in = s.p_in, state.p_out = s.p_out, state.uploads = layout.uploads, state.answers = layout.answers;
+  state.offsets = layout.offsets;
+  state.terms = static_cast<i64>(layout.offsets.size());
+  const ProductKernels& kernels = *state.kernels;
+  if (form == Form::kLimbs) {
+    const bool fits = kernels.limb_limit * norm < i64{1} << 31;
+    const i64 steps = (state.uploads + kernels.group - 1) / kernels.group * state.terms;
+    state.most_steps = fits ? steps : kernels.safe_steps;
+    state.ordered = reorder(layout, values, kRows, kernels.group);
+    return;
+  }
+  (void)keep_bytes;
+}
+
+Weights::~Weights() = default;
+Weights::Weights(Weights&&) noexcept = default;
+std::size_t Weights::bytes() const {
+  return sizeof(State) + state_->ordered.size() + 8 * state_->transformed.size() + 4 * state_->offsets.size();
+}
+Form Weights::form() const { return state_->form; }
+
+}  // namespace hecompile

@@ -1,0 +1,297 @@
+// The client's inner loops, once for each instruction set. No branch or index depends on what is secret.
+
+static void forward_entry(const RingView& ring, Cell* lanes) { forward(ring, lanes); }
+static void backward_entry(const RingView& ring, Cell* lanes) { backward(ring, lanes); }
+
+static void to_cells(const RingView&, const std::uint64_t* words, std::int64_t count, Cell* cells) {
+  for (std::int64_t i = 0; i < count; i += 8) store(cells + i, from_words(load_words(words + i)));
+}
+static void cells_to_words(const RingView& ring, const Cell* cells, std::int64_t count, std::uint64_t* words) {
+  const Modulus m = modulus(ring);
+  for (std::int64_t i = 0; i < count; i += 8) store_words(words + i, to_words(reduced(load(cells + i), m), m));
+}
+static void centre(const RingView& ring, Cell* cells, std::int64_t count) {
+  const Modulus m = modulus(ring);
+  for (std::int64_t i = 0; i < count; i += 8) store(cells + i, reduced(load(cells + i), m));
+}
+
+// ---------------------------------------------------------------- words on the wire
+
+// Of each pair of lanes of `width` bits: the low `bits` of both, side by side.
+static inline std::uint64_t first_lanes(int width, int bits) {
+  std::uint64_t mask = 0;
+  for (int start = 0; start < 64; start += 2 * width) mask |= ((std::uint64_t{1} << bits) - 1) << start;
+  return mask;
+}
+struct Squeeze {
+  std::uint64_t first[3];
+  int bits, jump[3], places[3];
+};
+static inline Squeeze squeeze_of(int bits) {
+  Squeeze s{};
+  s.bits = bits;
+  for (int i = 0; i < 3; i++) {
+    const int width = 8 << i;
+    s.places[i] = bits << i, s.jump[i] = width - s.places[i], s.first[i] = first_lanes(width, s.places[i]);
+  }
+  return s;
+}
+// Eight bytes below 2^bits -> 8 bits bits, the first byte lowest; and back.
+static inline std::uint64_t squeeze(std::uint64_t octets, const Squeeze& s) {
+  for (int i = 0; i < 3; i++) octets = (octets & s.first[i]) | (octets >> s.jump[i] & s.first[i] << s.places[i]);
+  return octets;
+}
+static inline std::uint64_t spread(std::uint64_t squeezed, const Squeeze& s) {
+  for (int i = 2; i >= 0; i--) squeezed = (squeezed & s.first[i]) | (squeezed & s.first[i] << s.places[i]) << s.jump[i];
+  return squeezed;
+}
+
+static inline void put_bytes(std::uint8_t* to, std::uint64_t value, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; i++) to[i] = static_cast<std::uint8_t>(value >> (8 * i));
+}
+static inline std::uint64_t get_bytes(const std::uint8_t* from, std::int64_t count) {
+  std::uint64_t value = 0;
+  for (std::int64_t i = 0; i < count; i++) value |= static_cast<std::uint64_t>(from[i]) << (8 * i);
+  return value;
+}
+
+static void pack(const std::uint64_t* words, std::uint8_t* data, std::int64_t total, int bits, std::int64_t first,
+                 std::int64_t count) {
+  const int whole = bits / 8, rest = bits % 8;
+  const Bytes bytes = bytes_of(whole);
+  const Squeeze s = squeeze_of(rest);
+  std::uint8_t *low = data + first * whole, *high = data + total * whole + first / 8 * rest;
+  std::int64_t i = 0;
+  for (; i + 8 <= count; i += 8, low += 8 * whole, high += rest) {
+    const Words x = load_words(words + i);
+    if (whole != 0) store_packed(low, x, bytes, whole, (count - i - 8) * whole >= 16);
+    if (rest != 0) put_bytes(high, squeeze(octets(x, whole), s), rest);
+  }
+  if (i == count) return;
+  std::uint64_t octet = 0;
+  for (std::int64_t k = 0; k < count - i; k++) {
+    put_bytes(low + k * whole, words[i + k], whole);
+    octet |= (words[i + k] >> (8 * whole) & 0xff) << (8 * k);
+  }
+  if (rest != 0) put_bytes(high, squeeze(octet, s), ((count - i) * rest + 7) / 8);
+}
+
+// Word `i` of `total`, alone.
+static inline std::uint64_t unpack_one(const std::uint8_t* data, std::int64_t total, int whole, int rest, std::int64_t i) {
+  std::uint64_t word = get_bytes(data + i * whole, whole);
+  if (rest != 0) {
+    const std::int64_t bit = i * rest, last = (bit + rest - 1) / 8;
+    const std::uint8_t* high = data + total * whole;
+    const std::uint64_t pair = high[bit / 8] | static_cast<std::uint64_t>(high[last]) << (last == bit / 8 ? 0 : 8);
+    word |= (pair >> (bit % 8) & ((std::uint64_t{1} << rest) - 1)) << (8 * whole);
+  }
+  return word;
+}
+
+static void unpack(const std::uint8_t* data, std::int64_t total, int bits, std::int64_t first, std::int64_t count,
+                   std::uint64_t* words) {
+  const int whole = bits / 8, rest = bits % 8;
+  const Bytes bytes = bytes_of(whole);
+  const Squeeze s = squeeze_of(rest);
+  const std::int64_t end = first + count;
+  const std::int64_t size = total * whole + (total * rest + 7) / 8;
+  std::int64_t i = first;
+  for (; i < end && rest != 0 && i % 8 != 0; i++) words[i - first] = unpack_one(data, total, whole, rest, i);
+  for (; i + 8 <= end && (i + 8) * whole + kReadsOver <= size; i += 8) {
+    Words x = whole != 0 ? load_packed(data + i * whole, bytes) : every_word(0);
+    if (rest != 0) x = either(x, spread_octets(spread(get_bytes(data + total * whole + i / 8 * rest, rest), s), whole));
+    store_words(words + (i - first), x);
+  }
+  for (; i < end; i++) words[i - first] = unpack_one(data, total, whole, rest, i);
+}
+
+static bool expand(const RingView& ring, const std::uint8_t* from, std::uint64_t* words) {
+  const int whole = (ring.q_bits + 7) / 8;
+  const Bytes bytes = bytes_of(whole);
+  const Words mask = every_word((std::uint64_t{1} << ring.q_bits) - 1), most = every_word(ring.q - 1);
+  Words beyond = every_word(0);
+  for (std::int64_t i = 0; i < ring.n; i += 8) {
+    const Words x = both(load_packed(from + i * whole, bytes), mask);
+    beyond = either(beyond, less(most, x));
+    store_words(words + i, x);
+  }
+  return !any_negative(beyond);
+}
+
+// ---------------------------------------------------------------- secrets and encryption
+
+static void draw_secrets(const RingView& ring, const std::uint8_t* const random[8], std::uint64_t* const secrets[8], Cell* lanes) {
+  const Modulus m = modulus(ring);
+  Lanes v[8];
+  for (std::int64_t i = 0; i < ring.n; i += 8) {
+    for (int j = 0; j < 8; j++) v[j] = ternary(random[j] + 8 * i, m);
+    transpose(v);
+    for (int j = 0; j < 8; j++) store(lanes + 8 * (i + j), v[j]);
+  }
+  forward_to(ring, lanes, [&](std::int64_t group, Lanes values[8]) {
+    transpose(values);
+    for (int j = 0; j < 8; j++) store_words(secrets[j] + 8 * group, to_words(reduced(values[j], m), m));
+  });
+}
+
+static void spectrum(const RingView& ring, const std::uint64_t* secret, Cell* cells) {
+  const Modulus m = modulus(ring);
+  const Factor inverse = n_inverse(ring);
+  for (std::int64_t i = 0; i < ring.n; i += 8)
+    store(cells + i, reduced(times(from_words(load_words(secret + i)), inverse, m), m));
+}
+
+// a s in lanes. |a| < q and |s| <= q/2 make products of at most q (1/2 + 2^(q_bits - 53)) < 3/4 q.
+template <typename Row>
+static inline void multiply_rows(const RingView& ring, const Row rows[8], Cell* lanes) {
+  const Modulus m = modulus(ring);
+  backward_from(ring, lanes, [&](std::int64_t group, Lanes v[8]) {
+    for (int j = 0; j < 8; j++) v[j] = product(from_words(load_words(rows[j].a + 8 * group)), load(rows[j].secret + 8 * group), m);
+    transpose(v);
+  });
+}
+
+// Coefficients that go from lanes to rows at once: they stay in the first cache.
+constexpr std::int64_t kStrip = 64;
+
+static inline void strip_rows(const Cell* lanes, Cell strip[8][kStrip]) {
+  for (std::int64_t k = 0; k < kStrip; k += 8) {
+    Lanes v[8];
+    for (int j = 0; j < 8; j++) v[j] = load(lanes + 8 * (k + j));
+    transpose(v);
+    for (int j = 0; j < 8; j++) store(&strip[j][k], v[j]);
+  }
+}
+
+static void encrypt(const RingView& ring, const EncryptRow rows[8], int count, Cell* lanes, std::uint8_t* out, std::int64_t total) {
+  multiply_rows(ring, rows, lanes);
+  const Modulus m = modulus(ring);
+  const Encoder e = encoder(ring);
+  const Bytes six = bytes_of(6), bytes = bytes_of(ring.q_bits / 8);
+  const int whole = ring.q_bits / 8, rest = ring.q_bits % 8;
+  const Squeeze s = squeeze_of(rest);
+  alignas(64) Cell strip[8][kStrip];
+  for (std::int64_t at = 0; at < ring.n; at += kStrip) {
+    strip_rows(lanes + 8 * at, strip);
+    for (int j = 0; j < count; j++) {
+      const EncryptRow& row = rows[j];
+      std::uint8_t *low = out + (row.first + at) * whole, *high = out + total * whole + (row.first + at) / 8 * rest;
+      for (std::int64_t k = 0; k < kStrip; k += 8, low += 8 * whole) {
+        const Words x = encrypted(load(&strip[j][k]), row.messages + at + k, load_packed(row.noise + 6 * (at + k), six), e, m);
+        store_packed(low, x, bytes, whole, k + 16 <= kStrip);
+        if (rest != 0) put_bytes(high + k / 8 * rest, squeeze(octets(x, whole), s), rest);
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------- decryption
+
+static void transform(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8], Cell* lanes) {
+  const Modulus m = modulus(ring);
+  for (std::int64_t i = 0; i < ring.n; i += 8) {
+    Lanes v[8];
+    for (int j = 0; j < 8; j++) v[j] = reduced(widened(load_words(words[j] + i), drop, m), m);
+    transpose(v);
+    for (int j = 0; j < 8; j++) store(lanes + 8 * (i + j), v[j]);
+  }
+  forward_to(ring, lanes, [&](std::int64_t group, Lanes values[8]) {
+    transpose(values);
+    for (int j = 0; j < 8; j++) store_words(out[j] + 8 * group, to_words(reduced(values[j], m), m));
+  });
+}
+
+static void multiply(const RingView& ring, const DecryptRow rows[8], int count, Cell* lanes) {
+  multiply_rows(ring, rows, lanes);
+  for (std::int64_t i = 0; i < ring.n; i += 8) {
+    Lanes v[8];
+    for (int j = 0; j < 8; j++) v[j] = load(lanes + 8 * (i + j));
+    transpose(v);
+    for (int j = 0; j < count; j++) store(rows[j].product + i, v[j]);
+  }
+}
+
+// |product| <= 9 q (or 3 q) and b < 2 q: their sum is exact.
+static void decode(const RingView& ring, const Cell* product, std::int64_t rows, std::int64_t width, std::int64_t stride,
+                   const std::uint64_t* b, int drop, double* values) {
+  const Modulus m = modulus(ring);
+  const Decoder d = decoder(ring);
+  for (std::int64_t row = 0; row < rows; row++, product += stride, b += width, values += width)
+    for (std::int64_t i = 0; i < width; i += 8)
+      store_doubles(values + i, decoded(add(load_cells(product + i), widened(load_words(b + i), drop, m), m), d, m));
+}
+
+// ---------------------------------------------------------------- floats
+
+static double peak(const float* values, std::int64_t count) {
+  const Peak p = peak_of(values, count);
+  const double finite = static_cast<double>(__builtin_bit_cast(float, p.finite));
+  const std::uint64_t seen = 0 - static_cast<std::uint64_t>(p.infinite != 0);
+  const double infinite = __builtin_bit_cast(double, seen & __builtin_bit_cast(std::uint64_t, 3.0e38));
+  return finite > infinite ? finite : infinite;
+}
+
+// The vector kernels divide by multiplying: with r = fl(1 / s), y0 = fl(x r) is within 2 ulp of x / s; y1 = fl(y0 + r (x - s y0)) has
+// an error of half an ulp and less than 2^-50 ulp, so it is one of the two neighbours of x / s; then x - s y1 is exact, and by
+// Markstein's theorem (1990; Muller et al., Handbook of Floating-Point Arithmetic, 4.7) y2 = fl(y1 + r (x - s y1)) is fl(x / s):
+// r is correctly rounded, and nothing overflows or underflows, for x is a float32 or 3.0e38 and s between 2^-200 and 2^200.
+static void quantize(const float* from, std::int64_t rows, std::int64_t width, std::int64_t row_step, std::int64_t column_step,
+                     const Quantizer& how, std::int32_t* to, std::int64_t stride) {
+  const Quantizing q = quantizing(how.scale, how.reciprocal, how.limit);
+  for (std::int64_t row = 0; row < rows; row++, from += row_step, to += stride) {
+    if (column_step == 1) {
+      for (std::int64_t i = 0; i < width; i += 8) store_ints(to + i, quantized(load_floats(from + i, width - i), q), width - i);
+      continue;
+    }
+    for (std::int64_t i = 0; i < width; i += 8) {
+      float each[8] = {};
+      for (std::int64_t k = 0; k < 8 && i + k < width; k++) each[k] = from[(i + k) * column_step];
+      store_ints(to + i, quantized(load_floats(each, 8), q), width - i);
+    }
+  }
+}
+
+static void quantize_tokens(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how, std::int32_t* const to[8]) {
+  const Quantizing q = quantizing(how.scale, how.reciprocal, how.limit);
+  for (std::int64_t i = 0; i < count; i += 8) {
+    Doubles v[8];
+    for (std::int64_t k = 0; k < 8; k++) {
+      const std::int64_t at = i + k < count ? i + k : i;  // what is beyond is not stored
+      v[k] = quantized(load_floats(from + at * step, 8), q);
+    }
+    transpose_doubles(v);
+    for (int j = 0; j < 8; j++) store_ints(to[j] + i, v[j], count - i);
+  }
+}
+
+static void finish(const double* values, std::int64_t rows, std::int64_t width, std::int64_t stride, double scale, float bias,
+                   float* to, std::int64_t row_step, std::int64_t column_step) {
+  const Doubles by = every_double(scale);
+  for (std::int64_t row = 0; row < rows; row++, values += stride, to += row_step) {
+    if (column_step == 1) {
+      for (std::int64_t i = 0; i < width; i += 8) store_floats(to + i, scaled(load_doubles(values + i), by), &bias, 0, width - i);
+      continue;
+    }
+    for (std::int64_t i = 0; i < width; i += 8) {
+      float each[8];
+      store_floats(each, scaled(load_doubles(values + i), by), &bias, 0, 8);
+      for (std::int64_t k = 0; k < 8 && i + k < width; k++) to[(i + k) * column_step] = each[k];
+    }
+  }
+}
+
+static void finish_tokens(const double* const values[8], std::int64_t count, const double scales[8], const float biases[8], float* to,
+                          std::int64_t step) {
+  Doubles by[8];
+  for (int j = 0; j < 8; j++) by[j] = every_double(scales[j]);
+  for (std::int64_t i = 0; i < count; i += 8) {
+    Doubles v[8];
+    for (int j = 0; j < 8; j++) v[j] = scaled(load_doubles(values[j] + i), by[j]);
+    transpose_doubles(v);
+    for (std::int64_t k = 0; k < 8 && i + k < count; k++) store_floats(to + (i + k) * step, v[k], biases, 1, 8);
+  }
+}
+
+static constexpr ClientKernels kClient = {
+    forward_entry, backward_entry, to_cells, cells_to_words, centre,   pack,     unpack,          expand, draw_secrets, spectrum,
+    encrypt,       transform,      multiply, decode,         peak,     quantize, quantize_tokens, finish, finish_tokens};

@@ -1,0 +1,225 @@
+// Negacyclic transforms of eight polynomials side by side: (N, 8) cells. Included once for each instruction set, after its ops.
+//
+// forward: coefficients -> values, value k at psi^(2 bitreverse(k) + 1) (Cooley-Tukey). backward: the way back, times N
+// (Gentleman-Sande); the caller puts n_inverse into a factor of his own.
+//
+// Bounds, in units of q (the portable kernel's values are always below one). Let b be 48 or 50, q < 2^b. `times` needs
+// |x w / q| < 2^51 with |w| < q/2, so |x| < 2^(52 - b): 16 where b = 48 (narrow) and 4 where b = 50 (wide). It gives at most
+// 1/2 + |x| 2^(b - 54): 1/2 + x/64 and 1/2 + x/16. Sums must stay below 2^(53 - b): 32 and 8.
+//
+// forward, from at most 1: a level makes M + 1/2 + M/64 (or M/16) of M.
+//   narrow: 15 levels (N = 32768) end at 9.7: nothing is ever reduced.
+//   wide: a pass of two levels: 1 -> 1.57 -> 2.17. A pass that reduces A and B first: |A|, |B| <= 1/2 and |C|, |D| < 4 make
+//   1/2 + 3/4, then 1.25 + 1/2 + 1.25/16 < 1.83; the pass after it: 1.83 -> 2.45 -> 3.11 < 4. So every second pass reduces. A
+//   single level reduces its first operand: 1.25. The last three levels do so too: 1.25 -> 1.83 -> 2.45.
+//
+// backward, from at most 3/4: the first pass of three levels has sums of 2 M, 4 M, 8 M.
+//   narrow: 8 M = 6. Value 0 is reduced at the end; value 1 is a sum of two sums of two products, 4 (1/2 + 1.5/64) < 2.1.
+//   wide: 4 M = 3 is reduced before the third level, whose inputs are then below 2.4; values 0 to 3 are reduced at the end,
+//   4 to 7 are products, 1/2 + 2.4/16 < 3/4.
+//   A pass of two levels with inputs up to M has sums of 4 M, of which A and the products' inputs, and B = 2 (1/2 + 2 M / 2^(54 - b)).
+//   narrow: M <= 2.2: 4 M = 8.8; A is reduced; B <= 1.14; C, D <= 1/2 + 8.8/64 = 0.64. So M <= 2.2 ever after.
+//   wide: M <= 3/4: 4 M = 3; A and B are reduced; C, D <= 1/2 + 3/16 < 3/4. So M <= 3/4 ever after.
+//   The last pass reduces nothing and ends below 9 (narrow) and 3 (wide).
+
+// Coefficients that are worked on at once: 32 KiB of cells, two thirds of a common first cache.
+constexpr std::int64_t kNear = 512;
+
+static inline bool wide(const RingView& ring) { return ring.q_bits > 48; }
+
+template <bool kReduce>
+static inline void forward4(Lanes& a, Lanes& b, Lanes& c, Lanes& d, Factor w1, Factor w2, Factor w3, const Modulus& m) {
+  if constexpr (kReduce) a = reduced(a, m), b = reduced(b, m);
+  c = times(c, w1, m), d = times(d, w1, m);
+  const Lanes a1 = add(a, c, m), c1 = sub(a, c, m);
+  const Lanes b1 = times(add(b, d, m), w2, m), d1 = times(sub(b, d, m), w3, m);
+  a = add(a1, b1, m), b = sub(a1, b1, m), c = add(c1, d1, m), d = sub(c1, d1, m);
+}
+
+// Two levels of `count` blocks of `size` coefficients from block `first` on, where there are `all` of them.
+template <bool kReduce>
+static inline void forward_pass(const TwiddleView& roots, Cell* x, std::int64_t all, std::int64_t first, std::int64_t count,
+                                std::int64_t size, const Modulus& m) {
+  const std::int64_t quarter = 8 * (size / 4);
+  for (std::int64_t i = first; i < first + count; i++, x += 8 * size) {
+    const Factor w1 = factor(roots, all + i), w2 = factor(roots, 2 * (all + i)), w3 = factor(roots, 2 * (all + i) + 1);
+    for (Cell* p = x; p < x + quarter; p += 8) {
+      Lanes a = load(p), b = load(p + quarter), c = load(p + 2 * quarter), d = load(p + 3 * quarter);
+      forward4<kReduce>(a, b, c, d, w1, w2, w3, m);
+      store(p, a), store(p + quarter, b), store(p + 2 * quarter, c), store(p + 3 * quarter, d);
+    }
+  }
+}
+
+// The last three levels of eight neighbours, the `group`-th of them.
+template <bool kWide>
+static inline void forward8(const RingView& ring, std::int64_t group, Lanes v[8], const Modulus& m) {
+  const TwiddleView& roots = ring.forward;
+  const Factor w = factor(roots, ring.n / 8 + group);
+  for (int j = 0; j < 4; j++) {
+    if constexpr (kWide) v[j] = reduced(v[j], m);
+    const Lanes t = times(v[j + 4], w, m);
+    v[j + 4] = sub(v[j], t, m), v[j] = add(v[j], t, m);
+  }
+  for (int i = 0; i < 2; i++) {
+    const Factor each = factor(roots, ring.n / 4 + 2 * group + i);
+    for (int j = 4 * i; j < 4 * i + 2; j++) {
+      const Lanes t = times(v[j + 2], each, m);
+      v[j + 2] = sub(v[j], t, m), v[j] = add(v[j], t, m);
+    }
+  }
+  for (int i = 0; i < 4; i++) {
+    const Lanes t = times(v[2 * i + 1], factor(roots, ring.n / 2 + 4 * group + i), m);
+    v[2 * i + 1] = sub(v[2 * i], t, m), v[2 * i] = add(v[2 * i], t, m);
+    within(v[2 * i], kWide ? 3.2 : 9.7, m), within(v[2 * i + 1], kWide ? 3.2 : 9.7, m);
+  }
+}
+
+// `last8(group, v)` takes the eight values of a group, in lanes.
+template <bool kWide, typename Last>
+static inline void forward_all(const RingView& ring, Cell* x, const Last& last8) {
+  const Modulus m = modulus(ring);
+  const TwiddleView& roots = ring.forward;
+  std::int64_t all = 1, size = ring.n;
+  bool reduce = false;
+  for (; size > kNear; all *= 4, size /= 4, reduce = !reduce) {
+    if (kWide && reduce)
+      forward_pass<true>(roots, x, all, 0, all, size, m);
+    else
+      forward_pass<false>(roots, x, all, 0, all, size, m);
+  }
+  for (std::int64_t block = 0; block < all; block++) {
+    Cell* from = x + 8 * block * size;
+    bool here = reduce;
+    std::int64_t parts = 1;
+    for (; size / parts > 16; parts *= 4, here = !here) {
+      if (kWide && here)
+        forward_pass<true>(roots, from, all * parts, block * parts, parts, size / parts, m);
+      else
+        forward_pass<false>(roots, from, all * parts, block * parts, parts, size / parts, m);
+    }
+    for (std::int64_t i = 0; size / parts == 16 && i < parts; i++) {
+      const Factor w = factor(roots, (all + block) * parts + i);
+      for (Cell* p = from + 128 * i; p < from + 128 * i + 64; p += 8) {
+        Lanes u = load(p);
+        if constexpr (kWide) u = reduced(u, m);
+        const Lanes t = times(load(p + 64), w, m);
+        store(p, add(u, t, m)), store(p + 64, sub(u, t, m));
+      }
+    }
+    for (std::int64_t group = 0; group < size / 8; group++) {
+      Lanes v[8];
+      for (int i = 0; i < 8; i++) v[i] = load(from + 64 * group + 8 * i);
+      forward8<kWide>(ring, block * (size / 8) + group, v, m);
+      last8(block * (size / 8) + group, v);
+    }
+  }
+}
+
+template <typename Last>
+static inline void forward_to(const RingView& ring, Cell* x, const Last& last8) {
+  if (wide(ring))
+    forward_all<true>(ring, x, last8);
+  else
+    forward_all<false>(ring, x, last8);
+}
+
+// Coefficients of at most q in absolute value -> values of at most 9.7 q, or 3.2 q where q has more than 48 bits.
+static inline void forward(const RingView& ring, Cell* x) {
+  forward_to(ring, x, [&](std::int64_t group, Lanes v[8]) {
+    for (int i = 0; i < 8; i++) store(x + 64 * group + 8 * i, v[i]);
+  });
+}
+
+// The first three levels of eight neighbours, the `group`-th of them.
+template <bool kWide>
+static inline void backward8(const RingView& ring, std::int64_t group, Lanes v[8], const Modulus& m) {
+  const TwiddleView& roots = ring.backward;
+  for (int i = 0; i < 8; i++) within(v[i], 0.75, m);
+  for (int i = 0; i < 4; i++) {
+    const Lanes sum = add(v[2 * i], v[2 * i + 1], m), gap = sub(v[2 * i], v[2 * i + 1], m);
+    v[2 * i] = sum, v[2 * i + 1] = times(gap, factor(roots, ring.n / 2 + 4 * group + i), m);
+  }
+  for (int i = 0; i < 2; i++) {
+    const Factor w = factor(roots, ring.n / 4 + 2 * group + i);
+    for (int j = 4 * i; j < 4 * i + 2; j++) {
+      const Lanes sum = add(v[j], v[j + 2], m), gap = sub(v[j], v[j + 2], m);
+      v[j] = sum, v[j + 2] = times(gap, w, m);
+    }
+  }
+  if constexpr (kWide) v[0] = reduced(v[0], m), v[4] = reduced(v[4], m);
+  const Factor w = factor(roots, ring.n / 8 + group);
+  for (int j = 0; j < 4; j++) {
+    const Lanes sum = add(v[j], v[j + 4], m), gap = sub(v[j], v[j + 4], m);
+    v[j] = sum, v[j + 4] = times(gap, w, m);
+  }
+  v[0] = reduced(v[0], m);
+  if constexpr (kWide) v[1] = reduced(v[1], m), v[2] = reduced(v[2], m), v[3] = reduced(v[3], m);
+}
+
+// Two levels: `count` blocks of `size` coefficients are made of four neighbouring ones each.
+template <bool kReduceA, bool kReduceB>
+static inline void backward_pass(const TwiddleView& roots, Cell* x, std::int64_t n, std::int64_t first, std::int64_t count,
+                                 std::int64_t size, const Modulus& m) {
+  const std::int64_t quarter = 8 * (size / 4), all = n / size;
+  for (std::int64_t i = first; i < first + count; i++, x += 8 * size) {
+    const Factor w1 = factor(roots, all + i), w2 = factor(roots, 2 * (all + i)), w3 = factor(roots, 2 * (all + i) + 1);
+    for (Cell* p = x; p < x + quarter; p += 8) {
+      const Lanes a = load(p), b = load(p + quarter), c = load(p + 2 * quarter), d = load(p + 3 * quarter);
+      const Lanes a1 = add(a, b, m), b1 = times(sub(a, b, m), w2, m), c1 = add(c, d, m), d1 = times(sub(c, d, m), w3, m);
+      const Lanes a2 = add(a1, c1, m), b2 = add(b1, d1, m);
+      store(p, kReduceA ? reduced(a2, m) : a2), store(p + quarter, kReduceB ? reduced(b2, m) : b2);
+      store(p + 2 * quarter, times(sub(a1, c1, m), w1, m)), store(p + 3 * quarter, times(sub(b1, d1, m), w1, m));
+    }
+  }
+}
+
+// `first8(group, v)` gives the eight values of a group, in lanes, of at most 3/4 q in absolute value.
+template <bool kWide, typename First>
+static inline void backward_all(const RingView& ring, Cell* x, const First& first8) {
+  const Modulus m = modulus(ring);
+  const TwiddleView& roots = ring.backward;
+  std::int64_t near = ring.n;
+  while (near > kNear) near /= 4;
+  for (std::int64_t block = 0; block < ring.n / near; block++) {
+    Cell* from = x + 8 * block * near;
+    const std::int64_t groups = near / 8;
+    for (std::int64_t group = 0; group < groups; group++) {
+      Lanes v[8];
+      first8(block * groups + group, v);
+      backward8<kWide>(ring, block * groups + group, v, m);
+      for (int i = 0; i < 8; i++) store(from + 64 * group + 8 * i, v[i]);
+    }
+    std::int64_t size = 8;
+    if ((ring.levels & 1) == 0) {
+      size = 16;
+      for (std::int64_t i = 0; i < near / 16; i++) {
+        const Factor w = factor(roots, ring.n / 16 + block * (near / 16) + i);
+        for (Cell* p = from + 128 * i; p < from + 128 * i + 64; p += 8) {
+          const Lanes u = load(p), v = load(p + 64);
+          store(p, reduced(add(u, v, m), m)), store(p + 64, times(sub(u, v, m), w, m));
+        }
+      }
+    }
+    for (size *= 4; size <= near; size *= 4)
+      backward_pass<true, kWide>(roots, from, ring.n, block * (near / size), near / size, size, m);
+  }
+  for (std::int64_t size = near * 4; size < ring.n; size *= 4) backward_pass<true, kWide>(roots, x, ring.n, 0, ring.n / size, size, m);
+  backward_pass<false, false>(roots, x, ring.n, 0, 1, ring.n, m);
+  for (std::int64_t i = 0; i < ring.n; i++) within(load(x + 8 * i), kWide ? 3.0 : 9.0, m);
+}
+
+template <typename First>
+static inline void backward_from(const RingView& ring, Cell* x, const First& first8) {
+  if (wide(ring))
+    backward_all<true>(ring, x, first8);
+  else
+    backward_all<false>(ring, x, first8);
+}
+
+// Values of at most 3/4 q in absolute value -> N times the coefficients, at most 9 q, or 3 q where q has more than 48 bits.
+static inline void backward(const RingView& ring, Cell* x) {
+  backward_from(ring, x, [&](std::int64_t group, Lanes v[8]) {
+    for (int i = 0; i < 8; i++) v[i] = load(x + 64 * group + 8 * i);
+  });
+}

@@ -1,0 +1,21 @@
+// The inner loops for one instruction set. Only raw pointers and functions of this file: no symbol of another file comes from here.
+#include "kernels/ops_portable.h"
+
+#include "kernels/client_kernels.h"
+#include "kernels/product_kernels.h"
+
+namespace hecompile::portable {
+
+#include "kernels/ntt.inl"
+#include "kernels/client_kernels.inl"
+#include "kernels/limbs_portable.inl"
+#include "kernels/product_kernels.inl"
+
+}  // namespace hecompile::portable
+
+namespace hecompile {
+
+const ClientKernels kPortableClient = portable::kClient;
+const ProductKernels kPortableProduct = portable::kProduct;
+
+}  // namespace hecompile

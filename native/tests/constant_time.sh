@@ -1,0 +1,23 @@
+#!/bin/sh
+# Runs constant_time under memcheck, which reports every branch and every address that depends on bytes marked as undefined: secrets,
+# noise, messages. constant_time.sh BUILD TOOLS. Both planted leaks must be reported too, or the check would find nothing.
+# memcheck knows no AVX-512; tests/native/test_symbols.py looks at that kernel's instructions.
+set -e
+build=$1 tools=$2
+if ! command -v valgrind >/dev/null; then
+  export VALGRIND_LIB="$tools/usr/libexec/valgrind"
+  PATH="$PATH:$tools/usr/bin"
+fi
+check() { valgrind --quiet --error-exitcode=9 "$build/tests/constant_time" "$@"; }
+for kernel in portable avx2; do
+  "$build/tests/runnable_kernels" | grep -qx "$kernel" || continue
+  export HECOMPILE_KERNEL=$kernel
+  check
+  for leak in branch index; do
+    if check --leak "$leak" >/dev/null 2>&1; then
+      echo "kernel $kernel: memcheck misses the planted $leak"
+      exit 1
+    fi
+  done
+  echo "kernel $kernel: no branch and no address depends on secrets, and both planted leaks are found"
+done

@@ -1,0 +1,94 @@
+"""What the compiled core must not hold: weak symbols, hooks of the tests, and instructions whose time tells secrets."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.native.disassembly import Instruction, functions, innermost_loops, symbols
+
+BUILD = Path(__file__).parents[2] / "build" / "native"
+X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are those of x86_64")
+PRODUCTS = {"avx512": "vpdpbusd", "avx2": "vpmaddwd"}  # the instruction that multiplies limbs by weights
+
+
+def kernel_objects() -> list[Path]:
+    found = sorted((BUILD / "CMakeFiles" / "core.dir" / "kernels").glob("*.o"))
+    assert found, f"there is no kernel in {BUILD}: `make core-tests` builds it"
+    return found
+
+
+def kernel(name: str) -> Path:
+    return next(path for path in kernel_objects() if path.name == f"{name}.cpp.o")
+
+
+def on_the_stack(code: list[Instruction]) -> set[Instruction]:
+    """Instructions of a function with an operand on the stack, by its pointer or by that of the frame, if there is one."""
+    framed = any(each.name == "mov" and each.operands == "%rsp,%rbp" for each in code)
+    stack = re.compile(r"\(%(rsp|rbp)" if framed else r"\(%rsp")
+    return {each for each in code if stack.search(each.operands)}
+
+
+def test_kernels_have_no_weak_symbols() -> None:
+    """The linker gives one copy of a weak function to everyone; that of a kernel's file could need what a processor lacks."""
+    for path in kernel_objects():
+        assert not [name for name, kind in symbols(path).items() if kind in ("W", "w", "u", "V", "v")], path.name
+
+
+def test_the_installed_module_shows_its_entry_only() -> None:
+    core = importlib.import_module("hecompile._core")
+    assert core.__file__ is not None
+    shown = symbols(Path(core.__file__), "--dynamic", "--defined-only")
+    assert {name for name in shown if not name.startswith("_")} == {"PyInit__core"}
+
+
+def test_the_installed_module_has_no_hooks() -> None:
+    """Hooks give secrets and streams from outside. Their module is built for tests, beside the installed one."""
+    core = importlib.import_module("hecompile._core")
+    assert core.__file__ is not None
+    assert not re.findall(rb"(?i)planted|_core_hooks", Path(core.__file__).read_bytes())
+    assert importlib.util.find_spec("hecompile._core_hooks") is None
+    assert list(BUILD.glob("_core_hooks*.so"))
+
+
+@X86
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_inner_loops_of_products_stay_in_registers(name: str) -> None:
+    """One accumulator that goes through memory halves the speed, and only the compiler decides it."""
+    found, loops = [], 0
+    for function, code in functions(kernel(name)).items():
+        for loop in innermost_loops(code):
+            if any(each.name == PRODUCTS[name] for each in loop):
+                loops += 1
+                found += [f"{function}: {each}" for each in loop if each in on_the_stack(code)]
+    assert loops
+    assert not found
+
+
+@X86
+@pytest.mark.parametrize("name", ["avx512", "avx2"])
+def test_no_instruction_takes_time_by_its_values(name: str) -> None:
+    """No look-up by lanes of a vector, and no division of integers."""
+    slow = re.compile(r"v?p?gather|v?p?scatter|i?div[bwlq]?$")
+    found = [f"{function}: {each}" for function, code in functions(kernel(name)).items() for each in code if slow.match(each.name)]
+    assert not found
+
+
+@X86
+def test_vectors_decide_no_jump() -> None:
+    """Secrets, noise and messages of the AVX-512 kernel are in vectors and masks. No instruction makes flags or a number of their
+    values, by which a jump or an address could depend on them. Whole registers may move, since the compiler parks pointers in
+    vectors: that none of these is secret is for memcheck to say, of the same source compiled for AVX2."""
+    telling = re.compile(r"v?ptest|vtestp|kortest|ktest|v?u?comis|v?cvtt?[sp][sdh]2u?si|v?p?movmsk|v?pextr|kmov")
+    found = []
+    for function, code in functions(kernel("avx512")).items():
+        for each in code:
+            general = re.fullmatch(r"%[re]\w+", each.operands.rpartition(",")[2]) is not None
+            if telling.match(each.name) and (general or not each.name.startswith("kmov")):
+                found.append(f"{function}: {each}")
+    assert not found
