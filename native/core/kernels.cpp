@@ -5,14 +5,15 @@
 #include <stdexcept>
 
 #include "kernels/client_kernels.h"
+#include "kernels/product_kernels.h"
 
 namespace hecompile {
 namespace {
 
-const Kernels kPortable = {"portable", &kPortableClient, nullptr};
+const Kernels kPortable = {"portable", &kPortableClient, &kPortableProduct};
 #if defined(__x86_64__)
-const Kernels kAvx2 = {"avx2", &kAvx2Client, nullptr};
-const Kernels kAvx512 = {"avx512", &kAvx512Client, nullptr};
+const Kernels kAvx2 = {"avx2", &kAvx2Client, &kAvx2Product};
+const Kernels kAvx512 = {"avx512", &kAvx512Client, &kAvx512Product};
 
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt") &&

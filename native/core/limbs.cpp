@@ -120,7 +120,7 @@ class LimbRun {
         const i64 block = index / octets, octet = index % octets;
         Scratches::Loan words(scratches);
         const i64 count = std::min(kOctet, layout.uploads - octet * kOctet);
-        if (!take_uploads(layer, first + block, octet * kOctet, count, kOctet, words.data())) small = false;
+        if (!take_uploads(layer, (first + block) * layout.uploads + octet * kOctet, count, kOctet, words.data())) small = false;
         sheet.fill(kernels, planes.data() + block * sheet.bytes, octet, words.data());
       });
       if (!small) return Verdict::kWordTooLarge;

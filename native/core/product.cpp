@@ -86,11 +86,10 @@ void ReadWords::send(i64 blocks) {
   first_block_ += blocks;
 }
 
-bool take_uploads(const Evaluation& layer, i64 block, i64 first, i64 count, i64 room, u64* words) {
+bool take_uploads(const Evaluation& layer, i64 first, i64 count, i64 room, u64* words) {
   const Layout& layout = *layer.layout;
   const i64 n = layout.ring->n;
-  unpack_words(layer.words, size(layout.up_words()), layout.ring->q_bits, size((block * layout.uploads + first) * n),
-               size(count * n), words);
+  unpack_words(layer.words, size(layout.up_words()), layout.ring->q_bits, size(first * n), size(count * n), words);
   u64 most = 0;
   for (i64 i = 0; i < count * n; i++) most = std::max(most, words[i]);
   std::fill(words + count * n, words + room * n, 0);

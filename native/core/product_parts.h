@@ -12,6 +12,17 @@
 
 namespace hecompile {
 
+// The columns of a SparsePlan for weights at these coefficients of polynomials of dimension n.
+class SparseColumns {
+ public:
+  SparseColumns() = default;
+  SparseColumns(std::int64_t n, std::vector<std::int32_t> places);
+  SparsePlan plan() const;  // valid as long as this
+
+ private:
+  std::vector<std::int32_t> places_, ends_, columns_, empty_;
+};
+
 struct Weights::State {
   Form form;
   const ProductKernels* kernels;  // that the order is made for
@@ -21,7 +32,8 @@ struct Weights::State {
   // Limbs: (answers / kRows, upload groups, terms, kRows, group). Transform: (answers / kLanes, uploads, terms, kLanes).
   Buffer<std::int8_t> ordered;
   std::int64_t most_steps = 0;  // of limbs: see LimbProduct
-  Buffer<double> transformed;   // (answers / kLanes, uploads, N, kLanes), or empty: made on the fly
+  SparseColumns sparse;         // of transformed weights
+  Buffer<Cell> transformed;     // (answers / kLanes, uploads, N, kLanes), or empty: made on the fly
 };
 
 // Calls task(0) .. task(count - 1), several at a time on a thread where one takes less time than waking a thread.
@@ -66,9 +78,9 @@ class ReadWords {
   Buffer<std::uint64_t> words_;
 };
 
-// Words of uploads [first, first + count) of a block, (count, N), and zeros up to `room` uploads. False if one is not below q.
-bool take_uploads(const Evaluation& layer, std::int64_t block, std::int64_t first, std::int64_t count, std::int64_t room,
-                  std::uint64_t* words);
+// Words of uploads [first, first + count) of all blocks' uploads, (count, N), and zeros up to `room` uploads. False if one is not
+// below q.
+bool take_uploads(const Evaluation& layer, std::int64_t first, std::int64_t count, std::int64_t room, std::uint64_t* words);
 
 // Words of `a` of the same uploads for a seed, in evaluation order. False if the seed is too poor. `bytes`: count public_bytes().
 bool take_public(const Evaluation& layer, std::int64_t seed, std::int64_t first, std::int64_t count, std::int64_t room,

@@ -74,7 +74,26 @@ Weights::Weights(const Layout& layout, const std::int8_t* values, Form form, std
     state.ordered = reorder(layout, values, kRows, kernels.group);
     return;
   }
-  (void)keep_bytes;
+  state.ordered = reorder(layout, values, kLanes, 1);
+  const i64 n = layout.ring->n, pairs = (state.answers + kLanes - 1) / kLanes * state.uploads;
+  std::vector<std::int32_t> places;
+  for (i64 term = 0; term < state.terms; term++) {
+    // X^-offset, with X^N = -1
+    const i64 offset = layout.offsets[size(term)];
+    places.push_back(static_cast<std::int32_t>(offset == -n ? 0 : offset > 0 ? n - offset : -offset));
+    if (offset != -n && offset <= 0) continue;
+    std::int8_t* each = state.ordered.data() + term * kLanes;
+    for (i64 pair = 0; pair < pairs; pair++, each += state.terms * kLanes)
+      for (i64 lane = 0; lane < kLanes; lane++) each[lane] = static_cast<std::int8_t>(-each[lane]);
+  }
+  state.sparse = SparseColumns(n, std::move(places));
+  if (size(pairs) > keep_bytes / (sizeof(Cell) * size(n * kLanes))) return;
+  state.transformed = Buffer<Cell>(size(pairs * n * kLanes));
+  parallel(size(pairs), [&](std::size_t pair) {
+    kernels.transform_weights(layout.ring->view(), state.sparse.plan(), state.ordered.data() + pair * size(state.terms * kLanes),
+                              state.transformed.data() + pair * size(n * kLanes));
+  });
+  state.ordered.clear();
 }
 
 Weights::~Weights() = default;

@@ -17,41 +17,21 @@ static void centre(const RingView& ring, Cell* cells, std::int64_t count) {
 
 // ---------------------------------------------------------------- words on the wire
 
-// Of each pair of lanes of `width` bits: the low `bits` of both, side by side.
-static inline std::uint64_t first_lanes(int width, int bits) {
-  std::uint64_t mask = 0;
-  for (int start = 0; start < 64; start += 2 * width) mask |= ((std::uint64_t{1} << bits) - 1) << start;
-  return mask;
-}
-struct Squeeze {
-  std::uint64_t first[3];
-  int bits, jump[3], places[3];
-};
-static inline Squeeze squeeze_of(int bits) {
-  Squeeze s{};
-  s.bits = bits;
-  for (int i = 0; i < 3; i++) {
-    const int width = 8 << i;
-    s.places[i] = bits << i, s.jump[i] = width - s.places[i], s.first[i] = first_lanes(width, s.places[i]);
-  }
-  return s;
-}
-// Eight bytes below 2^bits -> 8 bits bits, the first byte lowest; and back.
-static inline std::uint64_t squeeze(std::uint64_t octets, const Squeeze& s) {
-  for (int i = 0; i < 3; i++) octets = (octets & s.first[i]) | (octets >> s.jump[i] & s.first[i] << s.places[i]);
-  return octets;
-}
-static inline std::uint64_t spread(std::uint64_t squeezed, const Squeeze& s) {
-  for (int i = 2; i >= 0; i--) squeezed = (squeezed & s.first[i]) | (squeezed & s.first[i] << s.places[i]) << s.jump[i];
-  return squeezed;
-}
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bytes of words are copied as they lie in memory");
 
+// The `count` lowest bytes, at most 8.
 static inline void put_bytes(std::uint8_t* to, std::uint64_t value, std::int64_t count) {
   for (std::int64_t i = 0; i < count; i++) to[i] = static_cast<std::uint8_t>(value >> (8 * i));
 }
 static inline std::uint64_t get_bytes(const std::uint8_t* from, std::int64_t count) {
   std::uint64_t value = 0;
   for (std::int64_t i = 0; i < count; i++) value |= static_cast<std::uint64_t>(from[i]) << (8 * i);
+  return value;
+}
+
+static inline std::uint64_t eight_bytes(const std::uint8_t* from) {
+  std::uint64_t value;
+  __builtin_memcpy(&value, from, 8);
   return value;
 }
 
@@ -99,7 +79,11 @@ static void unpack(const std::uint8_t* data, std::int64_t total, int bits, std::
   for (; i < end && rest != 0 && i % 8 != 0; i++) words[i - first] = unpack_one(data, total, whole, rest, i);
   for (; i + 8 <= end && (i + 8) * whole + kReadsOver <= size; i += 8) {
     Words x = whole != 0 ? load_packed(data + i * whole, bytes) : every_word(0);
-    if (rest != 0) x = either(x, spread_octets(spread(get_bytes(data + total * whole + i / 8 * rest, rest), s), whole));
+    if (rest != 0) {
+      const std::int64_t high = total * whole + i / 8 * rest;
+      const std::uint64_t squeezed = high + 8 <= size ? eight_bytes(data + high) : get_bytes(data + high, rest);
+      x = either(x, spread_octets(unsqueeze(squeezed, s), whole));
+    }
     store_words(words + (i - first), x);
   }
   for (; i < end; i++) words[i - first] = unpack_one(data, total, whole, rest, i);

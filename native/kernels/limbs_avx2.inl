@@ -146,3 +146,11 @@ static void multiply(const LimbProduct& p) {
 }
 
 }  // namespace limbs
+
+// Eight weights as lanes.
+static inline Lanes from_bytes(const std::int8_t* weights, std::uint64_t) {
+  long long eight;
+  __builtin_memcpy(&eight, weights, 8);
+  const __m256i words = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128(eight));
+  return {_mm256_cvtepi32_pd(_mm256_castsi256_si128(words)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(words, 1))};
+}

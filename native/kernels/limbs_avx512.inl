@@ -156,3 +156,10 @@ static void multiply(const LimbProduct& p) {
 }
 
 }  // namespace limbs
+
+// Eight weights as lanes.
+static inline Lanes from_bytes(const std::int8_t* weights, std::uint64_t) {
+  long long eight;
+  __builtin_memcpy(&eight, weights, 8);
+  return _mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(eight)));
+}

@@ -80,3 +80,11 @@ static void multiply(const LimbProduct& p) {
 }
 
 }  // namespace limbs
+
+// Eight weights as lanes.
+static inline Lanes from_bytes(const std::int8_t* weights, std::uint64_t q) {
+  Lanes lanes;
+  for (int i = 0; i < 8; i++)
+    lanes.v[i] = static_cast<std::uint64_t>(static_cast<std::int64_t>(weights[i])) + (weights[i] < 0 ? q : 0);
+  return lanes;
+}

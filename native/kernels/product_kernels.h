@@ -11,6 +11,8 @@ namespace hecompile {
 inline constexpr std::int64_t kRows = 6;    // answers that are computed together
 inline constexpr std::int64_t kStrip = 64;  // coefficients that are computed together
 inline constexpr std::int64_t kMostLimbs = 7;
+inline constexpr std::int64_t kLanes = 8;  // polynomials that are transformed together
+inline constexpr std::int64_t kBatch = 4;  // products that are added before they are reduced
 
 // Words of `group` uploads side by side, cut into limbs: limb l of word c of upload u goes to
 // planes + l plane_bytes + (c group + u) limb_bytes.
@@ -39,6 +41,19 @@ struct LimbProduct {
   std::uint64_t* words;  // out: (kRows, kStrip) below q
 };
 
+// How polynomials with few coefficients, all at the same places, are transformed: the first levels touch only columns (places
+// modulo half a block) where something is.
+struct SparsePlan {
+  std::int64_t terms;
+  const std::int32_t* places;  // (terms) coefficient of each weight
+  std::int64_t levels;         // that are done column by column
+  // For each level the ends of three runs of columns: those with something in the lower half only, the upper half only, both.
+  const std::int32_t* ends;     // (levels, 3)
+  const std::int32_t* columns;  // of all levels
+  std::int64_t empty_count;
+  const std::int32_t* empty;  // columns where nothing is, after these levels
+};
+
 struct ProductKernels {
   std::int64_t group;       // uploads side by side in a plane
   std::int64_t limb_bytes;  // of one limb of one word
@@ -48,7 +63,20 @@ struct ProductKernels {
   void (*split)(const Split&);
   void (*multiply)(const LimbProduct&);
   // Values of eight polynomials (8, N) in evaluation order -> coefficients, words below q both. cells: (N, 8) to work in.
-  void (*to_coefficients)(const RingView&, std::uint64_t* words, std::uint64_t* cells);
+  void (*to_coefficients)(const RingView&, std::uint64_t* words, Cell* cells);
+  // Coefficients (8, N) of eight polynomials -> values in evaluation order, reduced cells (8, N). cells: (N, 8) to work in.
+  void (*to_values)(const RingView&, const std::uint64_t* words, Cell* cells, Cell* values);
+  // Words below q (count) -> reduced cells.
+  void (*to_cells)(const RingView&, const std::uint64_t* words, std::int64_t count, Cell* cells);
+  // int8 weights (terms, 8) of eight polynomials -> their values, cells (N, 8).
+  void (*transform_weights)(const RingView&, const SparsePlan&, const std::int8_t* weights, Cell* cells);
+  // Adds at `count` coefficients the products of up to kBatch weights (count, 8) by values (count). sums: (count, 8), reduced.
+  void (*accumulate)(const RingView&, std::int64_t batch, const Cell* const* weights, const Cell* const* values, std::int64_t count,
+                     Cell* sums);
+  // Adds reduced cells (count).
+  void (*add)(const RingView&, const Cell* more, std::int64_t count, Cell* sums);
+  // Reduced values (N, 8) of eight polynomials -> coefficients, words below q (8, N). The values are lost.
+  void (*to_words)(const RingView&, Cell* values, std::uint64_t* words);
 };
 
 extern const ProductKernels kPortableProduct;

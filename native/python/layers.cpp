@@ -17,6 +17,8 @@ namespace {
 namespace nb = nanobind;
 using namespace nb::literals;
 
+constexpr float kNoTensor = 0;
+
 template <typename T>
 using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
@@ -62,7 +64,9 @@ std::shared_ptr<ClientLayer> make_client(std::shared_ptr<const Layout> layout, d
   source.elements = copied(elements), source.scale_of = copied(scale_of), source.channels = copied(channels);
   source.heights = copied(heights), source.widths = copied(widths);
   std::tie(source.row_step, source.column_step) = steps;
+  source.data = &kNoTensor;  // there is none yet: places are judged by its size
   source.check(*layer->layout, static_cast<std::size_t>(layer->runs));
+  source.data = nullptr;
   return layer;
 }
 
@@ -79,9 +83,10 @@ void set_results(ClientLayer& layer, const nb::ndarray<const std::int64_t, nb::s
     found.push_back({static_cast<std::int32_t>(row[0]), row[1], row[2], row[3], row[4], static_cast<std::int32_t>(row[5]),
                      static_cast<std::int32_t>(row[6]), scales.data()[i], bias.data()[i]});
   }
+  float none = 0;  // there are no tensors yet: places are judged by their sizes
   Sink sink;
   sink.rows = found;
-  for (const std::size_t size : part_sizes) sink.parts.push_back({nullptr, size});
+  for (const std::size_t size : part_sizes) sink.parts.push_back({&none, size});
   sink.value_scales.resize(static_cast<std::size_t>(layer.layout->shape.elements));
   sink.check(*layer.layout);
   layer.rows = std::move(found), layer.part_sizes = part_sizes;

@@ -714,6 +714,8 @@ class CheapFill : public Fill {
   std::vector<std::uint8_t> pattern_;
 };
 
+std::vector<const Kernels*> benched;
+
 void bench_layer(const char* name, const Problem& p) {
   Random random{8};
   const Layout layout(ring_with(p.ring.n, p.ring.q_bits, p.ring.t_bits), p.shape);
@@ -726,7 +728,7 @@ void bench_layer(const char* name, const Problem& p) {
   std::vector<std::uint8_t> b(packed_bytes(size(layout.down_b_words()), layout.ring->q_bits - p.shape.drop_b), 0x5a);
   std::vector<std::uint8_t> a(packed_bytes(size(layout.down_a_words()), layout.ring->q_bits - p.shape.drop_a), 0x5a);
   Secrets secrets;
-  for (const Kernels* kernel : runnable_kernels()) {
+  for (const Kernels* kernel : benched) {
     use_kernel(kernel->name);
     double least = 1e9;
     for (double start = now(); now() - start < 1.0;) {
@@ -752,8 +754,10 @@ void bench_layer(const char* name, const Problem& p) {
   }
 }
 
-void bench() {
+void bench(const std::string& only) {
   set_threads(1);
+  for (const Kernels* kernel : runnable_kernels())
+    if (only.empty() || only == kernel->name) benched.push_back(kernel);
   bench_layer("conv 320 64x64", {{2048, 48, 25}, {1, 320, 64, 64, 320, 64, 64, square(-1, 1), 1, 22, 1, 1, 3, 4}, false, 1, 0});
   bench_layer("linear 320x4096", {{2048, 48, 25}, {1, 320, 4096, 1, 320, 4096, 1, {{0, 0}}, 1, 2048, 1, 1, 3, 4}, true, 1, 0});
   bench_layer("conv 1280 8x8", {{2048, 48, 25}, {2, 1280, 8, 8, 1280, 8, 8, square(-1, 1), 2, 8, 4, 2, 3, 4}, false, 1, 0});
@@ -762,7 +766,7 @@ void bench() {
       const auto ring = ring_with(n, bits, 25);
       const RingView view = ring->view();
       Buffer<Cell> lanes(static_cast<std::size_t>(8 * n));
-      for (const Kernels* kernel : runnable_kernels()) {
+      for (const Kernels* kernel : benched) {
         const double forward = best([&] { kernel->client->forward(view, lanes.data()); }, 0.1);
         const double backward = best([&] { kernel->client->backward(view, lanes.data()); }, 0.1);
         std::printf("%-8s N %ld q %d: forward %.2f ns, backward %.2f ns a coefficient\n", kernel->name, static_cast<long>(n), bits,
@@ -775,7 +779,7 @@ void bench() {
 
 int main(int count, char** arguments) {
   if (count > 1 && std::string(arguments[1]) == "--bench") {
-    bench();
+    bench(count > 2 ? arguments[2] : "");
     return 0;
   }
   for (const Kernels* kernel : runnable_kernels()) CHECK(self_test(*kernel));

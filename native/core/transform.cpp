@@ -1,0 +1,222 @@
+// The product in evaluation form: transformed weights times transformed uploads, value by value.
+#include <algorithm>
+#include <atomic>
+
+#include "core/kernels.h"
+#include "core/pool.h"
+#include "core/product_parts.h"
+
+namespace hecompile {
+namespace {
+
+using i64 = std::int64_t;
+using u64 = std::uint64_t;
+
+constexpr i64 kValueBytes = i64{128} << 20;  // of uploads at a time
+constexpr i64 kNear = 64;                    // coefficients that stay in the first cache for all blocks
+constexpr i64 kTasksPerThread = 4;           // so that no thread waits for another
+constexpr double kWordNs = 3;                // to transform one word, about
+
+std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
+i64 up(i64 a, i64 b) { return (a + b - 1) / b; }
+
+// Blocks and seeds ("sets" of uploads) that are worked on at a time.
+i64 sets_at_once(const Layout& layout) {
+  return std::clamp(kValueBytes / (8 * layout.uploads * layout.ring->n), i64{1}, layout.blocks + layout.seeds);
+}
+
+// How many parts of the uploads have sums of their own, so that all threads have work.
+i64 upload_pieces(const Layout& layout) {
+  const i64 octets = up(layout.answers, kLanes), batches = up(layout.uploads, kBatch);
+  return octets >= kTasksPerThread * threads() ? 1 : std::min(batches, up(kTasksPerThread * threads(), octets));
+}
+
+class TransformRun {
+ public:
+  explicit TransformRun(const Evaluation& given)
+      : layer(given),
+        layout(*given.layout),
+        weights(given.weights->state()),
+        kernels(*weights.kernels),
+        ring(layout.ring->view()),
+        n(ring.n),
+        sets(layout.blocks + (given.fill == nullptr ? 0 : layout.seeds)),
+        at_once(std::min(sets_at_once(layout), sets)),
+        octets(up(layout.answers, kLanes)),
+        pieces(upload_pieces(layout)),
+        values(size(at_once * layout.uploads * n)),
+        replies(layer, std::min(at_once, layout.blocks)) {}
+
+  Verdict all() {
+    for (i64 first = 0; first < sets; first += at_once) {
+      const i64 count = std::min(at_once, sets - first);
+      const Verdict verdict = take(first, count);
+      if (verdict != Verdict::kDone) return verdict;
+      if (pieces == 1)
+        multiply_octets(first, count);
+      else
+        multiply_pieces(first, count);
+      const i64 blocks = std::clamp(layout.blocks - first, i64{0}, count);
+      if (blocks > 0) replies.send(blocks);
+    }
+    return Verdict::kDone;
+  }
+
+ private:
+  // Values of the uploads of sets [first, first + count): blocks, then seeds.
+  Verdict take(i64 first, i64 count) {
+    const i64 blocks = std::clamp(layout.blocks - first, i64{0}, count), polynomials = blocks * layout.uploads;
+    const i64 block_octets = up(polynomials, kLanes), seed_octets = up(layout.uploads, kLanes);
+    const i64 byte_words = kLanes * static_cast<i64>(layout.positions().public_bytes()) / 8;
+    Scratches scratches(3 * kLanes * n + byte_words);
+    std::atomic<bool> small{true}, rich{true};
+    run(block_octets + (count - blocks) * seed_octets, kWordNs * static_cast<double>(kLanes * n), [&](i64 task) {
+      Scratches::Loan loan(scratches);
+      u64 *words = loan.data(), *cells = words + kLanes * n, *eight = cells + kLanes * n;
+      if (task < block_octets) {
+        const i64 some = std::min(kLanes, polynomials - task * kLanes);
+        if (!take_uploads(layer, first * layout.uploads + task * kLanes, some, kLanes, words)) small = false;
+        kernels.to_values(ring, words, cells, eight);
+        std::copy(eight, eight + some * n, values.data() + task * kLanes * n);
+        return;
+      }
+      const i64 set = blocks + (task - block_octets) / seed_octets, upload = (task - block_octets) % seed_octets * kLanes;
+      const i64 some = std::min(kLanes, layout.uploads - upload);
+      std::uint8_t* bytes = reinterpret_cast<std::uint8_t*>(eight + kLanes * n);
+      if (!take_public(layer, first + set - layout.blocks, upload, some, some, bytes, words)) rich = false;
+      kernels.to_cells(ring, words, some * n, values.data() + (set * layout.uploads + upload) * n);
+    });
+    return !small ? Verdict::kWordTooLarge : !rich ? Verdict::kSeedTooPoor : Verdict::kDone;
+  }
+
+  // Sums of uploads [from, to) for eight answers and all sets: (sets, N, 8). room: (kBatch, N, 8).
+  void multiply(i64 octet, i64 from, i64 to, i64 count, u64* sums, u64* room) const {
+    const i64 weight_bytes = weights.terms * kLanes;
+    const SparsePlan plan = weights.sparse.plan();
+    std::fill(sums, sums + count * n * kLanes, 0);
+    for (i64 upload = from; upload < to; upload += kBatch) {
+      const i64 batch = std::min(kBatch, to - upload);
+      const Cell* transformed[kBatch];
+      for (i64 k = 0; k < batch; k++) {
+        const i64 pair = octet * layout.uploads + upload + k;
+        if (weights.transformed.size() > 0) {
+          transformed[k] = weights.transformed.data() + pair * n * kLanes;
+        } else {
+          kernels.transform_weights(ring, plan, weights.ordered.data() + pair * weight_bytes, room + k * n * kLanes);
+          transformed[k] = room + k * n * kLanes;
+        }
+      }
+      for (i64 c = 0; c < n; c += kNear) {
+        const Cell *near[kBatch], *value[kBatch];
+        for (i64 k = 0; k < batch; k++) near[k] = transformed[k] + c * kLanes;
+        for (i64 set = 0; set < count; set++) {
+          for (i64 k = 0; k < batch; k++) value[k] = values.data() + (set * layout.uploads + upload + k) * n + c;
+          kernels.accumulate(ring, batch, near, value, kNear, sums + (set * n + c) * kLanes);
+        }
+      }
+    }
+  }
+
+  // Answers of one set from their sums (N, 8), which are lost. words: (8, N) to work in.
+  void answer(i64 octet, i64 first, i64 set, u64* sums, u64* words) {
+    kernels.to_words(ring, sums, words);
+    for (i64 each = kLanes * octet; each < std::min(kLanes * (octet + 1), layout.answers); each++) {
+      u64* row = words + (each - kLanes * octet) * n;
+      if (first + set >= layout.blocks) {
+        send_public(layer, first + set - layout.blocks, each, 0, n, row);
+        continue;
+      }
+      u64* out = replies.at(set, each);
+      for (const std::int32_t read : layout.reads) *out++ = row[read];
+    }
+  }
+
+  double piece_ns(i64 count) const {
+    return static_cast<double>(layout.uploads * n / pieces) * (8.0 + 2.0 * static_cast<double>(count));
+  }
+
+  void multiply_octets(i64 first, i64 count) {
+    Scratches scratches((count + kBatch + 1) * n * kLanes);
+    run(octets, piece_ns(count), [&](i64 octet) {
+      Scratches::Loan loan(scratches);
+      u64 *sums = loan.data(), *room = sums + count * n * kLanes;
+      multiply(octet, 0, layout.uploads, count, sums, room);
+      for (i64 set = 0; set < count; set++) answer(octet, first, set, sums + set * n * kLanes, room);
+    });
+  }
+
+  void multiply_pieces(i64 first, i64 count) {
+    const i64 step = up(up(layout.uploads, pieces), kBatch) * kBatch, used = up(layout.uploads, step), cells = n * kLanes;
+    Buffer<u64> sums(size(octets * used * count * cells));
+    Scratches rooms(kBatch * cells), words(cells);
+    run(octets * used, piece_ns(count), [&](i64 task) {
+      Scratches::Loan room(rooms);
+      const i64 from = task % used * step;
+      multiply(task / used, from, std::min(from + step, layout.uploads), count, sums.data() + task * count * cells, room.data());
+    });
+    run(octets * count, kWordNs * static_cast<double>(cells), [&](i64 task) {
+      Scratches::Loan loan(words);
+      const i64 octet = task / count, set = task % count;
+      u64* total = sums.data() + (octet * used * count + set) * cells;
+      for (i64 piece = 1; piece < used; piece++) kernels.add(ring, total + piece * count * cells, cells, total);
+      answer(octet, first, set, total, loan.data());
+    });
+  }
+
+  const Evaluation& layer;
+  const Layout& layout;
+  const Weights::State& weights;
+  const ProductKernels& kernels;
+  const RingView ring;
+  const i64 n, sets, at_once, octets, pieces;
+  Buffer<u64> values;  // (sets at once, uploads, N) cells
+  ReadWords replies;
+};
+
+}  // namespace
+
+Verdict evaluate_transform(const Evaluation& layer) { return TransformRun(layer).all(); }
+
+std::size_t transform_bytes(const Layout& layout) {
+  const i64 at_once = sets_at_once(layout), n = layout.ring->n, cells = n * kLanes, workers = threads();
+  const i64 octets = up(layout.answers, kLanes), pieces = upload_pieces(layout);
+  const i64 words = 8 + std::min(at_once, layout.blocks) * layout.answers * static_cast<i64>(layout.reads.size());
+  const i64 values = at_once * layout.uploads * n;
+  const i64 taking = workers * (3 * cells + kLanes * static_cast<i64>(layout.positions().public_bytes()) / 8);
+  const i64 working = pieces == 1 ? workers * (at_once + kBatch + 1) * cells
+                                  : octets * pieces * at_once * cells + workers * (kBatch + 1) * cells;
+  return size(8 * (values + words + std::max(taking, working)));
+}
+
+// ------------------------------------------------------------------------------------------------
+
+SparseColumns::SparseColumns(i64 n, std::vector<std::int32_t> given) : places_(std::move(given)) {
+  std::vector<bool> live(size(n));  // coefficients of a block where something is
+  for (const std::int32_t place : places_) live[size(place)] = true;
+  for (i64 block = n; block > 8; block /= 2) {
+    const i64 half = block / 2;
+    std::vector<std::int32_t> kinds[3];
+    std::vector<bool> next(size(half));
+    i64 count = 0;
+    for (i64 c = 0; c < half; c++) {
+      const bool low = live[size(c)], high = live[size(c + half)];
+      next[size(c)] = low || high, count += low || high;
+      if (low || high) kinds[low && high ? 2 : low ? 0 : 1].push_back(static_cast<std::int32_t>(c));
+    }
+    if (4 * count > 3 * half) break;  // most of it: the dense transform is faster
+    for (const auto& kind : kinds) {
+      columns_.insert(columns_.end(), kind.begin(), kind.end());
+      ends_.push_back(static_cast<std::int32_t>(columns_.size()));
+    }
+    live = std::move(next);
+  }
+  for (std::size_t c = 0; c < live.size(); c++)
+    if (!live[c]) empty_.push_back(static_cast<std::int32_t>(c));
+}
+
+SparsePlan SparseColumns::plan() const {
+  return {static_cast<i64>(places_.size()),  places_.data(), static_cast<i64>(ends_.size() / 3), ends_.data(), columns_.data(),
+          static_cast<i64>(empty_.size()), empty_.data()};
+}
+
+}  // namespace hecompile

@@ -1,0 +1,127 @@
+// Products of transformed polynomials. Included into the namespace of an instruction set, behind its ops, ntt.inl and the limbs_*.inl
+// that has `from_bytes`.
+//
+// Bounds, in units of q, narrow being up to 48 bits and wide up to 50 (see ntt.inl): transformed weights are below 9.7 and 3.2, the
+// other factor is reduced, at most 1/2. A product is then below 1/2 + 4.9/16 and 1/2 + 1.6/4, and a reduced sum with kBatch of them
+// below 4.2: sums must stay below 32 and 8.
+
+// N times coefficients (N, 8), as `backward` leaves them -> words below q (8, N).
+static inline void scale_to_words(const RingView& ring, const Cell* cells, std::uint64_t* words, const Modulus& m) {
+  const Factor last = n_inverse(ring);
+  for (std::int64_t c = 0; c < ring.n; c += 8) {
+    Lanes v[8];
+    for (int i = 0; i < 8; i++) v[i] = times(load(cells + 8 * (c + i)), last, m);
+    transpose(v);
+    for (int u = 0; u < 8; u++) store_words(words + u * ring.n + c, to_words(v[u], m));
+  }
+}
+
+static void to_coefficients(const RingView& ring, std::uint64_t* words, Cell* cells) {
+  const Modulus m = modulus(ring);
+  backward_from(ring, cells, [&](std::int64_t group, Lanes v[8]) {
+    for (int u = 0; u < 8; u++) v[u] = reduced(from_words(load_words(words + u * ring.n + 8 * group)), m);
+    transpose(v);
+  });
+  scale_to_words(ring, cells, words, m);
+}
+
+static void values_to_words(const RingView& ring, Cell* values, std::uint64_t* words) {
+  backward(ring, values);
+  scale_to_words(ring, values, words, modulus(ring));
+}
+
+static void words_to_cells(const RingView& ring, const std::uint64_t* words, std::int64_t count, Cell* cells) {
+  const Modulus m = modulus(ring);
+  for (std::int64_t i = 0; i < count; i += 8) store(cells + i, reduced(from_words(load_words(words + i)), m));
+}
+
+static void words_to_values(const RingView& ring, const std::uint64_t* words, Cell* cells, Cell* values) {
+  const Modulus m = modulus(ring);
+  for (std::int64_t c = 0; c < ring.n; c += 8) {
+    Lanes v[8];
+    for (int u = 0; u < 8; u++) v[u] = reduced(from_words(load_words(words + u * ring.n + c)), m);
+    transpose(v);
+    for (int i = 0; i < 8; i++) store(cells + 8 * (c + i), v[i]);
+  }
+  forward_to(ring, cells, [&](std::int64_t group, Lanes v[8]) {
+    for (int i = 0; i < 8; i++) v[i] = reduced(v[i], m);
+    transpose(v);
+    for (int u = 0; u < 8; u++) store(values + u * ring.n + 8 * group, v[u]);
+  });
+}
+
+// In the wide case u is reduced, so that values stay below 1/2 + 1/2 + 1.1/16; else a level makes M + 1/2 + M/64 of M.
+template <bool kWide>
+static void transform_sparse(const RingView& ring, const SparsePlan& plan, const std::int8_t* weights, Cell* x) {
+  const Modulus m = modulus(ring);
+  const Lanes zero = sub(from_bytes(weights, ring.q), from_bytes(weights, ring.q), m);
+  for (std::int64_t t = 0; t < plan.terms; t++) store(x + 8 * plan.places[t], zero);
+  for (std::int64_t t = 0; t < plan.terms; t++) {
+    Cell* at = x + 8 * plan.places[t];
+    store(at, add(load(at), from_bytes(weights + 8 * t, ring.q), m));
+  }
+  std::int64_t all = 1, size = ring.n;
+  const std::int32_t* columns = plan.columns;
+  const std::int32_t* ends = plan.ends;
+  for (std::int64_t level = 0; level < plan.levels; level++, all *= 2, size /= 2, ends += 3) {
+    const std::int64_t half = 8 * (size / 2);
+    for (std::int64_t i = 0; i < all; i++) {
+      Cell* block = x + 8 * i * size;
+      const Factor w = factor(ring.forward, all + i);
+      const std::int32_t* column = columns;
+      for (; column < plan.columns + ends[0]; column++) {
+        Cell* p = block + 8 * *column;
+        store(p + half, load(p));
+      }
+      for (; column < plan.columns + ends[1]; column++) {
+        Cell* p = block + 8 * *column;
+        const Lanes v = times(load(p + half), w, m);
+        store(p, v), store(p + half, sub(zero, v, m));
+      }
+      for (; column < plan.columns + ends[2]; column++) {
+        Cell* p = block + 8 * *column;
+        const Lanes u = kWide ? reduced(load(p), m) : load(p), v = times(load(p + half), w, m);
+        store(p, add(u, v, m)), store(p + half, sub(u, v, m));
+      }
+    }
+    columns = plan.columns + ends[2];
+  }
+  if (plan.empty_count > 0)
+    for (std::int64_t i = 0; i < all; i++)
+      for (std::int64_t c = 0; c < plan.empty_count; c++) store(x + 8 * (i * size + plan.empty[c]), zero);
+  forward_rest<kWide>(ring, x, size, [&](std::int64_t group, Lanes v[8]) {
+    for (int i = 0; i < 8; i++) store(x + 64 * group + 8 * i, v[i]);
+  });
+}
+
+static void transform_weights(const RingView& ring, const SparsePlan& plan, const std::int8_t* weights, Cell* cells) {
+  if (wide(ring))
+    transform_sparse<true>(ring, plan, weights, cells);
+  else
+    transform_sparse<false>(ring, plan, weights, cells);
+}
+
+template <int kCount>
+static inline void accumulate_of(const Cell* const* weights, const Cell* const* values, std::int64_t count, Cell* sums,
+                                 const Modulus& m) {
+  for (std::int64_t i = 0; i < count; i++) {
+    Lanes sum = load(sums + 8 * i);
+#pragma GCC unroll 4
+    for (int k = 0; k < kCount; k++) sum = add(sum, product(load(weights[k] + 8 * i), every(values[k] + i), m), m);
+    store(sums + 8 * i, reduced(sum, m));
+  }
+}
+
+static void accumulate(const RingView& ring, std::int64_t batch, const Cell* const* weights, const Cell* const* values,
+                       std::int64_t count, Cell* sums) {
+  const Modulus m = modulus(ring);
+  if (batch == kBatch)
+    accumulate_of<kBatch>(weights, values, count, sums, m);
+  else
+    for (std::int64_t k = 0; k < batch; k++) accumulate_of<1>(weights + k, values + k, count, sums, m);
+}
+
+static void add_cells(const RingView& ring, const Cell* more, std::int64_t count, Cell* sums) {
+  const Modulus m = modulus(ring);
+  for (std::int64_t i = 0; i < count; i += 8) store(sums + i, reduced(add(load(sums + i), load(more + i), m), m));
+}
