@@ -52,10 +52,8 @@ class TransformRun {
       const i64 count = std::min(at_once, sets - first);
       const Verdict verdict = take(first, count);
       if (verdict != Verdict::kDone) return verdict;
-      if (pieces == 1)
-        multiply_octets(first, count);
-      else
-        multiply_pieces(first, count);
+      if (pieces == 1) multiply_octets(first, count);
+      else multiply_pieces(first, count);
       const i64 blocks = std::clamp(layout.blocks - first, i64{0}, count);
       if (blocks > 0) replies.send(blocks);
     }
@@ -183,8 +181,8 @@ std::size_t transform_bytes(const Layout& layout) {
   const i64 words = 8 + std::min(at_once, layout.blocks) * layout.answers * static_cast<i64>(layout.reads.size());
   const i64 values = at_once * layout.uploads * n;
   const i64 taking = workers * (3 * cells + kLanes * static_cast<i64>(layout.positions().public_bytes()) / 8);
-  const i64 working = pieces == 1 ? workers * (at_once + kBatch + 1) * cells
-                                  : octets * pieces * at_once * cells + workers * (kBatch + 1) * cells;
+  const i64 working =
+      pieces == 1 ? workers * (at_once + kBatch + 1) * cells : octets * pieces * at_once * cells + workers * (kBatch + 1) * cells;
   return size(8 * (values + words + std::max(taking, working)));
 }
 
@@ -215,8 +213,8 @@ SparseColumns::SparseColumns(i64 n, std::vector<std::int32_t> given) : places_(s
 }
 
 SparsePlan SparseColumns::plan() const {
-  return {static_cast<i64>(places_.size()),  places_.data(), static_cast<i64>(ends_.size() / 3), ends_.data(), columns_.data(),
-          static_cast<i64>(empty_.size()), empty_.data()};
+  return {static_cast<i64>(places_.size()), places_.data(), static_cast<i64>(ends_.size() / 3), ends_.data(), columns_.data(),
+          static_cast<i64>(empty_.size()),  empty_.data()};
 }
 
 }  // namespace hecompile

@@ -42,7 +42,8 @@ struct ClientKernels {
   void (*centre)(const RingView& ring, Cell* cells, std::int64_t count);
 
   // Ranges of packed words, as core/wire.h.
-  void (*pack)(const std::uint64_t* words, std::uint8_t* data, std::int64_t total, int bits, std::int64_t first, std::int64_t count);
+  void (*pack)(const std::uint64_t* words, std::uint8_t* data, std::int64_t total, int bits, std::int64_t first,
+               std::int64_t count);
   void (*unpack)(const std::uint8_t* data, std::int64_t total, int bits, std::int64_t first, std::int64_t count,
                  std::uint64_t* words);
   // The first N words of a public stream (readable). Returns whether all are below q.
@@ -68,11 +69,12 @@ struct ClientKernels {
   void (*quantize)(const float* from, std::int64_t rows, std::int64_t width, std::int64_t row_step, std::int64_t column_step,
                    const Quantizer& how, std::int32_t* to, std::int64_t stride);
   // Eight channels side by side, (count) times, `step` apart -> eight runs of (count) integers.
-  void (*quantize_tokens)(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how, std::int32_t* const to[8]);
+  void (*quantize_tokens)(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how,
+                          std::int32_t* const to[8]);
   // Values times a scale, clipped to +-3.0e38, plus a bias: values at `rows` runs of `width`, `stride` apart, with room for seven
   // more, become floats at to + row row_step + column column_step.
-  void (*finish)(const double* values, std::int64_t rows, std::int64_t width, std::int64_t stride, double scale, float bias, float* to,
-                 std::int64_t row_step, std::int64_t column_step);
+  void (*finish)(const double* values, std::int64_t rows, std::int64_t width, std::int64_t stride, double scale, float bias,
+                 float* to, std::int64_t row_step, std::int64_t column_step);
   // Eight runs of (count) values -> eight floats side by side, (count) times, `step` apart.
   void (*finish_tokens)(const double* const values[8], std::int64_t count, const double scales[8], const float biases[8], float* to,
                         std::int64_t step);

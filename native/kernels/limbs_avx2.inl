@@ -4,8 +4,9 @@
 namespace limbs {
 
 constexpr std::int64_t kGroup = 2, kLimbBytes = 2, kLimit = 0;
-constexpr std::int64_t kSteps = 256, kSafeSteps = kSteps;  // pairs of digits (at most 2^15) times weights (at most 127) that an int32 holds
-constexpr std::int64_t kPart = 16;    // coefficients whose sums stay in registers
+constexpr std::int64_t kSteps = 256,
+                       kSafeSteps = kSteps;  // pairs of digits (at most 2^15) times weights (at most 127) that an int32 holds
+constexpr std::int64_t kPart = 16;           // coefficients whose sums stay in registers
 
 // Digits so that q/2 is at most the largest number, 32767 in each.
 static std::int64_t count_limbs(std::uint64_t q) {
@@ -59,7 +60,8 @@ static void split(const Split& s) {
       if (s.negate) word = 0 - word;
       word = (word + bias) ^ flip;
       for (std::int64_t l = 0; l < s.limbs; l++, word >>= 16)
-        __builtin_memcpy(s.planes + static_cast<std::size_t>(l) * s.plane_bytes + static_cast<std::size_t>(4 * c + 2 * u), &word, 2);
+        __builtin_memcpy(s.planes + static_cast<std::size_t>(l) * s.plane_bytes + static_cast<std::size_t>(4 * c + 2 * u), &word,
+                         2);
     }
 }
 

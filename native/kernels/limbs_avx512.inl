@@ -27,8 +27,7 @@ static inline void store_bytes(const __m512i w[4], std::int64_t bytes, std::uint
   const __m512i even23 = _mm512_ternarylogic_epi32(low, w[2], _mm512_slli_epi32(w[3], 8), 0xCA);
   const __m512i odd23 = _mm512_ternarylogic_epi32(low, _mm512_srli_epi32(w[2], 8), w[3], 0xCA);
   _mm512_storeu_si512(out, _mm512_ternarylogic_epi32(half, even01, _mm512_slli_epi32(even23, 16), 0xCA));
-  if (bytes > 1)
-    _mm512_storeu_si512(out + plane_bytes, _mm512_ternarylogic_epi32(half, odd01, _mm512_slli_epi32(odd23, 16), 0xCA));
+  if (bytes > 1) _mm512_storeu_si512(out + plane_bytes, _mm512_ternarylogic_epi32(half, odd01, _mm512_slli_epi32(odd23, 16), 0xCA));
   if (bytes > 2)
     _mm512_storeu_si512(out + 2 * plane_bytes, _mm512_ternarylogic_epi32(half, _mm512_srli_epi32(even01, 16), even23, 0xCA));
   if (bytes > 3)
@@ -62,8 +61,8 @@ static void split(const Split& s) {
 
 // One limb: 6 answers x 64 coefficients in 24 registers over groups [0, groups) and terms [0, terms).
 __attribute__((noinline)) static void sum_limb(const std::uint8_t* x, std::size_t pitch, const std::int64_t* offsets,
-                                               std::int64_t groups, std::int64_t terms, const std::int8_t* w,
-                                               std::size_t w_pitch, std::int32_t* sums) {
+                                               std::int64_t groups, std::int64_t terms, const std::int8_t* w, std::size_t w_pitch,
+                                               std::int32_t* sums) {
   __m512i sum[kRows][4];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; r++)
@@ -149,8 +148,8 @@ static void multiply(const LimbProduct& p) {
                  p.weights + static_cast<std::size_t>(g) * w_pitch + t * kRows * kGroup, w_pitch, sums[0]);
         for (std::int64_t c = 0; c < kRows * kStrip; c += 8)
           _mm512_store_pd(wide[l] + c,
-                          _mm512_add_pd(_mm512_load_pd(wide[l] + c), _mm512_cvtepi32_pd(_mm256_load_si256(
-                                                                         reinterpret_cast<const __m256i*>(sums[0] + c)))));
+                          _mm512_add_pd(_mm512_load_pd(wide[l] + c),
+                                        _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums[0] + c)))));
       }
   join_limbs(p.limbs, p.q, [&](std::int64_t l, std::int64_t c) { return _mm512_load_pd(wide[l] + c); }, p.words);
 }

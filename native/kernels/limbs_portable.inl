@@ -71,7 +71,8 @@ static void multiply(const LimbProduct& p) {
     const double quotient = (sums[1][c] * static_cast<double>(1 << kLimbBits) + sums[0][c]) / modulus;
     const std::int64_t whole = static_cast<std::int64_t>(quotient);
     std::uint64_t word = (static_cast<std::uint64_t>(static_cast<std::int64_t>(sums[1][c])) << kLimbBits) +
-                         static_cast<std::uint64_t>(static_cast<std::int64_t>(sums[0][c])) - static_cast<std::uint64_t>(whole) * p.q;
+                         static_cast<std::uint64_t>(static_cast<std::int64_t>(sums[0][c])) -
+                         static_cast<std::uint64_t>(whole) * p.q;
     word += p.q & (0 - (word >> 63));  // now from -2q to 2q
     word += p.q & (0 - (word >> 63));
     if (word >= p.q) word -= p.q;

@@ -7,7 +7,6 @@
 
 namespace hecompile {
 
-
 inline constexpr std::int64_t kRows = 6;    // answers that are computed together
 inline constexpr std::int64_t kStrip = 64;  // coefficients that are computed together
 inline constexpr std::int64_t kMostLimbs = 7;

@@ -4,5 +4,5 @@
 #include "kernels/transform.inl"
 
 static constexpr ProductKernels kProduct = {
-    limbs::kGroup,   limbs::kLimbBytes, limbs::kSafeSteps, limbs::kLimit,     limbs::count_limbs, limbs::split,   limbs::multiply,
-    to_coefficients, words_to_values,   words_to_cells,    transform_weights, accumulate,         add_cells,      values_to_words};
+    limbs::kGroup,   limbs::kLimbBytes, limbs::kSafeSteps, limbs::kLimit,     limbs::count_limbs, limbs::split, limbs::multiply,
+    to_coefficients, words_to_values,   words_to_cells,    transform_weights, accumulate,         add_cells,    values_to_words};

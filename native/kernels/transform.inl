@@ -1,5 +1,5 @@
-// Products of transformed polynomials. Included into the namespace of an instruction set, behind its ops, ntt.inl and the limbs_*.inl
-// that has `from_bytes`.
+// Products of transformed polynomials. Included into the namespace of an instruction set, behind its ops, ntt.inl and the
+// limbs_*.inl that has `from_bytes`.
 //
 // Bounds, in units of q, narrow being up to 48 bits and wide up to 50 (see ntt.inl): transformed weights are below 9.7 and 3.2, the
 // other factor is reduced, at most 1/2. A product is then below 1/2 + 4.9/16 and 1/2 + 1.6/4, and a reduced sum with kBatch of them
@@ -95,10 +95,8 @@ static void transform_sparse(const RingView& ring, const SparsePlan& plan, const
 }
 
 static void transform_weights(const RingView& ring, const SparsePlan& plan, const std::int8_t* weights, Cell* cells) {
-  if (wide(ring))
-    transform_sparse<true>(ring, plan, weights, cells);
-  else
-    transform_sparse<false>(ring, plan, weights, cells);
+  if (wide(ring)) transform_sparse<true>(ring, plan, weights, cells);
+  else transform_sparse<false>(ring, plan, weights, cells);
 }
 
 template <int kCount>
@@ -115,8 +113,7 @@ static inline void accumulate_of(const Cell* const* weights, const Cell* const* 
 static void accumulate(const RingView& ring, std::int64_t batch, const Cell* const* weights, const Cell* const* values,
                        std::int64_t count, Cell* sums) {
   const Modulus m = modulus(ring);
-  if (batch == kBatch)
-    accumulate_of<kBatch>(weights, values, count, sums, m);
+  if (batch == kBatch) accumulate_of<kBatch>(weights, values, count, sums, m);
   else
     for (std::int64_t k = 0; k < batch; k++) accumulate_of<1>(weights + k, values + k, count, sums, m);
 }

@@ -313,7 +313,8 @@ void check_refusals(std::mt19937_64& random) {
     class Ones : public Fill {
       void fill(Stream, int, u64, std::uint8_t* out, std::size_t bytes) override { std::memset(out, 0xFF, bytes); }
     } ones;
-    std::vector<std::uint8_t> b(packed_bytes(size(layout.down_b_words()), layout.ring->q_bits)), a(packed_bytes(size(layout.down_a_words()), layout.ring->q_bits));
+    std::vector<std::uint8_t> b(packed_bytes(size(layout.down_b_words()), layout.ring->q_bits)),
+        a(packed_bytes(size(layout.down_a_words()), layout.ring->q_bits));
     const Evaluation poor{&layout, &weights, request.packed.data(), &ones, nullptr, b.data(), a.data()};
     check(evaluate(poor) == Verdict::kSeedTooPoor, "a poor seed is refused", c.name);
     request.weights[3] = -128;
@@ -332,7 +333,10 @@ void check_long_sums(std::mt19937_64& random) {
   for (const int weight : {127, -127}) {
     Case c{"long sums", ring_with(2048, 48, 16), {1, 2560, 8, 8, 6, 8, 8, square(3), 1, 8, 3, 6, 0, 0}, weight, weight > 0};
     check_case(c, random);
-    Case wide{"23,040 channels of nine taps", ring_with(1024, 50, 16), {1, 23'040, 4, 4, 3, 4, 4, square(3), 1, 4, 10, 3, 0, 0}, weight,
+    Case wide{"23,040 channels of nine taps",
+              ring_with(1024, 50, 16),
+              {1, 23'040, 4, 4, 3, 4, 4, square(3), 1, 4, 10, 3, 0, 0},
+              weight,
               weight > 0};
     check_case(wide, random);
   }
@@ -374,8 +378,8 @@ void bench(const char* only, const char* kernel) {
       {"conv 4->320@64 T=3", {1, 4, 64, 64, 320, 64, 64, square(3), 1, 22, 1, 1, 12, 18}, true},
   };
   std::mt19937_64 random(1);
-  std::printf("%-22s %-10s %8s %9s %9s %9s | %9s %9s %8s\n", "layer", "form", "GMAC", "cpu ms", "wall ms", "GMAC/s", "2 threads", "cpu ms",
-              "MiB held");
+  std::printf("%-22s %-10s %8s %9s %9s %9s | %9s %9s %8s\n", "layer", "form", "GMAC", "cpu ms", "wall ms", "GMAC/s", "2 threads",
+              "cpu ms", "MiB held");
   for (const Timed& layer : layers) {
     if (only != nullptr && std::strstr(layer.name, only) == nullptr) continue;
     Case c{layer.name, ring_with(2048, 48, 26), layer.shape};
@@ -395,8 +399,11 @@ void bench(const char* only, const char* kernel) {
         set_threads(2);
         const Milliseconds two = best_ms(5, [&] { reply_to(layout, weights, request, true); });
         std::printf("%-22s %-10s %8.2f %9.2f %9.2f %9.1f | %9.2f %9.2f %8.1f\n", layer.name,
-                    form == Form::kLimbs ? "limbs" : keep == 0 ? "on the fly" : "kept", 6e-9 * pairs * words, one.cpu, one.wall,
-                    6e-6 * pairs * words / one.cpu, two.wall, two.cpu, static_cast<double>(weights.bytes()) / 1048576);
+                    form == Form::kLimbs ? "limbs"
+                    : keep == 0          ? "on the fly"
+                                         : "kept",
+                    6e-9 * pairs * words, one.cpu, one.wall, 6e-6 * pairs * words / one.cpu, two.wall, two.cpu,
+                    static_cast<double>(weights.bytes()) / 1048576);
         std::fflush(stdout);
       }
     }
