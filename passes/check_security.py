@@ -17,8 +17,8 @@ __all__ = ["CheckSecurity"]
 class CheckSecurity(Pass[Program, Program]):
     """Check parameters and noise bounds again, on what will be written. Changes nothing.
 
-    N 2048, q 48 bits  ->  128 bits of security by our table: fine
-    N 2048, q 60 bits  ->  error
+    N 2048, q 48 bits, 64 secrets under a seed  ->  136.8 bits of security by our table: fine
+    N 2048, q 48 bits, 64 secrets, 500 requests ->  error
     noise 2^22, room 2^21  ->  error
     """
 

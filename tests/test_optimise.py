@@ -116,8 +116,8 @@ def test_the_same_plan_every_time(revealing: Problem) -> None:
 def test_budgets_are_kept(revealing: Problem) -> None:
     everything = asdict(totals_of(revealing, all_at(revealing, "server")))
     assert optimise(revealing, Budgets(rounds=3, client_weights_mib=0.16)).totals.rounds <= 3
-    for name in ("client_s", "distortion", "server_mib"):
-        budgets = Budgets(client_weights_mib=0.1, **{name: everything[name] * 0.98})
+    for name, share in (("client_s", 0.98), ("distortion", 0.98), ("server_mib", 0.995)):  # most of the memory is the process
+        budgets = Budgets(client_weights_mib=0.1, **{name: everything[name] * share})
         assert budgets.kept_by(optimise(revealing, budgets).totals)
     with pytest.raises(CompileError, match="no plan keeps"):
         optimise(revealing, Budgets(rounds=1, client_weights_mib=0.0))

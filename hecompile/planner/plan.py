@@ -1,6 +1,6 @@
 """What a model will cost, region by region, before anything is encrypted.
 
-`predict_graph` chooses parameters as compiling does, or for a model without weights those of the largest weights there can be;
+`predict_graph` chooses parameters as compiling does, for a model without weights those of the largest weights that a ring carries;
 `predict_regions` adds up what the backends of an artifact's regions say. Both give the same record.
 """
 

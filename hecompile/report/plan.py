@@ -30,7 +30,9 @@ def print_prediction(source: str, prediction: Prediction) -> None:
         if key != "regions":
             console.print(f"{key:<20} {value:,.4g}" if isinstance(value, float) else f"{key:<20} {value}")
     if prediction.worst_case_weights:
-        console.print("no weights: parameters are those of the largest weights there can be; the real ones cost no more")
+        console.print(
+            "no weights: parameters are those of the largest weights there can be, or of a bell's shape where no ring carries those"
+        )
 
 
 def print_comparison(name: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

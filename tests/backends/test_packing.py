@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hecompile.backends.bfv.clear.server import _multiply
-from hecompile.backends.bfv.packing import Layout, Packing, layouts
+from hecompile.backends.bfv.packing import Layout, Packing, layouts, row_norms
 from hecompile.errors import ProtocolError
 from hecompile.ir import linear as forms
 from hecompile.ir.linear import Array, Geometry, correlate
@@ -63,9 +63,12 @@ def test_large_pictures_are_cut_into_tiles() -> None:
     np.testing.assert_array_equal(through_polynomials(layout, weights.astype(np.int8), picture), expected)
 
 
-def test_norms_are_those_of_the_polynomials() -> None:
+@pytest.mark.parametrize("meet", [True, False])
+def test_norms_are_those_of_the_polynomials(meet: bool) -> None:
     """Against the definition: the answer's weights as polynomials, added up coefficient by coefficient."""
-    geometry, weights = forms.conv2d(np.random.default_rng(0).integers(-50, 51, (4, 5, 3, 3)), (1, 1), (1, 1), (1, 1), (1, 1), 1)
+    size = (1, 1) if meet else (3, 4)
+    geometry, weights = forms.conv2d(np.random.default_rng(0).integers(-50, 51, (4, 5, 3, 3)), size, (1, 1), (1, 1), (1, 1), 1)
+    assert any(layout.meeting > 1 for layout in layouts(geometry, 256, 1)) == meet
     for layout in layouts(geometry, 256, 1):
         sums: dict[tuple[int, int, int], int] = {}
         packing = layout.packing
@@ -78,6 +81,20 @@ def test_norms_are_those_of_the_polynomials() -> None:
         first, second = layout.answer_norms(weights.astype(np.int8))
         assert first == max(sum(map(abs, values)) for values in by_answer)
         assert second == pytest.approx(max(sum(value * value for value in values) for values in by_answer) ** 0.5)
+        rows = layout.summed_norms(*row_norms(weights.astype(np.int8)))
+        assert first <= rows[0]
+        assert second <= rows[1] * layout.meeting**0.5 + 1e-9
+        assert meet or (first, second) == rows
+
+
+def test_a_batch_fills_polynomials_or_makes_blocks() -> None:
+    """Every number of blocks that six pictures can make, with one output an answer among the choices."""
+    geometry, _ = forms.conv2d(np.ones((4, 5, 3, 3)), (4, 4), (1, 1), (1, 1), (1, 1), 1)
+    found = layouts(geometry, 256, 6)
+    assert {layout.blocks for layout in found} == {1, 2, 3, 6}
+    for share in {layout.packing.share for layout in found}:
+        assert any(layout.packing.p_out == 1 for layout in found if layout.packing.share == share)
+    assert found[0].blocks == 1
 
 
 def test_a_packing_that_does_not_fit_is_refused() -> None:

@@ -73,12 +73,10 @@ class Weights:
 
     def answer_norms(self, layout: Layout) -> tuple[int, float]:
         """W1 and W2 for a packing."""
-        if self.values is not None and layout.merges:
+        if self.values is not None and layout.meeting > 1:
             return layout.answer_norms(self.values)
         first, second = layout.summed_norms(*self._rows)
-        if layout.merges:  # they add up where they meet, at worst all of them
-            second = float(first)
-        return first, second
+        return first, second * math.sqrt(layout.meeting)  # (w + v)^2 <= 2 (w^2 + v^2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -207,20 +207,19 @@ class Layout:
 
         An answer is a sum of uploads times integer polynomials; these are the norms of all their coefficients together.
         """
-        return self._merged_norms(weights) if self.merges else self.summed_norms(*row_norms(weights))
+        return self._merged_norms(weights) if self.meeting > 1 else self.summed_norms(*row_norms(weights))
 
     def summed_norms(self, first: npt.NDArray[np.int64], squares: npt.NDArray[np.int64]) -> tuple[int, float]:
-        """The norms of `answer_norms` from those of every row (see `row_norms`), where no weights hit the same coefficient."""
+        """The norms of `answer_norms` from those of every row (see `row_norms`), if no weights hit the same coefficient."""
         padded = np.zeros((2, self.answers * self.packing.p_out), np.int64)
         padded[0, : len(first)], padded[1, : len(squares)] = first, squares
         sums = padded.reshape(2, self.answers, -1).sum(axis=2).max(axis=1, initial=0)
         return int(sums[0]), math.sqrt(int(sums[1]))
 
-    @property
-    def merges(self) -> bool:
-        """Whether weights of an answer hit the same coefficient."""
-        places = self._places[0]
-        return len(np.unique(places)) < places.size
+    @cached_property
+    def meeting(self) -> int:
+        """Most weights of an answer and an upload that hit one coefficient: one, but for pictures of a few rows or columns."""
+        return int(np.unique(self._places[0], return_counts=True)[1].max())
 
     @property
     def _places(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -1,0 +1,90 @@
+"""What a layer costs: bytes of shared seeds, the form that a server takes, and prices that requests of layers tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hecompile.backends.bfv.costs import Work, client_work, layer_cost, server_work, traffic
+from hecompile.backends.bfv.forms import KEPT_BYTES, PRICES, form_operations, product_form
+from hecompile.backends.bfv.measure import CLIENT, SERVER, layer_works, prices_of
+from hecompile.backends.bfv.packing import Layout, Packing
+from hecompile.ir.linear import Geometry, conv2d, linear
+from hecompile.machine import NEVER_ZERO, Machine
+
+
+def conv(channels: int, outputs: int, size: int) -> Geometry:
+    return conv2d(np.ones((outputs, channels, 3, 3)), (size, size), (1, 1), (1, 1), (1, 1), 1)[0]
+
+
+def whole(geometry: Geometry, elements: int, p_in: int = 1, p_out: int = 1) -> Layout:
+    """Every picture a block of its own."""
+    return Layout(geometry, Packing(2048, elements, 1, geometry.grid[0], p_in, p_out))
+
+
+@pytest.mark.parametrize(("elements", "groups"), [(1, 1), (64, 1), (65, 2), (129, 3)])
+def test_blocks_of_a_seed_share_it_and_the_answers_a(elements: int, groups: int) -> None:
+    layout = whole(conv(4, 6, 8), elements)
+    sent = traffic(layout, 48, (8, 16))
+    assert sent.up_bytes == elements * 4 * 2048 * 6 + 32 * groups
+    assert sent.down_bytes == elements * 6 * 64 * 5 + groups * 6 * 2048 * 4
+    assert client_work(layout) == Work(
+        encrypts=elements * 4 * 2048, decrypts=6 * 2048 * (elements + groups / 2), ways=2
+    )  # fmt: skip
+
+
+def test_wide_layers_of_small_pictures_are_multiplied_in_ntt_form() -> None:
+    """Above some sixty products of taps, channels and outputs that meet in one; narrow layers keep their transformed weights."""
+    cases = [(1280, 8, 20, 1, "ntt"), (640, 32, 1, 1, "limbs"), (320, 32, 1, 1, "limbs"), (16, 8, 6, 4, "ntt")]
+    for channels, size, p_in, p_out, name in cases:
+        found = product_form(whole(conv(channels, channels, size), 1, p_in, p_out), 48)
+        assert found.name == name
+        assert (found.ntt_s < found.limbs_s) == (name == "ntt")
+    tokens = linear(np.ones((1280, 1280)), 256)[0]
+    assert product_form(Layout(tokens, Packing(2048, 1, 1, 256, 8, 1)), 48).name == "limbs"
+
+
+def test_operations_of_limbs_are_counted_in_the_kernels_steps() -> None:
+    layout = whole(conv(320, 320, 32), 2)
+    name, found = form_operations(layout, 48)
+    assert name == "limbs"
+    assert layout.area == 33 * 33
+    coefficients = 2048 + 2 * 18 * 64  # all of a; of b eighteen strips for each of two blocks
+    assert found.macs == 324 * 320 * 9 * 6 * coefficients
+    assert found.words == 320 * 2048 * (2 + 3) + 2 * 320 * coefficients
+    assert found.ntts == 320 * 2048
+    assert form_operations(layout, 49)[1].macs == found.macs * 7 / 6
+    assert server_work(layout, 48).seconds(Machine()) == pytest.approx(found.seconds(PRICES) + 1e-4)
+
+
+def test_weights_in_ntt_form_are_kept_up_to_a_bound() -> None:
+    kept, anew = whole(conv(96, 64, 8), 1, 6, 4), whole(conv(102, 64, 8), 1, 6, 4)
+    assert 8 * kept.uploads * kept.answers * 2048 == KEPT_BYTES < 8 * anew.uploads * anew.answers * 2048
+    for layout, transformed in ((kept, 0), (anew, 17 * 16 * 2048)):
+        name, found = form_operations(layout, 48)
+        assert name == "ntt"
+        assert found.ntts == transformed + (layout.uploads + 2 * layout.answers) * 2048
+        assert found.pairs == 2 * layout.uploads * layout.answers * 2048
+
+
+def test_a_second_block_costs_less_than_the_first() -> None:
+    one, two = (layer_cost(whole(conv(320, 320, 16), count), 48, (8, 8), Machine()) for count in (1, 2))
+    assert one.server_s < two.server_s < 1.5 * one.server_s
+    assert one.down_bytes < two.down_bytes < 1.5 * one.down_bytes
+    assert one.peak_mib < two.peak_mib
+
+
+def test_the_layers_that_are_measured_tell_every_price() -> None:
+    """Prices come back from exact times, and nearly so from times that are a few per cent off."""
+    works, rng = layer_works(), np.random.default_rng(0)
+    server, client = [each[0] for each in works], [each[way] for way in (1, 2) for each in works]
+    machine = Machine(mac_ps=4.0, word_ns=0.5, ntt_ns=2.0, pair_ns=0.4, encrypt_ns=5.0, decrypt_ns=4.0, layer_us=80.0, way_us=90.0)
+    for name, price in (
+        prices_of(server, [each.seconds(machine) for each in server], SERVER)
+        | prices_of(client, [each.seconds(machine) for each in client], CLIENT)
+    ).items():
+        assert price == pytest.approx(getattr(machine, name), rel=1e-3)
+    noisy = [each.seconds(machine) * rng.normal(1, 0.05) for each in server]
+    found = prices_of(server, noisy, SERVER)
+    assert found["mac_ps"] == pytest.approx(4.0, rel=0.2)
+    assert set(NEVER_ZERO) & set(found) == {"mac_ps"}
