@@ -13,7 +13,7 @@ bool expand(const Ring& ring, const std::uint8_t* bytes, std::uint64_t* words) {
   const std::size_t width = static_cast<std::size_t>(positions.word_bytes());
   const std::uint64_t mask = (std::uint64_t{1} << ring.q_bits) - 1;
   std::int64_t kept = 0;
-  for (std::int64_t i = 0; i < ring.n + kSpareWords && kept < ring.n; i++, bytes += width) {
+  for (std::int64_t i = 0; i < ring.n + spare_words(ring.n) && kept < ring.n; i++, bytes += width) {
     std::uint64_t word = 0;
     for (std::size_t k = 0; k < width; k++) word |= static_cast<std::uint64_t>(bytes[k]) << (8 * k);
     word &= mask;

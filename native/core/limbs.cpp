@@ -59,18 +59,21 @@ struct Sheet {
   std::vector<i64> offsets;
 };
 
-// Strips of coefficients that hold all reads, as few as there can be.
+// Strips of coefficients that hold all reads, as few as there can be. Their runs count coefficients from the strip's start.
 struct ReadStrip {
-  i64 start, first, count;  // coefficient; reads
+  i64 start;
+  std::vector<ReadRun> runs;
 };
 
 std::vector<ReadStrip> read_strips(const Layout& layout) {
   std::vector<ReadStrip> strips;
-  for (i64 i = 0; i < static_cast<i64>(layout.reads.size()); i++) {
-    const i64 read = layout.reads[size(i)];
-    if (strips.empty() || read >= strips.back().start + kStrip) strips.push_back({read, i, 0});
-    strips.back().count++;
-  }
+  for (ReadRun run : read_runs(layout))
+    while (run.count > 0) {
+      if (strips.empty() || run.coefficient >= strips.back().start + kStrip) strips.push_back({run.coefficient, {}});
+      const i64 within = run.coefficient - strips.back().start, count = std::min(run.count, kStrip - within);
+      strips.back().runs.push_back({within, run.read, count});
+      run.coefficient += count, run.read += count, run.count -= count;
+    }
   return strips;
 }
 
@@ -110,7 +113,7 @@ class LimbRun {
     const std::vector<ReadStrip> strips = read_strips(layout);
     const i64 at_once = std::clamp(kPlaneBytes / sheet.bytes, i64{1}, layout.blocks);
     const i64 octets = up(layout.uploads, kOctet), n = layout.ring->n, per_block = static_cast<i64>(strips.size());
-    Buffer<std::uint8_t> planes(size(at_once * sheet.bytes));
+    Memory<std::uint8_t> planes(size(at_once * sheet.bytes));
     ReadWords replies(layer, at_once);
     Scratches scratches(kOctet * n);
     std::atomic<bool> small{true};
@@ -131,9 +134,9 @@ class LimbRun {
         for (i64 each = from; each < to; each++) {
           multiply(planes.data() + block * sheet.bytes, strip.start, each, words);
           for (i64 answer = kRows * each; answer < std::min(kRows * (each + 1), layout.answers); answer++) {
-            u64* out = replies.at(block, answer) + strip.first;
             const u64* row = words + (answer - kRows * each) * kStrip;
-            for (i64 i = 0; i < strip.count; i++) out[i] = row[layout.reads[size(strip.first + i)] - strip.start];
+            u64* out = replies.at(block, answer);
+            for (const ReadRun& run : strip.runs) std::copy(row + run.coefficient, row + run.coefficient + run.count, out + run.read);
           }
         }
       });
@@ -145,7 +148,7 @@ class LimbRun {
   Verdict publics(i64 seed) {
     const i64 octets = up(layout.uploads, kOctet), n = layout.ring->n;
     const i64 byte_words = kOctet * static_cast<i64>(layout.positions().public_bytes()) / 8;
-    Buffer<std::uint8_t> planes(size(sheet.bytes));
+    Memory<std::uint8_t> planes(size(sheet.bytes));
     Scratches scratches(2 * kOctet * n + byte_words);
     const RingView ring = layout.ring->view();
     std::atomic<bool> rich{true};

@@ -19,6 +19,19 @@ constexpr i64 kPackAtOnce = 4096;   // words, a multiple of 8
 
 std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
 
+// Adds integers below t/2, encoded.
+void add_encoded(const Ring& ring, const i64* integers, i64 count, u64* words) {
+  const u64 half = u64{1} << (ring.t_bits - 1);
+  bool fits = true;
+  for (i64 i = 0; i < count; i++) {
+    const u64 sign = 0 - static_cast<u64>(integers[i] < 0), absolute = (static_cast<u64>(integers[i]) ^ sign) - sign;
+    fits &= absolute <= half;
+    const u64 word = words[i] + (((absolute * ring.delta) ^ sign) - sign) + (ring.q & sign);
+    words[i] = word >= ring.q ? word - ring.q : word;
+  }
+  if (!fits) throw std::invalid_argument("product: an added integer is not below t/2");
+}
+
 }  // namespace
 
 void run(i64 count, double ns_each, const std::function<void(i64)>& task) {
@@ -34,16 +47,26 @@ Scratches::Loan::Loan(Scratches& owner) : owner_(owner) {
   {
     const std::lock_guard lock(owner.mutex_);
     if (!owner.free_.empty()) {
-      buffer_ = std::move(owner.free_.back());
+      memory_ = std::move(owner.free_.back());
       owner.free_.pop_back();
     }
   }
-  if (buffer_.size() == 0) buffer_ = Buffer<u64>(owner.words_);
+  if (!memory_) memory_ = std::make_unique<Memory<u64>>(owner.words_);
 }
 
 Scratches::Loan::~Loan() {
   const std::lock_guard lock(owner_.mutex_);
-  owner_.free_.push_back(std::move(buffer_));
+  owner_.free_.push_back(std::move(memory_));
+}
+
+std::vector<ReadRun> read_runs(const Layout& layout) {
+  std::vector<ReadRun> runs;
+  for (i64 i = 0; i < static_cast<i64>(layout.reads.size()); i++) {
+    const i64 read = layout.reads[size(i)];
+    if (runs.empty() || read != runs.back().coefficient + runs.back().count) runs.push_back({read, i, 0});
+    runs.back().count++;
+  }
+  return runs;
 }
 
 ReadWords::ReadWords(const Evaluation& layer, i64 blocks_at_once)
@@ -61,23 +84,13 @@ void ReadWords::send(i64 blocks) {
   const i64 fresh = blocks * layout.answers * reads_, total = layout.down_b_words();
   const i64 start = first_block_ * layout.answers * reads_;  // of the fresh words, on the wire
   const int drop = layout.shape.drop_b, bits = ring.q_bits - drop;
-  const u64 half = u64{1} << (ring.t_bits - 1);
   const i64* added = layer_.added == nullptr ? nullptr : layer_.added + start;
   const bool last = start + fresh == total;
   const i64 first = start - kept_, ready = last ? kept_ + fresh : (kept_ + fresh) / 8 * 8;
-  run((kept_ + fresh + kPackAtOnce - 1) / kPackAtOnce, 4e0 * kPackAtOnce, [&](i64 task) {
-    const i64 from = task * kPackAtOnce, to = std::min(from + kPackAtOnce, kept_ + fresh);
-    for (i64 i = std::max(from, kept_); i < to; i++) {
-      u64 word = words_[size(i)];
-      if (added != nullptr) {
-        const i64 message = added[i - kept_];
-        const u64 absolute = message < 0 ? 0 - static_cast<u64>(message) : static_cast<u64>(message);
-        if (absolute > half) throw std::invalid_argument("product: an added integer is not below t/2");
-        word += message < 0 ? ring.q - absolute * ring.delta : absolute * ring.delta;
-        if (word >= ring.q) word -= ring.q;
-      }
-      words_[size(i)] = round_off(word, drop, ring.q_bits);
-    }
+  run((kept_ + fresh + kPackAtOnce - 1) / kPackAtOnce, 2e0 * kPackAtOnce, [&](i64 task) {
+    const i64 from = task * kPackAtOnce, to = std::min(from + kPackAtOnce, kept_ + fresh), some = std::max(from, kept_);
+    if (added != nullptr) add_encoded(ring, added + some - kept_, to - some, words_.data() + some);
+    layer_.weights->state().kernels->round(words_.data() + some, to - some, drop, ring.q_bits);
     if (std::min(to, ready) > from)
       pack_words(words_.data() + from, layer_.b, size(total), bits, size(first + from), size(std::min(to, ready) - from));
   });
@@ -110,8 +123,7 @@ bool take_public(const Evaluation& layer, i64 seed, i64 first, i64 count, i64 ro
 void send_public(const Evaluation& layer, i64 seed, i64 answer, i64 first, i64 count, u64* words) {
   const Layout& layout = *layer.layout;
   const int drop = layout.shape.drop_a, q_bits = layout.ring->q_bits;
-  if (drop > 0)
-    for (i64 i = 0; i < count; i++) words[i] = round_off(words[i], drop, q_bits);
+  layer.weights->state().kernels->round(words, count, drop, q_bits);
   pack_words(words, layer.a, size(layout.down_a_words()), q_bits - drop,
              size((seed * layout.answers + answer) * layout.ring->n + first), size(count));
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/memory.h"
 #include "core/product.h"
 #include "kernels/product_kernels.h"
 
@@ -49,18 +50,24 @@ class Scratches {
     ~Loan();
     Loan(const Loan&) = delete;
     Loan& operator=(const Loan&) = delete;
-    std::uint64_t* data() { return buffer_.data(); }
+    std::uint64_t* data() { return memory_->data(); }
 
    private:
     Scratches& owner_;
-    Buffer<std::uint64_t> buffer_;
+    std::unique_ptr<Memory<std::uint64_t>> memory_;
   };
 
  private:
   std::size_t words_;
   std::mutex mutex_;
-  std::vector<Buffer<std::uint64_t>> free_;
+  std::vector<std::unique_ptr<Memory<std::uint64_t>>> free_;
 };
+
+// Runs of reads that lie beside each other, within a part of an answer.
+struct ReadRun {
+  std::int64_t coefficient, read, count;
+};
+std::vector<ReadRun> read_runs(const Layout& layout);
 
 // Words of `b` of some blocks after each other, and their way onto the wire: ranges of eight words, what is left over of a range
 // waits for the next blocks.
@@ -75,7 +82,7 @@ class ReadWords {
  private:
   const Evaluation& layer_;
   std::int64_t reads_, first_block_ = 0, kept_ = 0;  // words that wait, at the front
-  Buffer<std::uint64_t> words_;
+  Memory<std::uint64_t> words_;
 };
 
 // Words of uploads [first, first + count) of all blocks' uploads, (count, N), and zeros up to `room` uploads. False if one is not

@@ -45,6 +45,7 @@ class TransformRun {
         octets(up(layout.answers, kLanes)),
         pieces(upload_pieces(layout)),
         values(size(at_once * layout.uploads * n)),
+        runs(read_runs(layout)),
         replies(layer, std::min(at_once, layout.blocks)) {}
 
   Verdict all() {
@@ -125,7 +126,7 @@ class TransformRun {
         continue;
       }
       u64* out = replies.at(set, each);
-      for (const std::int32_t read : layout.reads) *out++ = row[read];
+      for (const ReadRun& run : runs) std::copy(row + run.coefficient, row + run.coefficient + run.count, out + run.read);
     }
   }
 
@@ -145,7 +146,7 @@ class TransformRun {
 
   void multiply_pieces(i64 first, i64 count) {
     const i64 step = up(up(layout.uploads, pieces), kBatch) * kBatch, used = up(layout.uploads, step), cells = n * kLanes;
-    Buffer<u64> sums(size(octets * used * count * cells));
+    Memory<u64> sums(size(octets * used * count * cells));
     Scratches rooms(kBatch * cells), words(cells);
     run(octets * used, piece_ns(count), [&](i64 task) {
       Scratches::Loan room(rooms);
@@ -167,7 +168,8 @@ class TransformRun {
   const ProductKernels& kernels;
   const RingView ring;
   const i64 n, sets, at_once, octets, pieces;
-  Buffer<u64> values;  // (sets at once, uploads, N) cells
+  Memory<u64> values;  // (sets at once, uploads, N) cells
+  const std::vector<ReadRun> runs;
   ReadWords replies;
 };
 

@@ -121,7 +121,8 @@ static void draw_secrets(const RingView& ring, const std::uint8_t* const random[
 static void spectrum(const RingView& ring, const std::uint64_t* secret, Cell* cells) {
   const Modulus m = modulus(ring);
   const Factor inverse = n_inverse(ring);
-  for (std::int64_t i = 0; i < ring.n; i += 8) store(cells + i, reduced(times(from_words(load_words(secret + i)), inverse, m), m));
+  for (std::int64_t i = 0; i < ring.n; i += 8)
+    store(cells + i, reduced(times(from_words(load_words(secret + i)), inverse, m), m));
 }
 
 // a s in lanes. |a| < q and |s| <= q/2 make products of at most q (1/2 + 2^(q_bits - 53)) < 3/4 q.
@@ -170,8 +171,7 @@ static void encrypt(const RingView& ring, const EncryptRow rows[8], int count, C
 
 // ---------------------------------------------------------------- decryption
 
-static void transform(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8],
-                      Cell* lanes) {
+static inline void words_to_lanes(const RingView& ring, const std::uint64_t* const words[8], int drop, Cell* lanes) {
   const Modulus m = modulus(ring);
   for (std::int64_t i = 0; i < ring.n; i += 8) {
     Lanes v[8];
@@ -179,9 +179,20 @@ static void transform(const RingView& ring, const std::uint64_t* const words[8],
     transpose(v);
     for (int j = 0; j < 8; j++) store(lanes + 8 * (i + j), v[j]);
   }
+}
+static void transform(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8], Cell* lanes) {
+  const Modulus m = modulus(ring);
+  words_to_lanes(ring, words, drop, lanes);
   forward_to(ring, lanes, [&](std::int64_t group, Lanes values[8]) {
     transpose(values);
     for (int j = 0; j < 8; j++) store_words(out[j] + 8 * group, to_words(reduced(values[j], m), m));
+  });
+}
+static void transform_lanes(const RingView& ring, const std::uint64_t* const words[8], int drop, Cell* lanes) {
+  const Modulus m = modulus(ring);
+  words_to_lanes(ring, words, drop, lanes);
+  forward_to(ring, lanes, [&](std::int64_t group, Lanes values[8]) {
+    for (int i = 0; i < 8; i++) store(lanes + 64 * group + 8 * i, reduced(values[i], m));
   });
 }
 
@@ -192,6 +203,18 @@ static void multiply(const RingView& ring, const DecryptRow rows[8], int count, 
     for (int j = 0; j < 8; j++) v[j] = load(lanes + 8 * (i + j));
     transpose(v);
     for (int j = 0; j < count; j++) store(rows[j].product + i, v[j]);
+  }
+}
+static void multiply_lanes(const RingView& ring, const Cell* a, const Cell* secret, int count, Cell* products, Cell* lanes) {
+  const Modulus m = modulus(ring);
+  backward_from(ring, lanes, [&](std::int64_t group, Lanes v[8]) {
+    for (int i = 0; i < 8; i++) v[i] = product(load(a + 64 * group + 8 * i), every(secret + 8 * group + i), m);
+  });
+  for (std::int64_t i = 0; i < ring.n; i += 8) {
+    Lanes v[8];
+    for (int j = 0; j < 8; j++) v[j] = load(lanes + 8 * (i + j));
+    transpose(v);
+    for (int j = 0; j < count; j++) store(products + j * ring.n + i, v[j]);
   }
 }
 
@@ -211,12 +234,12 @@ static double peak(const float* values, std::int64_t count) {
   const Peak p = peak_of(values, count);
   const double finite = static_cast<double>(__builtin_bit_cast(float, p.finite));
   const std::uint64_t seen = 0 - static_cast<std::uint64_t>(p.infinite != 0);
-  const double infinite = __builtin_bit_cast(double, seen& __builtin_bit_cast(std::uint64_t, 3.0e38));
+  const double infinite = __builtin_bit_cast(double, seen & __builtin_bit_cast(std::uint64_t, 3.0e38));
   return finite > infinite ? finite : infinite;
 }
 
-// The vector kernels divide by multiplying: with r = fl(1 / s), y0 = fl(x r) is within 2 ulp of x / s; y1 = fl(y0 + r (x - s y0))
-// has an error of half an ulp and less than 2^-50 ulp, so it is one of the two neighbours of x / s; then x - s y1 is exact, and by
+// The vector kernels divide by multiplying: with r = fl(1 / s), y0 = fl(x r) is within 2 ulp of x / s; y1 = fl(y0 + r (x - s y0)) has
+// an error of half an ulp and less than 2^-50 ulp, so it is one of the two neighbours of x / s; then x - s y1 is exact, and by
 // Markstein's theorem (1990; Muller et al., Handbook of Floating-Point Arithmetic, 4.7) y2 = fl(y1 + r (x - s y1)) is fl(x / s):
 // r is correctly rounded, and nothing overflows or underflows, for x is a float32 or 3.0e38 and s between 2^-200 and 2^200.
 static void quantize(const float* from, std::int64_t rows, std::int64_t width, std::int64_t row_step, std::int64_t column_step,
@@ -235,13 +258,16 @@ static void quantize(const float* from, std::int64_t rows, std::int64_t width, s
   }
 }
 
-static void quantize_tokens(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how,
-                            std::int32_t* const to[8]) {
+// Tokens lie far apart, often each on a page of its own: they are asked for this many tokens ahead.
+constexpr std::int64_t kAhead = 32;
+
+static void quantize_tokens(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how, std::int32_t* const to[8]) {
   const Quantizing q = quantizing(how.scale, how.reciprocal, how.limit);
   for (std::int64_t i = 0; i < count; i += 8) {
     Doubles v[8];
     for (std::int64_t k = 0; k < 8; k++) {
       const std::int64_t at = i + k < count ? i + k : i;  // what is beyond is not stored
+      if (i + k + kAhead < count) __builtin_prefetch(from + (i + k + kAhead) * step);
       v[k] = quantized(load_floats(from + at * step, 8), q);
     }
     transpose_doubles(v);
@@ -265,12 +291,13 @@ static void finish(const double* values, std::int64_t rows, std::int64_t width, 
   }
 }
 
-static void finish_tokens(const double* const values[8], std::int64_t count, const double scales[8], const float biases[8],
-                          float* to, std::int64_t step) {
+static void finish_tokens(const double* const values[8], std::int64_t count, const double scales[8], const float biases[8], float* to,
+                          std::int64_t step) {
   Doubles by[8];
   for (int j = 0; j < 8; j++) by[j] = every_double(scales[j]);
   for (std::int64_t i = 0; i < count; i += 8) {
     Doubles v[8];
+    for (std::int64_t k = i + kAhead; k < i + kAhead + 8 && k < count; k++) __builtin_prefetch(to + k * step, 1);
     for (int j = 0; j < 8; j++) v[j] = scaled(load_doubles(values[j] + i), by[j]);
     transpose_doubles(v);
     for (std::int64_t k = 0; k < 8 && i + k < count; k++) store_floats(to + (i + k) * step, v[k], biases, 1, 8);
@@ -278,5 +305,5 @@ static void finish_tokens(const double* const values[8], std::int64_t count, con
 }
 
 static constexpr ClientKernels kClient = {
-    forward_entry, backward_entry, to_cells, cells_to_words, centre, pack,     unpack,          expand, draw_secrets, spectrum,
-    encrypt,       transform,      multiply, decode,         peak,   quantize, quantize_tokens, finish, finish_tokens};
+    forward_entry, backward_entry, to_cells, cells_to_words, centre,   pack,     unpack,          expand, draw_secrets, spectrum,
+    encrypt,       transform,      transform_lanes, multiply, multiply_lanes, decode,         peak,     quantize, quantize_tokens, finish, finish_tokens};

@@ -61,6 +61,8 @@ struct ProductKernels {
   std::int64_t (*limbs)(std::uint64_t q);
   void (*split)(const Split&);
   void (*multiply)(const LimbProduct&);
+  // Words below 2^q_bits without their `drop` low bits, rounded: `round_off` of product.h on each.
+  void (*round)(std::uint64_t* words, std::int64_t count, int drop, int q_bits);
   // Values of eight polynomials (8, N) in evaluation order -> coefficients, words below q both. cells: (N, 8) to work in.
   void (*to_coefficients)(const RingView&, std::uint64_t* words, Cell* cells);
   // Coefficients (8, N) of eight polynomials -> values in evaluation order, reduced cells (8, N). cells: (N, 8) to work in.

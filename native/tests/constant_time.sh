@@ -14,7 +14,9 @@ for kernel in portable avx2; do
   export HECOMPILE_KERNEL=$kernel
   check
   for leak in branch index; do
-    if check --leak "$leak" >/dev/null 2>&1; then
+    code=0
+    check --leak "$leak" >/dev/null 2>&1 || code=$?
+    if [ $code -ne 9 ]; then
       echo "kernel $kernel: memcheck misses the planted $leak"
       exit 1
     fi
