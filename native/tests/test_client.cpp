@@ -716,7 +716,8 @@ class CheapFill : public Fill {
 
 std::vector<const Kernels*> benched;
 
-void bench_layer(const char* name, const Problem& p) {
+void bench_layer(const std::string& only, const std::string& name, const Problem& p) {
+  if (name.find(only) == std::string::npos) return;
   Random random{8};
   const Layout layout(ring_with(p.ring.n, p.ring.q_bits, p.ring.t_bits), p.shape);
   const Input in = input_of(p, random);
@@ -748,20 +749,20 @@ void bench_layer(const char* name, const Problem& p) {
           decrypt({layer});
         },
         1.0);
-    std::printf("%-8s %s: encrypt %.2f ns without random bytes, decrypt %.2f ns a coefficient (%.1f and %.1f ms)\n", kernel->name, name,
+    std::printf("%-8s %s: encrypt %.2f ns without random bytes, decrypt %.2f ns a coefficient (%.1f and %.1f ms)\n", kernel->name, name.c_str(),
                 least * 1e9 / static_cast<double>(layout.up_words()),
                 down * 1e9 / static_cast<double>(layout.blocks * layout.answers * layout.ring->n), least * 1e3, down * 1e3);
   }
 }
 
-void bench(const std::string& only) {
+void bench(const std::string& only, const std::string& layer) {
   set_threads(1);
   for (const Kernels* kernel : runnable_kernels())
     if (only.empty() || only == kernel->name) benched.push_back(kernel);
-  bench_layer("conv 320 64x64", {{2048, 48, 25}, {1, 320, 64, 64, 320, 64, 64, square(-1, 1), 1, 22, 1, 1, 3, 4}, false, 1, 0});
-  bench_layer("linear 320x4096", {{2048, 48, 25}, {1, 320, 4096, 1, 320, 4096, 1, {{0, 0}}, 1, 2048, 1, 1, 3, 4}, true, 1, 0});
-  bench_layer("conv 1280 8x8", {{2048, 48, 25}, {2, 1280, 8, 8, 1280, 8, 8, square(-1, 1), 2, 8, 4, 2, 3, 4}, false, 1, 0});
-  for (int bits : {48, 50})
+  bench_layer(layer, "conv 320 64x64", {{2048, 48, 25}, {1, 320, 64, 64, 320, 64, 64, square(-1, 1), 1, 22, 1, 1, 3, 4}, false, 1, 0});
+  bench_layer(layer, "linear 320x4096", {{2048, 48, 25}, {1, 320, 4096, 1, 320, 4096, 1, {{0, 0}}, 1, 2048, 1, 1, 3, 4}, true, 1, 0});
+  bench_layer(layer, "conv 1280 8x8", {{2048, 48, 25}, {2, 1280, 8, 8, 1280, 8, 8, square(-1, 1), 2, 8, 4, 2, 3, 4}, false, 1, 0});
+  for (int bits : layer.empty() ? std::vector<int>{48, 50} : std::vector<int>{})
     for (i64 n : {2048, 4096}) {
       const auto ring = ring_with(n, bits, 25);
       const RingView view = ring->view();
@@ -779,7 +780,7 @@ void bench(const std::string& only) {
 
 int main(int count, char** arguments) {
   if (count > 1 && std::string(arguments[1]) == "--bench") {
-    bench(count > 2 ? arguments[2] : "");
+    bench(count > 2 ? arguments[2] : "", count > 3 ? arguments[3] : "");
     return 0;
   }
   for (const Kernels* kernel : runnable_kernels()) CHECK(self_test(*kernel));
