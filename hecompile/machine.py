@@ -21,14 +21,14 @@ NEVER_ZERO = ("mac_ps", "encrypt_ns", "decrypt_ns", "float_ps", "base_mib", "ban
 class Machine:
     """One machine's times, and the network between client and server. The defaults are two cores of a server of 2023."""
 
-    mac_ps: float = 5.0  # a byte of a word by an int8 weight, added up
-    word_ns: float = 0.4  # a word that is cut into limbs, packed or unpacked; one put together from limbs takes two
+    mac_ps: float = 3.5  # a byte of a word by an int8 weight, added up
+    word_ns: float = 1.5  # a word that is cut into limbs, packed or unpacked; one put together from limbs takes two
     ntt_ns: float = 1.5  # a coefficient that is transformed
     pair_ns: float = 0.3  # a value in NTT form times another, added up
     layer_us: float = 100.0  # what a layer costs the server whatever its size
     release_us: float = 500.0  # what a part in clear costs the server whatever its size
     encrypt_ns: float = 7.0  # a coefficient of an upload: quantised, placed, encrypted and packed
-    decrypt_ns: float = 6.0  # a coefficient of an answer: unpacked, decrypted and rounded
+    decrypt_ns: float = 5.0  # a coefficient of an answer: unpacked, decrypted and rounded
     way_us: float = 150.0  # what a layer costs the client each way whatever its size
     switch_ns: float = 25.0  # ckks: a word that is transformed when keys are switched
     product_ns: float = 6.0  # a word of a ciphertext times a plaintext, added up

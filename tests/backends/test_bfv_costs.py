@@ -29,7 +29,7 @@ def test_blocks_of_a_seed_share_it_and_the_answers_a(elements: int, groups: int)
     assert sent.up_bytes == elements * 4 * 2048 * 6 + 32 * groups
     assert sent.down_bytes == elements * 6 * 64 * 5 + groups * 6 * 2048 * 4
     assert client_work(layout) == Work(
-        encrypts=elements * 4 * 2048, decrypts=6 * 2048 * (elements + groups / 2), ways=2
+        encrypts=4 * 2048 * (elements + groups / 2), decrypts=6 * 2048 * (elements + groups / 2), ways=2
     )  # fmt: skip
 
 

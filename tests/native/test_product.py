@@ -132,7 +132,7 @@ def test_buffers_that_are_too_short_are_refused() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"dimension": 2047}, {"dimension": 1 << 20}, {"q": prime(48, 26) - 2}, {"q": prime(48, 25)}, {"q": 3}, {"t_bits": 0},
+        {"dimension": 2047}, {"dimension": 1 << 20}, {"q": prime(48, 26) - 2}, {"q": prime(48, 28)}, {"q": 3}, {"t_bits": 0},
         {"t_bits": 39}, {"elements": 0}, {"elements": 1 << 62}, {"picture": (0, 1, 1)}, {"picture": (1 << 40, 1, 1)},
         {"result": (1, 0, 1)}, {"packing": (0, 1, 1, 1)}, {"packing": (1, 1, 1 << 40, 1)}, {"packing": (1, 1, 1, 2)},
         {"packing": (1 << 40, 1, 1, 1)}, {"drops": (-1, 0)}, {"drops": (48, 0)}, {"taps": np.array([[1 << 30, 0]], np.int32)},

@@ -20,7 +20,7 @@ __all__ = [
     "PRICES", "Released", "Traffic", "Work", "client_work", "layer_cost", "released_cost", "reply_words", "server_work", "traffic",
 ]  # fmt: skip
 
-OPEN_A = 0.5  # of decrypting an answer: what its part `a` takes, once for all blocks of a seed
+A_SHARE = 0.5  # what a coefficient of `a` takes the client, once for all blocks of a seed, beside one of `b`
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Work:
     words: float = 0.0  # words cut into limbs, put together, packed or unpacked
     ntts: float = 0.0  # coefficients transformed
     pairs: float = 0.0  # values multiplied in NTT form
-    encrypts: float = 0.0  # coefficients
+    encrypts: float = 0.0  # coefficients of `b`, and half of those of `a`
     decrypts: float = 0.0
     layers: float = 0.0  # layers, for the server
     releases: float = 0.0  # those of them with a part in clear
@@ -99,9 +99,8 @@ def server_work(layout: Layout, q_bits: int) -> Work:
 
 def client_work(layout: Layout) -> Work:
     """What a client does for one request for a layer: both ways."""
-    dimension, groups = layout.packing.dimension, groups_of(layout.blocks)
-    decrypts = layout.answers * dimension * (layout.blocks + OPEN_A * groups)
-    return Work(encrypts=layout.blocks * layout.uploads * dimension, decrypts=decrypts, ways=2)
+    each = layout.packing.dimension * (layout.blocks + A_SHARE * groups_of(layout.blocks))
+    return Work(encrypts=layout.uploads * each, decrypts=layout.answers * each, ways=2)
 
 
 def _peak_bytes(layout: Layout, q_bits: int, sent: Traffic) -> int:
@@ -132,7 +131,7 @@ def released_cost(released: Released, machine: Machine) -> Cost:
     up, limbs = packed_bytes(released.entries, released.bits), -(-released.bits // 8)
     sums = released.rows * released.columns
     down = packed_bytes(sums, released.sum_bits)
-    words = released.entries + 2 * sums
+    words = released.entries + sums
     work = Work(macs=released.terms * sums * limbs, words=words, releases=1)
     client_s = Work(words=released.entries + (sums if released.sum_bits else 0)).seconds(machine)
     peak = released.terms * released.columns * limbs + 8 * sums

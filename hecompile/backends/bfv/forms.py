@@ -40,8 +40,8 @@ class Prices(Protocol):
 class FormPrices:
     """`Prices` as constants."""
 
-    mac_ps: float = 5.0
-    word_ns: float = 0.4
+    mac_ps: float = 3.5
+    word_ns: float = 1.5
     ntt_ns: float = 1.5
     pair_ns: float = 0.3
 

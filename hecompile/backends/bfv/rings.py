@@ -71,7 +71,8 @@ def table_rows() -> list[tuple[int, int, int]]:
 def core_table() -> str:
     """The table as the core compiles it in: `native/core/ring_table.inc`."""
     rows = "".join(f"{{{q_bits}, {t_bits}, {k}}},\n" for q_bits, t_bits, k in table_rows())
-    return f"// {{q_bits, t_bits, k}} of every ring's prime 2^q_bits - k 2^t_bits + 1; made by core_table in rings.py\n{rows}"
+    head = "// {q_bits, t_bits, k} of every ring's prime 2^q_bits - k 2^t_bits + 1; made by core_table in rings.py\n"
+    return f"{head}// clang-format off\n{rows}"
 
 
 def groups_of(blocks: int) -> int:
