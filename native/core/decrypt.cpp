@@ -84,10 +84,8 @@ class Sinking {
                (row % shape.p_out * shape.share + index) * shape.tile_rows * shape.grid_width;
       };
       for (i64 row = low; row < high;) {
-        if (row + 8 <= high && finish_tokens(row, element, first, run))
-          row += 8;
-        else
-          finish_image(row, element, first, run(row)), row++;
+        if (row + 8 <= high && finish_tokens(row, element, first, run)) row += 8;
+        else finish_image(row, element, first, run(row)), row++;
       }
     }
   }
@@ -104,10 +102,8 @@ class Sinking {
     if (rows <= 0 || row.width == 0) return;
     const double scale = layer_.sink->value_scales[size(element)] * row.scale;
     float* to = place(row, element, first);
-    if (shape.grid_width == 1)
-      kernel_.finish(values, 1, rows, 0, scale, row.bias, to, 0, row.row_step);
-    else
-      kernel_.finish(values, rows, row.width, shape.grid_width, scale, row.bias, to, row.row_step, row.column_step);
+    if (shape.grid_width == 1) kernel_.finish(values, 1, rows, 0, scale, row.bias, to, 0, row.row_step);
+    else kernel_.finish(values, rows, row.width, shape.grid_width, scale, row.bias, to, row.row_step, row.column_step);
   }
 
   // Eight rows that lie side by side in a grid of one column. Returns false for others.

@@ -19,7 +19,6 @@ namespace {
 using i64 = std::int64_t;
 using u64 = std::uint64_t;
 
-constexpr double kLargest = 3.0e38;
 constexpr i64 kMostReach = i64{1} << 40;
 constexpr i64 kSlabUploads = 32;  // of one task: random bytes are asked for by about half a megabyte
 constexpr i64 kNoiseRows = 48;    // polynomials whose errors are asked for at once

@@ -136,7 +136,8 @@ class LimbRun {
           for (i64 answer = kRows * each; answer < std::min(kRows * (each + 1), layout.answers); answer++) {
             const u64* row = words + (answer - kRows * each) * kStrip;
             u64* out = replies.at(block, answer);
-            for (const ReadRun& run : strip.runs) std::copy(row + run.coefficient, row + run.coefficient + run.count, out + run.read);
+            for (const ReadRun& run : strip.runs)
+              std::copy(row + run.coefficient, row + run.coefficient + run.count, out + run.read);
           }
         }
       });

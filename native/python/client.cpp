@@ -54,7 +54,7 @@ bool may_continue(const Run& run, const std::vector<std::shared_ptr<const Client
 
 std::unique_ptr<Request> encrypt_request(const std::vector<nb::object>& layers, const std::vector<nb::object>& values,
                                          const std::vector<nb::bytes>& contexts, nb::handle out,
-                                         const std::vector<std::size_t>& offsets, std::shared_ptr<Run> run) {
+                                         const std::vector<std::size_t>& offsets, const std::shared_ptr<Run>& run) {
   const std::size_t count = layers.size();
   if (values.size() != count || contexts.size() != count || offsets.size() != count)
     throw std::invalid_argument("layers, values, contexts and offsets of different lengths");

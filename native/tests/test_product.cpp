@@ -368,7 +368,9 @@ Milliseconds best_ms(int repeats, const std::function<void()>& action) {
 // Bytes that were drawn before: what remains is to copy them, which is about as fast as AES.
 class Drawn : public Fill {
  public:
-  explicit Drawn(const Layout& layout) : bytes_(layout.positions().public_at(layout.uploads)) { Mixed(1).fill(Stream::kPublic, 0, 0, bytes_.data(), bytes_.size()); }
+  explicit Drawn(const Layout& layout) : bytes_(layout.positions().public_at(layout.uploads)) {
+    Mixed(1).fill(Stream::kPublic, 0, 0, bytes_.data(), bytes_.size());
+  }
   void fill(Stream, int, u64 position, std::uint8_t* out, std::size_t bytes) override {
     std::memcpy(out, bytes_.data() + position, bytes);
   }
@@ -409,9 +411,11 @@ void bench(const char* only, const char* kernel) {
         const Weights weights(layout, request.weights.data(), form, keep);
         if (form == Form::kTransform && keep > 0 && weights.bytes() < (std::size_t{16} << 20)) continue;  // it did not fit
         set_threads(1);
-        const Milliseconds one = best_ms(5, [&] { evaluate({&layout, &weights, request.packed.data(), &stream, nullptr, reply.b.data(), reply.a.data()}); });
+        const Milliseconds one = best_ms(
+            5, [&] { evaluate({&layout, &weights, request.packed.data(), &stream, nullptr, reply.b.data(), reply.a.data()}); });
         set_threads(2);
-        const Milliseconds two = best_ms(5, [&] { evaluate({&layout, &weights, request.packed.data(), &stream, nullptr, reply.b.data(), reply.a.data()}); });
+        const Milliseconds two = best_ms(
+            5, [&] { evaluate({&layout, &weights, request.packed.data(), &stream, nullptr, reply.b.data(), reply.a.data()}); });
         std::printf("%-22s %-10s %8.2f %9.2f %9.2f %9.1f | %9.2f %9.2f %8.1f\n", layer.name,
                     form == Form::kLimbs ? "limbs"
                     : keep == 0          ? "on the fly"
