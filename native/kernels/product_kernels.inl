@@ -1,5 +1,5 @@
-// The server's part of an instruction set. Included once into its namespace, behind product_kernels.h, its ops, ntt.inl and its
-// limbs_*.inl.
+// The server's part of an instruction set. Included once into its namespace, behind product_kernels.h, its ops, ntt.inl, its
+// limbs_*.inl and a sums_*.inl.
 
 #include "kernels/transform.inl"
 
@@ -24,6 +24,9 @@ static constexpr ProductKernels kProduct = {limbs::kGroup,
                                             words_to_values,
                                             words_to_cells,
                                             transform_weights,
-                                            accumulate,
-                                            add_cells,
-                                            values_to_words};
+                                            sums::kCells,
+                                            sums::kMost,
+                                            sums::accumulate,
+                                            sums::fold,
+                                            sums::join,
+                                            sums_to_words};
