@@ -259,7 +259,7 @@ static void quantize(const float* from, std::int64_t rows, std::int64_t width, s
 }
 
 // Tokens lie far apart, often each on a page of its own: they are asked for this many tokens ahead.
-constexpr std::int64_t kAhead = 32;
+constexpr std::int64_t kAhead = 96;
 
 static void quantize_tokens(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how, std::int32_t* const to[8]) {
   const Quantizing q = quantizing(how.scale, how.reciprocal, how.limit);

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -623,6 +624,58 @@ void test_decoding() {
   }
 }
 
+// Layers of one call come out as they do alone, and a seed of too few words is refused.
+void test_several_layers() {
+  Random random{9};
+  use_kernel(runnable_kernels().front()->name);
+  set_threads(2);
+  struct One {
+    Layout layout;
+    Input in;
+    TestFill fill;
+    std::vector<double> scales;
+    Secrets secrets[2];
+    std::vector<std::uint8_t> words[2];
+  };
+  std::vector<std::unique_ptr<One>> ones;
+  for (std::size_t i : {0, 3, 6, 7}) {
+    const Problem& p = kProblems[i];
+    auto one = std::make_unique<One>(One{Layout(ring_with(p.ring.n, p.ring.q_bits, p.ring.t_bits), p.shape), input_of(p, random),
+                                         TestFill(i), std::vector<double>(size(p.shape.elements), 0.01), {}, {}});
+    for (auto& words : one->words) words.resize(packed_bytes(size(one->layout.up_words()), p.ring.q_bits));
+    ones.push_back(std::move(one));
+  }
+  const auto encryption = [](One& one, int which) {
+    Encryption layer;
+    layer.layout = &one.layout, layer.source = &one.in.source, layer.scales = one.scales.data(), layer.limit = 127;
+    layer.fill = &one.fill, layer.secrets = &one.secrets[which], layer.words = one.words[which].data();
+    return layer;
+  };
+  std::vector<Encryption> all;
+  for (auto& one : ones) all.push_back(encryption(*one, 0)), encrypt({encryption(*one, 1)});
+  encrypt(all);
+  for (auto& one : ones) CHECK(one->words[0] == one->words[1]);
+  set_threads(1);
+
+  class Poor : public TestFill {
+   public:
+    Poor() : TestFill(1) {}
+    void fill(Stream stream, int group, u64 position, std::uint8_t* out, std::size_t count) override {
+      TestFill::fill(stream, group, position, out, count);
+      if (stream == Stream::kPublic) std::memset(out, 0xff, count / 8);
+    }
+  } poor;
+  Encryption layer = encryption(*ones[0], 0);
+  layer.fill = &poor;
+  bool refused = false;
+  try {
+    encrypt({layer});
+  } catch (const std::runtime_error&) {
+    refused = true;
+  }
+  CHECK(refused);
+}
+
 template <typename Work>
 bool refuses(const Work& work) {
   try {
@@ -789,6 +842,7 @@ int main(int count, char** arguments) {
   test_quantizing();
   test_decoding();
   test_refusals();
+  test_several_layers();
   u64 seed = 1;
   for (const Problem& problem : kProblems) test_layer(problem, seed++);
   std::printf(failures == 0 ? "ok\n" : "%d failures\n", failures);
