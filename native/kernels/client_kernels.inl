@@ -259,19 +259,25 @@ static void quantize(const float* from, std::int64_t rows, std::int64_t width, s
 }
 
 // Tokens lie far apart, often each on a page of its own: they are asked for this many tokens ahead.
-constexpr std::int64_t kAhead = 96;
+constexpr std::int64_t kAhead = 32;
 
-static void quantize_tokens(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how, std::int32_t* const to[8]) {
+static void quantize_tokens(const float* from, int octets, std::int64_t count, std::int64_t step, const Quantizer& how,
+                            std::int32_t* const to[]) {
   const Quantizing q = quantizing(how.scale, how.reciprocal, how.limit);
   for (std::int64_t i = 0; i < count; i += 8) {
-    Doubles v[8];
-    for (std::int64_t k = 0; k < 8; k++) {
-      const std::int64_t at = i + k < count ? i + k : i;  // what is beyond is not stored
-      if (i + k + kAhead < count) __builtin_prefetch(from + (i + k + kAhead) * step);
-      v[k] = quantized(load_floats(from + at * step, 8), q);
+    for (std::int64_t k = i + kAhead; k < i + kAhead + 8 && k < count; k++) {
+      __builtin_prefetch(from + k * step);
+      __builtin_prefetch(from + k * step + 8 * octets - 1);
     }
-    transpose_doubles(v);
-    for (int j = 0; j < 8; j++) store_ints(to[j] + i, v[j], count - i);
+    for (int octet = 0; octet < octets; octet++) {
+      Doubles v[8];
+      for (std::int64_t k = 0; k < 8; k++) {
+        const std::int64_t at = i + k < count ? i + k : i;  // what is beyond is not stored
+        v[k] = quantized(load_floats(from + at * step + 8 * octet, 8), q);
+      }
+      transpose_doubles(v);
+      for (int j = 0; j < 8; j++) store_ints(to[8 * octet + j] + i, v[j], count - i);
+    }
   }
 }
 
@@ -280,30 +286,27 @@ static void finish(const double* values, std::int64_t rows, std::int64_t width, 
   const Doubles by = every_double(scale);
   for (std::int64_t row = 0; row < rows; row++, values += stride, to += row_step) {
     if (column_step == 1) {
-      for (std::int64_t i = 0; i < width; i += 8) store_floats(to + i, scaled(load_doubles(values + i), by), &bias, 0, width - i);
+      for (std::int64_t i = 0; i < width; i += 8) store_floats(to + i, scaled(load_doubles(values + i), by), bias, width - i);
       continue;
     }
     for (std::int64_t i = 0; i < width; i += 8) {
       float each[8];
-      store_floats(each, scaled(load_doubles(values + i), by), &bias, 0, 8);
+      store_floats(each, scaled(load_doubles(values + i), by), bias, 8);
       for (std::int64_t k = 0; k < 8 && i + k < width; k++) to[(i + k) * column_step] = each[k];
     }
   }
 }
 
-static void finish_tokens(const double* const values[8], std::int64_t count, const double scales[8], const float biases[8], float* to,
-                          std::int64_t step) {
-  Doubles by[8];
-  for (int j = 0; j < 8; j++) by[j] = every_double(scales[j]);
+static void interleave(const float* const rows[], int octets, std::int64_t count, float* to, std::int64_t step) {
   for (std::int64_t i = 0; i < count; i += 8) {
-    Doubles v[8];
-    for (std::int64_t k = i + kAhead; k < i + kAhead + 8 && k < count; k++) __builtin_prefetch(to + k * step, 1);
-    for (int j = 0; j < 8; j++) v[j] = scaled(load_doubles(values[j] + i), by[j]);
-    transpose_doubles(v);
-    for (std::int64_t k = 0; k < 8 && i + k < count; k++) store_floats(to + (i + k) * step, v[k], biases, 1, 8);
+    for (std::int64_t k = i + kAhead; k < i + kAhead + 8 && k < count; k++) {
+      __builtin_prefetch(to + k * step, 1);
+      __builtin_prefetch(to + k * step + 8 * octets - 1, 1);
+    }
+    for (int octet = 0; octet < octets; octet++) interleave8(rows + 8 * octet, i, to + i * step + 8 * octet, step, count - i);
   }
 }
 
 static constexpr ClientKernels kClient = {
     forward_entry, backward_entry, to_cells, cells_to_words, centre,   pack,     unpack,          expand, draw_secrets, spectrum,
-    encrypt,       transform,      transform_lanes, multiply, multiply_lanes, decode,         peak,     quantize, quantize_tokens, finish, finish_tokens};
+    encrypt,       transform,      transform_lanes, multiply, multiply_lanes, decode,         peak,     quantize, quantize_tokens, finish, interleave};
