@@ -52,9 +52,10 @@ void add_slabs(const Layout& layout, std::size_t layer, i64 wanted, std::vector<
 struct Sizes {
   i64 n = 0, blocks = 0, reads = 0;
   std::size_t total() const {
-    return Scratch::size_of<u64>(size(kSlabAnswers * n)) + Scratch::size_of<u64>(size(n)) + Scratch::size_of<Cell>(size(blocks * n)) +
-           2 * Scratch::size_of<Cell>(size(8 * n)) + Scratch::size_of<u64>(size(std::max(8 * n, reads + kOver))) +
-           Scratch::size_of<double>(size(reads + kOver)) + Scratch::size_of<float>(size(kSlabAnswers * (reads + kOver)));
+    return Scratch::size_of<u64>(size(kSlabAnswers * n)) + Scratch::size_of<u64>(size(n)) +
+           Scratch::size_of<Cell>(size(blocks * n)) + 2 * Scratch::size_of<Cell>(size(8 * n)) +
+           Scratch::size_of<u64>(size(std::max(8 * n, reads + kOver))) + Scratch::size_of<double>(size(reads + kOver)) +
+           Scratch::size_of<float>(size(kSlabAnswers * (reads + kOver)));
   }
 };
 
@@ -84,8 +85,7 @@ class Sinking {
         if (rows <= 0 || row.width == 0) continue;
         const i64 at = (output * shape.share + index) * shape.tile_rows * shape.grid_width;
         const double scale = layer_.sink->value_scales[size(element)] * row.scale;
-        if (staged_)
-          kernel_.finish(values + at, 1, rows, 0, scale, row.bias, stage_ + j * pitch_ + at, 0, 1);
+        if (staged_) kernel_.finish(values + at, 1, rows, 0, scale, row.bias, stage_ + j * pitch_ + at, 0, 1);
         else
           kernel_.finish(values + at, rows, row.width, shape.grid_width, scale, row.bias, place(row, element, first), row.row_step,
                          row.column_step);
@@ -107,7 +107,9 @@ class Sinking {
       for (i64 number = low; number < high;) {
         const SinkRow& row = layer_.sink->rows[size(number)];
         const i64 rows = std::min<i64>(shape.tile_rows, row.height - first);
-        const int octets = number + 16 <= high && side_by_side(number, 16) ? 2 : number + 8 <= high && side_by_side(number, 8) ? 1 : 0;
+        const int octets = number + 16 <= high && side_by_side(number, 16) ? 2
+                           : number + 8 <= high && side_by_side(number, 8) ? 1
+                                                                           : 0;
         if (rows > 0 && row.width == 1 && octets != 0) {
           const float* from[16];
           for (i64 i = 0; i < 8 * octets; i++) from[i] = run(number + i);

@@ -84,10 +84,8 @@ class Placing {
       for (i64 channel = low; channel < high;) {
         if (channel + 16 <= high && place_tokens(slot, channel, 2, index * layout.slot, start))
           channel += 16;  // a line of the cache
-        else if (channel + 8 <= high && place_tokens(slot, channel, 1, index * layout.slot, start))
-          channel += 8;
-        else
-          place_image(slot, channel, start(channel) + index * layout.slot), channel++;
+        else if (channel + 8 <= high && place_tokens(slot, channel, 1, index * layout.slot, start)) channel += 8;
+        else place_image(slot, channel, start(channel) + index * layout.slot), channel++;
       }
     }
   }
@@ -112,8 +110,7 @@ class Placing {
       kernel_.quantize(from, 1, end - begin, 0, source.row_step, how, to, 0);
     else if (width == stride && source.column_step == 1 && source.row_step == width)
       kernel_.quantize(from, 1, (end - begin) * width, 0, 1, how, to, 0);
-    else
-      kernel_.quantize(from, end - begin, width, source.row_step, source.column_step, how, to, stride);
+    else kernel_.quantize(from, end - begin, width, source.row_step, source.column_step, how, to, stride);
   }
 
   // 8 or 16 channels that lie side by side in a picture of one column. Returns false for others.
@@ -250,7 +247,8 @@ void encrypt_slab(const Encryption& layer, const Slab& slab, const ClientKernels
 void Source::check(const Layout& layout, std::size_t scales) const {
   const Shape& shape = layout.shape;
   require(data != nullptr && count <= SIZE_MAX / sizeof(float), "source: no tensor");
-  require(elements.size() == size(shape.elements) && scale_of.size() == elements.size(), "source: one offset and scale per element");
+  require(elements.size() == size(shape.elements) && scale_of.size() == elements.size(),
+          "source: one offset and scale per element");
   require(channels.size() == size(shape.channels) && heights.size() == channels.size() && widths.size() == channels.size(),
           "source: one offset and size per channel");
   require(std::abs(row_step) <= kMostReach && std::abs(column_step) <= kMostReach, "source: a step out of range");
@@ -309,7 +307,8 @@ void encrypt(const std::vector<Encryption>& layers) {
     const Layout& layout = *layer.layout;
     if (layer.source != nullptr) {
       require(layer.scales != nullptr, "encrypt: floats without scales");
-      require(layer.limit >= 1 && layer.limit <= 2147483647.0 && layer.limit == static_cast<double>(static_cast<i64>(layer.limit)) &&
+      require(layer.limit >= 1 && layer.limit <= 2147483647.0 &&
+                  layer.limit == static_cast<double>(static_cast<i64>(layer.limit)) &&
                   layer.limit < static_cast<double>(i64{1} << (layout.ring->t_bits - 1)),
               "encrypt: the quantiser's limit is no integer from 1 to 2^31 - 1 and below t/2");
       std::size_t scales = 0;

@@ -48,7 +48,8 @@ std::atomic<const Kernels*> current{nullptr};
 // Primes that are 1 modulo 2^25 and 2^36.
 constexpr std::uint64_t kTestPrime48 = 0xffffd8000001, kTestPrime50 = 0x3ffc000000001;
 
-// Eight polynomials encrypted and decrypted: words that are sent, products and messages, of chance (kind 0) or as large as they may be.
+// Eight polynomials encrypted and decrypted: words that are sent, products and messages, of chance (kind 0) or as large as they may
+// be.
 struct Trial {
   std::vector<std::uint8_t> sent;
   std::vector<std::uint64_t> words;
@@ -68,7 +69,9 @@ Trial try_client(const ClientKernels& kernel, const Ring& ring, int kind) {
   std::uint64_t state = 1;  // a linear congruence is chance enough here
   const auto next = [&] { return (state = state * 6364136223846793005 + 1442695040888963407) >> 14; };
   for (std::size_t i = 0; i < 8 * count; i++) {
-    a[i] = kind == 0 ? next() % view.q : view.q - 1 - (next() & 1), b[i] = kind == 0 ? next() % view.q : next() & 1 ? view.q - 1 : 0;
+    a[i] = kind == 0 ? next() % view.q : view.q - 1 - (next() & 1), b[i] = kind == 0    ? next() % view.q
+                                                                           : next() & 1 ? view.q - 1
+                                                                                        : 0;
     const std::int32_t most = (1 << std::min(view.t_bits - 1, 30)) - 1;
     messages[i] = kind == 0 ? static_cast<std::int32_t>(next() % (2 * static_cast<std::uint64_t>(most))) - most : -most;
   }

@@ -98,7 +98,8 @@ RingView Ring::view() const {
   view.n = n, view.levels = std::countr_zero(static_cast<u64>(n)), view.q = q, view.q_bits = q_bits, view.t_bits = t_bits;
   view.q_inverse = 1.0 / static_cast<double>(q), view.delta = delta;
   view.forward = {centred_roots.data(), root_quotients.data(), roots.data(), root_fractions.data()};
-  view.backward = {centred_inverse_roots.data(), inverse_root_quotients.data(), inverse_roots.data(), inverse_root_fractions.data()};
+  view.backward = {centred_inverse_roots.data(), inverse_root_quotients.data(), inverse_roots.data(),
+                   inverse_root_fractions.data()};
   view.n_inverse = n_inverse, view.n_inverse_fraction = fraction(n_inverse, q);
   view.centred_n_inverse = centred_n_inverse, view.n_inverse_quotient = centred_n_inverse / static_cast<double>(q);
   view.one_fraction = fraction(1, q), view.t_fraction = fraction(u64{1} << t_bits, q);

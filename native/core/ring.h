@@ -17,10 +17,10 @@ struct Ring {
   int t_bits = 0;           // t = 2^t_bits, at most 38
   std::uint64_t delta = 0;  // (q - 1) / t: a message m is encoded as m delta
   std::uint64_t psi = 0;
-  std::vector<std::uint64_t> roots, inverse_roots;           // (N) words below q
-  std::vector<double> centred_roots, centred_inverse_roots;  // (N) the same in (-q/2, q/2)
-  std::vector<double> root_quotients, inverse_root_quotients;           // (N) centred ones by q, rounded
-  std::vector<std::uint64_t> root_fractions, inverse_root_fractions;    // (N) floor(root 2^64 / q)
+  std::vector<std::uint64_t> roots, inverse_roots;                    // (N) words below q
+  std::vector<double> centred_roots, centred_inverse_roots;           // (N) the same in (-q/2, q/2)
+  std::vector<double> root_quotients, inverse_root_quotients;         // (N) centred ones by q, rounded
+  std::vector<std::uint64_t> root_fractions, inverse_root_fractions;  // (N) floor(root 2^64 / q)
   std::uint64_t n_inverse = 0;
   double centred_n_inverse = 0;
 

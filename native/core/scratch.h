@@ -1,5 +1,5 @@
-// Memory that the threads of one call work in. It holds secrets, so it is wiped when the call ends; then it is kept for the next one,
-// since fresh pages cost as much as the work on them.
+// Memory that the threads of one call work in. It holds secrets, so it is wiped when the call ends; then it is kept for the next
+// one, since fresh pages cost as much as the work on them.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -42,7 +42,8 @@ struct ClientKernels {
   void (*centre)(const RingView& ring, Cell* cells, std::int64_t count);
 
   // Ranges of packed words, as core/wire.h.
-  void (*pack)(const std::uint64_t* words, std::uint8_t* data, std::int64_t total, int bits, std::int64_t first, std::int64_t count);
+  void (*pack)(const std::uint64_t* words, std::uint8_t* data, std::int64_t total, int bits, std::int64_t first,
+               std::int64_t count);
   void (*unpack)(const std::uint8_t* data, std::int64_t total, int bits, std::int64_t first, std::int64_t count,
                  std::uint64_t* words);
   // The first N words of a public stream (readable). Returns whether all are below q.
@@ -76,8 +77,8 @@ struct ClientKernels {
                           std::int32_t* const to[]);
   // Values times a scale, clipped to +-3.0e38, plus a bias: values at `rows` runs of `width`, `stride` apart, with room for seven
   // more, become floats at to + row row_step + column column_step.
-  void (*finish)(const double* values, std::int64_t rows, std::int64_t width, std::int64_t stride, double scale, float bias, float* to,
-                 std::int64_t row_step, std::int64_t column_step);
+  void (*finish)(const double* values, std::int64_t rows, std::int64_t width, std::int64_t stride, double scale, float bias,
+                 float* to, std::int64_t row_step, std::int64_t column_step);
   // 8 `octets` runs of (count) floats, with room for seven more -> as many floats side by side, (count) times, `step` apart.
   void (*interleave)(const float* const rows[], int octets, std::int64_t count, float* to, std::int64_t step);
 };

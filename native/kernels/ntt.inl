@@ -17,10 +17,10 @@
 //   narrow: 8 M = 6. Value 0 is reduced at the end; value 1 is a sum of two sums of two products, 4 (1/2 + 1.5/64) < 2.1.
 //   wide: 4 M = 3 is reduced before the third level, whose inputs are then below 2.4; values 0 to 3 are reduced at the end,
 //   4 to 7 are products, 1/2 + 2.4/16 < 3/4.
-//   A pass of two levels with inputs up to M has sums of 4 M, of which A and the products' inputs, and B = 2 (1/2 + 2 M / 2^(54 - b)).
-//   narrow: M <= 2.2: 4 M = 8.8; A is reduced; B <= 1.14; C, D <= 1/2 + 8.8/64 = 0.64. So M <= 2.2 ever after.
-//   wide: M <= 3/4: 4 M = 3; A and B are reduced; C, D <= 1/2 + 3/16 < 3/4. So M <= 3/4 ever after.
-//   The last pass reduces nothing and ends below 9 (narrow) and 3 (wide).
+//   A pass of two levels with inputs up to M has sums of 4 M, of which A and the products' inputs, and B = 2 (1/2 + 2 M / 2^(54 -
+//   b)). narrow: M <= 2.2: 4 M = 8.8; A is reduced; B <= 1.14; C, D <= 1/2 + 8.8/64 = 0.64. So M <= 2.2 ever after. wide: M <= 3/4:
+//   4 M = 3; A and B are reduced; C, D <= 1/2 + 3/16 < 3/4. So M <= 3/4 ever after. The last pass reduces nothing and ends below 9
+//   (narrow) and 3 (wide).
 
 // Coefficients that are worked on at once: 32 KiB of cells, two thirds of a common first cache.
 constexpr std::int64_t kNear = 512;
@@ -83,20 +83,16 @@ static inline void forward_all(const RingView& ring, Cell* x, const Last& last8)
   std::int64_t all = 1, size = ring.n;
   bool reduce = false;
   for (; size > kNear; all *= 4, size /= 4, reduce = !reduce) {
-    if (kWide && reduce)
-      forward_pass<true>(roots, x, all, 0, all, size, m);
-    else
-      forward_pass<false>(roots, x, all, 0, all, size, m);
+    if (kWide && reduce) forward_pass<true>(roots, x, all, 0, all, size, m);
+    else forward_pass<false>(roots, x, all, 0, all, size, m);
   }
   for (std::int64_t block = 0; block < all; block++) {
     Cell* from = x + 8 * block * size;
     bool here = reduce;
     std::int64_t parts = 1, part = size;
     for (; part > 16; parts *= 4, part /= 4, here = !here) {
-      if (kWide && here)
-        forward_pass<true>(roots, from, all * parts, block * parts, parts, part, m);
-      else
-        forward_pass<false>(roots, from, all * parts, block * parts, parts, part, m);
+      if (kWide && here) forward_pass<true>(roots, from, all * parts, block * parts, parts, part, m);
+      else forward_pass<false>(roots, from, all * parts, block * parts, parts, part, m);
     }
     for (std::int64_t i = 0; part == 16 && i < parts; i++) {
       const Factor w = factor(roots, (all + block) * parts + i);
@@ -118,10 +114,8 @@ static inline void forward_all(const RingView& ring, Cell* x, const Last& last8)
 
 template <typename Last>
 static inline void forward_to(const RingView& ring, Cell* x, const Last& last8) {
-  if (wide(ring))
-    forward_all<true>(ring, x, last8);
-  else
-    forward_all<false>(ring, x, last8);
+  if (wide(ring)) forward_all<true>(ring, x, last8);
+  else forward_all<false>(ring, x, last8);
 }
 
 // Coefficients of at most q in absolute value -> values of at most 9.7 q, or 3.2 q where q has more than 48 bits.
@@ -213,10 +207,8 @@ static inline void backward_all(const RingView& ring, Cell* x, const First& firs
 
 template <typename First>
 static inline void backward_from(const RingView& ring, Cell* x, const First& first8) {
-  if (wide(ring))
-    backward_all<true>(ring, x, first8);
-  else
-    backward_all<false>(ring, x, first8);
+  if (wide(ring)) backward_all<true>(ring, x, first8);
+  else backward_all<false>(ring, x, first8);
 }
 
 // Values of at most 3/4 q in absolute value -> N times the coefficients, at most 9 q, or 3 q where q has more than 48 bits.

@@ -225,10 +225,8 @@ static inline Doubles load_floats(const float* from, std::int64_t count) {
 static inline void store_floats(float* to, Doubles x, float bias, std::int64_t count) {
   const __m256 added = _mm256_set1_ps(bias);
   const __m256 result = _mm256_add_ps(_mm256_set_m128(_mm256_cvtpd_ps(x.high), _mm256_cvtpd_ps(x.low)), added);
-  if (count >= 8)
-    _mm256_storeu_ps(to, result);
-  else
-    _mm256_maskstore_ps(to, first_of(count), result);
+  if (count >= 8) _mm256_storeu_ps(to, result);
+  else _mm256_maskstore_ps(to, first_of(count), result);
 }
 static inline Doubles load_doubles(const double* from) { return {_mm256_loadu_pd(from), _mm256_loadu_pd(from + 4)}; }
 static inline void store_doubles(double* to, Doubles x) { _mm256_storeu_pd(to, x.low), _mm256_storeu_pd(to + 4, x.high); }
@@ -255,10 +253,8 @@ static inline __m256d quantized(__m256d x, const Quantizing& q) {
 static inline Doubles quantized(Doubles x, const Quantizing& q) { return {quantized(x.low, q), quantized(x.high, q)}; }
 static inline void store_ints(std::int32_t* to, Doubles x, std::int64_t count) {
   const __m256i result = _mm256_set_m128i(_mm256_cvtpd_epi32(x.high), _mm256_cvtpd_epi32(x.low));
-  if (count >= 8)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), result);
-  else
-    _mm256_maskstore_epi32(to, first_of(count), result);
+  if (count >= 8) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), result);
+  else _mm256_maskstore_epi32(to, first_of(count), result);
 }
 static inline void transpose_doubles(Doubles v[8]) { transpose(v); }
 

@@ -140,9 +140,7 @@ static inline Words less(Words a, Words b) { return _mm512_sub_epi64(a, b); }
 static inline Words every_word(std::uint64_t x) { return _mm512_set1_epi64(static_cast<long long>(x)); }
 static inline bool any_negative(Words x) { return _mm512_movepi64_mask(x) != 0; }
 // word 2^bits, not reduced: below 2 q.
-static inline Lanes widened(Words x, int bits, const Modulus&) {
-  return from_words(_mm512_sll_epi64(x, _mm_cvtsi32_si128(bits)));
-}
+static inline Lanes widened(Words x, int bits, const Modulus&) { return from_words(_mm512_sll_epi64(x, _mm_cvtsi32_si128(bits))); }
 
 // ---- messages and errors
 
@@ -245,8 +243,8 @@ static inline Decoder decoder(const RingView& ring) {
   const double t = static_cast<double>(std::int64_t{1} << ring.t_bits), half = static_cast<double>(ring.q / 2);
   return {_mm512_set1_pd(t), _mm512_set1_pd(t / 2), _mm512_set1_pd(half), _mm512_set1_pd(-half), _mm512_set1_pd(1.0)};
 }
-// round(t x / q), centred: exact for every x. h = t x is exact, g is next to h / q, and so the remainder h - g q, an integer below q,
-// is exact; it moves g by one where it is beyond q/2. (t x / q is never half an integer, q being odd and t a power of two.)
+// round(t x / q), centred: exact for every x. h = t x is exact, g is next to h / q, and so the remainder h - g q, an integer below
+// q, is exact; it moves g by one where it is beyond q/2. (t x / q is never half an integer, q being odd and t a power of two.)
 static inline Doubles decoded(Lanes x, const Decoder& d, const Modulus& m) {
   x = reduced(x, m);
   const Lanes h = _mm512_mul_pd(x, d.t);
@@ -264,7 +262,8 @@ static inline Doubles scaled(Doubles x, Doubles scale) {
 }
 static inline Doubles every_double(double x) { return _mm512_set1_pd(x); }
 
-// Ternary digits of eight words of 64 random bits: floor(3 r / 2^64) - 1. 3 r / 2^64 = (3 (r / 2^32) + (3 (r mod 2^32)) / 2^32) / 2^32.
+// Ternary digits of eight words of 64 random bits: floor(3 r / 2^64) - 1. 3 r / 2^64 = (3 (r / 2^32) + (3 (r mod 2^32)) / 2^32) /
+// 2^32.
 static inline Lanes ternary(const std::uint8_t* random, const Modulus&) {
   const Words r = _mm512_loadu_si512(random), three = _mm512_set1_epi64(3);
   const Words low = _mm512_srli_epi64(_mm512_mul_epu32(r, three), 32), high = _mm512_mul_epu32(_mm512_srli_epi64(r, 32), three);

@@ -4,7 +4,8 @@
 
 namespace hecompile {
 
-// How a value modulo q lies in scratch memory: a double in the vector kernels, a word below q in the portable one. Eight bytes each.
+// How a value modulo q lies in scratch memory: a double in the vector kernels, a word below q in the portable one. Eight bytes
+// each.
 using Cell = std::uint64_t;
 
 // Twiddles in the order of the transform, each with its quotient by q.
@@ -21,13 +22,13 @@ struct RingView {
   std::uint64_t q;
   double q_inverse;  // 1 / q, rounded
   int q_bits, t_bits;
-  std::uint64_t delta;     // (q - 1) / t
+  std::uint64_t delta;  // (q - 1) / t
   TwiddleView forward, backward;
   std::uint64_t n_inverse, n_inverse_fraction;
   double centred_n_inverse, n_inverse_quotient;
-  std::uint64_t one_fraction;    // floor(2^64 / q)
-  std::uint64_t barrett;         // floor(4^q_bits / q)
-  std::uint64_t t_fraction;      // floor(t 2^64 / q)
+  std::uint64_t one_fraction;  // floor(2^64 / q)
+  std::uint64_t barrett;       // floor(4^q_bits / q)
+  std::uint64_t t_fraction;    // floor(t 2^64 / q)
 };
 
 }  // namespace hecompile

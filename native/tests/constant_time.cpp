@@ -1,5 +1,5 @@
-// Whether anything that is secret chooses a branch or an address. Run under valgrind: secrets, errors, messages and decrypted values
-// are marked undefined, and memcheck reports every jump and index that depends on them.
+// Whether anything that is secret chooses a branch or an address. Run under valgrind: secrets, errors, messages and decrypted
+// values are marked undefined, and memcheck reports every jump and index that depends on them.
 //
 //   HECOMPILE_KERNEL=avx2 valgrind --error-exitcode=9 ./constant_time
 //
@@ -66,10 +66,8 @@ void leak(const std::string& kind, Fill& fill) {
   fill.fill(Stream::kErrors, 0, 0, noise, sizeof noise);
   const int error = (noise[0] & 1) - (noise[3] & 1);
   if (kind == "branch") {
-    if (error < 0)
-      sink_of_leaks = 1;
-    else
-      sink_of_leaks = 2;
+    if (error < 0) sink_of_leaks = 1;
+    else sink_of_leaks = 2;
   } else {
     static const volatile int table[3] = {5, 3, 8};
     sink_of_leaks = table[error + 1];
