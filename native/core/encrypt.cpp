@@ -210,8 +210,10 @@ void encrypt_slab(const Encryption& layer, const Slab& slab, const ClientKernels
       throw std::runtime_error("a public seed gives too few words below the modulus");
   for (i64 j = 0; j < slab.blocks; j++) kernel.spectrum(ring, layer.secrets->data() + (slab.block + j) * n, secrets + j * n);
 
-  for (i64 first = 0; first < rows; first += kNoiseRows) {
-    const i64 last = std::min(rows, first + kNoiseRows);
+  // whole blocks where these fill their lanes: fewer calls for random bytes
+  const i64 chunk = slab.uploads % 8 == 0 ? kNoiseRows / slab.uploads * slab.uploads : kNoiseRows;
+  for (i64 first = 0; first < rows; first += chunk) {
+    const i64 last = std::min(rows, first + chunk);
     for (i64 row = first; row < last;) {  // runs of uploads of one block, or all of them where whole blocks follow each other
       const i64 block = row / slab.uploads, upload = row % slab.uploads;
       const i64 count = slab.uploads == layout.uploads ? last - row : std::min(last - row, slab.uploads - upload);
