@@ -38,7 +38,7 @@ void add_slabs(const Layout& layout, std::size_t layer, i64 wanted, std::vector<
   for (i64 seed = 0; seed < layout.seeds; seed++) {
     const i64 first = seed * kBlocksPerSeed, blocks = std::min<i64>(kBlocksPerSeed, layout.blocks - first);
     if (answers > 8) {  // cut by answers: `a` is transformed once
-      const i64 each = answers <= 8 * wanted ? 8 : kSlabAnswers;
+      const i64 each = answers < 8 * wanted ? 8 : kSlabAnswers;
       for (i64 answer = 0; answer < answers; answer += each)
         slabs.push_back({layer, first, blocks, answer, std::min(each, answers - answer)});
     } else {
@@ -52,86 +52,103 @@ void add_slabs(const Layout& layout, std::size_t layer, i64 wanted, std::vector<
 struct Sizes {
   i64 n = 0, blocks = 0, reads = 0;
   std::size_t total() const {
-    return Scratch::size_of<u64>(size(8 * n)) + Scratch::size_of<u64>(size(n)) + Scratch::size_of<Cell>(size(blocks * n)) +
-           2 * Scratch::size_of<Cell>(size(8 * n)) + Scratch::size_of<u64>(size(std::max(8 * n, reads + kOver))) +
-           Scratch::size_of<double>(size(8 * (reads + kOver)));
+    return Scratch::size_of<u64>(size(kSlabAnswers * n)) + Scratch::size_of<u64>(size(n)) +
+           Scratch::size_of<Cell>(size(blocks * n)) + 2 * Scratch::size_of<Cell>(size(8 * n)) +
+           Scratch::size_of<u64>(size(std::max(8 * n, reads + kOver))) + Scratch::size_of<double>(size(reads + kOver)) +
+           Scratch::size_of<float>(size(kSlabAnswers * (reads + kOver)));
   }
 };
 
-// Values of some neighbouring answers of one block, (answers, pitch) doubles -> the tensors of the sink.
+// Values of answers -> the tensors of the sink. Tokens wait in a stage, (polynomials, pitch) floats, until 8 or 16 that lie side by
+// side are there: whole lines of the cache are written then.
 class Sinking {
  public:
-  Sinking(const Decryption& layer, const ClientKernels& kernel, i64 pitch) : layer_(layer), kernel_(kernel), pitch_(pitch) {}
+  Sinking(const Decryption& layer, const ClientKernels& kernel, float* stage, i64 pitch)
+      : layer_(layer), kernel_(kernel), stage_(stage), pitch_(pitch), staged_(layer.layout->shape.grid_width == 1) {}
 
-  void operator()(i64 block, i64 answer, i64 answers, const double* values) const {
+  // The values of one answer, (reads) doubles with room for seven more. `j` is its place in the stage.
+  void take(i64 block, i64 answer, i64 j, const double* values) const {
     const Layout& layout = *layer_.layout;
     const Shape& shape = layout.shape;
     if (layer_.integers != nullptr) {
       const i64 reads = static_cast<i64>(layout.reads.size());
-      for (i64 i = 0; i < answers; i++) {
-        i64* to = layer_.integers + (block * layout.answers + answer + i) * reads;
-        for (i64 k = 0; k < reads; k++) to[k] = static_cast<i64>(values[i * pitch_ + k]);
-      }
+      i64* to = layer_.integers + (block * layout.answers + answer) * reads;
+      for (i64 k = 0; k < reads; k++) to[k] = static_cast<i64>(values[k]);
       return;
     }
+    for (i64 output = 0; output < shape.p_out && answer * shape.p_out + output < shape.rows; output++) {
+      const SinkRow& row = layer_.sink->rows[size(answer * shape.p_out + output)];
+      for (i64 index = 0; index < shape.share; index++) {
+        i64 element, first;
+        if (!slot_of(block, index, element, first)) break;
+        const i64 rows = std::min<i64>(shape.tile_rows, row.height - first);
+        if (rows <= 0 || row.width == 0) continue;
+        const i64 at = (output * shape.share + index) * shape.tile_rows * shape.grid_width;
+        const double scale = layer_.sink->value_scales[size(element)] * row.scale;
+        if (staged_) kernel_.finish(values + at, 1, rows, 0, scale, row.bias, stage_ + j * pitch_ + at, 0, 1);
+        else
+          kernel_.finish(values + at, rows, row.width, shape.grid_width, scale, row.bias, place(row, element, first), row.row_step,
+                         row.column_step);
+      }
+    }
+  }
+
+  // Empties the stage of `answers` neighbouring answers of one block from place `j` on.
+  void flush(i64 block, i64 answer, i64 answers, i64 j) const {
+    const Shape& shape = layer_.layout->shape;
+    if (!staged_ || layer_.integers != nullptr) return;
     const i64 low = answer * shape.p_out, high = std::min((answer + answers) * shape.p_out, shape.rows);
     for (i64 index = 0; index < shape.share; index++) {
-      const i64 number = block * shape.share + index;
-      if (number >= shape.elements * layout.tiles) break;
-      const i64 element = number / layout.tiles, first = number % layout.tiles * shape.tile_rows;
+      i64 element, first;
+      if (!slot_of(block, index, element, first)) break;
       const auto run = [&](i64 row) {
-        return values + (row / shape.p_out - answer) * pitch_ +
-               (row % shape.p_out * shape.share + index) * shape.tile_rows * shape.grid_width;
+        return stage_ + (j + row / shape.p_out - answer) * pitch_ + (row % shape.p_out * shape.share + index) * shape.tile_rows;
       };
-      for (i64 row = low; row < high;) {
-        if (row + 8 <= high && finish_tokens(row, element, first, run)) row += 8;
-        else finish_image(row, element, first, run(row)), row++;
+      for (i64 number = low; number < high;) {
+        const SinkRow& row = layer_.sink->rows[size(number)];
+        const i64 rows = std::min<i64>(shape.tile_rows, row.height - first);
+        const int octets = number + 16 <= high && side_by_side(number, 16) ? 2
+                           : number + 8 <= high && side_by_side(number, 8) ? 1
+                                                                           : 0;
+        if (rows > 0 && row.width == 1 && octets != 0) {
+          const float* from[16];
+          for (i64 i = 0; i < 8 * octets; i++) from[i] = run(number + i);
+          kernel_.interleave(from, octets, rows, place(row, element, first), row.row_step);
+        } else if (row.width == 1 && octets == 0) {
+          for (i64 y = 0; y < rows; y++) *place(row, element, first + y) = run(number)[y];
+        }
+        number += octets == 0 ? 1 : 8 * octets;
       }
     }
   }
 
  private:
+  // The element of a slot and its first row of the result; none for slots that no element fills.
+  bool slot_of(i64 block, i64 index, i64& element, i64& first) const {
+    const Layout& layout = *layer_.layout;
+    const i64 number = block * layout.shape.share + index;
+    element = number / layout.tiles, first = number % layout.tiles * layout.shape.tile_rows;
+    return number < layout.shape.elements * layout.tiles;
+  }
+
   float* place(const SinkRow& row, i64 element, i64 y) const {
     return layer_.sink->parts[size(row.part)].data + element * row.element_step + row.offset + y * row.row_step;
   }
 
-  void finish_image(i64 number, i64 element, i64 first, const double* values) const {
-    const Shape& shape = layer_.layout->shape;
-    const SinkRow& row = layer_.sink->rows[size(number)];
-    const i64 rows = std::min<i64>(shape.tile_rows, row.height - first);
-    if (rows <= 0 || row.width == 0) return;
-    const double scale = layer_.sink->value_scales[size(element)] * row.scale;
-    float* to = place(row, element, first);
-    if (shape.grid_width == 1) kernel_.finish(values, 1, rows, 0, scale, row.bias, to, 0, row.row_step);
-    else kernel_.finish(values, rows, row.width, shape.grid_width, scale, row.bias, to, row.row_step, row.column_step);
-  }
-
-  // Eight rows that lie side by side in a grid of one column. Returns false for others.
-  template <typename Run>
-  bool finish_tokens(i64 number, i64 element, i64 first, const Run& run) const {
-    const Shape& shape = layer_.layout->shape;
-    if (shape.grid_width != 1) return false;
+  bool side_by_side(i64 number, i64 count) const {
     const SinkRow* rows = &layer_.sink->rows[size(number)];
-    for (i64 i = 0; i < 8; i++)
+    for (i64 i = 1; i < count; i++)
       if (rows[i].part != rows[0].part || rows[i].offset != rows[0].offset + i || rows[i].element_step != rows[0].element_step ||
-          rows[i].row_step != rows[0].row_step || rows[i].height != rows[0].height || rows[i].width != 1)
+          rows[i].row_step != rows[0].row_step || rows[i].height != rows[0].height || rows[i].width != rows[0].width)
         return false;
-    const i64 count = std::min<i64>(shape.tile_rows, rows[0].height - first);
-    if (count <= 0) return true;
-    const double* values[8];
-    double scales[8];
-    float biases[8];
-    for (i64 i = 0; i < 8; i++) {
-      values[i] = run(number + i), biases[i] = rows[i].bias;
-      scales[i] = layer_.sink->value_scales[size(element)] * rows[i].scale;
-    }
-    kernel_.finish_tokens(values, count, scales, biases, place(rows[0], element, first), rows[0].row_step);
     return true;
   }
 
   const Decryption& layer_;
   const ClientKernels& kernel_;
+  float* const stage_;
   const i64 pitch_;
+  const bool staged_;  // a grid of one column
 };
 
 void decrypt_slab(const Decryption& layer, const Slab& slab, const ClientKernels& kernel, Scratch& scratch, const Sizes& sizes) {
@@ -142,43 +159,47 @@ void decrypt_slab(const Decryption& layer, const Slab& slab, const ClientKernels
   const i64 count_a = layout.down_a_words(), count_b = layout.down_b_words();
   const int bits_a = ring.q_bits - shape.drop_a, bits_b = ring.q_bits - shape.drop_b;
   Scratch::Room room(scratch);
-  u64* const a = room.take<u64>(size(8 * n));
+  u64* const a = room.take<u64>(size(kSlabAnswers * n));
   u64* const spare = room.take<u64>(size(n));
   Cell* const secrets = room.take<Cell>(size(sizes.blocks * n));
   Cell* const lanes = room.take<Cell>(size(8 * n));
   Cell* const products = room.take<Cell>(size(8 * n));
   u64* const words = room.take<u64>(size(std::max(8 * n, sizes.reads + kOver)));
-  double* const values = room.take<double>(size(8 * pitch));
+  double* const values = room.take<double>(size(pitch));
+  float* const stage = room.take<float>(size(kSlabAnswers * pitch));
 
   const i64 seed = slab.block / kBlocksPerSeed;
-  const Sinking sink(layer, kernel, pitch);
+  const Sinking sink(layer, kernel, stage, pitch);
   for (i64 j = 0; j < slab.blocks; j++) kernel.spectrum(ring, layer.secrets->data() + (slab.block + j) * n, secrets + j * n);
   const auto read_a = [&](i64 first, i64 count, const u64* rows[8]) {
     kernel.unpack(layer.a, count_a, bits_a, (seed * layout.answers + slab.answer + first) * n, count * n, words);
     for (i64 j = 0; j < 8; j++) rows[j] = words + (j < count ? j : 0) * n;
   };
-  // one product, (N) cells, to the values of one answer
+  // product `j`, (N) cells, to the values of an answer, whose place in the stage is `place`
   const bool merged = layout.stride == shape.grid_width;
   const i64 rows = merged ? 1 : shape.tile_rows, width = merged ? shape.tile_rows * shape.grid_width : shape.grid_width;
-  const auto decode = [&](i64 block, i64 answer, i64 j) {
+  const auto decode = [&](i64 block, i64 answer, i64 j, i64 place) {
     kernel.unpack(layer.b, count_b, bits_b, (block * layout.answers + answer) * reads, reads, words);
     for (i64 run = 0; run < shape.p_out * shape.share; run++) {
       const i64 at = run / shape.share * layout.jump + run % shape.share * layout.slot, done = run * rows * width;
-      kernel.decode(ring, products + j * n + at, rows, width, layout.stride, words + done, shape.drop_b, values + j * pitch + done);
+      kernel.decode(ring, products + j * n + at, rows, width, layout.stride, words + done, shape.drop_b, values + done);
     }
+    sink.take(block, answer, place, values);
   };
 
   if (slab.answers >= 8) {  // lanes are answers, which stay as they are for all blocks
     for (i64 first = 0; first < slab.answers; first += 8) {
-      const i64 count = std::min<i64>(8, slab.answers - first);
       const u64* from[8];
-      read_a(first, count, from);
-      kernel.transform_lanes(ring, from, shape.drop_a, a);
-      for (i64 block = 0; block < slab.blocks; block++) {
-        kernel.multiply_lanes(ring, a, secrets + block * n, static_cast<int>(count), products, lanes);
-        for (i64 j = 0; j < count; j++) decode(slab.block + block, slab.answer + first + j, j);
-        sink(slab.block + block, slab.answer + first, count, values);
+      read_a(first, std::min<i64>(8, slab.answers - first), from);
+      kernel.transform_lanes(ring, from, shape.drop_a, a + first * n);
+    }
+    for (i64 block = 0; block < slab.blocks; block++) {
+      for (i64 first = 0; first < slab.answers; first += 8) {
+        const i64 count = std::min<i64>(8, slab.answers - first);
+        kernel.multiply_lanes(ring, a + first * n, secrets + block * n, static_cast<int>(count), products, lanes);
+        for (i64 j = 0; j < count; j++) decode(slab.block + block, slab.answer + first + j, j, first + j);
       }
+      sink.flush(slab.block + block, slab.answer, slab.answers, 0);
     }
     return;
   }
@@ -199,11 +220,11 @@ void decrypt_slab(const Decryption& layer, const Slab& slab, const ClientKernels
       each[j] = {a + at % slab.answers * n, secrets + at / slab.answers * n, products + j * n};
     }
     kernel.multiply(ring, each, static_cast<int>(count), lanes);
-    for (i64 j = 0; j < count; j++) decode(slab.block + (first + j) / slab.answers, slab.answer + (first + j) % slab.answers, j);
+    for (i64 j = 0; j < count; j++) decode(slab.block + (first + j) / slab.answers, slab.answer + (first + j) % slab.answers, j, j);
     for (i64 j = 0; j < count;) {
       const i64 block = (first + j) / slab.answers, answer = (first + j) % slab.answers;
       const i64 run = std::min(count - j, slab.answers - answer);
-      sink(slab.block + block, slab.answer + answer, run, values + j * pitch);
+      sink.flush(slab.block + block, slab.answer + answer, run, j);
       j += run;
     }
   }

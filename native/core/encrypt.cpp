@@ -21,6 +21,7 @@ using u64 = std::uint64_t;
 
 constexpr i64 kMostReach = i64{1} << 40;
 constexpr i64 kSlabUploads = 32;  // of one task: random bytes are asked for by about half a megabyte
+constexpr i64 kPlaced = 16;       // polynomials whose messages are placed at once: tokens are read by whole lines of the cache
 constexpr i64 kNoiseRows = 48;    // polynomials whose errors are asked for at once
 
 std::size_t size(i64 count) { return static_cast<std::size_t>(count); }
@@ -80,7 +81,9 @@ class Placing {
       Slot slot;
       if (!slot_of(layout, block, index, slot)) break;
       for (i64 channel = low; channel < high;) {
-        if (channel + 8 <= high && place_tokens(slot, channel, index * layout.slot, start)) channel += 8;
+        if (channel + 16 <= high && place_tokens(slot, channel, 2, index * layout.slot, start))
+          channel += 16;  // a line of the cache
+        else if (channel + 8 <= high && place_tokens(slot, channel, 1, index * layout.slot, start)) channel += 8;
         else place_image(slot, channel, start(channel) + index * layout.slot), channel++;
       }
     }
@@ -109,23 +112,23 @@ class Placing {
     else kernel_.quantize(from, end - begin, width, source.row_step, source.column_step, how, to, stride);
   }
 
-  // Eight channels that lie side by side in a picture of one column. Returns false for others.
+  // 8 or 16 channels that lie side by side in a picture of one column. Returns false for others.
   template <typename Start>
-  bool place_tokens(const Slot& slot, i64 channel, i64 offset, const Start& start) const {
+  bool place_tokens(const Slot& slot, i64 channel, int octets, i64 offset, const Start& start) const {
     const Source& source = *layer_.source;
     if (layer_.layout->stride != 1) return false;
     const std::int32_t height = source.heights[size(channel)];
-    for (i64 i = 0; i < 8; i++)
+    for (i64 i = 0; i < 8 * octets; i++)
       if (source.channels[size(channel + i)] != source.channels[size(channel)] + i || source.heights[size(channel + i)] != height ||
           source.widths[size(channel + i)] != 1)
         return false;
     i64 begin, end;
     rows_of(slot, height, begin, end);
     if (begin >= end) return true;
-    std::int32_t* to[8];
-    for (i64 i = 0; i < 8; i++) to[i] = start(channel + i) + offset + begin;
+    std::int32_t* to[16];
+    for (i64 i = 0; i < 8 * octets; i++) to[i] = start(channel + i) + offset + begin;
     const float* from = source.data + source.elements[size(slot.element)] + source.channels[size(channel)];
-    kernel_.quantize_tokens(from + (slot.first_row + begin) * source.row_step, end - begin, source.row_step,
+    kernel_.quantize_tokens(from + (slot.first_row + begin) * source.row_step, octets, end - begin, source.row_step,
                             quantizers_[size(slot.element)], to);
     return true;
   }
@@ -163,7 +166,7 @@ struct Sizes {
   std::size_t total() const {
     return Scratch::size_of<std::uint8_t>(size(bytes)) + Scratch::size_of<u64>(size(kSlabUploads * n)) +
            Scratch::size_of<Cell>(size(blocks * n)) + Scratch::size_of<Cell>(size(8 * n)) +
-           Scratch::size_of<std::int32_t>(size(8 * n));
+           Scratch::size_of<std::int32_t>(size(kPlaced * n));
   }
 };
 
@@ -197,7 +200,7 @@ void encrypt_slab(const Encryption& layer, const Slab& slab, const ClientKernels
   u64* const a = room.take<u64>(size(kSlabUploads * n));
   Cell* const secrets = room.take<Cell>(size(sizes.blocks * n));
   Cell* const lanes = room.take<Cell>(size(8 * n));
-  std::int32_t* const messages = room.take<std::int32_t>(size(8 * n));
+  std::int32_t* const messages = room.take<std::int32_t>(size(kPlaced * n));
 
   const i64 public_bytes = static_cast<i64>(positions.public_bytes()), error_bytes = static_cast<i64>(positions.error_bytes());
   layer.fill->fill(Stream::kPublic, group, positions.public_at(slab.upload), bytes, size(slab.uploads * public_bytes));
@@ -206,8 +209,10 @@ void encrypt_slab(const Encryption& layer, const Slab& slab, const ClientKernels
       throw std::runtime_error("a public seed gives too few words below the modulus");
   for (i64 j = 0; j < slab.blocks; j++) kernel.spectrum(ring, layer.secrets->data() + (slab.block + j) * n, secrets + j * n);
 
-  for (i64 first = 0; first < rows; first += kNoiseRows) {
-    const i64 last = std::min(rows, first + kNoiseRows);
+  // whole blocks where these fill their lanes: fewer calls for random bytes
+  const i64 chunk = slab.uploads % 8 == 0 ? kNoiseRows / slab.uploads * slab.uploads : kNoiseRows;
+  for (i64 first = 0; first < rows; first += chunk) {
+    const i64 last = std::min(rows, first + chunk);
     for (i64 row = first; row < last;) {  // runs of uploads of one block, or all of them where whole blocks follow each other
       const i64 block = row / slab.uploads, upload = row % slab.uploads;
       const i64 count = slab.uploads == layout.uploads ? last - row : std::min(last - row, slab.uploads - upload);
@@ -215,22 +220,25 @@ void encrypt_slab(const Encryption& layer, const Slab& slab, const ClientKernels
                        bytes + (row - first) * error_bytes, size(count * error_bytes));
       row += count;
     }
-    for (i64 row = first; row < last; row += 8) {
-      const int count = static_cast<int>(std::min<i64>(8, last - row));
-      if (layer.integers == nullptr) std::memset(messages, 0, sizeof(std::int32_t) * size(8 * n));
-      for (i64 j = 0; j < count;) {
+    for (i64 row = first; row < last; row += kPlaced) {
+      const i64 placed = std::min(kPlaced, last - row);
+      if (layer.integers == nullptr) std::memset(messages, 0, sizeof(std::int32_t) * size(placed * n));
+      for (i64 j = 0; j < placed;) {
         const i64 block = (row + j) / slab.uploads, upload = (row + j) % slab.uploads;
-        const i64 run = std::min(count - j, slab.uploads - upload);
+        const i64 run = std::min(placed - j, slab.uploads - upload);
         place(slab.block + block, slab.upload + upload, run, messages + j * n);
         j += run;
       }
-      EncryptRow each[8];
-      for (i64 j = 0; j < 8; j++) {
-        const i64 used = j < count ? j : 0, block = (row + used) / slab.uploads, upload = (row + used) % slab.uploads;
-        each[j] = {a + upload * n, secrets + block * n, messages + used * n, bytes + (row + used - first) * error_bytes,
-                   ((slab.block + block) * layout.uploads + slab.upload + upload) * n};
+      for (i64 octet = 0; octet < placed; octet += 8) {
+        const i64 count = std::min<i64>(8, placed - octet);
+        EncryptRow each[8];
+        for (i64 j = 0; j < 8; j++) {
+          const i64 used = octet + (j < count ? j : 0), block = (row + used) / slab.uploads, upload = (row + used) % slab.uploads;
+          each[j] = {a + upload * n, secrets + block * n, messages + used * n, bytes + (row + used - first) * error_bytes,
+                     ((slab.block + block) * layout.uploads + slab.upload + upload) * n};
+        }
+        kernel.encrypt(ring, each, static_cast<int>(count), lanes, layer.words, layout.up_words());
       }
-      kernel.encrypt(ring, each, count, lanes, layer.words, layout.up_words());
     }
   }
 }

@@ -72,16 +72,15 @@ struct ClientKernels {
   // Floats at from + row row_step + column column_step -> integers at to + row stride + column.
   void (*quantize)(const float* from, std::int64_t rows, std::int64_t width, std::int64_t row_step, std::int64_t column_step,
                    const Quantizer& how, std::int32_t* to, std::int64_t stride);
-  // Eight channels side by side, (count) times, `step` apart -> eight runs of (count) integers.
-  void (*quantize_tokens)(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how,
-                          std::int32_t* const to[8]);
+  // 8 `octets` channels side by side, (count) times, `step` apart -> as many runs of (count) integers.
+  void (*quantize_tokens)(const float* from, int octets, std::int64_t count, std::int64_t step, const Quantizer& how,
+                          std::int32_t* const to[]);
   // Values times a scale, clipped to +-3.0e38, plus a bias: values at `rows` runs of `width`, `stride` apart, with room for seven
   // more, become floats at to + row row_step + column column_step.
   void (*finish)(const double* values, std::int64_t rows, std::int64_t width, std::int64_t stride, double scale, float bias,
                  float* to, std::int64_t row_step, std::int64_t column_step);
-  // Eight runs of (count) values -> eight floats side by side, (count) times, `step` apart.
-  void (*finish_tokens)(const double* const values[8], std::int64_t count, const double scales[8], const float biases[8], float* to,
-                        std::int64_t step);
+  // 8 `octets` runs of (count) floats, with room for seven more -> as many floats side by side, (count) times, `step` apart.
+  void (*interleave)(const float* const rows[], int octets, std::int64_t count, float* to, std::int64_t step);
 };
 
 extern const ClientKernels kPortableClient;

@@ -68,6 +68,9 @@ static inline std::uint64_t unpack_one(const std::uint8_t* data, std::int64_t to
   return word;
 }
 
+// Bytes of a reply are asked for this far ahead.
+constexpr std::int64_t kBytesAhead = 2048;
+
 static void unpack(const std::uint8_t* data, std::int64_t total, int bits, std::int64_t first, std::int64_t count,
                    std::uint64_t* words) {
   const int whole = bits / 8, rest = bits % 8;
@@ -78,6 +81,7 @@ static void unpack(const std::uint8_t* data, std::int64_t total, int bits, std::
   std::int64_t i = first;
   for (; i < end && rest != 0 && i % 8 != 0; i++) words[i - first] = unpack_one(data, total, whole, rest, i);
   for (; i + 8 <= end && (i + 8) * whole + kReadsOver <= size; i += 8) {
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(data + i * whole) + kBytesAhead));
     Words x = whole != 0 ? load_packed(data + i * whole, bytes) : every_word(0);
     if (rest != 0) {
       const std::int64_t high = total * whole + i / 8 * rest;
@@ -121,8 +125,7 @@ static void draw_secrets(const RingView& ring, const std::uint8_t* const random[
 static void spectrum(const RingView& ring, const std::uint64_t* secret, Cell* cells) {
   const Modulus m = modulus(ring);
   const Factor inverse = n_inverse(ring);
-  for (std::int64_t i = 0; i < ring.n; i += 8)
-    store(cells + i, reduced(times(from_words(load_words(secret + i)), inverse, m), m));
+  for (std::int64_t i = 0; i < ring.n; i += 8) store(cells + i, reduced(times(from_words(load_words(secret + i)), inverse, m), m));
 }
 
 // a s in lanes. |a| < q and |s| <= q/2 make products of at most q (1/2 + 2^(q_bits - 53)) < 3/4 q.
@@ -180,7 +183,8 @@ static inline void words_to_lanes(const RingView& ring, const std::uint64_t* con
     for (int j = 0; j < 8; j++) store(lanes + 8 * (i + j), v[j]);
   }
 }
-static void transform(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8], Cell* lanes) {
+static void transform(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8],
+                      Cell* lanes) {
   const Modulus m = modulus(ring);
   words_to_lanes(ring, words, drop, lanes);
   forward_to(ring, lanes, [&](std::int64_t group, Lanes values[8]) {
@@ -234,12 +238,12 @@ static double peak(const float* values, std::int64_t count) {
   const Peak p = peak_of(values, count);
   const double finite = static_cast<double>(__builtin_bit_cast(float, p.finite));
   const std::uint64_t seen = 0 - static_cast<std::uint64_t>(p.infinite != 0);
-  const double infinite = __builtin_bit_cast(double, seen & __builtin_bit_cast(std::uint64_t, 3.0e38));
+  const double infinite = __builtin_bit_cast(double, seen& __builtin_bit_cast(std::uint64_t, 3.0e38));
   return finite > infinite ? finite : infinite;
 }
 
-// The vector kernels divide by multiplying: with r = fl(1 / s), y0 = fl(x r) is within 2 ulp of x / s; y1 = fl(y0 + r (x - s y0)) has
-// an error of half an ulp and less than 2^-50 ulp, so it is one of the two neighbours of x / s; then x - s y1 is exact, and by
+// The vector kernels divide by multiplying: with r = fl(1 / s), y0 = fl(x r) is within 2 ulp of x / s; y1 = fl(y0 + r (x - s y0))
+// has an error of half an ulp and less than 2^-50 ulp, so it is one of the two neighbours of x / s; then x - s y1 is exact, and by
 // Markstein's theorem (1990; Muller et al., Handbook of Floating-Point Arithmetic, 4.7) y2 = fl(y1 + r (x - s y1)) is fl(x / s):
 // r is correctly rounded, and nothing overflows or underflows, for x is a float32 or 3.0e38 and s between 2^-200 and 2^200.
 static void quantize(const float* from, std::int64_t rows, std::int64_t width, std::int64_t row_step, std::int64_t column_step,
@@ -261,17 +265,23 @@ static void quantize(const float* from, std::int64_t rows, std::int64_t width, s
 // Tokens lie far apart, often each on a page of its own: they are asked for this many tokens ahead.
 constexpr std::int64_t kAhead = 32;
 
-static void quantize_tokens(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how, std::int32_t* const to[8]) {
+static void quantize_tokens(const float* from, int octets, std::int64_t count, std::int64_t step, const Quantizer& how,
+                            std::int32_t* const to[]) {
   const Quantizing q = quantizing(how.scale, how.reciprocal, how.limit);
   for (std::int64_t i = 0; i < count; i += 8) {
-    Doubles v[8];
-    for (std::int64_t k = 0; k < 8; k++) {
-      const std::int64_t at = i + k < count ? i + k : i;  // what is beyond is not stored
-      if (i + k + kAhead < count) __builtin_prefetch(from + (i + k + kAhead) * step);
-      v[k] = quantized(load_floats(from + at * step, 8), q);
+    for (std::int64_t k = i + kAhead; k < i + kAhead + 8 && k < count; k++) {
+      __builtin_prefetch(from + k * step);
+      __builtin_prefetch(from + k * step + 8 * octets - 1);
     }
-    transpose_doubles(v);
-    for (int j = 0; j < 8; j++) store_ints(to[j] + i, v[j], count - i);
+    for (int octet = 0; octet < octets; octet++) {
+      Doubles v[8];
+      for (std::int64_t k = 0; k < 8; k++) {
+        const std::int64_t at = i + k < count ? i + k : i;  // what is beyond is not stored
+        v[k] = quantized(load_floats(from + at * step + 8 * octet, 8), q);
+      }
+      transpose_doubles(v);
+      for (int j = 0; j < 8; j++) store_ints(to[8 * octet + j] + i, v[j], count - i);
+    }
   }
 }
 
@@ -280,30 +290,28 @@ static void finish(const double* values, std::int64_t rows, std::int64_t width, 
   const Doubles by = every_double(scale);
   for (std::int64_t row = 0; row < rows; row++, values += stride, to += row_step) {
     if (column_step == 1) {
-      for (std::int64_t i = 0; i < width; i += 8) store_floats(to + i, scaled(load_doubles(values + i), by), &bias, 0, width - i);
+      for (std::int64_t i = 0; i < width; i += 8) store_floats(to + i, scaled(load_doubles(values + i), by), bias, width - i);
       continue;
     }
     for (std::int64_t i = 0; i < width; i += 8) {
       float each[8];
-      store_floats(each, scaled(load_doubles(values + i), by), &bias, 0, 8);
+      store_floats(each, scaled(load_doubles(values + i), by), bias, 8);
       for (std::int64_t k = 0; k < 8 && i + k < width; k++) to[(i + k) * column_step] = each[k];
     }
   }
 }
 
-static void finish_tokens(const double* const values[8], std::int64_t count, const double scales[8], const float biases[8], float* to,
-                          std::int64_t step) {
-  Doubles by[8];
-  for (int j = 0; j < 8; j++) by[j] = every_double(scales[j]);
+static void interleave(const float* const rows[], int octets, std::int64_t count, float* to, std::int64_t step) {
   for (std::int64_t i = 0; i < count; i += 8) {
-    Doubles v[8];
-    for (std::int64_t k = i + kAhead; k < i + kAhead + 8 && k < count; k++) __builtin_prefetch(to + k * step, 1);
-    for (int j = 0; j < 8; j++) v[j] = scaled(load_doubles(values[j] + i), by[j]);
-    transpose_doubles(v);
-    for (std::int64_t k = 0; k < 8 && i + k < count; k++) store_floats(to + (i + k) * step, v[k], biases, 1, 8);
+    for (std::int64_t k = i + kAhead; k < i + kAhead + 8 && k < count; k++) {
+      __builtin_prefetch(to + k * step, 1);
+      __builtin_prefetch(to + k * step + 8 * octets - 1, 1);
+    }
+    for (int octet = 0; octet < octets; octet++) interleave8(rows + 8 * octet, i, to + i * step + 8 * octet, step, count - i);
   }
 }
 
-static constexpr ClientKernels kClient = {
-    forward_entry, backward_entry, to_cells, cells_to_words, centre,   pack,     unpack,          expand, draw_secrets, spectrum,
-    encrypt,       transform,      transform_lanes, multiply, multiply_lanes, decode,         peak,     quantize, quantize_tokens, finish, finish_tokens};
+static constexpr ClientKernels kClient = {forward_entry,   backward_entry, to_cells,       cells_to_words, centre,  pack,
+                                          unpack,          expand,         draw_secrets,   spectrum,       encrypt, transform,
+                                          transform_lanes, multiply,       multiply_lanes, decode,         peak,    quantize,
+                                          quantize_tokens, finish,         interleave};

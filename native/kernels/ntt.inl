@@ -17,10 +17,10 @@
 //   narrow: 8 M = 6. Value 0 is reduced at the end; value 1 is a sum of two sums of two products, 4 (1/2 + 1.5/64) < 2.1.
 //   wide: 4 M = 3 is reduced before the third level, whose inputs are then below 2.4; values 0 to 3 are reduced at the end,
 //   4 to 7 are products, 1/2 + 2.4/16 < 3/4.
-//   A pass of two levels with inputs up to M has sums of 4 M, of which A and the products' inputs, and B = 2 (1/2 + 2 M / 2^(54 -
-//   b)). narrow: M <= 2.2: 4 M = 8.8; A is reduced; B <= 1.14; C, D <= 1/2 + 8.8/64 = 0.64. So M <= 2.2 ever after. wide: M <= 3/4:
-//   4 M = 3; A and B are reduced; C, D <= 1/2 + 3/16 < 3/4. So M <= 3/4 ever after. The last pass reduces nothing and ends below 9
-//   (narrow) and 3 (wide).
+//   A pass of two levels with inputs up to M has A and the products' inputs of up to 4 M, and B = 2 (1/2 + 2 M / 2^(54 - b)).
+//   narrow: M <= 2.2: 4 M = 8.8. A is reduced. B <= 1.14. C, D <= 1/2 + 8.8/64 = 0.64. So M <= 2.2 ever after.
+//   wide: M <= 3/4: 4 M = 3. A and B are reduced. C, D <= 1/2 + 3/16 < 3/4. So M <= 3/4 ever after.
+//   A single level reduces its sums. The last pass reduces nothing and ends below 9 (narrow) and 3 (wide).
 
 // Coefficients that are worked on at once: 32 KiB of cells, two thirds of a common first cache.
 constexpr std::int64_t kNear = 512;
@@ -115,8 +115,8 @@ static inline void forward_rest(const RingView& ring, Cell* x, std::int64_t size
 
 template <typename Last>
 static inline void forward_to(const RingView& ring, Cell* x, const Last& last8) {
-  if (wide(ring)) forward_rest<true>(ring, x, ring.n, last8);
-  else forward_rest<false>(ring, x, ring.n, last8);
+  if (wide(ring)) forward_all<true>(ring, x, last8);
+  else forward_all<false>(ring, x, last8);
 }
 
 // Coefficients of at most q in absolute value -> values of at most 9.7 q, or 3.2 q where q has more than 48 bits.

@@ -169,9 +169,9 @@ static inline Doubles load_floats(const float* from, std::int64_t count) {
   const __mmask8 mask = static_cast<__mmask8>(count >= 8 ? 0xff : (1 << count) - 1);
   return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, from));
 }
-static inline void store_floats(float* to, Doubles x, const float* bias, int bias_step, std::int64_t count) {
+static inline void store_floats(float* to, Doubles x, float bias, std::int64_t count) {
   const __mmask8 mask = static_cast<__mmask8>(count >= 8 ? 0xff : (1 << count) - 1);
-  const __m256 added = bias_step == 0 ? _mm256_set1_ps(*bias) : _mm256_loadu_ps(bias);
+  const __m256 added = _mm256_set1_ps(bias);
   _mm256_mask_storeu_ps(to, mask, _mm256_add_ps(_mm512_cvtpd_ps(x), added));
 }
 static inline Doubles load_doubles(const double* from) { return _mm512_loadu_pd(from); }
@@ -202,6 +202,21 @@ static inline void store_ints(std::int32_t* to, Doubles x, std::int64_t count) {
   _mm256_mask_storeu_epi32(to, mask, _mm512_cvtpd_epi32(x));
 }
 static inline void transpose_doubles(Doubles v[8]) { transpose(v); }
+
+// Eight floats of each of eight runs -> eight floats side by side, `count` of eight times.
+static inline void interleave8(const float* const rows[8], std::int64_t at, float* to, std::int64_t step, std::int64_t count) {
+  __m256 a[8], b[8];
+  for (int j = 0; j < 8; j++) a[j] = _mm256_loadu_ps(rows[j] + at);
+  for (int j = 0; j < 8; j += 2) b[j] = _mm256_unpacklo_ps(a[j], a[j + 1]), b[j + 1] = _mm256_unpackhi_ps(a[j], a[j + 1]);
+  for (int j = 0; j < 8; j += 4) {
+    a[j] = _mm256_shuffle_ps(b[j], b[j + 2], 0x44), a[j + 1] = _mm256_shuffle_ps(b[j], b[j + 2], 0xee);
+    a[j + 2] = _mm256_shuffle_ps(b[j + 1], b[j + 3], 0x44), a[j + 3] = _mm256_shuffle_ps(b[j + 1], b[j + 3], 0xee);
+  }
+  for (int j = 0; j < 4; j++) {
+    b[j] = _mm256_permute2f128_ps(a[j], a[j + 4], 0x20), b[j + 4] = _mm256_permute2f128_ps(a[j], a[j + 4], 0x31);
+  }
+  for (std::int64_t k = 0; k < 8 && k < count; k++) _mm256_storeu_ps(to + k * step, b[k]);
+}
 
 // Largest magnitude among `count` floats, and whether there are infinities, as bits; NaN counts as zero.
 struct Peak {

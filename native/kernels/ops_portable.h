@@ -204,8 +204,8 @@ static inline Doubles load_floats(const float* from, std::int64_t count) {
   for (int i = 0; i < 8; i++) x.v[i] = i < count ? static_cast<double>(from[i]) : 0.0;
   return x;
 }
-static inline void store_floats(float* to, const Doubles& x, const float* bias, int bias_step, std::int64_t count) {
-  for (int i = 0; i < 8 && i < count; i++) to[i] = static_cast<float>(x.v[i]) + bias[i * bias_step];
+static inline void store_floats(float* to, const Doubles& x, float bias, std::int64_t count) {
+  for (int i = 0; i < 8 && i < count; i++) to[i] = static_cast<float>(x.v[i]) + bias;
 }
 static inline Doubles load_doubles(const double* from) {
   Doubles x;
@@ -245,6 +245,11 @@ static inline void transpose_doubles(Doubles v[8]) {
       const double other = v[i].v[j];
       v[i].v[j] = v[j].v[i], v[j].v[i] = other;
     }
+}
+
+static inline void interleave8(const float* const rows[8], std::int64_t at, float* to, std::int64_t step, std::int64_t count) {
+  for (std::int64_t k = 0; k < 8 && k < count; k++)
+    for (int j = 0; j < 8; j++) to[k * step + j] = rows[j][at + k];
 }
 
 struct Peak {
