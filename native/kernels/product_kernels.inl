@@ -1,5 +1,5 @@
-// The server's part of an instruction set. Included once into its namespace, behind product_kernels.h, its ops, ntt.inl and its
-// limbs_*.inl.
+// The server's part of an instruction set. Included once into its namespace, behind product_kernels.h, its ops, ntt.inl, its
+// limbs_*.inl and a sums_*.inl.
 
 #include "kernels/transform.inl"
 
@@ -12,7 +12,21 @@ static void round_words(std::uint64_t* words, std::int64_t count, int drop, int 
   for (; i < count; i++) words[i] = ((words[i] + half) >> drop) & mask;
 }
 
-static constexpr ProductKernels kProduct = {limbs::kGroup,      limbs::kLimbBytes, limbs::kSafeSteps, limbs::kLimit,
-                                            limbs::count_limbs, limbs::split,      limbs::multiply,   round_words,
-                                            to_coefficients,    words_to_values,   words_to_cells,    transform_weights,
-                                            accumulate,         add_cells,         values_to_words};
+static constexpr ProductKernels kProduct = {limbs::kGroup,
+                                            limbs::kLimbBytes,
+                                            limbs::kSafeSteps,
+                                            limbs::kLimit,
+                                            limbs::count_limbs,
+                                            limbs::split,
+                                            limbs::multiply,
+                                            round_words,
+                                            to_coefficients,
+                                            words_to_values,
+                                            words_to_cells,
+                                            transform_weights,
+                                            sums::kCells,
+                                            sums::kMost,
+                                            sums::accumulate,
+                                            sums::fold,
+                                            sums::join,
+                                            sums_to_words};
