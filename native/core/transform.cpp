@@ -44,6 +44,7 @@ class TransformRun {
         at_once(std::min(sets_at_once(layout), sets)),
         octets(up(layout.answers, kLanes)),
         pieces(upload_pieces(layout)),
+        sum_size(kernels.sum_cells * kLanes),
         values(size(at_once * layout.uploads * n)),
         runs(read_runs(layout)),
         replies(layer, std::min(at_once, layout.blocks)) {}
@@ -53,8 +54,10 @@ class TransformRun {
       const i64 count = std::min(at_once, sets - first);
       const Verdict verdict = take(first, count);
       if (verdict != Verdict::kDone) return verdict;
-      if (pieces == 1) multiply_octets(first, count);
-      else multiply_pieces(first, count);
+      if (pieces == 1)
+        multiply_octets(first, count);
+      else
+        multiply_pieces(first, count);
       const i64 blocks = std::clamp(layout.blocks - first, i64{0}, count);
       if (blocks > 0) replies.send(blocks);
     }
@@ -88,12 +91,18 @@ class TransformRun {
     return !small ? Verdict::kWordTooLarge : !rich ? Verdict::kSeedTooPoor : Verdict::kDone;
   }
 
-  // Sums of uploads [from, to) for eight answers and all sets: (sets, N, 8). room: (kBatch, N, 8).
+  // Sums of uploads [from, to) for eight answers and all sets: (sets, N, cells, 8). room: (kBatch, N, 8).
   void multiply(i64 octet, i64 from, i64 to, i64 count, u64* sums, u64* room) const {
     const i64 weight_bytes = weights.terms * kLanes;
     const SparsePlan plan = weights.sparse.plan();
-    std::fill(sums, sums + count * n * kLanes, 0);
+    const i64 cells = n * sum_size;
+    std::fill(sums, sums + count * cells, 0);
+    i64 added = 0;
     for (i64 upload = from; upload < to; upload += kBatch) {
+      if ((added += kBatch) > kernels.most_products) {
+        kernels.fold(ring, count * n, sums);
+        added = kBatch;
+      }
       const i64 batch = std::min(kBatch, to - upload);
       const Cell* transformed[kBatch];
       for (i64 k = 0; k < batch; k++) {
@@ -110,13 +119,14 @@ class TransformRun {
         for (i64 k = 0; k < batch; k++) near[k] = transformed[k] + c * kLanes;
         for (i64 set = 0; set < count; set++) {
           for (i64 k = 0; k < batch; k++) value[k] = values.data() + (set * layout.uploads + upload + k) * n + c;
-          kernels.accumulate(ring, batch, near, value, kNear, sums + (set * n + c) * kLanes);
+          kernels.accumulate(ring, batch, near, value, kNear, sums + set * cells + c * sum_size);
         }
       }
     }
+    if (pieces > 1) kernels.fold(ring, count * n, sums);
   }
 
-  // Answers of one set from their sums (N, 8), which are lost. words: (8, N) to work in.
+  // Answers of one set from their sums, which are lost. words: (8, N) to work in.
   void answer(i64 octet, i64 first, i64 set, u64* sums, u64* words) {
     kernels.to_words(ring, sums, words);
     for (i64 each = kLanes * octet; each < std::min(kLanes * (octet + 1), layout.answers); each++) {
@@ -135,19 +145,19 @@ class TransformRun {
   }
 
   void multiply_octets(i64 first, i64 count) {
-    Scratches scratches((count + kBatch + 1) * n * kLanes);
+    Scratches scratches((count * sum_size + kBatch * kLanes) * n);
     run(octets, piece_ns(count), [&](i64 octet) {
       Scratches::Loan loan(scratches);
-      u64 *sums = loan.data(), *room = sums + count * n * kLanes;
+      u64 *sums = loan.data(), *room = sums + count * n * sum_size;
       multiply(octet, 0, layout.uploads, count, sums, room);
-      for (i64 set = 0; set < count; set++) answer(octet, first, set, sums + set * n * kLanes, room);
+      for (i64 set = 0; set < count; set++) answer(octet, first, set, sums + set * n * sum_size, room);
     });
   }
 
   void multiply_pieces(i64 first, i64 count) {
-    const i64 step = up(up(layout.uploads, pieces), kBatch) * kBatch, used = up(layout.uploads, step), cells = n * kLanes;
+    const i64 step = up(up(layout.uploads, pieces), kBatch) * kBatch, used = up(layout.uploads, step), cells = n * sum_size;
     Memory<u64> sums(size(octets * used * count * cells));
-    Scratches rooms(kBatch * cells), words(cells);
+    Scratches rooms(kBatch * kLanes * n), words(kLanes * n);
     run(octets * used, piece_ns(count), [&](i64 task) {
       Scratches::Loan room(rooms);
       const i64 from = task % used * step;
@@ -157,7 +167,7 @@ class TransformRun {
       Scratches::Loan loan(words);
       const i64 octet = task / count, set = task % count;
       u64* total = sums.data() + (octet * used * count + set) * cells;
-      for (i64 piece = 1; piece < used; piece++) kernels.add(ring, total + piece * count * cells, cells, total);
+      for (i64 piece = 1; piece < used; piece++) kernels.join(ring, total + piece * count * cells, n, total);
       answer(octet, first, set, total, loan.data());
     });
   }
@@ -167,7 +177,7 @@ class TransformRun {
   const Weights::State& weights;
   const ProductKernels& kernels;
   const RingView ring;
-  const i64 n, sets, at_once, octets, pieces;
+  const i64 n, sets, at_once, octets, pieces, sum_size;
   Memory<u64> values;  // (sets at once, uploads, N) cells
   const std::vector<ReadRun> runs;
   ReadWords replies;
@@ -183,8 +193,8 @@ std::size_t transform_bytes(const Layout& layout) {
   const i64 words = 8 + std::min(at_once, layout.blocks) * layout.answers * static_cast<i64>(layout.reads.size());
   const i64 values = at_once * layout.uploads * n;
   const i64 taking = workers * (3 * cells + kLanes * static_cast<i64>(layout.positions().public_bytes()) / 8);
-  const i64 working =
-      pieces == 1 ? workers * (at_once + kBatch + 1) * cells : octets * pieces * at_once * cells + workers * (kBatch + 1) * cells;
+  const i64 sums = at_once * kernels().product->sum_cells * cells;
+  const i64 working = pieces == 1 ? workers * (sums + kBatch * cells) : octets * pieces * sums + workers * (kBatch + 1) * cells;
   return size(8 * (values + words + std::max(taking, working)));
 }
 
@@ -215,8 +225,8 @@ SparseColumns::SparseColumns(i64 n, std::vector<std::int32_t> given) : places_(s
 }
 
 SparsePlan SparseColumns::plan() const {
-  return {static_cast<i64>(places_.size()), places_.data(), static_cast<i64>(ends_.size() / 3), ends_.data(), columns_.data(),
-          static_cast<i64>(empty_.size()),  empty_.data()};
+  return {static_cast<i64>(places_.size()),  places_.data(), static_cast<i64>(ends_.size() / 3), ends_.data(), columns_.data(),
+          static_cast<i64>(empty_.size()), empty_.data()};
 }
 
 }  // namespace hecompile

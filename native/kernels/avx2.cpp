@@ -9,6 +9,7 @@ namespace hecompile::avx2 {
 #include "kernels/ntt.inl"
 #include "kernels/client_kernels.inl"
 #include "kernels/limbs_avx2.inl"
+#include "kernels/sums_lanes.inl"
 #include "kernels/product_kernels.inl"
 
 }  // namespace hecompile::avx2

@@ -9,6 +9,7 @@ namespace hecompile::portable {
 #include "kernels/ntt.inl"
 #include "kernels/client_kernels.inl"
 #include "kernels/limbs_portable.inl"
+#include "kernels/sums_lanes.inl"
 #include "kernels/product_kernels.inl"
 
 }  // namespace hecompile::portable

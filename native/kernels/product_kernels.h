@@ -11,7 +11,7 @@ inline constexpr std::int64_t kRows = 6;    // answers that are computed togethe
 inline constexpr std::int64_t kStrip = 64;  // coefficients that are computed together
 inline constexpr std::int64_t kMostLimbs = 7;
 inline constexpr std::int64_t kLanes = 8;  // polynomials that are transformed together
-inline constexpr std::int64_t kBatch = 4;  // products that are added before they are reduced
+inline constexpr std::int64_t kBatch = 4;  // products that are added at a time
 
 // Words of `group` uploads side by side, cut into limbs: limb l of word c of upload u goes to
 // planes + l plane_bytes + (c group + u) limb_bytes.
@@ -65,19 +65,21 @@ struct ProductKernels {
   void (*round)(std::uint64_t* words, std::int64_t count, int drop, int q_bits);
   // Values of eight polynomials (8, N) in evaluation order -> coefficients, words below q both. cells: (N, 8) to work in.
   void (*to_coefficients)(const RingView&, std::uint64_t* words, Cell* cells);
-  // Coefficients (8, N) of eight polynomials -> values in evaluation order, reduced cells (8, N). cells: (N, 8) to work in.
+  // Coefficients (8, N) of eight polynomials -> values in evaluation order, cells (8, N). cells: (N, 8) to work in.
   void (*to_values)(const RingView&, const std::uint64_t* words, Cell* cells, Cell* values);
-  // Words below q (count) -> reduced cells.
+  // Values (count), words below q -> cells.
   void (*to_cells)(const RingView&, const std::uint64_t* words, std::int64_t count, Cell* cells);
   // int8 weights (terms, 8) of eight polynomials -> their values, cells (N, 8).
   void (*transform_weights)(const RingView&, const SparsePlan&, const std::int8_t* weights, Cell* cells);
-  // Adds at `count` coefficients the products of up to kBatch weights (count, 8) by values (count). sums: (count, 8), reduced.
+  std::int64_t sum_cells;      // of one sum of products
+  std::int64_t most_products;  // that are added before sums are folded
+  // Adds at `count` coefficients the products of up to kBatch weights (count, 8) by values (count). sums: (count, sum_cells, 8).
   void (*accumulate)(const RingView&, std::int64_t batch, const Cell* const* weights, const Cell* const* values, std::int64_t count,
                      Cell* sums);
-  // Adds reduced cells (count).
-  void (*add)(const RingView&, const Cell* more, std::int64_t count, Cell* sums);
-  // Reduced values (N, 8) of eight polynomials -> coefficients, words below q (8, N). The values are lost.
-  void (*to_words)(const RingView&, Cell* values, std::uint64_t* words);
+  void (*fold)(const RingView&, std::int64_t count, Cell* sums);  // reduces them
+  void (*join)(const RingView&, const Cell* more, std::int64_t count, Cell* sums);  // adds folded ones, at most 2048 times
+  // Sums of eight polynomials (N, sum_cells, 8) -> coefficients, words below q (8, N). The sums are lost.
+  void (*to_words)(const RingView&, Cell* sums, std::uint64_t* words);
 };
 
 extern const ProductKernels kPortableProduct;

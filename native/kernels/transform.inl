@@ -1,9 +1,5 @@
-// Products of transformed polynomials. Included into the namespace of an instruction set, behind its ops, ntt.inl and the
-// limbs_*.inl that has `from_bytes`.
-//
-// Bounds, in units of q, narrow being up to 48 bits and wide up to 50 (see ntt.inl): transformed weights are below 9.7 and 3.2, the
-// other factor is reduced, at most 1/2. A product is then below 1/2 + 4.9/16 and 1/2 + 1.6/4, and a reduced sum with kBatch of them
-// below 4.2: sums must stay below 32 and 8.
+// Polynomials there and back. Included into the namespace of an instruction set, behind its ops, ntt.inl, a sums_*.inl and the
+// limbs_*.inl, which has `from_bytes`.
 
 // N times coefficients (N, 8), as `backward` leaves them -> words below q (8, N).
 static inline void scale_to_words(const RingView& ring, const Cell* cells, std::uint64_t* words, const Modulus& m) {
@@ -25,14 +21,18 @@ static void to_coefficients(const RingView& ring, std::uint64_t* words, Cell* ce
   scale_to_words(ring, cells, words, m);
 }
 
-static void values_to_words(const RingView& ring, Cell* values, std::uint64_t* words) {
-  backward(ring, values);
-  scale_to_words(ring, values, words, modulus(ring));
+// Works in the sums' place: a group's values are read before anything is written beyond them.
+static void sums_to_words(const RingView& ring, Cell* cells, std::uint64_t* words) {
+  const Modulus m = modulus(ring);
+  backward_from(ring, cells, [&](std::int64_t group, Lanes v[8]) {
+    for (int i = 0; i < 8; i++) v[i] = sums::total(cells, 8 * group + i, m);
+  });
+  scale_to_words(ring, cells, words, m);
 }
 
 static void words_to_cells(const RingView& ring, const std::uint64_t* words, std::int64_t count, Cell* cells) {
   const Modulus m = modulus(ring);
-  for (std::int64_t i = 0; i < count; i += 8) store(cells + i, reduced(from_words(load_words(words + i)), m));
+  for (std::int64_t i = 0; i < count; i += 8) store(cells + i, sums::value_cells(from_words(load_words(words + i)), m));
 }
 
 static void words_to_values(const RingView& ring, const std::uint64_t* words, Cell* cells, Cell* values) {
@@ -44,7 +44,7 @@ static void words_to_values(const RingView& ring, const std::uint64_t* words, Ce
     for (int i = 0; i < 8; i++) store(cells + 8 * (c + i), v[i]);
   }
   forward_to(ring, cells, [&](std::int64_t group, Lanes v[8]) {
-    for (int i = 0; i < 8; i++) v[i] = reduced(v[i], m);
+    for (int i = 0; i < 8; i++) v[i] = sums::value_cells(v[i], m);
     transpose(v);
     for (int u = 0; u < 8; u++) store(values + u * ring.n + 8 * group, v[u]);
   });
@@ -90,35 +90,13 @@ static void transform_sparse(const RingView& ring, const SparsePlan& plan, const
     for (std::int64_t i = 0; i < all; i++)
       for (std::int64_t c = 0; c < plan.empty_count; c++) store(x + 8 * (i * size + plan.empty[c]), zero);
   forward_rest<kWide>(ring, x, size, [&](std::int64_t group, Lanes v[8]) {
-    for (int i = 0; i < 8; i++) store(x + 64 * group + 8 * i, v[i]);
+    for (int i = 0; i < 8; i++) store(x + 64 * group + 8 * i, sums::weight_cells(v[i], m));
   });
 }
 
 static void transform_weights(const RingView& ring, const SparsePlan& plan, const std::int8_t* weights, Cell* cells) {
-  if (wide(ring)) transform_sparse<true>(ring, plan, weights, cells);
-  else transform_sparse<false>(ring, plan, weights, cells);
-}
-
-template <int kCount>
-static inline void accumulate_of(const Cell* const* weights, const Cell* const* values, std::int64_t count, Cell* sums,
-                                 const Modulus& m) {
-  for (std::int64_t i = 0; i < count; i++) {
-    Lanes sum = load(sums + 8 * i);
-#pragma GCC unroll 4
-    for (int k = 0; k < kCount; k++) sum = add(sum, product(load(weights[k] + 8 * i), every(values[k] + i), m), m);
-    store(sums + 8 * i, reduced(sum, m));
-  }
-}
-
-static void accumulate(const RingView& ring, std::int64_t batch, const Cell* const* weights, const Cell* const* values,
-                       std::int64_t count, Cell* sums) {
-  const Modulus m = modulus(ring);
-  if (batch == kBatch) accumulate_of<kBatch>(weights, values, count, sums, m);
+  if (wide(ring))
+    transform_sparse<true>(ring, plan, weights, cells);
   else
-    for (std::int64_t k = 0; k < batch; k++) accumulate_of<1>(weights + k, values + k, count, sums, m);
-}
-
-static void add_cells(const RingView& ring, const Cell* more, std::int64_t count, Cell* sums) {
-  const Modulus m = modulus(ring);
-  for (std::int64_t i = 0; i < count; i += 8) store(sums + i, reduced(add(load(sums + i), load(more + i), m), m));
+    transform_sparse<false>(ring, plan, weights, cells);
 }

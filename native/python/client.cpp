@@ -95,14 +95,14 @@ std::unique_ptr<Request> encrypt_request(const std::vector<nb::object>& layers, 
     Encryption& job = jobs[i];
     job.layout = &layout, job.fill = fills.back().get(), job.secrets = &layer.secrets, job.words = at;
     if (clients[i]) {
-      const auto given = nb::cast<Floats>(values[i]);
+      const auto given = nb::cast<Floats>(values[i], false);
       if (given.size() != clients[i]->source.count) throw std::invalid_argument("a value of another size than its layer reads");
       sources[i] = clients[i]->source;
       sources[i].data = given.data();
       layer.scales.resize(static_cast<std::size_t>(clients[i]->runs));
       job.source = &sources[i], job.scales = layer.scales.data(), job.limit = clients[i]->limit;
     } else {
-      const auto given = nb::cast<Integers>(values[i]);
+      const auto given = nb::cast<Integers>(values[i], false);
       if (given.size() != static_cast<std::size_t>(layout.up_words()))
         throw std::invalid_argument("integers of another size than their layer reads");
       job.integers = given.data();
@@ -154,7 +154,7 @@ void decrypt_reply(Request& request, nb::handle reply, const std::vector<std::si
     }
     if (nb::isinstance<nb::list>(results[i])) {
       if (!layer.client || layer.client->rows.empty()) throw std::invalid_argument("a layer whose results are integers");
-      const auto parts = nb::cast<std::vector<FloatsOut>>(results[i]);
+      const auto parts = nb::cast<std::vector<FloatsOut>>(results[i], false);
       Sink& sink = sinks[i];
       sink.rows = layer.client->rows;
       if (parts.size() != layer.client->part_sizes.size())
@@ -167,7 +167,7 @@ void decrypt_reply(Request& request, nb::handle reply, const std::vector<std::si
         sink.value_scales.push_back(layer.scales[static_cast<std::size_t>(scale)]);
       job.sink = &sink;
     } else {
-      const auto integers = nb::cast<IntegersOut>(results[i]);
+      const auto integers = nb::cast<IntegersOut>(results[i], false);
       if (integers.size() != static_cast<std::size_t>(layout.down_b_words()))
         throw std::invalid_argument("integers of another size than the layer's answers");
       job.integers = integers.data();

@@ -31,12 +31,12 @@ __extension__ using u128 = unsigned __int128;
 
 int failures = 0;
 
-#define CHECK(holds)                                                  \
-  do {                                                                \
-    if (!(holds)) {                                                   \
-      std::printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #holds); \
-      failures++;                                                     \
-    }                                                                 \
+#define CHECK(holds)                                                    \
+  do {                                                                  \
+    if (!(holds)) {                                                     \
+      std::printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #holds);   \
+      failures++;                                                       \
+    }                                                                   \
   } while (false)
 
 // splitmix64
@@ -78,7 +78,7 @@ struct Case {
   i64 n;
   int q_bits, t_bits;
 };
-const Case kCases[] = {{2048, 33, 21}, {2048, 40, 16}, {2048, 47, 33}, {2048, 48, 25},  {2048, 50, 36},  {4096, 50, 20},
+const Case kCases[] = {{2048, 33, 21}, {2048, 40, 16}, {2048, 47, 33}, {2048, 48, 25}, {2048, 50, 36}, {4096, 50, 20},
                        {4096, 48, 33}, {1024, 28, 13}, {8192, 50, 30}, {16384, 49, 20}, {32768, 50, 30}, {32768, 48, 30}};
 
 // Words of extremes and of chance.
@@ -111,8 +111,10 @@ void test_transforms() {
             client.forward(view, lanes.data());
           }
           client.to_words(view, lanes.data(), 8 * c.n, out.data());
-          if (kernel == runnable_kernels().front()) std::memcpy(reference.data(), out.data(), 8 * out.size());
-          else CHECK(std::memcmp(reference.data(), out.data(), 8 * out.size()) == 0);
+          if (kernel == runnable_kernels().front())
+            std::memcpy(reference.data(), out.data(), 8 * out.size());
+          else
+            CHECK(std::memcmp(reference.data(), out.data(), 8 * out.size()) == 0);
           if (!first || kind > 1 || c.n > 4096) continue;
           // against the definition, at some places
           for (i64 k : {i64{0}, i64{1}, c.n / 2 + 3, c.n - 1}) {
@@ -122,8 +124,7 @@ void test_transforms() {
               u64 value = 0;
               if (!back) {
                 const u64 point = power(ring->psi, 2 * reversed + 1, q);
-                for (i64 i = c.n - 1; i >= 0; i--)
-                  value = (times(value, point, q) + words[static_cast<std::size_t>(8 * i + lane)]) % q;
+                for (i64 i = c.n - 1; i >= 0; i--) value = (times(value, point, q) + words[static_cast<std::size_t>(8 * i + lane)]) % q;
               } else {
                 for (i64 i = 0; i < c.n; i++) {
                   u64 turned = 0;
@@ -211,23 +212,12 @@ std::vector<float> floats(Random& random, std::size_t count, int kind) {
     const u64 r = random.next();
     const float number = static_cast<float>(static_cast<double>(static_cast<i64>(r)) / 9.3e18 * 3.7);
     switch (kind) {
-      case 0:
-        x = number;
-        break;
-      case 1:
-        x = r % 50 == 0 ? NAN : r % 50 == 1 ? INFINITY : r % 50 == 2 ? -INFINITY : number;
-        break;
-      case 2:
-        x = std::bit_cast<float>(static_cast<std::uint32_t>(r) & 0x807fffffU);
-        break;
-      case 3:
-        x = r & 1 ? -0.0F : 0.0F;
-        break;
-      case 4:
-        x = std::bit_cast<float>(static_cast<std::uint32_t>(r));
-        break;
-      default:
-        x = std::nextafterf(static_cast<float>(r % 401) / 2.0F - 100.0F, r & (1 << 20) ? 1e9F : -1e9F);
+      case 0: x = number; break;
+      case 1: x = r % 50 == 0 ? NAN : r % 50 == 1 ? INFINITY : r % 50 == 2 ? -INFINITY : number; break;
+      case 2: x = std::bit_cast<float>(static_cast<std::uint32_t>(r) & 0x807fffffU); break;
+      case 3: x = r & 1 ? -0.0F : 0.0F; break;
+      case 4: x = std::bit_cast<float>(static_cast<std::uint32_t>(r)); break;
+      default: x = std::nextafterf(static_cast<float>(r % 401) / 2.0F - 100.0F, r & (1 << 20) ? 1e9F : -1e9F);
     }
   }
   return result;
@@ -343,8 +333,7 @@ Input input_of(const Problem& p, Random& random) {
   in.tensor = floats(random, size(s.elements * s.channels * plane + 13), p.kind);
   Source& source = in.source;
   source.data = in.tensor.data(), source.count = in.tensor.size();
-  for (i64 e = 0; e < s.elements; e++)
-    source.elements.push_back(e * s.channels * plane), source.scale_of.push_back(static_cast<int>(e));
+  for (i64 e = 0; e < s.elements; e++) source.elements.push_back(e * s.channels * plane), source.scale_of.push_back(static_cast<int>(e));
   for (i64 c = 0; c < s.channels; c++) {
     const i64 channel = p.tokens ? c : p.step == 1 ? c * plane : c / 4 * plane + (c % 4) / 2 * 2 * s.width + c % 2;
     source.channels.push_back(channel);
@@ -381,8 +370,7 @@ void output_of(const Problem& p, Random& random, Output& out) {
   for (i64 e = 0; e < s.elements; e++) out.sink.value_scales.push_back(e == 0 ? 1e37 : 0.125 * static_cast<double>(e));
 }
 
-// The integer that a row of the identity-like weights selects: 2 x channel (r mod C) at tap (r mod K), less one of the next channel
-// at tap 0.
+// The integer that a row of the identity-like weights selects: 2 x channel (r mod C) at tap (r mod K), less one of the next channel at tap 0.
 struct Pick {
   i64 channel, tap, weight;
 };
@@ -454,8 +442,7 @@ void test_layer(const Problem& p, u64 seed) {
       for (i64 c = 0; c < s.channels; c++)
         for (i64 r = 0; r < layout.in_rows; r++)
           for (i64 x = 0; x < s.width; x++) {
-            const i64 at =
-                ((b * layout.uploads + c / s.p_in) * n) + c % s.p_in * layout.area + slot * layout.slot + r * layout.stride + x;
+            const i64 at = ((b * layout.uploads + c / s.p_in) * n) + c % s.p_in * layout.area + slot * layout.slot + r * layout.stride + x;
             integers[size(at)] = integer(e, c, tile * s.tile_rows + r + layout.low_row, x);
           }
     }
@@ -465,8 +452,10 @@ void test_layer(const Problem& p, u64 seed) {
       set_threads(mode == 2 ? 2 : 1);
       Encryption layer;
       layer.layout = &layout, layer.fill = &fill;
-      if (mode == 3) layer.integers = integers.data();
-      else layer.source = &in.source, layer.scales = scales.data(), layer.limit = limit;
+      if (mode == 3)
+        layer.integers = integers.data();
+      else
+        layer.source = &in.source, layer.scales = scales.data(), layer.limit = limit;
       layer.secrets = first ? &secrets : &other_secrets, layer.words = first ? words.data() : others.data();
       encrypt({layer});
       if (!first) {
@@ -518,8 +507,7 @@ void test_layer(const Problem& p, u64 seed) {
         const i64 at = (block * layout.uploads + u) * n + i;
         u64 noise = 0;
         for (u64 k = 0; k < 6; k++)
-          noise |= static_cast<u64>(fill.byte(Stream::kErrors, 0, positions.error_at(block, u) + 6 * static_cast<u64>(i) + k))
-                   << (8 * k);
+          noise |= static_cast<u64>(fill.byte(Stream::kErrors, 0, positions.error_at(block, u) + 6 * static_cast<u64>(i) + k)) << (8 * k);
         const i64 error = std::popcount(noise & ((1 << 21) - 1)) - std::popcount(noise >> 21 & ((1 << 21) - 1));
         const i64 message = integers[size(at)] * static_cast<i64>(ring->delta) + error;
         const u64 sum = (b[size(at)] + product[size(i)]) % q;
@@ -538,25 +526,22 @@ void test_layer(const Problem& p, u64 seed) {
     std::vector<u64> sum(size(n), 0);
     for (i64 j = 0; j < s.p_out && number * s.p_out + j < s.rows; j++)
       for (const Pick& pick : picks(s, number * s.p_out + j))
-        add_rolled(upload(pick.channel / s.p_in), layout.offsets[size((j * s.p_in + pick.channel % s.p_in) * taps + pick.tap)],
-                   pick.weight, n, q, sum.data());
+        add_rolled(upload(pick.channel / s.p_in), layout.offsets[size((j * s.p_in + pick.channel % s.p_in) * taps + pick.tap)], pick.weight,
+                   n, q, sum.data());
     return sum;
   };
   for (i64 number = 0; number < layout.answers; number++) {
     for (i64 block = 0; block < layout.blocks; block++) {
       const auto sum = answer([&](i64 u) { return b.data() + (block * layout.uploads + u) * n; }, number);
       for (i64 k = 0; k < reads; k++)
-        down_b[size((block * layout.answers + number) * reads + k)] =
-            rounded_off(sum[size(layout.reads[size(k)])], s.drop_b, ring->q_bits);
+        down_b[size((block * layout.answers + number) * reads + k)] = rounded_off(sum[size(layout.reads[size(k)])], s.drop_b, ring->q_bits);
     }
     for (i64 group = 0; group < layout.seeds; group++) {
       const auto sum = answer([&](i64 u) { return a[size(group * layout.uploads + u)].data(); }, number);
-      for (i64 i = 0; i < n; i++)
-        down_a[size((group * layout.answers + number) * n + i)] = rounded_off(sum[size(i)], s.drop_a, ring->q_bits);
+      for (i64 i = 0; i < n; i++) down_a[size((group * layout.answers + number) * n + i)] = rounded_off(sum[size(i)], s.drop_a, ring->q_bits);
     }
   }
-  std::vector<std::uint8_t> packed_b(packed_bytes(down_b.size(), ring->q_bits - s.drop_b)),
-      packed_a(packed_bytes(down_a.size(), ring->q_bits - s.drop_a));
+  std::vector<std::uint8_t> packed_b(packed_bytes(down_b.size(), ring->q_bits - s.drop_b)), packed_a(packed_bytes(down_a.size(), ring->q_bits - s.drop_a));
   pack_words(down_b.data(), packed_b.data(), down_b.size(), ring->q_bits - s.drop_b, 0, down_b.size());
   pack_words(down_a.data(), packed_a.data(), down_a.size(), ring->q_bits - s.drop_a, 0, down_a.size());
 
@@ -571,8 +556,7 @@ void test_layer(const Problem& p, u64 seed) {
           for (const Pick& pick : picks(s, r)) {
             const Tap tap = s.taps[size(pick.tap)];
             const i64 from_y = y + tap.dy, from_x = x + tap.dx;
-            if (from_y >= 0 && from_y < s.height && from_x >= 0 && from_x < s.width)
-              sum += pick.weight * integer(e, pick.channel, from_y, from_x);
+            if (from_y >= 0 && from_y < s.height && from_x >= 0 && from_x < s.width) sum += pick.weight * integer(e, pick.channel, from_y, from_x);
           }
           const double value = static_cast<double>(sum) * (expected.sink.value_scales[size(e)] * row.scale);
           float result = static_cast<float>(std::clamp(value, -3.0e38, 3.0e38));
@@ -590,8 +574,7 @@ void test_layer(const Problem& p, u64 seed) {
       out.sink.rows = expected.sink.rows, out.sink.value_scales = expected.sink.value_scales;
       out.sink.check(layout);
       Decryption layer;
-      layer.layout = &layout, layer.secrets = &secrets, layer.a = packed_a.data(), layer.b = packed_b.data(),
-      layer.sink = &out.sink;
+      layer.layout = &layout, layer.secrets = &secrets, layer.a = packed_a.data(), layer.b = packed_b.data(), layer.sink = &out.sink;
       decrypt({layer});
       for (int part = 0; part < 2; part++)
         CHECK(std::memcmp(out.tensors[part].data(), expected.tensors[part].data(), 4 * out.tensors[part].size()) == 0);
@@ -625,11 +608,7 @@ void test_decoding() {
     for (std::size_t i = 0; i < kCount; i++) {
       const u64 g = random.next() & ((u64{1} << c.t_bits) - 1);
       const u64 border = static_cast<u64>(((static_cast<u128>(2 * g + 1) * q) >> 1) >> c.t_bits);  // t x / q = g + 1/2
-      b[i] = i % 8 == 0 ? random.next() % q
-             : i == 1   ? q - 1
-             : i == 2   ? q / 2
-             : i == 3   ? q / 2 + 1
-                        : (border + random.next() % 5 + q - 2) % q;
+      b[i] = i % 8 == 0 ? random.next() % q : i == 1 ? q - 1 : i == 2 ? q / 2 : i == 3 ? q / 2 + 1 : (border + random.next() % 5 + q - 2) % q;
     }
     for (const Kernels* kernel : runnable_kernels()) {
       kernel->client->decode(ring->view(), zero.data(), 1, kCount, 0, b.data(), 0, out.data());
@@ -737,7 +716,8 @@ class CheapFill : public Fill {
 
 std::vector<const Kernels*> benched;
 
-void bench_layer(const char* name, const Problem& p) {
+void bench_layer(const std::string& only, const std::string& name, const Problem& p) {
+  if (name.find(only) == std::string::npos) return;
   Random random{8};
   const Layout layout(ring_with(p.ring.n, p.ring.q_bits, p.ring.t_bits), p.shape);
   const Input in = input_of(p, random);
@@ -769,20 +749,20 @@ void bench_layer(const char* name, const Problem& p) {
           decrypt({layer});
         },
         1.0);
-    std::printf("%-8s %s: encrypt %.2f ns without random bytes, decrypt %.2f ns a coefficient (%.1f and %.1f ms)\n", kernel->name,
-                name, least * 1e9 / static_cast<double>(layout.up_words()),
+    std::printf("%-8s %s: encrypt %.2f ns without random bytes, decrypt %.2f ns a coefficient (%.1f and %.1f ms)\n", kernel->name, name.c_str(),
+                least * 1e9 / static_cast<double>(layout.up_words()),
                 down * 1e9 / static_cast<double>(layout.blocks * layout.answers * layout.ring->n), least * 1e3, down * 1e3);
   }
 }
 
-void bench(const std::string& only) {
+void bench(const std::string& only, const std::string& layer) {
   set_threads(1);
   for (const Kernels* kernel : runnable_kernels())
     if (only.empty() || only == kernel->name) benched.push_back(kernel);
-  bench_layer("conv 320 64x64", {{2048, 48, 25}, {1, 320, 64, 64, 320, 64, 64, square(-1, 1), 1, 22, 1, 1, 3, 4}, false, 1, 0});
-  bench_layer("linear 320x4096", {{2048, 48, 25}, {1, 320, 4096, 1, 320, 4096, 1, {{0, 0}}, 1, 2048, 1, 1, 3, 4}, true, 1, 0});
-  bench_layer("conv 1280 8x8", {{2048, 48, 25}, {2, 1280, 8, 8, 1280, 8, 8, square(-1, 1), 2, 8, 4, 2, 3, 4}, false, 1, 0});
-  for (int bits : {48, 50})
+  bench_layer(layer, "conv 320 64x64", {{2048, 48, 25}, {1, 320, 64, 64, 320, 64, 64, square(-1, 1), 1, 22, 1, 1, 3, 4}, false, 1, 0});
+  bench_layer(layer, "linear 320x4096", {{2048, 48, 25}, {1, 320, 4096, 1, 320, 4096, 1, {{0, 0}}, 1, 2048, 1, 1, 3, 4}, true, 1, 0});
+  bench_layer(layer, "conv 1280 8x8", {{2048, 48, 25}, {2, 1280, 8, 8, 1280, 8, 8, square(-1, 1), 2, 8, 4, 2, 3, 4}, false, 1, 0});
+  for (int bits : layer.empty() ? std::vector<int>{48, 50} : std::vector<int>{})
     for (i64 n : {2048, 4096}) {
       const auto ring = ring_with(n, bits, 25);
       const RingView view = ring->view();
@@ -800,7 +780,7 @@ void bench(const std::string& only) {
 
 int main(int count, char** arguments) {
   if (count > 1 && std::string(arguments[1]) == "--bench") {
-    bench(count > 2 ? arguments[2] : "");
+    bench(count > 2 ? arguments[2] : "", count > 3 ? arguments[3] : "");
     return 0;
   }
   for (const Kernels* kernel : runnable_kernels()) CHECK(self_test(*kernel));

@@ -1,0 +1,45 @@
+// Sums of products of transformed polynomials in lanes modulo q. Included into the namespace of an instruction set.
+//
+// Bounds, in units of q, narrow being up to 48 bits and wide up to 50 (see ntt.inl): transformed weights are below 9.7 and 3.2, the
+// other factor is reduced, at most 1/2. A product is then below 1/2 + 4.9/16 and 1/2 + 1.6/4, and a reduced sum with kBatch of them
+// below 4.2: sums must stay below 32 and 8.
+
+namespace sums {
+
+constexpr std::int64_t kCells = 1;  // of a sum
+constexpr std::int64_t kMost = std::int64_t{1} << 40;
+
+static inline Lanes weight_cells(Lanes x, const Modulus&) { return x; }
+static inline Lanes value_cells(Lanes x, const Modulus& m) { return reduced(x, m); }
+
+template <int kCount>
+static inline void accumulate_of(const Cell* const* weights, const Cell* const* values, std::int64_t count, Cell* sums,
+                                 const Modulus& m) {
+  for (std::int64_t i = 0; i < count; i++) {
+    Lanes sum = load(sums + 8 * i);
+#pragma GCC unroll 4
+    for (int k = 0; k < kCount; k++) sum = add(sum, product(load(weights[k] + 8 * i), every(values[k] + i), m), m);
+    store(sums + 8 * i, reduced(sum, m));
+  }
+}
+
+static void accumulate(const RingView& ring, std::int64_t batch, const Cell* const* weights, const Cell* const* values,
+                       std::int64_t count, Cell* sums) {
+  const Modulus m = modulus(ring);
+  if (batch == kBatch)
+    accumulate_of<kBatch>(weights, values, count, sums, m);
+  else
+    for (std::int64_t k = 0; k < batch; k++) accumulate_of<1>(weights + k, values + k, count, sums, m);
+}
+
+static void fold(const RingView&, std::int64_t, Cell*) {}
+
+static void join(const RingView& ring, const Cell* more, std::int64_t count, Cell* sums) {
+  const Modulus m = modulus(ring);
+  for (std::int64_t i = 0; i < count; i++) store(sums + 8 * i, reduced(add(load(sums + 8 * i), load(more + 8 * i), m), m));
+}
+
+// The i-th sum, reduced.
+static inline Lanes total(const Cell* sums, std::int64_t i, const Modulus&) { return load(sums + 8 * i); }
+
+}  // namespace sums
