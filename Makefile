@@ -11,7 +11,7 @@ BENCHMARKS := $(filter-out benchmarks/__init__.py benchmarks/harness.py benchmar
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 NATIVE := $(shell find native -type f)
-CORE := cmake -G Ninja -S native -DHECOMPILE_TESTS=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+CORE := cmake -G Ninja -S native -DHECOMPILE_TESTS=ON
 
 .PHONY: demo test lint core-tests sanitize constant-time aarch64 quick fhe slow long smoke bench fuzz fuzz-networks venv nginx valgrind clean
 
@@ -61,7 +61,7 @@ lint: build/native/ready
 
 # the core's own tests, and the module of test hooks, which is never installed
 build/native/ready: .venv/core | valgrind
-	$(CORE) -B build/native -DCMAKE_PREFIX_PATH=$(CURDIR)/.venv/valgrind/usr >/dev/null
+	$(CORE) -B build/native -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_PREFIX_PATH=$(CURDIR)/.venv/valgrind/usr >/dev/null
 	cmake --build build/native
 	touch $@
 
