@@ -39,7 +39,8 @@ def own(modules: frozenset[str]) -> frozenset[str]:
 def text_of(module: str) -> str:
     """The source of a module of hecompile, named as `own` does."""
     path = ROOT / (module.replace(".", "/") + ".py")
-    return (path if path.is_file() else path.with_suffix("") / "__init__.py").read_text()
+    places = (path, path.with_suffix(".pyi"), path.with_suffix("") / "__init__.py")  # the second: of a compiled module, its types
+    return next(place for place in places if place.is_file()).read_text()
 
 
 def names_of(module: str) -> set[str]:

@@ -41,7 +41,7 @@ SERVING = (
 PICTURES = frozenset({"ir.channels", "ir.linear", "ir.tiles"})
 SEAL = frozenset({"backends.seal_files", "backends.words"})
 LOADED: Mapping[str, frozenset[str]] = {
-    "bfv": SERVING | PICTURES | {"backends.words"}
+    "bfv": SERVING | PICTURES | {"_core", "backends.words"}
     | _within(
         "backends.bfv",
         "backend expansion forms integer kernels messages packing parameters program released rings server weights",
@@ -55,7 +55,7 @@ LOADED: Mapping[str, frozenset[str]] = {
     "concrete": SERVING | PICTURES
     | _within("backends.concrete", "frames jobs limits messages parameters server specs tensors worker_process workers")
     | _within("backends.concrete.linear", "backend program"),
-    "affine": SERVING | {"backends.words", "ir.timesteps"} | _within("backends.bfv", "expansion parameters rings")
+    "affine": SERVING | {"_core", "backends.words", "ir.timesteps"} | _within("backends.bfv", "expansion parameters rings")
     | _within("backends.sampler_step", "backend layout program server") | _within("sparsity", "cost_names"),
 }  # fmt: skip
 WORKER = frozenset({"backends", "errors", "version"}) | _within("backends.concrete", "library messages worker")
@@ -149,5 +149,5 @@ def test_a_client_loads_no_compiler(tiny: Compiled) -> None:
     kept = {"ir.graph", "ir.products", "panels", "policies", "security"}  # a client judges its own regions' graphs, and the ring
     forbidden = [each for each in COMPILES if each not in kept]
     forbidden += [f"backends.{scheme}.{room}" for scheme in SCHEMES for room in COMPILES_A_SCHEME]
-    assert "backends.bfv.secret" in modules
+    assert {"_core", "backends.bfv.client", "backends.bfv.places"} <= modules
     assert [name for name in sorted(modules) if f"{name}.".startswith(tuple(f"{each}." for each in forbidden))] == []

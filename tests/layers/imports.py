@@ -34,11 +34,12 @@ class Import:
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """Files of the library below `root` by the names of their modules, folders that are linked into it included."""
+    """Files of the library below `root` by the names of their modules, folders that are linked into it included. Of a compiled module
+    it is the file of its types."""
     found = dict[str, Path]()
     for folder, _, names in os.walk(root / LIBRARY, followlinks=True):
         for name in names:
-            if name.endswith(".py"):
+            if name.endswith((".py", ".pyi")):
                 path = Path(folder, name)
                 parts = path.relative_to(root).with_suffix("").parts
                 found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
