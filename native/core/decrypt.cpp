@@ -52,7 +52,7 @@ void add_slabs(const Layout& layout, std::size_t layer, i64 wanted, std::vector<
 struct Sizes {
   i64 n = 0, blocks = 0, reads = 0;
   std::size_t total() const {
-    return Scratch::size_of<u64>(size(kSlabAnswers * n)) + Scratch::size_of<u64>(size(n)) + Scratch::size_of<Cell>(size(blocks * n)) +
+    return Scratch::size_of<u64>(size(8 * n)) + Scratch::size_of<u64>(size(n)) + Scratch::size_of<Cell>(size(blocks * n)) +
            2 * Scratch::size_of<Cell>(size(8 * n)) + Scratch::size_of<u64>(size(std::max(8 * n, reads + kOver))) +
            Scratch::size_of<double>(size(8 * (reads + kOver)));
   }
@@ -146,7 +146,7 @@ void decrypt_slab(const Decryption& layer, const Slab& slab, const ClientKernels
   const i64 count_a = layout.down_a_words(), count_b = layout.down_b_words();
   const int bits_a = ring.q_bits - shape.drop_a, bits_b = ring.q_bits - shape.drop_b;
   Scratch::Room room(scratch);
-  u64* const a = room.take<u64>(size(kSlabAnswers * n));
+  u64* const a = room.take<u64>(size(8 * n));
   u64* const spare = room.take<u64>(size(n));
   Cell* const secrets = room.take<Cell>(size(sizes.blocks * n));
   Cell* const lanes = room.take<Cell>(size(8 * n));
@@ -155,19 +155,45 @@ void decrypt_slab(const Decryption& layer, const Slab& slab, const ClientKernels
   double* const values = room.take<double>(size(8 * pitch));
 
   const i64 seed = slab.block / kBlocksPerSeed;
-  for (i64 first = 0; first < slab.answers; first += 8) {
-    const i64 count = std::min<i64>(8, slab.answers - first);
-    kernel.unpack(layer.a, count_a, bits_a, (seed * layout.answers + slab.answer + first) * n, count * n, words);
-    const u64* from[8];
-    u64* to[8];
-    for (i64 j = 0; j < 8; j++) from[j] = words + (j < count ? j : 0) * n, to[j] = j < count ? a + (first + j) * n : spare;
-    kernel.transform(ring, from, shape.drop_a, to, lanes);
-  }
+  const Sinking sink(layer, kernel, pitch);
   for (i64 j = 0; j < slab.blocks; j++) kernel.spectrum(ring, layer.secrets->data() + (slab.block + j) * n, secrets + j * n);
-
+  const auto read_a = [&](i64 first, i64 count, const u64* rows[8]) {
+    kernel.unpack(layer.a, count_a, bits_a, (seed * layout.answers + slab.answer + first) * n, count * n, words);
+    for (i64 j = 0; j < 8; j++) rows[j] = words + (j < count ? j : 0) * n;
+  };
+  // one product, (N) cells, to the values of one answer
   const bool merged = layout.stride == shape.grid_width;
   const i64 rows = merged ? 1 : shape.tile_rows, width = merged ? shape.tile_rows * shape.grid_width : shape.grid_width;
-  const Sinking sink(layer, kernel, pitch);
+  const auto decode = [&](i64 block, i64 answer, i64 j) {
+    kernel.unpack(layer.b, count_b, bits_b, (block * layout.answers + answer) * reads, reads, words);
+    for (i64 run = 0; run < shape.p_out * shape.share; run++) {
+      const i64 at = run / shape.share * layout.jump + run % shape.share * layout.slot, done = run * rows * width;
+      kernel.decode(ring, products + j * n + at, rows, width, layout.stride, words + done, shape.drop_b, values + j * pitch + done);
+    }
+  };
+
+  if (slab.answers >= 8) {  // lanes are answers, which stay as they are for all blocks
+    for (i64 first = 0; first < slab.answers; first += 8) {
+      const i64 count = std::min<i64>(8, slab.answers - first);
+      const u64* from[8];
+      read_a(first, count, from);
+      kernel.transform_lanes(ring, from, shape.drop_a, a);
+      for (i64 block = 0; block < slab.blocks; block++) {
+        kernel.multiply_lanes(ring, a, secrets + block * n, static_cast<int>(count), products, lanes);
+        for (i64 j = 0; j < count; j++) decode(slab.block + block, slab.answer + first + j, j);
+        sink(slab.block + block, slab.answer + first, count, values);
+      }
+    }
+    return;
+  }
+  // few answers: lanes are any pairs of a block and an answer, so that none is idle
+  {
+    const u64* from[8];
+    u64* to[8];
+    read_a(0, slab.answers, from);
+    for (i64 j = 0; j < 8; j++) to[j] = j < slab.answers ? a + j * n : spare;
+    kernel.transform(ring, from, shape.drop_a, to, lanes);
+  }
   const i64 total = slab.blocks * slab.answers;
   for (i64 first = 0; first < total; first += 8) {
     const i64 count = std::min<i64>(8, total - first);
@@ -177,14 +203,7 @@ void decrypt_slab(const Decryption& layer, const Slab& slab, const ClientKernels
       each[j] = {a + at % slab.answers * n, secrets + at / slab.answers * n, products + j * n};
     }
     kernel.multiply(ring, each, static_cast<int>(count), lanes);
-    for (i64 j = 0; j < count; j++) {
-      const i64 block = slab.block + (first + j) / slab.answers, answer = slab.answer + (first + j) % slab.answers;
-      kernel.unpack(layer.b, count_b, bits_b, (block * layout.answers + answer) * reads, reads, words);
-      for (i64 run = 0; run < shape.p_out * shape.share; run++) {
-        const i64 at = run / shape.share * layout.jump + run % shape.share * layout.slot, done = run * rows * width;
-        kernel.decode(ring, products + j * n + at, rows, width, layout.stride, words + done, shape.drop_b, values + j * pitch + done);
-      }
-    }
+    for (i64 j = 0; j < count; j++) decode(slab.block + (first + j) / slab.answers, slab.answer + (first + j) % slab.answers, j);
     for (i64 j = 0; j < count;) {
       const i64 block = (first + j) / slab.answers, answer = (first + j) % slab.answers;
       const i64 run = std::min(count - j, slab.answers - answer);

@@ -60,7 +60,9 @@ class Placing {
       quantizers_.push_back({scale, 1.0 / scale, layer.limit});
     }
   }
-  ~Placing() { explicit_bzero(static_cast<void*>(quantizers_.data()), quantizers_.size() * sizeof(Quantizer)); }
+  ~Placing() {
+    if (!quantizers_.empty()) explicit_bzero(static_cast<void*>(quantizers_.data()), quantizers_.size() * sizeof(Quantizer));
+  }
   Placing(const Placing&) = delete;
   Placing& operator=(const Placing&) = delete;
 

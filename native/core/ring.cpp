@@ -96,7 +96,7 @@ std::shared_ptr<const Ring> make(std::int64_t n, u64 q, int t_bits) {
 RingView Ring::view() const {
   RingView view{};
   view.n = n, view.levels = std::countr_zero(static_cast<u64>(n)), view.q = q, view.q_bits = q_bits, view.t_bits = t_bits;
-  view.delta = delta;
+  view.q_inverse = 1.0 / static_cast<double>(q), view.delta = delta;
   view.forward = {centred_roots.data(), root_quotients.data(), roots.data(), root_fractions.data()};
   view.backward = {centred_inverse_roots.data(), inverse_root_quotients.data(), inverse_roots.data(), inverse_root_fractions.data()};
   view.n_inverse = n_inverse, view.n_inverse_fraction = fraction(n_inverse, q);

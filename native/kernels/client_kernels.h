@@ -57,7 +57,11 @@ struct ClientKernels {
 
   // Eight rows of (N) words without `drop` low bits -> their evaluation form, (N) words below q. lanes: (N, 8).
   void (*transform)(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8], Cell* lanes);
+  // The same, but left in lanes: (N, 8) cells of at most q/2 in absolute value.
+  void (*transform_lanes)(const RingView& ring, const std::uint64_t* const words[8], int drop, Cell* lanes);
+  // Coefficients of a s: of `count` of eight rows, or of `a` in lanes and one secret, as (count, N) cells.
   void (*multiply)(const RingView& ring, const DecryptRow rows[8], int count, Cell* lanes);
+  void (*multiply_lanes)(const RingView& ring, const Cell* a, const Cell* secret, int count, Cell* products, Cell* lanes);
   // round(t (product + b) / q) in [-t/2, t/2), at `rows` runs of `width` places of `product`, `stride` apart; b without `drop` low
   // bits and values: (rows, width). All three have room for seven more.
   void (*decode)(const RingView& ring, const Cell* product, std::int64_t rows, std::int64_t width, std::int64_t stride,

@@ -17,41 +17,21 @@ static void centre(const RingView& ring, Cell* cells, std::int64_t count) {
 
 // ---------------------------------------------------------------- words on the wire
 
-// Of each pair of lanes of `width` bits: the low `bits` of both, side by side.
-static inline std::uint64_t first_lanes(int width, int bits) {
-  std::uint64_t mask = 0;
-  for (int start = 0; start < 64; start += 2 * width) mask |= ((std::uint64_t{1} << bits) - 1) << start;
-  return mask;
-}
-struct Squeeze {
-  std::uint64_t first[3];
-  int bits, jump[3], places[3];
-};
-static inline Squeeze squeeze_of(int bits) {
-  Squeeze s{};
-  s.bits = bits;
-  for (int i = 0; i < 3; i++) {
-    const int width = 8 << i;
-    s.places[i] = bits << i, s.jump[i] = width - s.places[i], s.first[i] = first_lanes(width, s.places[i]);
-  }
-  return s;
-}
-// Eight bytes below 2^bits -> 8 bits bits, the first byte lowest; and back.
-static inline std::uint64_t squeeze(std::uint64_t octets, const Squeeze& s) {
-  for (int i = 0; i < 3; i++) octets = (octets & s.first[i]) | (octets >> s.jump[i] & s.first[i] << s.places[i]);
-  return octets;
-}
-static inline std::uint64_t spread(std::uint64_t squeezed, const Squeeze& s) {
-  for (int i = 2; i >= 0; i--) squeezed = (squeezed & s.first[i]) | (squeezed & s.first[i] << s.places[i]) << s.jump[i];
-  return squeezed;
-}
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bytes of words are copied as they lie in memory");
 
+// The `count` lowest bytes, at most 8.
 static inline void put_bytes(std::uint8_t* to, std::uint64_t value, std::int64_t count) {
   for (std::int64_t i = 0; i < count; i++) to[i] = static_cast<std::uint8_t>(value >> (8 * i));
 }
 static inline std::uint64_t get_bytes(const std::uint8_t* from, std::int64_t count) {
   std::uint64_t value = 0;
   for (std::int64_t i = 0; i < count; i++) value |= static_cast<std::uint64_t>(from[i]) << (8 * i);
+  return value;
+}
+
+static inline std::uint64_t eight_bytes(const std::uint8_t* from) {
+  std::uint64_t value;
+  __builtin_memcpy(&value, from, 8);
   return value;
 }
 
@@ -99,7 +79,11 @@ static void unpack(const std::uint8_t* data, std::int64_t total, int bits, std::
   for (; i < end && rest != 0 && i % 8 != 0; i++) words[i - first] = unpack_one(data, total, whole, rest, i);
   for (; i + 8 <= end && (i + 8) * whole + kReadsOver <= size; i += 8) {
     Words x = whole != 0 ? load_packed(data + i * whole, bytes) : every_word(0);
-    if (rest != 0) x = either(x, spread_octets(spread(get_bytes(data + total * whole + i / 8 * rest, rest), s), whole));
+    if (rest != 0) {
+      const std::int64_t high = total * whole + i / 8 * rest;
+      const std::uint64_t squeezed = high + 8 <= size ? eight_bytes(data + high) : get_bytes(data + high, rest);
+      x = either(x, spread_octets(unsqueeze(squeezed, s), whole));
+    }
     store_words(words + (i - first), x);
   }
   for (; i < end; i++) words[i - first] = unpack_one(data, total, whole, rest, i);
@@ -187,7 +171,7 @@ static void encrypt(const RingView& ring, const EncryptRow rows[8], int count, C
 
 // ---------------------------------------------------------------- decryption
 
-static void transform(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8], Cell* lanes) {
+static inline void words_to_lanes(const RingView& ring, const std::uint64_t* const words[8], int drop, Cell* lanes) {
   const Modulus m = modulus(ring);
   for (std::int64_t i = 0; i < ring.n; i += 8) {
     Lanes v[8];
@@ -195,9 +179,20 @@ static void transform(const RingView& ring, const std::uint64_t* const words[8],
     transpose(v);
     for (int j = 0; j < 8; j++) store(lanes + 8 * (i + j), v[j]);
   }
+}
+static void transform(const RingView& ring, const std::uint64_t* const words[8], int drop, std::uint64_t* const out[8], Cell* lanes) {
+  const Modulus m = modulus(ring);
+  words_to_lanes(ring, words, drop, lanes);
   forward_to(ring, lanes, [&](std::int64_t group, Lanes values[8]) {
     transpose(values);
     for (int j = 0; j < 8; j++) store_words(out[j] + 8 * group, to_words(reduced(values[j], m), m));
+  });
+}
+static void transform_lanes(const RingView& ring, const std::uint64_t* const words[8], int drop, Cell* lanes) {
+  const Modulus m = modulus(ring);
+  words_to_lanes(ring, words, drop, lanes);
+  forward_to(ring, lanes, [&](std::int64_t group, Lanes values[8]) {
+    for (int i = 0; i < 8; i++) store(lanes + 64 * group + 8 * i, reduced(values[i], m));
   });
 }
 
@@ -208,6 +203,18 @@ static void multiply(const RingView& ring, const DecryptRow rows[8], int count, 
     for (int j = 0; j < 8; j++) v[j] = load(lanes + 8 * (i + j));
     transpose(v);
     for (int j = 0; j < count; j++) store(rows[j].product + i, v[j]);
+  }
+}
+static void multiply_lanes(const RingView& ring, const Cell* a, const Cell* secret, int count, Cell* products, Cell* lanes) {
+  const Modulus m = modulus(ring);
+  backward_from(ring, lanes, [&](std::int64_t group, Lanes v[8]) {
+    for (int i = 0; i < 8; i++) v[i] = product(load(a + 64 * group + 8 * i), every(secret + 8 * group + i), m);
+  });
+  for (std::int64_t i = 0; i < ring.n; i += 8) {
+    Lanes v[8];
+    for (int j = 0; j < 8; j++) v[j] = load(lanes + 8 * (i + j));
+    transpose(v);
+    for (int j = 0; j < count; j++) store(products + j * ring.n + i, v[j]);
   }
 }
 
@@ -251,12 +258,16 @@ static void quantize(const float* from, std::int64_t rows, std::int64_t width, s
   }
 }
 
+// Tokens lie far apart, often each on a page of its own: they are asked for this many tokens ahead.
+constexpr std::int64_t kAhead = 96;
+
 static void quantize_tokens(const float* from, std::int64_t count, std::int64_t step, const Quantizer& how, std::int32_t* const to[8]) {
   const Quantizing q = quantizing(how.scale, how.reciprocal, how.limit);
   for (std::int64_t i = 0; i < count; i += 8) {
     Doubles v[8];
     for (std::int64_t k = 0; k < 8; k++) {
       const std::int64_t at = i + k < count ? i + k : i;  // what is beyond is not stored
+      if (i + k + kAhead < count) __builtin_prefetch(from + (i + k + kAhead) * step);
       v[k] = quantized(load_floats(from + at * step, 8), q);
     }
     transpose_doubles(v);
@@ -286,6 +297,7 @@ static void finish_tokens(const double* const values[8], std::int64_t count, con
   for (int j = 0; j < 8; j++) by[j] = every_double(scales[j]);
   for (std::int64_t i = 0; i < count; i += 8) {
     Doubles v[8];
+    for (std::int64_t k = i + kAhead; k < i + kAhead + 8 && k < count; k++) __builtin_prefetch(to + k * step, 1);
     for (int j = 0; j < 8; j++) v[j] = scaled(load_doubles(values[j] + i), by[j]);
     transpose_doubles(v);
     for (std::int64_t k = 0; k < 8 && i + k < count; k++) store_floats(to + (i + k) * step, v[k], biases, 1, 8);
@@ -294,4 +306,4 @@ static void finish_tokens(const double* const values[8], std::int64_t count, con
 
 static constexpr ClientKernels kClient = {
     forward_entry, backward_entry, to_cells, cells_to_words, centre,   pack,     unpack,          expand, draw_secrets, spectrum,
-    encrypt,       transform,      multiply, decode,         peak,     quantize, quantize_tokens, finish, finish_tokens};
+    encrypt,       transform,      transform_lanes, multiply, multiply_lanes, decode,         peak,     quantize, quantize_tokens, finish, finish_tokens};

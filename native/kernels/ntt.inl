@@ -92,14 +92,14 @@ static inline void forward_rest(const RingView& ring, Cell* x, std::int64_t size
   for (std::int64_t block = 0; block < all; block++) {
     Cell* from = x + 8 * block * size;
     bool here = reduce;
-    std::int64_t parts = 1;
-    for (; size / parts > 16; parts *= 4, here = !here) {
+    std::int64_t parts = 1, part = size;
+    for (; part > 16; parts *= 4, part /= 4, here = !here) {
       if (kWide && here)
-        forward_pass<true>(roots, from, all * parts, block * parts, parts, size / parts, m);
+        forward_pass<true>(roots, from, all * parts, block * parts, parts, part, m);
       else
-        forward_pass<false>(roots, from, all * parts, block * parts, parts, size / parts, m);
+        forward_pass<false>(roots, from, all * parts, block * parts, parts, part, m);
     }
-    for (std::int64_t i = 0; size / parts == 16 && i < parts; i++) {
+    for (std::int64_t i = 0; part == 16 && i < parts; i++) {
       const Factor w = factor(roots, (all + block) * parts + i);
       for (Cell* p = from + 128 * i; p < from + 128 * i + 64; p += 8) {
         Lanes u = load(p);
@@ -158,11 +158,11 @@ static inline void backward8(const RingView& ring, std::int64_t group, Lanes v[8
   if constexpr (kWide) v[1] = reduced(v[1], m), v[2] = reduced(v[2], m), v[3] = reduced(v[3], m);
 }
 
-// Two levels: `count` blocks of `size` coefficients are made of four neighbouring ones each.
+// Two levels: `count` blocks of `size` coefficients, from block `first` of `all`, are made of four neighbouring ones each.
 template <bool kReduceA, bool kReduceB>
-static inline void backward_pass(const TwiddleView& roots, Cell* x, std::int64_t n, std::int64_t first, std::int64_t count,
+static inline void backward_pass(const TwiddleView& roots, Cell* x, std::int64_t all, std::int64_t first, std::int64_t count,
                                  std::int64_t size, const Modulus& m) {
-  const std::int64_t quarter = 8 * (size / 4), all = n / size;
+  const std::int64_t quarter = 8 * (size / 4);
   for (std::int64_t i = first; i < first + count; i++, x += 8 * size) {
     const Factor w1 = factor(roots, all + i), w2 = factor(roots, 2 * (all + i)), w3 = factor(roots, 2 * (all + i) + 1);
     for (Cell* p = x; p < x + quarter; p += 8) {
@@ -180,9 +180,9 @@ template <bool kWide, typename First>
 static inline void backward_all(const RingView& ring, Cell* x, const First& first8) {
   const Modulus m = modulus(ring);
   const TwiddleView& roots = ring.backward;
-  std::int64_t near = ring.n;
-  while (near > kNear) near /= 4;
-  for (std::int64_t block = 0; block < ring.n / near; block++) {
+  std::int64_t near = ring.n, blocks = 1;
+  for (; near > kNear; near /= 4) blocks *= 4;
+  for (std::int64_t block = 0; block < blocks; block++) {
     Cell* from = x + 8 * block * near;
     const std::int64_t groups = near / 8;
     for (std::int64_t group = 0; group < groups; group++) {
@@ -191,22 +191,24 @@ static inline void backward_all(const RingView& ring, Cell* x, const First& firs
       backward8<kWide>(ring, block * groups + group, v, m);
       for (int i = 0; i < 8; i++) store(from + 64 * group + 8 * i, v[i]);
     }
-    std::int64_t size = 8;
+    std::int64_t parts = groups;
     if ((ring.levels & 1) == 0) {
-      size = 16;
-      for (std::int64_t i = 0; i < near / 16; i++) {
-        const Factor w = factor(roots, ring.n / 16 + block * (near / 16) + i);
+      parts /= 2;
+      for (std::int64_t i = 0; i < parts; i++) {
+        const Factor w = factor(roots, (blocks + block) * parts + i);
         for (Cell* p = from + 128 * i; p < from + 128 * i + 64; p += 8) {
           const Lanes u = load(p), v = load(p + 64);
           store(p, reduced(add(u, v, m), m)), store(p + 64, times(sub(u, v, m), w, m));
         }
       }
     }
-    for (size *= 4; size <= near; size *= 4)
-      backward_pass<true, kWide>(roots, from, ring.n, block * (near / size), near / size, size, m);
+    std::int64_t size = (ring.levels & 1) == 0 ? 64 : 32;
+    for (parts /= 4; parts >= 1; parts /= 4, size *= 4)
+      backward_pass<true, kWide>(roots, from, blocks * parts, block * parts, parts, size, m);
   }
-  for (std::int64_t size = near * 4; size < ring.n; size *= 4) backward_pass<true, kWide>(roots, x, ring.n, 0, ring.n / size, size, m);
-  backward_pass<false, false>(roots, x, ring.n, 0, 1, ring.n, m);
+  for (std::int64_t size = near * 4, all = blocks / 4; size < ring.n; size *= 4, all /= 4)
+    backward_pass<true, kWide>(roots, x, all, 0, all, size, m);
+  backward_pass<false, false>(roots, x, 1, 0, 1, ring.n, m);
   for (std::int64_t i = 0; i < ring.n; i++) within(load(x + 8 * i), kWide ? 3.0 : 9.0, m);
 }
 

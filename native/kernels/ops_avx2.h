@@ -24,7 +24,7 @@ struct Factor {
 
 static inline Modulus modulus(const RingView& ring) {
   const double q = static_cast<double>(ring.q);
-  return {_mm256_set1_pd(q), _mm256_set1_pd(1.0 / q), _mm256_set1_pd(6755399441055744.0)};
+  return {_mm256_set1_pd(q), _mm256_set1_pd(ring.q_inverse), _mm256_set1_pd(6755399441055744.0)};
 }
 static inline Factor factor(const TwiddleView& table, std::int64_t i) {
   return {_mm256_set1_pd(table.value[i]), _mm256_set1_pd(table.quotient[i])};
@@ -123,11 +123,13 @@ struct Bytes {
 };
 static inline Bytes bytes_of(int whole) {
   alignas(32) std::uint8_t spread[32], gather[32];
-  for (int i = 0; i < 32; i++) {
-    const int at = i % 16;
-    spread[i] = static_cast<std::uint8_t>(at % 8 < whole ? at / 8 * whole + at % 8 : 0x80);
-    gather[i] = static_cast<std::uint8_t>(at < 2 * whole ? at / whole * 8 + at % whole : 0x80);
-  }
+  for (int i = 0; i < 32; i++) spread[i] = gather[i] = 0x80;  // zero
+  for (int half = 0; half < 32; half += 16)
+    for (int i = 0; i < 2; i++)
+      for (int k = 0; k < whole; k++) {
+        spread[half + 8 * i + k] = static_cast<std::uint8_t>(whole * i + k);
+        gather[half + whole * i + k] = static_cast<std::uint8_t>(8 * i + k);
+      }
   return {_mm256_load_si256(reinterpret_cast<const __m256i*>(spread)), _mm256_load_si256(reinterpret_cast<const __m256i*>(gather)),
           whole};
 }
@@ -160,6 +162,13 @@ static inline Words spread_octets(std::uint64_t octets, int whole) {
   const __m128i each = _mm_cvtsi64_si128(static_cast<long long>(octets)), by = _mm_cvtsi32_si128(8 * whole);
   return {_mm256_sll_epi64(_mm256_cvtepu8_epi64(each), by), _mm256_sll_epi64(_mm256_cvtepu8_epi64(_mm_srli_si128(each, 4)), by)};
 }
+// The low `bits` bits of each byte, side by side, and back.
+struct Squeeze {
+  std::uint64_t mask;
+};
+static inline Squeeze squeeze_of(int bits) { return {0x0101010101010101 * ((std::uint64_t{1} << bits) - 1)}; }
+static inline std::uint64_t squeeze(std::uint64_t octets, Squeeze s) { return _pext_u64(octets, s.mask); }
+static inline std::uint64_t unsqueeze(std::uint64_t squeezed, Squeeze s) { return _pdep_u64(squeezed, s.mask); }
 static inline Words either(Words a, Words b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
 static inline Words both(Words a, Words b) { return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)}; }
 static inline Words less(Words a, Words b) { return {_mm256_sub_epi64(a.low, b.low), _mm256_sub_epi64(a.high, b.high)}; }

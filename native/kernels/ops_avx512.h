@@ -25,7 +25,7 @@ struct Factor {
 
 static inline Modulus modulus(const RingView& ring) {
   const double q = static_cast<double>(ring.q);
-  return {_mm512_set1_pd(q), _mm512_set1_pd(1.0 / q), _mm512_set1_pd(6755399441055744.0),
+  return {_mm512_set1_pd(q), _mm512_set1_pd(ring.q_inverse), _mm512_set1_pd(6755399441055744.0),
           _mm512_set1_epi64(static_cast<long long>(ring.q))};
 }
 static inline Factor factor(const TwiddleView& table, std::int64_t i) {
@@ -101,13 +101,13 @@ struct Bytes {
   __mmask64 spread_mask, byte_mask;
 };
 static inline Bytes bytes_of(int whole) {
-  alignas(64) std::uint8_t spread[64], gather[64];
+  alignas(64) std::uint8_t spread[64] = {}, gather[64] = {};
   std::uint64_t mask = 0;
-  for (int i = 0; i < 64; i++) {
-    spread[i] = static_cast<std::uint8_t>(i / 8 * whole + i % 8);
-    gather[i] = static_cast<std::uint8_t>(whole == 0 ? 0 : i / whole * 8 + i % whole);
-    mask |= static_cast<std::uint64_t>(i % 8 < whole) << i;
-  }
+  for (int i = 0; i < 8; i++)
+    for (int k = 0; k < whole; k++) {
+      spread[8 * i + k] = static_cast<std::uint8_t>(whole * i + k), gather[whole * i + k] = static_cast<std::uint8_t>(8 * i + k);
+      mask |= std::uint64_t{1} << (8 * i + k);
+    }
   return {_mm512_load_si512(spread), _mm512_load_si512(gather), mask, (std::uint64_t{1} << (8 * whole)) - 1};
 }
 // Reads and writes exactly 8 `whole` bytes; kReadsOver bytes beyond them must be there to read.
@@ -127,6 +127,13 @@ static inline Words spread_octets(std::uint64_t octets, int whole) {
   const Words each = _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(static_cast<long long>(octets)));
   return _mm512_sll_epi64(each, _mm_cvtsi32_si128(8 * whole));
 }
+// The low `bits` bits of each byte, side by side, and back.
+struct Squeeze {
+  std::uint64_t mask;
+};
+static inline Squeeze squeeze_of(int bits) { return {0x0101010101010101 * ((std::uint64_t{1} << bits) - 1)}; }
+static inline std::uint64_t squeeze(std::uint64_t octets, Squeeze s) { return _pext_u64(octets, s.mask); }
+static inline std::uint64_t unsqueeze(std::uint64_t squeezed, Squeeze s) { return _pdep_u64(squeezed, s.mask); }
 static inline Words either(Words a, Words b) { return _mm512_or_si512(a, b); }
 static inline Words both(Words a, Words b) { return _mm512_and_si512(a, b); }
 static inline Words less(Words a, Words b) { return _mm512_sub_epi64(a, b); }

@@ -128,6 +128,21 @@ static inline Words spread_octets(u64 octets, int whole) {
   for (int i = 0; i < 8; i++) x.v[i] = (octets >> (8 * i) & 0xff) << (8 * whole);
   return x;
 }
+// The low `bits` bits of each byte, side by side, and back.
+struct Squeeze {
+  int bits;
+};
+static inline Squeeze squeeze_of(int bits) { return {bits}; }
+static inline u64 squeeze(u64 octets, Squeeze s) {
+  u64 result = 0;
+  for (int i = 0; i < 8; i++) result |= (octets >> (8 * i) & ((u64{1} << s.bits) - 1)) << (s.bits * i);
+  return result;
+}
+static inline u64 unsqueeze(u64 squeezed, Squeeze s) {
+  u64 result = 0;
+  for (int i = 0; i < 8; i++) result |= (squeezed >> (s.bits * i) & ((u64{1} << s.bits) - 1)) << (8 * i);
+  return result;
+}
 static inline Words either(Words a, const Words& b) {
   for (int i = 0; i < 8; i++) a.v[i] |= b.v[i];
   return a;

@@ -19,6 +19,7 @@ struct RingView {
   std::int64_t n;
   int levels;  // n = 2^levels
   std::uint64_t q;
+  double q_inverse;  // 1 / q, rounded
   int q_bits, t_bits;
   std::uint64_t delta;     // (q - 1) / t
   TwiddleView forward, backward;

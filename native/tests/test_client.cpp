@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -623,6 +624,58 @@ void test_decoding() {
   }
 }
 
+// Layers of one call come out as they do alone, and a seed of too few words is refused.
+void test_several_layers() {
+  Random random{9};
+  use_kernel(runnable_kernels().front()->name);
+  set_threads(2);
+  struct One {
+    Layout layout;
+    Input in;
+    TestFill fill;
+    std::vector<double> scales;
+    Secrets secrets[2];
+    std::vector<std::uint8_t> words[2];
+  };
+  std::vector<std::unique_ptr<One>> ones;
+  for (std::size_t i : {0, 3, 6, 7}) {
+    const Problem& p = kProblems[i];
+    auto one = std::make_unique<One>(One{Layout(ring_with(p.ring.n, p.ring.q_bits, p.ring.t_bits), p.shape), input_of(p, random),
+                                         TestFill(i), std::vector<double>(size(p.shape.elements), 0.01), {}, {}});
+    for (auto& words : one->words) words.resize(packed_bytes(size(one->layout.up_words()), p.ring.q_bits));
+    ones.push_back(std::move(one));
+  }
+  const auto encryption = [](One& one, int which) {
+    Encryption layer;
+    layer.layout = &one.layout, layer.source = &one.in.source, layer.scales = one.scales.data(), layer.limit = 127;
+    layer.fill = &one.fill, layer.secrets = &one.secrets[which], layer.words = one.words[which].data();
+    return layer;
+  };
+  std::vector<Encryption> all;
+  for (auto& one : ones) all.push_back(encryption(*one, 0)), encrypt({encryption(*one, 1)});
+  encrypt(all);
+  for (auto& one : ones) CHECK(one->words[0] == one->words[1]);
+  set_threads(1);
+
+  class Poor : public TestFill {
+   public:
+    Poor() : TestFill(1) {}
+    void fill(Stream stream, int group, u64 position, std::uint8_t* out, std::size_t count) override {
+      TestFill::fill(stream, group, position, out, count);
+      if (stream == Stream::kPublic) std::memset(out, 0xff, count / 8);
+    }
+  } poor;
+  Encryption layer = encryption(*ones[0], 0);
+  layer.fill = &poor;
+  bool refused = false;
+  try {
+    encrypt({layer});
+  } catch (const std::runtime_error&) {
+    refused = true;
+  }
+  CHECK(refused);
+}
+
 template <typename Work>
 bool refuses(const Work& work) {
   try {
@@ -714,7 +767,10 @@ class CheapFill : public Fill {
   std::vector<std::uint8_t> pattern_;
 };
 
-void bench_layer(const char* name, const Problem& p) {
+std::vector<const Kernels*> benched;
+
+void bench_layer(const std::string& only, const std::string& name, const Problem& p) {
+  if (name.find(only) == std::string::npos) return;
   Random random{8};
   const Layout layout(ring_with(p.ring.n, p.ring.q_bits, p.ring.t_bits), p.shape);
   const Input in = input_of(p, random);
@@ -726,7 +782,7 @@ void bench_layer(const char* name, const Problem& p) {
   std::vector<std::uint8_t> b(packed_bytes(size(layout.down_b_words()), layout.ring->q_bits - p.shape.drop_b), 0x5a);
   std::vector<std::uint8_t> a(packed_bytes(size(layout.down_a_words()), layout.ring->q_bits - p.shape.drop_a), 0x5a);
   Secrets secrets;
-  for (const Kernels* kernel : runnable_kernels()) {
+  for (const Kernels* kernel : benched) {
     use_kernel(kernel->name);
     double least = 1e9;
     for (double start = now(); now() - start < 1.0;) {
@@ -746,23 +802,25 @@ void bench_layer(const char* name, const Problem& p) {
           decrypt({layer});
         },
         1.0);
-    std::printf("%-8s %s: encrypt %.2f ns without random bytes, decrypt %.2f ns a coefficient (%.1f and %.1f ms)\n", kernel->name, name,
+    std::printf("%-8s %s: encrypt %.2f ns without random bytes, decrypt %.2f ns a coefficient (%.1f and %.1f ms)\n", kernel->name, name.c_str(),
                 least * 1e9 / static_cast<double>(layout.up_words()),
                 down * 1e9 / static_cast<double>(layout.blocks * layout.answers * layout.ring->n), least * 1e3, down * 1e3);
   }
 }
 
-void bench() {
+void bench(const std::string& only, const std::string& layer) {
   set_threads(1);
-  bench_layer("conv 320 64x64", {{2048, 48, 25}, {1, 320, 64, 64, 320, 64, 64, square(-1, 1), 1, 22, 1, 1, 3, 4}, false, 1, 0});
-  bench_layer("linear 320x4096", {{2048, 48, 25}, {1, 320, 4096, 1, 320, 4096, 1, {{0, 0}}, 1, 2048, 1, 1, 3, 4}, true, 1, 0});
-  bench_layer("conv 1280 8x8", {{2048, 48, 25}, {2, 1280, 8, 8, 1280, 8, 8, square(-1, 1), 2, 8, 4, 2, 3, 4}, false, 1, 0});
-  for (int bits : {48, 50})
+  for (const Kernels* kernel : runnable_kernels())
+    if (only.empty() || only == kernel->name) benched.push_back(kernel);
+  bench_layer(layer, "conv 320 64x64", {{2048, 48, 25}, {1, 320, 64, 64, 320, 64, 64, square(-1, 1), 1, 22, 1, 1, 3, 4}, false, 1, 0});
+  bench_layer(layer, "linear 320x4096", {{2048, 48, 25}, {1, 320, 4096, 1, 320, 4096, 1, {{0, 0}}, 1, 2048, 1, 1, 3, 4}, true, 1, 0});
+  bench_layer(layer, "conv 1280 8x8", {{2048, 48, 25}, {2, 1280, 8, 8, 1280, 8, 8, square(-1, 1), 2, 8, 4, 2, 3, 4}, false, 1, 0});
+  for (int bits : layer.empty() ? std::vector<int>{48, 50} : std::vector<int>{})
     for (i64 n : {2048, 4096}) {
       const auto ring = ring_with(n, bits, 25);
       const RingView view = ring->view();
       Buffer<Cell> lanes(static_cast<std::size_t>(8 * n));
-      for (const Kernels* kernel : runnable_kernels()) {
+      for (const Kernels* kernel : benched) {
         const double forward = best([&] { kernel->client->forward(view, lanes.data()); }, 0.1);
         const double backward = best([&] { kernel->client->backward(view, lanes.data()); }, 0.1);
         std::printf("%-8s N %ld q %d: forward %.2f ns, backward %.2f ns a coefficient\n", kernel->name, static_cast<long>(n), bits,
@@ -775,7 +833,7 @@ void bench() {
 
 int main(int count, char** arguments) {
   if (count > 1 && std::string(arguments[1]) == "--bench") {
-    bench();
+    bench(count > 2 ? arguments[2] : "", count > 3 ? arguments[3] : "");
     return 0;
   }
   for (const Kernels* kernel : runnable_kernels()) CHECK(self_test(*kernel));
@@ -784,6 +842,7 @@ int main(int count, char** arguments) {
   test_quantizing();
   test_decoding();
   test_refusals();
+  test_several_layers();
   u64 seed = 1;
   for (const Problem& problem : kProblems) test_layer(problem, seed++);
   std::printf(failures == 0 ? "ok\n" : "%d failures\n", failures);
