@@ -94,6 +94,7 @@ static void transform_sparse(const RingView& ring, const SparsePlan& plan, const
   for (std::int64_t i = 0; i < height; i++)
     for (std::int64_t c = 0; c < plan.empty_count; c++) store(x + 8 * (i * width + plan.empty[c]), zero);
   forward_rest<kWide>(ring, x, width, [&](std::int64_t group, Lanes v[8]) {
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++) store(x + 64 * group + 8 * i, sums::weight_cells(v[i], m));
   });
 }
