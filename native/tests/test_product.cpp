@@ -220,7 +220,6 @@ void check_reply(const Case& c, const Layout& layout, const Request& request, co
 std::vector<Form> forms() { return {Form::kLimbs, Form::kTransform}; }
 
 void check_case(const Case& c, std::mt19937_64& random) {
-
   const Layout layout(c.ring, c.shape);
   const Request request = request_of(c, layout, random);
   Reply first;
@@ -364,7 +363,9 @@ Milliseconds best_ms(int repeats, const std::function<void()>& action) {
 // Bytes that were drawn before: what remains is to copy them, which is about as fast as AES.
 class Drawn : public Fill {
  public:
-  explicit Drawn(const Layout& layout) : bytes_(layout.positions().public_at(layout.uploads)) { Mixed(1).fill(Stream::kPublic, 0, 0, bytes_.data(), bytes_.size()); }
+  explicit Drawn(const Layout& layout) : bytes_(layout.positions().public_at(layout.uploads)) {
+    Mixed(1).fill(Stream::kPublic, 0, 0, bytes_.data(), bytes_.size());
+  }
   void fill(Stream, int, u64 position, std::uint8_t* out, std::size_t bytes) override {
     std::memcpy(out, bytes_.data() + position, bytes);
   }
