@@ -17,11 +17,13 @@ namespace hecompile {
 class SparseColumns {
  public:
   SparseColumns() = default;
-  SparseColumns(std::int64_t n, std::vector<std::int32_t> places);
+  SparseColumns(std::int64_t n, const std::vector<std::int32_t>& places);
   SparsePlan plan() const;  // valid as long as this
 
  private:
-  std::vector<std::int32_t> places_, ends_, columns_, empty_;
+  std::int64_t levels_ = 0;
+  std::vector<std::int32_t> columns_, term_ends_, ends_, pairs_, empty_;
+  std::vector<SparsePlan::Term> terms_;
 };
 
 struct Weights::State {

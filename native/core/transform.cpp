@@ -200,33 +200,49 @@ std::size_t transform_bytes(const Layout& layout) {
 
 // ------------------------------------------------------------------------------------------------
 
-SparseColumns::SparseColumns(i64 n, std::vector<std::int32_t> given) : places_(std::move(given)) {
+SparseColumns::SparseColumns(i64 n, const std::vector<std::int32_t>& places) {
   std::vector<bool> live(size(n));  // coefficients of a block where something is
-  for (const std::int32_t place : places_) live[size(place)] = true;
-  for (i64 block = n; block > 8; block /= 2) {
-    const i64 half = block / 2;
-    std::vector<std::int32_t> kinds[3];
+  for (const std::int32_t place : places) live[size(place)] = true;
+  for (; levels_ < kMostSparse && n >> levels_ > 8; levels_++) {
+    const i64 half = n >> (levels_ + 1);
     std::vector<bool> next(size(half));
     i64 count = 0;
-    for (i64 c = 0; c < half; c++) {
-      const bool low = live[size(c)], high = live[size(c + half)];
-      next[size(c)] = low || high, count += low || high;
-      if (low || high) kinds[low && high ? 2 : low ? 0 : 1].push_back(static_cast<std::int32_t>(c));
-    }
+    for (i64 c = 0; c < half; c++) next[size(c)] = live[size(c)] || live[size(c + half)], count += next[size(c)];
     if (4 * count > 3 * half) break;  // most of it: the dense transform is faster
-    for (const auto& kind : kinds) {
-      columns_.insert(columns_.end(), kind.begin(), kind.end());
-      ends_.push_back(static_cast<std::int32_t>(columns_.size()));
-    }
     live = std::move(next);
   }
-  for (std::size_t c = 0; c < live.size(); c++)
-    if (!live[c]) empty_.push_back(static_cast<std::int32_t>(c));
+  const i64 width = n >> levels_;
+  for (i64 c = 0; c < width; c++) (live[size(c)] ? columns_ : empty_).push_back(static_cast<std::int32_t>(c));
+  for (const std::int32_t column : columns_) {
+    std::vector<bool> filled(size(i64{1} << levels_));  // places of a block of the column
+    for (std::size_t term = 0; term < places.size(); term++)
+      if (places[term] % width == column) {
+        const i64 place = places[term] / width;
+        terms_.push_back({static_cast<std::int32_t>(term), static_cast<std::int32_t>(place)});
+        filled[size(place)] = true;
+      }
+    term_ends_.push_back(static_cast<std::int32_t>(terms_.size()));
+    for (i64 half = i64{1} << levels_ >> 1; half > 0; half /= 2) {
+      std::vector<bool> next(size(half));
+      std::vector<std::int32_t> kinds[3];
+      for (i64 place = 0; place < half; place++) {
+        const bool lower = filled[size(place)], upper = filled[size(place + half)];
+        next[size(place)] = lower || upper;
+        if (lower || upper) kinds[lower && upper ? 2 : lower ? 0 : 1].push_back(static_cast<std::int32_t>(place));
+      }
+      for (const auto& kind : kinds) {
+        pairs_.insert(pairs_.end(), kind.begin(), kind.end());
+        ends_.push_back(static_cast<std::int32_t>(pairs_.size()));
+      }
+      filled = std::move(next);
+    }
+  }
 }
 
 SparsePlan SparseColumns::plan() const {
-  return {static_cast<i64>(places_.size()),  places_.data(), static_cast<i64>(ends_.size() / 3), ends_.data(), columns_.data(),
-          static_cast<i64>(empty_.size()), empty_.data()};
+  return {levels_,      static_cast<i64>(columns_.size()), columns_.data(),
+          term_ends_.data(), terms_.data(),                ends_.data(),
+          pairs_.data(), static_cast<i64>(empty_.size()),  empty_.data()};
 }
 
 }  // namespace hecompile

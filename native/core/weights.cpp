@@ -86,7 +86,7 @@ Weights::Weights(const Layout& layout, const std::int8_t* values, Form form, std
     for (i64 pair = 0; pair < pairs; pair++, each += state.terms * kLanes)
       for (i64 lane = 0; lane < kLanes; lane++) each[lane] = static_cast<std::int8_t>(-each[lane]);
   }
-  state.sparse = SparseColumns(n, std::move(places));
+  state.sparse = SparseColumns(n, places);
   if (size(pairs) > keep_bytes / (sizeof(Cell) * size(n * kLanes))) return;
   state.transformed = Buffer<Cell>(size(pairs * n * kLanes));
   parallel(size(pairs), [&](std::size_t pair) {

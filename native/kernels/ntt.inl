@@ -53,21 +53,25 @@ static inline void forward_pass(const TwiddleView& roots, Cell* x, std::int64_t 
 
 // The last three levels of eight neighbours, the `group`-th of them.
 template <bool kWide>
-static inline void forward8(const RingView& ring, std::int64_t group, Lanes v[8], const Modulus& m) {
+__attribute__((always_inline)) static inline void forward8(const RingView& ring, std::int64_t group, Lanes v[8], const Modulus& m) {
   const TwiddleView& roots = ring.forward;
   const Factor w = factor(roots, ring.n / 8 + group);
+#pragma GCC unroll 8
   for (int j = 0; j < 4; j++) {
     if constexpr (kWide) v[j] = reduced(v[j], m);
     const Lanes t = times(v[j + 4], w, m);
     v[j + 4] = sub(v[j], t, m), v[j] = add(v[j], t, m);
   }
+#pragma GCC unroll 8
   for (int i = 0; i < 2; i++) {
     const Factor each = factor(roots, ring.n / 4 + 2 * group + i);
+#pragma GCC unroll 8
     for (int j = 4 * i; j < 4 * i + 2; j++) {
       const Lanes t = times(v[j + 2], each, m);
       v[j + 2] = sub(v[j], t, m), v[j] = add(v[j], t, m);
     }
   }
+#pragma GCC unroll 8
   for (int i = 0; i < 4; i++) {
     const Lanes t = times(v[2 * i + 1], factor(roots, ring.n / 2 + 4 * group + i), m);
     v[2 * i + 1] = sub(v[2 * i], t, m), v[2 * i] = add(v[2 * i], t, m);
@@ -106,6 +110,7 @@ static inline void forward_rest(const RingView& ring, Cell* x, std::int64_t size
     }
     for (std::int64_t group = 0; group < size / 8; group++) {
       Lanes v[8];
+#pragma GCC unroll 8
       for (int i = 0; i < 8; i++) v[i] = load(from + 64 * group + 8 * i);
       forward8<kWide>(ring, block * (size / 8) + group, v, m);
       last8(block * (size / 8) + group, v);

@@ -40,17 +40,26 @@ struct LimbProduct {
   std::uint64_t* words;  // out: (kRows, kStrip) below q
 };
 
-// How polynomials with few coefficients, all at the same places, are transformed: the first levels touch only columns (places
-// modulo half a block) where something is.
+inline constexpr std::int64_t kMostSparse = 6;  // levels of a SparsePlan
+
+// How polynomials with few coefficients, all at the same places, are transformed. The first levels are done for one column at a
+// time: the coefficients c, c + width, c + 2 width, ..., with width = N / 2^levels. At each level only pairs with something are
+// touched.
 struct SparsePlan {
-  std::int64_t terms;
-  const std::int32_t* places;  // (terms) coefficient of each weight
-  std::int64_t levels;         // that are done column by column
-  // For each level the ends of three runs of columns: those with something in the lower half only, the upper half only, both.
-  const std::int32_t* ends;     // (levels, 3)
-  const std::int32_t* columns;  // of all levels
+  struct Term {
+    std::int32_t term, place;  // a weight, and its place in the column
+  };
+  std::int64_t levels;
+  std::int64_t column_count;
+  const std::int32_t* columns;    // (column_count) c of those with something
+  const std::int32_t* term_ends;  // (column_count) in `terms`
+  const Term* terms;
+  // For each column and level the ends, in `pairs`, of three runs of lower places of pairs, counted from a block's start: those with
+  // something at the lower place only, the upper one only, both.
+  const std::int32_t* ends;  // (column_count, levels, 3)
+  const std::int32_t* pairs;
   std::int64_t empty_count;
-  const std::int32_t* empty;  // columns where nothing is, after these levels
+  const std::int32_t* empty;  // c of columns with nothing
 };
 
 struct ProductKernels {

@@ -18,12 +18,15 @@ static inline Lanes value_cells(Lanes x, const Modulus& m) { return _mm512_casts
 
 template <int kCount>
 static inline void accumulate_of(const Cell* const* weights, const Cell* const* values, std::int64_t count, Cell* sums) {
+  const Cell *weight_at[kCount], *value_at[kCount];  // locals: stores to sums cannot change them
+#pragma GCC unroll 4
+  for (int k = 0; k < kCount; k++) weight_at[k] = weights[k], value_at[k] = values[k];
   for (std::int64_t i = 0; i < count; i++, sums += 16) {
     __m512i low = _mm512_load_si512(sums), high = _mm512_load_si512(sums + 8);
 #pragma GCC unroll 4
     for (int k = 0; k < kCount; k++) {
-      const __m512i weight = _mm512_load_si512(weights[k] + 8 * i);
-      const __m512i value = _mm512_set1_epi64(static_cast<long long>(values[k][i]));
+      const __m512i weight = _mm512_load_si512(weight_at[k] + 8 * i);
+      const __m512i value = _mm512_set1_epi64(static_cast<long long>(value_at[k][i]));
       low = _mm512_madd52lo_epu64(low, weight, value), high = _mm512_madd52hi_epu64(high, weight, value);
     }
     _mm512_store_si512(sums, low), _mm512_store_si512(sums + 8, high);

@@ -15,10 +15,13 @@ static inline Lanes value_cells(Lanes x, const Modulus& m) { return reduced(x, m
 template <int kCount>
 static inline void accumulate_of(const Cell* const* weights, const Cell* const* values, std::int64_t count, Cell* sums,
                                  const Modulus& m) {
+  const Cell *weight_at[kCount], *value_at[kCount];  // locals: stores to sums cannot change them
+#pragma GCC unroll 4
+  for (int k = 0; k < kCount; k++) weight_at[k] = weights[k], value_at[k] = values[k];
   for (std::int64_t i = 0; i < count; i++) {
     Lanes sum = load(sums + 8 * i);
 #pragma GCC unroll 4
-    for (int k = 0; k < kCount; k++) sum = add(sum, product(load(weights[k] + 8 * i), every(values[k] + i), m), m);
+    for (int k = 0; k < kCount; k++) sum = add(sum, product(load(weight_at[k] + 8 * i), every(value_at[k] + i), m), m);
     store(sums + 8 * i, reduced(sum, m));
   }
 }

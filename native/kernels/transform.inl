@@ -53,43 +53,48 @@ static void words_to_values(const RingView& ring, const std::uint64_t* words, Ce
 // In the wide case u is reduced, so that values stay below 1/2 + 1/2 + 1.1/16; else a level makes M + 1/2 + M/64 of M.
 template <bool kWide>
 static void transform_sparse(const RingView& ring, const SparsePlan& plan, const std::int8_t* weights, Cell* x) {
+  alignas(64) Cell column[8 << kMostSparse];
   const Modulus m = modulus(ring);
   const Lanes zero = sub(from_bytes(weights, ring.q), from_bytes(weights, ring.q), m);
-  for (std::int64_t t = 0; t < plan.terms; t++) store(x + 8 * plan.places[t], zero);
-  for (std::int64_t t = 0; t < plan.terms; t++) {
-    Cell* at = x + 8 * plan.places[t];
-    store(at, add(load(at), from_bytes(weights + 8 * t, ring.q), m));
-  }
-  std::int64_t all = 1, size = ring.n;
-  const std::int32_t* columns = plan.columns;
-  const std::int32_t* ends = plan.ends;
-  for (std::int64_t level = 0; level < plan.levels; level++, all *= 2, size /= 2, ends += 3) {
-    const std::int64_t half = 8 * (size / 2);
-    for (std::int64_t i = 0; i < all; i++) {
-      Cell* block = x + 8 * i * size;
-      const Factor w = factor(ring.forward, all + i);
-      const std::int32_t* column = columns;
-      for (; column < plan.columns + ends[0]; column++) {
-        Cell* p = block + 8 * *column;
-        store(p + half, load(p));
-      }
-      for (; column < plan.columns + ends[1]; column++) {
-        Cell* p = block + 8 * *column;
-        const Lanes v = times(load(p + half), w, m);
-        store(p, v), store(p + half, sub(zero, v, m));
-      }
-      for (; column < plan.columns + ends[2]; column++) {
-        Cell* p = block + 8 * *column;
-        const Lanes u = kWide ? reduced(load(p), m) : load(p), v = times(load(p + half), w, m);
-        store(p, add(u, v, m)), store(p + half, sub(u, v, m));
+  const std::int64_t height = std::int64_t{1} << plan.levels, width = ring.n >> plan.levels;
+  const SparsePlan::Term* term = plan.terms;
+  const std::int32_t *pair = plan.pairs, *ends = plan.ends;
+  for (std::int64_t each = 0; each < plan.column_count; each++) {
+    const SparsePlan::Term* last = plan.terms + plan.term_ends[each];
+    for (const SparsePlan::Term* t = term; t < last; t++) store(column + 8 * t->place, zero);
+    for (; term < last; term++) {
+      Cell* at = column + 8 * term->place;
+      store(at, add(load(at), from_bytes(weights + 8 * term->term, ring.q), m));
+    }
+    for (std::int64_t all = 1; all < height; all *= 2, ends += 3) {
+      const std::int64_t size = height / all, half = 8 * (size / 2);
+      const std::int32_t* first = pair;
+      for (std::int64_t i = 0; i < all; i++) {
+        Cell* block = column + 8 * i * size;
+        const Factor w = factor(ring.forward, all + i);
+        for (pair = first; pair < plan.pairs + ends[0]; pair++) {
+          Cell* p = block + 8 * *pair;
+          store(p + half, load(p));
+        }
+        for (; pair < plan.pairs + ends[1]; pair++) {
+          Cell* p = block + 8 * *pair;
+          const Lanes v = times(load(p + half), w, m);
+          store(p, v), store(p + half, sub(zero, v, m));
+        }
+        for (; pair < plan.pairs + ends[2]; pair++) {
+          Cell* p = block + 8 * *pair;
+          const Lanes u = kWide ? reduced(load(p), m) : load(p), v = times(load(p + half), w, m);
+          store(p, add(u, v, m)), store(p + half, sub(u, v, m));
+        }
       }
     }
-    columns = plan.columns + ends[2];
+    Cell* to = x + 8 * plan.columns[each];
+    for (std::int64_t i = 0; i < height; i++) store(to + 8 * i * width, load(column + 8 * i));
   }
-  if (plan.empty_count > 0)
-    for (std::int64_t i = 0; i < all; i++)
-      for (std::int64_t c = 0; c < plan.empty_count; c++) store(x + 8 * (i * size + plan.empty[c]), zero);
-  forward_rest<kWide>(ring, x, size, [&](std::int64_t group, Lanes v[8]) {
+  for (std::int64_t i = 0; i < height; i++)
+    for (std::int64_t c = 0; c < plan.empty_count; c++) store(x + 8 * (i * width + plan.empty[c]), zero);
+  forward_rest<kWide>(ring, x, width, [&](std::int64_t group, Lanes v[8]) {
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++) store(x + 64 * group + 8 * i, sums::weight_cells(v[i], m));
   });
 }

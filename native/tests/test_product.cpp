@@ -220,7 +220,6 @@ void check_reply(const Case& c, const Layout& layout, const Request& request, co
 std::vector<Form> forms() { return {Form::kLimbs, Form::kTransform}; }
 
 void check_case(const Case& c, std::mt19937_64& random) {
-  std::printf("%s\n", c.name.c_str()), std::fflush(stdout);
   const Layout layout(c.ring, c.shape);
   const Request request = request_of(c, layout, random);
   Reply first;
