@@ -65,7 +65,8 @@ def examine() -> dict[str, object]:
     from threadpoolctl import threadpool_info
 
     from hecompile import _core
-    from hecompile.backends.bfv.kernels import UnsafeMachineError, kernel_reports, proved_kernel
+    from hecompile.backends.bfv.kernels import UnsafeMachineError, proved_kernel
+    from hecompile.backends.bfv.speeds import kernel_reports
 
     findings["threadpools"] = [{key: pool[key] for key in ("internal_api", "num_threads")} for pool in threadpool_info()]
     findings |= {"compiler": _core.compiler, "core_threads": _core.threads()}

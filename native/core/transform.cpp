@@ -54,10 +54,8 @@ class TransformRun {
       const i64 count = std::min(at_once, sets - first);
       const Verdict verdict = take(first, count);
       if (verdict != Verdict::kDone) return verdict;
-      if (pieces == 1)
-        multiply_octets(first, count);
-      else
-        multiply_pieces(first, count);
+      if (pieces == 1) multiply_octets(first, count);
+      else multiply_pieces(first, count);
       const i64 blocks = std::clamp(layout.blocks - first, i64{0}, count);
       if (blocks > 0) replies.send(blocks);
     }
@@ -240,9 +238,8 @@ SparseColumns::SparseColumns(i64 n, const std::vector<std::int32_t>& places) {
 }
 
 SparsePlan SparseColumns::plan() const {
-  return {levels_,      static_cast<i64>(columns_.size()), columns_.data(),
-          term_ends_.data(), terms_.data(),                ends_.data(),
-          pairs_.data(), static_cast<i64>(empty_.size()),  empty_.data()};
+  return {levels_,       static_cast<i64>(columns_.size()), columns_.data(), term_ends_.data(), terms_.data(), ends_.data(),
+          pairs_.data(), static_cast<i64>(empty_.size()),   empty_.data()};
 }
 
 }  // namespace hecompile

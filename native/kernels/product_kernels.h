@@ -54,8 +54,8 @@ struct SparsePlan {
   const std::int32_t* columns;    // (column_count) c of those with something
   const std::int32_t* term_ends;  // (column_count) in `terms`
   const Term* terms;
-  // For each column and level the ends, in `pairs`, of three runs of lower places of pairs, counted from a block's start: those with
-  // something at the lower place only, the upper one only, both.
+  // For each column and level the ends, in `pairs`, of three runs of lower places of pairs, counted from a block's start: those
+  // with something at the lower place only, the upper one only, both.
   const std::int32_t* ends;  // (column_count, levels, 3)
   const std::int32_t* pairs;
   std::int64_t empty_count;
@@ -85,7 +85,7 @@ struct ProductKernels {
   // Adds at `count` coefficients the products of up to kBatch weights (count, 8) by values (count). sums: (count, sum_cells, 8).
   void (*accumulate)(const RingView&, std::int64_t batch, const Cell* const* weights, const Cell* const* values, std::int64_t count,
                      Cell* sums);
-  void (*fold)(const RingView&, std::int64_t count, Cell* sums);  // reduces them
+  void (*fold)(const RingView&, std::int64_t count, Cell* sums);                    // reduces them
   void (*join)(const RingView&, const Cell* more, std::int64_t count, Cell* sums);  // adds folded ones, at most 2048 times
   // Sums of eight polynomials (N, sum_cells, 8) -> coefficients, words below q (8, N). The sums are lost.
   void (*to_words)(const RingView&, Cell* sums, std::uint64_t* words);

@@ -6,7 +6,7 @@
 
 namespace sums {
 
-constexpr std::int64_t kCells = 2;     // of a sum: low, high
+constexpr std::int64_t kCells = 2;    // of a sum: low, high
 constexpr std::int64_t kMost = 2048;  // products between two folds
 
 static inline Lanes weight_cells(Lanes x, const Modulus& m) {
@@ -35,8 +35,7 @@ static inline void accumulate_of(const Cell* const* weights, const Cell* const* 
 
 static void accumulate(const RingView&, std::int64_t batch, const Cell* const* weights, const Cell* const* values,
                        std::int64_t count, Cell* sums) {
-  if (batch == kBatch)
-    accumulate_of<kBatch>(weights, values, count, sums);
+  if (batch == kBatch) accumulate_of<kBatch>(weights, values, count, sums);
   else
     for (std::int64_t k = 0; k < batch; k++) accumulate_of<1>(weights + k, values + k, count, sums);
 }

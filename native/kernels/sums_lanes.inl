@@ -29,8 +29,7 @@ static inline void accumulate_of(const Cell* const* weights, const Cell* const* 
 static void accumulate(const RingView& ring, std::int64_t batch, const Cell* const* weights, const Cell* const* values,
                        std::int64_t count, Cell* sums) {
   const Modulus m = modulus(ring);
-  if (batch == kBatch)
-    accumulate_of<kBatch>(weights, values, count, sums, m);
+  if (batch == kBatch) accumulate_of<kBatch>(weights, values, count, sums, m);
   else
     for (std::int64_t k = 0; k < batch; k++) accumulate_of<1>(weights + k, values + k, count, sums, m);
 }

@@ -100,8 +100,6 @@ static void transform_sparse(const RingView& ring, const SparsePlan& plan, const
 }
 
 static void transform_weights(const RingView& ring, const SparsePlan& plan, const std::int8_t* weights, Cell* cells) {
-  if (wide(ring))
-    transform_sparse<true>(ring, plan, weights, cells);
-  else
-    transform_sparse<false>(ring, plan, weights, cells);
+  if (wide(ring)) transform_sparse<true>(ring, plan, weights, cells);
+  else transform_sparse<false>(ring, plan, weights, cells);
 }

@@ -34,8 +34,8 @@ class Import:
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """Files of the library below `root` by the names of their modules, folders that are linked into it included. Of a compiled module
-    it is the file of its types."""
+    """Files of the library below `root` by the names of their modules, folders that are linked into it included. A compiled
+    module's is the file of its types."""
     found = dict[str, Path]()
     for folder, _, names in os.walk(root / LIBRARY, followlinks=True):
         for name in names:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from hecompile import _core
-from hecompile.backends.bfv.kernels import UnsafeMachineError, kernel_reports, proved_kernel
+from hecompile.backends.bfv.kernels import UnsafeMachineError, proved_kernel
 from hecompile.backends.bfv.packing import Layout, layouts
 from hecompile.backends.bfv.rings import prime
+from hecompile.backends.bfv.speeds import kernel_reports
 from hecompile.backends.words import pack_bits, unpack_bits
 from hecompile.ir import linear as forms
 from hecompile.ir.linear import Array, Geometry
