@@ -89,19 +89,27 @@ class LimbRun {
   }
 
  private:
-  // Answers [kRows block, ...) of one strip.
-  void multiply(const std::uint8_t* planes, i64 start, i64 block, u64* words) const {
+  // Answers [kRows first, kRows last) of one strip, in pairs of blocks: take(answer, its kStrip words).
+  template <typename Take>
+  void multiply(const std::uint8_t* planes, i64 start, i64 first, i64 last, const Take& take) const {
     const i64 weight_bytes = sheet.groups * weights.terms * kRows * sheet.group;
-    kernels.multiply({sheet.at(planes, start), size(sheet.plane_bytes), size(sheet.pitch), sheet.offsets.data(), sheet.groups,
-                      weights.terms, sheet.limbs, weights.ordered.data() + block * weight_bytes, weights.most_steps, sheet.q,
-                      words});
+    alignas(64) u64 words[2 * kRows * kStrip];
+    for (i64 each = first; each < last; each += 2) {
+      const i64 blocks = std::min<i64>(2, last - each);
+      kernels.multiply({sheet.at(planes, start), size(sheet.plane_bytes), size(sheet.pitch), sheet.offsets.data(), sheet.groups,
+                        weights.terms, sheet.limbs, weights.ordered.data() + each * weight_bytes, weights.most_steps, sheet.q,
+                        words, blocks, size(weight_bytes)});
+      for (i64 answer = kRows * each; answer < std::min(kRows * (each + blocks), layout.answers); answer++)
+        take(answer, words + (answer - kRows * each) * kStrip);
+    }
   }
 
   // Tasks over strips and pieces of the answer blocks: task(strip, first block, last).
   void over(i64 strips, const std::function<void(i64, i64, i64)>& task) const {
     const i64 blocks = up(layout.answers, kRows);
     const double block_ns = static_cast<double>(sheet.groups * weights.terms * sheet.limbs) * kStepNs;
-    const i64 pieces = std::clamp(up(kTasksPerThread * threads(), strips), i64{1}, blocks), step = up(blocks, pieces);
+    const i64 pieces = std::clamp(up(kTasksPerThread * threads(), strips), i64{1}, blocks),
+              step = up(up(blocks, pieces), i64{2}) * 2;
     const i64 used = up(blocks, step);
     run(strips * used, block_ns * static_cast<double>(step), [&](i64 index) {
       const i64 first = index % used * step;
@@ -130,16 +138,10 @@ class LimbRun {
       over(some * per_block, [&](i64 index, i64 from, i64 to) {
         const i64 block = index / per_block;
         const ReadStrip& strip = strips[size(index % per_block)];
-        alignas(64) u64 words[kRows * kStrip];
-        for (i64 each = from; each < to; each++) {
-          multiply(planes.data() + block * sheet.bytes, strip.start, each, words);
-          for (i64 answer = kRows * each; answer < std::min(kRows * (each + 1), layout.answers); answer++) {
-            const u64* row = words + (answer - kRows * each) * kStrip;
-            u64* out = replies.at(block, answer);
-            for (const ReadRun& run : strip.runs)
-              std::copy(row + run.coefficient, row + run.coefficient + run.count, out + run.read);
-          }
-        }
+        multiply(planes.data() + block * sheet.bytes, strip.start, from, to, [&](i64 answer, const u64* row) {
+          u64* out = replies.at(block, answer);
+          for (const ReadRun& run : strip.runs) std::copy(row + run.coefficient, row + run.coefficient + run.count, out + run.read);
+        });
       });
       replies.send(some);
     }
@@ -163,12 +165,8 @@ class LimbRun {
     });
     if (!rich) return Verdict::kSeedTooPoor;
     over(n / kStrip, [&](i64 strip, i64 from, i64 to) {
-      alignas(64) u64 words[kRows * kStrip];
-      for (i64 each = from; each < to; each++) {
-        multiply(planes.data(), strip * kStrip, each, words);
-        for (i64 answer = kRows * each; answer < std::min(kRows * (each + 1), layout.answers); answer++)
-          send_public(layer, seed, answer, strip * kStrip, kStrip, words + (answer - kRows * each) * kStrip);
-      }
+      multiply(planes.data(), strip * kStrip, from, to,
+               [&](i64 answer, u64* row) { send_public(layer, seed, answer, strip * kStrip, kStrip, row); });
     });
     return Verdict::kDone;
   }

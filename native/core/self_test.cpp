@@ -38,7 +38,7 @@ struct Outcome {
   Buffer<u64> secrets{size(kEight * kN)};
   Buffer<std::uint8_t> packed{size(kEight * kN * 7)};
   Buffer<double> values{size(kEight * kN + 8)};
-  Buffer<u64> product{size(kRows * kStrip)};
+  Buffer<u64> product{size(2 * kRows * kStrip)};
   Buffer<u64> coefficients{size(kEight * kN)};
 };
 
@@ -90,17 +90,18 @@ void server_half(const ProductKernels& kernels, const Ring& ring, bool extreme, 
     kernels.split(
         {words.data() + g * group * width, size(width), width, ring.q, false, limbs, planes.data() + g * pitch, size(plane)});
   constexpr i64 kTerms = 3;
-  Buffer<std::int8_t> weights(size(groups * kTerms * kRows * group));
-  for (i64 u = 0; u < kEight; u++)
-    for (i64 t = 0; t < kTerms; t++)
-      for (i64 r = 0; r < kRows; r++) {
+  const i64 block = groups * kTerms * kRows * group;
+  Buffer<std::int8_t> weights(size(2 * block));
+  for (i64 r = 0; r < 2 * kRows; r++)
+    for (i64 u = 0; u < kEight; u++)
+      for (i64 t = 0; t < kTerms; t++) {
         const i64 random = static_cast<i64>(numbers.next() % 255) - 127;
-        weights[size(((u / group * kTerms + t) * kRows + r) * group + u % group)] =
-            static_cast<std::int8_t>(extreme ? 127 - 254 * (r % 2) : random);
+        const i64 at = r / kRows * block + ((u / group * kTerms + t) * kRows + r % kRows) * group + u % group;
+        weights[size(at)] = static_cast<std::int8_t>(extreme ? 127 - 254 * (r % 2) : random);
       }
   const i64 place = group * kernels.limb_bytes, offsets[kTerms] = {0, place, 17 * place};
   kernels.multiply({planes.data(), size(plane), size(pitch), offsets, groups, kTerms, limbs, weights.data(), groups * kTerms,
-                    ring.q, out.product.data()});
+                    ring.q, out.product.data(), 2, size(block)});
   for (std::size_t i = 0; i < out.coefficients.size(); i++) out.coefficients[i] = extreme ? ring.q - 1 : numbers.next() % ring.q;
   kernels.to_coefficients(ring.view(), out.coefficients.data(), cells.data());
 }

@@ -122,7 +122,7 @@ static void join_digits(const double (*wide)[kRows * kStrip], std::int64_t digit
   }
 }
 
-static void multiply(const LimbProduct& p) {
+static void multiply_one(const LimbProduct& p) {
   alignas(64) double wide[4][kRows * kStrip] = {};
   alignas(64) std::int16_t weights[kSteps * kRows * kGroup];
   alignas(64) std::int32_t sums[kRows * kPart];
@@ -145,6 +145,11 @@ static void multiply(const LimbProduct& p) {
         }
     }
   join_digits(wide, p.limbs, p.q, p.words);
+}
+
+static void multiply(const LimbProduct& p) {
+  LimbProduct each = p;
+  for (std::int64_t block = 0; block < p.blocks; block++, each.weights += p.next, each.words += kRows * kStrip) multiply_one(each);
 }
 
 }  // namespace limbs

@@ -96,17 +96,47 @@ __attribute__((noinline)) static void sum_limb(const std::uint8_t* x, std::size_
     for (int v = 0; v < 4; v++) _mm512_storeu_si512(sums + kStrip * r + 16 * v, sum[r][v]);
 }
 
+// The same for twelve answers, whose second half of weights lies `next` bytes behind, x 32 coefficients: limbs that are not near in
+// memory are the slow part, and each is read for twice as many answers.
+__attribute__((noinline)) static void sum_limb_pair(const std::uint8_t* x, std::size_t pitch, const std::int64_t* offsets,
+                                                    std::int64_t groups, std::int64_t terms, const std::int8_t* w,
+                                                    std::size_t w_pitch, std::size_t next, std::int32_t* sums) {
+  __m512i sum[2 * kRows][2];
+#pragma GCC unroll 12
+  for (int r = 0; r < 2 * kRows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
+  for (std::int64_t g = 0; g < groups; g++, x += pitch, w += w_pitch) {
+    const std::int8_t* each = w;
+    for (std::int64_t t = 0; t < terms; t++, each += kRows * kGroup) {
+      const std::uint8_t* p = x + offsets[t];
+      const __m512i x0 = _mm512_loadu_si512(p), x1 = _mm512_loadu_si512(p + 64);
+      _mm_prefetch(reinterpret_cast<const char*>(p + pitch), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(p + pitch + 64), _MM_HINT_T0);
+#pragma GCC unroll 12
+      for (int r = 0; r < 2 * kRows; r++) {
+        int four;
+        __builtin_memcpy(&four, each + (r < kRows ? 0 : next) + kGroup * (r % kRows), 4);
+        const __m512i weight = _mm512_set1_epi32(four);
+        sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], x0, weight);
+        sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], x1, weight);
+      }
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < 2 * kRows; r++)
+    _mm512_storeu_si512(sums + kStrip * r, sum[r][0]), _mm512_storeu_si512(sums + kStrip * r + 16, sum[r][1]);
+}
+
 static inline __m512d rounded(__m512d x) { return _mm512_roundscale_pd(x, 0x08); }
 
 // Limb sums below 2^36 -> words. Low and high ones are put together exactly: below 2^53. The high ones times 2^24 modulo q, exact
 // as h + l = a b by FMA, minus round(a b / q) q.
 template <typename Load>
-static inline void join_limbs(std::int64_t limbs, std::uint64_t q, Load load, std::uint64_t* words) {
+static inline void join_limbs(std::int64_t count, std::int64_t limbs, std::uint64_t q, Load load, std::uint64_t* words) {
   const __m512d modulus = _mm512_set1_pd(static_cast<double>(q)), inverse = _mm512_set1_pd(1.0 / static_cast<double>(q));
   const __m512d two8 = _mm512_set1_pd(256.0), two16 = _mm512_set1_pd(65536.0), two24 = _mm512_set1_pd(16777216.0);
   const __m512d two48 = _mm512_set1_pd(281474976710656.0);
   const __m512i whole = _mm512_set1_epi64(static_cast<long long>(q));
-  for (std::int64_t c = 0; c < kRows * kStrip; c += 8) {
+  for (std::int64_t c = 0; c < count; c += 8) {
     const auto times = [&](__m512d a, __m512d b) {
       const __m512d h = _mm512_mul_pd(a, b), l = _mm512_fmsub_pd(a, b, h), k = rounded(_mm512_mul_pd(h, inverse));
       return _mm512_add_pd(_mm512_fnmadd_pd(k, modulus, h), l);
@@ -123,35 +153,45 @@ static inline void join_limbs(std::int64_t limbs, std::uint64_t q, Load load, st
   }
 }
 
-static void multiply(const LimbProduct& p) {
-  alignas(64) std::int32_t sums[kMostLimbs][kRows * kStrip];
+// One limb of all blocks of a product.
+static inline void sum_blocks(const LimbProduct& p, std::int64_t limb, std::int64_t first, std::int64_t groups, std::int64_t term,
+                              std::int64_t terms, std::int32_t* sums) {
   const std::size_t w_pitch = static_cast<std::size_t>(p.terms * kRows * kGroup);
+  const std::uint8_t* x = p.planes + static_cast<std::size_t>(limb) * p.plane_bytes + static_cast<std::size_t>(first) * p.pitch;
+  const std::int8_t* w = p.weights + static_cast<std::size_t>(first) * w_pitch + term * kRows * kGroup;
+  if (p.blocks == 1) {
+    sum_limb(x, p.pitch, p.offsets + term, groups, terms, w, w_pitch, sums);
+    return;
+  }
+  for (std::int64_t half = 0; half < kStrip; half += 32)
+    sum_limb_pair(x + kGroup * half, p.pitch, p.offsets + term, groups, terms, w, w_pitch, p.next, sums + half);
+}
+
+static void multiply(const LimbProduct& p) {
+  alignas(64) std::int32_t sums[kMostLimbs][2 * kRows * kStrip];
+  const std::int64_t count = p.blocks * kRows * kStrip;
   if (p.groups * p.terms <= p.most_steps) {
-    for (std::int64_t l = 0; l < p.limbs; l++)
-      sum_limb(p.planes + static_cast<std::size_t>(l) * p.plane_bytes, p.pitch, p.offsets, p.groups, p.terms, p.weights, w_pitch,
-               sums[l]);
+    for (std::int64_t l = 0; l < p.limbs; l++) sum_blocks(p, l, 0, p.groups, 0, p.terms, sums[l]);
     join_limbs(
-        p.limbs, p.q,
+        count, p.limbs, p.q,
         [&](std::int64_t l, std::int64_t c) {
           return _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums[l] + c)));
         },
         p.words);
     return;
   }
-  alignas(64) double wide[kMostLimbs][kRows * kStrip] = {};
+  alignas(64) double wide[kMostLimbs][2 * kRows * kStrip] = {};
   const std::int64_t terms = p.terms < p.most_steps ? p.terms : p.most_steps, groups = p.most_steps / terms;
   for (std::int64_t g = 0; g < p.groups; g += groups)
     for (std::int64_t t = 0; t < p.terms; t += terms)
       for (std::int64_t l = 0; l < p.limbs; l++) {
-        sum_limb(p.planes + static_cast<std::size_t>(l) * p.plane_bytes + static_cast<std::size_t>(g) * p.pitch, p.pitch,
-                 p.offsets + t, p.groups - g < groups ? p.groups - g : groups, p.terms - t < terms ? p.terms - t : terms,
-                 p.weights + static_cast<std::size_t>(g) * w_pitch + t * kRows * kGroup, w_pitch, sums[0]);
-        for (std::int64_t c = 0; c < kRows * kStrip; c += 8)
+        sum_blocks(p, l, g, p.groups - g < groups ? p.groups - g : groups, t, p.terms - t < terms ? p.terms - t : terms, sums[0]);
+        for (std::int64_t c = 0; c < count; c += 8)
           _mm512_store_pd(wide[l] + c,
                           _mm512_add_pd(_mm512_load_pd(wide[l] + c),
                                         _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums[0] + c)))));
       }
-  join_limbs(p.limbs, p.q, [&](std::int64_t l, std::int64_t c) { return _mm512_load_pd(wide[l] + c); }, p.words);
+  join_limbs(count, p.limbs, p.q, [&](std::int64_t l, std::int64_t c) { return _mm512_load_pd(wide[l] + c); }, p.words);
 }
 
 }  // namespace limbs

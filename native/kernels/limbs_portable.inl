@@ -47,7 +47,7 @@ __attribute__((noinline)) static void sum_limb(const std::uint8_t* x, std::size_
     for (int v = 0; v < 2; v++) *reinterpret_cast<LoosePair*>(sums + kStrip * r + 2 * v) = sum[r][v];
 }
 
-static void multiply(const LimbProduct& p) {
+static void multiply_one(const LimbProduct& p) {
   alignas(64) double sums[2][kRows * kStrip] = {};
   alignas(64) double weights[kSteps * kRows];
   const std::int64_t terms = p.terms < kSteps ? p.terms : kSteps, groups = kSteps / terms;
@@ -78,6 +78,11 @@ static void multiply(const LimbProduct& p) {
     if (word >= p.q) word -= p.q;
     p.words[c] = word;
   }
+}
+
+static void multiply(const LimbProduct& p) {
+  LimbProduct each = p;
+  for (std::int64_t block = 0; block < p.blocks; block++, each.weights += p.next, each.words += kRows * kStrip) multiply_one(each);
 }
 
 }  // namespace limbs

@@ -120,10 +120,8 @@ static inline void forward_rest(const RingView& ring, Cell* x, std::int64_t size
 
 template <typename Last>
 static inline void forward_to(const RingView& ring, Cell* x, const Last& last8) {
-  if (wide(ring))
-    forward_rest<true>(ring, x, ring.n, last8);
-  else
-    forward_rest<false>(ring, x, ring.n, last8);
+  if (wide(ring)) forward_rest<true>(ring, x, ring.n, last8);
+  else forward_rest<false>(ring, x, ring.n, last8);
 }
 
 // Coefficients of at most q in absolute value -> values of at most 9.7 q, or 3.2 q where q has more than 48 bits.

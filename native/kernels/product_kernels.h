@@ -37,7 +37,10 @@ struct LimbProduct {
   const std::int8_t* weights;  // (groups, terms, kRows, group)
   std::int64_t most_steps;     // groups times terms whose sums of one limb fit the kernel's integers
   std::uint64_t q;
-  std::uint64_t* words;  // out: (kRows, kStrip) below q
+  std::uint64_t* words;  // out: (blocks, kRows, kStrip) below q
+  // One block of kRows answers, or two neighbours, which read every limb once: the second's weights lie `next` bytes behind.
+  std::int64_t blocks;
+  std::size_t next;
 };
 
 inline constexpr std::int64_t kMostSparse = 6;  // levels of a SparsePlan
