@@ -41,6 +41,8 @@ def make_layout(
     drops: tuple[int, int],
 ) -> Layout: ...
 
+def traveling_bytes(size: int) -> npt.NDArray[np.uint8]: ...
+
 class ClientLayer:
     def set_results(
         self,

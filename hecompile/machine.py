@@ -23,8 +23,8 @@ class Machine:
 
     mac_ps: float = 3.5  # a byte of a word by an int8 weight, added up
     word_ns: float = 1.5  # a word that is cut into limbs, packed or unpacked; one put together from limbs takes two
-    ntt_ns: float = 1.5  # a coefficient that is transformed
-    pair_ns: float = 0.3  # a value in NTT form times another, added up
+    ntt_ns: float = 1.2  # a coefficient that is transformed
+    pair_ns: float = 0.15  # a value in NTT form times another, added up
     layer_us: float = 100.0  # what a layer costs the server whatever its size
     release_us: float = 500.0  # what a part in clear costs the server whatever its size
     encrypt_ns: float = 7.0  # a coefficient of an upload: quantised, placed, encrypted and packed

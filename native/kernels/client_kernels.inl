@@ -23,6 +23,11 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bytes of words are cop
 static inline void put_bytes(std::uint8_t* to, std::uint64_t value, std::int64_t count) {
   for (std::int64_t i = 0; i < count; i++) to[i] = static_cast<std::uint8_t>(value >> (8 * i));
 }
+// The same where `room` bytes will be written from `to` on, in this order: what is written too far is written over.
+static inline void put_on(std::uint8_t* to, std::uint64_t value, std::int64_t count, std::int64_t room) {
+  if (room >= 8) __builtin_memcpy(to, &value, 8);
+  else put_bytes(to, value, count);
+}
 static inline std::uint64_t get_bytes(const std::uint8_t* from, std::int64_t count) {
   std::uint64_t value = 0;
   for (std::int64_t i = 0; i < count; i++) value |= static_cast<std::uint64_t>(from[i]) << (8 * i);
@@ -45,7 +50,7 @@ static void pack(const std::uint64_t* words, std::uint8_t* data, std::int64_t to
   for (; i + 8 <= count; i += 8, low += 8 * whole, high += rest) {
     const Words x = load_words(words + i);
     if (whole != 0) store_packed(low, x, bytes, whole, (count - i - 8) * whole >= 16);
-    if (rest != 0) put_bytes(high, squeeze(octets(x, whole), s), rest);
+    if (rest != 0) put_on(high, squeeze(octets(x, whole), s), rest, (count - i) / 8 * rest);
   }
   if (i == count) return;
   std::uint64_t octet = 0;
@@ -166,7 +171,7 @@ static void encrypt(const RingView& ring, const EncryptRow rows[8], int count, C
       for (std::int64_t k = 0; k < kStrip; k += 8, low += 8 * whole) {
         const Words x = encrypted(load(&strip[j][k]), row.messages + at + k, load_packed(row.noise + 6 * (at + k), six), e, m);
         store_packed(low, x, bytes, whole, k + 16 <= kStrip);
-        if (rest != 0) put_bytes(high + k / 8 * rest, squeeze(octets(x, whole), s), rest);
+        if (rest != 0) put_on(high + k / 8 * rest, squeeze(octets(x, whole), s), rest, (kStrip - k) / 8 * rest);
       }
     }
   }

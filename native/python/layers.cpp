@@ -5,9 +5,11 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <bit>
 #include <stdexcept>
 
+#include "core/memory.h"
 #include "core/ring_table.h"
 #include "core/wire.h"
 
@@ -94,6 +96,14 @@ void set_results(ClientLayer& layer, const nb::ndarray<const std::int64_t, nb::s
 
 }  // namespace
 
+// Bytes for what travels, with any content, from memory that is kept from call to call.
+nb::object traveling_bytes(std::size_t size) {
+  auto* block = new MemoryBlock(std::max<std::size_t>(size, 1));
+  const nb::capsule owner(block, [](void* held) noexcept { delete static_cast<MemoryBlock*>(held); });
+  const std::size_t shape[] = {size};
+  return nb::cast(nb::ndarray<nb::numpy, std::uint8_t>(block->data(), 1, shape, owner));
+}
+
 void bind_layers(nb::module_& module) {
   nb::class_<Layout>(module, "Layout")
       .def_prop_ro("blocks", [](const Layout& self) { return self.blocks; })
@@ -113,6 +123,7 @@ void bind_layers(nb::module_& module) {
       });
   module.def("make_layout", &make_layout, "dimension"_a, "q"_a, "t_bits"_a, "elements"_a, "picture"_a, "result"_a, "taps"_a,
              "packing"_a, "drops"_a);
+  module.def("traveling_bytes", &traveling_bytes, "size"_a);
   nb::class_<ClientLayer>(module, "ClientLayer").def("set_results", &set_results, "rows"_a, "scales"_a, "bias"_a, "part_sizes"_a);
   module.def("make_client_layer", &make_client, "layout"_a, "limit"_a, "requests"_a, "runs"_a, "elements"_a, "scale_of"_a,
              "channels"_a, "heights"_a, "widths"_a, "steps"_a);

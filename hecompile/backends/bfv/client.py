@@ -66,11 +66,10 @@ class BfvClient(RegionClient):
                 raise ProtocolError(f"layer of {layer.input}: {count} pictures for a batch of {batch}")
         sizes = self._sizes(batch, FIRST)
         offsets = np.cumsum([0, *(size.up_words + size.up_seeds for size in sizes)]).tolist()
-        words = bytearray(offsets[-1])
-        request = _core.encrypt(self._layers(batch).clients, given, self._contexts, words, offsets[:-1], self._run)
+        view = memoryview(_core.traveling_bytes(offsets[-1]))  # type: ignore[arg-type]  # numpy's arrays are buffers
+        request = _core.encrypt(self._layers(batch).clients, given, self._contexts, view, offsets[:-1], self._run)
         mode = FIRST if request.brings_seeds else LATER
         parts: list[Buffer] = [bytes([mode])] * mode_bytes(self._program)
-        view = memoryview(words)
         for index, (layer, size) in enumerate(zip(layers, self._sizes(batch, mode), strict=True)):
             parts.append(view[offsets[index] : offsets[index] + size.up_words + size.up_seeds])
             if size.up_released:

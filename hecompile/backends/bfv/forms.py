@@ -42,8 +42,8 @@ class FormPrices:
 
     mac_ps: float = 3.5
     word_ns: float = 1.5
-    ntt_ns: float = 1.5
-    pair_ns: float = 0.3
+    ntt_ns: float = 1.2
+    pair_ns: float = 0.15
 
 
 PRICES = FormPrices()
