@@ -34,6 +34,7 @@ struct Sheet {
     plane_bytes = groups * pitch;
     bytes = limbs * plane_bytes;
     for (const std::int32_t offset : layout.offsets) offsets.push_back(offset * place);
+    far = 2 * distinct_bytes() > static_cast<i64>(offsets.size()) * kStrip * place;
   }
 
   const std::uint8_t* at(const std::uint8_t* planes, i64 coefficient) const { return planes + (coefficient - low) * place; }
@@ -57,6 +58,17 @@ struct Sheet {
   u64 q;
   i64 group, limbs, low = 0, high = 0, place, groups, pitch, plane_bytes, bytes;
   std::vector<i64> offsets;
+  bool far = false;
+
+ private:
+  // Bytes of a strip that the terms read in one group.
+  i64 distinct_bytes() const {
+    std::vector<i64> sorted = offsets;
+    std::sort(sorted.begin(), sorted.end());
+    i64 bytes_read = kStrip * place;
+    for (std::size_t i = 1; i < sorted.size(); i++) bytes_read += std::min(sorted[i] - sorted[i - 1], kStrip * place);
+    return bytes_read;
+  }
 };
 
 // Strips of coefficients that hold all reads, as few as there can be. Their runs count coefficients from the strip's start.
@@ -89,16 +101,16 @@ class LimbRun {
   }
 
  private:
-  // Answers [kRows first, kRows last) of one strip, in pairs of blocks: take(answer, its kStrip words).
+  // Answers [kRows first, kRows last) of one strip: take(answer, its kStrip words).
   template <typename Take>
   void multiply(const std::uint8_t* planes, i64 start, i64 first, i64 last, const Take& take) const {
     const i64 weight_bytes = sheet.groups * weights.terms * kRows * sheet.group;
-    alignas(64) u64 words[2 * kRows * kStrip];
-    for (i64 each = first; each < last; each += 2) {
-      const i64 blocks = std::min<i64>(2, last - each);
+    alignas(64) u64 words[kMostBlocks * kRows * kStrip];
+    for (i64 each = first; each < last; each += kMostBlocks) {
+      const i64 blocks = std::min(kMostBlocks, last - each);
       kernels.multiply({sheet.at(planes, start), size(sheet.plane_bytes), size(sheet.pitch), sheet.offsets.data(), sheet.groups,
                         weights.terms, sheet.limbs, weights.ordered.data() + each * weight_bytes, weights.most_steps, sheet.q,
-                        words, blocks, size(weight_bytes)});
+                        words, blocks, size(weight_bytes), sheet.far});
       for (i64 answer = kRows * each; answer < std::min(kRows * (each + blocks), layout.answers); answer++)
         take(answer, words + (answer - kRows * each) * kStrip);
     }

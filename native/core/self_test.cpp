@@ -101,7 +101,7 @@ void server_half(const ProductKernels& kernels, const Ring& ring, bool extreme, 
       }
   const i64 place = group * kernels.limb_bytes, offsets[kTerms] = {0, place, 17 * place};
   kernels.multiply({planes.data(), size(plane), size(pitch), offsets, groups, kTerms, limbs, weights.data(), groups * kTerms,
-                    ring.q, out.product.data(), 2, size(block)});
+                    ring.q, out.product.data(), 2, size(block), false});
   for (std::size_t i = 0; i < out.coefficients.size(); i++) out.coefficients[i] = extreme ? ring.q - 1 : numbers.next() % ring.q;
   kernels.to_coefficients(ring.view(), out.coefficients.data(), cells.data());
 }

@@ -96,11 +96,11 @@ __attribute__((noinline)) static void sum_limb(const std::uint8_t* x, std::size_
     for (int v = 0; v < 4; v++) _mm512_storeu_si512(sums + kStrip * r + 16 * v, sum[r][v]);
 }
 
-// The same for twelve answers, whose second half of weights lies `next` bytes behind, x 32 coefficients: limbs that are not near in
-// memory are the slow part, and each is read for twice as many answers.
+// The same for twelve answers, whose second half of weights lies `next` bytes behind, x 32 coefficients, added to `sums` where
+// `add`.
 __attribute__((noinline)) static void sum_limb_pair(const std::uint8_t* x, std::size_t pitch, const std::int64_t* offsets,
                                                     std::int64_t groups, std::int64_t terms, const std::int8_t* w,
-                                                    std::size_t w_pitch, std::size_t next, std::int32_t* sums) {
+                                                    std::size_t w_pitch, std::size_t next, bool add, std::int32_t* sums) {
   __m512i sum[2 * kRows][2];
 #pragma GCC unroll 12
   for (int r = 0; r < 2 * kRows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
@@ -122,8 +122,13 @@ __attribute__((noinline)) static void sum_limb_pair(const std::uint8_t* x, std::
     }
   }
 #pragma GCC unroll 12
-  for (int r = 0; r < 2 * kRows; r++)
-    _mm512_storeu_si512(sums + kStrip * r, sum[r][0]), _mm512_storeu_si512(sums + kStrip * r + 16, sum[r][1]);
+  for (int r = 0; r < 2 * kRows; r++) {
+    std::int32_t* to = sums + kStrip * r;
+    if (add)
+      sum[r][0] = _mm512_add_epi32(sum[r][0], _mm512_loadu_si512(to)),
+      sum[r][1] = _mm512_add_epi32(sum[r][1], _mm512_loadu_si512(to + 16));
+    _mm512_storeu_si512(to, sum[r][0]), _mm512_storeu_si512(to + 16, sum[r][1]);
+  }
 }
 
 static inline __m512d rounded(__m512d x) { return _mm512_roundscale_pd(x, 0x08); }
@@ -153,22 +158,34 @@ static inline void join_limbs(std::int64_t count, std::int64_t limbs, std::uint6
   }
 }
 
-// One limb of all blocks of a product.
+constexpr std::int64_t kStepsAtOnce = 96;  // groups times terms whose limbs stay in the first cache for all blocks
+
+// One limb of all blocks of a product, in pairs; the last one of an odd number alone.
 static inline void sum_blocks(const LimbProduct& p, std::int64_t limb, std::int64_t first, std::int64_t groups, std::int64_t term,
                               std::int64_t terms, std::int32_t* sums) {
   const std::size_t w_pitch = static_cast<std::size_t>(p.terms * kRows * kGroup);
   const std::uint8_t* x = p.planes + static_cast<std::size_t>(limb) * p.plane_bytes + static_cast<std::size_t>(first) * p.pitch;
   const std::int8_t* w = p.weights + static_cast<std::size_t>(first) * w_pitch + term * kRows * kGroup;
-  if (p.blocks == 1) {
-    sum_limb(x, p.pitch, p.offsets + term, groups, terms, w, w_pitch, sums);
-    return;
+  const std::int64_t pairs = p.blocks / 2, most = kStepsAtOnce / terms,
+                     at_once = pairs < 2 || !p.far ? groups
+                               : most < 1          ? 1
+                                                   : most;
+  for (std::int64_t g = 0; g < groups && pairs > 0; g += at_once) {
+    const std::int64_t some = groups - g < at_once ? groups - g : at_once;
+    const std::size_t down = static_cast<std::size_t>(g);
+    for (std::int64_t pair = 0; pair < pairs; pair++)
+      for (std::int64_t half = 0; half < kStrip; half += 32)
+        sum_limb_pair(x + down * p.pitch + kGroup * half, p.pitch, p.offsets + term, some, terms,
+                      w + down * w_pitch + static_cast<std::size_t>(2 * pair) * p.next, w_pitch, p.next, g > 0,
+                      sums + 2 * pair * kRows * kStrip + half);
   }
-  for (std::int64_t half = 0; half < kStrip; half += 32)
-    sum_limb_pair(x + kGroup * half, p.pitch, p.offsets + term, groups, terms, w, w_pitch, p.next, sums + half);
+  if (p.blocks % 2 != 0)
+    sum_limb(x, p.pitch, p.offsets + term, groups, terms, w + static_cast<std::size_t>(2 * pairs) * p.next, w_pitch,
+             sums + 2 * pairs * kRows * kStrip);
 }
 
 static void multiply(const LimbProduct& p) {
-  alignas(64) std::int32_t sums[kMostLimbs][2 * kRows * kStrip];
+  alignas(64) std::int32_t sums[kMostLimbs][kMostBlocks * kRows * kStrip];
   const std::int64_t count = p.blocks * kRows * kStrip;
   if (p.groups * p.terms <= p.most_steps) {
     for (std::int64_t l = 0; l < p.limbs; l++) sum_blocks(p, l, 0, p.groups, 0, p.terms, sums[l]);
@@ -180,7 +197,7 @@ static void multiply(const LimbProduct& p) {
         p.words);
     return;
   }
-  alignas(64) double wide[kMostLimbs][2 * kRows * kStrip] = {};
+  alignas(64) double wide[kMostLimbs][kMostBlocks * kRows * kStrip] = {};
   const std::int64_t terms = p.terms < p.most_steps ? p.terms : p.most_steps, groups = p.most_steps / terms;
   for (std::int64_t g = 0; g < p.groups; g += groups)
     for (std::int64_t t = 0; t < p.terms; t += terms)

@@ -7,8 +7,9 @@
 
 namespace hecompile {
 
-inline constexpr std::int64_t kRows = 6;    // answers that are computed together
-inline constexpr std::int64_t kStrip = 64;  // coefficients that are computed together
+inline constexpr std::int64_t kRows = 6;         // answers that are computed together
+inline constexpr std::int64_t kStrip = 64;       // coefficients that are computed together
+inline constexpr std::int64_t kMostBlocks = 16;  // of answers
 inline constexpr std::int64_t kMostLimbs = 7;
 inline constexpr std::int64_t kLanes = 8;  // polynomials that are transformed together
 inline constexpr std::int64_t kBatch = 4;  // products that are added at a time
@@ -38,9 +39,11 @@ struct LimbProduct {
   std::int64_t most_steps;     // groups times terms whose sums of one limb fit the kernel's integers
   std::uint64_t q;
   std::uint64_t* words;  // out: (blocks, kRows, kStrip) below q
-  // One block of kRows answers, or two neighbours, which read every limb once: the second's weights lie `next` bytes behind.
+  // Neighbouring blocks of kRows answers, up to kMostBlocks, which read limbs together: each one's weights lie `next` bytes behind
+  // those of the one before.
   std::int64_t blocks;
   std::size_t next;
+  bool far;  // whether terms lie so far apart that they share few lines of the cache
 };
 
 inline constexpr std::int64_t kMostSparse = 6;  // levels of a SparsePlan
