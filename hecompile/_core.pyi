@@ -40,7 +40,6 @@ def make_layout(
     packing: tuple[int, int, int, int],
     drops: tuple[int, int],
 ) -> Layout: ...
-
 def traveling_bytes(size: int) -> npt.NDArray[np.uint8]: ...
 
 class ClientLayer:

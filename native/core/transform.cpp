@@ -97,7 +97,8 @@ class TransformRun {
     std::fill(sums, sums + count * cells, 0);
     i64 added = 0;
     for (i64 upload = from; upload < to; upload += kBatch) {
-      if ((added += kBatch) > kernels.most_products) {
+      added += kBatch;
+      if (added > kernels.most_products) {
         kernels.fold(ring, count * n, sums);
         added = kBatch;
       }
