@@ -86,6 +86,8 @@ static void unpack(const std::uint8_t* data, std::int64_t total, int bits, std::
   std::int64_t i = first;
   for (; i < end && rest != 0 && i % 8 != 0; i++) words[i - first] = unpack_one(data, total, whole, rest, i);
   for (; i + 8 <= end && (i + 8) * whole + kReadsOver <= size; i += 8) {
+    // the address may lie beyond the bytes: it is a hint, and never a pointer that is read through
+    // NOLINTNEXTLINE(performance-no-int-to-ptr)
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(data + i * whole) + kBytesAhead));
     Words x = whole != 0 ? load_packed(data + i * whole, bytes) : every_word(0);
     if (rest != 0) {
