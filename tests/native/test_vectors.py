@@ -7,11 +7,14 @@ import json
 import math
 import random
 import secrets
+import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from hecompile import _core
 from hecompile.backends.bfv.parameters import DIMENSIONS
 from hecompile.backends.bfv.rings import table_rows
 from tests.native.reference import (
@@ -65,6 +68,31 @@ def test_the_words(vector: dict[str, Any]) -> None:
         assert words[:4] == known["first"]
         assert words[-4:] == known["last"]
         assert hashlib.sha256(b"".join(word.to_bytes(8, "little") for word in words)).hexdigest() == known["sha256"]
+
+
+@EACH
+@pytest.mark.promise("own-encryption")
+def test_the_core_gives_the_known_answers(vector: dict[str, Any]) -> None:
+    """The installed module, from seed to coefficients, with every kernel."""
+    ring, group, fields = ring_of(vector), vector["group"], (bytes.fromhex(vector["digest"]), vector["region"].encode())
+    context = (
+        b"hecompile bfv a v1"
+        + b"".join(struct.pack("<I", len(each)) + each for each in fields)
+        + struct.pack("<I", vector["layer"])
+    )
+    shape, taps, uploads = (1, ring.n, 1), np.zeros((1, 2), np.int32), len(vector["uploads"])
+    blocks = group * _core.BLOCKS_PER_SEED + 1
+    layout = _core.make_layout(ring.n, ring.q, ring.t_bits, blocks, (uploads, ring.n, 1), shape, taps, (1, ring.n, 1, 1), (0, 0))
+    seeds = bytes(group * _core.SEED_BYTES) + bytes.fromhex(vector["seed"])
+    wanted = [interpolate(ring, expand(ring, bytes.fromhex(vector["key"]), upload)) for upload in range(uploads)]
+    before = _core.kernel()
+    try:
+        for kernel in _core.kernels():
+            _core.use_kernel(kernel)
+            found = _core.public_words(layout, seeds, context).reshape(group + 1, uploads, ring.n)[group]
+            assert found.tolist() == wanted, kernel
+    finally:
+        _core.use_kernel(before)
 
 
 def test_the_vectors_reach_words_that_are_skipped() -> None:
