@@ -15,7 +15,7 @@ __all__ = ["SEED_BYTES", "pack_bits", "pack_signed", "packed_bytes", "round_off"
 Words = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
-SEED_BYTES = 64  # what SEAL sends in place of a fresh `a`
+SEED_BYTES = 64  # what SEAL sends in place of a fresh `a`, under `ckks`
 
 
 def packed_bytes(count: int, bits: int) -> int:

@@ -30,7 +30,7 @@ _EXTRAS = {
     "models": ("scikit-learn",),
     "concrete": ("concrete-python", "concrete-ml"),
 }
-_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
+_FEATURES = ("avx2", "fma", "avx512f", "avx512vbmi", "avx512_vpopcntdq", "avx512_vnni", "avx512ifma")
 
 
 def _version(name: str) -> str | None:

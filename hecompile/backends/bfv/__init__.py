@@ -1,1 +1,1 @@
-"""BFV with coefficient encoding: encryption by SEAL, the evaluator is an integer matrix product on ciphertext words."""
+"""BFV with coefficient encoding: exact integer layers, encrypted and multiplied by the native core."""
