@@ -193,6 +193,11 @@ def test_other_rings_than_those_of_the_table_are_refused(half: Half, q: int, rea
         AffineBackend().check_security(Half(weak, half.tensors), 128)
 
 
+def test_64_secrets_under_one_seed_are_counted(half: Half) -> None:
+    assert AffineBackend().check_security(half, 128) == []
+    assert "64 secrets under one seed" in AffineBackend().check_security(half, 1000)[0]
+
+
 def test_the_chosen_ring_is_of_the_table(half: Half) -> None:
     body = affine_program(half).body
     assert body.q == prime(body.parameters.q_bits, body.parameters.t_bits)

@@ -43,16 +43,18 @@ class AffineBackend(SamplerStep):
         )
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
-
-        from hecompile.security.table import report
+        """Secrets under one seed that are too many for the ring: a pair of polynomials has one, at most 64 pairs share a seed."""
+        from hecompile.backends.bfv.rings import BLOCKS_PER_SEED
+        from hecompile.security import table
 
         program = affine_program(half)
-        found = report(program.body.parameters.dimension, program.body.q.bit_length(), security_bits)
-        if found.ok:
+        parameters = program.body.parameters
+        bits = table.security_bits(parameters.dimension, parameters.q_bits, BLOCKS_PER_SEED)
+        if bits >= security_bits:
             return []
         return [
-            f"region '{program.region}': {found.q_bits} modulus bits at dimension {found.dimension} give less than "
-            f"{security_bits} bits of security"
+            f"region '{program.region}': {BLOCKS_PER_SEED} secrets under one seed, with {parameters.q_bits} modulus bits at "
+            f"dimension {parameters.dimension}, give {bits:.1f} bits of security, less than {security_bits}"
         ]
 
     def check_proofs(self, half: ServerHalf) -> list[str]:
