@@ -6,8 +6,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 import torch
 
-from benchmarks.harness import arguments, finish, machine
+from benchmarks.harness import arguments, finish, machine, median_of
 from hecompile import _core
 from hecompile.backends.bfv.backend import BfvBackend
 from hecompile.backends.bfv.choose import Choice, choose
@@ -35,6 +34,7 @@ from hecompile.ir.readout import leading, quantize_picture
 from hecompile.ir.regions import CallRegion
 from hecompile.machine import Machine
 from hecompile.security.table import security_bits
+from hecompile.timing import process_seconds
 
 BATCH = 2
 FEW_POSITIONS = 256  # of a sample: layers with fewer are told apart
@@ -71,7 +71,7 @@ class Layer:
     value: torch.Tensor
 
     def float32(self) -> list[torch.Tensor]:
-        """What the model computes."""
+        """The layer's values as torch computes them: a tensor for each of the stacked layers, without bias."""
         shape, value = self.shape, self.value
         if shape.kind == "linear":
             return [torch.nn.functional.linear(value, weight) for weight in self.weights]
@@ -171,27 +171,6 @@ def encrypted(product: Product) -> Encrypted:
     return Encrypted(packed.choices[-1], packed, bfv.load_client(lowered.client), bfv.load_server(lowered.server))
 
 
-def cpu_s(task: Callable[[], Any], runs: int) -> float:
-    """Median CPU seconds of this process, all threads."""
-    task()
-    found = []
-    for _ in range(runs):
-        started = time.process_time()
-        task()
-        found.append(time.process_time() - started)
-    return statistics.median(found)
-
-
-def wall_s(task: Callable[[], Any], runs: int) -> float:
-    task()
-    found = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        task()
-        found.append(time.perf_counter() - started)
-    return statistics.median(found)
-
-
 def expected(packed: PackedProduct, value: np.ndarray) -> list[np.ndarray]:
     """The integer reference's values: sums in doubles, which are exact below 2^53, term by term."""
     quantized, geometry = packed.parameterized.quantized, packed.geometry
@@ -225,12 +204,12 @@ def measured(shape: Shape, count: int, runs: int) -> dict[str, Any]:
         found.client.decrypt(reply, requests.pop()[1])
 
     with torch.no_grad():
-        float_s = cpu_s(made.float32, runs)
+        float_s = process_seconds(made.float32, runs)
     encrypt_s, server_s = (
-        cpu_s(lambda: found.client.encrypt([value], BATCH), runs),
-        cpu_s(lambda: found.server.evaluate(payload, BATCH), runs),
+        process_seconds(lambda: found.client.encrypt([value], BATCH), runs),
+        process_seconds(lambda: found.server.evaluate(payload, BATCH), runs),
     )
-    decrypt_s = cpu_s(decrypt, runs)
+    decrypt_s = process_seconds(decrypt, runs)
     layout, parameters = found.choice.layout, found.choice.parameters
     return {
         "layer": str(shape),
@@ -303,8 +282,8 @@ def speed_up(shape: Shape, runs: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {"server": [], "client": []}
     for count in (1, 2):
         with threads(count):
-            seconds["server"].append(wall_s(lambda: found.server.evaluate(payload, BATCH), runs))
-            seconds["client"].append(wall_s(client, runs))
+            seconds["server"].append(median_of(runs, lambda: found.server.evaluate(payload, BATCH))["median_s"])
+            seconds["client"].append(median_of(runs, client)["median_s"])
     return {side: one / two for side, (one, two) in seconds.items()}
 
 

@@ -17,7 +17,11 @@ Places = npt.NDArray[np.int64]
 
 
 def client_layer(layer: LayerProgram, layout: _core.Layout, readout: Readout, batch: int) -> _core.ClientLayer:
-    """A layer as the core runs it at the client. Raises `ProtocolError` for places outside of its tensors."""
+    """A layer as the core runs it at the client: entries of (E, C, H, W) or (..., L, C) float32 in, and its parts' tensors out.
+
+    Raises:
+        ProtocolError: for places outside of its tensors.
+    """
     geometry, split, pictures = layer.geometry, layer.split, batch * layer.multiple
     size = geometry.channels * geometry.size[0] * geometry.size[1]
     starts = np.arange(pictures, dtype=np.int64) * size

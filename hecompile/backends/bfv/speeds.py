@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from hecompile import _core
 from hecompile.backends.bfv.rings import prime
+from hecompile.timing import thread_seconds
 
 __all__ = ["KernelReport", "kernel_reports"]
 
@@ -48,11 +47,11 @@ def _report(name: str) -> KernelReport:
     weights = _core.make_weights(layout, np.ones((CHANNELS, CHANNELS, TAPS), np.int8), False, 0)
     integers, out = np.ones((1, CHANNELS, N), np.int64), bytearray(layout.up_bytes + _core.SEED_BYTES)
     reply, result = bytearray(layout.down_b_bytes + layout.down_a_bytes), np.empty((1, CHANNELS, len(layout.reads)), np.int64)
-    requests = [_core.encrypt([layout], [integers], [b""], out, [0]) for _ in range(REPEATS)]
+    requests = [_core.encrypt([layout], [integers], [b""], out, [0]) for _ in range(REPEATS + 1)]  # each may be decrypted once
     words, seeds = memoryview(out)[: layout.up_bytes], memoryview(out)[layout.up_bytes :]
-    encrypt_s = _least(lambda: _core.encrypt([layout], [integers], [b""], bytearray(len(out)), [0]))
-    evaluate_s = _least(lambda: _core.evaluate(layout, weights, words, seeds, b"", None, reply, 0))
-    decrypt_s = _least(lambda: _core.decrypt(requests.pop(), reply, [0], [result]))
+    encrypt_s = thread_seconds(lambda: _core.encrypt([layout], [integers], [b""], bytearray(len(out)), [0]), REPEATS)
+    evaluate_s = thread_seconds(lambda: _core.evaluate(layout, weights, words, seeds, b"", None, reply, 0), REPEATS)
+    decrypt_s = thread_seconds(lambda: _core.decrypt(requests.pop(), reply, [0], [result]), REPEATS)
     coefficients = CHANNELS * N
     macs = CHANNELS * CHANNELS * TAPS * (Q_BITS // 8) * 2 * N
     return KernelReport(
@@ -62,13 +61,3 @@ def _report(name: str) -> KernelReport:
         round(encrypt_s / coefficients * 1e9, 2),
         round(decrypt_s / coefficients * 1e9, 2),
     )
-
-
-def _least(task: Callable[[], object]) -> float:
-    """Least CPU seconds of this thread over a few repeats."""
-    found = []
-    for _ in range(REPEATS):
-        started = time.thread_time()
-        task()
-        found.append(time.thread_time() - started)
-    return min(found)
