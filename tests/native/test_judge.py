@@ -10,7 +10,7 @@ import pytest
 from hecompile import _core
 from hecompile.backends.bfv.rings import prime, table_rows
 from tests.native.core_hooks import Planted, hooks, secret_bytes
-from tests.native.reference import Ring, expand, interpolate
+from tests.native.reference import Ring, binomial, encrypt, expand, interpolate, stream, ternary
 from tests.native.seal_bfv import Judge, SealRing
 
 # every size of q with the smallest, a middle and the largest t of a model's layers, and larger dimensions
@@ -32,10 +32,10 @@ def test_seal_and_the_core_read_each_other(dimension: int, q_bits: int, t_bits: 
     half = 1 << (t_bits - 1)
     messages = rng.integers(max(-half, -(2**31) + 1) + 1, min(half, 2**31), (1, 1, dimension))
     messages[0, 0, :4] = [0, 1, -1, min(half, 2**31) - 1]
-    stream = os.urandom(ring.upload_bytes)
-    planted = Planted(ring, messages, stream, secret_bytes(judge.secret), os.urandom(6 * dimension))
+    public = os.urandom(ring.upload_bytes)
+    planted = Planted(ring, messages, public, secret_bytes(judge.secret), os.urandom(6 * dimension))
     values = np.empty(dimension, np.uint64)
-    assert hooks().expand(dimension, q, t_bits, stream, values)
+    assert hooks().expand(dimension, q, t_bits, public, values)
     a = np.array(interpolate(ring, values.tolist()), np.uint64)[None]
     np.testing.assert_array_equal(judge.decrypt(planted.words[0], a)[0], messages[0, 0])
     b, a = judge.encrypt(messages[0])
@@ -43,13 +43,9 @@ def test_seal_and_the_core_read_each_other(dimension: int, q_bits: int, t_bits: 
 
 
 def test_every_kernel_gives_the_words_of_the_reference() -> None:
-    from tests.native.reference import binomial, encrypt, ternary
-
     ring, rng = Ring(1024, prime(48, 26), 26), np.random.default_rng(4)
     messages = rng.integers(-2047, 2048, (2, 1, 1024))
     key, secrets, errors = os.urandom(32), os.urandom(2 * 8 * 1024), os.urandom(2 * 6 * 1024)
-    from tests.native.reference import stream
-
     words = expand(ring, key, 0)
     expected = [
         encrypt(

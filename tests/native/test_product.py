@@ -109,11 +109,10 @@ def test_words_that_are_not_below_q_are_refused() -> None:
 
 def test_weights_beyond_what_is_written_are_refused() -> None:
     _, layer, _ = small()
-    geometry, values, _ = CASES["picture"]
+    values = CASES["picture"][1]
     for wrong in (np.full(values.shape, -128, np.int8), values.astype(np.int8)[:-1], values.astype(np.int8)[:, :-1]):
         with pytest.raises(ValueError, match=r"-128|another shape"):
             _core.make_weights(layer, np.ascontiguousarray(wrong), False, 0)
-    assert geometry.rows == len(values)
 
 
 def test_buffers_that_are_too_short_are_refused() -> None:

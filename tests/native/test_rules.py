@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hecompile import _core
-from hecompile.backends.bfv.rings import prime, table_rows
+from hecompile.backends.bfv.rings import BLOCKS_PER_SEED, SEED_BYTES, prime, table_rows
 from tests.native.core_hooks import Planted, secret_bytes
 from tests.native.reference import Ring
 
@@ -41,6 +41,10 @@ def test_the_table_alone_says_which_moduli_there_are() -> None:
     for wrong in (Q - (2 << T_BITS), 2**48 - 2**32 + 1, prime(48, 28), prime(47, T_BITS) + 2**40):
         with pytest.raises(ValueError, match="modulus"):
             layout(q=wrong)
+
+
+def test_seeds_are_the_same_to_plans_and_to_the_core() -> None:
+    assert (SEED_BYTES, BLOCKS_PER_SEED) == (_core.SEED_BYTES, _core.BLOCKS_PER_SEED)
 
 
 def test_no_argument_brings_a_seed_or_a_secret() -> None:
