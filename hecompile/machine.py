@@ -38,6 +38,8 @@ class Machine:
     seal_ns: float = 170.0  # a word of a fresh ciphertext, encoded, encrypted and packed by the client
     open_ns: float = 105.0  # a coefficient of an answer, unpacked, decrypted and decoded by the client
     request_us: float = 2000.0  # HTTP on loopback, both sides
+    client_byte_ns: float = 0.3  # a byte that the client sends or receives over HTTP
+    server_byte_ns: float = 0.5  # a byte that the server receives or sends
     float_ps: float = 20.0  # float32 multiply-add of a convolution in ONNX Runtime
     node_us: float = 5.0  # an operation of a client region, whatever its size
     entry_ns: float = 1.0  # an entry that such an operation makes
