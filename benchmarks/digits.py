@@ -47,42 +47,58 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(folder: Path, steps: int, runs: int, samples: int) -> dict[str, Any]:
-    """All figures."""
-    encrypted_folder, clear_folder = folder / "bfv", folder / "clear"
-    compile_model("digits", encrypted_folder)
-    compile_model("digits", clear_folder, options=CompileOptions(backend="clear"))
-    plain, clear = digits.load(), hecompile.load(clear_folder, policy="simulation")
-    server = subprocess.Popen([*SERVE, str(encrypted_folder), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
+def sampled(folder: Path, labels: list[int], steps: int, runs: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray, float]:
+    """A digit through a server in a second process: figures, the picture, the pictures of all labels and their seconds."""
+    server = subprocess.Popen([*SERVE, str(folder), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
-        unet = hecompile.load(encrypted_folder, json.loads(server.stdout.readline())["url"])
-        plaintext = median_of(runs, lambda: draw(plain, [7], steps))
-        draw(unet, [7], steps)
-        meter = unet.meter
+        unet = hecompile.load(folder, json.loads(server.stdout.readline())["url"])
+        picture, meter = draw(unet, [7], steps), unet.meter
         before = (cpu_seconds(server.pid), meter.requests, meter.bytes_up, meter.bytes_down, meter.calls)
         encrypted = median_of(runs, lambda: draw(unet, [7], steps), warm_up=0)
         calls = meter.calls - before[4]
         server_cpu_s = (cpu_seconds(server.pid) - before[0]) / runs
-        simulated = median_of(runs, lambda: draw(clear, [7], steps))
         after = (meter.requests, meter.bytes_up, meter.bytes_down)
         rounds, up, down = ((now - then) / calls for now, then in zip(after, before[1:4], strict=True))
-        labels = list(range(10))
         started = time.perf_counter()
-        ten = draw(unet, labels, steps)
-        ten_s = time.perf_counter() - started
+        all_pictures = draw(unet, labels, steps)
+        all_s = time.perf_counter() - started
     finally:
         server.terminate()
         server.wait()
+    figures = {
+        "encrypted_s": encrypted["median_s"],
+        "encrypted_runs": encrypted,
+        "client_cpu_s": encrypted["cpu_s"],
+        "server_cpu_s": server_cpu_s,
+        "rounds_per_step": rounds,
+        "bytes_up_per_step": up,
+        "bytes_down_per_step": down,
+    }
+    return figures, picture, all_pictures, all_s
+
+
+def measure(folder: Path, steps: int, runs: int, samples: int) -> dict[str, Any]:
+    """All figures."""
+    encrypted_folder, fresh_folder, clear_folder = folder / "bfv", folder / "fresh", folder / "clear"
+    compile_model("digits", encrypted_folder)
+    compile_model("digits", fresh_folder, options=CompileOptions(client_cache_mib=0))
+    compile_model("digits", clear_folder, options=CompileOptions(backend="clear"))
+    plain, clear = digits.load(), hecompile.load(clear_folder, policy="simulation")
+    labels = list(range(10))
+    plaintext = median_of(runs, lambda: draw(plain, [7], steps))
+    found, picture, ten, ten_s = sampled(encrypted_folder, labels, steps, runs)
+    fresh, fresh_picture, _, _ = sampled(fresh_folder, labels, steps, runs)
+    simulated = median_of(runs, lambda: draw(clear, [7], steps))
     many = [place % 10 for place in range(samples)]
     reference = draw(plain, labels, steps)
     report = json.loads((encrypted_folder / "manifest.json").read_text())
     return {
         "steps": steps,
         "plaintext_s": plaintext["median_s"],
-        "encrypted_s": encrypted["median_s"],
+        "encrypted_s": found["encrypted_s"],
         "clear_s": simulated["median_s"],
-        "encrypted_runs": encrypted,
+        "encrypted_runs": found["encrypted_runs"],
         "plaintext_runs": plaintext,
         "ten_digits_encrypted_s": ten_s,
         "psnr_db": float(10 * np.log10(1 / np.mean((ten.astype(np.float64) - reference) ** 2))),
@@ -90,12 +106,14 @@ def measure(folder: Path, steps: int, runs: int, samples: int) -> dict[str, Any]
         "recognised_float": recognised_share(draw(plain, many, steps), many),
         "recognised_clear": recognised_share(draw(clear, many, steps), many),
         "samples": samples,
-        "client_cpu_s": encrypted["cpu_s"],
-        "server_cpu_s": server_cpu_s,
-        "offload_ratio": encrypted["cpu_s"] / plaintext["cpu_s"],
-        "rounds_per_step": rounds,
-        "bytes_up_per_step": up,
-        "bytes_down_per_step": down,
+        "client_cpu_s": found["client_cpu_s"],
+        "server_cpu_s": found["server_cpu_s"],
+        "offload_ratio": found["client_cpu_s"] / plaintext["cpu_s"],
+        "rounds_per_step": found["rounds_per_step"],
+        "bytes_up_per_step": found["bytes_up_per_step"],
+        "bytes_down_per_step": found["bytes_down_per_step"],
+        "fresh_seeds": {**fresh, "offload_ratio": fresh["client_cpu_s"] / plaintext["cpu_s"]},
+        "same_picture_with_fresh_seeds": bool(np.array_equal(picture, fresh_picture)),
         "server_key_bytes": 0,
         "security_bits": report["security_bits"],
         "parameters": sorted(ring_names(encrypted_folder)),

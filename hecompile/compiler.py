@@ -77,7 +77,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.passes.split import Split
     from hecompile.passes.trace import Trace
     from hecompile.passes.write import Write
-    from hecompile.planner.problem import Budgets
+    from hecompile.planner.problem import Budgets, Run
     from hecompile.policies import policy
     from hecompile.policies.min_distortion import MinDistortion
     from hecompile.policies.options import MinDistortionOptions
@@ -100,13 +100,14 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
             options.client_seconds, options.most_rounds, options.client_weights_mib, options.most_distortion, options.most_leakage,
             options.server_mib,
         )  # fmt: skip
+    run = Run(options.run_calls, int(options.client_cache_mib * 2**20)) if options.client_cache_mib else Run()
     passes: list[Pass[Any, Any]] = [
         Trace(),  # one graph, whatever the source
         Canonicalize(),  # one spelling per op, so that later passes look for one thing
         MarkSecrets(name),  # what must not be seen
         ExtractSparsity(shows, shown.importance, shown.reveal_bits, recorded, shown.grouping()),  # what may be seen
         ApproximateActivations(options.panel(ApproximationOptions), rows, recorded),  # before the partition: may keep them
-        Partition(name_of_backend, context, budgets, options.pin, options.among),  # tags only: which node runs where
+        Partition(name_of_backend, context, budgets, options.pin, options.among, run),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan
         *lowering(family((name_of_backend, *options.among)), context),  # what turns regions into halves is their backends' own

@@ -12,7 +12,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.candidates import Cost
 from hecompile.outputs import write_file
 
-__all__ = ["NEVER_ZERO", "Machine", "load_machine", "machine_with", "save_machine", "seconds_of"]
+__all__ = ["NEVER_ZERO", "Machine", "http_seconds", "load_machine", "machine_with", "save_machine", "seconds_of"]
 
 NEVER_ZERO = ("mac_ps", "encrypt_ns", "decrypt_ns", "float_ps", "base_mib", "bandwidth_mbps", "lookup_ps")
 
@@ -73,10 +73,16 @@ def machine_with(prices: Mapping[str, float]) -> Machine:
 
 
 def seconds_of(cost: Cost, machine: Machine) -> float:
-    """Latency: both sides in turn, the bytes through the network, and the rounds."""
+    """Latency: both sides in turn, the bytes through HTTP and the network, and the rounds."""
     network_s = (cost.up_bytes + cost.down_bytes) * 8 / machine.bandwidth_mbps * 1e-6
     rounds_s = cost.rounds * (machine.rtt_ms * 1e-3 + machine.request_us * 1e-6)
-    return cost.server_s + cost.client_s + network_s + rounds_s
+    return cost.server_s + cost.client_s + sum(http_seconds(cost, machine)) + network_s + rounds_s
+
+
+def http_seconds(cost: Cost, machine: Machine) -> tuple[float, float]:
+    """CPU seconds that a cost's bytes take client and server over HTTP, beside computing."""
+    sent = (cost.up_bytes + cost.down_bytes) * 1e-9
+    return sent * machine.client_byte_ns, sent * machine.server_byte_ns
 
 
 def load_machine(path: Path) -> Machine:

@@ -12,10 +12,10 @@ from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.linear import Pair
 from hecompile.machine import Machine, load_machine
 from hecompile.planner.plan import Prediction, available_mib, predict_graph, refuse_without_memory
-from hecompile.planner.problem import Problem, problem_of
+from hecompile.planner.problem import Problem, Run, problem_of
 from hecompile.planner.proposals import calibration_for
 
-__all__ = ["machine_of", "partitioned", "predict_source", "problem_of_source"]
+__all__ = ["machine_of", "partitioned", "predict_source", "problem_of_source", "run_of"]
 
 
 def partitioned(source: Any, example_inputs: Mapping[str, Any] | None = None) -> ModelGraph:
@@ -34,18 +34,30 @@ def machine_of(profile: Path | None, rtt_ms: float, bandwidth_mbps: float) -> Ma
     return replace(machine, rtt_ms=rtt_ms, bandwidth_mbps=bandwidth_mbps)
 
 
-def predict_source(graph: ModelGraph, machine: Machine, batch: int, memory_mib: float | None = None) -> Prediction:
-    """The prediction for a partitioned source.
+def run_of(client_cache_mib: float | None = None, run_calls: int | None = None) -> Run:
+    """Calls of a run and what the client may keep for them, by default what compiling takes."""
+    from hecompile.options import CompileOptions
+
+    options = CompileOptions(client_cache_mib=client_cache_mib, run_calls=run_calls if client_cache_mib != 0 else None)
+    return Run(options.run_calls, int(options.client_cache_mib * 2**20)) if options.client_cache_mib else Run()
+
+
+def predict_source(
+    graph: ModelGraph, machine: Machine, batch: int, memory_mib: float | None = None, run: Run | None = None
+) -> Prediction:
+    """The prediction for a partitioned source, of calls of a run where `run` is given.
 
     Raises:
         CompileError: if no parameters carry a layer, or the server's memory (this machine's by default) will not do.
     """
-    prediction = predict_graph(graph, machine, batch)
+    prediction = predict_graph(graph, machine, batch, run)
     refuse_without_memory(prediction, available_mib() if memory_mib is None else memory_mib)
     return prediction
 
 
-def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None = None, tile: Pair | None = None) -> Problem:
+def problem_of_source(
+    graph: ModelGraph, machine: Machine, recorded: Path | None = None, tile: Pair | None = None, run: Run | None = None
+) -> Problem:
     """What plans are chosen from where layers may show a part of their input, distortions measured where the model has weights.
 
     With `tile`, tiles of that size instead of channels wherever a picture has several.
@@ -58,4 +70,4 @@ def problem_of_source(graph: ModelGraph, machine: Machine, recorded: Path | None
     calibration = calibration_for(graph, recorded) if all(each.weights is not None for each in found) else None
     distortions = measure_distortions(graph, calibration, found) if calibration else None
     backends = tuple(dict.fromkeys(str(info(node).backend) for node in graph.nodes if info(node).domain == "server_encrypted"))
-    return problem_of(graph, machine, ladder(found, tile=tile), distortions, backends)
+    return problem_of(graph, machine, ladder(found, tile=tile), distortions, backends, run=run)

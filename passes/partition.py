@@ -15,6 +15,7 @@ from hecompile.ir.ops import RELEASE
 from hecompile.ir.releases import Release, narrow_releases
 from hecompile.passes.base import Pass
 from hecompile.planner.optimise import Budgets, OptimalPlan, optimise
+from hecompile.planner.problem import Run
 from hecompile.planner.proposals import pins_of, problem_within
 
 __all__ = ["Partition"]
@@ -92,6 +93,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
     budgets: Budgets | None = None  # None: every candidate that fits; else the fastest plan within them
     pins: tuple[str, ...] = ()
     among: tuple[str, ...] = ()  # further backends that the fastest plan may use
+    calls: Run = field(default_factory=Run)  # of the model in a run, for the fastest plan
 
     def run(self, program: ModelGraph) -> ModelGraph:
         candidates = self._candidates(program)
@@ -132,7 +134,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
         """The candidates of the optimal plan, and the graph with releases that show no more than the plan.
 
         Raises `CompileError` if that leaves nothing for the server."""
-        problem = problem_within(program, self.context.machine, budgets, candidates)
+        problem = problem_within(program, self.context.machine, budgets, candidates, self.calls)
         found = optimise(problem, budgets, pins_of(self.pins))
         if not found.server:
             raise CompileError(

@@ -156,12 +156,12 @@ class EncryptedUNet(torch.nn.Module):
                 must not depend on what is secret. Also at once, for a run within a run, and for calls of other threads meanwhile.
         """
         with self._turns.run():
-            self._forget()
+            self._start_run()
             self._fresh, self._problem = True, ""
             try:
                 yield self
             finally:
-                self._forget()
+                self._start_run()
                 problem, self._problem = self._problem, ""
                 self._last_t = float("-inf")
         if problem:
@@ -173,8 +173,8 @@ class EncryptedUNet(torch.nn.Module):
             self._executor.close()
             self._transport.close()
 
-    def _forget(self) -> None:
-        """Forget what was kept of the last call or run."""
+    def _start_run(self) -> None:
+        """Forget all that was kept of the last run."""
         self._executor.start_run()
         self._conditions = {}
 
@@ -205,13 +205,18 @@ class EncryptedUNet(torch.nn.Module):
         return rebuilt(manifest.signature.results, [_as_like(value, like) for value in outputs], as_returned)
 
     def _start_call(self, inputs: Mapping[str, Array], batch: int) -> None:
-        """Outside a run forget what was kept; inside, insist on the same conditions. Judge a first call's noise."""
+        """Inside a run insist on the same conditions; outside, send them again, a new run starting where timesteps do not go down.
+
+        Judge a first call's noise.
+        """
         t = float(inputs["timestep"].max(initial=-np.inf)) if "timestep" in inputs else float("inf")
         self._fresh = self._fresh or not t < self._last_t
         if self._turns.in_run:
             self._judge_conditions(inputs, batch)
+        elif t <= self._last_t < float("inf"):
+            self._executor.forget()
         else:
-            self._forget()
+            self._start_run()
         if self._fresh and self.reveals:
             self._judge_noise(inputs["sample"])
         self._last_t, self._fresh = t, False
@@ -260,9 +265,9 @@ class EncryptedUNet(torch.nn.Module):
         for start in range(0, batch, manifest.max_batch):
             stop = min(start + manifest.max_batch, batch)
             piece = {spec.name: _slice(inputs[spec.name], spec, start, stop) for spec in manifest.inputs}
-            self._executor.start_run()  # what is kept of a run belongs to one piece
+            self._executor.forget()  # conditions are a piece's own
             pieces.append(self._executor.run(piece, stop - start))
-        self._executor.start_run()
+        self._executor.forget()
         shapes = [manifest.plan.value(name).shape for name in manifest.plan.outputs]
         grows = [bool(shape) and isinstance(shape[0], str) for shape in shapes]
         columns = zip(zip(*pieces, strict=True), grows, strict=True)

@@ -57,7 +57,8 @@ class _Open:
 
 
 class Executor:
-    """Runs a plan. Keeps the answers of `once` regions from `start_run` to the next, and the session until it is closed."""
+    """Runs a plan. Keeps the answers of `once` regions until it is told to forget them, what regions keep of a run until the next
+    run starts, and the session until it is closed."""
 
     def __init__(self, bundle: Bundle, transport: Transport) -> None:
         self.bundle, self.meter = bundle, Meter()
@@ -66,9 +67,13 @@ class Executor:
         self._session: _Open | None = None
         self._judged = {bundle.manifest.max_batch}  # batches that client regions were judged at
 
-    def start_run(self) -> None:
-        """Forget what was kept of the last run."""
+    def forget(self) -> None:
+        """Forget the answers of `once` regions: the next call may have other conditions."""
         self._kept = {}
+
+    def start_run(self) -> None:
+        """Forget all that was kept of the last run."""
+        self.forget()
         for client in self.bundle.calls.values():
             client.start_run()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hecompile.backends.bfv.messages import LayerSizes, core_layout, layer_sizes
+from hecompile.backends.bfv.messages import FIRST, LayerSizes, core_layout, layer_sizes
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.ir.halves import Array
@@ -18,6 +18,6 @@ def encrypt_whole(
     return b"".join(parts), pending
 
 
-def sizes(layer: LayerProgram, batch: int) -> LayerSizes:
+def sizes(layer: LayerProgram, batch: int, mode: int = FIRST) -> LayerSizes:
     """Bytes of a layer's part of a request of `bfv` and its reply."""
-    return layer_sizes(layer, core_layout(layer, batch), batch)
+    return layer_sizes(layer, core_layout(layer, batch), batch, mode)

@@ -16,7 +16,7 @@ import pytest
 from hecompile.approx.options import ApproximationOptions
 from hecompile.backends.ckks.options import CkksOptions
 from hecompile.backends.concrete.options import ConcreteOptions
-from hecompile.backends.registry import backend, backend_names, options_of
+from hecompile.backends.registry import backend, backend_names, family, options_of
 from hecompile.errors import CompileError
 from hecompile.options import CompileOptions
 from hecompile.options.core import CoreOptions
@@ -36,6 +36,7 @@ VALUES: Mapping[str, Any] = {
     "partition": "optimised", "client_seconds": 1.0, "client_weights_mib": 1.0, "most_rounds": 3, "most_distortion": 0.1,
     "most_leakage": 0.1, "server_mib": 500.0, "pin": ("a=client",), "among": ("concrete",), "activations": "polynomial",
     "norms": "static", "sites": "inner", "degree": 3, "budget_db": 30.0, "total_depth": 20, "clamp": True,
+    "client_cache_mib": 32.0, "run_calls": 10,
     "budget": 0.3, "importance": "magnitude", "granularity": "tile", "tile": "2x2", "reveal_bits": 6, "declare": ("sample",),
     "key_mib": 100.0, "p_error": 2.0**-30, "lookup_db": 20.0, "lookup_seconds": 10.0, "lookup_key_mib": 100.0,
 }  # fmt: skip
@@ -85,7 +86,7 @@ def test_an_option_in_its_panel_is_kept(name: str) -> None:
 @pytest.mark.parametrize("chosen", MODELS)
 def test_an_option_outside_its_panel_is_refused(chosen: str, name: str) -> None:
     """Under every backend, with the policy that is most likely to have it; with another value and with its default."""
-    kinds = (options_of(chosen), policy(policy_for(chosen)).options)
+    kinds = (*map(options_of, family((chosen,))), policy(policy_for(chosen)).options)
     if any(name in declared(kind) for kind in kinds):
         return
     for value in (VALUES[name], declared(OWNERS[name])[name].default):

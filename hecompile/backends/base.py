@@ -94,9 +94,15 @@ class Backend(ABC):
         """How many rows tables over the timestep may have, of as many as the model would get."""
         return rows
 
-    def price_layers(self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1) -> list[LayerPrice]:
+    def price_layers(
+        self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1, calls: int = 1
+    ) -> list[LayerPrice]:
         """The ways to run a group of layers, with what each costs: with these splits of its input, or its own. Empty if there are
-        none. Backends whose candidates are all whole price those when they propose them."""
+        none. Backends whose candidates are all whole price those when they propose them.
+
+        Args:
+            calls: of the model in a run, for what a client may keep from the first to the others; 1: it keeps nothing.
+        """
         return []
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:

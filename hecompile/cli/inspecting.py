@@ -66,6 +66,13 @@ def plan(
     most_rounds: Annotated[int | None, typer.Option(help="pareto: most requests per call")] = None,
     pin: Annotated[list[str] | None, typer.Option(help="pareto: layer=side by name or pattern")] = None,
     calibration: Annotated[Path | None, typer.Option(help="pareto: recorded calls; default: the model's own sampler")] = None,
+    client_cache_mib: Annotated[
+        float | None,
+        typer.Option(help="most MiB of replies that the client keeps for a run; 0: nothing; default: as `compile`", min=0),
+    ] = None,
+    run_calls: Annotated[
+        int | None, typer.Option(help="calls of the model in a run; default: as `compile`", min=2, max=1000)
+    ] = None,
     tile: Annotated[str | None, typer.Option(help="pareto: layers show tiles of rows x columns, where there are several")] = None,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +80,7 @@ def plan(
     from hecompile.planner.pareto import fronts, write
     from hecompile.planner.problem import Budgets
     from hecompile.planner.proposals import pins_of
-    from hecompile.predict import machine_of, partitioned, predict_source, problem_of_source
+    from hecompile.predict import machine_of, partitioned, predict_source, problem_of_source, run_of
     from hecompile.report.plan import print_fronts, print_prediction
     from hecompile.sparsity.selection import tile_size
 
@@ -83,13 +90,14 @@ def plan(
     chosen = machine_of(machine, rtt_ms, bandwidth_mbps)
     graph = partitioned(source)
     document = {"source": source, "batch": batch}
-    prediction = predict_source(graph, chosen, batch, memory_mib)
+    run = run_of(client_cache_mib, run_calls)
+    prediction = predict_source(graph, chosen, batch, memory_mib, run)
     document |= prediction.document()
     if not as_json:
         print_prediction(source, prediction)
     if pareto is not None:
         budgets = Budgets(client_seconds, most_rounds, client_weights_mib)
-        problem = problem_of_source(graph, chosen, calibration, tile_size(tile) if tile else None)
+        problem = problem_of_source(graph, chosen, calibration, tile_size(tile) if tile else None, run)
         found = fronts(problem, budgets, pins_of(pin or []))
         files = [str(path) for path in write(found, pareto)]
         document |= {"pareto": files, "fronts": {front.axis: [asdict(point) for point in front.points] for front in found}}

@@ -37,6 +37,7 @@ class Stack:
     weights: Array | None = None
     rounding: float = 0.0  # variance of rounding the weights, relative to theirs
     skipped: int = 0  # weights of taps and input channels that are all zero: not sent, not multiplied
+    largest: bool = False  # without weights: whether they are taken to be as large as can be, not of a bell's shape
 
 
 def macs_of(geometry: Geometry) -> int:

@@ -51,6 +51,7 @@ class Option:
     server_weights: int = 0  # bytes that the server keeps: weights, and what a chain's keys and plaintexts take
     chain: int | None = None  # the chain that runs the stack with others, in one request; all of them or none
     backend: str = ""  # of the server's side
+    client_cache: int = 0  # bytes that the client keeps for a run; the cost is that of a call of it on average
 
 
 def ladder(
@@ -72,19 +73,21 @@ def options_of(
     reveals: Sequence[Reveal] = (),
     distortion: LayerDistortion | None = None,
     backends: Sequence[str] = (),
+    calls: int = 1,
 ) -> tuple[Option, ...]:
-    """The client first, then every backend's server: all encrypted if parameters carry that, then with every reveal."""
+    """The client first, then every backend's server: all encrypted if parameters carry that, then with every reveal; each also
+    with what the client may keep for a run of so many calls."""
     weights = weights_of(stack.geometry)
     local = LocalWork(len(stack.names), 0, macs_of(stack.geometry) * stack.multiple)
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
     splits = [each.split(stack.split) for each in reveals]
     first = replace(stack.split, released=(), tiles=None) if splits else stack.split
     for name in backends:
-        for price in backend(name).price_layers(stack, machine, (first, *splits)):
-            cost = price.cost
-            if distortion is not None:
-                cost = replace(cost, error_var=distortion.error_var(price.limit, price.encrypted, price.shown_steps))
-            options.append(Option("server", cost, price.encrypted, server_weights=weights, backend=name))
+        for price in backend(name).price_layers(stack, machine, (first, *splits), calls=calls):
+            for cache, cost in ((0, price.cost), *((each.client_bytes, each.mean) for each in price.kept)):
+                if distortion is not None:
+                    cost = replace(cost, error_var=distortion.error_var(price.limit, price.encrypted, price.shown_steps))
+                options.append(Option("server", cost, price.encrypted, server_weights=weights, backend=name, client_cache=cache))
     return tuple(options)
 
 

@@ -86,6 +86,7 @@ class PlanModel:
                 self.cp.add(levels[place] == levels[chain.stacks[0]]).only_enforce_if(chosen)
                 for earlier in chain.reads:
                     self.cp.add(levels[place] >= levels[earlier] + 1).only_enforce_if(chosen)
+        self.cp.add(self.total(lambda option: option.client_cache) <= problem.client_cache_bytes)
         for place, side in _pinned(problem, pins).items():
             self.cp.add(sum(self.where(place, side)) == 1)
 

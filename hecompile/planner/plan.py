@@ -1,6 +1,6 @@
 """What a model will cost, region by region, before anything is encrypted.
 
-`predict_graph` chooses parameters as compiling does, for a model without weights those of the largest weights that a ring carries;
+`predict_graph` chooses parameters as compiling does, for a model without weights those of int8 weights of a bell's shape;
 `predict_regions` adds up what the backends of an artifact's regions say. Both give the same record.
 """
 
@@ -12,59 +12,87 @@ from math import prod
 
 from hecompile.backends.registry import backend
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.ir.candidates import Cost, PartCost
+from hecompile.ir.candidates import Cost, LayerPrice, PartCost, kept_within
 from hecompile.ir.graph import ModelGraph, info
-from hecompile.ir.layer_groups import multiplied, stacks
-from hecompile.machine import Machine, seconds_of
+from hecompile.ir.layer_groups import Stack, multiplied, stacks
+from hecompile.machine import Machine, http_seconds, seconds_of
 from hecompile.planner.local import LocalWork, graph_work
+from hecompile.planner.problem import Run
 
 __all__ = ["Prediction", "RegionCost", "available_mib", "predict_graph", "predict_regions", "refuse_without_memory"]
 
 
 @dataclass(frozen=True)
 class RegionCost:
-    """One request."""
+    """One request; in a run its first, and what each later one costs."""
 
     region: str
     layers: int
     cost: Cost
+    later: Cost
     skipped_macs: int = 0  # multiply-adds in the clear that zero taps and channels save
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One call of the model. Seconds are CPU seconds; `latency_s` adds the network and the rounds."""
+    """One call of the model: a run's first, or any outside a run. `later` is every other call of a run.
+
+    Seconds are CPU seconds; what HTTP takes for the bytes is told apart, and counted in the offload ratio and the latency.
+    """
 
     regions: tuple[RegionCost, ...]
     total: Cost  # the client's own regions included
-    local_s: float  # those alone
-    latency_s: float
+    later: Cost  # the same without what is sent or answered once a run
+    local_s: float  # of the client's own regions alone
     plaintext_s: float  # the whole model in float32 on the client's machine
     weight_mib: float  # int8 weights, kept by the server in memory and on disk
     peak_mib: float  # of the server's process: what it has before any work, its weights, its largest region
-    worst_case_weights: bool  # parameters from the largest weights there can be, as there are no real ones
+    machine: Machine
+    cache_mib: float = 0.0  # what the client keeps of a run's first call for the others
     skipped_share: float = 0.0  # of the multiply-adds in the clear: zero taps and channels; unknown (0) for artifacts
+    worst_case: Prediction | None = None  # of a model without weights: with the largest int8 weights instead of a bell's shape
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds until a call is answered: both sides in turn, HTTP, the network and the rounds."""
+        return seconds_of(self.total, self.machine)
 
     @property
     def offload_ratio(self) -> float:
         """CPU seconds of the client over those of running the model itself."""
-        return self.total.client_s / self.plaintext_s if self.plaintext_s else float("inf")
+        return self._offload(self.total)
+
+    def _offload(self, cost: Cost) -> float:
+        client_s = cost.client_s + http_seconds(cost, self.machine)[0]
+        return client_s / self.plaintext_s if self.plaintext_s else float("inf")
+
+    def totals(self, cost: Cost) -> dict[str, float]:
+        """Totals of a call by name."""
+        client_http_s, server_http_s = http_seconds(cost, self.machine)
+        return {
+            "server_s": cost.server_s,
+            "client_s": cost.client_s,
+            "client_http_s": client_http_s,
+            "server_http_s": server_http_s,
+            "offload_ratio": self._offload(cost),
+            "latency_s": seconds_of(cost, self.machine),
+            "bytes_up": cost.up_bytes,
+            "bytes_down": cost.down_bytes,
+        }
 
     def document(self) -> dict[str, object]:
         """As JSON."""
         return {
-            "server_s": self.total.server_s,
-            "client_s": self.total.client_s,
+            **self.totals(self.total),
             "client_regions_s": self.local_s,
             "plaintext_s": self.plaintext_s,
-            "offload_ratio": self.offload_ratio,
-            "latency_s": self.latency_s,
             "rounds": self.total.rounds,
-            "bytes_up": self.total.up_bytes,
-            "bytes_down": self.total.down_bytes,
             "peak_mib": self.peak_mib,
             "disk_mib": self.weight_mib,
-            "worst_case_weights": self.worst_case_weights,
+            "client_cache_mib": self.cache_mib,
+            "later": self.totals(self.later),
+            "assumed_weights": None if self.worst_case is None else "bell",
+            "worst_case": None if self.worst_case is None else self.worst_case.totals(self.worst_case.total),
             "skipped_share": self.skipped_share,
             "regions": [
                 {"region": each.region, "layers": each.layers, "skipped_macs": each.skipped_macs, **asdict(each.cost)}
@@ -78,63 +106,89 @@ class _Sums:
     """What is added up layer by layer."""
 
     machine: Machine
-    regions: dict[str, list[Cost]]
-    layers: dict[str, int]
+    regions: dict[str, list[PartCost]]
     skipped: dict[str, int]
     per_run: Collection[str] = ()  # regions whose request is sent once a run, which costs a call no round
-    macs: int = 0  # in the clear, where zeros are multiplied too
-    weights: int = 0
 
     def add(self, region: str, part: PartCost, skipped: int = 0) -> None:
-        self.regions.setdefault(region, []).append(part.cost)
-        self.layers[region] = self.layers.get(region, 0) + part.layers
+        self.regions.setdefault(region, []).append(part)
         self.skipped[region] = self.skipped.get(region, 0) + skipped
-        self.macs += part.macs
-        self.weights += part.weights
 
-    def prediction(self, local: LocalWork, worst_case: bool) -> Prediction:
+    def prediction(self, local: LocalWork) -> Prediction:
         """Regions and totals. A region is one round however many layers it has."""
-        regions, machine = [], self.machine
-        for name, costs in self.regions.items():
-            rounds = Cost(rounds=0 if name in self.per_run else 1)
-            one_by_one = max(each.peak_mib for each in costs)  # layers of a region are worked on in turn
-            cost = replace(sum(costs, rounds), peak_mib=one_by_one)
-            regions.append(RegionCost(name, self.layers[name], cost, self.skipped[name]))
-        local_s, weight_mib = local.seconds(machine), self.weights / 2**20
+        machine, parts = self.machine, [part for parts in self.regions.values() for part in parts]
+        regions = [self._region(name, parts) for name, parts in self.regions.items()]
+        local_s, weight_mib = local.seconds(machine), sum(part.weights for part in parts) / 2**20
         total = sum((each.cost for each in regions), Cost(client_s=local_s))
+        later = sum((each.later for each in regions), Cost(client_s=local_s))
         peak_mib = machine.base_mib + weight_mib + max((each.cost.peak_mib for each in regions), default=0.0)
-        plaintext_s = LocalWork(sum(self.layers.values()), 0, self.macs).seconds(machine) + local_s
-        latency_s = seconds_of(total, machine)
-        skipped = sum(self.skipped.values()) / max(self.macs, 1)
-        return Prediction(tuple(regions), total, local_s, latency_s, plaintext_s, weight_mib, peak_mib, worst_case, skipped)
+        macs = sum(part.macs for part in parts)  # in the clear, where zeros are multiplied too
+        plaintext_s = LocalWork(sum(part.layers for part in parts), 0, macs).seconds(machine) + local_s
+        skipped = sum(self.skipped.values()) / max(macs, 1)
+        cache_mib = sum(part.kept.client_bytes for part in parts if part.kept) / 2**20
+        return Prediction(
+            tuple(regions), total, later, local_s, plaintext_s, weight_mib, peak_mib, machine, cache_mib, skipped
+        )  # fmt: skip
+
+    def _region(self, name: str, parts: Sequence[PartCost]) -> RegionCost:
+        once = name in self.per_run
+        peak_mib = max(part.cost.peak_mib for part in parts)  # layers of a region are worked on in turn
+        beside = max((part.kept.region_bytes for part in parts if part.kept), default=0)
+        cost = replace(sum((part.cost for part in parts), Cost(up_bytes=beside, rounds=0 if once else 1)), peak_mib=peak_mib)
+        later = sum((part.kept.later if part.kept else part.cost for part in parts), Cost(up_bytes=beside, rounds=1))
+        later = Cost() if once else replace(later, peak_mib=peak_mib)
+        return RegionCost(name, sum(part.layers for part in parts), cost, later, self.skipped[name])
 
 
-def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1) -> Prediction:
-    """The cost of a partitioned graph.
+def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1, run: Run | None = None) -> Prediction:
+    """The cost of a partitioned graph; of one without weights for weights of a bell's shape, with the worst case beside it.
+
+    Args:
+        run: what the client may keep for a run; by default nothing.
 
     Raises:
         CompileError: naming every layer that no parameters carry.
     """
+    found = _predict(graph, machine, batch, run or Run())
+    return replace(found, worst_case=_predict(graph, machine, batch, run or Run(), largest=True)) if graph.is_meta else found
+
+
+def _predict(graph: ModelGraph, machine: Machine, batch: int, run: Run, largest: bool = False) -> Prediction:
     by_name = {node.name: node for node in graph.nodes}
     regions = {name: str(info(node).region) for name, node in by_name.items()}
     per_run = {regions[name] for name, node in by_name.items() if info(node).per_run}
-    sums, findings, worst_case = _Sums(machine, {}, {}, {}, per_run), list[Diagnostic](), False
+    priced, findings = list[tuple[Stack, LayerPrice]](), list[Diagnostic]()
     for each in stacks(graph, regions):
-        node = by_name[each.names[0]]
-        if info(node).domain == "client":
+        record = info(by_name[each.names[0]])
+        if record.domain == "client":
             continue
-        prices = backend(str(info(node).backend)).price_layers(each, machine, batch=batch)
-        if not prices:
-            findings.append(Diagnostic(f"no parameters carry {', '.join(each.names)}", source=info(node).source))
-            continue
-        worst_case = worst_case or each.weights is None
-        positions, weights = prod(each.geometry.grid) * each.multiple * batch, multiplied(each.geometry, each.split)
-        macs = (weights + each.skipped) * positions
-        sums.add(regions[node.name], PartCost(prices[0].cost, len(each.names), macs, weights), each.skipped * positions)
+        each = replace(each, largest=largest)
+        calls = 1 if regions[each.names[0]] in per_run else run.calls
+        prices = backend(str(record.backend)).price_layers(each, machine, batch=batch, calls=calls)
+        if prices:
+            priced.append((each, prices[0]))
+        else:
+            findings.append(Diagnostic(f"no parameters carry {', '.join(each.names)}", source=record.source))
     if findings:
         raise CompileError(findings)
-    local = graph_work([node for node in graph.nodes if info(node).domain == "client"], batch)
-    return sums.prediction(local, worst_case)
+    sums, kept = _Sums(machine, {}, {}, per_run), _kept([price for _, price in priced], machine, run)
+    for place, (each, price) in enumerate(priced):
+        positions, weights = prod(each.geometry.grid) * each.multiple * batch, multiplied(each.geometry, each.split)
+        shared = price.kept[kept[place]] if place in kept else None
+        macs = (weights + each.skipped) * positions
+        part = PartCost(shared.first if shared else price.cost, len(each.names), macs, weights, shared)
+        sums.add(regions[each.names[0]], part, each.skipped * positions)
+    return sums.prediction(graph_work([node for node in graph.nodes if info(node).domain == "client"], batch))
+
+
+def _kept(prices: Sequence[LayerPrice], machine: Machine, run: Run) -> dict[int, int]:
+    """Which layers' first replies the client keeps a part of, and in which way."""
+
+    def seconds(cost: Cost) -> float:
+        return seconds_of(cost, machine)
+
+    offers = [[(seconds(price.cost) - each.mean_of(seconds), each.client_bytes) for each in price.kept] for price in prices]
+    return kept_within(offers, run.client_cache_bytes)
 
 
 def predict_regions(
@@ -149,11 +203,11 @@ def predict_regions(
         local: the client's own work.
         per_run: names of the regions whose request is sent once a run.
     """
-    sums = _Sums(machine, {}, {}, {}, per_run)
+    sums = _Sums(machine, {}, {}, per_run)
     for region, costs in parts.items():
         for part in costs:
             sums.add(region, part)
-    return sums.prediction(local or LocalWork(), worst_case=False)
+    return sums.prediction(local or LocalWork())
 
 
 def refuse_without_memory(prediction: Prediction, available_mib: float) -> None:

@@ -15,7 +15,7 @@ from hecompile.planner.choices import Option, Reveal, entries_of, options_of, re
 from hecompile.planner.distortion import LayerDistortion
 from hecompile.planner.local import graph_work
 
-__all__ = ["Budgets", "Chain", "Problem", "Totals", "levels_of", "problem_of", "rounds_of", "stacks_of", "totals_of"]
+__all__ = ["Budgets", "Chain", "Problem", "Run", "Totals", "levels_of", "problem_of", "rounds_of", "stacks_of", "totals_of"]
 
 
 CHAIN_STEPS = 127  # of the values that layers within a chain read, on either side of zero
@@ -52,6 +52,14 @@ class Budgets:
 
 
 @dataclass(frozen=True)
+class Run:
+    """Calls of the model that belong together, and how many bytes the client keeps of the first for the others at most."""
+
+    calls: int = 1
+    client_cache_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class Chain:
     """Stacks and what lies between them that one request may run together, and the stacks that it reads from."""
 
@@ -71,6 +79,7 @@ class Problem:
     local_s: float  # of the client, whatever is chosen
     machine: Machine
     chains: tuple[Chain, ...] = ()
+    client_cache_bytes: int = 0  # that the client keeps for a run at most
 
 
 def problem_of(
@@ -80,6 +89,7 @@ def problem_of(
     distortions: Sequence[LayerDistortion] | None = None,
     backends: Sequence[str] = (),
     chained: Sequence[Candidate] = (),
+    run: Run | None = None,
 ) -> Problem:
     """Options and dependencies of a graph whose secrets are marked.
 
@@ -88,11 +98,12 @@ def problem_of(
         distortions: of `stacks_of(graph, chained)`, in their order. Chains distort as layers with values of eight bits do.
         backends: under which a layer may run at the server; two of them at one depth cost one round in this count.
         chained: priced candidates that run several stacks in one request; they share no node.
+        run: what the client may keep for a run; by default every call is one of its own.
     """
-    found = stacks_of(graph, chained)
+    found, run = stacks_of(graph, chained), run or Run()
     measured: Sequence[LayerDistortion | None] = distortions or [None] * len(found)
     options = tuple(
-        options_of(each, machine, reveals_for(each, reveals or {}), distortion, backends)
+        options_of(each, machine, reveals_for(each, reveals or {}), distortion, backends, run.calls)
         for each, distortion in zip(found, measured, strict=True)
     )
     layers = {node for each in found for node in each.nodes}
@@ -112,7 +123,8 @@ def problem_of(
             own = replace(cost if first else Cost(), error_var=error_var)
             option = Option("server", own, server_weights=kept, chain=number)
             options = (*options[:place], (*options[place], option), *options[place + 1 :])
-    return Problem(tuple(each.names for each in found), options, before, entries, local.seconds(machine), machine, chains)
+    names, local_s = tuple(each.names for each in found), local.seconds(machine)
+    return Problem(names, options, before, entries, local_s, machine, chains, run.client_cache_bytes)
 
 
 def stacks_of(graph: ModelGraph, chained: Sequence[Candidate] = ()) -> list[Stack]:

@@ -12,7 +12,7 @@ from hecompile.ir.graph import ModelGraph
 from hecompile.machine import Machine
 from hecompile.planner.choices import SHARES, Reveal
 from hecompile.planner.distortion import measure_distortions
-from hecompile.planner.problem import Budgets, Problem, problem_of, stacks_of
+from hecompile.planner.problem import Budgets, Problem, Run, problem_of, stacks_of
 
 __all__ = ["calibration_for", "pins_of", "problem_within"]
 
@@ -22,6 +22,7 @@ def problem_within(
     machine: Machine,
     budgets: Budgets,
     candidates: Sequence[Candidate],
+    run: Run | None = None,
 ) -> Problem:
     """What the plan of a graph is chosen from: layers show what its releases show, or less; distortions if budgeted."""
     chained = disjoint([each for each in candidates if each.whole])
@@ -37,7 +38,7 @@ def problem_within(
         reveals[each.names[0]] = shown if each.split.shows else []
     calibration = None if budgets.distortion is None else calibration_for(graph, None)
     distortions = measure_distortions(graph, calibration, found) if calibration else None
-    return problem_of(graph, machine, reveals, distortions, backends, chained)
+    return problem_of(graph, machine, reveals, distortions, backends, chained, run)
 
 
 def pins_of(pins: Sequence[str]) -> dict[str, str]:

@@ -26,12 +26,24 @@ def print_prediction(source: str, prediction: Prediction) -> None:
         table.add_row(each.region, str(each.layers), *(f"{number:.3f}" for number in numbers), skipped)
     console = Console(highlight=False)
     console.print(table)
+    columns = {"first call": prediction.totals(prediction.total)}
+    if prediction.later != prediction.total:
+        columns["later calls of a run"] = prediction.totals(prediction.later)
+    if prediction.worst_case is not None:
+        columns["first, worst case"] = prediction.worst_case.totals(prediction.worst_case.total)
+    table = Table(title="totals")
+    for column in ("", *columns):
+        table.add_column(column, justify="right")
+    for key in columns["first call"]:
+        table.add_row(key, *(f"{totals[key]:,.4g}" for totals in columns.values()))
+    console.print(table)
     for key, value in prediction.document().items():
-        if key != "regions":
+        if key not in ("regions", "later", "worst_case", *columns["first call"]):
             console.print(f"{key:<20} {value:,.4g}" if isinstance(value, float) else f"{key:<20} {value}")
-    if prediction.worst_case_weights:
+    if prediction.worst_case is not None:
         console.print(
-            "no weights: parameters are those of the largest weights there can be, or of a bell's shape where no ring carries those"
+            "no weights: parameters are those of int8 weights of a bell's shape (deviation of 28 steps); in the worst case all "
+            "weights are as large as can be, where a ring carries that"
         )
 
 

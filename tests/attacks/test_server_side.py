@@ -82,7 +82,7 @@ def test_keys_hide_their_text() -> None:
 
 @pytest.mark.promise("unrelated")
 def test_every_request_has_a_fresh_key(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old answer, replayed to a later request, decrypts to noise."""
+    """An old answer, replayed to a later request, decrypts to noise; within a run and beyond."""
     from hecompile.runtime.service import load_service
 
     service, replies = load_service(digits), dict[str, bytes]()
@@ -95,8 +95,15 @@ def test_every_request_has_a_fresh_key(digits: Path, monkeypatch: pytest.MonkeyP
     unet = EncryptedUNet(load_bundle(digits), Replaying(service))
     sample, label = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([2])
     first = unet(sample, 500.0, class_labels=label).sample
-    replayed = unet(sample, 500.0, class_labels=label).sample
+    replayed = unet(sample, 600.0, class_labels=label).sample
     assert (first - replayed).abs().max() > 0.1 * first.abs().max()
+    replies.clear()
+    first = unet(sample, 900.0, class_labels=label).sample
+    replies.clear()
+    second = unet(sample, 900.0, class_labels=label).sample  # answered by `b` alone
+    replayed = unet(sample, 900.0, class_labels=label).sample
+    assert torch.equal(first, second)
+    assert (second - replayed).abs().max() > 0.1 * first.abs().max()
 
 
 @pytest.mark.promise("no-key-at-the-server")

@@ -15,6 +15,7 @@ import torch
 
 from hecompile.artifact import read_manifest
 from hecompile.artifact_files import read_client_half
+from hecompile.backends.bfv.messages import FIRST, mode_bytes
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.words import unpack_bits
 from hecompile.buffers import Buffer
@@ -78,8 +79,10 @@ def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
         header, payload = parse(body)
         assert digest == manifest.server
         assert header == {"format": FORMAT, "batch": 1, "bytes": len(payload), "session": ""}
-        start = 0
-        for layer in region_program(read_client_half(digits, manifest.files, f"client/{region}")).body.layers:
+        program = region_program(read_client_half(digits, manifest.files, f"client/{region}"))
+        start = mode_bytes(program)
+        assert payload[:start] == bytes([FIRST] * start)
+        for layer in program.body.layers:
             size = sizes(layer, 1)
             words = unpack_bits(
                 memoryview(payload)[start : start + size.up_words],

@@ -19,6 +19,7 @@ import uvicorn
 import hecompile
 from hecompile.artifact import read_manifest
 from hecompile.artifact_files import read_client_half
+from hecompile.backends.bfv.messages import FIRST, mode_bytes
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.ckks.document import read_document
 from hecompile.backends.ckks.keys import TAG_BYTES
@@ -64,11 +65,16 @@ def _payload(folder: Path, region: str, payload: bytes, batch: int) -> list[str]
         start += size
 
     if backend_of(half).name == "bfv":
-        for layer in region_program(half).body.layers:
-            size, parameters = sizes(layer, batch), layer.parameters
+        program, mode = region_program(half), FIRST
+        if mode_bytes(program):
+            mode = payload[0]
+            piece(1, "0: brings its seeds" if mode == FIRST else "1: goes on with those of an earlier request")
+        for layer in program.body.layers:
+            size, parameters = sizes(layer, batch, mode), layer.parameters
             uploads = layer.layout(batch).blocks * layer.layout(batch).uploads
             piece(size.up_words, f"{uploads} x {parameters.dimension} words below q, {parameters.q_bits} bits each")
-            piece(size.up_seeds, f"{size.up_seeds // 32} seed of 32 random bytes")
+            if size.up_seeds:
+                piece(size.up_seeds, f"{size.up_seeds // 32} seed of 32 random bytes")
     else:
         document = read_document(half)
         piece(TAG_BYTES, "tag of the session's keys: the same in every request of the session")

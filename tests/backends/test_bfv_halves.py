@@ -25,7 +25,7 @@ def test_words_that_are_not_below_q_are_refused(tiny: Compiled) -> None:
     region = next(iter(tiny.program.calls.values()))
     client, server = halves(region)
     with pytest.raises(ProtocolError, match="not below q"):
-        server.evaluate(b"\xff" * client.request_bytes(1), 1)
+        server.evaluate(b"\0" + b"\xff" * (client.request_bytes(1) - 1), 1)
 
 
 @pytest.mark.parametrize("damage", ["dimension", "q", "limit", "packings", "missing", "dtype"])

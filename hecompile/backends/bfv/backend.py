@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,12 @@ from hecompile.backends.bfv.rings import prime, secrets_of
 from hecompile.backends.bfv.weights import weights_of
 
 if TYPE_CHECKING:
+    from hecompile.backends.context import Context
     from hecompile.backends.region_client import RegionClient
     from hecompile.backends.region_server import RegionServer
     from hecompile.ir.halves import ClientHalf, Half, ServerHalf
+    from hecompile.ir.passes import RegionPass
+    from hecompile.panels import Panel
 
 __all__ = ["BfvBackend"]
 
@@ -27,8 +30,23 @@ class BfvBackend(IntegerBackend):
 
     name = "bfv"
 
+    @property
+    def options(self) -> type[Panel]:
+        from hecompile.backends.bfv.options import BfvOptions
+
+        return BfvOptions
+
     def prime(self, parameters: Parameters) -> int:
         return prime(parameters.q_bits, parameters.t_bits)
+
+    def packed(self, context: Context) -> Sequence[RegionPass]:
+        from hecompile.backends.bfv.options import BfvOptions
+        from hecompile.backends.bfv.sharing import ShareSeeds
+
+        chosen = context.panel(BfvOptions)
+        most_bytes = int(chosen.client_cache_mib * 2**20)
+        # packings depend on how often `a` is sent, and every request of a run counts in the security bits
+        return (ShareSeeds(self.name, most_bytes, chosen.run_calls, context.security_bits, context.machine),)
 
     def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         return ()

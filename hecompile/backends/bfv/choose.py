@@ -85,6 +85,7 @@ class _Priced:
 
     layout: Layout
     machine: Machine
+    requests: int = 1  # that a seed serves
 
     @cached_property
     def _client_s(self) -> float:
@@ -95,11 +96,11 @@ class _Priced:
         return {}
 
     def seconds(self, q_bits: int, drops: tuple[int, int]) -> float:
-        """Predicted time of one request."""
-        limbs = -(-q_bits // 8)
+        """Predicted time of one request, on average over those of a run that share a seed."""
+        limbs, share = -(-q_bits // 8), 1 / self.requests
         if limbs not in self._server_s:
-            self._server_s[limbs] = server_work(self.layout, q_bits).seconds(self.machine)
-        sent = traffic(self.layout, q_bits, drops)
+            self._server_s[limbs] = server_work(self.layout, q_bits, self.requests, share).seconds(self.machine)
+        sent = traffic(self.layout, q_bits, drops, share)
         return seconds_of(Cost(self._server_s[limbs], self._client_s, sent.up_bytes, sent.down_bytes), self.machine)
 
     def floor(self, q_bits: int, t_bits: int) -> float:
@@ -118,7 +119,8 @@ class _Priced:
             if self.floor(q_bits, proof.t_bits) >= most_s:
                 break  # more bits take longer
             budget = noise_budget(prime(q_bits, proof.t_bits), proof.t_bits)
-            drops = best_drops(proof.kind, norms, dimension, budget, reply_words(self.layout))
+            b, a = reply_words(self.layout)
+            drops = best_drops(proof.kind, norms, dimension, budget, (b, a / self.requests))
             if drops is not None and (seconds := self.seconds(q_bits, drops)) < most_s:
                 most_s = seconds
                 noise = math.log2(max(noise_bound(proof.kind, norms, dimension, *drops), 1))
@@ -133,10 +135,12 @@ def choose(
     machine: Machine,
     fixed: Parameters | None = None,
     security_bits: int = 128,
+    requests: int = 1,
 ) -> Choice | None:
     """The cheapest provable parameters and packing for `elements` pictures; with `fixed`, the cheapest packing for those.
 
-    A ring is as small as a row of the picture allows: a larger one has no more room for noise. None if no parameters can be proved.
+    Cheapest on average over the `requests` of a run that a seed serves. A ring is as small as a row of the picture allows: a larger
+    one has no more room for noise. None if no parameters can be proved.
     """
     dimensions = [fixed.dimension] if fixed else DIMENSIONS
     most = min(MAX_WORD_BITS, *(max_q_bits(dimension, security_bits) for dimension in dimensions))
@@ -145,7 +149,7 @@ def choose(
     else:
         proofs = carriers(weights.single_norms, max(weights.row_norm, weights.message_norm), most)
     candidates = (layouts(weights.geometry, dimension, elements * weights.slots) for dimension in dimensions)
-    priced = [_Priced(layout, machine) for layout in next(filter(None, candidates), [])]
+    priced = [_Priced(layout, machine, requests) for layout in next(filter(None, candidates), [])]
     best: Choice | None = None
     for proof in proofs:
         best = _cheapest(proof, weights, priced, math.inf if best is None else LESS_TIME * best.seconds) or best

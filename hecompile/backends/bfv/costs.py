@@ -17,7 +17,8 @@ from hecompile.ir.candidates import Cost
 from hecompile.machine import Machine
 
 __all__ = [
-    "PRICES", "Released", "Traffic", "Work", "client_work", "layer_cost", "released_cost", "reply_words", "server_work", "traffic",
+    "PRICES", "Released", "Traffic", "Work", "client_work", "kept_bytes", "layer_cost", "released_cost", "reply_words",
+    "server_work", "traffic",
 ]  # fmt: skip
 
 A_SHARE = 0.5  # what a coefficient of `a` takes the client, once for all blocks of a seed, beside one of `b`
@@ -83,17 +84,26 @@ def reply_words(layout: Layout) -> tuple[int, int]:
     return answers, groups_of(layout.blocks) * layout.answers * layout.packing.dimension
 
 
-def traffic(layout: Layout, q_bits: int, drops: tuple[int, int]) -> Traffic:
-    """What travels; `drops` are the low bits that answers leave out of b and a."""
-    uploads, (b, a) = layout.blocks * layout.uploads, reply_words(layout)
-    up_bytes = packed_bytes(uploads * layout.packing.dimension, q_bits) + SEED_BYTES * groups_of(layout.blocks)
-    down_bytes = packed_bytes(b, q_bits - drops[0]) + packed_bytes(a, q_bits - drops[1])
-    return Traffic(uploads, layout.blocks * layout.answers, up_bytes, down_bytes)
+def traffic(layout: Layout, q_bits: int, drops: tuple[int, int], a_share: float = 1.0) -> Traffic:
+    """What travels; `drops` are the low bits that answers leave out of b and a.
+
+    Args:
+        a_share: of the requests, how many bring seeds and are answered with `a`: 1 or 0, or a mean over those of a run.
+    """
+    uploads, b = layout.blocks * layout.uploads, reply_words(layout)[0]
+    up_bytes = packed_bytes(uploads * layout.packing.dimension, q_bits) + a_share * SEED_BYTES * groups_of(layout.blocks)
+    down_bytes = packed_bytes(b, q_bits - drops[0]) + a_share * kept_bytes(layout, q_bits, drops)
+    return Traffic(uploads, layout.blocks * layout.answers, round(up_bytes), round(down_bytes))
 
 
-def server_work(layout: Layout, q_bits: int) -> Work:
-    """What a server does to answer one request for a layer."""
-    _, operations = form_operations(layout, q_bits)
+def kept_bytes(layout: Layout, q_bits: int, drops: tuple[int, int]) -> int:
+    """What the `a` of answers takes: in a first reply, and at a client that keeps it for a run."""
+    return packed_bytes(reply_words(layout)[1], q_bits - drops[1])
+
+
+def server_work(layout: Layout, q_bits: int, requests: int = 1, a_share: float = 1.0) -> Work:
+    """What a server does to answer one request for a layer whose seeds serve `requests` (see `form_operations`)."""
+    _, operations = form_operations(layout, q_bits, requests, a_share)
     return Work(operations.macs, operations.words, operations.ntts, operations.pairs, layers=1)
 
 
@@ -114,10 +124,18 @@ def _peak_bytes(layout: Layout, q_bits: int, sent: Traffic) -> int:
     return sent.up_bytes + sent.down_bytes + 8 * layout.answers * dimension + held
 
 
-def layer_cost(layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine, released: Released | None = None) -> Cost:
-    """One request for this layer, `layout` being that of its encrypted channels. Rounds are the region's, not the layer's: zero."""
-    sent = traffic(layout, q_bits, drops)
-    server_s, client_s = server_work(layout, q_bits).seconds(machine), client_work(layout).seconds(machine)
+def layer_cost(
+    layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine, released: Released | None = None,
+    requests: int = 1, a_share: float = 1.0,
+) -> Cost:  # fmt: skip
+    """One request for this layer, `layout` being that of its encrypted channels. Rounds are the region's, not the layer's: zero.
+
+    Args:
+        requests: how many requests of a run its seeds serve.
+        a_share: as of `traffic`.
+    """
+    sent = traffic(layout, q_bits, drops, a_share)
+    server_s, client_s = server_work(layout, q_bits, requests, a_share).seconds(machine), client_work(layout).seconds(machine)
     peak_mib = _peak_bytes(layout, q_bits, sent) / 2**20
     cost = Cost(server_s, client_s, sent.up_bytes, sent.down_bytes, peak_mib=peak_mib)
     if released is None:

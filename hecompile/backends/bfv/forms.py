@@ -4,8 +4,9 @@ Limbs: words are cut into bytes, an answer is a sum of bytes times int8 weights,
 and weights are transformed, an answer is a sum of products of single values. Both give the same words, so the choice is of time
 only. It depends on sizes and on the constants of `PRICES`, never on the machine: a client's prediction and its server agree on it.
 
-The polynomials `a` are needed at every coefficient, once per group of blocks that share them; of `b`, which every block has, only
-the spans of coefficients that are read count, rounded up to strips of 64.
+The polynomials `a` are needed at every coefficient, once per group of blocks that share them, and where a seed serves several
+requests of a run in the first of them only; of `b`, which every block has, only the spans of coefficients that are read count,
+rounded up to strips of 64. One form serves all requests of a run, as weights lie in its order: the one that is faster on average.
 """
 
 from __future__ import annotations
@@ -73,20 +74,21 @@ class ProductForm:
     ntt_s: float
 
 
-def product_form(layout: Layout, q_bits: int) -> ProductForm:
-    """The form for a layer's products at one batch size."""
-    limbs_s, ntt_s = (operations.seconds(PRICES) for operations in (_limbs(layout, q_bits), _ntt(layout)))
+def product_form(layout: Layout, q_bits: int, requests: int = 1) -> ProductForm:
+    """The form for a layer's products at one batch size, where a seed serves so many requests."""
+    both = _limbs(layout, q_bits, 1 / requests), _ntt(layout, 1 / requests)
+    limbs_s, ntt_s = (operations.seconds(PRICES) for operations in both)
     return ProductForm("ntt" if ntt_s < limbs_s else "limbs", limbs_s, ntt_s)
 
 
-def form_operations(layout: Layout, q_bits: int) -> tuple[FormName, Operations]:
-    """The form for a layer's products, and what there is to do in it."""
-    limbs, ntt = _limbs(layout, q_bits), _ntt(layout)
-    return ("ntt", ntt) if ntt.seconds(PRICES) < limbs.seconds(PRICES) else ("limbs", limbs)
+def form_operations(layout: Layout, q_bits: int, requests: int = 1, a_share: float = 1.0) -> tuple[FormName, Operations]:
+    """The form for a layer's products, and what there is to do in it for a request that computes this share of the `a` half."""
+    name = product_form(layout, q_bits, requests).name
+    return name, _ntt(layout, a_share) if name == "ntt" else _limbs(layout, q_bits, a_share)
 
 
-def _limbs(layout: Layout, q_bits: int) -> Operations:
-    dimension, blocks, groups = layout.packing.dimension, layout.blocks, groups_of(layout.blocks)
+def _limbs(layout: Layout, q_bits: int, a_share: float) -> Operations:
+    dimension, blocks, groups = layout.packing.dimension, layout.blocks, a_share * groups_of(layout.blocks)
     span = min(dimension, layout.packing.p_out * _up(layout.area, STRIP))
     coefficients = groups * dimension + blocks * span
     terms = layout.packing.p_in * layout.packing.p_out * len(layout.geometry.taps)
@@ -98,8 +100,8 @@ def _limbs(layout: Layout, q_bits: int) -> Operations:
     )
 
 
-def _ntt(layout: Layout) -> Operations:
-    dimension, blocks, groups = layout.packing.dimension, layout.blocks, groups_of(layout.blocks)
+def _ntt(layout: Layout, a_share: float) -> Operations:
+    dimension, blocks, groups = layout.packing.dimension, layout.blocks, a_share * groups_of(layout.blocks)
     pairs = layout.answers * layout.uploads * dimension
     transformed = 0 if 8 * pairs <= KEPT_BYTES else pairs
     return Operations(

@@ -47,18 +47,25 @@ class IntegerBackend(Backend):
             Quantize(self.name),  # integers are exact: rounding happens here and nowhere else
             SelectParameters(self.name, context.security_bits, context.machine),  # proofs need the rounded weights
             Pack(self.name, context.max_batch, context.machine),  # layouts need the ring
+            *self.packed(context),
             Lower(self.name, self._halves, lambda half: self.describe(half).parameters),  # two halves that share no secret
         )
+
+    def packed(self, context: Context) -> Sequence[RegionPass]:
+        """Further passes over packed products."""
+        return ()
 
     def _halves(self, program: Program) -> Callable[[AnyCall], Lowered]:
         from hecompile.backends.bfv.lowering import lower_layers
 
         return lambda region: lower_layers(region, self.name, self.prime)
 
-    def price_layers(self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1) -> list[LayerPrice]:
+    def price_layers(
+        self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1, calls: int = 1
+    ) -> list[LayerPrice]:
         from hecompile.backends.bfv.pricing import layer_prices
 
-        return layer_prices(group, machine, splits or (group.split,), batch)
+        return layer_prices(group, machine, splits or (group.split,), batch, calls)
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
         from hecompile.backends.bfv.pricing import program_costs

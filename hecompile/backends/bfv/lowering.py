@@ -55,5 +55,6 @@ def _layer_program(product: PackedProduct, q: int) -> LayerProgram:
         )  # fmt: skip
     parameters = product.parameterized.parameters
     return LayerProgram(
-        product.input, product.multiple, product.geometry, product.parts, product.split, parameters, q, 1, tuple(rows)
+        product.input, product.multiple, product.geometry, product.parts, product.split, parameters, q, product.requests,
+        tuple(rows),
     )  # fmt: skip

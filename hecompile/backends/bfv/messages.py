@@ -17,6 +17,7 @@ import numpy as np
 from hecompile import _core
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import released_bytes, sums_bytes
+from hecompile.backends.bfv.rings import MODE_BYTES
 from hecompile.errors import ProtocolError
 
 __all__ = ["FIRST", "LATER", "LayerSizes", "core_layout", "layer_sizes", "mode_bytes"]
@@ -78,5 +79,5 @@ def layer_sizes(layer: LayerProgram, layout: _core.Layout, batch: int, mode: int
 
 
 def mode_bytes(program: RegionProgram) -> int:
-    """Whether requests begin with the byte that tells their mode: 0 or 1."""
-    return int(any(layer.requests > 1 for layer in program.body.layers))
+    """Bytes of the mode that requests begin with: none where no seed serves several."""
+    return MODE_BYTES if any(layer.requests > 1 for layer in program.body.layers) else 0

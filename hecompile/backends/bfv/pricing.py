@@ -6,12 +6,14 @@ Layers that read one value in one way share a request's uploads, as `split` stac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from hecompile.backends.bfv.choose import BELL, LARGEST, Choice, Weights, choose
 from hecompile.backends.bfv.costs import Released, layer_cost
 from hecompile.backends.bfv.program import RegionProgram
-from hecompile.ir.candidates import Candidate, Cost, LayerPrice, PartCost
+from hecompile.backends.bfv.sharing import kept_cost, most_requests, shared_cost
+from hecompile.ir.candidates import Candidate, Cost, Kept, LayerPrice, PartCost
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layer_groups import Stack, multiplied
@@ -21,25 +23,40 @@ from hecompile.machine import Machine
 
 __all__ = ["candidates", "cost_of", "layer_prices", "parameters_for", "program_costs", "released_of"]
 
+SECURITY_BITS = 128  # of plans: the only level that there is a table for
+
 
 def parameters_for(stack: Stack, machine: Machine, batch: int = 1, split: ChannelSplit | None = None) -> Choice | None:
-    """Parameters and packing for a stack, its channels split so; for the largest weights there can be if it has none.
+    """Parameters and packing for a stack, its channels split so.
 
-    Where no parameters carry the largest weights, they are for weights of a bell's shape. None if no parameters carry it.
+    One without weights is taken to have int8 weights of a bell's shape; a stack of the `largest` has such as are all as large as
+    can be, wherever a ring carries those. None if no parameters carry it.
     """
-    found = _parameters_for(stack, machine, batch, split or stack.split, LARGEST)
-    if found is None and stack.weights is None:
-        return _parameters_for(stack, machine, batch, split or stack.split, BELL)
-    return found
+    weights = _weights(stack, split or stack.split, LARGEST if stack.largest else BELL)
+    found = choose(weights, stack.multiple, machine)  # as select-parameters does
+    if found is None:
+        return parameters_for(replace(stack, largest=False), machine, batch, split) if stack.largest else None
+    return choose(weights, batch * stack.multiple, machine, found.parameters)  # as pack does
 
 
-def _parameters_for(stack: Stack, machine: Machine, batch: int, split: ChannelSplit, assumed: tuple[float, float]) -> Choice | None:
-    geometry, values = split.encrypted_geometry(stack.geometry), stack.weights
+def _weights(stack: Stack, split: ChannelSplit, assumed: tuple[float, float]) -> Weights:
+    """What the parameters of a stack depend on."""
+    values = stack.weights
     row_norm = Weights(stack.geometry, values, assumed=assumed).row_norm
     encrypted = None if values is None else split.encrypted_of(values, stack.geometry)
-    weights = Weights(geometry, encrypted, row_norm, split.slots, assumed)
-    found = choose(weights, stack.multiple, machine)  # as select-parameters does
-    return None if found is None else choose(weights, batch * stack.multiple, machine, found.parameters)  # as pack does
+    return Weights(split.encrypted_geometry(stack.geometry), encrypted, row_norm, split.slots, assumed)
+
+
+def _kept(
+    stack: Stack, machine: Machine, batch: int, split: ChannelSplit, alone: Choice, released: Released | None, calls: int
+) -> tuple[Kept, ...]:
+    """What requests of a run cost where they share seeds; nothing where seeds serve one request each."""
+    requests = most_requests(alone.parameters, calls, SECURITY_BITS)
+    if requests == 1:
+        return ()
+    weights = _weights(stack, split, LARGEST if stack.largest else BELL)
+    choice = choose(weights, batch * stack.multiple, machine, alone.parameters, requests=requests)
+    return tuple(kept_cost(each, machine, requests, released) for each in (alone, choice) if each)  # as share-seeds does
 
 
 def released_of(geometry: Geometry, split: ChannelSplit, elements: int, t_bits: int) -> Released | None:
@@ -61,8 +78,8 @@ def candidates(graph: ModelGraph, backend: str) -> list[Candidate]:
     return [Candidate(shape.nodes, Cost(rounds=1), backend) for shape in secret_shapes(graph)]
 
 
-def layer_prices(group: Stack, machine: Machine, splits: Sequence[ChannelSplit], batch: int) -> list[LayerPrice]:
-    """The price of a group of layers with each of these splits that parameters carry."""
+def layer_prices(group: Stack, machine: Machine, splits: Sequence[ChannelSplit], batch: int, calls: int = 1) -> list[LayerPrice]:
+    """The price of a group of layers with each of these splits that parameters carry; in runs of so many calls, where above one."""
     geometry, prices = group.geometry, list[LayerPrice]()
     for split in splits:
         choice = parameters_for(group, machine, batch, split)
@@ -70,7 +87,8 @@ def layer_prices(group: Stack, machine: Machine, splits: Sequence[ChannelSplit],
             continue
         released = released_of(geometry, split, group.multiple * batch, choice.parameters.t_bits)
         cost, share = cost_of(choice, machine, released), split.encrypted_share(geometry)
-        prices.append(LayerPrice(cost, choice.parameters.limit, share, 2.0 ** (split.bits - 1)))
+        kept = _kept(group, machine, batch, split, choice, released, calls)
+        prices.append(LayerPrice(cost, choice.parameters.limit, share, 2.0 ** (split.bits - 1), kept))
     return prices
 
 
@@ -78,10 +96,10 @@ def program_costs(program: RegionProgram, machine: Machine, batch: int) -> list[
     """The layers of a lowered region, with the parameters that they have."""
     parts = []
     for layer in program.body.layers:
-        row = layer.packings[batch - 1]
+        row, layout, q_bits = layer.packings[batch - 1], layer.layout(batch), layer.parameters.q_bits
         released = released_of(layer.geometry, layer.split, layer.multiple * batch, layer.parameters.t_bits)
-        cost = layer_cost(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a), machine, released)
+        shared = shared_cost(layout, q_bits, (row.drop_b, row.drop_a), machine, layer.requests, released)
         weights = multiplied(layer.geometry, layer.split)
         macs = weights * prod(layer.geometry.grid) * layer.multiple * batch
-        parts.append(PartCost(cost, len(layer.parts), macs, weights))
+        parts.append(PartCost(shared.first, len(layer.parts), macs, weights, shared if layer.requests > 1 else None))
     return parts

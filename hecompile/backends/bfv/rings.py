@@ -10,8 +10,8 @@ from __future__ import annotations
 from hecompile.errors import ProtocolError
 
 __all__ = [
-    "BLOCKS_PER_SEED", "MOST_48", "Q_BITS", "REUSED_Q_BITS", "SEED_BYTES", "TABLE_T_BITS", "core_table", "groups_of", "prime",
-    "secrets_of", "table_rows",
+    "BLOCKS_PER_SEED", "MODE_BYTES", "MOST_48", "Q_BITS", "REUSED_Q_BITS", "SEED_BYTES", "TABLE_T_BITS", "core_table",
+    "groups_of", "prime", "secrets_of", "table_rows",
 ]  # fmt: skip
 
 Q_BITS = (28, 50)
@@ -20,6 +20,7 @@ ROOM_BITS = 10  # q has at least so many bits more than t
 MOST_48 = 2**48 - 2**32 - 2**16 - 1
 BLOCKS_PER_SEED = 64  # blocks of a request, each with a secret of its own, that share the polynomials `a` of one seed
 SEED_BYTES = 32
+MODE_BYTES = 1  # of a request of a region where seeds serve several of a run: whether it brings them
 REUSED_Q_BITS = 48  # most bits of q where one seed serves several requests
 
 # k of q = 2^q_bits - k 2^t_bits + 1, by q_bits, for t_bits from 16 up

@@ -45,11 +45,15 @@ class ParameterizedProduct(LaterProduct):
 
 @dataclass(frozen=True, eq=False)
 class PackedProduct(LaterProduct):
-    """A packing for every batch size from one to `len(choices)`; `multiple` pictures per entry of the batch."""
+    """A packing for every batch size from one to `len(choices)`; `multiple` pictures per entry of the batch.
+
+    `requests` of a run are served by one seed: 1 is a fresh seed for each.
+    """
 
     parameterized: ParameterizedProduct
     multiple: int
     choices: tuple[Choice, ...]
+    requests: int = 1
 
     @property
     def earlier(self) -> AnyProduct:
@@ -57,7 +61,7 @@ class PackedProduct(LaterProduct):
 
     @property
     def described(self) -> str:
-        lines = [self.parameterized.described]
+        lines = [self.parameterized.described + (f", seeds for {self.requests} requests" if self.requests > 1 else "")]
         for batch, choice in enumerate(self.choices, start=1):
             packing = choice.layout.packing
             lines.append(

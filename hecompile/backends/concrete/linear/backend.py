@@ -50,7 +50,9 @@ class ConcreteBackend(Backend):
         stacks = worthwhile(graph, stack_candidates(graph, "concrete_stacks"), priced_stack, context.machine)
         return [*stacks, *layer_candidates(graph, context.machine, self.name)]
 
-    def price_layers(self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1) -> list[LayerPrice]:
+    def price_layers(
+        self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1, calls: int = 1
+    ) -> list[LayerPrice]:
         from hecompile.backends.concrete.costs import layer_prices
 
         return layer_prices(group, machine, batch)
