@@ -15,13 +15,15 @@ import numpy.typing as npt
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.backends.words import pack_bits, packed_bytes, unpack_bits
 from hecompile.errors import ProtocolError
-from hecompile.ir.linear import correlate
+from hecompile.ir.halves import Array
+from hecompile.ir.linear import Geometry
 
 __all__ = [
     "pack_released", "pack_sums", "released_bytes", "released_sums", "sums_bytes", "unpack_released", "unpack_sums",
 ]  # fmt: skip
 
 Integers = npt.NDArray[np.int64]
+INT8_NORM = 127  # the largest |weight|
 
 
 def _shape(layer: LayerProgram, batch: int) -> tuple[int, ...]:
@@ -78,7 +80,26 @@ def unpack_sums(data: memoryview, layer: LayerProgram, batch: int) -> Integers |
 
 
 def released_sums(layer: LayerProgram, released: Integers, weights: npt.NDArray[np.int8]) -> Integers:
-    """S for weights (rows, C', K): (E, rows, *grid). In doubles, which are exact: sums are below 2^53."""
-    sums = correlate(released.astype(np.float64), weights.astype(np.float64), layer.geometry.taps, layer.geometry.grid)
-    result: Integers = sums.astype(np.int64) * layer.split.steps(layer.parameters.limit)[0]
+    """S for weights (rows, C', K): (E, rows, *grid). In floats, exactly: in single precision where no sum passes 2^24."""
+    step, most = layer.split.steps(layer.parameters.limit)
+    kind = np.float32 if INT8_NORM * most * weights.shape[1] * weights.shape[2] < 2**24 else np.float64
+    if kind is np.float64 and most * int(np.abs(weights).sum(axis=(1, 2), dtype=np.int64).max(initial=0)) < 2**24:
+        kind = np.float32
+    geometry, matrix = layer.geometry, weights.reshape(len(weights), -1).astype(kind)
+    result = np.empty((len(released), len(weights), *geometry.grid), np.int64)
+    for picture, sums in zip(released, result, strict=True):
+        sums[...] = (matrix @ _windows(picture.astype(kind), geometry)).reshape(sums.shape)
+    result *= step
     return result
+
+
+def _windows(picture: Array, geometry: Geometry) -> Array:
+    """What every tap meets of a picture (C', H, W), zero outside: (C' K, positions of the grid)."""
+    height, width = geometry.grid
+    windows = np.zeros((len(picture), len(geometry.taps), height, width), picture.dtype)
+    for k, (dy, dx) in enumerate(geometry.taps):
+        top, left = max(0, -dy), max(0, -dx)
+        bottom, right = min(height, picture.shape[1] - dy), min(width, picture.shape[2] - dx)
+        if top < bottom and left < right:
+            windows[:, k, top:bottom, left:right] = picture[:, top + dy : bottom + dy, left + dx : right + dx]
+    return windows.reshape(-1, height * width)
