@@ -45,11 +45,12 @@ class Recorder(LocalTransport):
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
-        self.requests, self.replies = dict[str, bytes](), dict[str, bytes]()
+        self.requests, self.replies = dict[str, bytes](), dict[str, bytes]()  # by region and the number of the call
 
     def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
         super().send(digest, region, body, reply)
-        self.requests[region], self.replies[region] = b"".join(body), bytes(reply)
+        call = f"{region}.{sum(each.startswith(f'{region}.') for each in self.requests) + 1}"
+        self.requests[call], self.replies[call] = b"".join(body), bytes(reply)
 
 
 def inputs() -> dict[str, torch.Tensor]:
@@ -58,26 +59,38 @@ def inputs() -> dict[str, torch.Tensor]:
 
 
 def write(folder: Path) -> None:
-    """Raises `FileExistsError` if there is something of this format."""
-    wire = folder / f"wire-{WIRE}"
-    for path in (folder / f"format-{FORMAT}", wire):
+    """Two artifacts of one network, and two calls of each. Raises `FileExistsError` if there is something of this format."""
+    _write(folder, "", client_cache_mib=0.0)
+    _write(folder, "-run")  # a seed serves the requests of a run
+
+
+def calls(artifact: Path, transport: Recorder) -> list[torch.Tensor]:
+    """The results of two calls of a run."""
+    model = hecompile.load(artifact, transport)
+    with model.run():
+        return [model(**inputs()) for _ in range(2)]
+
+
+def _write(folder: Path, kind: str, **chosen: float) -> None:
+    artifact, wire = folder / f"format-{FORMAT}{kind}", folder / f"wire-{WIRE}{kind}"
+    for path in (artifact, wire):
         path.mkdir(parents=True)
-    _compile("bfv", folder / f"format-{FORMAT}")
+    _compile(artifact, CompileOptions(max_batch=2, **chosen))  # type: ignore[arg-type]
     call = dict(inputs())
     with TemporaryDirectory() as clear:
-        _compile("clear", Path(clear) / "artifact")
+        _compile(Path(clear) / "artifact", CompileOptions(backend="clear", max_batch=2))
         call["result"] = hecompile.load(Path(clear) / "artifact", policy="simulation")(**inputs())
     lines = [f'"{name}": {json.dumps(value.double().tolist())}' for name, value in call.items()]
     (folder / f"format-{FORMAT}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    recorder = Recorder(load_service(folder / f"format-{FORMAT}"))
-    hecompile.load(folder / f"format-{FORMAT}", recorder)(**inputs())
-    for region in recorder.requests:
-        (wire / f"{region}.request").write_bytes(recorder.requests[region])
-        (wire / f"{region}.reply").write_bytes(recorder.replies[region])
+    recorder = Recorder(load_service(artifact))
+    calls(artifact, recorder)
+    for call_of in recorder.requests:
+        (wire / f"{call_of}.request").write_bytes(recorder.requests[call_of])
+        (wire / f"{call_of}.reply").write_bytes(recorder.replies[call_of])
 
 
-def _compile(backend: str, folder: Path) -> None:
-    compile_model(Small().eval(), folder, options=CompileOptions(backend=backend, max_batch=2), example_inputs=inputs())
+def _compile(folder: Path, options: CompileOptions) -> None:
+    compile_model(Small().eval(), folder, options=options, example_inputs=inputs())
 
 
 if __name__ == "__main__":

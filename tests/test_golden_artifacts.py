@@ -22,10 +22,10 @@ from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.service import load_service
 from hecompile.runtime.wire import FORMAT as WIRE
 from hecompile.runtime.wire import unpack_request
-from tests.golden_artifacts import FOLDER, Recorder
+from tests.golden_artifacts import FOLDER, Recorder, calls, inputs
 from tests.test_cli import run
 
-NOW = FOLDER / f"format-{FORMAT}"
+KINDS = ("", "-run")  # a seed for each request, and one for those of a run
 OLDER = [pytest.param(FOLDER / f"format-{number}", number, id=f"format-{number}") for number in range(1, FORMAT)]
 
 
@@ -35,28 +35,38 @@ def recorded() -> dict[str, torch.Tensor]:
     return {name: torch.tensor(value, dtype=torch.float32) for name, value in call.items()}
 
 
-def test_todays_format_gives_the_result_of_then_bit_for_bit() -> None:
-    before, call = checksums(NOW, skip=""), recorded()
-    result = call.pop("result")
-    recorder = Recorder(load_service(NOW / "server"))
-    assert hecompile.load(NOW, recorder)(**call).numpy().tobytes() == result.numpy().tobytes()
-    assert set(recorder.requests) == {path.stem for path in (FOLDER / f"wire-{WIRE}").glob("*.request")}
-    for region, body in recorder.requests.items():
-        request, reply = ((FOLDER / f"wire-{WIRE}" / f"{region}.{kind}").read_bytes() for kind in ("request", "reply"))
+@pytest.mark.parametrize("kind", KINDS)
+def test_todays_format_gives_the_result_of_then_bit_for_bit(kind: str) -> None:
+    artifact, wire, expected = FOLDER / f"format-{FORMAT}{kind}", FOLDER / f"wire-{WIRE}{kind}", recorded()
+    before, recorder = checksums(artifact, skip=""), Recorder(load_service(artifact / "server"))
+    assert all(expected[name].equal(value) for name, value in inputs().items())
+    for result in calls(artifact, recorder):
+        assert result.numpy().tobytes() == expected["result"].numpy().tobytes()
+    assert set(recorder.requests) == {path.stem for path in wire.glob("*.request")}
+    for call, body in recorder.requests.items():
+        request, reply = ((wire / f"{call}.{what}").read_bytes() for what in ("request", "reply"))
         header = 2 + int.from_bytes(request[:2], "little")
         assert body[:header] == request[:header]
         assert len(body) == len(request)
-        assert len(recorder.replies[region]) == len(reply)
-    assert checksums(NOW, skip="") == before
+        assert len(recorder.replies[call]) == len(reply)
+    assert checksums(artifact, skip="") == before
 
 
-@pytest.mark.parametrize("region", ["call_01", "call_02"])
-def test_a_recorded_request_gets_the_recorded_reply(region: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recorded_request_gets_the_recorded_reply(kind: str) -> None:
     """Seeds expand and sums are computed as they were: the server has no randomness of its own."""
-    service, wire = load_service(NOW), FOLDER / f"wire-{WIRE}"
-    request = (wire / f"{region}.request").read_bytes()
-    assert unpack_request(request)[:2] == (2, "")
-    assert service.answer(service.digest, region, request) == (wire / f"{region}.reply").read_bytes()
+    service, found = load_service(FOLDER / f"format-{FORMAT}{kind}"), sorted((FOLDER / f"wire-{WIRE}{kind}").glob("*.request"))
+    assert [path.stem for path in found] == ["call_01.1", "call_01.2", "call_02.1", "call_02.2"]
+    for path in found:
+        request = path.read_bytes()
+        assert unpack_request(request)[:2] == (2, "")
+        assert service.answer(service.digest, path.name.split(".")[0], request) == path.with_suffix(".reply").read_bytes()
+
+
+def test_later_requests_of_a_run_were_recorded_without_seeds() -> None:
+    sizes = {kind: [(FOLDER / f"wire-{WIRE}{kind}" / f"call_01.{call}.reply").stat().st_size for call in (1, 2)] for kind in KINDS}
+    assert sizes[""][0] == sizes[""][1]
+    assert sizes["-run"][1] < sizes["-run"][0]
 
 
 def test_every_format_so_far_is_kept() -> None:
@@ -92,7 +102,7 @@ def test_an_older_format_is_refused_by_its_manifest_alone(folder: Path, number: 
 
 
 def test_a_request_of_the_last_wire_format_is_refused_by_it() -> None:
-    service = load_service(NOW)
+    service = load_service(FOLDER / f"format-{FORMAT}")
     with pytest.raises(ProtocolError, match=f"wire format 3, this server speaks format {WIRE}") as refusal:
         service.answer(service.digest, "call_01", (FOLDER / "wire-3" / "call_01.request").read_bytes())
     assert refusal.value.status == 422

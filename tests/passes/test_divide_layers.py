@@ -154,7 +154,7 @@ def test_plans_count_the_parts_as_layers_of_one_request() -> None:
     prediction = predict_graph(divided(conv(), IMAGE, "check-secrecy"), Machine())
     assert prediction.total.rounds == 1
     assert [each.layers for each in prediction.regions] == [2]
-    assert not prediction.worst_case_weights
+    assert prediction.worst_case is None
 
 
 def test_of_a_divided_layer_nothing_is_shown(tmp_path: Path) -> None:
