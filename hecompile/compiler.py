@@ -71,6 +71,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
     from hecompile.passes.check_security import CheckSecurity
+    from hecompile.passes.divide_layers import DivideLayers
     from hecompile.passes.extract_sparsity import ExtractSparsity
     from hecompile.passes.mark_secrets import MarkSecrets
     from hecompile.passes.partition import Partition
@@ -107,6 +108,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
         MarkSecrets(name),  # what must not be seen
         ExtractSparsity(shows, shown.importance, shown.reveal_bits, recorded, shown.grouping()),  # what may be seen
         ApproximateActivations(options.panel(ApproximationOptions), rows, recorded),  # before the partition: may keep them
+        DivideLayers((name_of_backend, *options.among), options.security),  # each part is a layer to all that follow
         Partition(name_of_backend, context, budgets, options.pin, options.among, run),  # tags only: which node runs where
         CheckSecrecy(chosen),  # the promise, before anything is built on the partition
         Split(),  # regions and the plan

@@ -37,3 +37,19 @@ def tiny_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
         "timestep": torch.tensor(31.0),
         "condition": torch.randn(batch, 5, generator=generator),
     }
+
+
+class Long(torch.nn.Module):
+    """Layers side by side, on one value, whose weights are all as large as int8 weights can be."""
+
+    def __init__(self, *layers: torch.nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.ModuleList(layers)
+        for parameter in self.parameters():
+            torch.nn.init.uniform_(parameter, -0.01, 0.01)
+            if parameter.dim() > 1:
+                parameter.data.copy_(parameter.sign() / 100)
+
+    def forward(self, sample: torch.Tensor) -> torch.Tensor:
+        return torch.cat([layer(sample) for layer in self.layers], dim=1)

@@ -56,7 +56,7 @@ def test_until_as_json(partitioned: str, tmp_path: Path) -> None:
     assert found["program"] == partitioned
     assert [record["name"] for record in found["passes"]][-1] == "partition"
     assert "artifact" not in found
-    assert (tmp_path / "ir" / "05-partition.txt").read_text() == partitioned
+    assert (tmp_path / "ir" / "06-partition.txt").read_text() == partitioned
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,13 @@ class Backend(ABC):
         """How many rows tables over the timestep may have, of as many as the model would get."""
         return rows
 
+    def carries(self, group: Stack, security_bits: int) -> bool:
+        """Whether some parameters carry a group of layers; one without weights, whatever they are.
+
+        Layers that are not carried are divided by their input channels, and the client adds what the parts return.
+        """
+        return True
+
     def price_layers(
         self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1, calls: int = 1
     ) -> list[LayerPrice]:

@@ -21,7 +21,7 @@ from hecompile.ir.quantization import quantize
 if TYPE_CHECKING:
     from hecompile.ir.products import Product
 
-__all__ = ["Stack", "macs_of", "multiplied", "stacks", "weights_of"]
+__all__ = ["Stack", "macs_of", "multiplied", "stack_of", "stacks", "stacks_of_shapes", "weights_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,16 @@ def _shape_stacks(shapes: Mapping[str, LayerShape], regions: Mapping[str, str] |
         nodes = tuple(node for name in names for node in shapes[name].nodes)
         found.append(Stack(tuple(names), nodes, first.input, geometry, first.multiple, ChannelSplit(geometry.channels)))
     return found
+
+
+def stacks_of_shapes(graph: ModelGraph) -> list[Stack]:
+    """The same without weights, also where the graph has them. Layers that read parts of one value may be apart in `stacks`."""
+    return _shape_stacks({shape.nodes[-1]: shape for shape in secret_shapes(graph)}, None)
+
+
+def stack_of(product: Product, shape: LayerShape) -> Stack:
+    """A product as a stack, whose first layer has this shape."""
+    return _stack(product, {part.output: shape for part in product.parts})
 
 
 def _stack(product: Product, shapes: Mapping[str, LayerShape]) -> Stack:

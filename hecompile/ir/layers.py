@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,13 +59,13 @@ class LayerShape:
     multiple: int  # pictures per entry of the batch
 
 
-def secret_layers(graph: ModelGraph) -> list[Layer]:
-    """Every conv and linear that reads a secret value, in execution order, with its weights.
+def secret_layers(graph: ModelGraph, names: Collection[str] | None = None) -> list[Layer]:
+    """Every conv and linear that reads a secret value, in execution order, with its weights; or those of these names alone.
 
     Raises:
         CompileError: for layers without a batch in front.
     """
-    return [_layer(graph, node) for node in _secret_linear_nodes(graph)]
+    return [_layer(graph, node) for node in _secret_linear_nodes(graph) if names is None or node.name in names]
 
 
 def secret_shapes(graph: ModelGraph) -> list[LayerShape]:

@@ -60,6 +60,11 @@ class IntegerBackend(Backend):
 
         return lambda region: lower_layers(region, self.name, self.prime)
 
+    def carries(self, group: Stack, security_bits: int) -> bool:
+        from hecompile.backends.bfv.carried import carried
+
+        return carried(group, security_bits)
+
     def price_layers(
         self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1, calls: int = 1
     ) -> list[LayerPrice]:

@@ -66,6 +66,5 @@ def _finding(product: QuantizedProduct) -> Diagnostic:
         f"no parameters carry {names}: sum of |weights| {product.row_norm}, picture {product.geometry.picture}",
         source=product.parts[0].source,
         help=f"a layer fits if its row sum times {LIMITS[0]} is below 2^{T_BITS[1] - 1}, its noise leaves room for that in "
-        f"{MAX_WORD_BITS} bits, and one row of its picture is below {DIMENSIONS[-1]} entries; run the layer outside the UNet, or "
-        "split its input channels",
+        f"{MAX_WORD_BITS} bits, and one row of its picture is below {DIMENSIONS[-1]} entries; run the layer outside the UNet",
     )
