@@ -12,8 +12,9 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.candidates import Cost
 from hecompile.outputs import write_file
 
-__all__ = ["NEVER_ZERO", "Machine", "http_seconds", "load_machine", "machine_with", "save_machine", "seconds_of"]
+__all__ = ["CORE", "NEVER_ZERO", "Machine", "http_seconds", "load_machine", "machine_with", "save_machine", "seconds_of"]
 
+CORE = 3  # counts up whenever prices come to mean something else, since the core works in another way or is counted in another
 NEVER_ZERO = ("mac_ps", "encrypt_ns", "decrypt_ns", "float_ps", "base_mib", "bandwidth_mbps", "lookup_ps")
 
 
@@ -25,11 +26,14 @@ class Machine:
     word_ns: float = 1.5  # a word that is cut into limbs, packed or unpacked; one put together from limbs takes two
     ntt_ns: float = 1.2  # a coefficient that is transformed
     pair_ns: float = 0.15  # a value in NTT form times another, added up
+    weight_ns: float = 1.2  # a value of weights that are transformed anew for every request
+    fresh_ns: float = 0.8  # a byte of a reply too large for its memory to be used again
     layer_us: float = 100.0  # what a layer costs the server whatever its size
     release_us: float = 500.0  # what a part in clear costs the server whatever its size
     encrypt_ns: float = 7.0  # a coefficient of an upload: quantised, placed, encrypted and packed
-    decrypt_ns: float = 5.0  # a coefficient of an answer: unpacked, decrypted and rounded
-    way_us: float = 150.0  # what a layer costs the client each way whatever its size
+    decrypt_ns: float = 4.0  # a coefficient of an answer: transformed and multiplied
+    read_ns: float = 2.0  # a word of an answer that is read: unpacked, decoded, scaled and put in its place
+    way_us: float = 100.0  # what a layer's answer costs the client whatever its size; its uploads cost twice that
     switch_ns: float = 25.0  # ckks: a word that is transformed when keys are switched
     product_ns: float = 6.0  # a word of a ciphertext times a plaintext, added up
     rescale_ns: float = 13.0  # a word of a ciphertext that is rescaled
@@ -37,7 +41,9 @@ class Machine:
     load_ns: float = 50.0  # a word of a fresh ciphertext, unpacked, its seed expanded
     seal_ns: float = 170.0  # a word of a fresh ciphertext, encoded, encrypted and packed by the client
     open_ns: float = 105.0  # a coefficient of an answer, unpacked, decrypted and decoded by the client
-    request_us: float = 2000.0  # HTTP on loopback, both sides
+    request_us: float = 2000.0  # HTTP on loopback, both sides: from sending to having the reply, beside the bytes' times
+    client_request_us: float = 400.0  # what the client computes for it, whatever the bytes
+    server_request_us: float = 1200.0  # what the server does
     client_byte_ns: float = 0.3  # a byte that the client sends or receives over HTTP
     server_byte_ns: float = 0.5  # a byte that the server receives or sends
     float_ps: float = 20.0  # float32 multiply-add of a convolution in ONNX Runtime
@@ -86,17 +92,24 @@ def http_seconds(cost: Cost, machine: Machine) -> tuple[float, float]:
 
 
 def load_machine(path: Path) -> Machine:
-    """A profile written by `measure-machine`. Raises `CompileError` if it is none."""
+    """A profile written by `measure-machine`. Raises `CompileError` if it is none, or was measured for another core."""
     try:
-        document: Any = json.loads(path.read_text())
-        return machine_with({key: float(value) for key, value in document.items()})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CompileError(
-            Diagnostic(f"{path}: not a machine profile: {reason}", help="`hecompile measure-machine` writes one")
-        ) from error
+        document: dict[str, Any] = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise _no_profile(path, getattr(error, "strerror", None) or error) from error
+    own = {each.name for each in fields(Machine)} - {"elsewhere"}
+    if document.pop("core", None) != CORE or {name for name in document if "." not in name} != own:
+        raise CompileError(f"{path} was not measured for this version of hecompile: run `hecompile measure-machine` again")
+    try:
+        return machine_with({name: float(value) for name, value in document.items()})
+    except (ValueError, TypeError) as error:
+        raise _no_profile(path, error) from error
+
+
+def _no_profile(path: Path, reason: object) -> CompileError:
+    return CompileError(Diagnostic(f"{path}: not a machine profile: {reason}", help="`hecompile measure-machine` writes one"))
 
 
 def save_machine(machine: Machine, path: Path) -> None:
     """Write a profile. Raises `CompileError` if the file cannot be written."""
-    write_file(path, (json.dumps(machine.prices(), indent=1) + "\n").encode())
+    write_file(path, (json.dumps({"core": CORE, **machine.prices()}, indent=1) + "\n").encode())

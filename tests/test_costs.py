@@ -24,7 +24,7 @@ from hecompile.ir.layer_groups import Stack, macs_of, stacks, weights_of
 from hecompile.ir.layers import secret_shapes
 from hecompile.ir.linear import conv2d
 from hecompile.ir.tiles import Tiles
-from hecompile.machine import Machine, load_machine, machine_with, save_machine, seconds_of
+from hecompile.machine import CORE, Machine, load_machine, machine_with, save_machine, seconds_of
 from hecompile.measure.artifact import compare, measure_artifact, predict_artifact
 from hecompile.measure.machine import measure_machine
 from hecompile.options import CompileOptions
@@ -82,7 +82,7 @@ def test_a_profile_is_measured_and_read_back(tmp_path: Path) -> None:
     found = measure_machine(runs=1)
     save_machine(found, tmp_path / "machine.json")
     assert load_machine(tmp_path / "machine.json") == found
-    assert found.mac_ps > 0
+    assert min(found.mac_ps, found.server_request_us, found.client_request_us) > 0
 
 
 def test_prices_of_other_packages_are_kept(tmp_path: Path) -> None:
@@ -93,6 +93,30 @@ def test_prices_of_other_packages_are_kept(tmp_path: Path) -> None:
     assert dict(found.elsewhere) == {"theirs.word_ns": 0.25}
     with pytest.raises(CompileError, match="word_ns is -1"):
         machine_with({"theirs.word_ns": -1.0})
+
+
+# the fields of a profile of an earlier version, with its numbers
+EARLIER = {
+    "mac_ps": 4.9, "word_ns": 1.4, "ntt_ns": 2.8, "pair_ns": 0.1, "layer_us": 305.0, "release_us": 500.0, "encrypt_ns": 10.8,
+    "decrypt_ns": 4, "way_us": 196.0, "switch_ns": 18.7, "product_ns": 4.0, "rescale_ns": 10.3, "encode_ns": 19.9, "load_ns": 29.8,
+    "seal_ns": 116.5, "open_ns": 66.2, "request_us": 1760.4, "float_ps": 6.3, "node_us": 0.8, "entry_ns": 0.1, "lookup_ps": 196.5,
+    "key_mib_ms": 6.6, "lwe_ps": 463.5, "lwe_expand_us": 78, "lwe_answer_us": 21.1, "lwe_encrypt_us": 75.4, "lwe_decrypt_us": 43.6,
+    "base_mib": 137.1, "bandwidth_mbps": 1000.0, "rtt_ms": 0.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [{"core": None}, {"core": CORE - 1}, {"read_ns": None}, {"limb_bits": 8.0}, EARLIER])
+def test_profiles_of_another_core_are_refused(tmp_path: Path, change: dict[str, float | None]) -> None:
+    """One of an earlier version, and one of this version with a field less or more, or that says it is for another core."""
+    path = tmp_path / "machine.json"
+    save_machine(Machine(), path)
+    document = EARLIER if change is EARLIER else json.loads(path.read_text()) | change
+    path.write_text(json.dumps({name: value for name, value in document.items() if value is not None}))
+    with pytest.raises(CompileError) as refusal:
+        load_machine(path)
+    assert (
+        str(refusal.value) == f"error: {path} was not measured for this version of hecompile: run `hecompile measure-machine` again"
+    )
 
 
 @pytest.mark.parametrize("document", ["", "[]", "{}x", '{"nonsense": 1}', '{"encrypt_ns": -1}', '{"encrypt_ns": "fast"}'])
@@ -200,7 +224,11 @@ def test_prediction_beside_measurement(tiny: Compiled) -> None:
     assert tiny.artifact is not None
     found = compare(predict_artifact(tiny.artifact, Machine()), measure_artifact(tiny.artifact, runs=1))
     totals = {row["what"]: row for row in found["total"]}
-    assert set(totals) == {"server_s", "client_s", "wall_s", "bytes_up", "bytes_down", "peak_mib"}
+    assert set(totals) == {
+        "server_s", "client_s", "server_http_s", "client_http_s", "wall_s", "bytes_up", "bytes_down", "peak_mib",
+    }  # fmt: skip
+    assert totals["server_http_s"]["predicted"] > totals["server_s"]["predicted"]
+    assert totals["client_http_s"]["predicted"] > totals["client_s"]["predicted"]
     assert all(row["measured"] > 0 and row["predicted"] > 0 for row in totals.values())
     assert totals["bytes_down"]["ratio"] == 1
     assert 1 <= totals["bytes_up"]["ratio"] < 1.05

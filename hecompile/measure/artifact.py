@@ -1,4 +1,5 @@
-"""Prediction beside measurement: an artifact runs on random inputs, in this process for seconds, through a server for memory."""
+"""Prediction beside measurement: an artifact runs on random inputs, in this process for the seconds of its parts, and through a
+server in a second process for those of both processes, and for memory."""
 
 from __future__ import annotations
 
@@ -17,27 +18,30 @@ import numpy as np
 from hecompile.artifact import Manifest, read_manifest
 from hecompile.artifact_files import checked, read_client_half
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
+from hecompile.backends.region_server import RegionServer, Session
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.ir.candidates import PartCost
 from hecompile.ir.halves import Array
-from hecompile.machine import Machine
-from hecompile.measure.server import peak_mib, server_process
+from hecompile.machine import Machine, http_seconds
+from hecompile.measure.server import peak_mib, process_seconds_of, server_process
 from hecompile.planner.local import LocalWork, onnx_work
 from hecompile.planner.plan import Prediction, predict_regions
 from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor
-from hecompile.runtime.service import Service, load_service
-from hecompile.runtime.transports import HttpTransport, LocalTransport, Transport
+from hecompile.runtime.service import load_service
+from hecompile.runtime.serving.limits import Limits
+from hecompile.runtime.transports import HttpTransport, LocalTransport
 
 __all__ = ["Measured", "compare", "measure_artifact", "predict_artifact"]
 
 SERVE = [sys.executable, "-c", "from hecompile.cli import main; main()", "serve"]
+FILLING_S = 2.0  # a run, for a server to have kept as many answers as it keeps
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One call of the model, medians. Seconds by region are CPU seconds of the thread that works on it."""
+    """One call of the model, medians. Seconds by region are CPU seconds of all threads while that region is worked on."""
 
     server_s: Mapping[str, float]
     client_s: Mapping[str, float]  # of requests
@@ -45,6 +49,8 @@ class Measured:
     bytes_up: int
     bytes_down: int
     wall_s: float  # through a server in a second process
+    client_http_s: float  # CPU seconds of this process for that, HTTP included
+    server_http_s: float  # of that process
     peak_mib: float  # of that process
 
 
@@ -70,15 +76,15 @@ def predict_artifact(folder: Path, machine: Machine, batch: int = 1) -> Predicti
 
 @dataclass
 class _Clock:
-    """CPU seconds of this thread, by side and region, of one call."""
+    """CPU seconds of this process, by side and region, of one call."""
 
     spent: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @contextmanager
     def of(self, side: str, region: str) -> Iterator[None]:
-        started = time.thread_time()
+        started = time.process_time()
         yield
-        self.spent[side, region] = self.spent.get((side, region), 0.0) + time.thread_time() - started
+        self.spent[side, region] = self.spent.get((side, region), 0.0) + time.process_time() - started
 
     def side(self, side: str) -> dict[str, float]:
         return {region: seconds for (found, region), seconds in self.spent.items() if found == side}
@@ -124,27 +130,31 @@ class _TimedSession:
             return self._inner.run(outputs, feeds)
 
 
-class _TimedTransport(Transport):
-    """The server's code in this process, timed."""
+class _TimedServer(RegionServer):
+    """A region's server in this process whose evaluations are timed, those in processes of its own included."""
 
-    def __init__(self, service: Service, clock: _Clock) -> None:
-        self._inner, self._clock, self._regions = LocalTransport(service), clock, service.regions
+    def __init__(self, region: str, inner: RegionServer, clock: _Clock) -> None:
+        self.max_batch = inner.max_batch
+        self._region, self._inner, self._clock = region, inner, clock
 
-    def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
-        server = self._regions[region]
-        before_s = server.worked_s
-        with self._clock.of("server", region):
-            self._inner.send(digest, region, body, reply)
-        self._clock.spent["server", region] += server.worked_s - before_s
+    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+        before_s = self._inner.worked_s
+        with self._clock.of("server", self._region):
+            reply = self._inner.evaluate(payload, batch, session)
+        self._clock.spent["server", self._region] += self._inner.worked_s - before_s
+        return reply
 
-    def open_session(self, digest: str, body: Sequence[Buffer]) -> str:
-        return self._inner.open_session(digest, body)
+    def request_bytes(self, batch: int) -> int:
+        return self._inner.request_bytes(batch)
 
-    def close_session(self, digest: str, identifier: str) -> None:
-        self._inner.close_session(digest, identifier)
+    def key_sizes(self) -> Mapping[str, int]:
+        return self._inner.key_sizes()
 
-    def close(self) -> None:
-        self._inner.close()
+    def load_key(self, name: str, data: memoryview) -> object:
+        return self._inner.load_key(name, data)
+
+    def held_bytes(self, name: str) -> int:
+        return self._inner.held_bytes(name)
 
 
 def _inputs(manifest: Manifest, batch: int) -> dict[str, Array]:
@@ -159,7 +169,7 @@ def _inputs(manifest: Manifest, batch: int) -> dict[str, Array]:
 
 
 def measure_artifact(folder: Path, batch: int = 1, runs: int = 5) -> Measured:
-    """Run an artifact whose two halves lie here, twice so often and twice more.
+    """Run an artifact whose two halves lie here, twice so often and twice more; then until its server keeps no more answers.
 
     Raises:
         ProtocolError: if a half is missing or changed.
@@ -169,18 +179,25 @@ def measure_artifact(folder: Path, batch: int = 1, runs: int = 5) -> Measured:
     clocks = _timed_runs(bundle, folder, inputs, batch, runs)
     with server_process([*SERVE, str(folder), "--port", "0", "--json"]) as (server, line):
         transport = HttpTransport(json.loads(line)["url"], timeout_s=600.0)
-        executor, wall = Executor(bundle, transport), list[float]()
+        executor, spent = Executor(bundle, transport), list[tuple[float, float, float]]()
         for _ in range(runs + 1):
             executor.start_run()
-            started = time.perf_counter()
+            before = time.perf_counter(), time.process_time(), process_seconds_of(server)
             executor.run(inputs, batch)
-            wall.append(time.perf_counter() - started)
-        meter, peak = executor.meter, peak_mib(server)
+            after = time.perf_counter(), time.process_time(), process_seconds_of(server)
+            spent.append((after[0] - before[0], after[1] - before[1], after[2] - before[2]))
+        meter, until = executor.meter, time.monotonic() + FILLING_S * runs
+        bytes_up, bytes_down = meter.bytes_up // meter.calls, meter.bytes_down // meter.calls
+        while meter.bytes_down < Limits().kept_bytes and time.monotonic() < until:  # the server keeps answers for a while
+            executor.start_run()
+            executor.run(inputs, batch)
+        peak = peak_mib(server)
         transport.close()
+    wall_s, client_s, server_s = (median(column[1:]) for column in zip(*spent, strict=True))
     sides = {side: [clock.side(side) for clock in clocks] for side in ("server", "client", "local")}
     return Measured(
         _medians(sides["server"]), _medians(sides["client"]), sum(_medians(sides["local"]).values()),
-        meter.bytes_up // meter.calls, meter.bytes_down // meter.calls, median(wall[1:]), peak,
+        bytes_up, bytes_down, wall_s, client_s, server_s, peak,
     )  # fmt: skip
 
 
@@ -191,7 +208,8 @@ def _timed_runs(bundle: Bundle, folder: Path, inputs: Mapping[str, Array], batch
         clock = _Clock()
         calls = {region: _TimedClient(region, client, clock) for region, client in bundle.calls.items()}
         sessions: Any = {region: _TimedSession(region, session, clock) for region, session in bundle.sessions.items()}
-        transport = _TimedTransport(service, clock)
+        regions = {region: _TimedServer(region, server, clock) for region, server in service.regions.items()}
+        transport = LocalTransport(replace(service, regions=regions))
         Executor(replace(bundle, calls=calls, sessions=sessions), transport).run(inputs, batch)
         clocks.append(clock)
     return clocks[1:]
@@ -203,10 +221,15 @@ def _medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def compare(prediction: Prediction, measured: Measured) -> dict[str, Any]:
     """Predicted and measured, and measured over predicted: totals, then by region."""
-    total = prediction.total
+    total, machine = prediction.total, prediction.machine
+    client_bytes_s, server_bytes_s = http_seconds(total, machine)
+    client_http_s = total.client_s + client_bytes_s + 1e-6 * total.rounds * machine.client_request_us
+    server_http_s = total.server_s + server_bytes_s + 1e-6 * total.rounds * machine.server_request_us
     pairs = {
         "server_s": (total.server_s, sum(measured.server_s.values())),
         "client_s": (total.client_s, sum(measured.client_s.values()) + measured.local_s),
+        "client_http_s": (client_http_s, measured.client_http_s),
+        "server_http_s": (server_http_s, measured.server_http_s),
         "wall_s": (prediction.latency_s, measured.wall_s),
         "bytes_up": (total.up_bytes, measured.bytes_up),
         "bytes_down": (total.down_bytes, measured.bytes_down),

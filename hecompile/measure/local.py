@@ -21,11 +21,11 @@ SMALL, LARGE = (1, 16, 8, 8), (1, 64, 64, 64)
 
 def measure_local(runs: int) -> dict[str, float]:
     """Times of a profile for client regions in ONNX Runtime."""
-    from hecompile.timing import thread_seconds
+    from hecompile.timing import process_seconds
 
     def timed(session: OnnxSession, shape: tuple[int, ...]) -> float:
         value = {"x": np.full(shape, 0.5, np.float32)}
-        return thread_seconds(lambda: session.run(None, value), runs)
+        return process_seconds(lambda: session.run(None, value), runs)
 
     small_s, large_s = (timed(_chain(shape), shape) for shape in (SMALL, LARGE))
     float_s = timed(_conv(), (1, 64, 32, 32))

@@ -9,13 +9,12 @@ __all__ = ["measure_machine"]
 
 
 def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: int = 7) -> Machine:
-    """Measure this machine; some ten seconds, and as many for Concrete where it is installed. The network is not measured."""
+    """Measure this machine; some twenty seconds, Concrete's included where it is installed. The network is not measured."""
     from hecompile.measure.local import measure_local
     from hecompile.measure.server import measure_server_process
 
-    found = dict[str, float]()
+    found = measure_local(runs) | measure_server_process()
     for name in backend_names():
         prices = backend(name).measure(runs)
         found |= prices if is_own(name) else {f"{name}.{price}": value for price, value in prices.items()}
-    found |= measure_local(runs) | measure_server_process()
     return machine_with(found | {"bandwidth_mbps": bandwidth_mbps, "rtt_ms": rtt_ms})

@@ -1,4 +1,4 @@
-"""Measuring a server process that has nothing to multiply: its memory, and a request over loopback.
+"""Measuring a server process that has nothing to multiply: its memory, and what requests and their bytes cost over loopback.
 
 Run as a module it is that server.
 """
@@ -9,13 +9,20 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hecompile.backends.region_server import RegionServer, Session
 
-__all__ = ["Echo", "measure_server_process", "peak_mib", "server_process"]
+if TYPE_CHECKING:
+    from hecompile.runtime.transports import Transport
 
-PAYLOAD = 65_536  # bytes of a usual request
+__all__ = ["Echo", "measure_server_process", "peak_mib", "process_seconds_of", "server_process"]
+
+PAYLOAD, LARGE = 65_536, 8 << 20  # bytes of a usual request, and of one whose bytes cost more than all else
+LARGE_REQUESTS = 20
+BETWEEN = 4 << 20  # bytes that a client touches between requests: as many as it does that encrypts and decrypts
 
 
 class Echo(RegionServer):
@@ -27,7 +34,7 @@ class Echo(RegionServer):
         return payload
 
     def request_bytes(self, batch: int) -> int:
-        return PAYLOAD
+        return LARGE
 
 
 def peak_mib(pid: int) -> float:
@@ -36,21 +43,65 @@ def peak_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-def measure_server_process(requests: int = 50) -> dict[str, float]:
-    """`base_mib` and `request_us` of a profile."""
+def process_seconds_of(pid: int) -> float:
+    """CPU seconds of another process so far, of all its threads."""
+    import time
+
+    return time.clock_gettime(~pid << 3 | 2)  # its clock's number, as clock_getcpuclockid makes it
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """What a request of so many bytes each way takes, on average; the wall seconds are a median."""
+
+    wall_s: float
+    client_s: float
+    server_s: float
+
+
+def measure_server_process() -> dict[str, float]:
+    """`base_mib`, with as many answers kept as a server keeps, and the fields of a profile that are about HTTP."""
+    from hecompile.runtime.serving.limits import Limits
+    from hecompile.runtime.transports import HttpTransport
+
+    with server_process([sys.executable, "-m", __name__]) as (server, url), HttpTransport(url) as transport:
+        small = _exchanges(transport, server, PAYLOAD, Limits().kept_bytes // PAYLOAD)
+        base_mib = peak_mib(server)
+        large = _exchanges(transport, server, LARGE, LARGE_REQUESTS)
+    more_bytes = 2 * (LARGE - PAYLOAD)
+    client_byte_s = max(large.client_s - small.client_s, 0.0) / more_bytes
+    server_byte_s = max(large.server_s - small.server_s, 0.0) / more_bytes
+    return {
+        "base_mib": base_mib,
+        "request_us": max(small.wall_s - 2 * PAYLOAD * (client_byte_s + server_byte_s), 0.0) * 1e6,
+        "client_request_us": max(small.client_s - 2 * PAYLOAD * client_byte_s, 0.0) * 1e6,
+        "server_request_us": max(small.server_s - 2 * PAYLOAD * server_byte_s, 0.0) * 1e6,
+        "client_byte_ns": client_byte_s * 1e9,
+        "server_byte_ns": server_byte_s * 1e9,
+    }
+
+
+def _exchanges(transport: Transport, server: int, size: int, requests: int) -> _Exchange:
+    """Requests of this size, a few before that are not counted."""
     import time
     from statistics import median
 
-    from hecompile.runtime.transports import HttpTransport
+    import numpy as np
+
     from hecompile.runtime.wire import pack_request
 
-    body, reply, found = pack_request(1, [bytes(PAYLOAD)]), bytearray(PAYLOAD), []
-    with server_process([sys.executable, "-m", __name__]) as (server, url), HttpTransport(url) as transport:
-        for _ in range(requests):
-            started = time.perf_counter()
-            transport.send("idle", "echo", body, reply)
-            found.append(time.perf_counter() - started)
-        return {"base_mib": peak_mib(server), "request_us": median(found) * 1e6}
+    body, reply, between = pack_request(1, [bytes(size)]), bytearray(size), np.zeros(BETWEEN, np.uint8)
+    for _ in range(3):
+        transport.send("idle", "echo", body, reply)
+    walls, client_s, server_s = list[float](), 0.0, process_seconds_of(server)
+    for _ in range(requests):
+        between.sum()
+        started, used = time.perf_counter(), time.thread_time()
+        transport.send("idle", "echo", body, reply)
+        client_s += time.thread_time() - used
+        walls.append(time.perf_counter() - started)
+    server_s = process_seconds_of(server) - server_s
+    return _Exchange(median(walls), client_s / requests, server_s / requests)
 
 
 @contextmanager

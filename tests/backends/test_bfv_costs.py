@@ -5,10 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hecompile.backends.bfv.costs import Work, client_work, layer_cost, server_work, traffic
-from hecompile.backends.bfv.forms import KEPT_BYTES, PRICES, form_operations, product_form
+from hecompile import _core
+from hecompile.backends.bfv.costs import (
+    DECRYPT_A,
+    ENCRYPT_A,
+    MOST_KEPT,
+    Traffic,
+    Work,
+    client_work,
+    fresh_bytes,
+    layer_cost,
+    server_work,
+    traffic,
+)  # fmt: skip
+from hecompile.backends.bfv.forms import KEPT_BYTES, PRICES, FormName, form_operations, product_form
 from hecompile.backends.bfv.measure import CLIENT, SERVER, layer_works, prices_of
+from hecompile.backends.bfv.memory import in_lanes, ordered_bytes, working_bytes
 from hecompile.backends.bfv.packing import Layout, Packing
+from hecompile.backends.bfv.rings import prime
 from hecompile.ir.linear import Geometry, conv2d, linear
 from hecompile.machine import NEVER_ZERO, Machine
 
@@ -29,8 +43,11 @@ def test_blocks_of_a_seed_share_it_and_the_answers_a(elements: int, groups: int)
     assert sent.up_bytes == elements * 4 * 2048 * 6 + 32 * groups
     assert sent.down_bytes == elements * 6 * 64 * 5 + groups * 6 * 2048 * 4
     assert client_work(layout) == Work(
-        encrypts=4 * 2048 * (elements + groups / 2), decrypts=6 * 2048 * (elements + groups / 2), ways=2
-    )  # fmt: skip
+        encrypts=4 * 2048 * (elements + ENCRYPT_A * groups),
+        decrypts=6 * 2048 * (elements + DECRYPT_A * groups),
+        reads=6 * 64 * elements,
+        ways=3,
+    )
 
 
 def test_wide_layers_of_small_pictures_are_multiplied_in_ntt_form() -> None:
@@ -74,11 +91,68 @@ def test_a_second_block_costs_less_than_the_first() -> None:
     assert one.peak_mib < two.peak_mib
 
 
+def test_in_ntt_form_whole_lanes_are_counted() -> None:
+    """Three answers take as long as eight; weights that are not kept are transformed, for whole lanes too."""
+    layout, wide = whole(conv(16, 12, 8), 2, 6, 4), whole(conv(102, 64, 8), 1, 6, 4)
+    assert form_operations(layout, 48)[0] == form_operations(wide, 48)[0] == "ntt"
+    assert (layout.uploads, layout.answers, layout.blocks) == (3, 3, 2)
+    work = server_work(layout, 48)
+    assert work.ntts == 2048 * (8 + 8 * 3)  # six uploads; answers of two blocks and of `a`
+    assert work.pairs == 2048 * 8 * 3 * 3
+    assert work.weights == 0
+    assert server_work(wide, 48).weights == 2048 * 16 * 17
+
+
+def test_replies_that_malloc_gives_back_cost_fresh_memory() -> None:
+    assert fresh_bytes(Traffic(1, 1, 1, MOST_KEPT)) == 0
+    assert fresh_bytes(Traffic(1, 1, 1, MOST_KEPT + 1)) == 2 * MOST_KEPT + 2
+
+
+@pytest.mark.parametrize(
+    ("layout", "form"),
+    [
+        (whole(conv(320, 320, 32), 1), "limbs"),
+        (whole(conv(320, 320, 32), 2), "limbs"),
+        (whole(linear(np.ones((512, 256)), 64)[0], 1, 8, 4), "limbs"),
+        (whole(conv(64, 64, 8), 3, 6, 4), "ntt"),
+        (whole(conv(1280, 128, 8), 1, 6, 4), "ntt"),
+        (whole(conv(640, 640, 8), 1, 25, 1), "ntt"),
+    ],
+)
+def test_memory_is_what_the_core_allocates(layout: Layout, form: FormName) -> None:
+    """Of weights all but a header and offsets, of the rest all but some scratch."""
+    geometry, packing, threads = layout.geometry, layout.packing, _core.threads()
+    picture, result = geometry.picture, (geometry.rows, *geometry.grid)
+    packed = (packing.share, packing.tile_rows, packing.p_in, packing.p_out)
+    core = _core.make_layout(
+        2048, prime(48, 26), 26, packing.elements, picture, result, np.array(geometry.taps, np.int32), packed, (0, 0)
+    )
+    weights = np.ones((geometry.rows, picture[0], len(geometry.taps)), np.int8)
+    assert product_form(layout, 48).name == form
+    ordered = _core.make_weights(core, weights, form == "ntt", KEPT_BYTES).bytes
+    assert 0 <= ordered - ordered_bytes(layout, form) < 8192
+    _core.set_threads(2)
+    try:
+        assert working_bytes(layout, 48, form) == pytest.approx(_core.working_bytes(core, form == "ntt"), rel=0.06)
+    finally:
+        _core.set_threads(threads)
+
+
+def test_a_layer_takes_what_it_holds_at_its_fullest() -> None:
+    layout = whole(conv(1280, 1280, 8), 1, 6, 4)
+    sent, cost = traffic(layout, 48, (8, 8)), layer_cost(layout, 48, (8, 8), Machine())
+    assert in_lanes(layout.answers) * layout.uploads * 2048 * 8 > KEPT_BYTES  # int8 weights stay
+    assert cost.peak_mib * 2**20 > 1280 * 1280 * 9 + 8 * layout.uploads * 2048 * 2 + sent.up_bytes + sent.down_bytes
+
+
 def test_the_layers_that_are_measured_tell_every_price() -> None:
     """Prices come back from exact times, and nearly so from times that are a few per cent off."""
     works, rng = layer_works(), np.random.default_rng(0)
     server, client = [each[0] for each in works], [each[way] for way in (1, 2) for each in works]
-    machine = Machine(mac_ps=4.0, word_ns=0.5, ntt_ns=2.0, pair_ns=0.4, encrypt_ns=5.0, decrypt_ns=4.0, layer_us=80.0, way_us=90.0)
+    machine = Machine(
+        mac_ps=4.0, word_ns=2.5, ntt_ns=8.0, pair_ns=0.5, weight_ns=1.2, fresh_ns=0.9, layer_us=80.0,
+        encrypt_ns=5.0, decrypt_ns=2.0, read_ns=4.0, way_us=90.0,
+    )  # fmt: skip
     for name, price in (
         prices_of(server, [each.seconds(machine) for each in server], SERVER)
         | prices_of(client, [each.seconds(machine) for each in client], CLIENT)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hecompile.backends.bfv.forms import KEPT_BYTES, form_operations
+from hecompile.backends.bfv.forms import FormName, Operations, form_operations, product_form
+from hecompile.backends.bfv.memory import REPLY_COPIES, REQUEST_COPIES, in_lanes, keeps_values, ordered_bytes, working_bytes
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.rings import SEED_BYTES, groups_of
 from hecompile.backends.words import packed_bytes
@@ -17,11 +18,13 @@ from hecompile.ir.candidates import Cost
 from hecompile.machine import Machine
 
 __all__ = [
-    "PRICES", "Released", "Traffic", "Work", "client_work", "kept_bytes", "layer_cost", "released_cost", "reply_words",
-    "server_work", "traffic",
+    "ENCRYPT_WAYS", "PRICES", "Released", "Traffic", "Work", "client_work", "fresh_bytes", "kept_bytes", "layer_cost",
+    "released_cost", "reply_words", "server_work", "traffic",
 ]  # fmt: skip
 
-A_SHARE = 0.5  # what a coefficient of `a` takes the client, once for all blocks of a seed, beside one of `b`
+ENCRYPT_A, DECRYPT_A = 0.4, 1.6  # what a coefficient of `a` takes the client, once for all blocks of a seed, beside one of `b`
+ENCRYPT_WAYS = 2  # what encrypting a layer takes whatever its size, beside decrypting one
+MOST_KEPT = 32 << 20  # bytes of the largest buffer whose memory malloc uses again: a larger one gets fresh pages every time
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,14 @@ class Work:
     words: float = 0.0  # words cut into limbs, put together, packed or unpacked
     ntts: float = 0.0  # coefficients transformed
     pairs: float = 0.0  # values multiplied in NTT form
-    encrypts: float = 0.0  # coefficients of `b`, and half of those of `a`
+    encrypts: float = 0.0  # coefficients of `b`, and a share of those of `a`
     decrypts: float = 0.0
     layers: float = 0.0  # layers, for the server
     releases: float = 0.0  # those of them with a part in clear
-    ways: float = 0.0  # layers, for the client, each way
+    ways: float = 0.0  # layers, for the client, each way: encrypting counts twice
+    weights: float = 0.0  # values of weights in NTT form that are not kept
+    fresh: float = 0.0  # bytes of memory that nothing had before
+    reads: float = 0.0  # words of `b` that the client decodes
 
     def seconds(self, machine: Machine) -> float:
         """Predicted."""
@@ -63,6 +69,9 @@ PRICES = (
     ("layers", "layer_us", 1e-6),
     ("releases", "release_us", 1e-6),
     ("ways", "way_us", 1e-6),
+    ("weights", "weight_ns", 1e-9),
+    ("fresh", "fresh_ns", 1e-9),
+    ("reads", "read_ns", 1e-9),
 )
 
 
@@ -103,25 +112,47 @@ def kept_bytes(layout: Layout, q_bits: int, drops: tuple[int, int]) -> int:
 
 def server_work(layout: Layout, q_bits: int, requests: int = 1, a_share: float = 1.0) -> Work:
     """What a server does to answer one request for a layer whose seeds serve `requests` (see `form_operations`)."""
-    _, operations = form_operations(layout, q_bits, requests, a_share)
+    form, operations = form_operations(layout, q_bits, requests, a_share)
+    if form == "ntt":
+        return _lanes_work(layout, operations)
     return Work(operations.macs, operations.words, operations.ntts, operations.pairs, layers=1)
+
+
+def _lanes_work(layout: Layout, operations: Operations) -> Work:
+    """What is done in NTT form, for whole lanes of uploads and of answers."""
+    dimension, answers = layout.packing.dimension, in_lanes(layout.answers)
+    sets = operations.pairs / (layout.answers * layout.uploads * dimension)  # of uploads, blocks' and seeds'
+    values = answers * layout.uploads * dimension
+    return Work(
+        words=operations.words,
+        ntts=dimension * (in_lanes(layout.blocks * layout.uploads) + answers * sets),
+        pairs=values * sets,
+        layers=1,
+        weights=0 if keeps_values(layout) else values,
+    )
+
+
+def fresh_bytes(sent: Traffic) -> int:
+    """Bytes of fresh memory that the server needs for a reply: as it is filled, and as it is handed on."""
+    return 2 * sent.down_bytes if sent.down_bytes > MOST_KEPT else 0
 
 
 def client_work(layout: Layout) -> Work:
     """What a client does for one request for a layer: both ways."""
-    each = layout.packing.dimension * (layout.blocks + A_SHARE * groups_of(layout.blocks))
-    return Work(encrypts=layout.uploads * each, decrypts=layout.answers * each, ways=2)
+    dimension, blocks, groups = layout.packing.dimension, layout.blocks, groups_of(layout.blocks)
+    return Work(
+        encrypts=layout.uploads * dimension * (blocks + ENCRYPT_A * groups),
+        decrypts=layout.answers * dimension * (blocks + DECRYPT_A * groups),
+        reads=blocks * layout.answers * layout.read_count,
+        ways=ENCRYPT_WAYS + 1,
+    )
 
 
-def _peak_bytes(layout: Layout, q_bits: int, sent: Traffic) -> int:
-    """What a server holds at its fullest: request, reply, one block's answers, and its limbs or what is in NTT form."""
-    dimension, groups = layout.packing.dimension, groups_of(layout.blocks)
-    if form_operations(layout, q_bits)[0] == "ntt":
-        weights = 8 * layout.answers * layout.uploads * dimension
-        held = 8 * layout.uploads * dimension * (layout.blocks + groups) + (weights if weights <= KEPT_BYTES else 0)
-    else:
-        held = 2 * layout.uploads * dimension * -(-q_bits // 8)  # of both signs
-    return sent.up_bytes + sent.down_bytes + 8 * layout.answers * dimension + held
+def _peak_bytes(layout: Layout, q_bits: int, first: Traffic, form: FormName) -> int:
+    """What a server holds at its fullest for a layer, at the first request of a run: request and reply, the core's memory, and the
+    weights in their order."""
+    buffers = REQUEST_COPIES * first.up_bytes + REPLY_COPIES * first.down_bytes
+    return buffers + working_bytes(layout, q_bits, form) + ordered_bytes(layout, form)
 
 
 def layer_cost(
@@ -135,8 +166,10 @@ def layer_cost(
         a_share: as of `traffic`.
     """
     sent = traffic(layout, q_bits, drops, a_share)
-    server_s, client_s = server_work(layout, q_bits, requests, a_share).seconds(machine), client_work(layout).seconds(machine)
-    peak_mib = _peak_bytes(layout, q_bits, sent) / 2**20
+    work = replace(server_work(layout, q_bits, requests, a_share), fresh=fresh_bytes(sent))
+    server_s, client_s = work.seconds(machine), client_work(layout).seconds(machine)
+    form = product_form(layout, q_bits, requests).name
+    peak_mib = _peak_bytes(layout, q_bits, traffic(layout, q_bits, drops), form) / 2**20
     cost = Cost(server_s, client_s, sent.up_bytes, sent.down_bytes, peak_mib=peak_mib)
     if released is None:
         return cost
