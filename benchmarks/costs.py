@@ -1,8 +1,8 @@
 """Predictions beside measurements, with a profile of this machine: plans of the digits front, and layers of Stable Diffusion's
 sizes.
 
-`server_s` and `client_s` are CPU seconds of all threads while a request is computed, in one process; `server_http_s` and
-`client_http_s` are those of both processes in a run over HTTP, whose server's peak is told; batch one. Ratios are measured over
+`server_s` and `client_s` are CPU seconds of all threads while a request is computed, in one process; `server_process_s` and
+`client_process_s` are those of both processes in a run over HTTP, whose server's peak is told; batch one. Ratios are measured over
 predicted, the worst is the one that is furthest from one in either direction. Wall seconds are told too: they agree on a quiet
 machine only.
 """
@@ -30,7 +30,7 @@ from hecompile.options import CompileOptions
 
 WORST = {  # what a worst ratio is over
     "seconds": ("server_s", "client_s"),
-    "http_seconds": ("server_http_s", "client_http_s"),
+    "process_seconds": ("server_process_s", "client_process_s"),
     "bytes": ("bytes_up", "bytes_down"),
     "memory": ("peak_mib",),
 }

@@ -225,10 +225,10 @@ def test_prediction_beside_measurement(tiny: Compiled) -> None:
     found = compare(predict_artifact(tiny.artifact, Machine()), measure_artifact(tiny.artifact, runs=1))
     totals = {row["what"]: row for row in found["total"]}
     assert set(totals) == {
-        "server_s", "client_s", "server_http_s", "client_http_s", "wall_s", "bytes_up", "bytes_down", "peak_mib",
+        "server_s", "client_s", "server_process_s", "client_process_s", "wall_s", "bytes_up", "bytes_down", "peak_mib",
     }  # fmt: skip
-    assert totals["server_http_s"]["predicted"] > totals["server_s"]["predicted"]
-    assert totals["client_http_s"]["predicted"] > totals["client_s"]["predicted"]
+    assert totals["server_process_s"]["predicted"] > totals["server_s"]["predicted"]
+    assert totals["client_process_s"]["predicted"] > totals["client_s"]["predicted"]
     assert all(row["measured"] > 0 and row["predicted"] > 0 for row in totals.values())
     assert totals["bytes_down"]["ratio"] == 1
     assert 1 <= totals["bytes_up"]["ratio"] < 1.05

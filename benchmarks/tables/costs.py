@@ -10,13 +10,13 @@ __all__ = ["costs_table"]
 def costs_table(found: dict[str, Any]) -> str:
     """The table of `benchmarks/costs.py`."""
     rows = [(_point(row), row) for row in found["digits_front"]] + [(_layer(row), row) for row in found["wide"]]
-    columns = ("server_s", "client_s", "server_http_s", "client_http_s", "bytes_up", "bytes_down", "peak_mib")
+    columns = ("server_s", "client_s", "server_process_s", "client_process_s", "bytes_up", "bytes_down", "peak_mib")
     head = (
-        "| measured (over predicted) | server s | client s | server s, HTTP too | client s, HTTP too | bytes up | bytes down "
+        "| measured (over predicted) | server s | client s | server process s | client process s | bytes up | bytes down "
         "| peak MiB |\n|---|---|---|---|---|---|---|---|\n"
     )
     cells = [[name, *(f"{row[key]:,.4g} ({row[f'{key}_ratio']:.2f})" for key in columns)] for name, row in rows]
-    last = [f"{found[f'worst_{what}_ratio']:.2f}" for what in ("seconds", "seconds", "http_seconds", "http_seconds")]
+    last = [f"{found[f'worst_{what}_ratio']:.2f}" for what in ("seconds", "seconds", "process_seconds", "process_seconds")]
     last += [f"{found[f'worst_{what}_ratio']:.2f}" for what in ("bytes", "bytes", "memory")]
     return head + "".join(f"| {' | '.join(each)} |\n" for each in [*cells, ["the worst, either way", *last]])
 

@@ -49,8 +49,8 @@ class Measured:
     bytes_up: int
     bytes_down: int
     wall_s: float  # through a server in a second process
-    client_http_s: float  # CPU seconds of this process for that, HTTP included
-    server_http_s: float  # of that process
+    client_process_s: float  # CPU seconds of this process for that, HTTP included
+    server_process_s: float  # of that process
     peak_mib: float  # of that process
 
 
@@ -223,13 +223,13 @@ def compare(prediction: Prediction, measured: Measured) -> dict[str, Any]:
     """Predicted and measured, and measured over predicted: totals, then by region."""
     total, machine = prediction.total, prediction.machine
     client_bytes_s, server_bytes_s = http_seconds(total, machine)
-    client_http_s = total.client_s + client_bytes_s + 1e-6 * total.rounds * machine.client_request_us
-    server_http_s = total.server_s + server_bytes_s + 1e-6 * total.rounds * machine.server_request_us
+    client_process_s = total.client_s + client_bytes_s + 1e-6 * total.rounds * machine.client_request_us
+    server_process_s = total.server_s + server_bytes_s + 1e-6 * total.rounds * machine.server_request_us
     pairs = {
         "server_s": (total.server_s, sum(measured.server_s.values())),
         "client_s": (total.client_s, sum(measured.client_s.values()) + measured.local_s),
-        "client_http_s": (client_http_s, measured.client_http_s),
-        "server_http_s": (server_http_s, measured.server_http_s),
+        "client_process_s": (client_process_s, measured.client_process_s),
+        "server_process_s": (server_process_s, measured.server_process_s),
         "wall_s": (prediction.latency_s, measured.wall_s),
         "bytes_up": (total.up_bytes, measured.bytes_up),
         "bytes_down": (total.down_bytes, measured.bytes_down),

@@ -9,7 +9,7 @@ __all__ = ["measure_machine"]
 
 
 def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: int = 7) -> Machine:
-    """Measure this machine; some twenty seconds, Concrete's included where it is installed. The network is not measured."""
+    """Measure this machine; some thirty seconds, Concrete's included where it is installed. The network is not measured."""
     from hecompile.measure.local import measure_local
     from hecompile.measure.server import measure_server_process
 
