@@ -56,7 +56,7 @@ class Machine:
     lwe_answer_us: float = 45.0  # an integer that goes
     lwe_encrypt_us: float = 85.0  # an integer, at the client
     lwe_decrypt_us: float = 65.0
-    base_mib: float = 160.0  # of a server process that has done nothing yet
+    base_mib: float = 110.0  # of a server process that computes nothing, with the answers that it keeps
     bandwidth_mbps: float = 1000.0
     rtt_ms: float = 0.0
     elsewhere: tuple[tuple[str, float], ...] = ()  # what backends of other packages measured: "backend.price" and its value
