@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from benchmarks.harness import arguments, finish, machine
 PROGRAMS = Path(__file__).parent / "peer_programs"
 SHAPES = ((16, 16, 8), (64, 64, 32), (320, 320, 64))  # input channels, output channels, side
 LIMIT_S = 120.0  # of wall time for a peer and a shape, its setup included
+MEMORY_GIB = 12  # of a program: one peer at the largest shape takes what there is
 BUDGET_S = 20.0  # of CPU time: no run is begun after that
 INSTALL_S = 300.0
 BITS = 128  # of security, for a peer that counts
@@ -120,10 +122,22 @@ def run(command: Sequence[str], limit_s: float, text: str = "", core: int | None
     threads = ("OMP", "OPENBLAS", "MKL", "RAYON", "HECOMPILE")
     environment = os.environ | {f"{name}_THREADS" if name == "HECOMPILE" else f"{name}_NUM_THREADS": "1" for name in threads}
     environment.pop("PYTHONPATH", None)
-    pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
+
+    def confine() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_GIB << 30, MEMORY_GIB << 30))
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+
     try:
         done = subprocess.run(
-            command, input=text, capture_output=True, text=True, errors="replace", timeout=limit_s, env=environment, preexec_fn=pin
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit_s,
+            env=environment,
+            preexec_fn=confine,
         )
     except subprocess.TimeoutExpired:
         raise Refused(f"more than {limit_s:g} s, stopped") from None
@@ -137,8 +151,11 @@ def run(command: Sequence[str], limit_s: float, text: str = "", core: int | None
 def reason(text: str) -> str:
     """The exception's line, or else the last one, shortened."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
-    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|ERROR)\b", line)]
-    return (named or lines)[-1][:120]
+    named = [place for place, line in enumerate(lines) if re.match(r"[\w.]*(Error|Exception|ERROR)\b", line)]
+    line = lines[named[-1] if named else -1]
+    if named and line.endswith(":"):  # what it says begins on the next
+        line = " ".join(lines[named[-1] : named[-1] + 2])
+    return line[:120]
 
 
 def problem(shape: tuple[int, int, int], folder: Path) -> Path:
@@ -218,11 +235,20 @@ def main() -> None:
                 if not options.json:
                     sys.stdout.write(told(rows[-1]))
                     sys.stdout.flush()
-    figures = {f"ahead_{key(shape)}": ahead(rows, key(shape)) for shape in SHAPES}
-    settings = {"threads": 1, "limit_s": LIMIT_S, "budget_s": BUDGET_S, "bits": BITS, "runs": options.runs}
-    versions = {peer.name: list(peer.requirements) for peer in PEERS}
-    figures_ = {"benchmark": "peers", "smoke": options.smoke, **settings, **figures, "peers": rows, "versions": versions}
-    finish(figures_ | machine(), options.json)
+    figures = {
+        "benchmark": "peers",
+        "smoke": options.smoke,
+        "threads": 1,
+        "limit_s": LIMIT_S,
+        "budget_s": BUDGET_S,
+        "memory_gib": MEMORY_GIB,
+        "bits": BITS,
+        "runs": options.runs,
+        **{f"ahead_{key(shape)}": ahead(rows, key(shape)) for shape in SHAPES},
+        "peers": rows,
+        "versions": {peer.name: list(peer.requirements) for peer in PEERS},
+    }
+    finish(figures | machine(), options.json)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -46,19 +47,23 @@ def conv(picture: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def both(job: Callable[[int], Any]) -> list[Any]:
-    """What both parties return, each in a thread."""
+    """What both parties return, each in a thread. If one fails, the other is not waited for."""
     results: list[Any] = [None, None]
+    errors: list[BaseException] = []
 
     def run(rank: int) -> None:
-        results[rank] = job(rank)
+        try:
+            results[rank] = job(rank)
+        except BaseException as error:
+            errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in (CLIENT, SERVER)]
+    threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in (CLIENT, SERVER)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    if any(result is None for result in results):
-        raise RuntimeError(f"a party of {protocol} failed")
+    while any(thread.is_alive() for thread in threads) and not errors:
+        threads[CLIENT].join(0.01) if threads[CLIENT].is_alive() else threads[SERVER].join(0.01)
+    if errors:
+        raise errors[0]
     return results
 
 
@@ -71,6 +76,7 @@ class Parties:
 
     def __init__(self) -> None:
         self.config, link = config(), libspu.link.Desc()  # SPU reads the configuration as long as it runs
+        link.recv_timeout_ms = 600_000
         self.io = spu.Io(2, self.config)
         for rank in (CLIENT, SERVER):
             link.add_party(f"party {rank}", f"thread {rank}")
@@ -109,11 +115,16 @@ def streams() -> Iterator[Any]:
                 os.dup2(copy, stream)
 
 
-parties = Parties()
-with streams() as file:
-    row = measure(task, parties.share, parties.evaluate, parties.reconstruct)
-    file.seek(0)
-    profile = file.read().decode(errors="replace")
+try:
+    parties = Parties()
+    with streams() as file:
+        row = measure(task, parties.share, parties.evaluate, parties.reconstruct)
+        file.seek(0)
+        profile = file.read().decode(errors="replace")
+except Exception:
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)  # the other party may wait for ever
 links = re.findall(r"Link details: total send bytes (\d+), recv bytes (\d+), send actions (\d+), recv actions (\d+)", profile)
 one, other, *messages = map(int, links[-1])  # of the last run and one party: which one, is not told
 write(

@@ -59,6 +59,11 @@ def test_a_signal_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert told(program(tmp_path, text), tmp_path, monkeypatch)["reason"] == "ended by signal 11"
 
 
+def test_a_program_has_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "MEMORY_GIB", 1)
+    assert told(program(tmp_path, "bytearray(2 << 30)"), tmp_path, monkeypatch)["reason"] == "MemoryError"
+
+
 def test_what_cannot_be_installed_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
@@ -88,7 +93,8 @@ def test_programs_run_on_one_core_and_one_thread(tmp_path: Path, monkeypatch: py
 
 
 def test_the_line_of_the_exception_is_found_among_others() -> None:
-    assert peers.reason("Traceback\nRuntimeError: what:\n  #0 a frame\n\n") == "RuntimeError: what:"
+    assert peers.reason("Traceback\nValueError: no\n  #0 a frame\n\n") == "ValueError: no"
+    assert peers.reason("RuntimeError: what:\n  no memory\n  #0 a frame\n") == "RuntimeError: what: no memory"
     assert peers.reason("killed\n") == "killed"
     assert len(peers.reason("E" * 1000)) == 120
 
