@@ -23,6 +23,7 @@ DOCUMENTS = (
     "docs/deployment.md",
     "docs/he-diffusion.md",
     "docs/min-distortion.md",
+    "docs/peers.md",
 )
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.S)
 

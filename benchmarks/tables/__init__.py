@@ -14,6 +14,7 @@ from benchmarks.tables.he_diffusion import he_diffusion_table
 from benchmarks.tables.linear import linear_table
 from benchmarks.tables.load import load_table
 from benchmarks.tables.min_distortion import min_distortion_table, predicted_table
+from benchmarks.tables.peers import peers_table
 from benchmarks.tables.transport import faults_table, transport_table
 
 __all__ = ["TABLES"]
@@ -34,4 +35,5 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "faults": ("faults", faults_table),
     "load": ("load", load_table),
     "linear": ("linear", linear_table),
+    "peers": ("peers", peers_table),
 }
