@@ -49,8 +49,8 @@ LOADED: Mapping[str, frozenset[str]] = {
     "ckks": SERVING | SEAL | {"ir.timesteps"}
     | _within(
         "backends.ckks",
-        "backend document engine judge_program key_files keys layout moduli plaintexts polynomial processes program ring seal "
-        "seal_engine server value",
+        "backend document engine judge_program key_files keys layout library moduli plaintexts polynomial processes program ring "
+        "seal seal_engine server value",
     ),
     "concrete": SERVING | PICTURES
     | _within("backends.concrete", "frames jobs limits messages parameters server specs tensors worker_process workers")

@@ -38,6 +38,22 @@ def test_own_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.fhe
+def test_numpy_loop(digits: Path, digits_clear: Path) -> None:
+    draw = runpy.run_path(str(EXAMPLES / "numpy_loop.py"))["draw"]
+    encrypted = draw(digits, None, label=3, steps=2)
+    assert encrypted.tobytes() == draw(digits_clear, None, label=3, steps=2, policy="simulation").tobytes()
+
+
+def test_the_numpy_loop_has_the_schedule_of_the_model() -> None:
+    from diffusers import DDIMScheduler
+
+    from hecompile.models import digits as model
+
+    levels = runpy.run_path(str(EXAMPLES / "numpy_loop.py"))["signal_levels"]()
+    assert abs(levels - DDIMScheduler(**model.SCHEDULER).alphas_cumprod.numpy()).max() < 1e-6
+
+
+@pytest.mark.fhe
 def test_own_loop(digits: Path, digits_clear: Path) -> None:
     import torch
 
