@@ -12,9 +12,9 @@ import hecompile
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.mark.parametrize("name", ["own_pass", "own_policy", "own_loop"])
-def test_an_example_has_at_most_forty_lines(name: str) -> None:
-    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 40
+@pytest.mark.parametrize("name", ["own_pass", "own_policy", "own_loop", "numpy_loop"])
+def test_an_example_has_at_most_fifty_lines(name: str) -> None:
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 50
 
 
 @pytest.mark.fhe
