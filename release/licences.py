@@ -117,8 +117,8 @@ def _extras() -> dict[str, set[str]]:
     direct: dict[str, set[tuple[str, frozenset[str]]]] = {BASE: set()}
     includes: dict[str, set[str]] = {}
     for requirement in map(Requirement, importlib.metadata.requires("hecompile") or ()):
-        extra = re.search(r"extra == ['\"]([^'\"]+)", str(requirement.marker))
-        name = extra[1] if extra else BASE
+        marker = re.search(r"extra == ['\"]([^'\"]+)", str(requirement.marker))
+        name = marker[1] if marker else BASE
         if requirement.name == "hecompile":
             includes.setdefault(name, set()).update(requirement.extras)
         else:

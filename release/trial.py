@@ -13,7 +13,7 @@ from pathlib import Path
 
 from release.environments import COMPILERS, ROOT, Environment, new_environment
 
-__all__ = ["Artifacts", "compile_artifacts", "serving", "try_wheel"]
+__all__ = ["Artifacts", "compile_artifacts", "serving", "try_wheel", "write_sbom"]
 
 NOT_AT_A_SERVER = {"torch", "diffusers", "onnx", "onnxruntime", "tenseal", "seal-python", "zstandard", "scipy", "scikit-learn"}
 LABEL, STEPS = 7, 4
@@ -85,18 +85,15 @@ def try_wheel(
     with serving(server, artifacts.ckks / "server") as url:
         say(f"an artifact of ckks is served there on {url}")
     if sbom is not None:
-        tool = [
-            tool_folder / "bin" / "cyclonedx-py",
-            "environment",
-            "--output-reproducible",
-            "--of",
-            "JSON",
-            "-o",
-            sbom,
-            server.python,
-        ]
-        subprocess.run(tool, check=True, capture_output=True)
+        write_sbom(server, wheel, tool_folder, sbom)
         say(f"{sbom.name}: {len(json.loads(sbom.read_text())['components'])} components")
+
+
+def write_sbom(server: Environment, wheel: Path, tool_folder: Path, sbom: Path) -> None:
+    """What is installed in an environment, as CycloneDX. Where the wheel lies on this machine is left out."""
+    program = [str(tool_folder / "bin" / "cyclonedx-py"), "environment", "--output-reproducible", "--of", "JSON", "-o", str(sbom)]
+    subprocess.run([*program, str(server.python)], check=True, capture_output=True)
+    sbom.write_text(sbom.read_text().replace(f"{wheel.parent.as_uri()}/", ""))
 
 
 def _sample(
@@ -117,7 +114,8 @@ def _sample(
             own = ["--label", str(LABEL), "--steps", str(STEPS), "--json", "-o"]
             client.run("hecompile", "sample", str(artifacts.bfv), "--server", url, *own, str(pictures[0]))
             client.run("hecompile", "sample", str(artifacts.clear), "--policy", "simulation", *own, str(pictures[1]))
-            _judge_equal(*(picture.read_bytes().hex() for picture in pictures), "hecompile sample, torch and diffusers", say)
+            served_png, clear_png = (picture.read_bytes().hex() for picture in pictures)
+            _judge_equal(served_png, clear_png, "hecompile sample, torch and diffusers", say)
 
 
 def _judge_base(server: Environment) -> None:

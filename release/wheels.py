@@ -34,8 +34,10 @@ def build_wheel(python: Path, tool_folder: Path, dist: Path) -> Path:
             check=True, env=os.environ | {"PATH": path},
         )  # fmt: skip
         (raw,) = (work / "raw").glob("*.whl")
-        audit = {"check": True, "env": os.environ | {"PATH": f"{tool_folder / 'bin'}:{os.environ['PATH']}"}, "capture_output": True}
-        subprocess.run([tool_folder / "bin" / "auditwheel", "repair", "-w", work / "repaired", raw], **audit)  # type: ignore[call-overload]
+        subprocess.run(
+            [str(tool_folder / "bin" / "auditwheel"), "repair", "-w", str(work / "repaired"), str(raw)],
+            check=True, env=os.environ | {"PATH": f"{tool_folder / 'bin'}:{os.environ['PATH']}"}, capture_output=True,
+        )  # fmt: skip
         (repaired,) = (work / "repaired").glob("*.whl")
         dist.mkdir(exist_ok=True)
         return Path(shutil.copy2(repaired, dist / repaired.name))
@@ -43,7 +45,7 @@ def build_wheel(python: Path, tool_folder: Path, dist: Path) -> Path:
 
 def needs(wheel: Path, tool_folder: Path) -> str:
     """What auditwheel says of the system that a wheel needs, in one line."""
-    command = [tool_folder / "bin" / "auditwheel", "show", wheel]
+    command = [str(tool_folder / "bin" / "auditwheel"), "show", str(wheel)]
     return re.sub(r"\s+", " ", subprocess.run(command, capture_output=True, text=True, check=True).stdout).strip()
 
 
