@@ -73,6 +73,7 @@ def try_wheel(
     server = new_environment(work / "server", python, tool_folder)
     timed(say, "a server's base install", lambda: server.install(str(wheel)))
     _judge_base(server)
+    say(f"there, and at the client: none of {', '.join(COMPILERS)} is found, CC and CXX are 'false'")
     _list(server, "a server", say)
     refused = server.run("hecompile", "serve", str(artifacts.ckks / "server"), status=2).stderr.strip()
     if "needs the extra 'ckks'" not in refused:
