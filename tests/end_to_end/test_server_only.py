@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -60,9 +59,3 @@ def test_the_base_install_is_what_a_server_needs(server: Environment) -> None:
     assert refused.stderr == "error: backend 'ckks' needs the extra 'ckks': pip install 'hecompile[ckks]'\n"
     code = "import hecompile; hecompile.load('x')"
     assert "needs the extra 'client'" in server.run("python", "-c", code, status=1).stderr
-
-
-def test_an_environment_that_serves_nothing_is_told(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    with pytest.raises(FileNotFoundError), serving(Environment(tmp_path / "venv", ()), tmp_path):
-        pass
