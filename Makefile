@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 NATIVE := $(shell find native -type f)
 CORE := cmake -G Ninja -S native -DHECOMPILE_TESTS=ON
 
-.PHONY: demo test lint core-tests sanitize constant-time aarch64 quick fhe slow long smoke bench fuzz fuzz-networks venv nginx valgrind clean
+.PHONY: demo test lint core-tests sanitize constant-time aarch64 quick fhe slow long smoke bench wheel fuzz fuzz-networks venv nginx valgrind clean
 
 demo: venv
 	$(BIN)/python examples/demo.py
@@ -55,6 +55,7 @@ lint: build/native/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m release.licences --check
 	$(BIN)/clang-format --dry-run -Werror $(filter %.cpp %.h %.inl,$(NATIVE))
 	$(BIN)/run-clang-tidy.py -quiet -j 2 -config-file native/.clang-tidy -clang-tidy-binary $(BIN)/clang-tidy -p build/native \
 	'/native/(core|hooks|kernels|python|tests)/' >build/native/tidy.log 2>&1 || { cat build/native/tidy.log; false; }
@@ -103,6 +104,11 @@ bench: venv
 	set -e; for each in $(BENCHMARKS); do $(BIN)/python $$each --json | tail -1 > benchmarks/results/$$(basename $$each .py).json; done
 	$(BIN)/python benchmarks/digits.py --backend ckks --json | tail -1 > benchmarks/results/digits_ckks.json
 	$(BIN)/python benchmarks/figures.py
+
+# a manylinux wheel for each of CPython 3.11 to 3.13, tried in fresh environments without a compiler; logs and SBOMs beside them.
+# RELEASE=--skip-missing if an interpreter may be missing. torch only where a build for the CPU is to be had
+wheel: venv
+	$(BIN)/python -m release --with-torch 3.11 $(RELEASE)
 
 # damages everything that a client loads at random for ten minutes: only ProtocolError may follow, within bounded memory
 fuzz: venv

@@ -46,12 +46,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'hecompile' has no attribute '{name}'")
     import importlib
 
-    from hecompile.errors import MissingExtraError
+    from hecompile.errors import needing
 
     module, attribute = _LAZY[name]
-    try:
+    with needing(f"hecompile.{name}", "client" if "runtime" in module else "compile"):
         return getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] in ("torch", "diffusers", "jinja2"):
-            raise MissingExtraError(f"hecompile.{name}", "client" if "runtime" in module else "compile") from error
-        raise

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "InternalError",
     "MissingExtraError",
     "ProtocolError",
+    "needing",
     "unknown_name",
 ]
 
@@ -78,6 +80,17 @@ class MissingExtraError(HecompileError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra '{extra}': pip install 'hecompile[{extra}]'")
+
+
+@contextmanager
+def needing(what: str, extra: str) -> Iterator[None]:
+    """Within it, a package that is not installed is a `MissingExtraError` that names the extra which brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "hecompile":
+            raise
+        raise MissingExtraError(what, extra) from error
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> CompileError:

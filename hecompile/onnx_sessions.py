@@ -107,10 +107,10 @@ def flushes_denormals() -> bool:
 @contextmanager
 def denormals_as_zero() -> Iterator[None]:
     """Within it this thread takes numbers below 2^-126 for zero, with which a product takes a hundred times as long."""
-    import torch
+    from hecompile import _core
 
     before = flushes_denormals()
-    torch.set_flush_denormal(True)
+    _core.flush_denormals(True)
     try:
         yield
     finally:
@@ -120,6 +120,6 @@ def denormals_as_zero() -> Iterator[None]:
 def _restore(before: bool) -> None:
     """Put this thread's mode back to what it was."""
     if flushes_denormals() != before:
-        import torch
+        from hecompile import _core
 
-        torch.set_flush_denormal(before)
+        _core.flush_denormals(before)

@@ -17,7 +17,7 @@ from hecompile.ir.signature import Keyword
 from hecompile.runtime.arguments import InputError, as_array, batch_of, bind, judge_places, multiple_of
 from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor, Meter
-from hecompile.runtime.results import rebuilt
+from hecompile.runtime.results import judge_structure, rebuilt
 from hecompile.runtime.stand_ins import stand_ins
 from hecompile.runtime.transports import AccessOptions, Transport, open_transport
 from hecompile.runtime.turns import Turns
@@ -56,6 +56,7 @@ def load(
         ServerGoneError: if the server does not answer.
     """
     bundle = load_bundle(Path(artifact), policy, security_bits, threads, public=public, backends=backends)
+    judge_structure(bundle.manifest.signature.results, len(bundle.manifest.plan.outputs))
     return EncryptedUNet(bundle, open_transport(bundle, server, **access))
 
 

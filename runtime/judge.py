@@ -23,7 +23,7 @@ from hecompile.ir.signature import PUBLIC, Keyword, declared, judge_keywords
 from hecompile.policies import Policy, policy
 from hecompile.runtime.graph_costs import MOST_FOLDED, MOST_SLOW
 from hecompile.runtime.judge_graph import JudgedGraph
-from hecompile.runtime.results import judge_results
+from hecompile.runtime.results import judge_count
 
 __all__ = ["Judge", "Terms"]
 
@@ -88,7 +88,7 @@ class Judge:
                 raise self._error(f"the manifest is wrong about whether backend '{manifest.backend}' encrypts")
         except CompileError as error:
             raise self._error(str(error)) from error
-        judge_results(manifest.signature.results, len(manifest.plan.outputs))
+        judge_count(manifest.signature.results, len(manifest.plan.outputs))
         names = [spec.name for spec in manifest.inputs]
         judge_keywords([spec.keyword for spec in manifest.inputs])
         if tuple(names) != manifest.plan.inputs or len({spec.keyword for spec in manifest.inputs}) != len(names):

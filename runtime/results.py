@@ -6,14 +6,15 @@ import importlib
 from collections import OrderedDict, namedtuple
 from collections.abc import Sequence
 from dataclasses import make_dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import ProtocolError
 from hecompile.ir.signature import Results
 
-__all__ = ["judge_results", "rebuilt"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["judge_count", "judge_structure", "rebuilt"]
 
 
 def rebuilt(results: Results, outputs: Sequence[torch.Tensor], as_returned: bool) -> Any:
@@ -59,10 +60,16 @@ def _output_class(results: Results) -> Any:
     return found
 
 
-def judge_results(results: Results, count: int) -> None:
-    """Raise `ProtocolError` for a structure that needs more outputs than there are, or that cannot be built."""
+def judge_count(results: Results, count: int) -> None:
+    """Raise `ProtocolError` for a structure that needs more outputs than there are."""
     if any(place >= count for place in results.places):
         raise ProtocolError(f"results: the structure needs more than the plan's {count} outputs")
+
+
+def judge_structure(results: Results, count: int) -> None:
+    """Raise `ProtocolError` for a structure that cannot be built. Only who returns tensors in it needs this, and its libraries."""
+    import torch
+
     try:
         rebuilt(results, [torch.zeros(1)] * count, True)
     except ProtocolError:

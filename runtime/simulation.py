@@ -13,6 +13,7 @@ from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.bundle import load_bundle
+from hecompile.runtime.results import judge_structure
 from hecompile.runtime.transports import Transport
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def load_simulation(artifact: str | Path) -> EncryptedUNet:
 
     folder = Path(artifact)
     bundle = load_bundle(folder, "simulation")
+    judge_structure(bundle.manifest.signature.results, len(bundle.manifest.plan.outputs))
     server, _, root = read_server(folder)
     calls = {}
     for region in bundle.calls:

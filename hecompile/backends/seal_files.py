@@ -11,8 +11,6 @@ import struct
 import threading
 import weakref
 
-import zstandard
-
 from hecompile.errors import InternalError
 
 __all__ = ["ARRAY_BYTES", "FILE", "HEADER_BYTES", "MEMBERS_BYTES", "PRNG_BLAKE2XB", "array", "header", "members"]
@@ -89,6 +87,8 @@ def members(blob: bytes) -> bytes:
     if (magic, length, major) != (_MAGIC, HEADER_BYTES, _MAJOR) or size != len(blob):
         raise InternalError(f"SEAL wrote format version {major}: hecompile knows version {_MAJOR} only")
     if mode == 2:
+        import zstandard
+
         found: bytes = zstandard.ZstdDecompressor().decompressobj().decompress(blob[HEADER_BYTES:])
         return found
     if mode == 0:

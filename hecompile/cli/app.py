@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import UserDict
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
 from typing import Any
 
@@ -13,19 +15,21 @@ from typer.main import get_command
 
 from hecompile.cli.interruptions import own_exit_status
 from hecompile.cli.running import run
+from hecompile.errors import needing
 
 __all__ = ["COMMANDS", "app", "compile_model", "main"]
 
+# module, function, and the extra that brings what the base install has not
 COMMANDS = {
-    "compile": ("hecompile.cli.compiling", "compile_command"),
-    "compile-sampler": ("hecompile.cli.compiling", "compile_sampler_command"),
-    "inspect": ("hecompile.cli.inspecting", "inspect"),
-    "plan": ("hecompile.cli.inspecting", "plan"),
-    "measure-machine": ("hecompile.cli.inspecting", "measure_machine"),
-    "serve": ("hecompile.cli.artifacts", "serve"),
-    "sample": ("hecompile.cli.artifacts", "sample"),
-    "passes": ("hecompile.cli.listing", "passes"),
-    "doctor": ("hecompile.cli.listing", "doctor"),
+    "compile": ("hecompile.cli.compiling", "compile_command", "compile"),
+    "compile-sampler": ("hecompile.cli.compiling", "compile_sampler_command", "compile"),
+    "inspect": ("hecompile.cli.inspecting", "inspect", ""),
+    "plan": ("hecompile.cli.inspecting", "plan", "compile"),
+    "measure-machine": ("hecompile.cli.inspecting", "measure_machine", "compile"),
+    "serve": ("hecompile.cli.artifacts", "serve", ""),
+    "sample": ("hecompile.cli.artifacts", "sample", "client"),
+    "passes": ("hecompile.cli.listing", "passes", "compile"),
+    "doctor": ("hecompile.cli.listing", "doctor", ""),
 }
 
 
@@ -33,10 +37,22 @@ class _Lazy(UserDict[str, Any]):
     """The commands by name. One is imported when it is asked for, so that a server's process loads no compiler."""
 
     def __getitem__(self, name: str) -> Any:
-        module, function = self.data[name]
+        module, function, extra = self.data[name]
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        alone.command(name)(getattr(import_module(module), function))
+        found = getattr(import_module(module), function)
+        alone.command(name)(_needing(name, extra, found) if extra else found)
         return get_command(alone)
+
+
+def _needing(name: str, extra: str, command: Callable[..., None]) -> Callable[..., None]:
+    """The same command, which tells the extra that is missing instead of the package."""
+
+    @wraps(command)
+    def told(*args: Any, **options: Any) -> None:
+        with needing(f"hecompile {name}", extra):
+            command(*args, **options)
+
+    return told
 
 
 class _Commands(TyperGroup):

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from dataclasses import asdict
 from pathlib import Path
 
+from hecompile.errors import MissingExtraError
+from hecompile.report.installed import BASE, packages, versions
+
 __all__ = ["examine"]
 
-_BASE = (
-    "numpy",
-    "cryptography",
-    "onnxruntime",
-    "onnx",
-    "tenseal",
-    "seal-python",
-    "zstandard",
-    "fastapi",
-    "uvicorn",
-    "msgpack",
-    "safetensors",
-    "pydantic",
-)
-_EXTRAS = {
-    "client": ("torch", "diffusers", "pillow"),
-    "compile": ("jinja2", "matplotlib", "ortools", "scipy"),
-    "models": ("scikit-learn",),
-    "concrete": ("concrete-python", "concrete-ml"),
-}
+_USERS = ("ckks", "arrays", "client", "compile", "models", "concrete")  # extras that are not the developer's
+_LIBRARIES = {"ckks": ("seal-python", "tenseal"), "concrete": ("concrete-python",)}  # that backends need beside the base
 _FEATURES = ("avx2", "fma", "avx512f", "avx512vbmi", "avx512_vpopcntdq", "avx512_vnni", "avx512ifma")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _features() -> list[str]:
@@ -47,17 +24,25 @@ def _features() -> list[str]:
     return [name for name in _FEATURES if name in flags]
 
 
+def _readiness(backend: str, libraries: tuple[str, ...]) -> str:
+    """Whether a server or client of this backend can run here, and what it needs if not."""
+    ready = None not in versions(libraries).values()
+    return "ready" if ready else str(MissingExtraError(f"backend '{backend}'", backend))
+
+
 def examine() -> dict[str, object]:
     """Versions, features, the self-test's verdicts, threads; `ok` if a server can run here."""
-    versions = {name: _version(name) for name in _BASE}
-    missing = sorted(name for name, version in versions.items() if version is None)
+    named = packages()
+    base = versions(named[BASE])
+    missing = sorted(name for name, version in base.items() if version is None)
     findings: dict[str, object] = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
         "cpu_features": _features(),
-        "versions": versions,
-        "extras": {extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()},
+        "versions": base,
+        "extras": {extra: versions(named[extra]) for extra in _USERS},
+        "backends": {"bfv": "ready"} | {name: _readiness(name, libraries) for name, libraries in _LIBRARIES.items()},
         "missing": missing,
     }
     if missing:

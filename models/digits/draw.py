@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hecompile.errors import CompileError, Diagnostic, MissingExtraError, unknown_name
+from hecompile.errors import CompileError, Diagnostic, needing, unknown_name
 from hecompile.outputs import judge_file, write_file
 
 if TYPE_CHECKING:
@@ -110,15 +110,13 @@ def draw(
         raise CompileError("a simulation asks no server: certificates, tokens and headers mean nothing")
     if simulate and server is not None:
         raise CompileError(Diagnostic("a simulation that asks a server", help="leave --server away: everything is computed here"))
-    try:
+    with needing("sampling", "client"):
         import torch
 
         from hecompile.models.digits import SCHEDULER
         from hecompile.models.digits.pipeline import ClassConditionalPipeline
         from hecompile.runtime.client import load
         from hecompile.runtime.simulation import load_simulation
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("sampling", "client") from error
 
     unet = load_simulation(artifact) if simulate else load(artifact, server, policy=policy, **(access or {}))
     with closing(unet):  # also when it fails: a server keeps the keys of a session

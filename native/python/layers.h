@@ -24,5 +24,6 @@ struct ClientLayer {
 void bind_layers(nanobind::module_& module);
 void bind_client(nanobind::module_& module);
 void bind_server(nanobind::module_& module);
+void bind_denormals(nanobind::module_& module);
 
 }  // namespace hecompile::python

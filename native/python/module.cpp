@@ -19,6 +19,7 @@ NB_MODULE(_core, module) {
   hecompile::python::bind_layers(module);
   hecompile::python::bind_client(module);
   hecompile::python::bind_server(module);
+  hecompile::python::bind_denormals(module);
   module.attr("compiler") = std::string(HECOMPILE_COMPILER);
   module.attr("SEED_BYTES") = hecompile::python::kSeedBytes;
   module.attr("BLOCKS_PER_SEED") = hecompile::kBlocksPerSeed;

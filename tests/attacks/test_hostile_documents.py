@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import hecompile
 from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
@@ -20,11 +21,12 @@ from hecompile.ir.halves import Half
 from hecompile.ir.plan import Plan, Step, Value
 from hecompile.ir.signature import Constant, Results, judge_keywords
 from hecompile.runtime.bundle import load_bundle
-from hecompile.runtime.results import judge_results
+from hecompile.runtime.results import judge_count, judge_structure
 from hecompile.runtime.stand_ins import stand_ins
+from hecompile.runtime.transports import Transport
 from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 from hecompile.untrusted import parse_json
-from tests.attacks.hostile import change_program
+from tests.attacks.hostile import change_manifest, change_program
 from tests.fuzz.halves import concrete_half, concrete_specs, lookup_half, stack_half, stored_halves
 
 Change = Callable[[dict[str, Any]], object]
@@ -306,6 +308,18 @@ def test_signatures_that_cannot_be_called_are_refused() -> None:
 LEAF = Results()
 
 
+class Nobody(Transport):
+    """A server that must not be asked."""
+
+    def send(self, digest: str, region: str, body: object, reply: object) -> None:
+        raise AssertionError
+
+    open_session = close_session = greet = send
+
+    def close(self) -> None:
+        raise AssertionError
+
+
 @pytest.mark.promise("documents")
 @pytest.mark.parametrize(
     "results",
@@ -327,7 +341,25 @@ LEAF = Results()
 def test_results_that_cannot_be_built_are_refused(results: Results) -> None:
     """When loading: afterwards it would be an error of Python's or of another library's in the middle of a call."""
     with pytest.raises(ProtocolError, match="results"):
-        judge_results(Results("tuple", items=(LEAF, results)), 1)
+        judge_structure(Results("tuple", items=(LEAF, results)), 1)
+
+
+@pytest.mark.promise("documents")
+def test_results_beyond_the_plans_outputs_are_refused() -> None:
+    """Also by a client on arrays, which builds no structure."""
+    judge_count(Results("tuple", items=(LEAF, Results("tensor", 1))), 2)
+    with pytest.raises(ProtocolError, match="results"):
+        judge_count(Results("tuple", items=(LEAF, Results("tensor", 1))), 1)
+
+
+@pytest.mark.promise("documents")
+def test_results_are_judged_before_a_server_is_asked(tiny: Compiled, tmp_path: Path) -> None:
+    assert tiny.artifact is not None
+    artifact = Path(copytree(tiny.artifact, tmp_path / "artifact"))
+    results = {"kind": "output", "name": ":Foo", "keys": ["class"], "items": [{"kind": "tensor"}]}
+    change_manifest(artifact, lambda manifest: manifest["signature"].update(results=results))
+    with pytest.raises(ProtocolError, match="results"):
+        hecompile.load(artifact, Nobody())
 
 
 @pytest.mark.promise("specifications")

@@ -49,8 +49,8 @@ LOADED: Mapping[str, frozenset[str]] = {
     "ckks": SERVING | SEAL | {"ir.timesteps"}
     | _within(
         "backends.ckks",
-        "backend document engine judge_program key_files keys layout moduli plaintexts polynomial processes program ring seal "
-        "seal_engine server value",
+        "backend document engine judge_program key_files keys layout library moduli plaintexts polynomial processes program ring "
+        "seal seal_engine server value",
     ),
     "concrete": SERVING | PICTURES
     | _within("backends.concrete", "frames jobs limits messages parameters server specs tensors worker_process workers")
@@ -70,7 +70,8 @@ COMPILES_A_SCHEME = (
     "chains", "choose", "circuits", "costs", "lower", "lowering", "measure", "options", "pricing", "provable", "stages",
 )  # fmt: skip
 HOLDS_A_KEY = {"SecretKey", "Secrets", "KeyGenerator", "Encryptor", "Decryptor", "Pending"}
-TOOLS = {"torch", "diffusers", "ortools", "scipy", "jinja2"}
+TOOLS = {"torch", "diffusers", "onnx", "onnxruntime", "ortools", "scipy", "jinja2"}
+OF_CKKS = {"seal", "tenseal", "zstandard"}  # which the base install does not have
 
 
 Case = tuple[Path, Callable[[str], object]]
@@ -129,7 +130,9 @@ def test_a_server_loads_no_compiler_and_none_of_its_tools(served: tuple[str, fro
     modules = served[1]
     forbidden = (*COMPILES, *(f"backends.{scheme}.{room}" for scheme in SCHEMES for room in COMPILES_A_SCHEME))
     assert [name for name in sorted(own(modules)) if f"{name}.".startswith(tuple(f"{each}." for each in forbidden))] == []
-    assert TOOLS & {name.partition(".")[0] for name in modules} == set()
+    packages = {name.partition(".")[0] for name in modules}
+    assert TOOLS & packages == set()
+    assert OF_CKKS & packages == ({"seal"} if served[0] == "ckks" else set())
 
 
 def test_concretes_worker_process_loads_its_library_and_what_it_speaks_with() -> None:

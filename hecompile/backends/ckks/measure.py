@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,7 +14,12 @@ KEYS, PLAINTEXTS = 8, 24  # in turn, as programs use them: more than caches hold
 
 
 def measure_ckks(runs: int) -> dict[str, float]:
-    """The fields of a profile that are about `ckks`, in nanoseconds a word: medians over rings, whose prices are much the same."""
+    """The fields of a profile that are about `ckks`, in nanoseconds a word: medians over rings, whose prices are much the same.
+
+    None without the extra `ckks`.
+    """
+    if importlib.util.find_spec("seal") is None:
+        return {}
     found = [_ring_prices(depth, runs) for depth in DEPTHS]
     return {name: float(np.median([prices[name] for prices in found])) for name in found[0]}
 

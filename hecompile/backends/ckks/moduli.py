@@ -13,7 +13,7 @@ __all__ = ["primes"]
 @lru_cache(maxsize=64)
 def primes(ring: Ring) -> tuple[int, ...]:
     """q_0 ... q_depth, then the special prime. Raises `ProtocolError` if there are not as many of these bits."""
-    import seal
+    from hecompile.backends.ckks.library import seal
 
     try:
         found = seal.CoeffModulus.Create(ring.dimension, [*ring.bits, ring.special_bits])

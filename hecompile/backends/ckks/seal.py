@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import seal
 
+from hecompile.backends.ckks.library import seal
 from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.ring import Ring
 from hecompile.backends.seal_files import ARRAY_BYTES, HEADER_BYTES, MEMBERS_BYTES, PRNG_BLAKE2XB, array, header, members

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import seal
-import tenseal.sealapi as maker
 
 from hecompile.backends.ckks.keys import galois_element
+from hecompile.backends.ckks.library import seal
+from hecompile.backends.ckks.maker import maker
 from hecompile.backends.ckks.moduli import primes
 from hecompile.backends.ckks.ring import Ring
 from hecompile.backends.ckks.seal import SEAL_ERRORS, context_of, encoder_of, load_answer, parms_id, split_fresh

@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hecompile.errors import MissingExtraError
+from hecompile.errors import needing
 
 __all__ = ["concrete", "configuration", "specs_text"]
 
 
 def concrete() -> Any:
     """The module `concrete.fhe`. Raises `MissingExtraError`."""
-    try:
+    with needing("backend 'concrete'", "concrete"):
         from concrete import fhe
-    except ImportError as error:
-        raise MissingExtraError("backend 'concrete'", "concrete") from error
     return fhe
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hecompile.backends.concrete.library import configuration, specs_text
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.errors import CompileError, Diagnostic, MissingExtraError
+from hecompile.errors import CompileError, Diagnostic, MissingExtraError, needing
 from hecompile.ir.linear import Array
 from hecompile.ir.readout import LARGEST
 
@@ -91,10 +91,8 @@ class Twin:
 
 
 def _concrete_ml() -> Any:
-    try:
+    with needing("lookups in backend 'concrete_lookups'", "concrete"):
         from concrete.ml.torch.compile import compile_onnx_model
-    except ImportError as error:
-        raise MissingExtraError("lookups in backend 'concrete_lookups'", "concrete") from error
     return compile_onnx_model
 
 

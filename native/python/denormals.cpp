@@ -1,0 +1,31 @@
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <cstdint>
+
+#include "python/layers.h"
+
+namespace hecompile::python {
+namespace {
+
+#if defined(__x86_64__)
+constexpr unsigned kFlush = 0x8040;  // MXCSR: results (bit 15) and operands (bit 6) below 2^-126 are zero
+
+void flush_denormals(bool on) { _mm_setcsr(on ? _mm_getcsr() | kFlush : _mm_getcsr() & ~kFlush); }
+#else
+constexpr std::uint64_t kFlush = std::uint64_t{1} << 24;  // FPCR.FZ: both
+
+void flush_denormals(bool on) {
+  std::uint64_t control = 0;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+  control = on ? control | kFlush : control & ~kFlush;
+  __asm__ volatile("msr fpcr, %0" : : "r"(control));
+}
+#endif
+
+}  // namespace
+
+void bind_denormals(nanobind::module_& module) { module.def("flush_denormals", &flush_denormals, nanobind::arg("on")); }
+
+}  // namespace hecompile::python
