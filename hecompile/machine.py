@@ -20,20 +20,20 @@ NEVER_ZERO = ("mac_ps", "encrypt_ns", "decrypt_ns", "float_ps", "base_mib", "ban
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine's times, and the network between client and server. The defaults are two cores of a server of 2023."""
+    """One machine's times, and the network between client and server. The defaults are those of two cores of a server of 2023."""
 
-    mac_ps: float = 3.5  # a byte of a word by an int8 weight, added up
-    word_ns: float = 1.5  # a word that is cut into limbs, packed or unpacked; one put together from limbs takes two
-    ntt_ns: float = 1.2  # a coefficient that is transformed
-    pair_ns: float = 0.15  # a value in NTT form times another, added up
-    weight_ns: float = 1.2  # a value of weights that are transformed anew for every request
-    fresh_ns: float = 0.8  # a byte of a reply too large for its memory to be used again
-    layer_us: float = 100.0  # what a layer costs the server whatever its size
-    release_us: float = 500.0  # what a part in clear costs the server whatever its size
-    encrypt_ns: float = 7.0  # a coefficient of an upload: quantised, placed, encrypted and packed
-    decrypt_ns: float = 4.0  # a coefficient of an answer: transformed and multiplied
-    read_ns: float = 2.0  # a word of an answer that is read: unpacked, decoded, scaled and put in its place
-    way_us: float = 100.0  # what a layer's answer costs the client whatever its size; its uploads cost twice that
+    mac_ps: float = 4.6  # a byte of a word by an int8 weight, added up
+    word_ns: float = 2.9  # a word that is cut into limbs, packed or unpacked; one put together from limbs takes two
+    ntt_ns: float = 9.4  # a coefficient that is transformed
+    pair_ns: float = 0.6  # a value in NTT form times another, added up
+    weight_ns: float = 1.0  # a value of weights that are transformed anew for every request
+    fresh_ns: float = 0.9  # a byte of a reply too large for its memory to be used again
+    layer_us: float = 50.0  # what a layer costs the server whatever its size
+    release_us: float = 200.0  # what a part in clear costs the server whatever its size
+    encrypt_ns: float = 10.2  # a coefficient of an upload: quantised, placed, encrypted and packed
+    decrypt_ns: float = 2.5  # a coefficient of an answer: transformed and multiplied
+    read_ns: float = 3.6  # a word of an answer that is read: unpacked, decoded, scaled and put in its place
+    way_us: float = 230.0  # what a layer's answer costs the client whatever its size; its uploads cost twice that
     switch_ns: float = 25.0  # ckks: a word that is transformed when keys are switched
     product_ns: float = 6.0  # a word of a ciphertext times a plaintext, added up
     rescale_ns: float = 13.0  # a word of a ciphertext that is rescaled
@@ -41,14 +41,14 @@ class Machine:
     load_ns: float = 50.0  # a word of a fresh ciphertext, unpacked, its seed expanded
     seal_ns: float = 170.0  # a word of a fresh ciphertext, encoded, encrypted and packed by the client
     open_ns: float = 105.0  # a coefficient of an answer, unpacked, decrypted and decoded by the client
-    request_us: float = 2000.0  # HTTP on loopback, both sides: from sending to having the reply, beside the bytes' times
-    client_request_us: float = 400.0  # what the client computes for it, whatever the bytes
-    server_request_us: float = 1200.0  # what the server does
-    client_byte_ns: float = 0.3  # a byte that the client sends or receives over HTTP
-    server_byte_ns: float = 0.5  # a byte that the server receives or sends
-    float_ps: float = 20.0  # float32 multiply-add of a convolution in ONNX Runtime
-    node_us: float = 5.0  # an operation of a client region, whatever its size
-    entry_ns: float = 1.0  # an entry that such an operation makes
+    request_us: float = 1750.0  # HTTP on loopback, both sides: from sending to having the reply, beside the bytes' times
+    client_request_us: float = 500.0  # what the client computes for it, whatever the bytes
+    server_request_us: float = 1450.0  # what the server does
+    client_byte_ns: float = 0.25  # a byte that the client sends or receives over HTTP
+    server_byte_ns: float = 2.2  # a byte that the server receives or sends
+    float_ps: float = 23.0  # float32 multiply-add of a convolution in ONNX Runtime
+    node_us: float = 1.0  # an operation of a client region, whatever its size
+    entry_ns: float = 0.45  # an entry that such an operation makes
     lookup_ps: float = 240.0  # a unit of Concrete's complexity, of a circuit with lookups
     key_mib_ms: float = 5.0  # a MiB of Concrete's evaluation keys, expanded once per session
     lwe_ps: float = 750.0  # a weight times a word of Concrete's ciphertexts
@@ -80,15 +80,17 @@ def machine_with(prices: Mapping[str, float]) -> Machine:
 
 def seconds_of(cost: Cost, machine: Machine) -> float:
     """Latency: both sides in turn, the bytes through HTTP and the network, and the rounds."""
-    network_s = (cost.up_bytes + cost.down_bytes) * 8 / machine.bandwidth_mbps * 1e-6
+    sent = cost.up_bytes + cost.down_bytes
+    bytes_s = sent * 1e-9 * (machine.client_byte_ns + machine.server_byte_ns) + sent * 8 / machine.bandwidth_mbps * 1e-6
     rounds_s = cost.rounds * (machine.rtt_ms * 1e-3 + machine.request_us * 1e-6)
-    return cost.server_s + cost.client_s + sum(http_seconds(cost, machine)) + network_s + rounds_s
+    return cost.server_s + cost.client_s + bytes_s + rounds_s
 
 
 def http_seconds(cost: Cost, machine: Machine) -> tuple[float, float]:
-    """CPU seconds that a cost's bytes take client and server over HTTP, beside computing."""
-    sent = (cost.up_bytes + cost.down_bytes) * 1e-9
-    return sent * machine.client_byte_ns, sent * machine.server_byte_ns
+    """CPU seconds that a cost's requests and their bytes take client and server over HTTP, beside computing."""
+    sent, rounds = (cost.up_bytes + cost.down_bytes) * 1e-9, cost.rounds * 1e-6
+    client_s = sent * machine.client_byte_ns + rounds * machine.client_request_us
+    return client_s, sent * machine.server_byte_ns + rounds * machine.server_request_us
 
 
 def load_machine(path: Path) -> Machine:

@@ -150,7 +150,7 @@ def test_budgets_that_no_plan_keeps_are_named_with_what_is_enough(revealing: Pro
     [
         Budgets(client_s=1e-4),
         Budgets(client_weights_mib=0.01, distortion=1e-4),
-        Budgets(client_s=1e-3, client_weights_mib=0.1, leakage=0.0),
+        Budgets(client_s=2e-4, client_weights_mib=0.1, leakage=0.0),
         Budgets(rounds=0, client_weights_mib=0.01, leakage=0.0),
     ],
     ids=str,
@@ -167,9 +167,9 @@ def test_each_budget_that_is_said_to_be_enough_is(revealing: Problem, budgets: B
 @pytest.mark.parametrize(
     "budgets",
     [
-        Budgets(client_s=1e-3, rounds=0, client_weights_mib=0.0),
+        Budgets(client_s=2e-4, rounds=0, client_weights_mib=0.0),
         Budgets(rounds=1, client_weights_mib=0.0, server_mib=10.0),
-        Budgets(client_s=1e-3, client_weights_mib=0.0, distortion=1e-7, leakage=0.0),
+        Budgets(client_s=2e-4, client_weights_mib=0.0, distortion=1e-7, leakage=0.0),
     ],
     ids=str,
 )

@@ -54,6 +54,7 @@ class Kept:
     client_bytes: int
     requests: int
     region_bytes: int = 0  # that a request takes besides, once for all such parts of a region
+    ordered: int = 0  # bytes that the server keeps beside the weights: the same in another order
 
     def mean_of(self, amount: Callable[[Cost], float]) -> float:
         """An amount of a request's cost, on average over the run."""
@@ -78,6 +79,7 @@ class LayerPrice:
     encrypted: float = 1.0  # share of the input's entries that the server does not see
     shown_steps: float = 1.0  # of the rounding of those that it does see, on either side of zero
     kept: tuple[Kept, ...] = ()  # what it costs instead where the client keeps a part of replies for a run
+    ordered: int = 0  # as of `Kept`
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class PartCost:
     layers: int = 1
     macs: int = 0  # multiply-adds of the same in the clear, where they are known
     weights: int = 0  # bytes that the server keeps, where they are known
+    ordered: int = 0  # and of the same in another order
     kept: Kept | None = None  # for a part of whose replies something is kept for a run; `cost` is that of a first request then
 
 

@@ -84,10 +84,12 @@ def options_of(
     first = replace(stack.split, released=(), tiles=None) if splits else stack.split
     for name in backends:
         for price in backend(name).price_layers(stack, machine, (first, *splits), calls=calls):
-            for cache, cost in ((0, price.cost), *((each.client_bytes, each.mean) for each in price.kept)):
+            ways = [(0, price.cost, price.ordered), *((each.client_bytes, each.mean, each.ordered) for each in price.kept)]
+            for cache, cost, ordered in ways:
                 if distortion is not None:
                     cost = replace(cost, error_var=distortion.error_var(price.limit, price.encrypted, price.shown_steps))
-                options.append(Option("server", cost, price.encrypted, server_weights=weights, backend=name, client_cache=cache))
+                kept = weights + ordered
+                options.append(Option("server", cost, price.encrypted, server_weights=kept, backend=name, client_cache=cache))
     return tuple(options)
 
 

@@ -46,7 +46,7 @@ class Prediction:
     local_s: float  # of the client's own regions alone
     plaintext_s: float  # the whole model in float32 on the client's machine
     weight_mib: float  # int8 weights, kept by the server in memory and on disk
-    peak_mib: float  # of the server's process: what it has before any work, its weights, its largest region
+    peak_mib: float  # of the server's process: what it has before any work, its weights twice, its largest region
     machine: Machine
     cache_mib: float = 0.0  # what the client keeps of a run's first call for the others
     skipped_share: float = 0.0  # of the multiply-adds in the clear: zero taps and channels; unknown (0) for artifacts
@@ -121,7 +121,8 @@ class _Sums:
         local_s, weight_mib = local.seconds(machine), sum(part.weights for part in parts) / 2**20
         total = sum((each.cost for each in regions), Cost(client_s=local_s))
         later = sum((each.later for each in regions), Cost(client_s=local_s))
-        peak_mib = machine.base_mib + weight_mib + max((each.cost.peak_mib for each in regions), default=0.0)
+        kept_mib = weight_mib + sum(part.ordered for part in parts) / 2**20
+        peak_mib = machine.base_mib + kept_mib + max((each.cost.peak_mib for each in regions), default=0.0)
         macs = sum(part.macs for part in parts)  # in the clear, where zeros are multiplied too
         plaintext_s = LocalWork(sum(part.layers for part in parts), 0, macs).seconds(machine) + local_s
         skipped = sum(self.skipped.values()) / max(macs, 1)
@@ -176,7 +177,8 @@ def _predict(graph: ModelGraph, machine: Machine, batch: int, run: Run, largest:
         positions, weights = prod(each.geometry.grid) * each.multiple * batch, multiplied(each.geometry, each.split)
         shared = price.kept[kept[place]] if place in kept else None
         macs = (weights + each.skipped) * positions
-        part = PartCost(shared.first if shared else price.cost, len(each.names), macs, weights, shared)
+        cost, ordered = (shared.first, shared.ordered) if shared else (price.cost, price.ordered)
+        part = PartCost(cost, len(each.names), macs, weights, ordered, shared)
         sums.add(regions[each.names[0]], part, each.skipped * positions)
     return sums.prediction(graph_work([node for node in graph.nodes if info(node).domain == "client"], batch))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -71,7 +73,8 @@ def test_operations_of_limbs_are_counted_in_the_kernels_steps() -> None:
     assert found.words == 320 * 2048 * (2 + 3) + 2 * 320 * coefficients
     assert found.ntts == 320 * 2048
     assert form_operations(layout, 49)[1].macs == found.macs * 7 / 6
-    assert server_work(layout, 48).seconds(Machine()) == pytest.approx(found.seconds(PRICES) + 1e-4)
+    priced = Machine(**asdict(PRICES), layer_us=100.0)
+    assert server_work(layout, 48).seconds(priced) == pytest.approx(found.seconds(PRICES) + 1e-4)
 
 
 def test_weights_in_ntt_form_are_kept_up_to_a_bound() -> None:

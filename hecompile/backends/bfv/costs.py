@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hecompile.backends.bfv.forms import FormName, Operations, form_operations, product_form
-from hecompile.backends.bfv.memory import REPLY_COPIES, REQUEST_COPIES, in_lanes, keeps_values, ordered_bytes, working_bytes
+from hecompile.backends.bfv.memory import REPLY_COPIES, REQUEST_COPIES, in_lanes, keeps_values, working_bytes
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.rings import SEED_BYTES, groups_of
 from hecompile.backends.words import packed_bytes
@@ -149,10 +149,9 @@ def client_work(layout: Layout) -> Work:
 
 
 def _peak_bytes(layout: Layout, q_bits: int, first: Traffic, form: FormName) -> int:
-    """What a server holds at its fullest for a layer, at the first request of a run: request and reply, the core's memory, and the
-    weights in their order."""
-    buffers = REQUEST_COPIES * first.up_bytes + REPLY_COPIES * first.down_bytes
-    return buffers + working_bytes(layout, q_bits, form) + ordered_bytes(layout, form)
+    """What a server holds at its fullest for a layer, at the first request of a run, beside weights: request and reply, and the
+    core's memory."""
+    return REQUEST_COPIES * first.up_bytes + REPLY_COPIES * first.down_bytes + working_bytes(layout, q_bits, form)
 
 
 def layer_cost(

@@ -11,6 +11,8 @@ from math import prod
 
 from hecompile.backends.bfv.choose import BELL, LARGEST, Choice, Weights, choose
 from hecompile.backends.bfv.costs import Released, layer_cost
+from hecompile.backends.bfv.forms import product_form
+from hecompile.backends.bfv.memory import ordered_bytes
 from hecompile.backends.bfv.program import RegionProgram
 from hecompile.backends.bfv.sharing import kept_cost, most_requests, shared_cost
 from hecompile.ir.candidates import Candidate, Cost, Kept, LayerPrice, PartCost
@@ -88,7 +90,8 @@ def layer_prices(group: Stack, machine: Machine, splits: Sequence[ChannelSplit],
         released = released_of(geometry, split, group.multiple * batch, choice.parameters.t_bits)
         cost, share = cost_of(choice, machine, released), split.encrypted_share(geometry)
         kept = _kept(group, machine, batch, split, choice, released, calls)
-        prices.append(LayerPrice(cost, choice.parameters.limit, share, 2.0 ** (split.bits - 1), kept))
+        ordered = ordered_bytes(choice.layout, product_form(choice.layout, choice.parameters.q_bits).name)
+        prices.append(LayerPrice(cost, choice.parameters.limit, share, 2.0 ** (split.bits - 1), kept, ordered))
     return prices
 
 
@@ -101,5 +104,6 @@ def program_costs(program: RegionProgram, machine: Machine, batch: int) -> list[
         shared = shared_cost(layout, q_bits, (row.drop_b, row.drop_a), machine, layer.requests, released)
         weights = multiplied(layer.geometry, layer.split)
         macs = weights * prod(layer.geometry.grid) * layer.multiple * batch
-        parts.append(PartCost(shared.first, len(layer.parts), macs, weights, shared if layer.requests > 1 else None))
+        kept = shared if layer.requests > 1 else None
+        parts.append(PartCost(shared.first, len(layer.parts), macs, weights, shared.ordered, kept))
     return parts

@@ -9,8 +9,11 @@ it is there for every result, also where no encrypted tile takes part.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
+import threadpoolctl
 
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.backends.words import pack_bits, packed_bytes, unpack_bits
@@ -24,6 +27,7 @@ __all__ = [
 
 Integers = npt.NDArray[np.int64]
 INT8_NORM = 127  # the largest |weight|
+ONE_THREAD = 1 << 24  # multiply-adds of a picture below which a product takes one thread
 
 
 def _shape(layer: LayerProgram, batch: int) -> tuple[int, ...]:
@@ -87,10 +91,17 @@ def released_sums(layer: LayerProgram, released: Integers, weights: npt.NDArray[
         kind = np.float32
     geometry, matrix = layer.geometry, weights.reshape(len(weights), -1).astype(kind)
     result = np.empty((len(released), len(weights), *geometry.grid), np.int64)
-    for picture, sums in zip(released, result, strict=True):
-        sums[...] = (matrix @ _windows(picture.astype(kind), geometry)).reshape(sums.shape)
+    threads = 1 if matrix.size * result[0, 0].size < ONE_THREAD else None
+    with _thread_pools().limit(limits=threads, user_api="blas"):  # a second one waits for longer than it computes, and that counts
+        for picture, sums in zip(released, result, strict=True):
+            sums[...] = (matrix @ _windows(picture.astype(kind), geometry)).reshape(sums.shape)
     result *= step
     return result
+
+
+@cache
+def _thread_pools() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController()
 
 
 def _windows(picture: Array, geometry: Geometry) -> Array:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 from hecompile.backends.bfv.choose import Choice, Weights, choose
 from hecompile.backends.bfv.costs import Released, kept_bytes, layer_cost
+from hecompile.backends.bfv.forms import product_form
+from hecompile.backends.bfv.memory import ordered_bytes
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.parameters import Parameters
 from hecompile.backends.bfv.rings import BLOCKS_PER_SEED, MODE_BYTES, REUSED_Q_BITS
@@ -45,7 +47,8 @@ def shared_cost(
 ) -> Kept:
     """What requests for a layer cost that share seeds."""
     first, later = (layer_cost(layout, q_bits, drops, machine, released, requests, share) for share in (1.0, 0.0))
-    return Kept(first, later, kept_bytes(layout, q_bits, drops), requests, MODE_BYTES)
+    ordered = ordered_bytes(layout, product_form(layout, q_bits, requests).name)
+    return Kept(first, later, kept_bytes(layout, q_bits, drops), requests, MODE_BYTES, ordered)
 
 
 @dataclass(frozen=True, eq=False)
