@@ -29,7 +29,8 @@ class Machine:
     weight_ns: float = 1.0  # a value of weights that are transformed anew for every request
     fresh_ns: float = 0.9  # a byte of a reply too large for its memory to be used again
     layer_us: float = 50.0  # what a layer costs the server whatever its size
-    release_us: float = 200.0  # what a part in clear costs the server whatever its size
+    release_us: float = 250.0  # what a part in clear costs the server whatever its size
+    client_release_us: float = 150.0  # and the client
     encrypt_ns: float = 10.2  # a coefficient of an upload: quantised, placed, encrypted and packed
     decrypt_ns: float = 2.5  # a coefficient of an answer: transformed and multiplied
     read_ns: float = 3.6  # a word of an answer that is read: unpacked, decoded, scaled and put in its place

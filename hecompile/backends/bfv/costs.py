@@ -23,6 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 ENCRYPT_A, DECRYPT_A = 0.4, 1.6  # what a coefficient of `a` takes the client, once for all blocks of a seed, beside one of `b`
+FLOAT_BYTES = 4
 ENCRYPT_WAYS = 2  # what encrypting a layer takes whatever its size, beside decrypting one
 MOST_KEPT = 32 << 20  # bytes of the largest buffer whose memory malloc uses again: a larger one gets fresh pages every time
 
@@ -77,7 +78,7 @@ PRICES = (
 
 @dataclass(frozen=True)
 class Released:
-    """The part of a layer's input that the server sees in clear: a product of plain integers."""
+    """The part of a layer's input that the server sees in clear: a product of integers, computed in floats."""
 
     entries: int
     bits: int  # of each
@@ -178,11 +179,12 @@ def layer_cost(
 
 def released_cost(released: Released, machine: Machine) -> Cost:
     """The released part."""
-    up, limbs = packed_bytes(released.entries, released.bits), -(-released.bits // 8)
+    up = packed_bytes(released.entries, released.bits)
     sums = released.rows * released.columns
     down = packed_bytes(sums, released.sum_bits)
     words = released.entries + sums
-    work = Work(macs=released.terms * sums * limbs, words=words, releases=1)
-    client_s = Work(words=released.entries + (sums if released.sum_bits else 0)).seconds(machine)
-    peak = released.terms * released.columns * limbs + 8 * sums
-    return Cost(work.seconds(machine), client_s, up, down, peak_mib=peak / 2**20, released=released.entries)
+    product_s = released.terms * sums * machine.float_ps * 1e-12
+    server_s = Work(words=words, releases=1).seconds(machine) + product_s
+    client_s = Work(words=released.entries + (sums if released.sum_bits else 0)).seconds(machine) + 1e-6 * machine.client_release_us
+    peak = FLOAT_BYTES * released.terms * (released.columns + released.rows) + 8 * sums
+    return Cost(server_s, client_s, up, down, peak_mib=peak / 2**20, released=released.entries)
