@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hecompile.backends.bfv import released_product
 from hecompile.backends.bfv.packing import Layout, layouts
 from hecompile.backends.bfv.program import LayerProgram, region_program
 from hecompile.backends.bfv.released import (
@@ -22,6 +23,8 @@ from hecompile.backends.bfv.released import (
     unpack_released,
     unpack_sums,
 )
+from hecompile.backends.bfv.released_product import ReleasedProduct
+from hecompile.backends.bfv.weights import weights_of
 from hecompile.backends.region_client import RegionClient
 from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend
@@ -181,3 +184,41 @@ def test_channels_and_taps_of_zeros_are_not_multiplied() -> None:
     full = compile_once(Tiny, CompileOptions(max_batch=1), tiny_inputs())
     before = next(each for each in full.program.products if each.parts[0].path == "down")
     assert len(product.geometry.taps) < len(before.geometry.taps)
+
+
+def shown_layers(granularity: str) -> list[tuple[LayerProgram, Any, int]]:
+    """Layers of `Tiny` that show something, with the weights that meet it, at batches of one to three."""
+    found = []
+    for region, _, _ in sides(shown("bfv", granularity)):
+        half = region.lowered.server
+        program = region_program(half)
+        for layer, weights in zip(program.body.layers, weights_of(half, program), strict=True):
+            if layer.split.shows:
+                found += [(layer, weights.shown(layer.split), batch) for batch in (1, 2, 3)]
+    return found
+
+
+@pytest.mark.parametrize("granularity", ["channel", "tile"])
+def test_the_core_multiplies_what_is_shown_as_floats_do(granularity: str) -> None:
+    """Random entries, and the largest of one sign, whose sums are farthest from zero."""
+    rng, layers = np.random.default_rng(0), shown_layers(granularity)
+    assert layers
+    for layer, weights, batch in layers:
+        _, most = layer.split.steps(layer.parameters.limit)
+        shape = (batch * layer.multiple, weights.shape[1], *layer.geometry.picture[1:])
+        product = ReleasedProduct(layer, batch, weights)
+        for values in (rng.integers(-most, most + 1, shape), np.full(shape, most), np.full(shape, -most)):
+            np.testing.assert_array_equal(product.sums(values), released_sums(layer, values, weights))
+
+
+def test_large_layers_take_the_core_with_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    for granularity in ("channel", "tile"):
+        for region, client, server in sides(shown("bfv", granularity)):
+            shapes = [shown("bfv", granularity).program.plan.value(name).at(2) for name in region.inputs]
+            payload, _ = encrypt_whole(client, [rng.standard_normal(shape).astype(np.float32) for shape in shapes], 2)
+            replies = []
+            for least in (1, 1 << 62):
+                monkeypatch.setattr(released_product, "LEAST_MACS", least)
+                replies.append(server.evaluate(payload, 2))
+            assert replies[0] == replies[1]

@@ -17,7 +17,17 @@ from typing import Literal, Protocol
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.rings import groups_of
 
-__all__ = ["KEPT_BYTES", "PRICES", "FormPrices", "Operations", "Prices", "ProductForm", "form_operations", "product_form"]
+__all__ = [
+    "KEPT_BYTES",
+    "PRICES",
+    "FormPrices",
+    "Operations",
+    "Prices",
+    "ProductForm",
+    "form_operations",
+    "operations_of_b",
+    "product_form",
+]
 
 FormName = Literal["limbs", "ntt"]
 KEPT_BYTES = 4 << 20  # of a layer's weights in NTT form that a server keeps; more are transformed anew for every request
@@ -85,6 +95,11 @@ def form_operations(layout: Layout, q_bits: int, requests: int = 1, a_share: flo
     """The form for a layer's products, and what there is to do in it for a request that computes this share of the `a` half."""
     name = product_form(layout, q_bits, requests).name
     return name, _ntt(layout, a_share) if name == "ntt" else _limbs(layout, q_bits, a_share)
+
+
+def operations_of_b(layout: Layout, q_bits: int) -> float:
+    """Predicted seconds of a product of limbs without an `a` half."""
+    return _limbs(layout, q_bits, 0.0).seconds(PRICES)
 
 
 def _limbs(layout: Layout, q_bits: int, a_share: float) -> Operations:

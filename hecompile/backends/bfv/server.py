@@ -15,6 +15,7 @@ from hecompile.backends.bfv.kernels import proved_kernel
 from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_released
+from hecompile.backends.bfv.released_product import ReleasedProduct, in_core
 from hecompile.backends.bfv.weights import LayerWeights
 from hecompile.backends.region_server import RegionServer, Session
 from hecompile.errors import ProtocolError
@@ -33,6 +34,7 @@ class BfvServer(RegionServer):
         self._program, self._weights = program, weights
         self._contexts = contexts(program, len(program.body.layers))
         self._layouts, self._sizes = cache(self._make_layouts), cache(self._make_sizes)
+        self._product = cache(self._make_product)  # of what is shown
         self._ordered: dict[tuple[object, ...], _core.Weights] = {}
         self._ordering, self._in_order = threading.Lock(), cache(self._order)
         self._in_order(1)  # the other batches' when they come: most are the same
@@ -82,7 +84,12 @@ class BfvServer(RegionServer):
     def _sums(self, data: memoryview, index: int, batch: int) -> Integers:
         """The sums over what is released. Raises `ProtocolError` for entries that no quantiser gives."""
         layer = self._program.body.layers[index]
-        return released_sums(layer, unpack_released(data, layer, batch), self._weights[index].shown(layer.split))
+        shown, integers = self._weights[index].shown(layer.split), unpack_released(data, layer, batch)
+        return self._product(index, batch).sums(integers) if in_core(layer, shown) else released_sums(layer, integers, shown)
+
+    def _make_product(self, index: int, batch: int) -> ReleasedProduct:
+        layer = self._program.body.layers[index]
+        return ReleasedProduct(layer, batch, self._weights[index].shown(layer.split))
 
     def _order(self, batch: int) -> list[_core.Weights]:
         """All weights in the order of the product, which depends on the packing and so may on the batch."""

@@ -1,0 +1,80 @@
+"""What is shown of a large layer, multiplied by the core: plain integers stand where ciphertext words do, below a small modulus.
+
+The product of a layer is exact modulo q whatever the words are, so that words of plain integers give their sums, if those are below
+q/2. No `a` takes part. Small layers are faster as one product of floats (`released_sums`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hecompile import _core
+from hecompile.backends.bfv.forms import operations_of_b
+from hecompile.backends.bfv.packing import Layout, layouts, row_norms
+from hecompile.backends.bfv.parameters import DIMENSIONS
+from hecompile.backends.bfv.program import LayerProgram
+from hecompile.backends.bfv.rings import Q_BITS, TABLE_T_BITS, prime
+from hecompile.backends.words import pack_bits, unpack_bits
+from hecompile.ir.linear import Geometry
+
+__all__ = ["ReleasedProduct", "in_core"]
+
+LEAST_MACS = 1 << 24  # of a picture, for which placing its entries pays
+
+Integers = npt.NDArray[np.int64]
+
+
+def in_core(layer: LayerProgram, weights: npt.NDArray[np.int8]) -> bool:
+    """Whether a layer's sums over what is shown are for `ReleasedProduct`: it is large, and a modulus holds them."""
+    return weights.size * int(np.prod(layer.geometry.grid)) >= LEAST_MACS and _q_bits(layer, weights) <= Q_BITS[1]
+
+
+class ReleasedProduct:
+    """One layer at one batch size. Immutable."""
+
+    def __init__(self, layer: LayerProgram, batch: int, weights: npt.NDArray[np.int8]) -> None:
+        geometry, self._q_bits = layer.geometry, _q_bits(layer, weights)
+        self._q, self._step = prime(self._q_bits, TABLE_T_BITS[0]), layer.split.steps(layer.parameters.limit)[0]
+        shown = _geometry(geometry, weights.shape[1])
+        found = next(filter(None, (layouts(shown, dimension, batch * layer.multiple) for dimension in DIMENSIONS)))
+        self._layout = min(found, key=lambda each: operations_of_b(each, self._q_bits))
+        self._core = _core_layout(self._layout, self._q)
+        self._weights = _core.make_weights(self._core, np.ascontiguousarray(weights), False, 0)
+
+    def sums(self, released: Integers) -> Integers:
+        """S, as of `released_sums`, for integers (E, C', H, W)."""
+        layout, packing = self._layout, self._layout.packing
+        polynomials = layout.place(released)
+        words = pack_bits(np.where(polynomials < 0, polynomials + self._q, polynomials).astype(np.uint64), self._q_bits)
+        answers = bytearray(self._core.down_b_bytes)
+        if (reason := _core.evaluate(self._core, self._weights, words, None, b"", None, answers, 0)) is not None:
+            raise ValueError(f"a product of plain integers: {reason}")
+        count = layout.blocks * layout.answers * layout.read_count
+        read = unpack_bits(memoryview(answers), count, self._q_bits).astype(np.int64)
+        read[read > self._q // 2] -= self._q
+        result: Integers = layout.read(read.reshape(layout.blocks, layout.answers, -1))[: packing.elements] * self._step
+        return result
+
+
+def _q_bits(layer: LayerProgram, weights: npt.NDArray[np.int8]) -> int:
+    """Of the least modulus that holds all sums on both sides of zero."""
+    most = layer.split.steps(layer.parameters.limit)[1] * int(row_norms(weights)[0].max(initial=0))
+    return max(Q_BITS[0], (2 * most + 1).bit_length() + 1)
+
+
+def _geometry(geometry: Geometry, channels: int) -> Geometry:
+    """A plain product of so many channels of the picture, with the layer's taps, rows and grid."""
+    _, height, width = geometry.picture
+    return Geometry(
+        tokens=False, channels=channels, size=(height, width), down=(1, 1), taps=geometry.taps, grid=geometry.grid, up=(1, 1),
+        outputs=geometry.rows, out_size=geometry.grid,
+    )  # fmt: skip
+
+
+def _core_layout(layout: Layout, q: int) -> _core.Layout:
+    packing, geometry = layout.packing, layout.geometry
+    return _core.make_layout(
+        packing.dimension, q, TABLE_T_BITS[0], packing.elements, geometry.picture, (geometry.rows, *geometry.grid),
+        np.array(geometry.taps, np.int32), (packing.share, packing.tile_rows, packing.p_in, packing.p_out), (0, 0),
+    )  # fmt: skip
