@@ -44,7 +44,8 @@ LOADED: Mapping[str, frozenset[str]] = {
     "bfv": SERVING | PICTURES | {"_core", "backends.words"}
     | _within(
         "backends.bfv",
-        "backend expansion forms integer kernels messages packing parameters program released released_product rings server weights",
+        "backend expansion forms integer kernels messages packing parameters program released released_product rings server "
+        "weights",
     ),
     "ckks": SERVING | SEAL | {"ir.timesteps"}
     | _within(
