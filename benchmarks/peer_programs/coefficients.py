@@ -90,7 +90,7 @@ class Layout:
 
 
 def cheapest(shape: tuple[int, int, int], dimension: int) -> Layout:
-    """Of all tiles and ways to share a polynomial between channels and outputs, the one that costs least."""
+    """The layout that costs least, of all sizes of tiles and of all numbers of channels and outputs in a polynomial."""
     channels, outputs, side = shape
     sizes = sorted({ceil(side / count) for count in range(1, side + 1)})
     found = []

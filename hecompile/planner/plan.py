@@ -37,7 +37,7 @@ class RegionCost:
 class Prediction:
     """One call of the model: a run's first, or any outside a run. `later` is every other call of a run.
 
-    Seconds are CPU seconds; what HTTP takes for the bytes is told apart, and counted in the offload ratio and the latency.
+    Seconds are CPU seconds. What HTTP takes for requests and their bytes is told apart; the offload ratio and the latency count it.
     """
 
     regions: tuple[RegionCost, ...]

@@ -25,7 +25,7 @@ __all__ = [
     "Prices",
     "ProductForm",
     "form_operations",
-    "operations_of_b",
+    "limbs_of_b_seconds",
     "product_form",
 ]
 
@@ -97,8 +97,8 @@ def form_operations(layout: Layout, q_bits: int, requests: int = 1, a_share: flo
     return name, _ntt(layout, a_share) if name == "ntt" else _limbs(layout, q_bits, a_share)
 
 
-def operations_of_b(layout: Layout, q_bits: int) -> float:
-    """Predicted seconds of a product of limbs without an `a` half."""
+def limbs_of_b_seconds(layout: Layout, q_bits: int) -> float:
+    """Predicted seconds of a product of limbs that computes the `b` half alone."""
     return _limbs(layout, q_bits, 0.0).seconds(PRICES)
 
 

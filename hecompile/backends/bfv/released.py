@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import threadpoolctl
 
+from hecompile.backends.bfv.packing import row_norms
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.backends.words import pack_bits, packed_bytes, unpack_bits
 from hecompile.errors import ProtocolError
@@ -26,7 +27,6 @@ __all__ = [
 ]  # fmt: skip
 
 Integers = npt.NDArray[np.int64]
-INT8_NORM = 127  # the largest |weight|
 ONE_THREAD = 1 << 24  # multiply-adds of a picture below which a product takes one thread
 
 
@@ -86,9 +86,7 @@ def unpack_sums(data: memoryview, layer: LayerProgram, batch: int) -> Integers |
 def released_sums(layer: LayerProgram, released: Integers, weights: npt.NDArray[np.int8]) -> Integers:
     """S for weights (rows, C', K): (E, rows, *grid). In floats, exactly: in single precision where no sum passes 2^24."""
     step, most = layer.split.steps(layer.parameters.limit)
-    kind = np.float32 if INT8_NORM * most * weights.shape[1] * weights.shape[2] < 2**24 else np.float64
-    if kind is np.float64 and most * int(np.abs(weights).sum(axis=(1, 2), dtype=np.int64).max(initial=0)) < 2**24:
-        kind = np.float32
+    kind = np.float32 if most * int(row_norms(weights)[0].max(initial=0)) < 2**24 else np.float64
     geometry, matrix = layer.geometry, weights.reshape(len(weights), -1).astype(kind)
     result = np.empty((len(released), len(weights), *geometry.grid), np.int64)
     threads = 1 if matrix.size * result[0, 0].size < ONE_THREAD else None

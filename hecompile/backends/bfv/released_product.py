@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile import _core
-from hecompile.backends.bfv.forms import operations_of_b
+from hecompile.backends.bfv.forms import limbs_of_b_seconds
 from hecompile.backends.bfv.packing import Layout, layouts, row_norms
 from hecompile.backends.bfv.parameters import DIMENSIONS
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.backends.bfv.rings import Q_BITS, TABLE_T_BITS, prime
 from hecompile.backends.words import pack_bits, unpack_bits
+from hecompile.errors import InternalError
 from hecompile.ir.linear import Geometry
 
 __all__ = ["ReleasedProduct", "in_core"]
@@ -26,8 +27,12 @@ Integers = npt.NDArray[np.int64]
 
 
 def in_core(layer: LayerProgram, weights: npt.NDArray[np.int8]) -> bool:
-    """Whether a layer's sums over what is shown are for `ReleasedProduct`: it is large, and a modulus holds them."""
-    return weights.size * int(np.prod(layer.geometry.grid)) >= LEAST_MACS and _q_bits(layer, weights) <= Q_BITS[1]
+    """Whether a layer's sums over what is shown are for `ReleasedProduct`: it is large, and a modulus of the core holds them."""
+    return (
+        weights.min(initial=0) > -128
+        and weights.size * int(np.prod(layer.geometry.grid)) >= LEAST_MACS
+        and _q_bits(layer, weights) <= Q_BITS[1]
+    )
 
 
 class ReleasedProduct:
@@ -38,18 +43,18 @@ class ReleasedProduct:
         self._q, self._step = prime(self._q_bits, TABLE_T_BITS[0]), layer.split.steps(layer.parameters.limit)[0]
         shown = _geometry(geometry, weights.shape[1])
         found = next(filter(None, (layouts(shown, dimension, batch * layer.multiple) for dimension in DIMENSIONS)))
-        self._layout = min(found, key=lambda each: operations_of_b(each, self._q_bits))
+        self._layout = min(found, key=lambda each: limbs_of_b_seconds(each, self._q_bits))
         self._core = _core_layout(self._layout, self._q)
         self._weights = _core.make_weights(self._core, np.ascontiguousarray(weights), False, 0)
 
     def sums(self, released: Integers) -> Integers:
-        """S, as of `released_sums`, for integers (E, C', H, W)."""
+        """S (E, rows, *grid), as of `released_sums`, for integers (E, C', H, W) that a quantiser gives."""
         layout, packing = self._layout, self._layout.packing
         polynomials = layout.place(released)
         words = pack_bits(np.where(polynomials < 0, polynomials + self._q, polynomials).astype(np.uint64), self._q_bits)
         answers = bytearray(self._core.down_b_bytes)
         if (reason := _core.evaluate(self._core, self._weights, words, None, b"", None, answers, 0)) is not None:
-            raise ValueError(f"a product of plain integers: {reason}")
+            raise InternalError(f"a product of plain integers: {reason}")
         count = layout.blocks * layout.answers * layout.read_count
         read = unpack_bits(memoryview(answers), count, self._q_bits).astype(np.int64)
         read[read > self._q // 2] -= self._q

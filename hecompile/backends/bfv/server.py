@@ -85,11 +85,14 @@ class BfvServer(RegionServer):
         """The sums over what is released. Raises `ProtocolError` for entries that no quantiser gives."""
         layer = self._program.body.layers[index]
         shown, integers = self._weights[index].shown(layer.split), unpack_released(data, layer, batch)
-        return self._product(index, batch).sums(integers) if in_core(layer, shown) else released_sums(layer, integers, shown)
+        product = self._product(index, batch)
+        return released_sums(layer, integers, shown) if product is None else product.sums(integers)
 
-    def _make_product(self, index: int, batch: int) -> ReleasedProduct:
+    def _make_product(self, index: int, batch: int) -> ReleasedProduct | None:
+        """What multiplies a large layer's shown part; None for a small one."""
         layer = self._program.body.layers[index]
-        return ReleasedProduct(layer, batch, self._weights[index].shown(layer.split))
+        shown = self._weights[index].shown(layer.split)
+        return ReleasedProduct(layer, batch, shown) if in_core(layer, shown) else None
 
     def _order(self, batch: int) -> list[_core.Weights]:
         """All weights in the order of the product, which depends on the packing and so may on the batch."""
