@@ -11,11 +11,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hecompile.errors import ProtocolError
+from hecompile.onnx_attention import FUSED, attention_holds_scores, with_stand_ins
+from hecompile.runtime.graph_rules import attribute_of
 
 __all__ = ["MOST_FOLDED", "MOST_SLOW", "Value", "infer", "judge_costs", "slow_entries"]
 
 MOST_WORK = 1e13  # multiply-adds for a picture; SDXL at 1024x1024 has 3e12
-MOST_BYTES = 4 << 30  # alive at once for a picture; attention over 4096 tokens takes 0.5 GiB for eight heads
+MOST_BYTES = 4 << 30  # alive at once for a picture; scores of 4096 tokens take 0.5 GiB for eight heads where they are held
 MOST_SLOW = 1 << 20  # entries of operators whose time depends on what they get, of all regions
 MOST_FOLDED = 1 << 28  # bytes of all regions that ONNX Runtime makes of constants when it loads them, beyond the constants' own
 SLOW = ("Mod", "Sin", "Cos")  # the arguments' size decides how long a reduction takes
@@ -51,7 +53,7 @@ def infer(model: onnx.ModelProto) -> dict[str, Value]:
     bare.ir_version = model.ir_version
     bare.opset_import.extend(model.opset_import)
     bare.graph.name = "judged"
-    bare.graph.node.extend(graph.node)
+    bare.graph.node.extend(with_stand_ins(graph.node))
     bare.graph.input.extend(graph.input)
     bare.graph.output.extend(graph.output)
     for tensor in graph.initializer:  # inference reads small constants only; weights need not be copied for it
@@ -119,8 +121,9 @@ def judge_costs(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int)
         made = values[node.output[0]]
         alive += made.size
         work += _work(node, values)
-        if alive > MOST_BYTES * batch or work > MOST_WORK * batch:
-            raise ProtocolError(f"ONNX: {work:.3g} multiply-adds, {alive / 2**30:.3g} GiB at once: more than a region may take")
+        most = alive + _scratch(node, values)
+        if most > MOST_BYTES * batch or work > MOST_WORK * batch:
+            raise ProtocolError(f"ONNX: {work:.3g} multiply-adds, {most / 2**30:.3g} GiB at once: more than a region may take")
         alive -= sum(values[name].size for name in ends.get(place, ()))
 
 
@@ -136,6 +139,8 @@ def _work(node: onnx.NodeProto, values: Mapping[str, Value]) -> float:
     touched = float(made + sum(value.entries for value in read))
     if node.op_type == "MatMul":
         return touched + made * read[0].shape[-1]
+    if node.op_type == FUSED:  # every query meets every key, and adds up every value
+        return touched + (read[0].entries + made) * read[1].shape[1]
     if node.op_type == "Conv":
         return touched + made * math.prod(read[1].shape[1:])
     if node.op_type == "ConvTranspose":
@@ -143,3 +148,15 @@ def _work(node: onnx.NodeProto, values: Mapping[str, Value]) -> float:
     if node.op_type in ("AveragePool", "MaxPool"):
         return touched + made * math.prod(next((each.ints for each in node.attribute if each.name == "kernel_shape"), ()))
     return touched
+
+
+def _scratch(node: onnx.NodeProto, values: Mapping[str, Value]) -> int:
+    """Bytes that an operator takes while it runs: of the fused attention its inputs with the heads in front, and scores where held.
+
+    Where they are not, each thread has a block of them, in a part of its second cache.
+    """
+    if node.op_type != FUSED:
+        return 0
+    query, key, value = (values[name] for name in node.input)
+    scores = 4 * attribute_of(node, "num_heads") * query.shape[0] * query.shape[1] * key.shape[1]
+    return query.size + key.size + value.size + (scores if attention_holds_scores() else 0)

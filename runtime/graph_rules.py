@@ -10,6 +10,7 @@ import onnx
 from onnx import AttributeProto, TensorProto
 
 from hecompile.errors import ProtocolError
+from hecompile.onnx_attention import DOMAIN, FUSED
 
 __all__ = ["FLOATING", "LARGEST", "RULES", "TYPES", "Rule", "attribute_of", "judge_attributes", "may_be_left_out"]
 
@@ -19,7 +20,7 @@ TYPES: Mapping[int, type[np.generic]] = {
 }  # fmt: skip
 FLOATING = (TensorProto.FLOAT, TensorProto.DOUBLE)
 LARGEST = 2**31  # of a number among the attributes
-_LEAST = {"kernel_shape": 1, "strides": 1, "dilations": 1, "group": 1, "pads": 0, "output_padding": 0, "perm": 0}
+_LEAST = {"kernel_shape": 1, "strides": 1, "dilations": 1, "group": 1, "pads": 0, "output_padding": 0, "perm": 0, "num_heads": 1}
 _TEXTS = {
     "mode": (b"constant", b"reflect", b"edge", b"nearest", b"linear"),
     "coordinate_transformation_mode": (b"asymmetric", b"align_corners", b"half_pixel"),
@@ -30,12 +31,13 @@ _INT, _FLOAT, _TEXT, _INTS = AttributeProto.INT, AttributeProto.FLOAT, Attribute
 
 @dataclass(frozen=True)
 class Rule:
-    """What an operator may have: inputs, attributes with their types, and which inputs must be constants."""
+    """What an operator may have: inputs, attributes with their types, which inputs must be constants, and its only domain."""
 
     least: int
     most: int
     attributes: Mapping[str, int]
     constants: tuple[int, ...] = ()
+    domain: str = ""
 
 
 def _rules() -> dict[str, Rule]:
@@ -71,6 +73,7 @@ def _rules() -> dict[str, Rule]:
         "ConvTranspose": Rule(2, 3, conv | {"output_padding": _INTS}),
         "InstanceNormalization": Rule(3, 3, {"epsilon": _FLOAT}),
         "LayerNormalization": Rule(2, 3, {"axis": _INT, "epsilon": _FLOAT}),
+        FUSED: Rule(3, 3, {"num_heads": _INT, "scale": _FLOAT}, domain=DOMAIN),  # without bias, masks and earlier keys
     }
 
 

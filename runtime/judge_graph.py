@@ -19,6 +19,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from hecompile.errors import ProtocolError
+from hecompile.onnx_attention import DOMAIN, DOMAIN_VERSION, FUSED, WIDEST_HEAD
 from hecompile.runtime.graph_costs import MOST_FOLDED, Value, infer, judge_costs, slow_entries
 from hecompile.runtime.graph_rules import FLOATING, LARGEST, RULES, TYPES, attribute_of, judge_attributes, may_be_left_out
 from hecompile.runtime.protobuf_scan import scan_model
@@ -85,7 +86,8 @@ class _Judge:
     def judged(self, data: bytes) -> JudgedGraph:
         model, graph = self._model, self._graph
         opsets = [(each.domain, each.version) for each in model.opset_import]
-        if opsets != [("", OPSET)] or model.ir_version != IR_VERSION:
+        known = [("", OPSET), *[(DOMAIN, DOMAIN_VERSION)] * any(node.op_type == FUSED for node in graph.node)]
+        if opsets != known or model.ir_version != IR_VERSION:
             raise ProtocolError(f"ONNX of operator sets {opsets[:3]}, version {model.ir_version}: opset {OPSET} alone is read")
         for tensor in graph.initializer:
             self._constant(tensor)
@@ -99,6 +101,9 @@ class _Judge:
             if value.name not in self._made:
                 raise ProtocolError(f"ONNX: no operator makes the output '{value.name[:60]}'")
         self._values = infer(model)
+        for node in graph.node:
+            if node.op_type == FUSED:
+                self._judge_heads(node)
         judge_costs(graph, self._values, self._batch)
         for node in graph.node:
             shapes = RULES[node.op_type].constants
@@ -148,6 +153,8 @@ class _Judge:
         rule = RULES.get(node.op_type)
         if rule is None:
             raise ProtocolError(f"ONNX: the operator '{node.op_type[:40]}', which the compiler does not emit")
+        if node.domain != rule.domain:
+            raise ProtocolError(f"ONNX: {node.op_type} of the domain '{node.domain[:40]}', which the compiler does not emit")
         if not rule.least <= len(node.input) <= rule.most or len(node.output) != 1:
             raise ProtocolError(f"ONNX: {node.op_type} with {len(node.input)} inputs and {len(node.output)} outputs")
         for place, name in enumerate(node.input):
@@ -199,6 +206,19 @@ class _Judge:
         if len(found) != 2:
             raise ProtocolError("ONNX: Gather by places that are clipped by no integers")
         return found[0], found[1], made.input[0]
+
+    def _judge_heads(self, node: onnx.NodeProto) -> None:
+        """Queries (B, L, H D), keys (B, S, H D) and values (B, S, H F) of ONNX Runtime's attention, which counts in 32 bits."""
+        query, key, value = (self._values[name] for name in node.input)
+        if any(side.type != TensorProto.FLOAT or len(side.shape) != 3 for side in (query, key, value)):
+            raise ProtocolError(f"ONNX: {FUSED} of something else than three dimensions of float32")
+        if (query.shape[0], query.shape[2]) != (key.shape[0], key.shape[2]) or key.shape[:2] != value.shape[:2]:
+            raise ProtocolError(f"ONNX: {FUSED} of {query.shape}, {key.shape} and {value.shape}, which do not fit")
+        heads, widths = attribute_of(node, "num_heads"), (query.shape[2], value.shape[2])
+        if heads < 1 or any(width % heads or not 1 <= width // heads <= WIDEST_HEAD for width in widths):
+            raise ProtocolError(f"ONNX: {FUSED} of {heads} heads in {widths} channels, at most {WIDEST_HEAD} for each")
+        if max(side.entries for side in (query, key, value, self._values[node.output[0]])) >= LARGEST:
+            raise ProtocolError(f"ONNX: {FUSED} of more entries than it can count")
 
     def _judge_divisor(self, node: onnx.NodeProto) -> None:
         divisor = self._constant_of(node.input[1])

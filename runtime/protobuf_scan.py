@@ -21,7 +21,7 @@ _MESSAGES: Mapping[str, Mapping[int, Kind]] = {
     "model": {1: _VARINT, 2: "text", 7: "graph", 8: "opset"},
     "opset": {1: "text", 2: _VARINT},
     "graph": {1: "node", 2: "text", 5: "tensor", 11: "value", 12: "value"},
-    "node": {1: "text", 2: "text", 3: "text", 4: "text", 5: "attribute"},
+    "node": {1: "text", 2: "text", 3: "text", 4: "text", 5: "attribute", 7: "text"},
     "attribute": {1: "text", 2: _FIXED32, 3: _VARINT, 4: _BYTES, 8: _VARINT, 20: _VARINT},
     "tensor": {1: _VARINT, 2: _VARINT, 8: "text", 9: _BYTES},
     "value": {1: "text", 2: "type"},

@@ -92,7 +92,7 @@ def test_an_artifact_that_computes_something_else_is_not_written(tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_onnx_files_hold_standard_operators_only(artifact: Path) -> None:
+def test_onnx_files_of_convolutions_hold_standard_operators_only(artifact: Path) -> None:
     import onnx
 
     for path in (artifact / "client").glob("*.onnx"):

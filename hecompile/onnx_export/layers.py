@@ -1,14 +1,12 @@
-"""How linear layers, attention, softmax, norms and embeddings are written in ONNX."""
+"""How linear layers, softmax, norms and embeddings are written in ONNX."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hecompile.errors import InternalError
 from hecompile.ir.graph import info
 from hecompile.onnx_export.writer import Writer, emits
 
@@ -50,24 +48,6 @@ def _matmul(w: Writer, node: fx.Node, args: Args) -> str:
 @emits("softmax.int")
 def _softmax(w: Writer, node: fx.Node, args: Args) -> str:
     return w.call("Softmax", args[:1], axis=args[1])
-
-
-@emits("scaled_dot_product_attention.default")
-def _attention(w: Writer, node: fx.Node, args: Args) -> str:
-    query, key, value, mask, dropout, causal = args[:6]
-    if causal or dropout:
-        raise InternalError("attention with a causal mask or dropout")
-    rank = len(info(node).shape)
-    turned = w.call("Transpose", [key], perm=[*range(rank - 2), rank - 1, rank - 2])
-    scale = float(node.kwargs["scale"])  # type: ignore[arg-type]
-    # as torch does it: each side takes the root of the scale
-    root = w.constant(math.sqrt(scale), np.float32)
-    scores = w.call("MatMul", [w.call("Mul", [query, root]), w.call("Mul", [turned, root])])
-    if mask is not None:
-        if info(node.args[3]).dtype == "bool":
-            mask = w.call("Where", [mask, w.constant(0.0, np.float32), w.constant(-np.inf, np.float32)])
-        scores = w.call("Add", [scores, mask])
-    return w.call("MatMul", [w.call("Softmax", [scores], axis=-1), value])
 
 
 @emits("group_norm.default")

@@ -1,4 +1,4 @@
-"""Canonical graphs as ONNX: standard operators only, nothing of this machine in the file, the same bytes every time."""
+"""Canonical graphs as ONNX: standard operators and one of ONNX Runtime's, nothing of this machine, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hecompile.errors import InternalError
 from hecompile.ir.graph import Batch, info
+from hecompile.onnx_attention import DOMAIN, DOMAIN_VERSION
 
 if TYPE_CHECKING:
     from torch import fx
@@ -47,15 +48,20 @@ class Writer:
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
+        self.made: dict[str, onnx.NodeProto] = {}  # the node that made a name
+        self.names: dict[fx.Node, str] = {}
         self.constants: dict[str, onnx.TensorProto] = {}
         self._count = 0
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
-    def call(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+    def call(
+        self, kind: str, inputs: Sequence[str], output: str | None = None, *, domain: str | None = None, **attributes: Any
+    ) -> str:
         """One node with one output; its name."""
         self._count += 1
         name = output or f"_{self._count}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=f"n{self._count}", **attributes))
+        self.made[name] = helper.make_node(kind, list(inputs), [name], name=f"n{self._count}", domain=domain, **attributes)
+        self.nodes.append(self.made[name])
         return name
 
     def constant(self, value: Any, dtype: Any = None) -> str:
@@ -84,7 +90,7 @@ def to_onnx(module: fx.GraphModule, name: str) -> bytes:
         InternalError: for a node outside the op table, or one that ONNX's checker refuses.
     """
     writer = Writer()
-    names: dict[fx.Node, str] = {}
+    names = writer.names
     inputs, outputs = [], []
     for node in module.graph.nodes:
         if node.op == "placeholder":
@@ -98,13 +104,15 @@ def to_onnx(module: fx.GraphModule, name: str) -> bytes:
         elif node.op == "output":
             outputs = [_output(writer, result, names[result]) for result in node.args[0]]
         else:
-            names[node] = _emit(writer, node, names)
-    read = {name for node in writer.nodes for name in node.input}  # a constant may be an argument that ONNX takes as an attribute
+            names[node] = _emit(writer, node)
+    nodes = _read_nodes(writer.nodes, {value.name for value in outputs})
+    read = {name for node in nodes for name in node.input}  # a constant may be an argument that ONNX takes as an attribute
     constants = [tensor for key, tensor in writer.constants.items() if key in read]
-    graph = helper.make_graph(writer.nodes, name, inputs, outputs, constants)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="hecompile"
-    )
+    graph = helper.make_graph(nodes, name, inputs, outputs, constants)
+    opsets = [helper.make_opsetid("", OPSET)]
+    if any(node.domain for node in nodes):
+        opsets.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="hecompile")
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -113,13 +121,23 @@ def to_onnx(module: fx.GraphModule, name: str) -> bytes:
     return data
 
 
+def _read_nodes(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    """Without those that no output depends on, as moves of data that turned out to be needless."""
+    read, kept = set(outputs), list[onnx.NodeProto]()
+    for node in reversed(nodes):
+        if node.output[0] in read:
+            read.update(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
 def _output(writer: Writer, node: fx.Node, name: str) -> onnx.ValueInfoProto:
     if name != node.name or node.op == "placeholder":
         writer.call("Identity", [name], node.name)
     return helper.make_tensor_value_info(node.name, DTYPES[info(node).dtype], value_shape(node))
 
 
-def _emit(writer: Writer, node: fx.Node, names: dict[fx.Node, str]) -> str:
+def _emit(writer: Writer, node: fx.Node) -> str:
     from torch import fx
 
     emitter = EMITTERS.get(str(node.target))
@@ -128,7 +146,7 @@ def _emit(writer: Writer, node: fx.Node, names: dict[fx.Node, str]) -> str:
 
     def resolve(argument: Any) -> Any:
         if isinstance(argument, fx.Node):
-            return names[argument]
+            return writer.names[argument]
         if isinstance(argument, list | tuple):
             return [resolve(item) for item in argument]
         return argument

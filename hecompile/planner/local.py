@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hecompile.ir.graph import concrete_shape, info
 from hecompile.ir.ops import OPS
 from hecompile.machine import Machine
+from hecompile.onnx_attention import FUSED, with_stand_ins
 
 if TYPE_CHECKING:
     from torch import fx
@@ -59,6 +60,8 @@ def _node_work(node: fx.Node, batch: int) -> LocalWork:
         keys = int(str(info(node.args[1]).shape[-2]))
         queries = prod(concrete_shape(info(node.args[0]).shape[:-1], batch))
         scores, width = queries * keys, int(str(info(node.args[0]).shape[-1]))
+        if node.args[3] is None:  # one operator, which makes scores but holds them in a cache
+            return LocalWork(1, scores + size, 2 * scores * width)
         return LocalWork(4, 3 * scores + size, 2 * scores * width)
     operators = OPERATORS.get(kind, 1)
     return LocalWork(operators, operators * size)
@@ -73,14 +76,28 @@ def onnx_work(data: bytes, batch: int) -> LocalWork:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
                 dim.dim_value = int(dim.dim_param.removesuffix("B") or 1) * batch
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.node[:]
+    bare.graph.node.extend(with_stand_ins(model.graph.node))
+    graph = onnx.shape_inference.infer_shapes(bare).graph
     shapes = {value.name: _shape(value) for value in (*graph.input, *graph.value_info, *graph.output)}
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     work = LocalWork()
-    for node in graph.node:
+    for node in model.graph.node:
         size = prod(shapes.get(node.output[0], ()))
+        if node.op_type == FUSED:
+            work += _attention_work(node, size, shapes)
+            continue
         work += LocalWork(1, size, size * _inner(node.op_type, [shapes.get(name, ()) for name in node.input]))
     return work
+
+
+def _attention_work(node: Any, size: int, shapes: dict[str, tuple[int, ...]]) -> LocalWork:
+    """As `_node_work` counts it, from (B, L, H D) and (B, S, H D)."""
+    (batch, queries, width), keys = shapes[node.input[0]], shapes[node.input[1]][1]
+    heads = next(attribute.i for attribute in node.attribute if attribute.name == "num_heads")
+    return LocalWork(1, heads * batch * queries * keys + size, keys * (batch * queries * width + size))
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -86,7 +86,9 @@ def test_places_that_are_clipped_to_their_table_are_taken_and_known() -> None:
         pytest.param([node("RandomNormalLike", "x")], "'RandomNormalLike'", id="chance"),
         pytest.param([node("Range", "low high low", "y")], "'Range'", id="a range"),
         pytest.param([node("LSTM", "x x x", "y")], "'LSTM'", id="a recurrence"),
-        pytest.param([node("FusedMatMul", "x x", domain="com.microsoft")], "which the compiler does not write", id="a domain"),
+        pytest.param([node("FusedMatMul", "x x", domain="com.microsoft")], "'FusedMatMul'", id="another of ONNX Runtime's own"),
+        pytest.param([node("Relu", "x", domain="com.microsoft")], "of the domain 'com.microsoft'", id="a domain"),
+        pytest.param([node("Relu", "x", domain="ai.onnx")], "of the domain 'ai.onnx'", id="another name of the standard's"),
         pytest.param([node("Softmax", "x", axis=1, alpha=1.0)], "attributes", id="an unknown attribute"),
         pytest.param([node("Softmax", "x", axis=1.0)], "malformed", id="an attribute of another type"),
         pytest.param([node("Cast", "x", to=TensorProto.STRING)], "Cast to type", id="text"),
@@ -233,3 +235,79 @@ def test_millions_of_empty_fields_are_not_parsed() -> None:
     length = bytes([size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14 & 0x7F | 0x80, size >> 21])
     with pytest.raises(ProtocolError, match="fields"):
         judge_graph(b"\x3a" + length + nodes, "client_00", 1)
+
+
+def attending(*shapes: list[int | str], kind: int = FLOAT, opsets: Any = None, **changes: Any) -> onnx.ModelProto:
+    """A region of attention from `q`, `k` and `v`, without those whose shapes are not given."""
+    names = "qkvbm"[: len(shapes)]
+    inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in zip(names, shapes, strict=True)]
+    output = helper.make_tensor_value_info("y", kind, [*shapes[0][:2], shapes[-1][-1]])
+    attributes = {"domain": "com.microsoft", "num_heads": 4, "scale": 0.3} | changes
+    fused = helper.make_node("MultiHeadAttention", [*names], ["y"], **{k: v for k, v in attributes.items() if v is not None})
+    opsets = [helper.make_opsetid(*each) for each in opsets or [("", 18), ("com.microsoft", 1)]]
+    return helper.make_model(helper.make_graph([fused], "region", inputs, [output]), opset_imports=opsets, ir_version=9)
+
+
+FITTING: list[list[int | str]] = [["B", 50, 24], ["B", 70, 24], ["B", 70, 40]]
+
+
+def test_attention_that_fits_is_taken_and_its_result_inferred() -> None:
+    found = judged(attending(*FITTING))
+    assert found.outputs == {"y": (3, 50, 40)}
+    assert found.sources == {"y": frozenset("qkv")}
+
+
+@pytest.mark.promise("graphs")
+@pytest.mark.parametrize(
+    ("shapes", "changes", "reason"),
+    [
+        pytest.param(FITTING, {"num_heads": 5}, "5 heads", id="heads that do not divide"),
+        pytest.param(FITTING, {"num_heads": 24}, "24 heads", id="heads that do not divide the values"),
+        pytest.param(FITTING, {"num_heads": 0}, "malformed", id="no head"),
+        pytest.param(FITTING, {"num_heads": -4}, "malformed", id="fewer than none"),
+        pytest.param(FITTING, {"num_heads": 1 << 33}, "malformed", id="heads beyond 32 bits"),
+        pytest.param(FITTING, {"num_heads": None}, "0 heads", id="heads left out"),
+        pytest.param(FITTING, {"num_heads": 4.0}, "malformed", id="heads of another type"),
+        pytest.param(FITTING, {"unidirectional": 1}, "attributes", id="an attribute for causal masks"),
+        pytest.param(FITTING, {"mask_filter_value": 0.0}, "attributes", id="an attribute for masks"),
+        pytest.param(FITTING, {"domain": ""}, "of the domain ''", id="the standard's domain"),
+        pytest.param(FITTING, {"domain": "ai.onnx.ml"}, "of the domain", id="somebody's domain"),
+        pytest.param(FITTING, {"opsets": [("", 18)]}, "operator sets", id="a set that is not imported"),
+        pytest.param(FITTING, {"opsets": [("", 18), ("com.microsoft", 2)]}, "operator sets", id="another version"),
+        pytest.param(FITTING, {"opsets": [("", 18), ("com.microsoft", 1), ("own", 1)]}, "operator sets", id="one more set"),
+        pytest.param(FITTING, {"opsets": [("com.microsoft", 1), ("", 18)]}, "operator sets", id="another order"),
+        pytest.param(FITTING, {"kind": TensorProto.DOUBLE}, "float32", id="double precision"),
+        pytest.param(FITTING[:2], {}, "2 inputs", id="no values"),
+        pytest.param([*FITTING, [88]], {}, "4 inputs", id="a bias"),
+        pytest.param([["B", 50, 24], ["B", 70, 20], ["B", 70, 40]], {}, "fit", id="keys of another width"),
+        pytest.param([["B", 50, 24], ["B", 70, 24], ["B", 60, 40]], {}, "fit", id="fewer values than keys"),
+        pytest.param([["B", 50, 24], [1, 70, 24], [1, 70, 40]], {}, "fit", id="keys for one picture"),
+        pytest.param([[1, 50, 24], ["B", 70, 24], ["B", 70, 40]], {}, "fit", id="queries for one picture"),
+        pytest.param([["B", 50, 24], ["B", 4, 70, 6], ["B", 4, 70, 10]], {}, "fit|dimensions", id="keys of parted heads"),
+        pytest.param([["B", 50, 4, 3, 24]] * 3, {}, "fit|dimensions", id="all in one"),
+        pytest.param([["B", 24]] * 3, {}, "fit|dimensions", id="two dimensions"),
+        pytest.param([["B", 5, 4 * 513]] * 3, {}, "at most 512", id="wide heads"),
+        pytest.param([["B", 1 << 24, 24]] * 3, {}, "more than a region", id="more work than any region takes"),
+        pytest.param([["B", 1 << 27, 4], ["B", 1, 4], ["B", 1, 4]], {}, "more than a region", id="more memory"),
+        pytest.param([["B", 1 << 30, 4], ["B", 1, 4], ["B", 1, 4]], {}, "can count", id="more entries than 32 bits count"),
+    ],
+)  # fmt: skip
+def test_attention_that_does_not_fit_is_refused(shapes: list[list[int | str]], changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ProtocolError, match=reason):
+        judged(attending(*shapes, **changes))
+
+
+def test_a_set_of_operators_that_nothing_uses_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="operator sets"):
+        judged(model([node("Relu", "x")], opsets=[("", 18), ("com.microsoft", 1)]))
+
+
+@pytest.mark.promise("graphs")
+def test_scores_count_where_the_machine_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime holds all scores where it does not know the second cache: 16 GiB of 64 heads of 8192 tokens."""
+    wide = attending(*[[1, 8192, 64]] * 3, num_heads=64)
+    monkeypatch.setattr("hecompile.onnx_attention.os.sysconf", lambda name: 1 << 20)
+    judged(wide)
+    monkeypatch.setattr("hecompile.onnx_attention.os.sysconf", lambda name: 0)
+    with pytest.raises(ProtocolError, match="16 GiB at once"):
+        judged(wide)

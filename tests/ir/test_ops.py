@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -153,6 +154,17 @@ def test_its_onnx_computes_what_torch_computes(case: Case) -> None:
         assert result.shape == expected.shape
         scale = max(1.0, float(np.abs(expected.astype(np.float64)).max()))
         assert np.abs(result.astype(np.float64) - expected.astype(np.float64)).max() <= 4e-6 * scale
+
+
+@pytest.mark.parametrize(("name", "fused"), [("silu.default", "QuickGelu"), ("gelu.default", "Gelu")])
+def test_onnx_runtime_makes_one_operator_of_it(name: str, fused: str, tmp_path: Path) -> None:
+    builder = Builder()
+    graph = builder.finish([builder.emit(full(name), builder.input(X))], "op", {})
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(to_onnx(graph.graph_module, "op"), options, providers=["CPUExecutionProvider"])
+    assert [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node] == [fused]
 
 
 def test_every_row_is_exercised() -> None:

@@ -147,3 +147,23 @@ def test_onnx_runtime_starts_no_thread_that_reports() -> None:
     quiet.pop("ORT_DISABLE_TELEMETRY", None)
     found = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=100, check=True, env=quiet)
     assert found.stdout.strip() == "1"
+
+
+@pytest.mark.promise("denormals")
+@pytest.mark.parametrize("value", [0.0, DENORMAL, 1e-20, 1e3, 1e30, np.nan, np.inf])
+def test_attention_takes_as_long_whatever_it_gets(value: float) -> None:
+    """Of more keys than a block has, so that results of blocks are scaled to each other."""
+    shape = [1, 4096, 128]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "qkvy"]
+    fused = helper.make_node("MultiHeadAttention", [*"qkv"], ["y"], domain="com.microsoft", num_heads=2, scale=0.1)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(helper.make_graph([fused], "g", values[:3], values[3:]), opset_imports=opsets, ir_version=9)
+    region = LocalRegion(model.SerializeToString(), "attention", 1)
+    usual = {name: np.random.default_rng(0).standard_normal(shape, dtype=np.float32) for name in "qkv"}
+    odd, times = {name: np.full(shape, value, np.float32) for name in "qkv"}, dict[int, float]()
+    for _ in range(5):
+        for place, given in enumerate((usual, odd)):
+            started = time.thread_time()
+            region.run(["y"], given)
+            times[place] = min(times.get(place, np.inf), time.thread_time() - started)
+    assert times[1] < 1.5 * times[0]
