@@ -16,6 +16,7 @@ from hecompile.ir.graph import ModelGraph
 from hecompile.ir.passes import Pass
 from hecompile.ir.regions import Program
 from hecompile.options import CompileOptions
+from hecompile.progress import Watcher, watched
 
 if TYPE_CHECKING:
     import torch
@@ -130,6 +131,7 @@ def compile_model(
     observer: Callable[[PassEvent], None] | None = None,
     until: str | None = None,
     dump_ir: str | Path | None = None,
+    progress: Watcher | None = None,
 ) -> Compiled:
     """Compile a UNet: a diffusers folder, a module, a pipeline (its UNet), an `.onnx` file or the name of a zoo model.
 
@@ -144,6 +146,7 @@ def compile_model(
         until: name of the pass to stop after; the result then holds the program as it is there, and nothing is written. Models of
             shapes alone may be compiled until `check-secrecy`.
         dump_ir: new or empty folder for the program's text after every pass.
+        progress: called with how far a pass has come that works region by region.
 
     Raises:
         CompileError: if the model or the options cannot be compiled; lists every finding.
@@ -175,7 +178,7 @@ def compile_model(
     for each in passes:
         started = time.perf_counter()
         small = is_small(program) if isinstance(program, ModelGraph) else small
-        with one_thread(small):
+        with one_thread(small), watched(progress):
             before, program = program, each.run(program)
             record = PassRecord(each.name, time.perf_counter() - started, each.summary(before, program))
             LOG.info("%-18s %6.2f s  %s", record.name, record.seconds, record.summary)
@@ -217,7 +220,7 @@ def _ordered(
 
 
 class Checker:
-    """Verifies the program after each pass, structure always, numbers for models below `VERIFY_GMAC`.
+    """Verifies the program after each pass: structure always, numbers for models below `VERIFY_GMAC`, those of some layers above.
 
     Passes on graphs must leave the result as it is, up to reordered float sums; one that changes it by design states its own bound.
     Passes on programs are checked region by region: equal bit for bit, or within the bound of what they round.
@@ -240,7 +243,12 @@ class Checker:
             if self._inputs and program.approximation is not None:
                 self._inputs = program.approximation.example  # where the polynomials hold
         before, self._before = self._before, program
-        if not self._inputs or before is None or before is program or each.compare(before, program):
+        if before is None or before is program:
+            return
+        if not self._inputs:
+            self._check_layers(each.name, before, program)
+            return
+        if each.compare(before, program):
             return
         if isinstance(before, Program) and isinstance(program, Program):
             verify.compare_regions(before, program, self._inputs, each.name)
@@ -253,3 +261,12 @@ class Checker:
                 raise
             exact = verify.run_exactly(before, self._inputs)
             verify.compare_with_exact(exact, results[0], results[1], FLOAT_TOLERANCE, each.name)
+
+    def _check_layers(self, name: str, before: ModelGraph | Program, after: ModelGraph | Program) -> None:
+        """Compare some layers, from the graph that was split on."""
+        from hecompile.ir import verify_sampled
+
+        if isinstance(before, Program) and isinstance(after, Program):
+            verify_sampled.compare_sampled_regions(before, after, name)
+        elif isinstance(before, ModelGraph) and isinstance(after, Program):
+            verify_sampled.compare_sampled_layers(before, after, name, FLOAT_TOLERANCE)

@@ -9,6 +9,7 @@ from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.regions import Program
 from hecompile.passes.base import Pass
 from hecompile.policies import policy
+from hecompile.progress import tell
 
 __all__ = ["CheckSecurity"]
 
@@ -27,11 +28,12 @@ class CheckSecurity(Pass[Program, Program]):
 
     def run(self, program: Program) -> Program:
         reasons: list[Diagnostic] = []
-        for region in program.calls.values():
+        for number, region in enumerate(program.calls.values(), start=1):
             if region.lowered is None:
                 raise InternalError(f"region '{region.name}' was not lowered")
             bits = self.security if policy(self.policy).needs_encryption else 0
             reasons += backend(region.backend).check(region.lowered.client, region.lowered.server, bits)
+            tell(self.name, number, len(program.calls))
         if reasons:
             raise CompileError(reasons)
         return program

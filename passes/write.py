@@ -16,6 +16,7 @@ from hecompile.ir.regions import Program
 from hecompile.onnx_export import to_onnx
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
+from hecompile.progress import tell
 
 __all__ = ["Write"]
 
@@ -48,7 +49,8 @@ class Write(Pass[Program, Program]):
         for name, region in program.clients.items():
             (client / f"{name}.onnx").write_bytes(to_onnx(region.graph_module, name))
         halves, reveals = {}, dict[str, None]()
-        for name, call in program.calls.items():
+        for number, (name, call) in enumerate(program.calls.items(), start=1):
+            tell(self.name, number, len(program.calls))
             if call.lowered is None:
                 raise InternalError(f"region '{name}' is written before it is lowered")
             write_half(client, name, call.lowered.client)

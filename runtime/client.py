@@ -210,7 +210,7 @@ class EncryptedUNet(torch.nn.Module):
 
         Judge a first call's noise.
         """
-        t = float(inputs["timestep"].max(initial=-np.inf)) if "timestep" in inputs else float("inf")
+        t = float(inputs["timestep"].astype(np.float64).max(initial=-np.inf)) if "timestep" in inputs else float("inf")
         self._fresh = self._fresh or not t < self._last_t
         if self._turns.in_run:
             self._judge_conditions(inputs, batch)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hecompile.cli.console import Json, print_json, say
+from hecompile.cli.console import Json, print_json, progress_bar, say
 from hecompile.cli.flags import given_flags, with_option_flags
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.options import CompileOptions
@@ -48,9 +48,10 @@ def compile_command(
         else:
             sys.stderr.write(f"{line}\n")  # what is asked for is the program's text
 
-    compiled = compile_model(
-        source, output, options=options, observer=None if as_json else show, until=until, dump_ir=dump_ir
-    )  # fmt: skip
+    with progress_bar() as progress:
+        compiled = compile_model(
+            source, output, options=options, observer=None if as_json else show, until=until, dump_ir=dump_ir, progress=progress
+        )
     if as_json:
         document: dict[str, object] = {"passes": [asdict(record) for record in compiled.passes]}
         document |= {} if output is None else {"artifact": str(output)}

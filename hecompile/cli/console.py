@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-__all__ = ["Json", "print_json", "rows", "say"]
+from hecompile.progress import Progress, Watcher
+
+__all__ = ["Json", "print_json", "progress_bar", "rows", "say"]
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text")]
 
@@ -19,6 +22,31 @@ def say(text: str) -> None:
     from rich.console import Console
 
     Console(highlight=False).print(text, markup=False)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Watcher | None]:
+    """What shows how far work has come and how long it will still take, on a terminal; None where stderr is none."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn())
+    left = (progress.TimeRemainingColumn(), progress.TextColumn("left"))
+    with progress.Progress(*columns, *left, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, progress.TaskID] = {}
+
+        def show(state: Progress) -> None:
+            if state.work not in tasks:
+                for task in tasks.values():
+                    bar.remove_task(task)
+                tasks.clear()
+                tasks[state.work] = bar.add_task(state.work, total=state.total)
+            bar.update(tasks[state.work], completed=state.done, total=state.total)
+
+        yield show
 
 
 def rows(pairs: Sequence[tuple[str, str]]) -> None:

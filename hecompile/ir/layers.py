@@ -16,6 +16,7 @@ from hecompile.ir.linear import Array, Geometry, Pair, Part
 from hecompile.ir.ops import LINEAR, RELEASE, UPSAMPLE
 from hecompile.ir.products import Product
 from hecompile.ir.tiles import Tiles
+from hecompile.progress import tell
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,11 @@ def secret_layers(graph: ModelGraph, names: Collection[str] | None = None) -> li
     Raises:
         CompileError: for layers without a batch in front.
     """
-    return [_layer(graph, node) for node in _secret_linear_nodes(graph) if names is None or node.name in names]
+    nodes, layers = [node for node in _secret_linear_nodes(graph) if names is None or node.name in names], list[Layer]()
+    for node in nodes:
+        layers.append(_layer(graph, node))
+        tell("reading layers", len(layers), len(nodes))
+    return layers
 
 
 def secret_shapes(graph: ModelGraph) -> list[LayerShape]:

@@ -11,10 +11,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Generic, TypeVar
 
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.regions import AnyCall, Program
+from hecompile.progress import tell
 
 __all__ = ["Pass", "RegionPass", "named"]
 
@@ -82,7 +84,7 @@ class RegionPass(Pass[Program, Program]):
         """All regions of the backend. Raises `CompileError` with the findings of all of them."""
         if all(region.backend != self.backend for region in program.calls.values()):
             return program
-        change, findings = self.on(program), list[Diagnostic]()
+        change, findings, done, total = self.on(program), list[Diagnostic](), count(1), len(program.calls)
 
         def one(region: AnyCall) -> AnyCall:
             if region.backend != self.backend:
@@ -92,6 +94,8 @@ class RegionPass(Pass[Program, Program]):
             except CompileError as error:
                 findings.extend(error.diagnostics)
                 return region
+            finally:
+                tell(self.name, next(done), total)
 
         result = program.with_calls(one)
         if findings:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compare",
+    "compare_region",
     "compare_regions",
     "compare_with_exact",
     "example_inputs",
@@ -145,19 +146,23 @@ def compare_regions(before: Program, after: Program, inputs: Mapping[str, Array]
     values = before.run(inputs)
     for name, region in after.calls.items():
         old_region = before.calls[name]
-        if not isinstance(region, CallRegion) or not isinstance(old_region, CallRegion):
+        if isinstance(region, CallRegion) and isinstance(old_region, CallRegion):
+            compare_region(old_region, region, values, what)
+
+
+def compare_region(before: CallRegion, after: CallRegion, values: Mapping[str, Array], what: str) -> None:
+    """One region on the values that it reads. Raises `InternalError` as `compare_regions` does."""
+    for old, new in zip(before.products, after.products, strict=True):
+        if new is old:
             continue
-        for old, new in zip(old_region.products, region.products, strict=True):
-            if new is old:
-                continue
-            value = values[new.input]
-            bounds = new.rounding(value) if type(new) is not type(old) and hasattr(new, "rounding") else None
-            for index, (first, second) in enumerate(zip(old.reference(value), new.reference(value), strict=True)):
-                # float32 results of up to 2^20: a unit in the last place each
-                allowed = (0 if bounds is None else bounds[index]) + np.abs(first) * 2.0**-22 * (bounds is not None)
-                if not ((np.abs(first - second) <= allowed) | ~np.isfinite(first)).all():
-                    worst = float(np.abs(first - second).max())
-                    raise InternalError(f"{what} changed {new.parts[index].output} in '{name}' by {worst:.2e}, more than it may")
+        value = values[new.input]
+        bounds = new.rounding(value) if type(new) is not type(old) and hasattr(new, "rounding") else None
+        for index, (first, second) in enumerate(zip(old.reference(value), new.reference(value), strict=True)):
+            # float32 results of up to 2^20: a unit in the last place each
+            allowed = (0 if bounds is None else bounds[index]) + np.abs(first) * 2.0**-22 * (bounds is not None)
+            if not ((np.abs(first - second) <= allowed) | ~np.isfinite(first)).all():
+                worst, layer = float(np.abs(first - second).max()), new.parts[index].output
+                raise InternalError(f"{what} changed {layer} in '{after.name}' by {worst:.2e}, more than it may")
 
 
 def compare_with_exact(
