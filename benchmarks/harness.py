@@ -17,15 +17,19 @@ from typing import Any
 __all__ = ["arguments", "finish", "machine", "median_of"]
 
 
-def arguments(doc: str | None, backends: Sequence[str] = ()) -> argparse.Namespace:
+def arguments(
+    doc: str | None, backends: Sequence[str] = (), more: Callable[[argparse.ArgumentParser], None] | None = None
+) -> argparse.Namespace:
     """`--smoke` for a quick run of the same code, `--json` for the object alone, `--runs` for the number of medians; `--backend`
-    where there are several, the first by default."""
+    where there are several, the first by default. `more` adds a benchmark's own."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--smoke", action="store_true", help="the same code on less, in seconds: its figures mean nothing")
     parser.add_argument("--json", action="store_true", help="print the JSON object alone")
     parser.add_argument("--runs", type=int, default=5)
     if backends:
         parser.add_argument("--backend", choices=backends, default=backends[0])
+    if more is not None:
+        more(parser)
     return parser.parse_args()
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import pydantic
 
+from hecompile.artifact_tensors import mapped_tensors, tensors_of
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array, ClientHalf, ServerHalf
-from hecompile.untrusted import difference, parse_json, read_file
+from hecompile.untrusted import difference, map_file, parse_json, read_file
 from hecompile.version import __version__
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT", "MANIFEST", "MANIFEST_BYTES", "Batch", "Checksum", "Files", "RegionName", "Text", "Truth", "checked", "digest",
-    "manifest_bytes", "parse_manifest", "read_client_half", "read_server_half",
+    "file_digest", "manifest_bytes", "parse_manifest", "read_client_half", "read_server_half",
 ]  # fmt: skip
 
 FORMAT = 6
@@ -31,7 +33,6 @@ _FILE = rf"^(report\.html|server/manifest\.json|client/{_NAME}\.onnx|((client|se
 MANIFEST_BYTES = 1 << 24  # at most
 _MOST_BYTES = {".json": 1 << 24, ".onnx": (1 << 31) - 1}  # of the files that are loaded
 _SCALES_BYTES, _WEIGHTS_BYTES = 1 << 30, 1 << 34  # tensors of a client's half and of a server's
-_HEADER_BYTES = 1 << 22  # of a file of tensors: names, types and sizes
 
 RegionName = Annotated[str, pydantic.StringConstraints(pattern=f"^{_NAME}$")]
 FileName = Annotated[str, pydantic.StringConstraints(pattern=_FILE)]
@@ -44,9 +45,15 @@ Files = Annotated[dict[FileName, Checksum], pydantic.Field(max_length=20000)]
 _Kind = TypeVar("_Kind", bound="DataclassInstance")
 
 
-def digest(data: bytes) -> str:
+def digest(data: Buffer) -> str:
     """sha256, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The same of a file of ours, which may be large."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def parse_manifest(kind: type[_Kind], data: bytes, path: Path) -> _Kind:
@@ -80,15 +87,24 @@ def _other_format(document: object, version: object, path: Path) -> str:
 
 def checked(root: Path, files: Mapping[str, str], name: str) -> bytes:
     """A file's bytes. Raises `ProtocolError` unless it is listed, a regular file of its folder, and its checksum is right."""
+    path, most = _listed(root, files, name), _SCALES_BYTES if name.startswith("client/") else _WEIGHTS_BYTES
+    data = read_file(path, _MOST_BYTES.get(path.suffix, most))
+    _judge_checksum(path, data, files[name])
+    return data
+
+
+def _listed(root: Path, files: Mapping[str, str], name: str) -> Path:
+    """Where a listed file lies. Raises `ProtocolError` if it is not listed, or its folder is a link."""
     if name not in files:
         raise ProtocolError(f"{root / name}: not listed in the manifest")
     if (root / name).parent.is_symlink() and (root / name).parent != root:
         raise ProtocolError(f"{(root / name).parent}: a link, and links are not followed")
-    most = _SCALES_BYTES if name.startswith("client/") else _WEIGHTS_BYTES
-    data = read_file(root / name, _MOST_BYTES.get(Path(name).suffix, most))
-    if digest(data) != files[name]:
-        raise ProtocolError(f"{root / name}: changed since it was compiled (checksum)")
-    return data
+    return root / name
+
+
+def _judge_checksum(path: Path, data: Buffer, expected: str) -> None:
+    if digest(data) != expected:
+        raise ProtocolError(f"{path}: changed since it was compiled (checksum)")
 
 
 def manifest_bytes(folder: Path, root: Path) -> bytes:
@@ -104,29 +120,25 @@ def read_client_half(root: Path, files: Mapping[str, str], prefix: str) -> Clien
 
 
 def read_server_half(root: Path, files: Mapping[str, str], prefix: str) -> ServerHalf:
-    """The two files of a region at the server. Raises `ProtocolError` if they are absent, changed or malformed."""
-    return ServerHalf(*_read_half(root, files, prefix))
+    """The two files of a region at the server. Its weights are mapped into memory: they are read where they are used, and take no
+    memory of their own. Artifacts are replaced as a whole, so a file that is mapped stays as it was.
+
+    Raises:
+        ProtocolError: if they are absent, changed or malformed.
+    """
+    name = f"{prefix}.safetensors"
+    data = map_file(_listed(root, files, name), _WEIGHTS_BYTES)
+    _judge_checksum(root / name, data, files[name])
+    return ServerHalf(_document(root, files, prefix), mapped_tensors(data, str(root / name)))
 
 
 def _read_half(root: Path, files: Mapping[str, str], prefix: str) -> tuple[dict[str, object], dict[str, Array]]:
-    program, tensors = checked(root, files, f"{prefix}.json"), checked(root, files, f"{prefix}.safetensors")
-    document = parse_json(program, str(root / f"{prefix}.json"))
+    tensors = checked(root, files, f"{prefix}.safetensors")
+    return _document(root, files, prefix), tensors_of(tensors, str(root / f"{prefix}.safetensors"))
+
+
+def _document(root: Path, files: Mapping[str, str], prefix: str) -> dict[str, object]:
+    document = parse_json(checked(root, files, f"{prefix}.json"), str(root / f"{prefix}.json"))
     if not isinstance(document, dict):
         raise ProtocolError(f"{root / prefix}.json: no document")
-    return document, _tensors(tensors, str(root / f"{prefix}.safetensors"))
-
-
-def _tensors(data: bytes, what: str) -> dict[str, Array]:
-    """The arrays of a safetensors file, whose header is judged first."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    size = int.from_bytes(data[:8], "little")
-    if not 2 <= size <= min(_HEADER_BYTES, len(data) - 8):
-        raise ProtocolError(f"{what}: a header of {size} bytes")
-    parse_json(data[8 : 8 + size], what)
-    try:
-        arrays: dict[str, Array] = load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise ProtocolError(f"{what}: {str(error)[:200]}") from error
-    return arrays
+    return document

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from hecompile.artifact_files import FORMAT, MANIFEST, MANIFEST_BYTES, digest
+from hecompile.artifact_files import FORMAT, MANIFEST, MANIFEST_BYTES, digest, file_digest
 from hecompile.artifact_server import ServerManifest
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.ir.halves import Half
@@ -183,7 +183,7 @@ def write_half(folder: Path, region: str, half: Half) -> None:
 def checksums(root: Path, skip: str = MANIFEST) -> dict[str, str]:
     """sha256 of every file below `root`, by relative path; `root/skip` left out."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and path != root / skip)
-    return {path.relative_to(root).as_posix(): digest(path.read_bytes()) for path in files}
+    return {path.relative_to(root).as_posix(): file_digest(path) for path in files}
 
 
 def write_server(folder: Path, name: str, backend: str, encrypted: bool, max_batch: int, halves: Mapping[str, Half]) -> str:

@@ -74,6 +74,8 @@ class OnnxSession:
             options.add_session_config_entry("session.set_denormal_as_zero", "1")
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
+        if _shares_memory(runtime):
+            options.add_session_config_entry("session.use_env_allocators", "1")
         before = flushes_denormals()
         try:
             return runtime.InferenceSession(self._data, options, providers=["CPUExecutionProvider"])
@@ -88,10 +90,32 @@ class OnnxSession:
             self._session = None
 
 
+_SHARED_BY: list[int] = []  # the process whose sessions share their memory, once there is one
+_SHARING = threading.Lock()
+
+
+def _shares_memory(runtime: Any) -> bool:
+    """Whether sessions of this process share one arena, which is made with the first of them.
+
+    Each session would else keep the memory of its largest run, and a model has hundreds of sessions that run one after the other.
+    In a forked process sessions have memory of their own: another thread may have held the arena's lock when it was forked.
+    """
+    with _SHARING:
+        if not _SHARED_BY:
+            kind, place = runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, runtime.OrtMemType.DEFAULT
+            grow_as_asked = 1
+            settings = runtime.OrtArenaCfg(0, grow_as_asked, -1, -1)
+            runtime.create_and_register_allocator(runtime.OrtMemoryInfo("Cpu", kind, 0, place), settings)
+            _SHARED_BY.append(os.getpid())
+    return _SHARED_BY[0] == os.getpid()
+
+
 _SESSIONS: weakref.WeakSet[OnnxSession] = weakref.WeakSet()
 
 
 def _leave_sessions() -> None:
+    global _SHARING
+    _SHARING = threading.Lock()
     for session in list(_SESSIONS):
         session.leave()
 

@@ -37,13 +37,13 @@ def check_artifact(folder: Path, program: Program, policy: str) -> None:
     """
     from hecompile.runtime.bundle import load_bundle
     from hecompile.runtime.results import judge_structure
-    from hecompile.runtime.service import load_service
+    from hecompile.runtime.service import judge_service
 
     try:
         public = [text_of(spec.keyword) for spec in program.inputs if spec.public]  # to whoever compiles
         bundle = load_bundle(folder, policy, public=public, backends=backend_names())
         judge_structure(bundle.manifest.signature.results, len(bundle.manifest.plan.outputs))
-        load_service(folder)
+        judge_service(folder)
     except ProtocolError as error:
         raise InternalError(f"what was compiled cannot be loaded: {error}") from error
     if program.gmac <= CALLED_GMAC:

@@ -6,16 +6,17 @@ Every failure is a `ProtocolError`: nothing here follows a link, waits for a pip
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["DEEPEST", "difference", "parse_json", "read_file"]
+__all__ = ["DEEPEST", "difference", "map_file", "parse_json", "read_file"]
 
 DEEPEST = 40  # brackets within brackets of a document
 MOST_VALUES = 1 << 20  # commas of a document: each value takes some hundred bytes
@@ -30,6 +31,32 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     Raises:
         ProtocolError: if it is absent, no regular file (links, pipes and devices are none), or longer than `most_bytes`.
     """
+    with _opened(path, most_bytes) as stream:
+        try:
+            data = stream.read(most_bytes + 1)
+        except (OSError, MemoryError) as error:
+            raise ProtocolError(f"{path}: {getattr(error, 'strerror', None) or 'no memory for it'}") from error
+    if len(data) > most_bytes:
+        raise ProtocolError(f"{path}: grew beyond {most_bytes} bytes while it was read")
+    return data
+
+
+def map_file(path: Path, most_bytes: int) -> memoryview:
+    """The same, mapped into memory: bytes are read when they are looked at. They are those of the file, so what may change must be
+    copied before it is judged.
+
+    Raises:
+        ProtocolError: as `read_file` does, and for a file without any bytes.
+    """
+    with _opened(path, most_bytes) as stream:
+        try:
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError) as error:
+            raise ProtocolError(f"{path}: {getattr(error, 'strerror', None) or 'empty'}") from error
+
+
+def _opened(path: Path, most_bytes: int) -> BinaryIO:
+    """A regular file of at most so many bytes, to be read. Raises `ProtocolError`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
@@ -40,16 +67,10 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise ProtocolError(f"{path}: not a regular file")
-    with os.fdopen(descriptor, "rb") as stream:
-        if status.st_size > most_bytes:
-            raise ProtocolError(f"{path}: {status.st_size} bytes, at most {most_bytes} are read")
-        try:
-            data = stream.read(most_bytes + 1)
-        except (OSError, MemoryError) as error:
-            raise ProtocolError(f"{path}: {getattr(error, 'strerror', None) or 'no memory for it'}") from error
-    if len(data) > most_bytes:
-        raise ProtocolError(f"{path}: grew beyond {most_bytes} bytes while it was read")
-    return data
+    if status.st_size > most_bytes:
+        os.close(descriptor)
+        raise ProtocolError(f"{path}: {status.st_size} bytes, at most {most_bytes} are read")
+    return os.fdopen(descriptor, "rb")
 
 
 def parse_json(data: bytes | str, what: str) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hecompile import _core
 from hecompile.backends.region_client import RegionClient, Secrets
 from hecompile.buffers import total_bytes
 from hecompile.errors import ProtocolError
@@ -27,25 +28,27 @@ __all__ = ["Executor", "Meter"]
 
 @dataclass
 class Meter:
-    """What was measured so far. CPU seconds are of the client's process, waiting left out."""
+    """What was measured so far. Seconds are CPU seconds of all threads of the client's process, but for those of waiting and the
+    wall."""
 
     calls: int = 0  # of the model
     requests: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
     encrypt_s: float = 0.0
+    send_s: float = 0.0  # what the transport takes, both ways
     key_bytes: int = 0  # evaluation keys, sent once per session
     key_s: float = 0.0  # making and sending them
     decrypt_s: float = 0.0
     local_s: float = 0.0  # client regions
-    wait_s: float = 0.0  # from sending a request to having its reply
+    wait_s: float = 0.0  # wall seconds from sending a request to having its reply
     wall_s: float = 0.0
     excursions: dict[str, int] = field(default_factory=dict)  # what left its range, a sentence each, and in how many calls
     observers: list[Callable[[str], None]] = field(default_factory=list, repr=False)
 
     @property
     def client_s(self) -> float:
-        return self.encrypt_s + self.decrypt_s + self.local_s + self.key_s
+        return self.encrypt_s + self.send_s + self.decrypt_s + self.local_s + self.key_s
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,6 +66,7 @@ class Executor:
     def __init__(self, bundle: Bundle, transport: Transport) -> None:
         self.bundle, self.meter = bundle, Meter()
         self._transport = transport
+        self._ends = _ends(bundle)
         self._kept: dict[str, dict[str, Array]] = {}
         self._session: _Open | None = None
         self._judged = {bundle.manifest.max_batch}  # batches that client regions were judged at
@@ -86,14 +90,14 @@ class Executor:
 
     def _open_session(self) -> _Open:
         """Fresh secrets for every region that needs them, their evaluation keys left at the server."""
-        started, secrets, keys = time.perf_counter(), Secrets(), dict[str, bytes]()
+        started, secrets, keys = time.process_time(), Secrets(), dict[str, bytes]()
         for client in self.bundle.calls.values():
             if not set(client.key_sizes()) <= set(keys):
                 keys.update(client.evaluation_keys(secrets))
         body = pack_keys(keys)
         session = _Open(self._transport.open_session(self.bundle.manifest.server, body), secrets)
         self.meter.key_bytes += total_bytes(body)
-        self.meter.key_s += time.perf_counter() - started
+        self.meter.key_s += time.process_time() - started
         return session
 
     def run(self, inputs: Mapping[str, Array], batch: int) -> list[Array]:
@@ -106,7 +110,7 @@ class Executor:
         started = time.perf_counter()
         values = dict(inputs)
         plan = self.bundle.manifest.plan
-        for step in plan.steps:
+        for step, ends in zip(plan.steps, self._ends, strict=True):
             if step.kind == "client":
                 values.update(self._local(step, values))
             elif step.once:
@@ -116,6 +120,8 @@ class Executor:
                 values.update(self._kept[key])
             else:
                 values.update(self._call(step, values, batch))
+            for name in ends:
+                del values[name]
         self._note_excursions(values)
         self.meter.calls += 1
         self.meter.wall_s += time.perf_counter() - started
@@ -131,15 +137,15 @@ class Executor:
     def _note_excursions(self, values: Mapping[str, Array]) -> None:
         """Count what left its range, after the call's last message: no message may wait for what a value is."""
         for step in self.bundle.manifest.plan.steps:
-            if step.kind == "call":
+            if step.kind == "call" and self.bundle.calls[step.region].has_ranges:
                 inputs, outputs = ([values[name] for name in names] for names in (step.inputs, step.outputs))
                 for excursion in self.bundle.calls[step.region].excursions(inputs, outputs):
                     self.meter.excursions[excursion] = self.meter.excursions.get(excursion, 0) + 1
 
     def _local(self, step: Step, values: Mapping[str, Array]) -> dict[str, Array]:
-        started = time.perf_counter()
+        started = time.process_time()
         results = self.bundle.sessions[step.region].run(list(step.outputs), {name: values[name] for name in step.inputs})
-        self.meter.local_s += time.perf_counter() - started
+        self.meter.local_s += time.process_time() - started
         return dict(zip(step.outputs, results, strict=True))
 
     def _call(self, step: Step, values: Mapping[str, Array], batch: int) -> dict[str, Array]:
@@ -162,21 +168,22 @@ class Executor:
     ) -> dict[str, Array]:
         """One request and its reply."""
         meter = self.meter
-        times = [time.perf_counter()]
+        times = [time.process_time()]
         with _fitting(step.region):
             payload, pending = client.encrypt(inputs, batch, session.secrets if session else None)
         body = pack_request(batch, payload, session.identifier if session else "")
-        times.append(time.perf_counter())
-        reply = np.empty(client.reply_size(pending), np.uint8).data
+        times.append(time.process_time())
+        reply, asked = _core.traveling_bytes(client.reply_size(pending)).data, time.perf_counter()
         self._transport.send(self.bundle.manifest.server, step.region, body, reply)
-        times.append(time.perf_counter())
+        meter.wait_s += time.perf_counter() - asked
+        times.append(time.process_time())
         with _fitting(step.region):
             outputs = client.decrypt(reply, pending)
             self._judge_shapes(step, outputs, batch)
-        times.append(time.perf_counter())
-        encrypt_s, wait_s, decrypt_s = np.diff(times)
+        times.append(time.process_time())
+        encrypt_s, send_s, decrypt_s = np.diff(times)
         meter.encrypt_s += float(encrypt_s)
-        meter.wait_s += float(wait_s)
+        meter.send_s += float(send_s)
         meter.decrypt_s += float(decrypt_s)
         meter.requests += 1
         meter.bytes_up += total_bytes(body)
@@ -191,6 +198,20 @@ class Executor:
             expected = self.bundle.manifest.plan.value(name).at(batch)
             if output.shape != expected:
                 raise ProtocolError(f"region '{step.region}': '{name}' has shape {output.shape}, the plan says {expected}")
+
+
+def _ends(bundle: Bundle) -> list[tuple[str, ...]]:
+    """For each step of a plan the values that nothing reads after it. Results are kept, and so is what regions with ranges read
+    and made."""
+    plan = bundle.manifest.plan
+    ranged = [step for step in plan.steps if step.kind == "call" and bundle.calls[step.region].has_ranges]
+    seen = {*plan.outputs, *(name for step in ranged for name in (*step.inputs, *step.outputs))}
+    ends = list[tuple[str, ...]]()
+    for step in reversed(plan.steps):
+        names = tuple(name for name in (*step.inputs, *step.outputs) if name not in seen)
+        seen.update(names)
+        ends.append(names)
+    return ends[::-1]
 
 
 @contextmanager

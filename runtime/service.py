@@ -18,7 +18,7 @@ from hecompile.runtime.sessions import Reservation, SessionStore
 from hecompile.runtime.wire import FORMAT, HEADER_LIMIT, key_limit, unpack_keys, unpack_request
 from hecompile.version import __version__
 
-__all__ = ["Service", "load_service"]
+__all__ = ["Service", "judge_service", "load_service"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,14 @@ class Service:
             return self.regions[region].evaluate(payload, batch)
         with self.sessions.use(identifier) as session:  # the client tells from the status whether to open a new one
             return self.regions[region].evaluate(payload, batch, session)
+
+
+def judge_service(folder: Path) -> None:
+    """Load the regions of an artifact's server half one after the other, and keep none. Raises as `load_service` does."""
+    manifest, _, root = read_server(folder)
+    for name in manifest.regions:
+        half = read_server_half(root, manifest.files, name)
+        backend_of(half).load_server(half)
 
 
 def load_service(folder: Path, device: str | None = None) -> Service:

@@ -36,16 +36,18 @@ class Quantize(RegionPass):
 def _quantized(region: AnyCall) -> AnyCall:
     if not isinstance(region, CallRegion):
         return region
-    findings = [
-        Diagnostic(f"{part.output}: weights are not finite", source=part.source, help="repair the model's weights")
-        for product in region.products
-        for part in product.parts
-        if isinstance(product, Product) and not (np.isfinite(product.weights).all() and np.isfinite(product.bias).all())
-    ]
-    if findings:
-        raise CompileError(findings)
+    findings: list[Diagnostic] = []
 
     def change(product: AnyProduct) -> AnyProduct:
-        return quantize(product) if isinstance(product, Product) else product
+        if not isinstance(product, Product):
+            return product
+        quantized = quantize(product)
+        if not (np.isfinite(quantized.readout.weight_scales).all() and np.isfinite(product.bias).all()):
+            help = "repair the model's weights"
+            findings.extend(Diagnostic(f"{part.output}: weights are not finite", part.source, help=help) for part in product.parts)
+        return quantized
 
-    return region.with_products(change)
+    result = region.with_products(change)
+    if findings:
+        raise CompileError(findings)
+    return result

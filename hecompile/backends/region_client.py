@@ -40,6 +40,7 @@ class RegionClient(ABC):
     outputs: tuple[str, ...]
     max_batch: int
     patience_s: float = 60.0  # seconds that an answer may take; the way to a server is given twice that
+    has_ranges: bool = False  # whether `excursions` looks at what it gets
 
     def start_run(self) -> None:  # noqa: B027
         """Forget what was kept of the last sampling run; most regions keep nothing."""

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph, copy_module, info, set_info
@@ -59,9 +60,13 @@ def divisions_of(graph: ModelGraph, product: Product) -> Iterator[Division]:
 
 def part_of(product: Product, channels: Channels) -> Product:
     """What a product makes of these channels alone. All of them are encrypted."""
-    weights = np.ascontiguousarray(product.weights[:, product.split.places(channels, product.geometry)])
+    places = product.split.places(channels, product.geometry)
     geometry = replace(product.geometry, channels=len(channels))
-    return replace(product, geometry=geometry, weights=weights, split=ChannelSplit(len(channels)))
+
+    def weights() -> npt.NDArray[np.float64]:
+        return np.ascontiguousarray(product.weights[:, places])
+
+    return replace(product, geometry=geometry, make_weights=weights, split=ChannelSplit(len(channels)))
 
 
 def divide(graph: ModelGraph, divisions: Sequence[Division]) -> ModelGraph:

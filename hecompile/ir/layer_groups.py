@@ -96,8 +96,9 @@ def stack_of(product: Product, shape: LayerShape) -> Stack:
 def _stack(product: Product, shapes: Mapping[str, LayerShape]) -> Stack:
     """A stacked product, its weights rounded as `quantize` does."""
     rounded, names = quantize(product), tuple(part.output for part in product.parts)
-    error = rounded.weights * rounded.readout.weight_scales[:, None, None] - product.weights
-    power = float(np.square(product.weights).sum())
+    weights = product.weights
+    power = float(np.square(weights).sum())
+    error = rounded.weights * rounded.readout.weight_scales[:, None, None] - weights
     rounding = float(np.square(error).sum()) / power if power else 0.0
     nodes, multiple = tuple(node for name in names for node in shapes[name].nodes), shapes[names[0]].multiple
     skipped = sum(weights_of(shapes[name].geometry) for name in names) - multiplied(product.geometry, product.split)

@@ -125,18 +125,23 @@ def _layer(graph: ModelGraph, node: fx.Node) -> Layer:
     if weight is None:
         raise CompileError(f"{node.name} has no constant weights")
     nodes, source, factor = _folded(node)
-    geometry, weights = _form(node, weight, info(source).shape, factor)
+    shape = info(source).shape
+
+    def form() -> tuple[Geometry, Array]:
+        return _form(node, weight, shape, factor)
+
+    geometry, weights = form()
     source, split = _split(graph, source, geometry, weights)
     record = info(node)
     part = Part(node.name, geometry.outputs, record.path, record.source)
     offset = np.zeros(geometry.outputs, np.float32) if bias is None else bias.astype(np.float32)
-    geometry, weights = _without_zero_taps(geometry, weights)
-    return Layer(nodes, Product(source.name, geometry, (part,), weights, offset, split))
+    geometry, _ = _without_zero_taps(geometry, weights)
+    return Layer(nodes, Product(source.name, geometry, (part,), lambda: _without_zero_taps(*form())[1], offset, split))
 
 
 def _split(graph: ModelGraph, source: fx.Node, geometry: Geometry, weights: Array) -> tuple[fx.Node, ChannelSplit]:
     """The value that a layer reads, and which of its channels the server gets how."""
-    absent = np.abs(weights).sum(axis=(0, 2)).reshape(geometry.channels, -1).sum(axis=1) == 0
+    absent = ~weights.any(axis=(0, 2)).reshape(geometry.channels, -1).any(axis=1)
     released, bits, tiles = np.zeros(geometry.channels, np.bool_), ChannelSplit.bits, None
     if str(source.target) == RELEASE:
         encrypted, bits = constant_of(graph, source.args[1]).numpy(), int(str(source.args[3]))
@@ -157,7 +162,7 @@ def _numbers(mask: Array) -> tuple[int, ...]:
 
 def _without_zero_taps(geometry: Geometry, weights: Array) -> tuple[Geometry, Array]:
     """Taps whose weights are all zero are not multiplied; one is kept."""
-    kept = np.flatnonzero(np.abs(weights).sum(axis=(0, 1)))
+    kept = np.flatnonzero(weights.any(axis=(0, 1)))
     kept = kept if len(kept) else np.arange(1)
     if len(kept) == len(geometry.taps):
         return geometry, weights
@@ -209,8 +214,11 @@ def _stacked(group: list[Product]) -> Product:
         return group[0]
     parts = tuple(part for product in group for part in product.parts)
     geometry = replace(group[0].geometry, outputs=sum(part.outputs for part in parts))
-    weights = np.concatenate([product.weights for product in group])
     bias = np.concatenate([product.bias for product in group])
     absent = set.intersection(*(set(product.split.absent) for product in group))
     split = replace(group[0].split, absent=tuple(sorted(absent)))
+
+    def weights() -> Array:
+        return np.concatenate([product.weights for product in group])
+
     return Product(group[0].input, geometry, parts, weights, bias, split)

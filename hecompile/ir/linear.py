@@ -147,6 +147,8 @@ class _Taps:
 
 def _dense(weight: Array, groups: int) -> Array:
     """Grouped weights (O, C / groups, kh, kw) with the zeros written out: (O, C, kh, kw)."""
+    if groups == 1:
+        return weight.astype(np.float64)
     outputs, inner = weight.shape[:2]
     result = np.zeros((outputs, inner * groups, *weight.shape[2:]), np.float64)
     for group in range(groups):
@@ -168,6 +170,13 @@ def conv2d(weight: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pai
     dense = _dense(weight, groups)
     outputs, channels, *kernel = dense.shape
     out_size = tuple((size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1))
+    grid = (out_size[0], out_size[1])
+    if stride == (1, 1):  # every kernel position is a tap of its own, in the same order
+        steps = ((range(kernel[axis]), dilation[axis], padding[axis]) for axis in (0, 1))
+        rows, columns = ([place * apart - margin for place in places] for places, apart, margin in steps)
+        found = tuple((y, x) for y in rows for x in columns)
+        geometry = Geometry(False, channels, size, stride, found, grid, (1, 1), outputs, grid)
+        return geometry, dense.reshape(outputs, channels, -1)
     phases = stride[0] * stride[1]
     taps = _Taps(outputs, channels * phases)
     for ky in range(kernel[0]):
@@ -176,7 +185,6 @@ def conv2d(weight: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pai
             x, rx = divmod(kx * dilation[1] - padding[1], stride[1])
             taps.add((y, x), slice(None), slice(ry * stride[1] + rx, None, phases), dense[:, :, ky, kx])
     found, weights = taps.finish()
-    grid = (out_size[0], out_size[1])
     return Geometry(False, channels, size, stride, found, grid, (1, 1), outputs, grid), weights
 
 

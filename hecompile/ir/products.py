@@ -8,6 +8,7 @@ time embedding): their rows are stacked and share one upload.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,25 +75,40 @@ class LaterProduct(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """Float weights: (rows, C', K) for the geometry's picture, bias (outputs)."""
+    """Float weights and bias (outputs).
+
+    `make_weights` makes the weights, (rows, C', K) for the geometry's picture, from the model's own: those of all layers together
+    would need more than twice the model's memory, so they exist for one layer at a time.
+    """
 
     input: str
     geometry: Geometry
     parts: tuple[Part, ...]
-    weights: npt.NDArray[np.float64]
+    make_weights: Callable[[], npt.NDArray[np.float64]]
     bias: npt.NDArray[np.float32]
     split: ChannelSplit
 
     def __post_init__(self) -> None:
-        expected = (self.geometry.rows, self.geometry.picture[0], len(self.geometry.taps))
-        if self.weights.shape != expected or self.bias.shape != (self.geometry.outputs,):
-            raise InternalError(f"product of {self.input}: weights {self.weights.shape}, expected {expected}")
-        if sum(part.outputs for part in self.parts) != self.geometry.outputs:
-            raise InternalError(f"product of {self.input}: the parts do not add up to {self.geometry.outputs} outputs")
-        absent = self.split.places(self.split.absent, self.geometry)
-        fits = self.split.channels == self.geometry.channels and (self.split.tiles is None or self.split.tiles.fits(self.geometry))
-        if not fits or self.weights[:, absent].any():
+        outputs = self.geometry.outputs
+        if sum(part.outputs for part in self.parts) != outputs or self.bias.shape != (outputs,):
+            raise InternalError(f"product of {self.input}: the parts and the bias do not add up to {outputs} outputs")
+        tiles = self.split.tiles
+        if self.split.channels != self.geometry.channels or not (tiles is None or tiles.fits(self.geometry)):
             raise InternalError(f"product of {self.input}: its channels do not fit: {self.split}")
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """The weights, made anew: keep them no longer than they are needed.
+
+        Raises:
+            InternalError: if they have another shape than the geometry says, or absent channels have some.
+        """
+        weights, expected = self.make_weights(), (self.geometry.rows, self.geometry.picture[0], len(self.geometry.taps))
+        if weights.shape != expected:
+            raise InternalError(f"product of {self.input}: weights {weights.shape}, expected {expected}")
+        if weights[:, self.split.places(self.split.absent, self.geometry)].any():
+            raise InternalError(f"product of {self.input}: its channels do not fit: {self.split}")
+        return weights
 
     @property
     def described(self) -> str:
@@ -101,7 +117,8 @@ class Product:
     @property
     def macs(self) -> int:
         """Multiply-adds per element in the clear."""
-        return int(self.weights.size * np.prod(self.geometry.grid))
+        geometry = self.geometry
+        return geometry.rows * geometry.picture[0] * len(geometry.taps) * geometry.grid[0] * geometry.grid[1]
 
     def reference(self, value: Array) -> list[Array]:
         picture = self.geometry.to_picture(value).astype(np.float64)

@@ -29,7 +29,7 @@ def _within(room: str, names: str) -> frozenset[str]:
 
 
 SERVING = (
-    frozenset({"artifact_files", "artifact_server", "buffers", "errors", "ir", "ir.halves", "untrusted", "version"})
+    frozenset({"artifact_files", "artifact_server", "artifact_tensors", "buffers", "errors", "ir", "ir.halves", "untrusted", "version"})
     | _within("cli", "app artifacts console interruptions running")
     | _within("backends", "base program_io region_server registry tensors")
     | _within("runtime", "greeting server service sessions wire")

@@ -30,7 +30,7 @@ def lowered(name: str, size: int = 8, batch: int = 2) -> Lowered:
     values = np.random.default_rng(0).standard_normal((16, 16, 3, 3))
     geometry, weights = conv2d(values, (size, size), (1, 1), (1, 1), (1, 1), 1)
     parts = (Part("y", geometry.outputs),)
-    product = quantize(Product("x", geometry, parts, weights, np.zeros(16, np.float32), ChannelSplit(16)))
+    product = quantize(Product("x", geometry, parts, weights.copy, np.zeros(16, np.float32), ChannelSplit(16)))
     found = choose(encrypted_weights(product), 1, Machine())
     assert found is not None
     choices = [choose(encrypted_weights(product), count, Machine(), found.parameters) for count in range(1, batch + 1)]

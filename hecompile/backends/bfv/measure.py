@@ -184,7 +184,7 @@ def _packed(geometry: Geometry, pictures: int, split: ChannelSplit | None = None
 
     weights = np.random.default_rng(0).standard_normal((geometry.rows, geometry.picture[0], len(geometry.taps)))
     parts, bias = (Part("y", geometry.outputs),), np.zeros(geometry.outputs, np.float32)
-    quantized = quantize(Product("x", geometry, parts, weights, bias, split or ChannelSplit(geometry.channels)))
+    quantized = quantize(Product("x", geometry, parts, weights.copy, bias, split or ChannelSplit(geometry.channels)))
     choice = choose(encrypted_weights(quantized), pictures, Machine())
     if choice is None:
         raise InternalError(f"no parameters carry {geometry}")

@@ -95,6 +95,8 @@ class CkksClient(RegionClient):
                 start += size
         return read(document, np.stack(vectors).reshape(pending.batch, len(document.body.results), -1))
 
+    has_ranges = True
+
     def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
         return excursions(self._document, values, outputs)
 

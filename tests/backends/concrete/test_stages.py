@@ -83,7 +83,7 @@ def test_the_bound_saves_bits() -> None:
 def test_the_reference_is_within_its_rounding(kind: str) -> None:
     rng = np.random.default_rng(0)
     geometry, weights = conv2d(rng.standard_normal((4, 3, 3, 3)), (6, 6), (1, 1), (1, 1), (1, 1), 1)
-    product = quantize(Product("x", geometry, (Part("y", 4),), weights, np.zeros(4, np.float32), ChannelSplit(3)))
+    product = quantize(Product("x", geometry, (Part("y", 4),), weights.copy, np.zeros(4, np.float32), ChannelSplit(3)))
     limited = LimitedProduct(product, 1)
     value = picture(kind, geometry, weights, 0)
     for got, want, bound in zip(limited.reference(value), product.reference(value), limited.rounding(value), strict=True):

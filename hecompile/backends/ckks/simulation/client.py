@@ -47,6 +47,8 @@ class SimulatedClient(RegionClient):
         vectors = np.frombuffer(reply, np.float64)
         return read(self._document, vectors.reshape(pending.batch, len(self._document.body.results), -1))
 
+    has_ranges = True
+
     def excursions(self, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
         return excursions(self._document, values, outputs)
 
