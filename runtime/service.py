@@ -141,8 +141,11 @@ def judge_service(folder: Path) -> None:
         backend_of(half).load_server(half)
 
 
-def load_service(folder: Path) -> Service:
+def load_service(folder: Path, device: str | None = None) -> Service:
     """Load an artifact, or a server half alone, checking every file.
+
+    Args:
+        device: that computes the products ("cuda"), in place of the processor.
 
     Raises:
         ProtocolError: if anything is missing, changed or malformed.
@@ -151,6 +154,9 @@ def load_service(folder: Path) -> Service:
     manifest, found, root = read_server(folder)
     halves = {name: read_server_half(root, manifest.files, name) for name in manifest.regions}
     regions = {name: backend_of(half).load_server(half) for name, half in halves.items()}
+    if device is not None:
+        for region in regions.values():
+            region.use_device(device)
     if not regions:
         raise ProtocolError(f"{folder}: the server has nothing to do")
     return Service(manifest.name, found, manifest.encrypted, regions)

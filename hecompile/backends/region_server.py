@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hecompile.errors import ProtocolError
+
 __all__ = ["RegionServer", "Session"]
 
 
@@ -30,6 +32,13 @@ class RegionServer(ABC):
     @abstractmethod
     def request_bytes(self, batch: int) -> int:
         """Size of every well-formed payload at this batch; of the largest, where a region reveals."""
+
+    def use_device(self, name: str) -> None:
+        """Compute products on that device ("cuda", "cuda:1") from now on, before the first request.
+
+        Raises `ProtocolError` where that cannot be done.
+        """
+        raise ProtocolError(f"--device {name}: only the scheme bfv computes on cuda devices; leave it out")
 
     def key_sizes(self) -> Mapping[str, int]:
         """The same as the client half declares."""

@@ -36,6 +36,9 @@ def serve(
     sessions: Annotated[int | None, typer.Option(help="sessions at a time (64)")] = None,
     session_idle_s: Annotated[float | None, typer.Option(help="seconds until an unused session ends (1800)")] = None,
     openapi: Annotated[bool, typer.Option("--openapi", help="serve /openapi.json, a description of the routes")] = False,
+    device: Annotated[
+        str, typer.Option(help="what computes the products under bfv: cpu, cuda, or one of several as cuda:1; needs torch")
+    ] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Serve the server half over HTTP until interrupted."""
@@ -46,7 +49,7 @@ def serve(
 
     tokens = None if token_file is None else read_tokens(token_file)
     proxies = judge_proxies(trust_proxy or [])
-    service = load_service(artifact)
+    service = load_service(artifact, None if device == "cpu" else device)
     limits = limits_of_machine(
         service.body_limit, connections=connections, queue_s=queue_s, body_bytes=_bytes("--body-mib", body_mib),
         key_bytes=_bytes("--key-mib", key_mib), sessions=sessions, session_idle_s=session_idle_s,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,10 @@ from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_rel
 from hecompile.backends.bfv.released_product import ReleasedProduct, in_core
 from hecompile.backends.bfv.weights import LayerWeights
 from hecompile.backends.region_server import RegionServer, Session
-from hecompile.errors import ProtocolError
+from hecompile.errors import ProtocolError, needing
+
+if TYPE_CHECKING:
+    from hecompile.backends.bfv.device_product import DeviceProduct
 
 __all__ = ["BfvServer"]
 
@@ -37,6 +42,7 @@ class BfvServer(RegionServer):
         self._product = cache(self._make_product)  # of what is shown
         self._ordered: dict[tuple[object, ...], _core.Weights] = {}
         self._ordering, self._in_order = threading.Lock(), cache(self._order)
+        self._on_device: Callable[[int], list[DeviceProduct]] | None = None
         self._in_order(1)  # the other batches' when they come: most are the same
 
     def request_bytes(self, batch: int) -> int:
@@ -46,6 +52,21 @@ class BfvServer(RegionServer):
     def weight_bytes(self) -> int:
         """Memory of the weights in the order of the product."""
         return sum(each.bytes for each in self._ordered.values())
+
+    def use_device(self, name: str) -> None:
+        with needing("--device", "client"):
+            from hecompile.backends.bfv.device_product import DeviceProduct, device_of
+
+        device = device_of(name)
+
+        def products(batch: int) -> list[DeviceProduct]:
+            layers = zip(self._program.body.layers, self._weights, strict=True)
+            return [DeviceProduct(layer, batch, weights.encrypted, device) for layer, weights in layers]
+
+        self._on_device = cache(products)
+        self._on_device(1)
+        self._in_order.cache_clear()
+        self._ordered.clear()
 
     def form(self, index: int, batch: int) -> FormName:
         """How the products of a layer are computed: by the sizes alone, and with the same result either way."""
@@ -64,14 +85,29 @@ class BfvServer(RegionServer):
             sums = self._sums(part[size.up_words + size.up_seeds :], index, batch) if layer.split.shows else None
             added = None if sums is None or layer.split.tiles else layer.layout(batch).unread(sums)
             seeds = part[size.up_words : size.up_words + size.up_seeds] if size.up_seeds else None
-            layout, weights = self._layouts(batch)[index], self._in_order(batch)[index]
-            reason = _core.evaluate(layout, weights, part, seeds, self._contexts[index], added, reply, place)
+            reason = self._answer(index, batch, part, seeds, added, reply, place)
             if reason is not None:
                 raise ProtocolError(f"layer of {layer.input}: {reason}")
             if sums is not None and layer.split.tiles:
                 reply[place + size.down - size.down_sums : place + size.down] = pack_sums(layer, sums)
             start, place = start + size.up, place + size.down
         return bytes(reply)
+
+    def _answer(
+        self,
+        index: int,
+        batch: int,
+        words: memoryview,
+        seeds: memoryview | None,
+        added: Integers | None,
+        reply: bytearray,
+        place: int,
+    ) -> str | None:
+        """Write a layer's answers into the reply; why not, or None."""
+        context = self._contexts[index]
+        if self._on_device is not None:
+            return self._on_device(batch)[index].evaluate(words, seeds, context, added, reply, place)
+        return _core.evaluate(self._layouts(batch)[index], self._in_order(batch)[index], words, seeds, context, added, reply, place)
 
     def _mode(self, payload: bytes) -> int:
         """Whether a request brings seeds. Raises `ProtocolError` for a byte that says neither."""
