@@ -3,8 +3,9 @@ processes on this machine.
 
 Weights are random with a seed. The model is compiled twice: with `--client-cache-mib` as given (the answers that the client keeps
 for a run's later calls) and with none; `first` and `later` calls are of the former, `fresh` of the latter. The same model runs
-alone in float32 in the same minutes, with torch's default threads. Ratios are of CPU seconds of whole processes. PSNR has the float32
-result's own range as its peak. `--link 1000mbit/5ms` runs it once more, the server in a network namespace behind such a link.
+alone in float32 in the same minutes, with torch's default threads. Ratios are of CPU seconds of whole processes. PSNR has the
+float32 result's own range as its peak. `--link 1000mbit/5ms` runs it once more, the server in a network namespace behind such a
+link.
 """
 
 from __future__ import annotations
@@ -191,6 +192,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "client_cpu": {"first": first, "later": later, "fresh": fresh["first"], "pair": pair},
         "prediction": predictions(folder / "kept", profile, kept),
         "profile": str(options.machine) if options.machine else "default",
+        "runs": options.runs,
         "security_bits": read_manifest(folder / "kept").security_bits,
     }
     if options.link:

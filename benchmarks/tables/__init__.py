@@ -15,6 +15,7 @@ from benchmarks.tables.linear import linear_table
 from benchmarks.tables.load import load_table
 from benchmarks.tables.min_distortion import min_distortion_table, predicted_table
 from benchmarks.tables.peers import peers_table
+from benchmarks.tables.sd_unet import link_table, sd_unet_table
 from benchmarks.tables.transport import faults_table, transport_table
 
 __all__ = ["TABLES"]
@@ -36,4 +37,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "load": ("load", load_table),
     "linear": ("linear", linear_table),
     "peers": ("peers", peers_table),
+    "sd_unet": ("sd_unet", sd_unet_table),
+    "sd_link": ("sd_unet", link_table),
+    "sd_optimised": ("sd_unet_optimised", sd_unet_table),
 }
