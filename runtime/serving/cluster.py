@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -40,8 +41,11 @@ _PAUSE_S = 0.2  # before the next try
 _ANSWER_S = 3600.0  # after which a worker that says nothing is given up
 _STORED_BYTES = 1 << 16  # from which on a payload is put into the object store, once for all shards
 _MOST_WORKERS = 10_000
-_OURS = {  # read by Ray when it is imported
+_ALWAYS = {  # read by Ray when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # else a thread of its own that asks after the end starts another Ray, by its own defaults
+}
+_OURS = {  # the same, of a cluster that we start
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it means loopback alone, on every system; else Linux listens on all interfaces
     "RAY_AUTH_MODE": "token",
 }
@@ -62,14 +66,18 @@ class ClusterOptions:
     address: str | None = None  # of a cluster that is there; None starts one on this machine, for this process alone
 
     def __post_init__(self) -> None:
-        if not self.replicas and self.threads > 0 and self.shards > 0:
-            fitting = max(self.idle_replicas, len(os.sched_getaffinity(0)) // (self.threads * self.shards), 1)
-            object.__setattr__(self, "replicas", fitting)
-        for name, value in (("replicas", self.replicas), ("threads", self.threads), ("shards", self.shards)):
-            if not 1 <= value <= _MOST_WORKERS:
-                raise CompileError(f"--{name} {value}: between 1 and {_MOST_WORKERS} are expected")
+        self._judge("threads", "shards")
+        if not self.replicas:
+            fitting = len(os.sched_getaffinity(0)) // (self.threads * self.shards)
+            object.__setattr__(self, "replicas", max(fitting, self.idle_replicas, 1))
+        self._judge("replicas")
         if not 1 <= self.idle_replicas <= self.replicas:
             raise CompileError(f"--idle-replicas {self.idle_replicas}: between 1 and {self.replicas}, the most, are expected")
+
+    def _judge(self, *names: str) -> None:
+        for name in names:
+            if not 1 <= getattr(self, name) <= _MOST_WORKERS:
+                raise CompileError(f"--{name} {getattr(self, name)}: between 1 and {_MOST_WORKERS} are expected")
 
     def document(self) -> dict[str, Any]:
         """By name, as JSON."""
@@ -95,6 +103,7 @@ class Cluster:
         self._folder, self.options, self.retried = folder.resolve(), options, retried
         self._name, self._digest, self._encrypted = judge_stateless(folder)
         self._handles: list[Any] = []
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._ray, self._serve = _imported(options.address is None)
 
     def __enter__(self) -> Cluster:
@@ -122,7 +131,7 @@ class Cluster:
                 self._ray.init(
                     _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
                     num_cpus=2 * options.shards * options.replicas * options.threads,  # a restart has old and new ones at once
-                    num_gpus=0, object_store_memory=min(2 << 30, max(128 << 20, memory // 8)),
+                    num_gpus=0, _temp_dir=self._private_folder(), object_store_memory=min(2 << 30, max(128 << 20, memory // 8)),
                 )  # fmt: skip
             else:
                 try:
@@ -208,19 +217,33 @@ class Cluster:
                 return reply
         raise RefusalError("the workers that evaluate this request end", 503, "workers", 5.0)
 
+    def _private_folder(self) -> str:
+        """For Ray's sockets, logs and what its store has no room for: for this user alone, and gone at the end.
+
+        Ray opens its own folder to everybody, so that lies in another one.
+        """
+        self._temporary = tempfile.TemporaryDirectory(prefix="hecompile-ray-", ignore_cleanup_errors=True)
+        return str(Path(self._temporary.name) / "ray")
+
     def close(self) -> None:
         """End the workers, and Ray where we started it."""
         if not self._ray.is_initialized():
             return
+        for name in ("ray", "ray.serve"):  # its threads go on asking for a moment, and tell that nobody answers
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         if self.options.address is not None:
             for index in range(self.options.shards):
                 self._serve.delete(f"hecompile-{self._digest[:12]}-{index}", _blocking=False)
         with _handlers_kept():
             self._ray.shutdown()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
 
 def _imported(own: bool) -> tuple[Any, Any]:
     """Ray and Ray Serve, told before they are loaded what a cluster of our own is like. Raises `CompileError` without them."""
+    os.environ.update(_ALWAYS)
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     if own:
         os.environ.update(_OURS | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
     try:

@@ -102,7 +102,8 @@ def judge_stateless(folder: Path) -> tuple[str, str, bool]:
         if not found.guarantee.stateless:
             raise CompileError(
                 Diagnostic(
-                    f"region '{name}' is of backend '{found.name}', whose servers keep clients' keys: --ray cannot share it out",
+                    f"region '{name}' is of backend '{found.name}', which does not promise that its servers keep nothing of a "
+                    "client's, such as keys: workers cannot share its requests",
                     help="serve it without --ray, or compile it with --backend bfv",
                 )
             )
