@@ -1,7 +1,7 @@
 """`hecompile serve --ray`: two workers of one thread against one such, a worker that is killed, shards, and a whole picture.
 
 Requests are encrypted beforehand, for the convolutions of Stable Diffusion's middle widths, and sent by a process of its own, whose
-CPU is told; every reply is compared with what one server gives. In each round one worker and two workers have the same load, one
+CPU is told (as is the front's, `front_byte_ns` of each byte); every reply is compared with what one server gives. In each round one worker and two workers have the same load, one
 after the other: `speedup` is the median of the rounds' quotients. `killed`: under load one of two workers gets SIGKILL. `shards`:
 each evaluation by two workers. `picture_equal`: ten steps of the trained digits through workers and in this process.
 """
@@ -53,10 +53,10 @@ class Settings:
     counted_s: float = 20.0
     connections: int = 4
     single: int = 8  # requests one after the other, for their latency
-    steps: int = 10
+    steps: int = 10  # of a picture; 0: none is drawn
 
 
-SMOKE = Settings(((16, 16), (32, 8), (64, 4)), 1, 2.0, 1.5, 3, 2, 2)
+SMOKE = Settings(((16, 16), (32, 8), (64, 4)), 1, 2.0, 1.5, 3, 2, 0)
 
 
 class Wide(torch.nn.Module):
@@ -72,15 +72,16 @@ class Wide(torch.nn.Module):
         return torch.cat([result.mean((2, 3)) for result in results], dim=1)
 
 
-def store(folder: Path, target: Path, shapes: dict[str, tuple[int, ...]]) -> list[int]:
-    """Write a request for each region of an artifact, with the reply that one server gives; their sizes."""
-    bundle, service, numbers, sizes = load_bundle(folder), load_service(folder), np.random.default_rng(0), list[int]()
+def store(folder: Path, target: Path, shapes: dict[str, tuple[int, ...]]) -> list[tuple[int, int]]:
+    """Write a request for each region of an artifact, with the reply that one server gives; the bytes of both."""
+    bundle, service, numbers, sizes = load_bundle(folder), load_service(folder), np.random.default_rng(0), list[tuple[int, int]]()
     for place, (name, client) in enumerate(bundle.calls.items()):
         body = _encrypted(client, numbers, shapes)
         (target / f"{place}.request").write_bytes(body)
-        (target / f"{place}.reply").write_bytes(service.answer(service.digest, name, body))
+        reply = service.answer(service.digest, name, body)
+        (target / f"{place}.reply").write_bytes(reply)
         (target / f"{place}.path").write_text(f"/v1/artifacts/{service.digest}/regions/{name}")
-        sizes.append(len(body))
+        sizes.append((len(body), len(reply)))
     return sizes
 
 
@@ -202,9 +203,13 @@ def measure(work: Path, settings: Settings) -> dict[str, Any]:
     examples = {name: torch.randn(2, *shape[1:]) for name, shape in shapes.items()}
     compile_model(model, folder, options=CompileOptions(max_batch=1), example_inputs=examples)
     sizes = store(folder, requests, shapes)
-    figures = {"request_bytes": sizes, **speedups(folder, requests, settings)}
+    figures = {"bytes_up_down": sizes, **speedups(folder, requests, settings)}
+    each_bytes = sum(map(sum, sizes)) / len(sizes)
+    figures["front_byte_ns"] = statistics.median(
+        1e9 * row["front_cpu_share"] / row["requests_per_s"] / each_bytes for row in figures["loads"] if row["requests_per_s"]
+    )
     figures["shards"] = sharded(folder, requests, settings)
-    figures |= drawn(work, settings)
+    figures |= drawn(work, settings) if settings.steps else {"picture_steps": 0, "picture_equal": None}
     every = [*figures["loads"], figures["killed"], figures["shards"]]
     return {
         **{key: sum(row[key] for row in every) for key in ("lost", "wrong")}, **figures, "settings": asdict(settings),
@@ -226,7 +231,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         figures = measure(Path(work), SMOKE if options.smoke else Settings())
     finish({"benchmark": "scale", "smoke": options.smoke, **figures, "ray": ray.__version__, "machine": machine()}, options.json)
-    if figures["lost"] or figures["wrong"] or not figures["picture_equal"]:
+    if figures["lost"] or figures["wrong"] or figures["picture_equal"] is False:
         raise SystemExit(1)
 
 
