@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/he-diffusion.md",
     "docs/min-distortion.md",
     "docs/peers.md",
+    "docs/scale.md",
 )
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.S)
 

@@ -1,8 +1,8 @@
 """`hecompile serve --ray`: two workers of one thread against one such, a worker that is killed, shards, and a whole picture.
 
 Requests are encrypted beforehand, for the convolutions of Stable Diffusion's middle widths, and sent by a process of its own, whose
-CPU is told (as is the front's, `front_byte_ns` of each byte); every reply is compared with what one server gives. In each round one worker and two workers have the same load, one
-after the other: `speedup` is the median of the rounds' quotients. `killed`: under load one of two workers gets SIGKILL. `shards`:
+CPU is told (as is the front's, `front_byte_ns` of each byte); every reply is compared with what one server gives. In each round
+one worker and two workers have the same load, one after the other: `speedup` is the median of the rounds' quotients. `killed`: under load one of two workers gets SIGKILL. `shards`:
 each evaluation by two workers. `picture_equal`: ten steps of the trained digits through workers and in this process.
 """
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from hecompile.errors import CompileError, Diagnostic, InternalError, ProtocolError
+from hecompile.errors import CompileError, InternalError, ProtocolError, needing
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving.listening import family, listening_elsewhere
 from hecompile.runtime.serving.refusals import RefusalError
@@ -97,7 +97,8 @@ class Cluster:
         """`retried` is called when a payload is evaluated once more.
 
         Raises:
-            CompileError: if the artifact's backends keep anything of clients, or Ray is not installed.
+            CompileError: if the artifact's backends keep anything of clients.
+            MissingExtraError: if Ray is not installed.
             ProtocolError: if the artifact is not one.
         """
         self._folder, self.options, self.retried = folder.resolve(), options, retried
@@ -241,16 +242,14 @@ class Cluster:
 
 
 def _imported(own: bool) -> tuple[Any, Any]:
-    """Ray and Ray Serve, told before they are loaded what a cluster of our own is like. Raises `CompileError` without them."""
+    """Ray and Ray Serve, told before they are loaded what a cluster of our own is like. Raises `MissingExtraError` without them."""
     os.environ.update(_ALWAYS)
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     if own:
         os.environ.update(_OURS | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
-    try:
+    with needing("--ray", "ray"):
         import ray
         import ray.serve.exceptions
-    except ImportError as error:
-        raise CompileError(Diagnostic("--ray needs Ray Serve", help="pip install 'hecompile[ray]'")) from error
     return ray, ray.serve
 
 
