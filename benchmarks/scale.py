@@ -1,9 +1,11 @@
 """`hecompile serve --ray`: two workers of one thread against one such, a worker that is killed, shards, and a whole picture.
 
-Requests are encrypted beforehand, for the convolutions of Stable Diffusion's middle widths, and sent by a process of its own, whose
-CPU is told (as is the front's, `front_byte_ns` of each byte); every reply is compared with what one server gives. In each round
-one worker and two workers have the same load, one after the other: `speedup` is the median of the rounds' quotients. `killed`: under load one of two workers gets SIGKILL. `shards`:
-each evaluation by two workers. `picture_equal`: ten steps of the trained digits through workers and in this process.
+Requests are encrypted beforehand, for the convolutions of Stable Diffusion's middle widths, and sent by a process of its own; every
+reply is compared with what one server gives. In each round one worker and two workers have the same load, one after the other:
+`speedup` is the median of the rounds' quotients. Beside each load stand the cores that the front, the workers, the rest of Ray,
+the load generator and all others on this machine kept busy: where others are at work, two workers get less than two cores.
+`front_byte_ns`: CPU time of a byte at the front. `killed`: under load one of two workers gets SIGKILL. `shards`: each evaluation by
+two workers. `picture_equal`: ten steps of the trained digits through workers and in this process.
 """
 
 from __future__ import annotations
@@ -97,22 +99,53 @@ def load(
     command = [sys.executable, "-m", "benchmarks.serving.stored", server.url, str(requests)]
     numbers = map(str, (connections, settings.counted_s, settings.seconds))
     process = subprocess.Popen([*command, *numbers], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    time.sleep(settings.seconds / 2)
-    front_s = cpu_s(server.pid)
+    time.sleep(settings.seconds - settings.counted_s)
+    before = Used.now(server)
+    time.sleep(settings.counted_s / 2)
     during()
     written, _ = process.communicate()
+    used = Used.now(server)
     seen = json.loads(written)
-    ended = sorted(seen.pop("ended"))
+    ended, generator_s = sorted(seen.pop("ended")), seen.pop("cpu_s")
     rate = (len(ended) - 1) / (ended[-1] - ended[0]) if len(ended) > 2 else None
-    share = {"generator_cpu_share": seen.pop("cpu_s") / settings.counted_s, "front_cpu_share": None}
-    if process.returncode == 0:
-        share["front_cpu_share"] = (cpu_s(server.pid) - front_s) / (settings.seconds / 2)
-    return {**seen, "lost": sum(seen["lost"].values()), "why": seen["lost"], "requests_per_s": rate, **share}
+    shares = used.shares(before) | {"generator_cpu_share": generator_s / settings.counted_s}
+    shares["others_cpu_share"] = max(0.0, shares["others_cpu_share"] - shares["generator_cpu_share"])
+    return {**seen, "lost": sum(seen["lost"].values()), "why": seen["lost"], "requests_per_s": rate, **shares}
+
+
+@dataclass(frozen=True)
+class Used:
+    """CPU seconds so far, at a moment: of a server's front, of its workers, of the rest of Ray, and of this machine in all."""
+
+    moment: float
+    front: float
+    workers: float
+    ray: float
+    machine: float
+
+    @classmethod
+    def now(cls, server: Server) -> Used:
+        processes, tick = {pid: cpu_s(pid) for pid in family(server.pid)}, os.sysconf("SC_CLK_TCK")
+        evaluating = sum(processes.get(pid, 0.0) for pid in workers(server))
+        front = processes.pop(server.pid, 0.0)
+        user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:8])
+        busy = (user + nice + system + irq + softirq) / tick
+        return cls(time.monotonic(), front, evaluating, sum(processes.values()) - evaluating, busy)
+
+    def shares(self, before: Used) -> dict[str, float]:
+        """Cores that each kept busy since then; `others` is all that is none of the server's."""
+        passed = self.moment - before.moment
+        found = {name: (getattr(self, name) - getattr(before, name)) / passed for name in ("front", "workers", "ray", "machine")}
+        found["others"] = found.pop("machine") - sum(found.values())
+        return {f"{name}_cpu_share": share for name, share in found.items()}
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of one process so far, without its children's."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """CPU seconds of one process so far, without its children's; 0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

@@ -10,35 +10,31 @@ __all__ = ["projection_table", "scale_table"]
 
 def scale_table(found: dict[str, Any]) -> str:
     """What workers did: median rates of all rounds, and what a killed worker and shards cost."""
-    loads, killed, shards = found["loads"], found["killed"], found["shards"]
+    loads, killed, shards, machine = found["loads"], found["killed"], found["shards"], found["machine"]
     head = (
-        "| workers of one thread | requests/s | of one worker | lost | wrong | CPU of front and of load generator, in cores |\n"
-        "|---|---|---|---|---|---|\n"
+        "| workers of one thread | requests/s | of one worker | lost | wrong | busy cores: workers | front | load generator | others |\n"
+        "|---|---|---|---|---|---|---|---|---|\n"
     )
-    rows = [_row(str(count), [row for row in loads if row["workers"] == count]) for count in (1, 2)]
-    rows[1] = rows[1].replace("| 1.00 |", f"| {_quotients(found)} |")
-    killed_row = _row("2, one of them killed under load", [killed]).replace("| 1.00 |", "| |")
+    quotients = sorted(found["speedups"])
+    speedup = f"{found['speedup']:.2f} ({quotients[0]:.2f} to {quotients[-1]:.2f}, n = {len(quotients)})"
+    one, two = ([row for row in loads if row["workers"] == count] for count in (1, 2))
+    rows = [_row("1", "1", one), _row("2", speedup, two), _row("2, one of them killed under load", "", [killed])]
     picture = {True: "the same, bit for bit", False: "NOT the same", None: "not drawn"}[found["picture_equal"]]
-    machine = found["machine"]
     return (
-        f"{head}{''.join(rows)}{killed_row}\n"
-        f"Evaluated again after the kill: {killed['evaluated_again']:.0f}. One request at a time: {found['one_worker_s']:.2f} s by one "
-        f"worker, {shards['seconds']:.2f} s by two shards ({shards['wrong']} wrong, {shards['lost']} lost). The front takes "
+        f"{head}{''.join(rows)}\n"
+        f"Evaluated again after the kill: {killed['evaluated_again']:.0f}. One request at a time: {found['one_worker_s']:.2f} s by "
+        f"one worker, {shards['seconds']:.2f} s by two shards ({shards['wrong']} wrong, {shards['lost']} lost). The front takes "
         f"{found['front_byte_ns']:.1f} ns of CPU a byte. {found['picture_steps']} steps of digits: {picture}. {machine['cpu']}, "
         f"{machine['cores']} cores, Ray {found['ray']}, commit {machine['commit']}.\n"
     )
 
 
-def _quotients(found: dict[str, Any]) -> str:
-    all_of_them = sorted(found["speedups"])
-    return f"{found['speedup']:.2f} ({all_of_them[0]:.2f} to {all_of_them[-1]:.2f}, n = {len(all_of_them)})"
-
-
-def _row(name: str, rows: list[dict[str, Any]]) -> str:
+def _row(name: str, speedup: str, rows: list[dict[str, Any]]) -> str:
     rate = median(row["requests_per_s"] for row in rows)
-    shares = [median(row[key] for row in rows) for key in ("front_cpu_share", "generator_cpu_share")]
+    shares = [median(row[f"{who}_cpu_share"] for row in rows) for who in ("workers", "front", "generator", "others")]
     lost, wrong = (sum(row[key] for row in rows) for key in ("lost", "wrong"))
-    return f"| {name} | {rate:.2f} | 1.00 | {lost} | {wrong} | {shares[0]:.2f}, {shares[1]:.2f} |\n"
+    busy = " | ".join(f"{share:.2f}" for share in shares)
+    return f"| {name} | {rate:.2f} | {speedup} | {lost} | {wrong} | {busy} |\n"
 
 
 def projection_table(found: dict[str, Any]) -> str:
@@ -50,18 +46,17 @@ def projection_table(found: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|\n"
     )
     rows = [
-        f"| {row['cores']:,} | {row['forwards_per_hour']:,.0f} | {row['fronts']:.1f} | {row['gbit_per_s']:,.1f} | {row['shards']} | "
-        f"{row['compute_s']:.1f} | {row['front_s']:.1f} | {_forwards(row, (slow, fast))} | {row['inside_gb']:,.1f} |\n"
+        f"| {row['cores']:,} | {row['forwards_per_hour']:,.0f} | {row['fronts']:.1f} | {row['gbit_per_s']:,.1f} | {row['shards']} "
+        f"| {row['compute_s']:.1f} | {row['front_s']:.1f} | {_forwards(row, (slow, fast))} | {row['inside_gb']:,.1f} |\n"
         for row in found["rows"]
     ]
     gpu = found["gpu"]
-    last = (
-        f"| one GPU, int8 | | | | 1 | {gpu['products_s'] + gpu['words_s']:.2f} | {gpu['front_s']:.1f} | {_forwards(gpu, (slow, fast))} | |\n"
-    )
+    gpu_s, forwards = gpu["products_s"] + gpu["words_s"], _forwards(gpu, (slow, fast))
+    rows.append(f"| one GPU, int8 | | | | 1 | {gpu_s:.2f} | {gpu['front_s']:.1f} | {forwards} | |\n")
     return (
-        f"{head}{''.join(rows)}{last}\n"
-        f"`{found['model']}`, a forward under `strict`: {found['worker_s']:.0f} CPU seconds of workers, {found['front_s']:.1f} of fronts "
-        f"({found['front_byte_ns']:.1f} ns a byte, {found['front_byte_from']}), {found['client_s']:.1f} of the client; "
+        f"{head}{''.join(rows)}\n"
+        f"`{found['model']}`, a forward under `strict`: {found['worker_s']:.0f} CPU seconds of workers, {found['front_s']:.1f} of "
+        f"fronts ({found['front_byte_ns']:.1f} ns a byte, {found['front_byte_from']}), {found['client_s']:.1f} of the client; "
         f"{found['bytes_first'] / 1e9:.2f} GB in a run's first call, {found['bytes_later'] / 1e9:.2f} GB in later ones.\n"
     )
 
