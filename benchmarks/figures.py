@@ -25,6 +25,7 @@ DOCUMENTS = (
     "docs/min-distortion.md",
     "docs/peers.md",
     "docs/stable-diffusion.md",
+    "docs/scale.md",
 )
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.S)
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
+import signal
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Protocol
 
 import uvicorn
 
@@ -19,7 +24,21 @@ from hecompile.runtime.serving.quiet import quieten
 
 __all__ = ["bind", "create_app", "is_loopback", "serve_socket"]
 
+LOG = logging.getLogger(__name__)
 BACKLOG = 1024  # connections that the system keeps until they are accepted
+
+
+class Workers(Protocol):
+    """Who evaluates in place of the server's own process: so many at a time."""
+
+    retried: Callable[[], None]  # called when an evaluation begins again, because its worker had ended
+
+    @property
+    def places(self) -> int: ...
+
+    def restart(self) -> None:
+        """Replace them, while the others go on."""
+        ...
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -51,6 +70,7 @@ def serve_socket(
     tokens: Tokens | None = None,
     proxies: Sequence[str] = (),
     openapi: bool = False,
+    workers: Workers | None = None,
 ) -> None:
     """Serve on a bound socket until interrupted.
 
@@ -59,12 +79,16 @@ def serve_socket(
         tokens: those that open this server; None opens it to everybody.
         proxies: addresses whose `X-Forwarded-For` is believed.
         openapi: whether to serve a description of the routes.
+        workers: those that evaluate, where it is not this process; SIGHUP then replaces them one after the other.
     """
     limits = limits or limits_of_machine(service.body_limit)
-    desk = Desk(service, limits, tokens, tuple(proxies))
+    desk = Desk(service, limits, tokens, tuple(proxies), 1 if workers is None else workers.places)
+    if workers is not None:
+        workers.retried = desk.metrics.retried.inc
     config = uvicorn.Config(
         application(desk, openapi),
         http=protocol_of(desk.connections, limits),
+        loop="asyncio",  # also where uvloop is installed, as with Ray: `Connections` was tried on this one alone
         ws="none",
         lifespan="off",
         log_level="warning",
@@ -77,7 +101,29 @@ def serve_socket(
         timeout_graceful_shutdown=int(limits.stop_s) + 3,
     )
     quieten()
-    _Server(config, desk, listener).run(sockets=[listener])
+    with nullcontext() if workers is None else _restarted_by_signal(workers):
+        _Server(config, desk, listener).run(sockets=[listener])
+
+
+@contextmanager
+def _restarted_by_signal(workers: Workers) -> Iterator[None]:
+    """Within it SIGHUP replaces the workers, in a thread; one that comes while they are being replaced is left out."""
+    at_work = threading.Lock()
+
+    def restart() -> None:
+        if at_work.acquire(blocking=False):
+            try:
+                workers.restart()
+            except Exception:  # those that were there go on
+                LOG.exception("the workers could not be replaced")
+            finally:
+                at_work.release()
+
+    before = signal.signal(signal.SIGHUP, lambda number, frame: threading.Thread(target=restart, daemon=True).start())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 class _Server(uvicorn.Server):

@@ -56,6 +56,8 @@ PROMISES: dict[str, dict[str, str]] = {
         "hanging-up": "`concrete`: hanging up ends one's own evaluation only, and a spare worker answers the next",
         "concrete-keys": "`concrete_lookups`: keys are judged against the circuit's specification when they come",
         "behind-a-proxy": "behind the shipped nginx, limits by address go by what the proxy saw; `/metrics` is closed to strangers",
+        "workers": "`--ray`: workers get payloads as bytes, after the wire check, and no other object that a client made",
+        "loopback": "`--ray`: the cluster that it starts listens on loopback alone, and lets nobody join without its token",
         "tokens": "a server with tokens answers nobody else, and compares them in constant time",
     },
     "client": {

@@ -26,12 +26,13 @@ STOP_S = 30.0  # that the server may take to end
 class Server:
     """`hecompile serve` in a process of its own, whose resident memory is looked at twice a second."""
 
-    def __init__(self, folder: Path) -> None:
-        command = [*SERVE, str(folder), "--port", "0", "--json"]
+    def __init__(self, folder: Path, *options: str) -> None:
+        command = [*SERVE, str(folder), "--port", "0", "--json", *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.said: dict[str, Any] = json.loads(self._process.stdout.readline())
         self.url: str = self.said["url"]
+        self.pid = self._process.pid
         self._sizes, self._ended = list[tuple[float, float]](), threading.Event()
         self._watch = threading.Thread(target=self._sample)
         self._watch.start()

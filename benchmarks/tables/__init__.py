@@ -16,6 +16,7 @@ from benchmarks.tables.load import load_table
 from benchmarks.tables.min_distortion import min_distortion_table, predicted_table
 from benchmarks.tables.peers import peers_table
 from benchmarks.tables.sd_unet import link_table, sd_unet_table
+from benchmarks.tables.scale import projection_table, scale_table
 from benchmarks.tables.transport import faults_table, transport_table
 
 __all__ = ["TABLES"]
@@ -40,4 +41,6 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "sd_unet": ("sd_unet", sd_unet_table),
     "sd_link": ("sd_unet", link_table),
     "sd_optimised": ("sd_unet_optimised", sd_unet_table),
+    "scale": ("scale", scale_table),
+    "projection": ("projection", projection_table),
 }

@@ -19,7 +19,7 @@ from hecompile.errors import CompileError, Diagnostic
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
     from hecompile.backends.region_client import RegionClient
-    from hecompile.backends.region_server import RegionServer
+    from hecompile.backends.region_server import RegionServer, RegionShard
     from hecompile.ir.candidates import Candidate, LayerPrice, PartCost
     from hecompile.ir.channels import ChannelSplit
     from hecompile.ir.graph import ModelGraph
@@ -52,6 +52,7 @@ class Guarantee:
 
     encrypts: bool = True  # the server sees ciphertexts only
     hides_key: bool = True  # decrypted values tell nothing of the secret key, so that policies may show some of them
+    stateless: bool = False  # servers keep nothing of a client's, keys included: any of several may answer any request
 
 
 class Backend(ABC):
@@ -148,6 +149,20 @@ class Backend(ABC):
     @abstractmethod
     def load_server(self, half: ServerHalf) -> RegionServer:
         """The runnable server half. Raises `ProtocolError` if the half is not well-formed."""
+
+    def load_shard(self, half: ServerHalf, index: int, count: int) -> RegionShard:
+        """One of `count` servers that evaluate the region together, from the same payloads.
+
+        Raises:
+            CompileError: if the backend does not divide its regions.
+            ProtocolError: if the half is not well-formed.
+        """
+        region = half.program.get("region")
+        raise CompileError(
+            Diagnostic(
+                f"region '{region}' is of backend '{self.name}', whose regions are not divided", help="serve without --shards"
+            )
+        )
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
         """The region computed in this process with the noise that the backend's library models. Of backends that have one.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["RegionServer", "Session"]
+__all__ = ["RegionServer", "RegionShard", "ReplyJoin", "Session"]
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,21 @@ class RegionServer(ABC):
     def held_bytes(self, name: str) -> int:
         """Memory that the loaded key takes."""
         return self.key_sizes()[name]
+
+
+class ReplyJoin(ABC):
+    """How the replies of a region's shards become its reply. It holds no weights, and may be sent to another process."""
+
+    @abstractmethod
+    def shards(self, batch: int) -> tuple[int, ...]:
+        """The shards that have anything to evaluate at this batch size."""
+
+    @abstractmethod
+    def join(self, request: bytes, batch: int, replies: Mapping[int, bytes]) -> bytes:
+        """The reply that one server would give to a payload, from those of the shards by their numbers."""
+
+
+class RegionShard(RegionServer):
+    """One of several servers that evaluate a region together, from the same payloads."""
+
+    joining: ReplyJoin

@@ -32,12 +32,20 @@ _KEYS_RATE, _KEYS_GRACE_S = 1 << 20, 30.0  # bytes per second of evaluation keys
 class Desk:
     """What all requests to one server share: its limits, the queue, who is known, and what is counted."""
 
-    def __init__(self, service: Service, limits: Limits, tokens: Tokens | None = None, proxies: tuple[str, ...] = ()) -> None:
-        """`tokens`: those that open this server; None opens it to everybody. `proxies`: addresses that speak for others."""
+    def __init__(
+        self, service: Service, limits: Limits, tokens: Tokens | None = None, proxies: tuple[str, ...] = (), places: int = 1
+    ) -> None:
+        """The desk of a server.
+
+        Args:
+            tokens: those that open this server; None opens it to everybody.
+            proxies: addresses that speak for others.
+            places: evaluations at a time.
+        """
         self.service, self.limits, self.tokens, self.metrics = service, limits, tokens, Metrics()
         closed, ended = self.metrics.closed, self.metrics.sessions_ended
         self.connections = Connections(limits, proxies, lambda reason: closed.labels(reason).inc())
-        self.queue, self.room = FairQueue(limits.queue_s), Room(limits.body_bytes)
+        self.queue, self.room = FairQueue(limits.queue_s, places), Room(limits.body_bytes)
         self.evaluations = Evaluations(limits, self.queue, self.metrics.evaluation_s.observe, self.metrics.dropped.inc)
         self._keys_thread = Worker[str]("hecompile-keys")
         service.sessions.ended = lambda reason: ended.labels(reason).inc()
@@ -46,6 +54,7 @@ class Desk:
     def _tell(self) -> None:
         sessions, gauge = self.service.sessions, self.metrics.gauge
         gauge("waiting_requests", "Requests that wait for their turn", lambda: self.queue.length)
+        gauge("running_evaluations", "Requests that are evaluated", lambda: self.queue.running)
         gauge("expected_wait_seconds", "Seconds that a request that comes now would wait", lambda: self.queue.expected_s)
         gauge("body_bytes", "Room of requests that arrive, wait or are evaluated", lambda: self.room.taken)
         gauge("connections", "Open connections", lambda: len(self.connections))

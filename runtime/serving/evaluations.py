@@ -44,15 +44,15 @@ class Evaluation:
 
 
 class Evaluations:
-    """One at a time, in the order of a `FairQueue`. Answers of tagged requests are kept for a while."""
+    """As many at a time as a `FairQueue` gives turns, in its order. Answers of tagged requests are kept for a while."""
 
     def __init__(self, limits: Limits, queue: FairQueue, measured: Callable[[float], None], dropped: Callable[[], None]) -> None:
         self._limits, self._queue, self._measured, self._dropped = limits, queue, measured, dropped
-        self._thread = Worker[bytes]("hecompile-evaluation")
+        self._threads: list[Worker[bytes]] = []  # those that have nothing to do; the one that was used last is the next
         self._under_way: dict[Key, Evaluation] = {}
         self._kept: OrderedDict[Key, tuple[bytes, float]] = OrderedDict()
         self._kept_bytes = 0
-        self._running: Evaluation | None = None
+        self._running: set[Evaluation] = set()
         self._background: set[asyncio.Task[None]] = set()
 
     def kept(self, key: Key) -> bytes | None:
@@ -111,12 +111,15 @@ class Evaluations:
 
     async def _run(self, evaluation: Evaluation) -> bytes:
         turn = await self._queue.turn(evaluation.owner, evaluation.region)
-        self._running, evaluation.running, complete = evaluation, True, False
+        thread = self._threads.pop() if self._threads else Worker[bytes]("hecompile-evaluation")
+        self._running.add(evaluation)
+        evaluation.running, complete = True, False
         try:
-            reply = await self._thread.run(evaluation.work.run)
+            reply = await thread.run(evaluation.work.run)
             complete = True
         finally:
-            self._running = None
+            self._running.discard(evaluation)
+            self._threads.append(thread)
             if evaluation.cancelling is not None:  # later on it would give up the next one
                 await asyncio.wait({evaluation.cancelling})
             self._queue.leave(turn, measured=complete)
@@ -156,9 +159,9 @@ class Evaluations:
 
     def close(self) -> None:
         """Give up what is still evaluated: the server ends. Those who wait for it are told to come again."""
-        if self._running is not None:
-            self._running.task.cancel()
-            self._running.work.cancel()
+        for evaluation in list(self._running):
+            evaluation.task.cancel()
+            evaluation.work.cancel()
 
     def keep(self, key: Key, reply: bytes) -> None:
         """Have the answer to a request at hand for a while, also after its client got it: the way back may have failed."""

@@ -29,6 +29,7 @@ class Metrics:
         self.sent = counter("sent_bytes", "Bytes of answers")
         self.dropped = counter("dropped_requests", "Requests whose client was gone before they were evaluated")
         self.repeated = counter("repeated_requests", "Requests that came again and found their evaluation or its answer")
+        self.retried = counter("retried_evaluations", "Evaluations that began again because their worker had ended")
         self.closed = counter("connections_closed", "Connections that a limit closed, by reason", ("reason",))
         self.sessions_ended = counter("sessions_ended", "Sessions that ended, by reason", ("reason",))
         self.request_s = Histogram(

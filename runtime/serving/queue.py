@@ -1,4 +1,7 @@
-"""Whose turn it is: one evaluation at a time, which uses all cores, and of those that wait first who has used least."""
+"""Whose turn it is: as many evaluations at a time as there are places, and of those that wait first who has used least.
+
+A server that evaluates by itself has one place, since an evaluation uses all cores; with workers each of them is one.
+"""
 
 from __future__ import annotations
 
@@ -29,26 +32,31 @@ class Turn:
 
 
 class FairQueue:
-    """Turns for one evaluation after the other. Of several owners the one that has used least is next; of one, who came first."""
+    """Turns for evaluations. Of several owners the one that has used least is next; of one, who came first."""
 
-    def __init__(self, longest_s: float) -> None:
-        """`longest_s`: seconds that a new request may have to wait."""
-        self._longest_s = longest_s
+    def __init__(self, longest_s: float, places: int = 1) -> None:
+        """`longest_s`: seconds that a new request may have to wait. `places`: how many turns there are at a time."""
+        self._longest_s, self._places = longest_s, places
         self._waiting: dict[str, deque[Turn]] = {}
-        self._running: Turn | None = None
+        self._running: set[Turn] = set()
         self._seconds: dict[str, float] = {}
         self._used: dict[str, tuple[float, float]] = {}  # seconds, and when they were counted
         self._closed = False
 
     @property
     def length(self) -> int:
-        """Requests that wait; the one that is evaluated is not among them."""
+        """Requests that wait; those that are evaluated are not among them."""
         return sum(map(len, self._waiting.values()))
+
+    @property
+    def running(self) -> int:
+        """Requests that have their turn."""
+        return len(self._running)
 
     @property
     def expected_s(self) -> float:
         """Seconds that all which waits or runs will take, by what each region took before."""
-        return self._running_s + sum(map(self._waiting_s, self._waiting))
+        return (self._running_s + sum(map(self._waiting_s, self._waiting))) / self._places
 
     def expected_for(self, owner: str) -> float:
         """Seconds until a request of this owner that comes now has its turn, if nobody else comes.
@@ -59,7 +67,7 @@ class FairQueue:
         own = self._waiting_s(owner)
         until = self._use(owner, now) + own
         others = (min(self._waiting_s(each), max(0.0, until - self._use(each, now))) for each in self._waiting if each != owner)
-        return self._running_s + own + sum(others)
+        return (self._running_s + own + sum(others)) / self._places
 
     def judge(self, owner: str | None = None) -> None:
         """Raise `RefusalError` (503) if a request that comes now could not wait; without an owner, if not everybody's could."""
@@ -83,8 +91,8 @@ class FairQueue:
             await turn.ready
         except BaseException:
             self._remove(turn)
-            if self._running is turn:  # it came at the same moment as the cancellation
-                self._running = None
+            if turn in self._running:  # it came at the same moment as the cancellation
+                self._running.discard(turn)
                 self._next()
             raise
         return turn
@@ -99,7 +107,7 @@ class FairQueue:
         self._used[turn.owner] = (self._use(turn.owner, now) + seconds, now)
         for owner in [each for each in self._used if self._use(each, now) < _FORGOTTEN_S]:
             del self._used[owner]
-        self._running = None
+        self._running.discard(turn)
         self._next()
 
     def close(self) -> None:
@@ -112,9 +120,8 @@ class FairQueue:
 
     @property
     def _running_s(self) -> float:
-        if self._running is None:
-            return 0.0
-        return max(0.0, self._expected(self._running.region) - (time.monotonic() - self._running.began))
+        now = time.monotonic()
+        return sum(max(0.0, self._expected(turn.region) - (now - turn.began)) for turn in self._running)
 
     def _waiting_s(self, owner: str) -> float:
         return sum(self._expected(turn.region) for turn in self._waiting.get(owner, ()))
@@ -135,9 +142,10 @@ class FairQueue:
 
     def _next(self) -> None:
         now = time.monotonic()
-        while self._running is None and self._waiting:
+        while len(self._running) < self._places and self._waiting:
             turn = self._waiting[min(self._waiting, key=lambda owner: self._use(owner, now))][0]
             self._remove(turn)
             if not turn.ready.done():  # else it was cancelled, and not taken out yet
-                self._running, turn.began = turn, now
+                self._running.add(turn)
+                turn.began = now
                 turn.ready.set_result(None)

@@ -17,7 +17,7 @@ from hecompile.backends.bfv.weights import weights_of
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
     from hecompile.backends.region_client import RegionClient
-    from hecompile.backends.region_server import RegionServer
+    from hecompile.backends.region_server import RegionServer, RegionShard
     from hecompile.ir.halves import ClientHalf, Half, ServerHalf
     from hecompile.ir.passes import RegionPass
     from hecompile.panels import Panel
@@ -99,6 +99,12 @@ class BfvBackend(IntegerBackend):
 
         program = region_program(half)
         return BfvServer(program, weights_of(half, program))
+
+    def load_shard(self, half: ServerHalf, index: int, count: int) -> RegionShard:
+        from hecompile.backends.bfv.shards import BfvShard
+
+        program = region_program(half)
+        return BfvShard(program, weights_of(half, program), index, count)
 
     def measure(self, runs: int) -> Mapping[str, float]:
         from hecompile.backends.bfv.measure import measure_bfv

@@ -26,6 +26,7 @@ __all__ = [
     "ProductForm",
     "form_operations",
     "limbs_of_b_seconds",
+    "limbs_operations",
     "product_form",
 ]
 
@@ -95,6 +96,11 @@ def form_operations(layout: Layout, q_bits: int, requests: int = 1, a_share: flo
     """The form for a layer's products, and what there is to do in it for a request that computes this share of the `a` half."""
     name = product_form(layout, q_bits, requests).name
     return name, _ntt(layout, a_share) if name == "ntt" else _limbs(layout, q_bits, a_share)
+
+
+def limbs_operations(layout: Layout, q_bits: int) -> Operations:
+    """What there is to do for a request that brings seeds, as a product of limbs."""
+    return _limbs(layout, q_bits, 1.0)
 
 
 def limbs_of_b_seconds(layout: Layout, q_bits: int) -> float:

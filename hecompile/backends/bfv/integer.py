@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hecompile.backends.base import Backend, Facts
+from hecompile.backends.base import Backend, Facts, Guarantee
 from hecompile.backends.bfv.parameters import Parameters
 from hecompile.backends.bfv.program import LayerProgram, region_program
 
@@ -27,6 +27,8 @@ __all__ = ["IntegerBackend"]
 
 class IntegerBackend(Backend):
     """Backends whose regions are exact integer products of single layers."""
+
+    guarantee = Guarantee(stateless=True)
 
     @abstractmethod
     def prime(self, parameters: Parameters) -> int:

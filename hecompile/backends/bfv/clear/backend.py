@@ -22,7 +22,7 @@ class ClearBackend(IntegerBackend):
     """Simulation: exact, and in the clear."""
 
     name = "clear"
-    guarantee = Guarantee(encrypts=False)
+    guarantee = Guarantee(encrypts=False, stateless=True)
 
     def prime(self, parameters: Parameters) -> int:
         return (1 << parameters.q_bits) - 1  # no modulus is used
