@@ -12,6 +12,7 @@ from hecompile.artifact_files import read_server_half
 from hecompile.artifact_server import read_server
 from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend_of
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.greeting import Greeting
 from hecompile.runtime.sessions import Reservation, SessionStore
@@ -108,7 +109,7 @@ class Service:
             raise ProtocolError(f"there is no region '{region[:64]}'", status=404)
 
     @contextmanager
-    def expect(self, region: str, body: bytes) -> Iterator[None]:
+    def expect(self, region: str, body: bytes | bytearray) -> Iterator[None]:
         """Judge a request that is answered later. Within the block its session does not end.
 
         Raises:
@@ -121,7 +122,7 @@ class Service:
         with self.sessions.use(identifier):
             yield
 
-    def answer(self, digest: str, region: str, body: bytes) -> bytes:
+    def answer(self, digest: str, region: str, body: bytes | bytearray) -> Buffer:
         """The reply to a request. Raises `ProtocolError` with a fitting status for anything malformed."""
         self.judge(digest, region)
         if len(body) > self.body_limit:

@@ -47,13 +47,13 @@ def pack_request(batch: int, payload: Sequence[Buffer], session: str = "") -> li
     return [struct.pack("<H", len(header)) + header, *payload]
 
 
-def unpack_request(body: bytes) -> tuple[int, str, bytes]:
-    """Batch, session and payload. Raises `ProtocolError` for anything but a well-formed body."""
+def unpack_request(body: bytes | bytearray) -> tuple[int, str, memoryview]:
+    """Batch, session and payload, which is a view of the body. Raises `ProtocolError` for anything but a well-formed body."""
     header, start = _header(body, "<H", HEADER_LIMIT)
     if set(header) != set(_FIELDS) or any(type(header[name]) is not kind for name, kind in _FIELDS.items()):
         raise ProtocolError(f"the request's header must have exactly the fields {', '.join(_FIELDS)}")
     _judge_format(header)
-    payload = body[start:]
+    payload = memoryview(body)[start:]
     if header["bytes"] != len(payload):
         raise ProtocolError(f"the header announces {header['bytes']} bytes, {len(payload)} came")
     if header["batch"] < 1:

@@ -15,8 +15,8 @@ from benchmarks.tables.linear import linear_table
 from benchmarks.tables.load import load_table
 from benchmarks.tables.min_distortion import min_distortion_table, predicted_table
 from benchmarks.tables.peers import peers_table
-from benchmarks.tables.sd_unet import link_table, sd_unet_table
 from benchmarks.tables.scale import projection_table, scale_table
+from benchmarks.tables.sd_unet import link_table, sd_unet_table
 from benchmarks.tables.transport import faults_table, transport_table
 
 __all__ = ["TABLES"]

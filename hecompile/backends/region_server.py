@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
 __all__ = ["RegionServer", "RegionShard", "ReplyJoin", "Session"]
@@ -26,8 +27,12 @@ class RegionServer(ABC):
     worked_s: float = 0.0  # CPU seconds so far of evaluations in other processes
 
     @abstractmethod
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
-        """The reply. Raises `ProtocolError` for a payload that is not what the format says."""
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
+        """The reply to a payload, which is part of a request's body: nothing is copied on the way here, nor on the way back.
+
+        Raises:
+            ProtocolError: for a payload that is not what the format says.
+        """
 
     @abstractmethod
     def request_bytes(self, batch: int) -> int:
@@ -64,7 +69,7 @@ class ReplyJoin(ABC):
         """The shards that have anything to evaluate at this batch size."""
 
     @abstractmethod
-    def join(self, request: bytes, batch: int, replies: Mapping[int, bytes]) -> bytes:
+    def join(self, request: Buffer, batch: int, replies: Mapping[int, bytes]) -> bytes:
         """The reply that one server would give to a payload, from those of the shards by their numbers."""
 
 

@@ -137,7 +137,7 @@ class _TimedServer(RegionServer):
         self.max_batch = inner.max_batch
         self._region, self._inner, self._clock = region, inner, clock
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         before_s = self._inner.worked_s
         with self._clock.of("server", self._region):
             reply = self._inner.evaluate(payload, batch, session)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 
 if TYPE_CHECKING:
     from hecompile.runtime.transports import Transport
@@ -30,7 +31,7 @@ class Echo(RegionServer):
 
     max_batch = 1
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         return payload
 
     def request_bytes(self, batch: int) -> int:

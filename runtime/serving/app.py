@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving.desk import Desk
@@ -113,7 +114,7 @@ def application(desk: Desk, openapi: bool) -> FastAPI:
             return refused(error)
         return Response()
 
-    async def answer(request: Request, work: Callable[[Incoming], Awaitable[bytes]]) -> Response:
+    async def answer(request: Request, work: Callable[[Incoming], Awaitable[Buffer]]) -> Response:
         """The response to a request with a body, whatever happens to it."""
         incoming = desk.incoming(request)
         try:

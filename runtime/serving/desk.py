@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from fastapi import Request
 
+from hecompile.buffers import Buffer
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving.connections import Connections
 from hecompile.runtime.serving.evaluations import Evaluation, Evaluations, Work
@@ -77,7 +78,7 @@ class Desk:
         invite = request.headers.get("expect", "").lower() == "100-continue"
         return Incoming(request.receive, announced, self.limits, self.metrics.received.inc, invite)
 
-    async def evaluate(self, request: Request, incoming: Incoming, digest: str, region: str) -> bytes:
+    async def evaluate(self, request: Request, incoming: Incoming, digest: str, region: str) -> Buffer:
         """A region's answer.
 
         Raises:
@@ -93,7 +94,7 @@ class Desk:
             with ExitStack() as held:  # until the evaluation is over
                 hold = self.room.take(owner, min(incoming.announced if incoming.announced is not None else limit, limit))
                 held.callback(self.room.give_back, hold)
-                body = bytes(await incoming.read(limit, hold))
+                body = await incoming.read(limit, hold)
                 hold.arriving = False
                 outcome = self._repeated(key)
                 if outcome is None:
@@ -105,12 +106,12 @@ class Desk:
         await incoming.read(limit, keep=False)
         return outcome
 
-    async def open_session(self, request: Request, incoming: Incoming, digest: str) -> bytes:
+    async def open_session(self, request: Request, incoming: Incoming, digest: str) -> Buffer:
         """The identifier of a session for the keys of the body. Raises as `evaluate` does."""
         owner = self.owner(request)
         key = _key(_SESSIONS, request)
         found = self._repeated(key)
-        if isinstance(found, bytes):
+        if found is not None and not isinstance(found, Evaluation):
             await incoming.read(self.service.key_limit, keep=False)
             return found
         with self.service.reserve_session(digest, "" if is_local(owner) else owner) as reservation:
@@ -125,7 +126,7 @@ class Desk:
             self.evaluations.keep(key, identifier)
         return identifier
 
-    def _repeated(self, key: tuple[str, str] | None) -> Evaluation | bytes | None:
+    def _repeated(self, key: tuple[str, str] | None) -> Evaluation | Buffer | None:
         """The answer to a request that came before, or its evaluation."""
         if key is None:
             return None

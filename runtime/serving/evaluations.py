@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from hecompile.buffers import Buffer
 from hecompile.runtime.serving.incoming import Incoming
 from hecompile.runtime.serving.limits import Limits
 from hecompile.runtime.serving.queue import FairQueue
@@ -24,7 +25,7 @@ Key = tuple[str, str]  # region, and the client's tag
 class Work:
     """What is to be done for a request, in a thread of its own; `cancel` gives it up, and `ended` is told when it is over."""
 
-    run: Callable[[], bytes]
+    run: Callable[[], Buffer]
     cancel: Callable[[], None]
     ended: Callable[[], None]
 
@@ -37,7 +38,7 @@ class Evaluation:
     owner: str
     region: str
     work: Work
-    task: asyncio.Task[bytes] = field(init=False)
+    task: asyncio.Task[Buffer] = field(init=False)
     waiting: int = 0
     running: bool = False
     cancelling: asyncio.Future[None] | None = None
@@ -48,14 +49,14 @@ class Evaluations:
 
     def __init__(self, limits: Limits, queue: FairQueue, measured: Callable[[float], None], dropped: Callable[[], None]) -> None:
         self._limits, self._queue, self._measured, self._dropped = limits, queue, measured, dropped
-        self._threads: list[Worker[bytes]] = []  # those that have nothing to do; the one that was used last is the next
+        self._threads: list[Worker[Buffer]] = []  # those that have nothing to do; the one that was used last is the next
         self._under_way: dict[Key, Evaluation] = {}
-        self._kept: OrderedDict[Key, tuple[bytes, float]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[Buffer, float]] = OrderedDict()
         self._kept_bytes = 0
         self._running: set[Evaluation] = set()
         self._background: set[asyncio.Task[None]] = set()
 
-    def kept(self, key: Key) -> bytes | None:
+    def kept(self, key: Key) -> Buffer | None:
         """The answer to a request that was evaluated before."""
         self._forget()
         found = self._kept.get(key)
@@ -74,7 +75,7 @@ class Evaluations:
             self._under_way[key] = evaluation
         return evaluation
 
-    async def answer(self, evaluation: Evaluation, incoming: Incoming, limit: int) -> bytes:
+    async def answer(self, evaluation: Evaluation, incoming: Incoming, limit: int) -> Buffer:
         """The answer, for one of the connections that wait for it.
 
         Args:
@@ -109,9 +110,9 @@ class Evaluations:
             if not evaluation.waiting and not evaluation.task.done():
                 self._abandon(evaluation)
 
-    async def _run(self, evaluation: Evaluation) -> bytes:
+    async def _run(self, evaluation: Evaluation) -> Buffer:
         turn = await self._queue.turn(evaluation.owner, evaluation.region)
-        thread = self._threads.pop() if self._threads else Worker[bytes]("hecompile-evaluation")
+        thread = self._threads.pop() if self._threads else Worker[Buffer]("hecompile-evaluation")
         self._running.add(evaluation)
         evaluation.running, complete = True, False
         try:
@@ -163,7 +164,7 @@ class Evaluations:
             evaluation.task.cancel()
             evaluation.work.cancel()
 
-    def keep(self, key: Key, reply: bytes) -> None:
+    def keep(self, key: Key, reply: Buffer) -> None:
         """Have the answer to a request at hand for a while, also after its client got it: the way back may have failed."""
         replaced, _ = self._kept.pop(key, (b"", 0.0))
         self._kept_bytes -= len(replaced)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from hecompile.backends.program_io import judge_batch
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.serving.replica import DescribedRegion, Refused
 
@@ -36,7 +37,7 @@ class RemoteRegion(RegionServer):
         judge_batch(batch, self.max_batch)
         return self._described.payload_bytes[batch - 1]
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         judge_batch(batch, self.max_batch)
         joining = self._described.joining
         shards = (0,) if joining is None else joining.shards(batch)

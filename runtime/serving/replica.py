@@ -84,7 +84,7 @@ class Replica:
     async def evaluate(self, region: str, payload: bytes, batch: int) -> bytes | Refused:
         """A region's reply to a payload, or this shard's part of it. In a thread, so that questions for its health are answered."""
         try:
-            return await asyncio.to_thread(self._regions[region].evaluate, payload, batch)
+            return bytes(await asyncio.to_thread(self._regions[region].evaluate, payload, batch))
         except ProtocolError as error:
             return Refused(str(error), error.status)
 

@@ -122,7 +122,7 @@ class Piece:
         """The answer to a request of these values."""
         session = self.session
         payload, pending = encrypt_whole(self.client, values, batch, self.secrets if session else None)
-        reply = self.server.evaluate(payload, batch, session)
+        reply = bytes(self.server.evaluate(payload, batch, session))
         return Answer(values, payload, reply, pending, self.client.decrypt(reply, pending))
 
     def answer(self, batch: int) -> Answer:

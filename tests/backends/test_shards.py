@@ -109,7 +109,7 @@ def test_replies_of_another_length_are_no_shares() -> None:
     client, server = next(regions("wide"))
     payload = next(requests(client, 1))
     shards = [backend("bfv").load_shard(server, index, 2) for index in range(2)]
-    replies = {index: shard.evaluate(payload, 1) for index, shard in enumerate(shards)}
+    replies = {index: bytes(shard.evaluate(payload, 1)) for index, shard in enumerate(shards)}
     for wrong in (replies[0][:-1], replies[0] + b"\0"):
         with pytest.raises(InternalError, match="than its share"):
             shards[0].joining.join(payload, 1, {**replies, 0: wrong})

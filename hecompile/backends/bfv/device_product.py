@@ -62,7 +62,7 @@ class DeviceProduct:
         self._reads = torch.tensor(self._layout.reads, dtype=torch.int64, device=device)
 
     def evaluate(
-        self, words: Buffer, seeds: Buffer | None, context: bytes, added: npt.NDArray[np.int64] | None, out: bytearray, offset: int
+        self, words: Buffer, seeds: Buffer | None, context: bytes, added: npt.NDArray[np.int64] | None, out: memoryview, offset: int
     ) -> str | None:
         """As `_core.evaluate`: `b` of the answers at `offset` of `out`, then `a` where there are seeds; why not, or None."""
         layout, bits = self._layout, self._q_bits

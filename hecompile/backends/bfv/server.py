@@ -20,6 +20,7 @@ from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_rel
 from hecompile.backends.bfv.released_product import ReleasedProduct, in_core
 from hecompile.backends.bfv.weights import LayerWeights
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError, needing
 
 if TYPE_CHECKING:
@@ -73,13 +74,13 @@ class BfvServer(RegionServer):
         layer = self._program.body.layers[index]
         return product_form(layer.layout(batch), layer.parameters.q_bits, layer.requests).name
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         mode, start = self._mode(payload), mode_bytes(self._program)
         sizes = self._sizes(batch, mode)
         expected = start + sum(size.up for size in sizes)
         if len(payload) != expected:
             raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes, expected {expected}")
-        reply, view, place = bytearray(sum(size.down for size in sizes)), memoryview(payload), 0
+        reply, view, place = _core.traveling_bytes(sum(size.down for size in sizes)).data, memoryview(payload), 0
         for index, (layer, size) in enumerate(zip(self._program.body.layers, sizes, strict=True)):
             part = view[start : start + size.up]
             sums = self._sums(part[size.up_words + size.up_seeds :], index, batch) if layer.split.shows else None
@@ -91,7 +92,7 @@ class BfvServer(RegionServer):
             if sums is not None and layer.split.tiles:
                 reply[place + size.down - size.down_sums : place + size.down] = pack_sums(layer, sums)
             start, place = start + size.up, place + size.down
-        return bytes(reply)
+        return reply
 
     def _answer(
         self,
@@ -100,7 +101,7 @@ class BfvServer(RegionServer):
         words: memoryview,
         seeds: memoryview | None,
         added: Integers | None,
-        reply: bytearray,
+        reply: memoryview,
         place: int,
     ) -> str | None:
         """Write a layer's answers into the reply; why not, or None."""
@@ -109,7 +110,7 @@ class BfvServer(RegionServer):
             return self._on_device(batch)[index].evaluate(words, seeds, context, added, reply, place)
         return _core.evaluate(self._layouts(batch)[index], self._in_order(batch)[index], words, seeds, context, added, reply, place)
 
-    def _mode(self, payload: bytes) -> int:
+    def _mode(self, payload: Buffer) -> int:
         """Whether a request brings seeds. Raises `ProtocolError` for a byte that says neither."""
         if not mode_bytes(self._program):
             return FIRST

@@ -28,6 +28,7 @@ from hecompile.backends.bfv.server import BfvServer
 from hecompile.backends.bfv.weights import LayerWeights
 from hecompile.backends.region_server import RegionShard, ReplyJoin, Session
 from hecompile.backends.words import pack_bits, packed_bytes, unpack_bits
+from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.linear import Part
 
@@ -75,7 +76,7 @@ def _divided(program: RegionProgram, batch: int, cuts: Cuts, alike: Sequence[boo
     return replace(program, inputs=inputs, outputs=outputs, body=RegionBody(layers))
 
 
-def _mode(program: RegionProgram, payload: bytes) -> int:
+def _mode(program: RegionProgram, payload: Buffer) -> int:
     """As a whole server reads it; what says neither fails there by its size."""
     return payload[0] if mode_bytes(program) and payload else FIRST
 
@@ -102,7 +103,7 @@ class BfvShard(RegionShard):
     def request_bytes(self, batch: int) -> int:
         return mode_bytes(self._program) + sum(size.up for size in self._sizes(batch, FIRST))
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         """The share of a reply. Raises `ProtocolError` as the whole region's server does."""
         mode, start = _mode(self._program, payload), mode_bytes(self._program)
         if mode not in (FIRST, LATER):
@@ -161,7 +162,7 @@ class BfvJoin(ReplyJoin):
     def shards(self, batch: int) -> tuple[int, ...]:
         return tuple(index for index in range(self.count) if any(_cuts(self.program, batch, index, self.count)))
 
-    def join(self, request: bytes, batch: int, replies: Mapping[int, bytes]) -> bytes:
+    def join(self, request: Buffer, batch: int, replies: Mapping[int, bytes]) -> bytes:
         mode, shards = _mode(self.program, request), self.shards(batch)
         cuts = {index: _cuts(self.program, batch, index, self.count) for index in shards}
         left = {index: memoryview(replies[index]) for index in shards}

@@ -12,6 +12,7 @@ from hecompile.backends.ckks.processes import evaluated
 from hecompile.backends.ckks.seal import SEAL_ERRORS, fresh_bytes, load_fresh, save_answer
 from hecompile.backends.ckks.seal_engine import Plaintexts, SealEngine
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
 
@@ -49,7 +50,7 @@ class CkksServer(RegionServer):
     def _element_bytes(self) -> int:
         return sum(fresh_bytes(self._document.body.program.ring, upload.level) for upload in self._document.body.uploads)
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         document = self._document
         if len(payload) != self.request_bytes(batch):
             expected = self.request_bytes(batch)

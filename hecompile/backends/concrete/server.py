@@ -8,6 +8,7 @@ from hecompile.backends.concrete.frames import Frame, cut
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
 from hecompile.backends.program_io import judge_batch
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 
 __all__ = ["LinearServer"]
 
@@ -38,10 +39,10 @@ class LinearServer(RegionServer):
     def request_bytes(self, batch: int) -> int:
         return self._body.request_bytes(batch)
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         judge_batch(batch, self.max_batch)
         wanted = self._body.ciphertexts(batch)
-        pieces = cut(payload, [request.size for _, request, _ in wanted])
+        pieces = cut(bytes(payload), [request.size for _, request, _ in wanted])
         jobs = [
             Job(self._circuits[place], (request.wrap(piece),), owner=self)
             for (place, request, _), piece in zip(wanted, pieces, strict=True)

@@ -14,6 +14,7 @@ from hecompile.backends.region_server import RegionServer, Session
 from hecompile.backends.sampler_step.layout import core_layout
 from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, Sizes
 from hecompile.backends.words import pack_bits, pack_signed, round_off, unpack_bits, unpack_signed
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
 __all__ = ["AffineServer"]
@@ -33,7 +34,7 @@ class AffineServer(RegionServer):
     def request_bytes(self, batch: int) -> int:
         return max(self._body.sizes(batch, clear).up for clear in self._body.counts(batch))
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         program, body, q_bits = self._program, self._body, self._body.parameters.q_bits
         program.judge_batch(batch)
         f, g, clear = self._header(payload, batch)
@@ -49,7 +50,7 @@ class AffineServer(RegionServer):
             + pack_bits(round_off(a, body.drops.a, q_bits), q_bits - body.drops.a)
         )
 
-    def _header(self, payload: bytes, batch: int) -> tuple[int, int, int]:
+    def _header(self, payload: Buffer, batch: int) -> tuple[int, int, int]:
         """F, G and the number of entries in clear. Raises `ProtocolError` if they are not what was proved."""
         program, body = self._program, self._body
         if len(payload) < HEADER_BYTES:

@@ -12,6 +12,7 @@ from hecompile.backends.bfv.program import LayerProgram, RegionProgram
 from hecompile.backends.bfv.released import pack_sums, released_bytes, unpack_released
 from hecompile.backends.bfv.weights import LayerWeights
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
 from hecompile.ir.linear import correlate
@@ -31,7 +32,7 @@ class ClearServer(RegionServer):
     def request_bytes(self, batch: int) -> int:
         return sum(upload_bytes(layer, batch) + released_bytes(layer, batch) for layer in self._program.body.layers)
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         if len(payload) != self.request_bytes(batch):
             raise ProtocolError(f"region '{self._program.region}', batch {batch}: {len(payload)} bytes")
         data, replies = memoryview(payload), []

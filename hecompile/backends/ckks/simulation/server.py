@@ -11,6 +11,7 @@ from hecompile.backends.ckks.document import SlotDocument, judged_row
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.simulation.sizes import simulated_request_bytes
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
 
@@ -27,7 +28,7 @@ class SimulatedServer(RegionServer):
     def request_bytes(self, batch: int) -> int:
         return simulated_request_bytes(self._document, batch)
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         document = self._document
         if len(payload) != self.request_bytes(batch):
             raise ProtocolError(f"region '{document.region}', batch {batch}: {len(payload)} bytes")

@@ -11,6 +11,7 @@ from hecompile.backends.concrete.keysets import judge_keys
 from hecompile.backends.concrete.lookups.program import LookupProgram, key_name
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
 __all__ = ["LookupServer"]
@@ -50,13 +51,13 @@ class LookupServer(RegionServer):
     def request_bytes(self, batch: int) -> int:
         return batch * self._body.request.size
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         body = self._body
         self._program.judge_batch(batch)
         keys = None if session is None else session.keys.get(self._key_name)
         if not isinstance(keys, _Keys):
             raise ProtocolError(f"region '{self._program.region}' needs a session with its evaluation keys")
-        pieces = cut(payload, [body.request.size] * batch)
+        pieces = cut(bytes(payload), [body.request.size] * batch)
         jobs = [Job(self._circuit, (body.request.wrap(piece),), keys.name, keys.data, self._key_name, self) for piece in pieces]
         done = workers().run(jobs, body.limit_s)
         self.worked_s += sum(each.cpu_s for each in done)
