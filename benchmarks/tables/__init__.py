@@ -15,6 +15,7 @@ from benchmarks.tables.linear import linear_table
 from benchmarks.tables.load import load_table
 from benchmarks.tables.min_distortion import min_distortion_table, predicted_table
 from benchmarks.tables.peers import peers_table
+from benchmarks.tables.plans import bills_table, goals_table, shapes_table
 from benchmarks.tables.transport import faults_table, transport_table
 
 __all__ = ["TABLES"]
@@ -36,4 +37,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "load": ("load", load_table),
     "linear": ("linear", linear_table),
     "peers": ("peers", peers_table),
+    "plans": ("plans", shapes_table),
+    "goals": ("plans", goals_table),
+    "bills": ("plans", bills_table),
 }
