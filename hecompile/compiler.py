@@ -68,6 +68,7 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.ir.timesteps import TIMESTEP_BINS
     from hecompile.lowering import lowering
     from hecompile.machine import Machine, load_machine
+    from hecompile.options.plan import PlanOptions
     from hecompile.passes.approximate_activations import ApproximateActivations
     from hecompile.passes.canonicalize import Canonicalize
     from hecompile.passes.check_secrecy import CheckSecrecy
@@ -79,7 +80,8 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     from hecompile.passes.split import Split
     from hecompile.passes.trace import Trace
     from hecompile.passes.write import Write
-    from hecompile.planner.problem import Budgets, Run
+    from hecompile.planner.problem import Run
+    from hecompile.planner.proposals import budgets_of
     from hecompile.policies import policy
     from hecompile.policies.min_distortion import MinDistortion
     from hecompile.policies.options import MinDistortionOptions
@@ -90,18 +92,13 @@ def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any
     shows = chosen if isinstance(chosen, MinDistortion) else None
     recorded = load_calibration(Path(options.calibration)) if options.calibration else None
     context = Context(
-        machine=load_machine(Path(options.machine)) if options.machine else Machine(),
+        machine=replace(load_machine(Path(options.machine)) if options.machine else Machine(), goal=options.goal),
         max_batch=options.max_batch,
         security_bits=options.security,
         panels=options.backend_panels(),
     )
     rows = backend(name_of_backend).timestep_rows(TIMESTEP_BINS)
-    shown, budgets = options.panel(MinDistortionOptions), None
-    if options.partition == "optimised":
-        budgets = Budgets(
-            options.client_seconds, options.most_rounds, options.client_weights_mib, options.most_distortion, options.most_leakage,
-            options.server_mib,
-        )  # fmt: skip
+    shown, budgets = options.panel(MinDistortionOptions), budgets_of(options.panel(PlanOptions))
     run = Run(options.run_calls, int(options.client_cache_mib * 2**20)) if options.client_cache_mib else Run()
     passes: list[Pass[Any, Any]] = [
         Trace(),  # one graph, whatever the source

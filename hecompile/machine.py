@@ -8,14 +8,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hecompile.errors import CompileError, Diagnostic
+from hecompile.errors import CompileError, Diagnostic, unknown_name
 from hecompile.ir.candidates import Cost
 from hecompile.outputs import write_file
 
-__all__ = ["CORE", "NEVER_ZERO", "Machine", "http_seconds", "load_machine", "machine_with", "save_machine", "seconds_of"]
+__all__ = [
+    "CORE", "GOALS", "NEVER_ZERO", "Machine", "http_seconds", "load_machine", "machine_with", "objective", "save_machine",
+    "seconds_of",
+]  # fmt: skip
 
 CORE = 3  # counts up whenever prices come to mean something else, since the core works in another way or is counted in another
+GOALS = ("latency", "client-cpu", "server-cpu", "bytes")  # what plans are made for
+TIE = 1e-3  # of the latency, which counts beside any other goal: of plans that are equally good the faster one
 NEVER_ZERO = ("mac_ps", "encrypt_ns", "decrypt_ns", "float_ps", "base_mib", "bandwidth_mbps", "lookup_ps")
+NO_PRICES = frozenset({"elsewhere", "goal"})  # fields of a profile that are no number
 
 
 @dataclass(frozen=True)
@@ -61,27 +67,31 @@ class Machine:
     bandwidth_mbps: float = 1000.0
     rtt_ms: float = 0.0
     elsewhere: tuple[tuple[str, float], ...] = ()  # what backends of other packages measured: "backend.price" and its value
+    goal: str = "latency"  # one of `GOALS`; no price, and not in a profile
 
     def __post_init__(self) -> None:
+        if self.goal not in GOALS:
+            raise unknown_name("goal", self.goal, GOALS)
         for name, value in self.prices().items():
             if not value >= 0 or (value == 0 and name in NEVER_ZERO):
                 raise CompileError(f"machine profile: {name} is {value}, it must be above zero")
 
     def prices(self) -> dict[str, float]:
         """Every number of the profile by its name, those of other packages' backends as `backend.price`."""
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "elsewhere"}
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in NO_PRICES}
         return own | dict(self.elsewhere)
 
 
 def machine_with(prices: Mapping[str, float]) -> Machine:
     """A profile with these numbers, named as `Machine.prices` names them. Raises `TypeError` for a name that no profile has."""
     elsewhere = tuple((name, value) for name, value in prices.items() if "." in name)
-    return Machine(**{name: value for name, value in prices.items() if "." not in name}, elsewhere=elsewhere)
+    own: dict[str, Any] = {name: value for name, value in prices.items() if "." not in name}
+    return Machine(**own, elsewhere=elsewhere)
 
 
 def seconds_of(cost: Cost, machine: Machine) -> float:
     """Latency: both sides in turn, the bytes through HTTP and the network, and the rounds."""
-    sent = cost.up_bytes + cost.down_bytes
+    sent = cost.sent_bytes
     bytes_s = sent * 1e-9 * (machine.client_byte_ns + machine.server_byte_ns) + sent * 8 / machine.bandwidth_mbps * 1e-6
     rounds_s = cost.rounds * (machine.rtt_ms * 1e-3 + machine.request_us * 1e-6)
     return cost.server_s + cost.client_s + bytes_s + rounds_s
@@ -89,9 +99,27 @@ def seconds_of(cost: Cost, machine: Machine) -> float:
 
 def http_seconds(cost: Cost, machine: Machine) -> tuple[float, float]:
     """CPU seconds that a cost's requests and their bytes take client and server over HTTP, beside computing."""
-    sent, rounds = (cost.up_bytes + cost.down_bytes) * 1e-9, cost.rounds * 1e-6
+    sent, rounds = cost.sent_bytes * 1e-9, cost.rounds * 1e-6
     client_s = sent * machine.client_byte_ns + rounds * machine.client_request_us
     return client_s, sent * machine.server_byte_ns + rounds * machine.server_request_us
+
+
+def objective(cost: Cost, machine: Machine) -> float:
+    """What plans are chosen by, and what the client keeps for a run: the less the better. Linear in the cost.
+
+    `latency` counts `seconds_of`, `client-cpu` and `server-cpu` the CPU seconds of that side with what HTTP takes of it, `bytes`
+    the gigabytes both ways.
+    """
+    latency_s = seconds_of(cost, machine)
+    if machine.goal == "latency":
+        return latency_s
+    client_s, server_s = http_seconds(cost, machine)
+    amounts = {
+        "client-cpu": cost.client_s + client_s,
+        "server-cpu": cost.server_s + server_s,
+        "bytes": cost.sent_bytes * 1e-9,
+    }
+    return amounts[machine.goal] + TIE * latency_s
 
 
 def load_machine(path: Path) -> Machine:
@@ -100,7 +128,7 @@ def load_machine(path: Path) -> Machine:
         document: dict[str, Any] = dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise _no_profile(path, getattr(error, "strerror", None) or error) from error
-    own = {each.name for each in fields(Machine)} - {"elsewhere"}
+    own = {each.name for each in fields(Machine)} - NO_PRICES
     if document.pop("core", None) != CORE or {name for name in document if "." not in name} != own:
         raise CompileError(f"{path} was not measured for this version of hecompile: run `hecompile measure-machine` again")
     try:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import InternalError
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.linear import Pair
-from hecompile.machine import Machine, load_machine
+from hecompile.machine import GOALS, Machine, load_machine
 from hecompile.planner.plan import Prediction, available_mib, predict_graph, refuse_without_memory
 from hecompile.planner.problem import Problem, Run, problem_of
-from hecompile.planner.proposals import calibration_for
+from hecompile.planner.proposals import budgets_of, calibration_for
 
-__all__ = ["machine_of", "partitioned", "predict_source", "problem_of_source", "run_of"]
+if TYPE_CHECKING:
+    from hecompile.options import CompileOptions
+
+__all__ = ["machine_of", "optimised", "partitioned", "predict_source", "problem_of_source", "run_of"]
 
 
 def partitioned(source: Any, example_inputs: Mapping[str, Any] | None = None) -> ModelGraph:
@@ -28,10 +31,27 @@ def partitioned(source: Any, example_inputs: Mapping[str, Any] | None = None) ->
     return graph
 
 
-def machine_of(profile: Path | None, rtt_ms: float, bandwidth_mbps: float) -> Machine:
+def optimised(graph: ModelGraph, machine: Machine, options: CompileOptions, run: Run) -> ModelGraph:
+    """A partitioned graph with the best plan within the options' budgets instead; as it is where they choose no plan.
+
+    Raises:
+        CompileError: if no plan keeps the budgets, or the best one leaves nothing for the server.
+    """
+    from hecompile.backends.context import Context
+    from hecompile.options.plan import PlanOptions
+    from hecompile.passes.partition import Partition
+
+    budgets = budgets_of(options.panel(PlanOptions))
+    if budgets is None:
+        return graph
+    context = Context(machine=machine, panels=options.backend_panels())
+    return Partition(options.backend, context, budgets, options.pin, options.among, run).run(graph)
+
+
+def machine_of(profile: Path | None, rtt_ms: float, bandwidth_mbps: float, goal: str = GOALS[0]) -> Machine:
     """A profile, or the default one, on a network. Raises `CompileError` for what is no profile."""
     machine = load_machine(profile) if profile else Machine()
-    return replace(machine, rtt_ms=rtt_ms, bandwidth_mbps=bandwidth_mbps)
+    return replace(machine, rtt_ms=rtt_ms, bandwidth_mbps=bandwidth_mbps, goal=goal)
 
 
 def run_of(client_cache_mib: float | None = None, run_calls: int | None = None) -> Run:

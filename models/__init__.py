@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hecompile.errors import unknown_name
+from hecompile.models.shapes import SHAPES
 
 if TYPE_CHECKING:
     import torch
@@ -39,9 +40,7 @@ def _shape(name: str) -> Callable[[], torch.nn.Module]:
 _ZOO: dict[str, tuple[str, Callable[[], torch.nn.Module]]] = {
     "digits": ("class-conditional UNet on 8x8 digits, trained", _digits),
     "digits-unconditional": ("unconditional UNet on 8x8 digits, trained", _digits_unconditional),
-    "sd15-shaped": ("UNet of Stable Diffusion 1.5's shape, no weights: for plans", _shape("sd15-shaped")),
-    "sd21-shaped": ("UNet of Stable Diffusion 2.1's shape, no weights: for plans", _shape("sd21-shaped")),
-    "sdxl-shaped": ("UNet of Stable Diffusion XL's shape, no weights: for plans", _shape("sdxl-shaped")),
+    **{name: (f"shape of {shape.model}, no weights: for plans", _shape(name)) for name, shape in SHAPES.items()},
 }
 
 

@@ -13,12 +13,15 @@ from hecompile.ir.graph import ModelGraph, NodeInfo, info
 from hecompile.ir.layers import secret_shapes
 from hecompile.ir.ops import RELEASE
 from hecompile.ir.releases import Release, narrow_releases
+from hecompile.ir.runs import constant_in_a_run
 from hecompile.passes.base import Pass
 from hecompile.planner.optimise import Budgets, OptimalPlan, optimise
 from hecompile.planner.problem import Run
 from hecompile.planner.proposals import pins_of, problem_within
 
 __all__ = ["Partition"]
+
+BEST = {"latency": "fastest", "client-cpu": "client's cheapest", "server-cpu": "server's cheapest", "bytes": "smallest"}  # by goal
 
 
 def greedy_cover(candidates: list[Candidate]) -> dict[str, int]:
@@ -60,16 +63,6 @@ def _places(candidates: list[Candidate], cover: dict[str, int], level: dict[str,
     return found
 
 
-def _within_run(graph: ModelGraph) -> dict[str, bool]:
-    """Whether a value is the same at every step of a run: it derives from constants and conditions only."""
-    constant: dict[str, bool] = {spec.name: spec.per_run for spec in graph.inputs}
-    for node in graph.nodes:
-        if node.op == "placeholder":
-            continue
-        constant[node.name] = all(constant[argument.name] for argument in node.all_input_nodes)
-    return constant
-
-
 def _narrowed(program: ModelGraph, release: Release, plan: OptimalPlan) -> Release:
     """As much encrypted as any layer of the plan that reads the value wants, and no less than was encrypted before."""
     readers = [shape.nodes[-1] for shape in secret_shapes(program) if shape.input == release.value]
@@ -80,7 +73,7 @@ def _narrowed(program: ModelGraph, release: Release, plan: OptimalPlan) -> Relea
 
 @dataclass(frozen=True)
 class Partition(Pass[ModelGraph, ModelGraph]):
-    """Tag every node with its domain, region and backend: secret convs and linears to the server, all or the fastest choice.
+    """Tag every node with its domain, region and backend: secret convs and linears to the server, all or the best choice.
 
     %y = conv2d(%x)   # secret  ->  server_encrypted, region call_03
     %z = silu(%y)     # secret  ->  client, region client_03
@@ -90,17 +83,17 @@ class Partition(Pass[ModelGraph, ModelGraph]):
 
     backend: str
     context: Context = field(default_factory=Context)
-    budgets: Budgets | None = None  # None: every candidate that fits; else the fastest plan within them
+    budgets: Budgets | None = None  # None: every candidate that fits; else the best plan within them, by the machine's goal
     pins: tuple[str, ...] = ()
-    among: tuple[str, ...] = ()  # further backends that the fastest plan may use
-    calls: Run = field(default_factory=Run)  # of the model in a run, for the fastest plan
+    among: tuple[str, ...] = ()  # further backends that the best plan may use
+    calls: Run = field(default_factory=Run)  # of the model in a run, for the best plan
 
     def run(self, program: ModelGraph) -> ModelGraph:
         candidates = self._candidates(program)
         if self.budgets is not None:
-            program, candidates = self._fastest(program, candidates, self.budgets)
+            program, candidates = self._best(program, candidates, self.budgets)
         cover = greedy_cover(candidates)
-        level, constant = _levels(program, cover), _within_run(program)
+        level, constant = _levels(program, cover), constant_in_a_run(program)
         places = _places(candidates, cover, level)
 
         shown = {
@@ -130,7 +123,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
             found += [each for each in proposed if name not in self.among or each.backend == name]
         return found
 
-    def _fastest(self, program: ModelGraph, candidates: list[Candidate], budgets: Budgets) -> tuple[ModelGraph, list[Candidate]]:
+    def _best(self, program: ModelGraph, candidates: list[Candidate], budgets: Budgets) -> tuple[ModelGraph, list[Candidate]]:
         """The candidates of the optimal plan, and the graph with releases that show no more than the plan.
 
         Raises `CompileError` if that leaves nothing for the server."""
@@ -139,7 +132,7 @@ class Partition(Pass[ModelGraph, ModelGraph]):
         if not found.server:
             raise CompileError(
                 Diagnostic(
-                    "the fastest plan runs every layer at the client",
+                    f"the {BEST[self.context.machine.goal]} plan runs every layer at the client",
                     help="limit what the client holds (--client-weights-mib) or does (--client-seconds), or pin layers",
                 )
             )

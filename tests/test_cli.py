@@ -172,6 +172,31 @@ def test_plan_writes_fronts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_plan_shows_the_best_plan_and_who_pays_what() -> None:
+    arguments = ("plan", "digits", "--steps", "10", "--no-guidance", "--json")
+    whole, best = (last_json(run(*arguments, *more)) for more in ((), ("--partition", "optimised", "--client-weights-mib", "0.05")))
+    assert best["rounds"] < whole["rounds"] == 20
+    assert [bill["what"] for bill in best["bills"]] == [
+        "the first step", "a later step", "a picture: 10 steps, no guidance", "a picture: 4 steps, no guidance",
+    ]  # fmt: skip
+    assert best["bills"][2]["network_bytes"] < whole["bills"][2]["network_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--goal", "bytes"], "goal does nothing"),
+        (["--client-weights-mib", "1"], "client_weights_mib does nothing"),
+        (["--partition", "optimised", "--goal", "cheap"], "latency, client-cpu, server-cpu or bytes"),
+        (["--pareto", "front", "--goal", "bytes"], "fronts are of the fastest plans"),
+    ],
+)
+def test_plan_refuses_flags_that_do_nothing(flags: list[str], reason: str) -> None:
+    result = run("plan", "digits", *flags)
+    assert (result.returncode, reason in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.slow
 def test_plan_refuses_what_the_server_has_no_memory_for(tmp_path: Path) -> None:
     result = run("plan", "digits", "--memory-mib", "100")
     assert (result.returncode, "100 MiB are free" in result.stderr, "help: serve it on" in result.stderr) == (2, True, True)

@@ -19,10 +19,11 @@ from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError
 from hecompile.ir.candidates import Cost
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.graph import ModelGraph
+from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.layer_groups import Stack, macs_of, stacks, weights_of
 from hecompile.ir.layers import secret_shapes
 from hecompile.ir.linear import conv2d
+from hecompile.ir.ops import OPS
 from hecompile.ir.tiles import Tiles
 from hecompile.machine import CORE, Machine, load_machine, machine_with, save_machine, seconds_of
 from hecompile.measure.artifact import compare, measure_artifact, predict_artifact
@@ -30,8 +31,9 @@ from hecompile.measure.machine import measure_machine
 from hecompile.options import CompileOptions
 from hecompile.planner.choices import ladder, options_of
 from hecompile.planner.plan import Prediction, predict_graph, predict_regions, refuse_without_memory
+from hecompile.planner.problem import Run
 from hecompile.planner.proposals import pins_of
-from hecompile.predict import machine_of, partitioned, predict_source, run_of
+from hecompile.predict import machine_of, optimised, partitioned, predict_source, run_of
 from hecompile.runtime.bundle import load_bundle
 from hecompile.timing import explain
 from tests.networks import Tiny, tiny_inputs
@@ -266,6 +268,37 @@ def test_a_model_without_weights_is_planned_but_not_compiled() -> None:
         empty = build()
     with pytest.raises(CompileError, match="no weights"):
         compile_model(empty)
+
+
+@pytest.mark.slow
+def test_a_transformers_shape_is_planned_and_the_best_plan_spares_bytes() -> None:
+    graph, machine, run = partitioned("dit-shaped"), machine_of(None, 0.0, 1000.0, "bytes"), run_of(1400.0, 25)
+    options = CompileOptions(partition="optimised", client_weights_mib=32.0, goal="bytes")
+    found = optimised(graph, machine, options, run)
+    at_client = [node for node in found.nodes if info(node).domain == "client" and OPS[str(node.target)].kind == "linear"]
+    assert 1 <= len(at_client) < len(secret_shapes(graph))
+    before, after = (predict_graph(each, machine, 1, run, worst_case=False) for each in (graph, found))
+    assert after.later.sent_bytes < before.later.sent_bytes
+    assert after.weight_mib == pytest.approx(before.weight_mib - 32.0, abs=1.0)
+
+
+def test_what_is_sent_once_a_run_is_priced_once_a_run(graph: ModelGraph) -> None:
+    stack = stacks(graph)[0]
+    every, once = (
+        options_of(stack, Machine(), backends=("bfv",), calls=calls, once=once)[1] for calls, once in ((1, False), (25, True))
+    )
+    assert once.first_bytes == every.first_bytes == every.later_bytes == every.cost.sent_bytes
+    assert once.later_bytes == 0
+    assert once.cost.client_s == pytest.approx(every.cost.client_s / 25)
+    assert once.cost.sent_bytes == pytest.approx(every.cost.sent_bytes / 25, abs=1)
+
+
+def test_a_plan_with_budgets_that_nothing_keeps_is_refused() -> None:
+    graph, machine = partitioned("digits"), machine_of(None, 0.0, 1000.0)
+    options = CompileOptions(partition="optimised", client_weights_mib=0.0, most_mb_first=0.1)
+    with pytest.raises(CompileError, match=r"0\.1 MB in the first call of a run"):
+        optimised(graph, machine, options, Run())
+    assert optimised(graph, machine, CompileOptions(), Run()) is graph
 
 
 @pytest.mark.slow

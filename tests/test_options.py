@@ -33,7 +33,8 @@ VALUES: Mapping[str, Any] = {
     "policy": "strict", "backend": "clear", "security": 128, "max_batch": 2, "public": ("mask",), "size": "8x8", "tokens": 7,
     "machine": "machine.json", "calibration": "calls.safetensors", "passes": ("limit-work",), "verify": True,
     "protect_weights": False,
-    "partition": "optimised", "client_seconds": 1.0, "client_weights_mib": 1.0, "most_rounds": 3, "most_distortion": 0.1,
+    "partition": "optimised", "goal": "bytes", "client_seconds": 1.0, "client_weights_mib": 1.0, "most_mb_first": 10.0,
+    "most_mb_later": 5.0, "most_rounds": 3, "most_distortion": 0.1,
     "most_leakage": 0.1, "server_mib": 500.0, "pin": ("a=client",), "among": ("concrete",), "activations": "polynomial",
     "norms": "static", "sites": "inner", "degree": 3, "budget_db": 30.0, "total_depth": 20, "clamp": True,
     "client_cache_mib": 32.0, "run_calls": 10,
@@ -41,7 +42,10 @@ VALUES: Mapping[str, Any] = {
     "key_mib": 100.0, "p_error": 2.0**-30, "lookup_db": 20.0, "lookup_seconds": 10.0, "lookup_key_mib": 100.0,
 }  # fmt: skip
 # what makes each option do something, under a backend and policy that have it
-BUDGETS = ("client_seconds", "client_weights_mib", "most_rounds", "most_distortion", "server_mib", "pin", "among")
+BUDGETS = (
+    "goal", "client_seconds", "client_weights_mib", "most_mb_first", "most_mb_later", "most_rounds", "most_distortion",
+    "server_mib", "pin", "among",
+)  # fmt: skip
 OF_POLYNOMIALS = ("sites", "degree", "budget_db", "total_depth", "clamp", "calibration")
 NEEDS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"partition": "optimised"} for name in BUDGETS},

@@ -15,6 +15,7 @@ from benchmarks.tables.linear import linear_table
 from benchmarks.tables.load import load_table
 from benchmarks.tables.min_distortion import min_distortion_table, predicted_table
 from benchmarks.tables.peers import peers_table
+from benchmarks.tables.plans import bills_table, goals_table, shapes_table
 from benchmarks.tables.scale import projection_table, scale_table
 from benchmarks.tables.sd_unet import link_table, sd_unet_table
 from benchmarks.tables.transport import faults_table, transport_table
@@ -43,4 +44,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "sd_optimised": ("sd_unet_optimised", sd_unet_table),
     "scale": ("scale", scale_table),
     "projection": ("projection", projection_table),
+    "plans": ("plans", shapes_table),
+    "goals": ("plans", goals_table),
+    "bills": ("plans", bills_table),
 }

@@ -25,6 +25,17 @@ class Cost:
     error_var: float = 0.0
     released: int = 0
 
+    @property
+    def sent_bytes(self) -> int:
+        """Both ways."""
+        return self.up_bytes + self.down_bytes
+
+    def over(self, calls: int) -> Cost:
+        """Seconds and bytes of each of so many calls that share this cost; the rest is as it was."""
+        up_bytes, down_bytes = round(self.up_bytes / calls), round(self.down_bytes / calls)
+        server_s, client_s = self.server_s / calls, self.client_s / calls
+        return replace(self, server_s=server_s, client_s=client_s, up_bytes=up_bytes, down_bytes=down_bytes)
+
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Cost)))
 

@@ -15,7 +15,7 @@ import numpy as np
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import LayerShape, secret_layers, secret_shapes, stack
-from hecompile.ir.linear import Array, Geometry
+from hecompile.ir.linear import Array, Geometry, stackable
 from hecompile.ir.quantization import quantize
 
 if TYPE_CHECKING:
@@ -74,8 +74,10 @@ def _shape_stacks(shapes: Mapping[str, LayerShape], regions: Mapping[str, str] |
     groups: dict[tuple[object, ...], list[str]] = {}
     for name, shape in shapes.items():
         groups.setdefault((regions[name] if regions else "", shape.input, replace(shape.geometry, outputs=1)), []).append(name)
-    found = []
-    for names in groups.values():
+    found, stacked = [], list[list[str]]()
+    for group in groups.values():
+        stacked += [group[places] for places in stackable([shapes[name].geometry.rows for name in group])]
+    for names in stacked:
         first = shapes[names[0]]
         geometry = replace(first.geometry, outputs=sum(shapes[name].geometry.outputs for name in names))
         nodes = tuple(node for name in names for node in shapes[name].nodes)

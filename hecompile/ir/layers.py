@@ -12,7 +12,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir import linear as forms
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import Batch, ModelGraph, info
-from hecompile.ir.linear import Array, Geometry, Pair, Part
+from hecompile.ir.linear import Array, Geometry, Pair, Part, stackable
 from hecompile.ir.ops import LINEAR, RELEASE, UPSAMPLE
 from hecompile.ir.products import Product
 from hecompile.ir.tiles import Tiles
@@ -205,13 +205,15 @@ def _form(
 
 
 def stack(products: Sequence[Product]) -> tuple[Product, ...]:
-    """Products with one input, one geometry and the same part released become one with all their rows."""
+    """Products with one input, one geometry and the same part released become one with all their rows, or as few as can be."""
     groups: dict[tuple[str, Geometry, ChannelSplit], list[Product]] = {}
     for product in products:
         # which channels are absent may differ: those that all leave out are left out
         key = (product.input, replace(product.geometry, outputs=1), replace(product.split, absent=()))
         groups.setdefault(key, []).append(product)
-    return tuple(_stacked(group) for group in groups.values())
+    return tuple(
+        _stacked(group[places]) for group in groups.values() for places in stackable([each.geometry.rows for each in group])
+    )
 
 
 def _stacked(group: list[Product]) -> Product:

@@ -9,6 +9,7 @@ The convolution is correlation, as everywhere in deep learning. Elements `e` are
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -19,7 +20,9 @@ import numpy.typing as npt
 
 from hecompile.errors import ProtocolError
 
-__all__ = ["Array", "Geometry", "Pair", "Part", "conv2d", "conv_transpose2d", "correlate", "linear", "upsampled_conv2d"]
+__all__ = [
+    "Array", "Geometry", "Pair", "Part", "conv2d", "conv_transpose2d", "correlate", "linear", "stackable", "upsampled_conv2d",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -230,3 +233,14 @@ def upsampled_conv2d(weight: Array, size: Pair, factor: Pair, padding: Pair, dil
     found, weights = taps.finish()
     grid = (-(-out_size[0] // factor[0]), -(-out_size[1] // factor[1]))
     return Geometry(False, channels, size, (1, 1), found, grid, factor, outputs, (out_size[0], out_size[1])), weights
+
+
+def stackable(rows: Sequence[int]) -> Iterator[slice]:
+    """Which of some layers' matrices can stand in one, one below the other: neighbours, with `MOST_CHANNELS` rows at most."""
+    start, total = 0, 0
+    for place, count in enumerate(rows):
+        if total + count > MOST_CHANNELS and place > start:
+            yield slice(start, place)
+            start, total = place, 0
+        total += count
+    yield slice(start, len(rows))

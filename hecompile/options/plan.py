@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.machine import GOALS
 from hecompile.panels import Chosen, Idle, Panel, declared, option
 
 __all__ = ["PlanOptions"]
@@ -16,15 +17,18 @@ SIDES = ("client", "server")
 
 @dataclass(frozen=True)
 class PlanOptions(Panel):
-    """Every layer to the server, or the fastest plan within budgets."""
+    """Every layer to the server, or the best plan within budgets."""
 
-    title: ClassVar[str] = "Which layer runs where (the budgets are for --partition optimised)"
+    title: ClassVar[str] = "Which layer runs where (goal and budgets are for --partition optimised)"
 
     partition: str = option(
-        "all", help="all secret convs and linears to the server, or optimised: the fastest plan", choices=("all", "optimised")
+        "all", help="all secret convs and linears to the server, or optimised: the best plan", choices=("all", "optimised")
     )
+    goal: str = option("latency", help="what the plan spares most: latency, client-cpu, server-cpu or bytes", choices=GOALS)
     client_seconds: float | None = option(None, help="most CPU seconds of the client per call", at_least=0)
     client_weights_mib: float | None = option(None, help="most MiB of int8 weights that the client holds", at_least=0)
+    most_mb_first: float | None = option(None, help="most MB of a run's first call, both ways, or of one alone", at_least=0)
+    most_mb_later: float | None = option(None, help="most MB of every other call of a run", at_least=0)
     most_rounds: int | None = option(None, help="most requests in a row per call", at_least=0)
     most_distortion: float | None = option(None, help="most relative variance of the output", at_least=0)
     most_leakage: float | None = option(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from hecompile.backends.registry import backend
-from hecompile.ir.candidates import Cost
+from hecompile.ir.candidates import Cost, LayerPrice
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.layer_groups import Stack, macs_of, weights_of
 from hecompile.ir.linear import Pair
@@ -52,6 +52,8 @@ class Option:
     chain: int | None = None  # the chain that runs the stack with others, in one request; all of them or none
     backend: str = ""  # of the server's side
     client_cache: int = 0  # bytes that the client keeps for a run; the cost is that of a call of it on average
+    first_bytes: int = 0  # that travel in a run's first call, both ways
+    later_bytes: int = 0  # and in every other call of the run
 
 
 def ladder(
@@ -74,23 +76,37 @@ def options_of(
     distortion: LayerDistortion | None = None,
     backends: Sequence[str] = (),
     calls: int = 1,
+    once: bool = False,
 ) -> tuple[Option, ...]:
     """The client first, then every backend's server: all encrypted if parameters carry that, then with every reveal; each also
-    with what the client may keep for a run of so many calls."""
+    with what the client may keep for a run of so many calls, unless it is sent `once` a run."""
     weights = weights_of(stack.geometry)
     local = LocalWork(len(stack.names), 0, macs_of(stack.geometry) * stack.multiple)
     options = [Option("client", Cost(client_s=local.seconds(machine)), client_weights=weights)]
     splits = [each.split(stack.split) for each in reveals]
     first = replace(stack.split, released=(), tiles=None) if splits else stack.split
     for name in backends:
-        for price in backend(name).price_layers(stack, machine, (first, *splits), calls=calls):
-            ways = [(0, price.cost, price.ordered), *((each.client_bytes, each.mean, each.ordered) for each in price.kept)]
-            for cache, cost, ordered in ways:
+        for price in backend(name).price_layers(stack, machine, (first, *splits), calls=1 if once else calls):
+            for option in _server_options(price, calls if once else 1):
+                cost = option.cost
                 if distortion is not None:
                     cost = replace(cost, error_var=distortion.error_var(price.limit, price.encrypted, price.shown_steps))
-                kept = weights + ordered
-                options.append(Option("server", cost, price.encrypted, server_weights=kept, backend=name, client_cache=cache))
+                options.append(replace(option, cost=cost, server_weights=weights + option.server_weights, backend=name))
     return tuple(options)
+
+
+def _server_options(price: LayerPrice, calls_of_one: int) -> Iterator[Option]:
+    """A price as options without the layer's weights: sent in every call, unless one of so many calls sends it for all of them;
+    then with what is kept of its first reply."""
+    sent = price.cost.sent_bytes
+    cost, later_bytes = (price.cost.over(calls_of_one), 0) if calls_of_one > 1 else (price.cost, sent)
+    yield Option("server", cost, price.encrypted, 0, price.ordered, first_bytes=sent, later_bytes=later_bytes)
+    for kept in price.kept:
+        first_bytes, later_bytes = kept.first.sent_bytes, kept.later.sent_bytes
+        yield Option(
+            "server", kept.mean, price.encrypted, 0, kept.ordered, client_cache=kept.client_bytes, first_bytes=first_bytes,
+            later_bytes=later_bytes,
+        )  # fmt: skip
 
 
 def entries_of(stack: Stack) -> int:

@@ -23,6 +23,8 @@ WORDS = {  # of every budget: its flag, and how it reads
     "distortion": ("--most-distortion", "a relative variance of {} in the output"),
     "leakage": ("--most-leakage", "a share of {} of the secret inputs in the clear"),
     "server_mib": ("--server-mib", "{} MiB of memory at the server"),
+    "mb_first": ("--most-mb-first", "{} MB in the first call of a run"),
+    "mb_later": ("--most-mb-later", "{} MB in every later call"),
 }
 
 

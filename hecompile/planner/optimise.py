@@ -1,12 +1,12 @@
-"""The partition as an optimisation: how every layer runs, so that a call of the model is fastest within budgets.
+"""The partition as an optimisation: how every layer runs, so that a call of the model is best by a goal, within budgets.
 
 Every stack of linear layers of secret data takes one of its options: at the client, at the server with a share of its input
 encrypted, or in a chain of several stacks and what lies between them, all of which one request answers. Rounds follow from the
-graph: a server layer's answer is one round later than what it reads. Minimised is the predicted latency
+graph: a server layer's answer is one round later than what it reads. Minimised is the machine's objective, for the goal latency
 
     sum of the chosen options' client, server and transfer seconds + rounds x (round trip + request)
 
-by OR-tools' CP-SAT with one worker and a fixed seed: the same plan every time. Times are integers of 0.1 microseconds.
+by OR-tools' CP-SAT with one worker and a fixed seed: the same plan every time. In a run, amounts are those of a call on average.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from hecompile.planner.model import TICKS, PlanModel
 from hecompile.planner.nearest import unkept
 from hecompile.planner.problem import Budgets, Problem, Totals, problem_of, rounds_of, totals_of
 
-__all__ = ["Budgets", "OptimalPlan", "Problem", "Totals", "fastest", "optimise", "problem_of", "rounds_of", "totals_of"]
+__all__ = ["Budgets", "OptimalPlan", "Problem", "Totals", "best_plan", "optimise", "problem_of", "rounds_of", "totals_of"]
 
 
 @dataclass(frozen=True)
 class OptimalPlan:
-    """Which option every stack takes; `gap_s` is how much faster another plan could be at most."""
+    """Which option every stack takes; `gap_s` is by how much another plan's objective could be lower at most."""
 
     choice: tuple[int, ...]
     encrypted: Mapping[str, float]  # layers at the server, and the share of their input's channels that is encrypted
@@ -41,22 +41,22 @@ class OptimalPlan:
 
 
 def optimise(problem: Problem, budgets: Budgets | None = None, pins: Mapping[str, str] | None = None) -> OptimalPlan:
-    """The fastest plan within the budgets.
+    """The best plan within the budgets, by the goal of the problem's machine.
 
     Raises:
         CompileError: if no plan keeps them, naming what would be enough; or if a pin fits nothing.
     """
-    found = fastest(problem, budgets or Budgets(), pins or {})
+    found = best_plan(problem, budgets or Budgets(), pins or {})
     if found is None:
         raise CompileError(unkept(problem, budgets or Budgets(), pins or {}))
     return found
 
 
-def fastest(problem: Problem, budgets: Budgets, pins: Mapping[str, str]) -> OptimalPlan | None:
-    """The fastest plan within the budgets; None if there is none. Raises `CompileError` if a pin fits nothing."""
+def best_plan(problem: Problem, budgets: Budgets, pins: Mapping[str, str]) -> OptimalPlan | None:
+    """The best plan within the budgets; None if there is none. Raises `CompileError` if a pin fits nothing."""
     model = PlanModel(problem, pins)
     model.keep(budgets)
-    model.minimise_latency()
+    model.minimise()
     solver = model.solve()
     if solver is None:
         return None

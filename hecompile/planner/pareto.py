@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 from hecompile.outputs import write_file
-from hecompile.planner.optimise import Budgets, OptimalPlan, Problem, Totals, fastest, optimise
+from hecompile.planner.optimise import Budgets, OptimalPlan, Problem, Totals, best_plan, optimise
 
 __all__ = ["AXES", "Front", "Point", "fronts", "plot", "write"]
 
@@ -52,7 +52,7 @@ def fronts(problem: Problem, budgets: Budgets, pins: Mapping[str, str] | None = 
         base = replace(strict, client_weights_mib=None) if axis == "client_weights_mib" else budgets
         low, high = _ends(problem, base, pins, axis, free, held)
         values = [low + (high - low) * step / steps for step in range(steps + 1)]
-        plans = [(value, fastest(problem, _within(base, axis, value), pins)) for value in values]
+        plans = [(value, best_plan(problem, _within(base, axis, value), pins)) for value in values]
         found.append(Front(axis, _undominated(axis, [(value, plan) for value, plan in plans if plan is not None])))
     return tuple(found)
 
@@ -63,7 +63,7 @@ def _ends(problem: Problem, base: Budgets, pins: Mapping[str, str], axis: str, f
         return 0.0, held
     if axis == "leakage":
         return 0.0, free.leakage
-    strict = fastest(problem, replace(base, leakage=0.0), pins)
+    strict = best_plan(problem, replace(base, leakage=0.0), pins)
     least = strict.totals.distortion if strict else 0.0
     return min(least, free.distortion) * (1 + 1e-6), max(least, free.distortion) * (1 + 1e-6)
 

@@ -15,7 +15,7 @@ from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.candidates import Cost, LayerPrice, PartCost, kept_within
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.layer_groups import Stack, multiplied, stacks
-from hecompile.machine import Machine, http_seconds, seconds_of
+from hecompile.machine import Machine, http_seconds, objective, seconds_of
 from hecompile.planner.local import LocalWork, graph_work
 from hecompile.planner.problem import Run
 
@@ -141,17 +141,22 @@ class _Sums:
         return RegionCost(name, sum(part.layers for part in parts), cost, later, self.skipped[name])
 
 
-def predict_graph(graph: ModelGraph, machine: Machine, batch: int = 1, run: Run | None = None) -> Prediction:
+def predict_graph(
+    graph: ModelGraph, machine: Machine, batch: int = 1, run: Run | None = None, worst_case: bool = True
+) -> Prediction:
     """The cost of a partitioned graph; of one without weights for weights of a bell's shape, with the worst case beside it.
 
     Args:
         run: what the client may keep for a run; by default nothing.
+        worst_case: whether a model without weights gets one.
 
     Raises:
         CompileError: naming every layer that no parameters carry.
     """
     found = _predict(graph, machine, batch, run or Run())
-    return replace(found, worst_case=_predict(graph, machine, batch, run or Run(), largest=True)) if graph.is_meta else found
+    if not (graph.is_meta and worst_case):
+        return found
+    return replace(found, worst_case=_predict(graph, machine, batch, run or Run(), largest=True))
 
 
 def _predict(graph: ModelGraph, machine: Machine, batch: int, run: Run, largest: bool = False) -> Prediction:
@@ -186,10 +191,10 @@ def _predict(graph: ModelGraph, machine: Machine, batch: int, run: Run, largest:
 def _kept(prices: Sequence[LayerPrice], machine: Machine, run: Run) -> dict[int, int]:
     """Which layers' first replies the client keeps a part of, and in which way."""
 
-    def seconds(cost: Cost) -> float:
-        return seconds_of(cost, machine)
+    def amount(cost: Cost) -> float:
+        return objective(cost, machine)
 
-    offers = [[(seconds(price.cost) - each.mean_of(seconds), each.client_bytes) for each in price.kept] for price in prices]
+    offers = [[(amount(price.cost) - each.mean_of(amount), each.client_bytes) for each in price.kept] for price in prices]
     return kept_within(offers, run.client_cache_bytes)
 
 

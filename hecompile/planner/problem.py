@@ -10,6 +10,7 @@ from hecompile.ir.candidates import Candidate, Cost
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layer_groups import Stack, stacks
 from hecompile.ir.layers import secret_shapes
+from hecompile.ir.runs import constant_in_a_run
 from hecompile.machine import Machine, seconds_of
 from hecompile.planner.choices import Option, Reveal, entries_of, options_of, reveals_for
 from hecompile.planner.distortion import LayerDistortion
@@ -32,6 +33,8 @@ class Totals:
     distortion: float  # relative variance of the output
     leakage: float  # share of the secret entries that layers read which the server sees in clear
     server_mib: float  # most memory of the server's process
+    mb_first: float  # that travel in a run's first call, both ways
+    mb_later: float  # and in every other call
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Budgets:
     distortion: float | None = None
     leakage: float | None = None
     server_mib: float | None = None
+    mb_first: float | None = None
+    mb_later: float | None = None
 
     def kept_by(self, totals: Totals) -> bool:
         """Whether a choice keeps all of them."""
@@ -102,8 +107,9 @@ def problem_of(
     """
     found, run = stacks_of(graph, chained), run or Run()
     measured: Sequence[LayerDistortion | None] = distortions or [None] * len(found)
+    constant = constant_in_a_run(graph)
     options = tuple(
-        options_of(each, machine, reveals_for(each, reveals or {}), distortion, backends, run.calls)
+        options_of(each, machine, reveals_for(each, reveals or {}), distortion, backends, run.calls, constant[each.input])
         for each, distortion in zip(found, measured, strict=True)
     )
     layers = {node for each in found for node in each.nodes}
@@ -121,7 +127,8 @@ def problem_of(
             found_error = measured[place]
             error_var = 0.0 if found_error is None else found_error.error_var(CHAIN_STEPS)
             own = replace(cost if first else Cost(), error_var=error_var)
-            option = Option("server", own, server_weights=kept, chain=number)
+            sent = own.sent_bytes
+            option = Option("server", own, server_weights=kept, chain=number, first_bytes=sent, later_bytes=sent)
             options = (*options[:place], (*options[place], option), *options[place + 1 :])
     names, local_s = tuple(each.names for each in found), local.seconds(machine)
     return Problem(names, options, before, entries, local_s, machine, chains, run.client_cache_bytes)
@@ -197,4 +204,6 @@ def totals_of(problem: Problem, choice: Sequence[int]) -> Totals:
         cost.error_var,
         cost.released / max(problem.entries, 1),
         problem.machine.base_mib + weights + largest,
+        sum(option.first_bytes for option in taken) / 1e6,
+        sum(option.later_bytes for option in taken) / 1e6,
     )

@@ -10,11 +10,12 @@ from hecompile.errors import CompileError
 from hecompile.ir.candidates import Candidate, disjoint
 from hecompile.ir.graph import ModelGraph
 from hecompile.machine import Machine
+from hecompile.options.plan import PlanOptions
 from hecompile.planner.choices import SHARES, Reveal
 from hecompile.planner.distortion import measure_distortions
 from hecompile.planner.problem import Budgets, Problem, Run, problem_of, stacks_of
 
-__all__ = ["calibration_for", "pins_of", "problem_within"]
+__all__ = ["budgets_of", "calibration_for", "pins_of", "problem_within"]
 
 
 def problem_within(
@@ -39,6 +40,22 @@ def problem_within(
     calibration = None if budgets.distortion is None else calibration_for(graph, None)
     distortions = measure_distortions(graph, calibration, found) if calibration else None
     return problem_of(graph, machine, reveals, distortions, backends, chained, run)
+
+
+def budgets_of(options: PlanOptions) -> Budgets | None:
+    """The limits of a plan; None where nothing is chosen and every layer goes to the server."""
+    if options.partition != "optimised":
+        return None
+    return Budgets(
+        client_s=options.client_seconds,
+        rounds=options.most_rounds,
+        client_weights_mib=options.client_weights_mib,
+        distortion=options.most_distortion,
+        leakage=options.most_leakage,
+        server_mib=options.server_mib,
+        mb_first=options.most_mb_first,
+        mb_later=options.most_mb_later,
+    )
 
 
 def pins_of(pins: Sequence[str]) -> dict[str, str]:

@@ -8,10 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hecompile.planner.bill import Bill
 from hecompile.planner.pareto import AXES, Front
 from hecompile.planner.plan import Prediction
 
-__all__ = ["print_comparison", "print_fronts", "print_prediction"]
+__all__ = ["print_bills", "print_comparison", "print_fronts", "print_prediction"]
 
 
 def print_prediction(source: str, prediction: Prediction) -> None:
@@ -45,6 +46,28 @@ def print_prediction(source: str, prediction: Prediction) -> None:
             "no weights: parameters are those of int8 weights of a bell's shape (deviation of 28 steps); in the worst case all "
             "weights are as large as can be, where a ring carries that"
         )
+
+
+def print_bills(bills: Sequence[Bill]) -> None:
+    """Who pays what, beside running the model alone: a column for each bill."""
+    table = Table(title="who pays what")
+    table.add_column("")
+    for each in bills:
+        table.add_column(each.what, justify="right", max_width=18)
+    rows = {
+        "client, CPU s": [each.client_s for each in bills],
+        "alone, CPU s": [each.alone_s for each in bills],
+        "client over alone": [each.offload_ratio for each in bills],
+        "server, CPU s": [each.server_s for each in bills],
+        "network, GB": [each.network_bytes / 1e9 for each in bills],
+        "network, s": [each.network_s for each in bills],
+        "start to end, s": [each.time_s for each in bills],
+    }
+    for what, amounts in rows.items():
+        table.add_row(what, *(f"{amount:,.0f}" if amount >= 1000 else f"{amount:,.3g}" for amount in amounts))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("HTTP is counted in; a step with guidance is one call with each sample twice; alone: in float32 at the client")
 
 
 def print_comparison(name: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

@@ -22,7 +22,7 @@ from hecompile.errors import CompileError
 from hecompile.ir.candidates import kept_within
 from hecompile.machine import Machine
 from hecompile.options import CompileOptions
-from hecompile.planner.optimise import Budgets, fastest
+from hecompile.planner.optimise import Budgets, best_plan
 from hecompile.planner.plan import Prediction, predict_graph, predict_regions
 from hecompile.planner.problem import Run, problem_of
 from hecompile.security.table import security_bits
@@ -157,7 +157,7 @@ def test_the_fastest_plan_keeps_what_the_client_has_room_for() -> None:
 
     def latency_s(cache_mib: float) -> float:
         problem = problem_of(graph, Machine(), backends=("bfv",), run=Run(CALLS, int(cache_mib * 2**20)))
-        found = fastest(problem, Budgets(), server)
+        found = best_plan(problem, Budgets(), server)
         assert found is not None
         taken = [options[number] for options, number in zip(problem.options, found.choice, strict=True)]
         assert sum(option.client_cache for option in taken) <= cache_mib * 2**20

@@ -64,3 +64,17 @@ def test_a_geometry_that_makes_no_sense_is_refused() -> None:
         Geometry(False, 1, (4, 4), (1, 1), ((0, 0),), (2, 2), (1, 1), 1, (4, 4))
     with pytest.raises(ProtocolError, match="taps repeated"):
         Geometry(False, 1, (4, 4), (1, 1), ((0, 0), (0, 0)), (4, 4), (1, 1), 1, (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([1, 2, 3], [[1, 2, 3]]),
+        ([forms.MOST_CHANNELS], [[forms.MOST_CHANNELS]]),
+        ([600_000, 400_000, 60_000, 5], [[600_000, 400_000], [60_000, 5]]),
+        ([forms.MOST_CHANNELS, 1, forms.MOST_CHANNELS], [[forms.MOST_CHANNELS], [1], [forms.MOST_CHANNELS]]),
+    ],
+)
+def test_layers_are_stacked_as_far_as_a_geometry_goes(rows: list[int], expected: list[list[int]]) -> None:
+    """As the modulations of Flux, which all read one value: a million rows and more."""
+    assert [rows[places] for places in forms.stackable(rows)] == expected

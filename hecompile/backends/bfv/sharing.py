@@ -23,7 +23,7 @@ from hecompile.ir.candidates import Cost, Kept, kept_within
 from hecompile.ir.passes import RegionPass
 from hecompile.ir.products import AnyProduct
 from hecompile.ir.regions import AnyCall, CallRegion, Program
-from hecompile.machine import Machine, seconds_of
+from hecompile.machine import Machine, objective
 from hecompile.security.table import estimate
 
 __all__ = ["ShareSeeds", "kept_cost", "most_requests", "shared_cost"]
@@ -113,7 +113,7 @@ class ShareSeeds(RegionPass):
         return found
 
     def _seconds(self, cost: Cost) -> float:
-        return seconds_of(cost, self.machine)
+        return objective(cost, self.machine)
 
     def summary(self, before: Program, after: Program) -> str:
         shared = [each for each in after.products if isinstance(each, PackedProduct) and each.requests > 1]

@@ -1,0 +1,17 @@
+"""Which values are the same at every step of a run, so that what reads only those is sent once."""
+
+from __future__ import annotations
+
+from hecompile.ir.graph import ModelGraph
+
+__all__ = ["constant_in_a_run"]
+
+
+def constant_in_a_run(graph: ModelGraph) -> dict[str, bool]:
+    """By name, whether a value derives from constants and conditions only."""
+    constant: dict[str, bool] = {spec.name: spec.per_run for spec in graph.inputs}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            continue
+        constant[node.name] = all(constant[argument.name] for argument in node.all_input_nodes)
+    return constant
