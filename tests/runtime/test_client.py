@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import hecompile
-from hecompile.compiler import Compiled
+from hecompile.compiler import Compiled, compile_model
+from hecompile.options import CompileOptions
 from hecompile.runtime.client import EncryptedUNet, InputError
 from tests.networks import Tiny, tiny_inputs
 
@@ -144,3 +146,12 @@ def test_the_log_never_holds_a_value(unet: EncryptedUNet, caplog: pytest.LogCapt
         unet(**tiny_inputs())
     assert "tensor" not in caplog.text
     assert "array" not in caplog.text
+
+
+def test_timesteps_may_be_integers_outside_a_run(tmp_path: Path) -> None:
+    inputs = tiny_inputs() | {"timestep": torch.tensor(31)}
+    compile_model(Tiny().eval(), tmp_path / "tiny.he", options=CompileOptions(max_batch=2), example_inputs=inputs)
+    unet = hecompile.load(tmp_path / "tiny.he")
+    first, second = (unet(**inputs | {"timestep": torch.tensor(value)}) for value in (31, 7))
+    assert first.shape == second.shape
+    assert not torch.equal(first, second)
