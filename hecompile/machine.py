@@ -13,8 +13,8 @@ from hecompile.ir.candidates import Cost
 from hecompile.outputs import write_file
 
 __all__ = [
-    "CORE", "GOALS", "NEVER_ZERO", "Machine", "http_seconds", "load_machine", "machine_with", "objective", "save_machine",
-    "seconds_of",
+    "CORE", "GOALS", "NEVER_ZERO", "Machine", "http_seconds", "load_machine", "machine_with", "objective", "packing_objective",
+    "save_machine", "seconds_of",
 ]  # fmt: skip
 
 CORE = 3  # counts up whenever prices come to mean something else, since the core works in another way or is counted in another
@@ -120,6 +120,14 @@ def objective(cost: Cost, machine: Machine) -> float:
         "bytes": cost.sent_bytes * 1e-9,
     }
     return amounts[machine.goal] + TIE * latency_s
+
+
+def packing_objective(cost: Cost, machine: Machine) -> float:
+    """What parameters and packings of a layer are chosen by: the client's CPU where that is the goal, else the latency.
+
+    What they take of the server and the network depends on what the client keeps for a run, and that is chosen after them.
+    """
+    return objective(cost, machine) if machine.goal == "client-cpu" else seconds_of(cost, machine)
 
 
 def load_machine(path: Path) -> Machine:

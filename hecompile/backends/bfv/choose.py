@@ -16,7 +16,7 @@ from hecompile.backends.bfv.provable import Carrier, best_drops, carriers, carri
 from hecompile.backends.bfv.rings import prime
 from hecompile.ir.candidates import Cost
 from hecompile.ir.linear import Geometry
-from hecompile.machine import Machine, seconds_of
+from hecompile.machine import Machine, packing_objective
 from hecompile.security.table import max_q_bits
 
 __all__ = ["BELL", "LARGEST", "Choice", "Weights", "choose"]
@@ -37,7 +37,7 @@ class Choice:
     proof: ProofKind
     noise_bits: float  # log2 of the proved bound
     budget_bits: float  # log2 of q/2t - 1
-    seconds: float  # predicted, for choosing
+    seconds: float  # predicted, for choosing: `packing_objective`
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +96,12 @@ class _Priced:
         return {}
 
     def seconds(self, q_bits: int, drops: tuple[int, int]) -> float:
-        """Predicted time of one request, on average over those of a run that share a seed."""
+        """What choices are made by, for one request: its predicted time, on average over those of a run that share a seed."""
         limbs, share = -(-q_bits // 8), 1 / self.requests
         if limbs not in self._server_s:
             self._server_s[limbs] = server_work(self.layout, q_bits, self.requests, share).seconds(self.machine)
         sent = traffic(self.layout, q_bits, drops, share)
-        return seconds_of(Cost(self._server_s[limbs], self._client_s, sent.up_bytes, sent.down_bytes), self.machine)
+        return packing_objective(Cost(self._server_s[limbs], self._client_s, sent.up_bytes, sent.down_bytes), self.machine)
 
     def floor(self, q_bits: int, t_bits: int) -> float:
         """No choice with this packing, this t and a q of so many bits takes less.
