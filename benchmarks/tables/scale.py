@@ -12,7 +12,7 @@ def scale_table(found: dict[str, Any]) -> str:
     """What workers did: median rates of all rounds, and what a killed worker and shards cost."""
     loads, killed, shards, machine = found["loads"], found["killed"], found["shards"], found["machine"]
     head = (
-        "| workers of one thread | requests/s | of one worker | lost | wrong | busy cores: workers | front | load generator | others |\n"
+        "| workers of one thread | requests/s | of one worker | lost | wrong | busy cores: workers | front | generator | others |\n"
         "|---|---|---|---|---|---|---|---|---|\n"
     )
     quotients = sorted(found["speedups"])
