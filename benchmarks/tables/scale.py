@@ -22,6 +22,7 @@ def scale_table(found: dict[str, Any]) -> str:
     picture = {True: "the same, bit for bit", False: "NOT the same", None: "not drawn"}[found["picture_equal"]]
     return (
         f"{head}{''.join(rows)}\n"
+        f"A core that workers kept busy did {found['per_busy_core']:.0%} with two of them of what it did with one. "
         f"Evaluated again after the kill: {killed['evaluated_again']:.0f}. One request at a time: {found['one_worker_s']:.2f} s by "
         f"one worker, {shards['seconds']:.2f} s by two shards ({shards['wrong']} wrong, {shards['lost']} lost). The front takes "
         f"{found['front_byte_ns']:.1f} ns of CPU a byte. {found['picture_steps']} steps of digits: {picture}. {machine['cpu']}, "
