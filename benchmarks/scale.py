@@ -4,8 +4,8 @@ Requests are encrypted beforehand, for the convolutions of Stable Diffusion's mi
 reply is compared with what one server gives. In each round one worker and two workers have the same load, one after the other:
 `speedup` is the median of the rounds' quotients. Beside each load stand the cores that the front, the workers, the rest of Ray,
 the load generator and all others on this machine kept busy: where others are at work, two workers get less than two cores.
-`per_busy_core` has that out. `front_byte_ns`: CPU time of a byte at the front. `killed`: under load one of two workers gets SIGKILL. `shards`: each evaluation by
-two workers. `picture_equal`: ten steps of the trained digits through workers and in this process.
+`per_busy_core` has that out. `front_byte_ns`: CPU time of a byte at the front. `killed`: under load one of two workers gets
+SIGKILL. `shards`: each evaluation by two workers. `picture_equal`: ten steps of the trained digits through workers and here.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Used:
 
     @classmethod
     def now(cls, server: Server) -> Used:
-        kinds = {pid: "ray" for pid in family(server.pid)} | {pid: "workers" for pid in workers(server)} | {server.pid: "front"}
+        kinds = dict.fromkeys(family(server.pid), "ray") | dict.fromkeys(workers(server), "workers") | {server.pid: "front"}
         user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:8])
         busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
         return cls(time.monotonic(), {pid: (kind, cpu_s(pid)) for pid, kind in kinds.items()}, busy)
