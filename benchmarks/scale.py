@@ -4,8 +4,8 @@ Requests are encrypted beforehand, for the convolutions of Stable Diffusion's mi
 reply is compared with what one server gives. In each round one worker and two workers have the same load, one after the other:
 `speedup` is the median of the rounds' quotients. Beside each load stand the cores that the front, the workers, the rest of Ray,
 the load generator and all others on this machine kept busy: where others are at work, two workers get less than two cores.
-`front_byte_ns`: CPU time of a byte at the front. `killed`: under load one of two workers gets SIGKILL. `shards`: each evaluation by
-two workers. `picture_equal`: ten steps of the trained digits through workers and in this process.
+`per_busy_core` has that out. `front_byte_ns`: CPU time of a byte at the front. `killed`: under load one of two workers gets
+SIGKILL. `shards`: each evaluation by two workers. `picture_equal`: ten steps of the trained digits through workers and here.
 """
 
 from __future__ import annotations
@@ -115,29 +115,26 @@ def load(
 
 @dataclass(frozen=True)
 class Used:
-    """CPU seconds so far, at a moment: of a server's front, of its workers, of the rest of Ray, and of this machine in all."""
+    """CPU seconds so far, at a moment: of each of a server's processes, and of this machine in all."""
 
     moment: float
-    front: float
-    workers: float
-    ray: float
+    processes: dict[int, tuple[str, float]]  # what each is, and its seconds
     machine: float
 
     @classmethod
     def now(cls, server: Server) -> Used:
-        processes, tick = {pid: cpu_s(pid) for pid in family(server.pid)}, os.sysconf("SC_CLK_TCK")
-        evaluating = sum(processes.get(pid, 0.0) for pid in workers(server))
-        front = processes.pop(server.pid, 0.0)
+        kinds = dict.fromkeys(family(server.pid), "ray") | dict.fromkeys(workers(server), "workers") | {server.pid: "front"}
         user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:8])
-        busy = (user + nice + system + irq + softirq) / tick
-        return cls(time.monotonic(), front, evaluating, sum(processes.values()) - evaluating, busy)
+        busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+        return cls(time.monotonic(), {pid: (kind, cpu_s(pid)) for pid, kind in kinds.items()}, busy)
 
     def shares(self, before: Used) -> dict[str, float]:
-        """Cores that each kept busy since then; `others` is all that is none of the server's."""
-        passed = self.moment - before.moment
-        found = {name: (getattr(self, name) - getattr(before, name)) / passed for name in ("front", "workers", "ray", "machine")}
-        found["others"] = found.pop("machine") - sum(found.values())
-        return {f"{name}_cpu_share": share for name, share in found.items()}
+        """Cores that each kept busy since then, without processes that ended; `others` is all that is none of the server's."""
+        passed, seconds = self.moment - before.moment, {"front": 0.0, "workers": 0.0, "ray": 0.0}
+        for pid, (kind, used_s) in self.processes.items():
+            seconds[kind] += used_s - before.processes.get(pid, (kind, 0.0))[1]
+        seconds["others"] = self.machine - before.machine - sum(seconds.values())
+        return {f"{name}_cpu_share": each / passed for name, each in seconds.items()}
 
 
 def cpu_s(pid: int) -> float:
@@ -187,6 +184,15 @@ def speedups(folder: Path, requests: Path, settings: Settings) -> dict[str, Any]
         "loads": rows,
         "killed": killed,
     } | ({"one_worker_s": latency})
+
+
+def per_busy_core(rows: list[dict[str, Any]]) -> float | None:
+    """What a core that workers kept busy did with two of them, as a share of what it did with one; medians over rounds."""
+    done = [
+        [row["requests_per_s"] / row["workers_cpu_share"] for row in rows if row["workers"] == count and row["requests_per_s"]]
+        for count in (1, 2)
+    ]
+    return statistics.median(done[1]) / statistics.median(done[0]) if all(done) else None
 
 
 def alone(server: Server, requests: Path, settings: Settings) -> float:
@@ -262,7 +268,7 @@ def main() -> None:
         )
         return
     with tempfile.TemporaryDirectory() as work:
-        figures = measure(Path(work), SMOKE if options.smoke else Settings())
+        figures = measure(Path(work), SMOKE if options.smoke else Settings(rounds=options.runs))
     finish({"benchmark": "scale", "smoke": options.smoke, **figures, "ray": ray.__version__, "machine": machine()}, options.json)
     if figures["lost"] or figures["wrong"] or figures["picture_equal"] is False:
         raise SystemExit(1)

@@ -57,6 +57,19 @@ def test_a_command_names_the_extra_that_it_misses(missing: str, arguments: tuple
     assert done.returncode == 2
 
 
+def test_workers_without_ray_are_refused(digits: Path) -> None:
+    done = without("ray", "serve", str(digits), "--ray", "--port", "0")
+    assert done.stderr == "error: --ray needs the extra 'ray': pip install 'hecompile[ray]'\n"
+    assert done.returncode == 2
+
+
+@pytest.mark.fhe
+def test_workers_of_an_artifact_of_ckks_are_refused_before_anything_is_started() -> None:
+    done = without("ray", "serve", str(compiled("ckks")[0].artifact), "--ray", "--port", "0")
+    assert "is of backend 'ckks', which does not promise that its servers keep nothing of a client's" in done.stderr
+    assert done.returncode == 2
+
+
 @pytest.mark.fhe
 def test_a_server_without_seal_refuses_an_artifact_of_ckks() -> None:
     done = without(SEAL, "serve", str(compiled("ckks")[0].artifact), "--port", "0")

@@ -12,7 +12,7 @@ def scale_table(found: dict[str, Any]) -> str:
     """What workers did: median rates of all rounds, and what a killed worker and shards cost."""
     loads, killed, shards, machine = found["loads"], found["killed"], found["shards"], found["machine"]
     head = (
-        "| workers of one thread | requests/s | of one worker | lost | wrong | busy cores: workers | front | load generator | others |\n"
+        "| workers of one thread | requests/s | of one worker | lost | wrong | busy cores: workers | front | generator | others |\n"
         "|---|---|---|---|---|---|---|---|---|\n"
     )
     quotients = sorted(found["speedups"])
@@ -22,6 +22,7 @@ def scale_table(found: dict[str, Any]) -> str:
     picture = {True: "the same, bit for bit", False: "NOT the same", None: "not drawn"}[found["picture_equal"]]
     return (
         f"{head}{''.join(rows)}\n"
+        f"A core that workers kept busy did {found['per_busy_core']:.0%} with two of them of what it did with one. "
         f"Evaluated again after the kill: {killed['evaluated_again']:.0f}. One request at a time: {found['one_worker_s']:.2f} s by "
         f"one worker, {shards['seconds']:.2f} s by two shards ({shards['wrong']} wrong, {shards['lost']} lost). The front takes "
         f"{found['front_byte_ns']:.1f} ns of CPU a byte. {found['picture_steps']} steps of digits: {picture}. {machine['cpu']}, "

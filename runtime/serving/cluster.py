@@ -151,7 +151,7 @@ class Cluster:
         )  # fmt: skip
 
     def restart(self) -> None:
-        """Replace all workers, a few at a time, while the others go on; returns when the new ones work."""
+        """Start new workers beside those that there are, which end when they have answered; returns when the new ones work."""
         targets = [
             self._serve.RunTarget(self._deployment(index), name=f"hecompile-{self._digest[:12]}-{index}", route_prefix=None)
             for index in range(self.options.shards)

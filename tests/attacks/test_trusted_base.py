@@ -60,6 +60,7 @@ LOADED: Mapping[str, frozenset[str]] = {
     "affine": SERVING | {"_core", "backends.words", "ir.timesteps"} | _within("backends.bfv", "expansion parameters rings")
     | _within("backends.sampler_step", "backend layout program server") | _within("sparsity", "cost_names"),
 }  # fmt: skip
+SHARED_OUT = _within("runtime.serving", "cluster listening remote replica") | {"backends.bfv.shards"}
 WORKER = frozenset({"backends", "errors", "version"}) | _within("backends.concrete", "library messages worker")
 COMPILES = (
     "approx", "artifact_writing", "backends.context", "backends.lower", "backends.quantize", "calibration", "cli.compiling",
@@ -135,6 +136,19 @@ def test_a_server_loads_no_compiler_and_none_of_its_tools(served: tuple[str, fro
     packages = {name.partition(".")[0] for name in modules}
     assert TOOLS & packages == set()
     assert OF_CKKS & packages == ({"seal"} if served[0] == "ckks" else set())
+
+
+@pytest.mark.promise("no-key-at-the-server")
+def test_a_front_and_its_workers_load_what_a_server_does_and_what_shares_the_work_out() -> None:
+    """Without Ray's own modules, which are the operator's; what a worker loads of an artifact is in the lists above."""
+    names = "cli", "runtime.server", "runtime.serving.cluster", "backends.bfv.shards"
+    code = f"import json, sys, {', '.join(f'hecompile.{name}' for name in names)}; print(json.dumps(sorted(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    modules = own(frozenset(json.loads(loaded)))
+    assert modules >= SHARED_OUT
+    assert sorted(modules - LOADED["bfv"] - SHARED_OUT) == []
+    assert "ray" not in json.loads(loaded)
+    assert {name: names_of(name) & HOLDS_A_KEY for name in SHARED_OUT if names_of(name) & HOLDS_A_KEY} == {}
 
 
 def test_concretes_worker_process_loads_its_library_and_what_it_speaks_with() -> None:

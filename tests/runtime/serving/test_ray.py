@@ -167,14 +167,17 @@ def test_a_signal_replaces_all_workers_and_loses_no_request(server: Server, stor
 
 
 @pytest.mark.slow
-def test_shards_answer_with_the_bytes_of_one_server_and_nothing_is_left_behind(
+def test_shards_answer_with_the_bytes_of_one_server_grow_with_the_queue_and_leave_nothing_behind(
     digits: Path, stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", "/tmp")  # sockets have short names
     begun = time.time()
-    with Server(digits, "--ray", "--shards", "2", "--replicas", "1") as server:
+    with Server(digits, "--ray", "--shards", "2", "--replicas", "2") as server:
         assert Connection(server.url, Seen()).ask(stored) == stored.reply
         assert len(workers(server)) == 2
+        seen = under_load(server, stored, 12.0, [])
+        assert seen.wrong == seen.lost.total() == 0
+        assert len(workers(server)) > 2
         children = set(family(server.pid))
         folders = [path for path in Path("/tmp").glob("hecompile-ray-*") if path.is_dir() and path.stat().st_ctime >= begun - 1]
         assert [oct(path.stat().st_mode & 0o777) for path in folders] == ["0o700"] * len(folders)
