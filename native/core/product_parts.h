@@ -32,7 +32,8 @@ struct Weights::State {
   std::shared_ptr<const Ring> ring;
   std::int64_t p_in, p_out, uploads, answers, terms;
   std::vector<std::int32_t> offsets;  // (terms)
-  // Limbs: (answers / kRows, upload groups, terms, kRows, group). Transform: (answers / kLanes, uploads, terms, kLanes).
+  // Limbs: (answers / rows, upload groups / depth, terms, rows, depth, group), as LimbProduct has them.
+  // Transform: (answers / kLanes, uploads, terms, kLanes).
   Buffer<std::int8_t> ordered;
   std::int64_t most_steps = 0;  // of limbs: see LimbProduct
   SparseColumns sparse;         // of transformed weights
@@ -98,6 +99,9 @@ bool take_public(const Evaluation& layer, std::int64_t seed, std::int64_t first,
 // Packs `count` words of `a` of one answer from coefficient `first` on, both multiples of 8; rounds them first, in place.
 void send_public(const Evaluation& layer, std::int64_t seed, std::int64_t answer, std::int64_t first, std::int64_t count,
                  std::uint64_t* words);
+
+// Upload groups whose weights lie side by side: the kernel's depth, or less where as many steps do with less.
+std::int64_t limb_depth(const ProductKernels& kernels, std::int64_t groups);
 
 Verdict evaluate_limbs(const Evaluation& layer);
 Verdict evaluate_transform(const Evaluation& layer);
