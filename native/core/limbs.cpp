@@ -29,11 +29,10 @@ struct Sheet {
     for (const std::int32_t offset : layout.offsets) low = std::min<i64>(low, offset), high = std::max<i64>(high, offset);
     place = group * kernels.limb_bytes;
     groups = up(layout.uploads, group);
-    const i64 spare = up(groups, limb_depth(kernels, groups)) * limb_depth(kernels, groups) - groups;
     const i64 lines = up((n + high - low + kStrip) * place, kAlignment);
     pitch = (lines | 1) * static_cast<i64>(kAlignment);  // odd: groups spread over the sets of a cache
     plane_bytes = groups * pitch;
-    bytes = limbs * plane_bytes + spare * pitch;
+    bytes = limbs * plane_bytes;
     for (const std::int32_t offset : layout.offsets) offsets.push_back(offset * place);
     far = 2 * distinct_bytes() > static_cast<i64>(offsets.size()) * kStrip * place;
   }
@@ -105,13 +104,13 @@ class LimbRun {
   // Answers of blocks [first, last) of one strip: take(answer, its kStrip words).
   template <typename Take>
   void multiply(const std::uint8_t* planes, i64 start, i64 first, i64 last, const Take& take) const {
-    const i64 depth = limb_depth(kernels, sheet.groups), most = kMostAnswers / kernels.rows;
-    const i64 weight_bytes = up(sheet.groups, depth) * weights.terms * kernels.rows * depth * sheet.group;
+    const i64 most = kernels.most_blocks, step_bytes = kernels.rows * kernels.depth * kernels.group;
+    const i64 weight_bytes = up(sheet.groups, kernels.depth) * weights.terms * step_bytes;
     alignas(64) u64 words[kMostAnswers * kStrip];
     for (i64 each = first; each < last; each += most) {
       const i64 blocks = std::min(most, last - each);
       kernels.multiply({sheet.at(planes, start), size(sheet.plane_bytes), size(sheet.pitch), sheet.offsets.data(), sheet.groups,
-                        weights.terms, sheet.limbs, weights.ordered.data() + each * weight_bytes, depth, weights.most_steps, sheet.q,
+                        weights.terms, sheet.limbs, weights.ordered.data() + each * weight_bytes, weights.most_steps, sheet.q,
                         words, blocks, size(weight_bytes), sheet.far});
       for (i64 answer = kernels.rows * each; answer < std::min(kernels.rows * (each + blocks), layout.answers); answer++)
         take(answer, words + (answer - kernels.rows * each) * kStrip);
@@ -193,8 +192,6 @@ class LimbRun {
 };
 
 }  // namespace
-
-i64 limb_depth(const ProductKernels& kernels, i64 groups) { return up(groups, up(groups, kernels.depth)); }
 
 Verdict evaluate_limbs(const Evaluation& layer) { return LimbRun(layer).all(); }
 

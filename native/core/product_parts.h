@@ -100,9 +100,6 @@ bool take_public(const Evaluation& layer, std::int64_t seed, std::int64_t first,
 void send_public(const Evaluation& layer, std::int64_t seed, std::int64_t answer, std::int64_t first, std::int64_t count,
                  std::uint64_t* words);
 
-// Upload groups whose weights lie side by side: the kernel's depth, or less where as many steps do with less.
-std::int64_t limb_depth(const ProductKernels& kernels, std::int64_t groups);
-
 Verdict evaluate_limbs(const Evaluation& layer);
 Verdict evaluate_transform(const Evaluation& layer);
 std::size_t limb_bytes(const Layout& layout);

@@ -7,7 +7,6 @@
 
 #include "core/buffer.h"
 #include "core/kernels.h"
-#include "core/product_parts.h"
 #include "core/ring.h"
 #include "core/ring_table.h"
 #include "core/wire.h"
@@ -21,7 +20,8 @@ using i64 = std::int64_t;
 using u64 = std::uint64_t;
 
 constexpr i64 kN = 1024, kEight = 8;
-constexpr i64 kUploads = 136, kAnswers = 48;  // of the product: several steps and blocks of every kernel, pairs of them and one alone
+constexpr i64 kUploads = 136,
+              kAnswers = 48;  // of the product: several steps and blocks of every kernel, pairs of them and one alone
 constexpr std::array<std::array<int, 2>, 2> kRings = {{{48, 26}, {50, 36}}};  // bits of q and t
 
 std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
@@ -84,8 +84,8 @@ void client_half(const ClientKernels& kernels, const Ring& ring, bool extreme, O
 void server_half(const ProductKernels& kernels, const Ring& ring, bool extreme, Outcome& out) {
   Numbers numbers;
   const i64 group = kernels.group, groups = kUploads / group, limbs = kernels.limbs(ring.q), width = 2 * kStrip;
-  const i64 depth = limb_depth(kernels, groups), steps = (groups + depth - 1) / depth, rows = kernels.rows;
-  const i64 pitch = width * group * kernels.limb_bytes, plane = steps * depth * pitch;
+  const i64 depth = kernels.depth, steps = (groups + depth - 1) / depth, rows = kernels.rows;
+  const i64 pitch = width * group * kernels.limb_bytes, plane = groups * pitch;
   Buffer<u64> words(size(kUploads * width)), cells(size(kEight * kN));
   for (std::size_t i = 0; i < words.size(); i++) words[i] = extreme ? ring.q - 1 : numbers.next() % ring.q;
   Buffer<std::uint8_t> planes(size(limbs * plane) + 64);
@@ -103,7 +103,7 @@ void server_half(const ProductKernels& kernels, const Ring& ring, bool extreme, 
         weights[size(at)] = static_cast<std::int8_t>(extreme ? 127 - 254 * (r % 2) : random);
       }
   const i64 place = group * kernels.limb_bytes, offsets[kTerms] = {0, place, 17 * place};
-  kernels.multiply({planes.data(), size(plane), size(pitch), offsets, groups, kTerms, limbs, weights.data(), depth, groups * kTerms,
+  kernels.multiply({planes.data(), size(plane), size(pitch), offsets, groups, kTerms, limbs, weights.data(), groups * kTerms,
                     ring.q, out.product.data(), kAnswers / rows, size(block), false});
   for (std::size_t i = 0; i < out.coefficients.size(); i++) out.coefficients[i] = extreme ? ring.q - 1 : numbers.next() % ring.q;
   kernels.to_coefficients(ring.view(), out.coefficients.data(), cells.data());

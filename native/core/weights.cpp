@@ -71,7 +71,7 @@ Weights::Weights(const Layout& layout, const std::int8_t* values, Form form, std
     const bool fits = kernels.limb_limit * norm < i64{1} << 31;
     const i64 groups = (state.uploads + kernels.group - 1) / kernels.group;
     state.most_steps = fits ? groups * state.terms : kernels.safe_steps;
-    state.ordered = reorder(layout, values, kernels.rows, limb_depth(kernels, groups) * kernels.group);
+    state.ordered = reorder(layout, values, kernels.rows, kernels.depth * kernels.group);
     return;
   }
   state.ordered = reorder(layout, values, kLanes, 1);

@@ -3,8 +3,8 @@
 
 namespace limbs {
 
-constexpr std::int64_t kGroup = 4, kRows = 6, kDepth = 1;
-constexpr std::int64_t kMostSums = kMostAnswers * kStrip;  // of a limb
+constexpr std::int64_t kGroup = 4, kRows = 6, kDepth = 1, kMostBlocks = 16;
+constexpr std::int64_t kMostSums = kMostBlocks * kRows * kStrip;  // of a limb
 
 // One limb: 6 answers x 64 coefficients in 24 registers over groups [0, groups) and terms [0, terms).
 __attribute__((noinline)) static void sum_limb(const std::uint8_t* x, std::size_t pitch, const std::int64_t* offsets,
@@ -91,8 +91,7 @@ static inline void sum_blocks(const LimbProduct& p, std::int64_t first, std::int
                                : most < 1          ? 1
                                                    : most;
   for (std::int64_t limb = 0; limb < p.limbs; limb++) {
-    const std::uint8_t* x =
-        p.planes + static_cast<std::size_t>(limb) * p.plane_bytes + static_cast<std::size_t>(first) * p.pitch;
+    const std::uint8_t* x = p.planes + static_cast<std::size_t>(limb) * p.plane_bytes + static_cast<std::size_t>(first) * p.pitch;
     for (std::int64_t g = 0; g < groups && pairs > 0; g += at_once) {
       const std::int64_t some = groups - g < at_once ? groups - g : at_once;
       const std::size_t down = static_cast<std::size_t>(g);
@@ -107,5 +106,7 @@ static inline void sum_blocks(const LimbProduct& p, std::int64_t first, std::int
                sums[limb] + 2 * pairs * kRows * kStrip);
   }
 }
+
+static inline std::int64_t place_of_sum(std::int64_t word) { return word; }
 
 }  // namespace limbs

@@ -94,13 +94,13 @@ static void multiply(const LimbProduct& p) {
     join_limbs(
         count, p.limbs, p.q,
         [&](std::int64_t l, std::int64_t c) {
-          return _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums[l] + c)));
+          return _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums[l] + place_of_sum(c))));
         },
         p.words);
     return;
   }
   alignas(64) double wide[kMostLimbs][kMostSums] = {};
-  const std::int64_t most = p.most_steps / p.depth, terms = p.terms < most ? p.terms : most, groups = most / terms * p.depth;
+  const std::int64_t most = p.most_steps / kDepth, terms = p.terms < most ? p.terms : most, groups = most / terms * kDepth;
   for (std::int64_t g = 0; g < p.groups; g += groups)
     for (std::int64_t t = 0; t < p.terms; t += terms) {
       sum_blocks(p, g, p.groups - g < groups ? p.groups - g : groups, t, p.terms - t < terms ? p.terms - t : terms, sums);
@@ -110,7 +110,8 @@ static void multiply(const LimbProduct& p) {
                           _mm512_add_pd(_mm512_load_pd(wide[l] + c),
                                         _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums[l] + c)))));
     }
-  join_limbs(count, p.limbs, p.q, [&](std::int64_t l, std::int64_t c) { return _mm512_load_pd(wide[l] + c); }, p.words);
+  join_limbs(
+      count, p.limbs, p.q, [&](std::int64_t l, std::int64_t c) { return _mm512_load_pd(wide[l] + place_of_sum(c)); }, p.words);
 }
 
 }  // namespace limbs

@@ -7,8 +7,8 @@
 
 namespace hecompile {
 
-inline constexpr std::int64_t kStrip = 64;        // coefficients that are computed together
-inline constexpr std::int64_t kMostAnswers = 96;  // that read limbs together: a multiple of every kernel's `rows`
+inline constexpr std::int64_t kStrip = 64;         // coefficients that are computed together
+inline constexpr std::int64_t kMostAnswers = 192;  // that are computed together, of any kernel
 inline constexpr std::int64_t kMostLimbs = 7;
 inline constexpr std::int64_t kLanes = 8;  // polynomials that are transformed together
 inline constexpr std::int64_t kBatch = 4;  // products that are added at a time
@@ -26,9 +26,9 @@ struct Split {
   std::size_t plane_bytes;
 };
 
-// Sums of blocks of `rows` answers at kStrip coefficients: word (r, c) is the sum over upload groups g, terms t and uploads u of the
-// group of a weight times the word at (g, c + offset t, u), modulo q. Weights of a block lie as (groups / depth, terms, rows, depth,
-// group); those of groups beyond the last one, up to a multiple of `depth`, are zero, and planes can be read there.
+// Sums of blocks of `rows` answers at kStrip coefficients: word (r, c) is the sum over upload groups g, terms t and uploads u of
+// the group of a weight times the word at (g, c + offset t, u), modulo q. Weights of a block lie as (groups / depth, terms, rows,
+// depth, group), zero in groups beyond the last one.
 struct LimbProduct {
   const std::uint8_t* planes;   // at the first group and the strip's first coefficient, for offset zero
   std::size_t plane_bytes;      // from one limb to the next
@@ -36,12 +36,11 @@ struct LimbProduct {
   const std::int64_t* offsets;  // (terms) in bytes
   std::int64_t groups, terms, limbs;
   const std::int8_t* weights;  // of the first block
-  std::int64_t depth;          // groups whose weights lie side by side: at most the kernel's
   std::int64_t most_steps;     // groups times terms whose sums of one limb fit the kernel's integers
   std::uint64_t q;
   std::uint64_t* words;  // out: (blocks, rows, kStrip) below q
-  // Neighbouring blocks of at most kMostAnswers answers, which read limbs together: each one's weights lie `next` bytes behind those
-  // of the one before.
+  // Neighbouring blocks of answers, at most `most_blocks`, which read limbs together: each one's weights lie `next` bytes behind
+  // those of the one before.
   std::int64_t blocks;
   std::size_t next;
   bool far;  // whether terms lie so far apart that they share few lines of the cache
@@ -70,12 +69,13 @@ struct SparsePlan {
 };
 
 struct ProductKernels {
-  std::int64_t group;       // uploads side by side in a plane
-  std::int64_t limb_bytes;  // of one limb of one word
-  std::int64_t rows;        // answers of a block
-  std::int64_t depth;       // upload groups whose products are added in one step
-  std::int64_t safe_steps;  // `most_steps` that holds for all int8 weights but -128
-  std::int64_t limb_limit;  // largest value of a limb, times the 1-norm of weights, must stay below 2^31; 0 where nothing must
+  std::int64_t group;        // uploads side by side in a plane
+  std::int64_t limb_bytes;   // of one limb of one word
+  std::int64_t rows;         // answers of a block
+  std::int64_t depth;        // upload groups that are multiplied in one step
+  std::int64_t most_blocks;  // that are computed together
+  std::int64_t safe_steps;   // `most_steps` that holds for all int8 weights but -128
+  std::int64_t limb_limit;   // largest value of a limb, times the 1-norm of weights, must stay below 2^31; 0 where nothing must
   std::int64_t (*limbs)(std::uint64_t q);
   void (*split)(const Split&);
   void (*multiply)(const LimbProduct&);

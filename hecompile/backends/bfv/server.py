@@ -48,9 +48,9 @@ class BfvServer(RegionServer):
         return sum(each.bytes for each in self._ordered.values())
 
     def form(self, index: int, batch: int) -> FormName:
-        """How the products of a layer are computed: by the sizes alone, and with the same result either way."""
+        """How the products of a layer are computed: by the sizes and the kernel, and with the same result either way."""
         layer = self._program.body.layers[index]
-        return product_form(layer.layout(batch), layer.parameters.q_bits, layer.requests).name
+        return product_form(layer.layout(batch), layer.parameters.q_bits, layer.requests, proved_kernel()).name
 
     def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
         mode, start = self._mode(payload), mode_bytes(self._program)
