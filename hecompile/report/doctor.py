@@ -14,7 +14,7 @@ __all__ = ["examine"]
 
 _USERS = ("ckks", "arrays", "client", "compile", "models", "concrete")  # extras that are not the developer's
 _LIBRARIES = {"ckks": ("seal-python", "tenseal"), "concrete": ("concrete-python",)}  # that backends need beside the base
-_FEATURES = ("avx2", "fma", "avx512f", "avx512vbmi", "avx512_vpopcntdq", "avx512_vnni", "avx512ifma")
+_FEATURES = ("avx2", "fma", "avx512f", "avx512vbmi", "avx512_vpopcntdq", "avx512_vnni", "avx512ifma", "amx_int8")
 
 
 def _features() -> list[str]:

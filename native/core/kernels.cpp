@@ -7,6 +7,12 @@
 #include "kernels/client_kernels.h"
 #include "kernels/product_kernels.h"
 
+#if defined(HECOMPILE_AMX)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace hecompile {
 namespace {
 
@@ -23,6 +29,25 @@ bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
          __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512ifma");
+}
+#endif
+#if defined(HECOMPILE_AMX)
+const Kernels kAmx = {"amx", &kAvx512Client, &kAmxProduct};
+
+// Linux gives tiles to a process that asks, and to its threads and children with it. It refuses a process with a stack for signals
+// that is too small to hold them; then the processor's other instructions do.
+bool may_use_tiles() {
+  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+bool has_amx() {
+  constexpr unsigned kTiles = 1U << 24, kInt8 = 1U << 25, kSavesState = 1U << 27, kTileStates = 3U << 17;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!has_avx512() || __get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kSavesState) == 0) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTiles) == 0 || (d & kInt8) == 0) return false;
+  unsigned enabled = 0, upper = 0;
+  __asm__("xgetbv" : "=a"(enabled), "=d"(upper) : "c"(0));
+  return (enabled & kTileStates) == kTileStates && may_use_tiles();
 }
 #endif
 
@@ -47,6 +72,10 @@ std::atomic<const Kernels*> current{nullptr};
 
 std::vector<const Kernels*> runnable_kernels() {
   std::vector<const Kernels*> found;
+#if defined(HECOMPILE_AMX)
+  static const bool amx = has_amx();
+  if (amx) found.push_back(&kAmx);
+#endif
 #if defined(__x86_64__)
   if (has_avx512()) found.push_back(&kAvx512);
   if (has_avx2()) found.push_back(&kAvx2);

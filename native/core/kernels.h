@@ -9,7 +9,7 @@ struct ClientKernels;   // kernels/client_kernels.h
 struct ProductKernels;  // kernels/product_kernels.h
 
 struct Kernels {
-  const char* name;  // "avx512", "avx2", "portable"
+  const char* name;  // "amx", "avx512", "avx2", "portable"
   const ClientKernels* client;
   const ProductKernels* product;
 };

@@ -16,7 +16,7 @@ constexpr i64 kOctet = 8;                   // uploads that are unpacked or tran
 constexpr i64 kPlaneBytes = i64{96} << 20;  // of several blocks at a time
 constexpr i64 kTasksPerThread = 8;          // so that no thread waits for another
 constexpr double kWordNs = 3;               // to unpack, transform and cut one word, about
-constexpr double kStepNs = 6;               // of six answers, a strip and one limb, about
+constexpr double kStepNs = 6;               // of a block of answers, a strip and one limb, about
 
 std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
 i64 up(i64 a, i64 b) { return (a + b - 1) / b; }
@@ -101,24 +101,25 @@ class LimbRun {
   }
 
  private:
-  // Answers [kRows first, kRows last) of one strip: take(answer, its kStrip words).
+  // Answers of blocks [first, last) of one strip: take(answer, its kStrip words).
   template <typename Take>
   void multiply(const std::uint8_t* planes, i64 start, i64 first, i64 last, const Take& take) const {
-    const i64 weight_bytes = sheet.groups * weights.terms * kRows * sheet.group;
-    alignas(64) u64 words[kMostBlocks * kRows * kStrip];
-    for (i64 each = first; each < last; each += kMostBlocks) {
-      const i64 blocks = std::min(kMostBlocks, last - each);
+    const i64 most = kernels.most_blocks, step_bytes = kernels.rows * kernels.depth * kernels.group;
+    const i64 weight_bytes = up(sheet.groups, kernels.depth) * weights.terms * step_bytes;
+    alignas(64) u64 words[kMostAnswers * kStrip];
+    for (i64 each = first; each < last; each += most) {
+      const i64 blocks = std::min(most, last - each);
       kernels.multiply({sheet.at(planes, start), size(sheet.plane_bytes), size(sheet.pitch), sheet.offsets.data(), sheet.groups,
                         weights.terms, sheet.limbs, weights.ordered.data() + each * weight_bytes, weights.most_steps, sheet.q,
                         words, blocks, size(weight_bytes), sheet.far});
-      for (i64 answer = kRows * each; answer < std::min(kRows * (each + blocks), layout.answers); answer++)
-        take(answer, words + (answer - kRows * each) * kStrip);
+      for (i64 answer = kernels.rows * each; answer < std::min(kernels.rows * (each + blocks), layout.answers); answer++)
+        take(answer, words + (answer - kernels.rows * each) * kStrip);
     }
   }
 
   // Tasks over strips and pieces of the answer blocks: task(strip, first block, last).
   void over(i64 strips, const std::function<void(i64, i64, i64)>& task) const {
-    const i64 blocks = up(layout.answers, kRows);
+    const i64 blocks = up(layout.answers, kernels.rows);
     const double block_ns = static_cast<double>(sheet.groups * weights.terms * sheet.limbs) * kStepNs;
     const i64 pieces = std::clamp(up(kTasksPerThread * threads(), strips), i64{1}, blocks),
               step = up(up(blocks, pieces), i64{2}) * 2;

@@ -32,7 +32,8 @@ struct Weights::State {
   std::shared_ptr<const Ring> ring;
   std::int64_t p_in, p_out, uploads, answers, terms;
   std::vector<std::int32_t> offsets;  // (terms)
-  // Limbs: (answers / kRows, upload groups, terms, kRows, group). Transform: (answers / kLanes, uploads, terms, kLanes).
+  // Limbs: (answers / rows, upload groups / depth, terms, rows, depth, group), as LimbProduct has them.
+  // Transform: (answers / kLanes, uploads, terms, kLanes).
   Buffer<std::int8_t> ordered;
   std::int64_t most_steps = 0;  // of limbs: see LimbProduct
   SparseColumns sparse;         // of transformed weights

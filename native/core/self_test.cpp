@@ -20,6 +20,8 @@ using i64 = std::int64_t;
 using u64 = std::uint64_t;
 
 constexpr i64 kN = 1024, kEight = 8;
+constexpr i64 kUploads = 136,
+              kAnswers = 48;  // of the product: several steps and blocks of every kernel, pairs of them and one alone
 constexpr std::array<std::array<int, 2>, 2> kRings = {{{48, 26}, {50, 36}}};  // bits of q and t
 
 std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
@@ -38,7 +40,7 @@ struct Outcome {
   Buffer<u64> secrets{size(kEight * kN)};
   Buffer<std::uint8_t> packed{size(kEight * kN * 7)};
   Buffer<double> values{size(kEight * kN + 8)};
-  Buffer<u64> product{size(2 * kRows * kStrip)};
+  Buffer<u64> product{size(kAnswers * kStrip)};
   Buffer<u64> coefficients{size(kEight * kN)};
 };
 
@@ -81,27 +83,28 @@ void client_half(const ClientKernels& kernels, const Ring& ring, bool extreme, O
 
 void server_half(const ProductKernels& kernels, const Ring& ring, bool extreme, Outcome& out) {
   Numbers numbers;
-  const i64 group = kernels.group, groups = kEight / group, limbs = kernels.limbs(ring.q), width = 2 * kStrip;
+  const i64 group = kernels.group, groups = kUploads / group, limbs = kernels.limbs(ring.q), width = 2 * kStrip;
+  const i64 depth = kernels.depth, steps = (groups + depth - 1) / depth, rows = kernels.rows;
   const i64 pitch = width * group * kernels.limb_bytes, plane = groups * pitch;
-  Buffer<u64> words(size(kEight * width)), cells(size(kEight * kN));
+  Buffer<u64> words(size(kUploads * width)), cells(size(kEight * kN));
   for (std::size_t i = 0; i < words.size(); i++) words[i] = extreme ? ring.q - 1 : numbers.next() % ring.q;
   Buffer<std::uint8_t> planes(size(limbs * plane) + 64);
   for (i64 g = 0; g < groups; g++)
     kernels.split(
         {words.data() + g * group * width, size(width), width, ring.q, false, limbs, planes.data() + g * pitch, size(plane)});
   constexpr i64 kTerms = 3;
-  const i64 block = groups * kTerms * kRows * group;
-  Buffer<std::int8_t> weights(size(2 * block));
-  for (i64 r = 0; r < 2 * kRows; r++)
-    for (i64 u = 0; u < kEight; u++)
+  const i64 block = steps * kTerms * rows * depth * group;
+  Buffer<std::int8_t> weights(size(kAnswers / rows * block));
+  for (i64 r = 0; r < kAnswers; r++)
+    for (i64 u = 0; u < kUploads; u++)
       for (i64 t = 0; t < kTerms; t++) {
-        const i64 random = static_cast<i64>(numbers.next() % 255) - 127;
-        const i64 at = r / kRows * block + ((u / group * kTerms + t) * kRows + r % kRows) * group + u % group;
+        const i64 random = static_cast<i64>(numbers.next() % 255) - 127, step = u / (depth * group);
+        const i64 at = r / rows * block + ((step * kTerms + t) * rows + r % rows) * depth * group + u % (depth * group);
         weights[size(at)] = static_cast<std::int8_t>(extreme ? 127 - 254 * (r % 2) : random);
       }
   const i64 place = group * kernels.limb_bytes, offsets[kTerms] = {0, place, 17 * place};
   kernels.multiply({planes.data(), size(plane), size(pitch), offsets, groups, kTerms, limbs, weights.data(), groups * kTerms,
-                    ring.q, out.product.data(), 2, size(block), false});
+                    ring.q, out.product.data(), kAnswers / rows, size(block), false});
   for (std::size_t i = 0; i < out.coefficients.size(); i++) out.coefficients[i] = extreme ? ring.q - 1 : numbers.next() % ring.q;
   kernels.to_coefficients(ring.view(), out.coefficients.data(), cells.data());
 }

@@ -69,9 +69,9 @@ Weights::Weights(const Layout& layout, const std::int8_t* values, Form form, std
   const ProductKernels& kernels = *state.kernels;
   if (form == Form::kLimbs) {
     const bool fits = kernels.limb_limit * norm < i64{1} << 31;
-    const i64 steps = (state.uploads + kernels.group - 1) / kernels.group * state.terms;
-    state.most_steps = fits ? steps : kernels.safe_steps;
-    state.ordered = reorder(layout, values, kRows, kernels.group);
+    const i64 groups = (state.uploads + kernels.group - 1) / kernels.group;
+    state.most_steps = fits ? groups * state.terms : kernels.safe_steps;
+    state.ordered = reorder(layout, values, kernels.rows, kernels.depth * kernels.group);
     return;
   }
   state.ordered = reorder(layout, values, kLanes, 1);

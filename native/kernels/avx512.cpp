@@ -9,6 +9,7 @@ namespace hecompile::avx512 {
 #include "kernels/ntt.inl"
 #include "kernels/client_kernels.inl"
 #include "kernels/limbs_avx512.inl"
+#include "kernels/limbs_bytes.inl"
 #include "kernels/sums_ifma.inl"
 #include "kernels/product_kernels.inl"
 

@@ -3,7 +3,7 @@
 
 namespace limbs {
 
-constexpr std::int64_t kGroup = 2, kLimbBytes = 2, kLimit = 0;
+constexpr std::int64_t kGroup = 2, kLimbBytes = 2, kLimit = 0, kRows = 6, kDepth = 1, kMostBlocks = 16;
 constexpr std::int64_t kSteps = 256,
                        kSafeSteps = kSteps;  // pairs of digits (at most 2^15) times weights (at most 127) that an int32 holds
 constexpr std::int64_t kPart = 16;           // coefficients whose sums stay in registers

@@ -3,7 +3,7 @@
 
 namespace limbs {
 
-constexpr std::int64_t kGroup = 1, kLimbBytes = 8, kLimit = 0;
+constexpr std::int64_t kGroup = 1, kLimbBytes = 8, kLimit = 0, kRows = 6, kDepth = 1, kMostBlocks = 16;
 constexpr std::int64_t kSteps = 256, kSafeSteps = kSteps;
 constexpr int kLimbBits = 25;
 

@@ -7,9 +7,8 @@
 
 namespace hecompile {
 
-inline constexpr std::int64_t kRows = 6;         // answers that are computed together
-inline constexpr std::int64_t kStrip = 64;       // coefficients that are computed together
-inline constexpr std::int64_t kMostBlocks = 16;  // of answers
+inline constexpr std::int64_t kStrip = 64;         // coefficients that are computed together
+inline constexpr std::int64_t kMostAnswers = 192;  // that are computed together, of any kernel
 inline constexpr std::int64_t kMostLimbs = 7;
 inline constexpr std::int64_t kLanes = 8;  // polynomials that are transformed together
 inline constexpr std::int64_t kBatch = 4;  // products that are added at a time
@@ -27,19 +26,20 @@ struct Split {
   std::size_t plane_bytes;
 };
 
-// Sums of kRows answers at kStrip coefficients: word (r, c) is the sum over upload groups g, terms t and uploads u of the group
-// of weights[g][t][r][u] times the word at (g, c + offset t, u), modulo q.
+// Sums of blocks of `rows` answers at kStrip coefficients: word (r, c) is the sum over upload groups g, terms t and uploads u of
+// the group of a weight times the word at (g, c + offset t, u), modulo q. Weights of a block lie as (groups / depth, terms, rows,
+// depth, group), zero in groups beyond the last one.
 struct LimbProduct {
   const std::uint8_t* planes;   // at the first group and the strip's first coefficient, for offset zero
   std::size_t plane_bytes;      // from one limb to the next
   std::size_t pitch;            // bytes from one group to the next
   const std::int64_t* offsets;  // (terms) in bytes
   std::int64_t groups, terms, limbs;
-  const std::int8_t* weights;  // (groups, terms, kRows, group)
+  const std::int8_t* weights;  // of the first block
   std::int64_t most_steps;     // groups times terms whose sums of one limb fit the kernel's integers
   std::uint64_t q;
-  std::uint64_t* words;  // out: (blocks, kRows, kStrip) below q
-  // Neighbouring blocks of kRows answers, up to kMostBlocks, which read limbs together: each one's weights lie `next` bytes behind
+  std::uint64_t* words;  // out: (blocks, rows, kStrip) below q
+  // Neighbouring blocks of answers, at most `most_blocks`, which read limbs together: each one's weights lie `next` bytes behind
   // those of the one before.
   std::int64_t blocks;
   std::size_t next;
@@ -69,10 +69,13 @@ struct SparsePlan {
 };
 
 struct ProductKernels {
-  std::int64_t group;       // uploads side by side in a plane
-  std::int64_t limb_bytes;  // of one limb of one word
-  std::int64_t safe_steps;  // `most_steps` that holds for all int8 weights but -128
-  std::int64_t limb_limit;  // largest value of a limb, times the 1-norm of weights, must stay below 2^31; 0 where nothing must
+  std::int64_t group;        // uploads side by side in a plane
+  std::int64_t limb_bytes;   // of one limb of one word
+  std::int64_t rows;         // answers of a block
+  std::int64_t depth;        // upload groups that are multiplied in one step
+  std::int64_t most_blocks;  // that are computed together
+  std::int64_t safe_steps;   // `most_steps` that holds for all int8 weights but -128
+  std::int64_t limb_limit;   // largest value of a limb, times the 1-norm of weights, must stay below 2^31; 0 where nothing must
   std::int64_t (*limbs)(std::uint64_t q);
   void (*split)(const Split&);
   void (*multiply)(const LimbProduct&);
@@ -100,6 +103,9 @@ struct ProductKernels {
 extern const ProductKernels kPortableProduct;
 #if defined(__x86_64__)
 extern const ProductKernels kAvx2Product, kAvx512Product;
+#if defined(HECOMPILE_AMX)
+extern const ProductKernels kAmxProduct;
+#endif
 #endif
 
 }  // namespace hecompile

@@ -13,6 +13,6 @@ static void round_words(std::uint64_t* words, std::int64_t count, int drop, int 
 }
 
 static constexpr ProductKernels kProduct = {
-    limbs::kGroup,   limbs::kLimbBytes, limbs::kSafeSteps, limbs::kLimit,   limbs::count_limbs, limbs::split,
-    limbs::multiply, round_words,       to_coefficients,   words_to_values, words_to_cells,     transform_weights,
-    sums::kCells,    sums::kMost,       sums::accumulate,  sums::fold,      sums::join,         sums_to_words};
+    limbs::kGroup,      limbs::kLimbBytes, limbs::kRows,    limbs::kDepth,    limbs::kMostBlocks, limbs::kSafeSteps, limbs::kLimit,
+    limbs::count_limbs, limbs::split,      limbs::multiply, round_words,      to_coefficients,    words_to_values,   words_to_cells,
+    transform_weights,  sums::kCells,      sums::kMost,     sums::accumulate, sums::fold,         sums::join,        sums_to_words};

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,3 +161,29 @@ def test_every_kernel_proves_itself_and_a_wrong_one_is_not_used(monkeypatch: pyt
     with pytest.raises(UnsafeMachineError, match="HECOMPILE_KERNEL"):
         proved_kernel()
     proved_kernel.cache_clear()
+
+
+def test_tiles_are_used_where_the_processor_has_them() -> None:
+    """Linux gives them to this process; a client of another kernel gets the same words."""
+    if "amx_int8" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("no AMX here")
+    assert _core.kernels()[:2] == ["amx", "avx512"]
+    assert _core.self_test("amx")
+
+
+def test_a_stack_for_signals_that_holds_no_tiles_leaves_avx512() -> None:
+    """Linux refuses tiles to such a process, and nothing else is the worse for it."""
+    if "amx" not in _core.kernels():
+        pytest.skip("no AMX here")
+    code = """
+import ctypes
+class Stack(ctypes.Structure):
+    _fields_ = [("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+room = ctypes.create_string_buffer(4096)
+assert ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(ctypes.addressof(room), 0, 4096)), None) == 0
+from hecompile import _core
+print(_core.kernel(), _core.self_test(_core.kernel()))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "HECOMPILE_KERNEL"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["avx512", "True"]

@@ -2,7 +2,8 @@
 
 Limbs: words are cut into bytes, an answer is a sum of bytes times int8 weights, put together modulo q at the end. NTT: polynomials
 and weights are transformed, an answer is a sum of products of single values. Both give the same words, so the choice is of time
-only. It depends on sizes and on the constants of `PRICES`, never on the machine: a client's prediction and its server agree on it.
+only. A prediction takes it from sizes and the constants of `PRICES`, whatever the machine. A server whose kernel multiplies limbs
+much faster has constants of its own, and may take limbs where the prediction has NTT: nobody has to agree with it.
 
 The polynomials `a` are needed at every coefficient, once per group of blocks that share them, and where a seed serves several
 requests of a run in the first of them only; of `b`, which every block has, only the spans of coefficients that are read count,
@@ -12,6 +13,7 @@ rounded up to strips of 64. One form serves all requests of a run, as weights li
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from hecompile.backends.bfv.packing import Layout
@@ -50,15 +52,18 @@ class Prices(Protocol):
 
 @dataclass(frozen=True)
 class FormPrices:
-    """`Prices` as constants."""
+    """`Prices` as constants, and how many answers and uploads a kernel of limbs takes at a time."""
 
     mac_ps: float = 3.5
     word_ns: float = 1.5
     ntt_ns: float = 1.2
     pair_ns: float = 0.15
+    rows: int = ROWS
+    channels: int = CHANNELS
 
 
 PRICES = FormPrices()
+_KERNEL_PRICES = MappingProxyType({"amx": FormPrices(mac_ps=1.3, rows=16, channels=64)})  # where they differ much
 
 
 @dataclass(frozen=True)
@@ -78,17 +83,22 @@ class Operations:
 
 @dataclass(frozen=True)
 class ProductForm:
-    """The form that is faster by `PRICES`, and the predicted seconds of both."""
+    """The form that is faster by its prices, and the predicted seconds of both."""
 
     name: FormName
     limbs_s: float
     ntt_s: float
 
 
-def product_form(layout: Layout, q_bits: int, requests: int = 1) -> ProductForm:
-    """The form for a layer's products at one batch size, where a seed serves so many requests."""
-    both = _limbs(layout, q_bits, 1 / requests), _ntt(layout, 1 / requests)
-    limbs_s, ntt_s = (operations.seconds(PRICES) for operations in both)
+def product_form(layout: Layout, q_bits: int, requests: int = 1, kernel: str | None = None) -> ProductForm:
+    """The form for a layer's products at one batch size, where a seed serves so many requests.
+
+    Args:
+        kernel: of the server that asks; without it, the form is a prediction for any machine.
+    """
+    prices = PRICES if kernel is None else _KERNEL_PRICES.get(kernel, PRICES)
+    both = _limbs(layout, q_bits, 1 / requests, prices), _ntt(layout, 1 / requests)
+    limbs_s, ntt_s = (operations.seconds(prices) for operations in both)
     return ProductForm("ntt" if ntt_s < limbs_s else "limbs", limbs_s, ntt_s)
 
 
@@ -108,13 +118,13 @@ def limbs_of_b_seconds(layout: Layout, q_bits: int) -> float:
     return _limbs(layout, q_bits, 0.0).seconds(PRICES)
 
 
-def _limbs(layout: Layout, q_bits: int, a_share: float) -> Operations:
+def _limbs(layout: Layout, q_bits: int, a_share: float, prices: FormPrices = PRICES) -> Operations:
     dimension, blocks, groups = layout.packing.dimension, layout.blocks, a_share * groups_of(layout.blocks)
     span = min(dimension, layout.packing.p_out * _up(layout.area, STRIP))
     coefficients = groups * dimension + blocks * span
     terms = layout.packing.p_in * layout.packing.p_out * len(layout.geometry.taps)
     return Operations(
-        macs=_up(layout.answers, ROWS) * _up(layout.uploads, CHANNELS) * terms * -(-q_bits // 8) * coefficients,
+        macs=_up(layout.answers, prices.rows) * _up(layout.uploads, prices.channels) * terms * -(-q_bits // 8) * coefficients,
         words=layout.uploads * dimension * (blocks + 3 * groups) + 2 * layout.answers * coefficients,
         ntts=layout.uploads * dimension * groups,  # `a` is drawn in NTT order
         pairs=0,

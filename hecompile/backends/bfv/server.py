@@ -70,9 +70,9 @@ class BfvServer(RegionServer):
         self._ordered.clear()
 
     def form(self, index: int, batch: int) -> FormName:
-        """How the products of a layer are computed: by the sizes alone, and with the same result either way."""
+        """How the products of a layer are computed: by the sizes and the kernel, and with the same result either way."""
         layer = self._program.body.layers[index]
-        return product_form(layer.layout(batch), layer.parameters.q_bits, layer.requests).name
+        return product_form(layer.layout(batch), layer.parameters.q_bits, layer.requests, proved_kernel()).name
 
     def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         mode, start = self._mode(payload), mode_bytes(self._program)

@@ -1,0 +1,22 @@
+// The server's inner loops for processors with tiles (AMX): those of AVX-512 but for the products of limbs by weights. Only raw
+// pointers and functions of this file: no symbol of another file comes from here.
+#include "kernels/ops_avx512.h"
+
+#include "kernels/client_kernels.h"
+#include "kernels/product_kernels.h"
+
+namespace hecompile::avx512::amx {
+
+#include "kernels/ntt.inl"
+#include "kernels/limbs_amx.inl"
+#include "kernels/limbs_bytes.inl"
+#include "kernels/sums_ifma.inl"
+#include "kernels/product_kernels.inl"
+
+}  // namespace hecompile::avx512::amx
+
+namespace hecompile {
+
+const ProductKernels kAmxProduct = avx512::amx::kProduct;
+
+}  // namespace hecompile
