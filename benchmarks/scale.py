@@ -4,7 +4,7 @@ Requests are encrypted beforehand, for the convolutions of Stable Diffusion's mi
 reply is compared with what one server gives. In each round one worker and two workers have the same load, one after the other:
 `speedup` is the median of the rounds' quotients. Beside each load stand the cores that the front, the workers, the rest of Ray,
 the load generator and all others on this machine kept busy: where others are at work, two workers get less than two cores.
-`per_busy_core` has that out. `front_byte_ns`: CPU time of a byte at the front. `killed`: under load one of two workers gets
+`front_byte_ns`: CPU time of a byte at the front. `killed`: under load one of two workers gets
 SIGKILL. `shards`: each evaluation by two workers. `picture_equal`: ten steps of the trained digits through workers and here.
 """
 
@@ -184,15 +184,6 @@ def speedups(folder: Path, requests: Path, settings: Settings) -> dict[str, Any]
         "loads": rows,
         "killed": killed,
     } | ({"one_worker_s": latency})
-
-
-def per_busy_core(rows: list[dict[str, Any]]) -> float | None:
-    """What a core that workers kept busy did with two of them, as a share of what it did with one; medians over rounds."""
-    done = [
-        [row["requests_per_s"] / row["workers_cpu_share"] for row in rows if row["workers"] == count and row["requests_per_s"]]
-        for count in (1, 2)
-    ]
-    return statistics.median(done[1]) / statistics.median(done[0]) if all(done) else None
 
 
 def alone(server: Server, requests: Path, settings: Settings) -> float:

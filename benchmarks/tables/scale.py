@@ -22,12 +22,18 @@ def scale_table(found: dict[str, Any]) -> str:
     picture = {True: "the same, bit for bit", False: "NOT the same", None: "not drawn"}[found["picture_equal"]]
     return (
         f"{head}{''.join(rows)}\n"
-        f"A core that workers kept busy did {found['per_busy_core']:.0%} with two of them of what it did with one. "
+        f"A core that workers kept busy did {_per_busy_core(one, two):.0%} with two of them of what it did with one. "
         f"Evaluated again after the kill: {killed['evaluated_again']:.0f}. One request at a time: {found['one_worker_s']:.2f} s by "
         f"one worker, {shards['seconds']:.2f} s by two shards ({shards['wrong']} wrong, {shards['lost']} lost). The front takes "
         f"{found['front_byte_ns']:.1f} ns of CPU a byte. {found['picture_steps']} steps of digits: {picture}. {machine['cpu']}, "
         f"{machine['cores']} cores, Ray {found['ray']}, commit {machine['commit']}.\n"
     )
+
+
+def _per_busy_core(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> float:
+    """Requests by CPU second of the workers, of two as a share of those of one: medians over the rounds."""
+    first, second = (median(row["requests_per_s"] / row["workers_cpu_share"] for row in rows) for rows in (one, two))
+    return float(second / first)
 
 
 def _row(name: str, speedup: str, rows: list[dict[str, Any]]) -> str:
