@@ -42,8 +42,10 @@ FORWARD = [sys.executable, "-m", "benchmarks.whole.forward"]
 LATER = 3  # calls of a run after its first
 
 
-def compiled(source: Path, folder: Path, *options: str) -> dict[str, float]:
-    """Compile as a user does: wall seconds, and the most memory."""
+def compiled(source: Path, folder: Path, *options: str) -> dict[str, float | None]:
+    """Compile as a user does: wall seconds, and the most memory. What is there from an earlier run is used again."""
+    if folder.exists():
+        return {"compile_s": None, "compile_peak_mib": None}
     started = time.perf_counter()
     process = subprocess.Popen([*COMPILE, str(source), "-o", str(folder), *options, "--json"], stdout=subprocess.DEVNULL, cwd=ROOT)
     _, status, used = os.wait4(process.pid, 0)
@@ -153,7 +155,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         subprocess.run([sys.executable, "-m", "benchmarks.whole.model", str(source), *smoke], check=True, cwd=ROOT)
     profile = load_machine(options.machine) if options.machine else Machine()
     cache = ("--client-cache-mib", str(options.client_cache_mib), "--run-calls", str(options.run_calls))
-    figures = compiled(source, folder / "kept", *plan, *cache)
+    figures: dict[str, Any] = compiled(source, folder / "kept", *plan, *cache)
     compiled(source, folder / "fresh", *plan, "--client-cache-mib", "0")
     compiled(source, folder / "clear", *plan, "--backend", "clear")
     alone = [forwards(source, folder / "float32.npz", "--kind", "float32", "--calls", "2", *smoke)]
@@ -212,7 +214,7 @@ def main() -> None:
         parser.add_argument("--goal", default="client-cpu", help="of an optimised plan")
         parser.add_argument("--machine", type=Path, help="profile of measure-machine; by default the usual prices")
         parser.add_argument("--link", help="as 1000mbit/5ms")
-        parser.add_argument("--folder", type=Path, help="where the model is kept; by default a temporary one")
+        parser.add_argument("--folder", type=Path, help="where the model and artifacts are kept; by default a temporary one")
         parser.set_defaults(runs=2)
 
     options = arguments(__doc__, more=more)

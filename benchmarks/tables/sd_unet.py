@@ -35,7 +35,7 @@ def sd_unet_table(found: dict[str, Any]) -> str:
         f"{found['rounds']} rounds a call, {found['security_bits']} bits of security, no keys at the server.",
         f"Equal to `clear` bit for bit: {equal}. PSNR against float32: {found['psnr_db']:.1f} dB.",
         f"A batch of two takes {found['batch_of_two']:.2f} times a first call, {found['batch_of_two_later']:.2f} times a later.",
-        f"Compiling: {found['compile_s']:.0f} s, {found['compile_peak_mib']:,.0f} MiB at most.",
+        *([f"Compiling: {found['compile_s']:.0f} s, {found['compile_peak_mib']:,.0f} MiB at most."] if found["compile_s"] else []),
         f"Measured over predicted: client {shares[0]} and {shares[1]}, server {shares[2]} and {shares[3]}, bytes {bytes_:.4f},",
         f"the server's memory {predicted['server_peak_mib']['ratio']:.2f}.",
         f"{cpu['cpu']}, {cpu['cores']} cores, commit {cpu['commit']}; medians of {found['runs']} runs.",
