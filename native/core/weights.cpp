@@ -37,6 +37,19 @@ Buffer<std::int8_t> reorder(const Layout& layout, const std::int8_t* values, i64
   return ordered;
 }
 
+// Products of a step of limbs that are computed, those with zeros that fill up blocks and steps too.
+i64 filled(const ProductKernels& kernels, i64 answers, i64 groups) {
+  return (answers + kernels.rows - 1) / kernels.rows * kernels.rows * ((groups + kernels.depth - 1) / kernels.depth) *
+         kernels.depth;
+}
+
+// The kernel that multiplies limbs of so many answers and groups of uploads: not one that would compute zeros for the most part.
+const ProductKernels& limb_kernels(const ProductKernels& kernels, i64 answers, i64 groups) {
+  if (kernels.narrow == nullptr) return kernels;
+  const bool fits = 2 * filled(kernels, answers, groups) <= 5 * filled(*kernels.narrow, answers, groups);
+  return fits ? kernels : *kernels.narrow;
+}
+
 // The largest 1-norm of an answer's weights.
 i64 largest_norm(const Layout& layout, const std::int8_t* values) {
   const i64 entries = layout.shape.channels * static_cast<i64>(layout.shape.taps.size());
@@ -66,14 +79,16 @@ Weights::Weights(const Layout& layout, const std::int8_t* values, Form form, std
   state.p_in = s.p_in, state.p_out = s.p_out, state.uploads = layout.uploads, state.answers = layout.answers;
   state.offsets = layout.offsets;
   state.terms = static_cast<i64>(layout.offsets.size());
-  const ProductKernels& kernels = *state.kernels;
   if (form == Form::kLimbs) {
+    const i64 groups = (state.uploads + state.kernels->group - 1) / state.kernels->group;
+    state.kernels = &limb_kernels(*state.kernels, state.answers, groups);
+    const ProductKernels& kernels = *state.kernels;
     const bool fits = kernels.limb_limit * norm < i64{1} << 31;
-    const i64 groups = (state.uploads + kernels.group - 1) / kernels.group;
     state.most_steps = fits ? groups * state.terms : kernels.safe_steps;
     state.ordered = reorder(layout, values, kernels.rows, kernels.depth * kernels.group);
     return;
   }
+  const ProductKernels& kernels = *state.kernels;
   state.ordered = reorder(layout, values, kLanes, 1);
   const i64 n = layout.ring->n, pairs = (state.answers + kLanes - 1) / kLanes * state.uploads;
   std::vector<std::int32_t> places;

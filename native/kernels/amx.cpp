@@ -17,6 +17,10 @@ namespace hecompile::avx512::amx {
 
 namespace hecompile {
 
-const ProductKernels kAmxProduct = avx512::amx::kProduct;
+static constexpr ProductKernels with_narrow(ProductKernels kernels) {
+  kernels.narrow = &kAvx512Product;
+  return kernels;
+}
+constexpr ProductKernels kAmxProduct = with_narrow(avx512::amx::kProduct);
 
 }  // namespace hecompile

@@ -98,6 +98,8 @@ struct ProductKernels {
   void (*join)(const RingView&, const Cell* more, std::int64_t count, Cell* sums);  // adds folded ones, at most 2048 times
   // Sums of eight polynomials (N, sum_cells, 8) -> coefficients, words below q (8, N). The sums are lost.
   void (*to_words)(const RingView&, Cell* sums, std::uint64_t* words);
+  // Planes of the same kind, fewer rows and less depth: for layers that would fill this kernel's with zeros. Or none.
+  const ProductKernels* narrow = nullptr;
 };
 
 extern const ProductKernels kPortableProduct;

@@ -338,7 +338,7 @@ void check_long_sums(std::mt19937_64& random) {
               weight,
               weight > 0};
     check_case(wide, random);
-    Case many{"1600 terms", ring_with(2048, 50, 16), {1, 2000, 1, 1, 40, 1, 1, {{0, 0}}, 1, 1, 40, 40, 0, 0}, weight, weight > 0};
+    Case many{"2048 terms", ring_with(2048, 50, 16), {1, 2000, 1, 1, 896, 1, 1, {{0, 0}}, 1, 1, 32, 64, 0, 0}, weight, weight > 0};
     check_case(many, random);
   }
 }

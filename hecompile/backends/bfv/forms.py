@@ -52,18 +52,26 @@ class Prices(Protocol):
 
 @dataclass(frozen=True)
 class FormPrices:
-    """`Prices` as constants, and how many answers and uploads a kernel of limbs takes at a time."""
+    """`Prices` as constants."""
 
     mac_ps: float = 3.5
     word_ns: float = 1.5
     ntt_ns: float = 1.2
     pair_ns: float = 0.15
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """What decides the form at a server: prices, and how many answers and uploads are multiplied at a time."""
+
+    prices: FormPrices
     rows: int = ROWS
     channels: int = CHANNELS
 
 
 PRICES = FormPrices()
-_KERNEL_PRICES = MappingProxyType({"amx": FormPrices(mac_ps=1.3, rows=16, channels=64)})  # where they differ much
+_ANY = _Kernel(PRICES)
+_KERNELS = MappingProxyType({"amx": _Kernel(FormPrices(mac_ps=1.3), 16, 64)})  # those far from the prediction's
 
 
 @dataclass(frozen=True)
@@ -96,9 +104,9 @@ def product_form(layout: Layout, q_bits: int, requests: int = 1, kernel: str | N
     Args:
         kernel: of the server that asks; without it, the form is a prediction for any machine.
     """
-    prices = PRICES if kernel is None else _KERNEL_PRICES.get(kernel, PRICES)
-    both = _limbs(layout, q_bits, 1 / requests, prices), _ntt(layout, 1 / requests)
-    limbs_s, ntt_s = (operations.seconds(prices) for operations in both)
+    server = _ANY if kernel is None else _KERNELS.get(kernel, _ANY)
+    both = _limbs(layout, q_bits, 1 / requests, server), _ntt(layout, 1 / requests)
+    limbs_s, ntt_s = (operations.seconds(server.prices) for operations in both)
     return ProductForm("ntt" if ntt_s < limbs_s else "limbs", limbs_s, ntt_s)
 
 
@@ -118,13 +126,13 @@ def limbs_of_b_seconds(layout: Layout, q_bits: int) -> float:
     return _limbs(layout, q_bits, 0.0).seconds(PRICES)
 
 
-def _limbs(layout: Layout, q_bits: int, a_share: float, prices: FormPrices = PRICES) -> Operations:
+def _limbs(layout: Layout, q_bits: int, a_share: float, kernel: _Kernel = _ANY) -> Operations:
     dimension, blocks, groups = layout.packing.dimension, layout.blocks, a_share * groups_of(layout.blocks)
     span = min(dimension, layout.packing.p_out * _up(layout.area, STRIP))
     coefficients = groups * dimension + blocks * span
     terms = layout.packing.p_in * layout.packing.p_out * len(layout.geometry.taps)
     return Operations(
-        macs=_up(layout.answers, prices.rows) * _up(layout.uploads, prices.channels) * terms * -(-q_bits // 8) * coefficients,
+        macs=_up(layout.answers, kernel.rows) * _up(layout.uploads, kernel.channels) * terms * -(-q_bits // 8) * coefficients,
         words=layout.uploads * dimension * (blocks + 3 * groups) + 2 * layout.answers * coefficients,
         ntts=layout.uploads * dimension * groups,  # `a` is drawn in NTT order
         pairs=0,
