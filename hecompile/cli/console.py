@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hecompile.progress import Progress, Watcher
+if TYPE_CHECKING:
+    from hecompile.progress import Progress, Watcher
 
 __all__ = ["Json", "print_json", "progress_bar", "rows", "say"]
 
