@@ -39,7 +39,7 @@ class Call:
 
 def settings(smoke: bool) -> dict[str, Any]:
     """The configuration of the UNet."""
-    return SHAPES["sd15-shaped"] | (SMALL if smoke else {})
+    return SHAPES["sd15-shaped"].config | (SMALL if smoke else {})
 
 
 def call(smoke: bool, batch: int) -> Call:

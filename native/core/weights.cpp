@@ -44,10 +44,10 @@ i64 filled(const ProductKernels& kernels, i64 answers, i64 groups) {
 }
 
 // The kernel that multiplies limbs of so many answers and groups of uploads: not one that would compute zeros for the most part.
-const ProductKernels& limb_kernels(const ProductKernels& kernels, i64 answers, i64 groups) {
-  if (kernels.narrow == nullptr) return kernels;
-  const bool fits = 2 * filled(kernels, answers, groups) <= 5 * filled(*kernels.narrow, answers, groups);
-  return fits ? kernels : *kernels.narrow;
+const ProductKernels* limb_kernels(const ProductKernels* kernels, i64 answers, i64 groups) {
+  if (kernels->narrow == nullptr) return kernels;
+  const bool fits = 2 * filled(*kernels, answers, groups) <= 5 * filled(*kernels->narrow, answers, groups);
+  return fits ? kernels : kernels->narrow;
 }
 
 // The largest 1-norm of an answer's weights.
@@ -81,7 +81,7 @@ Weights::Weights(const Layout& layout, const std::int8_t* values, Form form, std
   state.terms = static_cast<i64>(layout.offsets.size());
   if (form == Form::kLimbs) {
     const i64 groups = (state.uploads + state.kernels->group - 1) / state.kernels->group;
-    state.kernels = &limb_kernels(*state.kernels, state.answers, groups);
+    state.kernels = limb_kernels(state.kernels, state.answers, groups);
     const ProductKernels& kernels = *state.kernels;
     const bool fits = kernels.limb_limit * norm < i64{1} << 31;
     state.most_steps = fits ? groups * state.terms : kernels.safe_steps;
