@@ -32,7 +32,7 @@ import numpy as np
 from benchmarks.harness import arguments, finish, machine
 from benchmarks.whole.link import Link, NoLinkError, linked
 from hecompile.artifact import read_manifest
-from hecompile.machine import Machine, load_machine
+from hecompile.machine import Machine, load_machine, save_machine
 from hecompile.measure.artifact import predict_artifact
 
 ROOT = Path(__file__).parent.parent
@@ -104,6 +104,12 @@ def psnr_db(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> floa
     return float(10 * np.log10((float(expected.max()) - float(expected.min())) ** 2 / error))
 
 
+def shared_wall_s(totals: dict[str, float]) -> float:
+    """Predicted seconds where both sides share their CPU seconds, except those of HTTP, out over all cores."""
+    cores = os.cpu_count() or 1
+    return totals["latency_s"] - (totals["client_s"] + totals["server_s"]) * (1 - 1 / cores)
+
+
 def over_link(folder: Path, output: Path, text: str, profile: Machine, smoke: Sequence[str]) -> dict[str, Any]:
     """A first call and later ones over a link, beside the prediction; the reason where this machine has no such link."""
     link = Link.parse(text)
@@ -122,8 +128,8 @@ def over_link(folder: Path, output: Path, text: str, profile: Machine, smoke: Se
         "link": text,
         "wall_s": rows[0]["wall_s"],
         "wall_later_s": statistics.median(row["wall_s"] for row in rows[1:]),
-        "predicted_wall_s": predicted.latency_s,
-        "predicted_wall_later_s": predicted.totals(predicted.later)["latency_s"],
+        "predicted_wall_s": shared_wall_s(predicted.totals(predicted.total)),
+        "predicted_wall_later_s": shared_wall_s(predicted.totals(predicted.later)),
         "delayed_by": "a relay of half a round trip each way",
     }
 
@@ -148,12 +154,16 @@ def predictions(folder: Path, profile: Machine, found: dict[str, Any]) -> dict[s
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
     smoke = ("--smoke",) if options.smoke else ()
-    source, plan = folder / "model", ["--max-batch", "2"]
+    source = folder / "model"
+    profile = load_machine(options.machine) if options.machine else Machine()
+    weighed = folder / "compiled_for.json"
+    save_machine(replace(profile, bandwidth_mbps=options.bandwidth_mbps), weighed)
+    plan = ["--max-batch", "2", "--machine", str(weighed)]
     if options.client_weights_mib is not None:
         plan += ["--partition", "optimised", "--goal", options.goal, "--client-weights-mib", str(options.client_weights_mib)]
+        plan += ["--most-mb-first", str(options.most_mb_first)]
     if not source.exists():
         subprocess.run([sys.executable, "-m", "benchmarks.whole.model", str(source), *smoke], check=True, cwd=ROOT)
-    profile = load_machine(options.machine) if options.machine else Machine()
     cache = ("--client-cache-mib", str(options.client_cache_mib), "--run-calls", str(options.run_calls))
     figures: dict[str, Any] = compiled(source, folder / "kept", *plan, *cache)
     compiled(source, folder / "fresh", *plan, "--client-cache-mib", "0")
@@ -211,8 +221,10 @@ def main() -> None:
         parser.add_argument(
             "--client-weights-mib", type=float, help="of an optimised plan; by default every layer goes to the server"
         )
+        parser.add_argument("--most-mb-first", type=float, default=1650, help="of an optimised plan")
         parser.add_argument("--goal", default="client-cpu", help="of an optimised plan")
         parser.add_argument("--machine", type=Path, help="profile of measure-machine; by default the usual prices")
+        parser.add_argument("--bandwidth-mbps", type=float, default=500, help="that parameters and plans are chosen for")
         parser.add_argument("--link", help="as 1000mbit/5ms")
         parser.add_argument("--folder", type=Path, help="where the model and artifacts are kept; by default a temporary one")
         parser.set_defaults(runs=2)
@@ -225,6 +237,8 @@ def main() -> None:
         "client_cache_mib": options.client_cache_mib,
         "run_calls": options.run_calls,
         "client_weights_mib": options.client_weights_mib,
+        "most_mb_first": options.most_mb_first if options.client_weights_mib is not None else None,
+        "bandwidth_mbps": options.bandwidth_mbps,
     }
     finish({"benchmark": "sd_unet", "smoke": options.smoke, **figures, "options": chosen, "machine": machine()}, options.json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -299,6 +300,23 @@ def test_a_plan_with_budgets_that_nothing_keeps_is_refused() -> None:
     with pytest.raises(CompileError, match=r"0\.1 MB in the first call of a run"):
         optimised(graph, machine, options, Run())
     assert optimised(graph, machine, CompileOptions(), Run()) is graph
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache_mib", [0.02, 0.1, 1.0])
+def test_a_first_call_sends_no_more_than_its_budget(cache_mib: float) -> None:
+    """The least budget that a plan keeps to, its call keeps to, whatever is kept for a run once the layers are packed."""
+    graph, machine, run = partitioned("digits"), machine_of(None, 0.0, 1000.0, "client-cpu"), run_of(cache_mib, 25)
+
+    def planned(most_mb: float) -> ModelGraph:
+        return optimised(graph, machine, CompileOptions(partition="optimised", client_weights_mib=0.05, most_mb_first=most_mb), run)
+
+    with pytest.raises(CompileError) as refused:
+        planned(0.1)
+    least = re.search(r"--most-mb-first ([0-9.]+)", str(refused.value))
+    assert least is not None
+    most_mb = float(least.group(1))
+    assert predict_graph(planned(most_mb), machine, 1, run).total.sent_bytes <= most_mb * 1e6
 
 
 @pytest.mark.slow

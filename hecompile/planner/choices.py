@@ -97,15 +97,16 @@ def options_of(
 
 def _server_options(price: LayerPrice, calls_of_one: int) -> Iterator[Option]:
     """A price as options without the layer's weights: sent in every call, unless one of so many calls sends it for all of them;
-    then with what is kept of its first reply."""
+    then with what is kept of its first reply. What is kept is chosen again once the layers are packed, so that the bytes of a
+    first call are those of the way that sends most."""
     sent = price.cost.sent_bytes
     cost, later_bytes = (price.cost.over(calls_of_one), 0) if calls_of_one > 1 else (price.cost, sent)
-    yield Option("server", cost, price.encrypted, 0, price.ordered, first_bytes=sent, later_bytes=later_bytes)
+    most = max([sent, *(kept.first.sent_bytes for kept in price.kept)])
+    yield Option("server", cost, price.encrypted, 0, price.ordered, first_bytes=most, later_bytes=later_bytes)
     for kept in price.kept:
-        first_bytes, later_bytes = kept.first.sent_bytes, kept.later.sent_bytes
         yield Option(
-            "server", kept.mean, price.encrypted, 0, kept.ordered, client_cache=kept.client_bytes, first_bytes=first_bytes,
-            later_bytes=later_bytes,
+            "server", kept.mean, price.encrypted, 0, kept.ordered, client_cache=kept.client_bytes, first_bytes=most,
+            later_bytes=kept.later.sent_bytes,
         )  # fmt: skip
 
 
