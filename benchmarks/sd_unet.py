@@ -54,6 +54,14 @@ def compiled(source: Path, folder: Path, *options: str) -> dict[str, float | Non
     return {"compile_s": time.perf_counter() - started, "compile_peak_mib": used.ru_maxrss / 1024}
 
 
+def same_plan(artifact: Path) -> list[str]:
+    """Options that put the layers of a model where they are in an artifact of it."""
+    regions = [json.loads(path.read_text()) for path in sorted((artifact / "client").glob("call_*.json"))]
+    names = [part["output"] for region in regions for layer in region["layers"] for part in layer["parts"]]
+    pins = ["*=client", *(f"{name}=server" for name in names)]
+    return ["--partition", "optimised", *(word for pin in pins for word in ("--pin", pin))]
+
+
 @contextmanager
 def server(folder: Path, prefix: Sequence[str] = ()) -> Iterator[tuple[int, str]]:
     """The server's process id and its URL."""
@@ -166,6 +174,8 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         subprocess.run([sys.executable, "-m", "benchmarks.whole.model", str(source), *smoke], check=True, cwd=ROOT)
     cache = ("--client-cache-mib", str(options.client_cache_mib), "--run-calls", str(options.run_calls))
     figures: dict[str, Any] = compiled(source, folder / "kept", *plan, *cache)
+    if options.client_weights_mib is not None:
+        plan = ["--max-batch", "2", "--machine", str(weighed), *same_plan(folder / "kept")]
     compiled(source, folder / "fresh", *plan, "--client-cache-mib", "0")
     compiled(source, folder / "clear", *plan, "--backend", "clear")
     alone = [forwards(source, folder / "float32.npz", "--kind", "float32", "--calls", "2", *smoke)]
