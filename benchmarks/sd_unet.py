@@ -169,7 +169,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     plan = ["--max-batch", "2", "--machine", str(weighed)]
     if options.client_weights_mib is not None:
         plan += ["--partition", "optimised", "--goal", options.goal, "--client-weights-mib", str(options.client_weights_mib)]
-        plan += ["--most-mb-first", str(options.most_mb_first)]
+        plan += ["--most-mb-first", str(options.most_mb_first), "--most-mb-later", str(options.most_mb_later)]
     if not source.exists():
         subprocess.run([sys.executable, "-m", "benchmarks.whole.model", str(source), *smoke], check=True, cwd=ROOT)
     cache = ("--client-cache-mib", str(options.client_cache_mib), "--run-calls", str(options.run_calls))
@@ -231,7 +231,8 @@ def main() -> None:
         parser.add_argument(
             "--client-weights-mib", type=float, help="of an optimised plan; by default every layer goes to the server"
         )
-        parser.add_argument("--most-mb-first", type=float, default=1650, help="of an optimised plan")
+        parser.add_argument("--most-mb-first", type=float, default=1600, help="of an optimised plan")
+        parser.add_argument("--most-mb-later", type=float, default=900, help="of an optimised plan")
         parser.add_argument("--goal", default="client-cpu", help="of an optimised plan")
         parser.add_argument("--machine", type=Path, help="profile of measure-machine; by default the usual prices")
         parser.add_argument("--bandwidth-mbps", type=float, default=500, help="that parameters and plans are chosen for")
@@ -243,11 +244,13 @@ def main() -> None:
     options.runs = 1 if options.smoke else options.runs
     with tempfile.TemporaryDirectory() as scratch:
         figures = measure(options.folder or Path(scratch), options)
+    optimised = options.client_weights_mib is not None
     chosen = {
         "client_cache_mib": options.client_cache_mib,
         "run_calls": options.run_calls,
         "client_weights_mib": options.client_weights_mib,
-        "most_mb_first": options.most_mb_first if options.client_weights_mib is not None else None,
+        "most_mb_first": options.most_mb_first if optimised else None,
+        "most_mb_later": options.most_mb_later if optimised else None,
         "bandwidth_mbps": options.bandwidth_mbps,
     }
     finish({"benchmark": "sd_unet", "smoke": options.smoke, **figures, "options": chosen, "machine": machine()}, options.json)
