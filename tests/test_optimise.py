@@ -144,14 +144,14 @@ def test_every_goal_is_better_at_its_own_than_the_others(in_a_run: Problem) -> N
     assert len(set(plans.values())) > 1
 
 
-@pytest.mark.parametrize("name", ["mb_first", "mb_later"])
-def test_bytes_are_a_budget(in_a_run: Problem, name: str) -> None:
-    held = Budgets(client_weights_mib=0.06)
-    free = optimise(replace(in_a_run, machine=replace(MACHINE, goal="client-cpu")), held)
+@pytest.mark.parametrize(("name", "goal", "held_mib"), [("mb_first", "latency", 0.03), ("mb_later", "client-cpu", 0.06)])
+def test_bytes_are_a_budget(in_a_run: Problem, name: str, goal: str, held_mib: float) -> None:
+    held = Budgets(client_weights_mib=held_mib)
+    free = optimise(replace(in_a_run, machine=replace(MACHINE, goal=goal)), held)
     least_mb = refused(in_a_run, replace(held, **{name: 0.01}))[1][name]
     limit = (getattr(free.totals, name) + least_mb) / 2
     assert least_mb < limit
-    found = optimise(replace(in_a_run, machine=replace(MACHINE, goal="client-cpu")), replace(held, **{name: limit}))
+    found = optimise(replace(in_a_run, machine=replace(MACHINE, goal=goal)), replace(held, **{name: limit}))
     assert getattr(found.totals, name) <= limit < getattr(free.totals, name)
     least = refused(in_a_run, Budgets(client_weights_mib=0.0, **{name: 0.01}))[1]
     assert least[name] > 0.1
