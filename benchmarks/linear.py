@@ -92,7 +92,7 @@ class Layer:
             geometry, weights = forms.conv2d(stacked, shape.size, (shape.stride,) * 2, pad, one, 1)
         parts = tuple(Part(f"y{index}", count) for index, count in enumerate(shape.outputs))
         bias = np.random.default_rng(1).standard_normal(sum(shape.outputs)).astype(np.float32)
-        return Product("x", geometry, parts, weights, bias, ChannelSplit(geometry.channels))
+        return Product("x", geometry, parts, weights.copy, bias, ChannelSplit(geometry.channels))
 
 
 def shapes() -> dict[Shape, int]:
