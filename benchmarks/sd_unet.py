@@ -56,7 +56,7 @@ def compiled(source: Path, folder: Path, *options: str) -> dict[str, float | Non
 
 def same_plan(artifact: Path) -> list[str]:
     """Options that put the layers of a model where they are in an artifact of it."""
-    regions = [json.loads(path.read_text()) for path in sorted((artifact / "client").glob("call_*.json"))]
+    regions = [json.loads(path.read_text()) for path in sorted((artifact / "client").glob("*.json"))]
     names = [part["output"] for region in regions for layer in region["layers"] for part in layer["parts"]]
     pins = ["*=client", *(f"{name}=server" for name in names)]
     return ["--partition", "optimised", *(word for pin in pins for word in ("--pin", pin))]
