@@ -164,20 +164,20 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     smoke = ("--smoke",) if options.smoke else ()
     source = folder / "model"
     profile = load_machine(options.machine) if options.machine else Machine()
-    weighed = folder / "compiled_for.json"
-    save_machine(replace(profile, bandwidth_mbps=options.bandwidth_mbps), weighed)
-    plan = ["--max-batch", "2", "--machine", str(weighed)]
-    if options.client_weights_mib is not None:
+    save_machine(replace(profile, bandwidth_mbps=options.bandwidth_mbps), folder / "compiled_for.json")
+    optimised, every = options.client_weights_mib is not None, ["--max-batch", "2", "--machine", str(folder / "compiled_for.json")]
+    plan = list[str]()
+    if optimised:
         plan += ["--partition", "optimised", "--goal", options.goal, "--client-weights-mib", str(options.client_weights_mib)]
         plan += ["--most-mb-first", str(options.most_mb_first), "--most-mb-later", str(options.most_mb_later)]
     if not source.exists():
         subprocess.run([sys.executable, "-m", "benchmarks.whole.model", str(source), *smoke], check=True, cwd=ROOT)
     cache = ("--client-cache-mib", str(options.client_cache_mib), "--run-calls", str(options.run_calls))
-    figures: dict[str, Any] = compiled(source, folder / "kept", *plan, *cache)
-    if options.client_weights_mib is not None:
-        plan = ["--max-batch", "2", "--machine", str(weighed), *same_plan(folder / "kept")]
-    compiled(source, folder / "fresh", *plan, "--client-cache-mib", "0")
-    compiled(source, folder / "clear", *plan, "--backend", "clear")
+    figures: dict[str, Any] = compiled(source, folder / "kept", *every, *plan, *cache)
+    if optimised:
+        plan = same_plan(folder / "kept")  # no other is equal bit for bit
+    compiled(source, folder / "fresh", *every, *plan, "--client-cache-mib", "0")
+    compiled(source, folder / "clear", *every, *plan, "--backend", "clear")
     alone = [forwards(source, folder / "float32.npz", "--kind", "float32", "--calls", "2", *smoke)]
     kept = through_server(folder / "kept", folder / "kept.npz", options.runs, smoke)
     alone.append(forwards(source, folder / "float32.npz", "--kind", "float32", "--calls", "2", *smoke))
@@ -213,7 +213,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "batch_of_two_later": pair["later"]["wall_s"] / later["wall_s"],
         "client_cpu": {"first": first, "later": later, "fresh": fresh["first"], "pair": pair},
         "prediction": predictions(folder / "kept", profile, kept),
-        "profile": str(options.machine) if options.machine else "default",
+        "profile": "measured" if options.machine else "default",
         "runs": options.runs,
         "security_bits": read_manifest(folder / "kept").security_bits,
     }

@@ -151,8 +151,8 @@ def test_bytes_are_a_budget(in_a_run: Problem, name: str, goal: str, held_mib: f
     least_mb = refused(in_a_run, replace(held, **{name: 0.01}))[1][name]
     limit = (getattr(free.totals, name) + least_mb) / 2
     assert least_mb < limit
-    found = optimise(replace(in_a_run, machine=replace(MACHINE, goal=goal)), replace(held, **{name: limit}))
-    assert getattr(found.totals, name) <= limit < getattr(free.totals, name)
+    limited = optimise(replace(in_a_run, machine=replace(MACHINE, goal=goal)), replace(held, **{name: limit}))
+    assert getattr(limited.totals, name) <= limit < getattr(free.totals, name)
     least = refused(in_a_run, Budgets(client_weights_mib=0.0, **{name: 0.01}))[1]
     assert least[name] > 0.1
     assert least["client_weights_mib"] > 0.1

@@ -97,8 +97,8 @@ def options_of(
 
 def _server_options(price: LayerPrice, calls_of_one: int) -> Iterator[Option]:
     """A price as options without the layer's weights: sent in every call, unless one of so many calls sends it for all of them;
-    then with what is kept of its first reply. What is kept is chosen again once the layers are packed, so that the bytes of a
-    first call are those of the way that sends most."""
+    then with what is kept of its first reply. Packing chooses again what is kept, so a first call is
+    counted with the bytes of whichever way sends most."""
     sent = price.cost.sent_bytes
     cost, later_bytes = (price.cost.over(calls_of_one), 0) if calls_of_one > 1 else (price.cost, sent)
     most = max([sent, *(kept.first.sent_bytes for kept in price.kept)])

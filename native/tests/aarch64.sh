@@ -7,8 +7,8 @@ PATH="$PATH:$tools/usr/bin"
 # what is unpacked, not installed, finds its own libraries nowhere else
 export LD_LIBRARY_PATH="$tools/usr/lib/$(uname -m)-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 emulator() { command -v qemu-aarch64-static || command -v qemu-aarch64; }
-found() { command -v aarch64-linux-gnu-g++ && emulator; }
-if ! found >/dev/null; then
+tools_exist() { command -v aarch64-linux-gnu-g++ && emulator; }
+if ! tools_exist >/dev/null; then
   mkdir -p "$tools"
   (
     cd "$tools"
@@ -18,7 +18,7 @@ if ! found >/dev/null; then
     for each in *.deb; do dpkg -x "$each" . && rm "$each"; done
   ) >/dev/null 2>&1 || true
 fi
-if ! found >/dev/null; then
+if ! tools_exist >/dev/null; then
   echo "The core was not tried for aarch64: there is no compiler for it (Debian: g++-aarch64-linux-gnu, qemu-user-static)."
   exit 0
 fi
