@@ -25,7 +25,7 @@ from benchmarks.harness import arguments, finish, machine, median_of
 from hecompile.compiler import compile_model
 from hecompile.models import digits
 from hecompile.models.digits.classifier import recognised_share
-from hecompile.models.digits.draw import make_scheduler
+from hecompile.models.digits.schedulers import make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from hecompile.options import CompileOptions
 

@@ -21,7 +21,7 @@ import hecompile
 from benchmarks.harness import arguments, finish, machine
 from hecompile.compiler import compile_model
 from hecompile.models import digits
-from hecompile.models.digits.draw import make_scheduler
+from hecompile.models.digits.schedulers import make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from tests.faults.restarting import RestartingServer
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.harness import arguments, finish, machine
 from hecompile.ir.graph import ModelGraph
 from hecompile.machine import GOALS, http_seconds
-from hecompile.models.shapes import SHAPES
+from hecompile.models.published import SHAPES
 from hecompile.options import CompileOptions
 from hecompile.planner.bill import FEW_STEPS, Picture, bills_of
 from hecompile.planner.plan import Prediction, predict_graph

@@ -35,7 +35,7 @@ from benchmarks.serving.processes import ROOT, Server, family
 from benchmarks.serving.stored import Connection, Seen, read
 from hecompile.backends.region_client import RegionClient
 from hecompile.compiler import compile_model
-from hecompile.models.digits.draw import draw
+from hecompile.sampling.labels import draw_labels
 from hecompile.options import CompileOptions
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.service import load_service
@@ -219,7 +219,7 @@ def drawn(work: Path, settings: Settings) -> dict[str, Any]:
     with on_ray(folder, 2) as server:
         for place, url in enumerate((server.url, None)):
             picture = work / f"{place}.png"
-            draw(folder, url, [3], settings.steps, 0, "ddim", "strict", picture, False, False, {})
+            draw_labels(folder, url, [3], settings.steps, 0, "ddim", "strict", picture, False, False, {})
             pictures.append(picture.read_bytes())
     return {"picture_steps": settings.steps, "picture_equal": pictures[0] == pictures[1]}
 

@@ -21,9 +21,9 @@ from rich.console import Console
 import hecompile
 from hecompile.artifact import read_manifest
 from hecompile.models import digits
-from hecompile.models.digits.draw import picture_row
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from hecompile.report.html import run_report
+from hecompile.sampling.pictures import picture_row
 
 OUT, STEPS = Path("out"), 10
 COMMAND = [sys.executable, "-c", "from hecompile.cli import main; main()"]

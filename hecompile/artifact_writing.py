@@ -32,8 +32,11 @@ def to_json(document: object) -> bytes:
     return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def judge_target(target: Path) -> None:
+def judge_target(target: Path, strange: Callable[[Path], str] | None = None) -> None:
     """Whether an artifact can be written there, asked before the work.
+
+    Args:
+        strange: says of a folder that is there what keeps it from being one that may be replaced; of artifacts by default.
 
     Raises:
         CompileError: if `target` is there and is neither an empty folder nor an artifact in every file, if it is a link or the
@@ -41,7 +44,7 @@ def judge_target(target: Path) -> None:
     """
     try:
         place = _place(target)
-        reason = _why_not(place)
+        reason = _why_not(place, strange or _strange)
         above = place.parent
         while not reason and not os.path.lexists(above):
             above = above.parent
@@ -62,7 +65,7 @@ def _place(target: Path) -> Path:
     return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
 
 
-def _why_not(place: Path) -> str:
+def _why_not(place: Path, strange: Callable[[Path], str]) -> str:
     """Why nothing may be put there, or nothing."""
     if place.is_symlink():
         return "is a link, which is neither followed nor replaced"
@@ -80,8 +83,8 @@ def _why_not(place: Path) -> str:
         return "is the root of a mounted volume, which cannot be replaced: name a folder in it"
     if not os.access(place, os.W_OK | os.X_OK):
         return "cannot be written: it belongs to somebody else"
-    strange = _strange(place)
-    return f"exists and is not an artifact: {strange}" if strange else ""
+    reason = strange(place)
+    return f"exists and is not an artifact: {reason}" if reason else ""
 
 
 def _strange(folder: Path) -> str:
@@ -126,21 +129,23 @@ def _manifest_files(folder: Path) -> dict[str, str] | None:
     return files if inside else None
 
 
-def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+def write_folder(target: Path, fill: Callable[[Path], None], strange: Callable[[Path], str] | None = None) -> None:
     """Fill a folder next to `target`, then put it in its place at once; an artifact that was there is replaced.
+
+    `strange` is that of `judge_target`, for folders of other kinds.
 
     Raises:
         CompileError: if `judge_target` refuses the place, before or after it was filled, or if the disk is full, say. What was
             there stays as it was, and nothing is left beside it.
     """
-    judge_target(target)
+    judge_target(target, strange)
     place = _place(target)
     try:
         with _made(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name[:50]}.") as scratch:
             new = Path(scratch) / "new"
             new.mkdir()
             fill(new)
-            judge_target(target)
+            judge_target(target, strange)
             _exchange(new, place, Path(scratch) / "old")
     except OSError as error:
         raise CompileError(Diagnostic(f"{target} cannot be written: {reason_of(error)}", help="choose another folder")) from error

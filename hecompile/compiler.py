@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hecompile.bars import watching
+from hecompile.compiled import Compiled, PassEvent, PassRecord
 from hecompile.errors import CompileError, Diagnostic, InternalError, unknown_name
 from hecompile.installed_passes import following
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.passes import Pass
 from hecompile.ir.regions import Program
 from hecompile.options import CompileOptions
-from hecompile.progress import Watcher, watched
+from hecompile.progress import Watcher, tell, watched
 
 if TYPE_CHECKING:
     import torch
 
-    from hecompile.frontend.sources import Source
     from hecompile.ir.linear import Array
 
 __all__ = ["Compiled", "PassEvent", "PassRecord", "compile_model", "pipeline"]
@@ -29,34 +30,6 @@ __all__ = ["Compiled", "PassEvent", "PassRecord", "compile_model", "pipeline"]
 LOG = logging.getLogger(__name__)
 VERIFY_GMAC = 1.0  # numerics are compared up to this size of model, above it only on request
 FLOAT_TOLERANCE = 1e-4  # reordered float32 sums of some 100 layers, each 2^-24 relative, growing with the root of the depth
-
-
-@dataclass(frozen=True)
-class PassRecord:
-    """What one pass did."""
-
-    name: str
-    seconds: float
-    summary: str
-
-
-class PassEvent(PassRecord):
-    """What an observer is told after a pass: its record, and the programs before and after it, which it must not change."""
-
-    def __init__(self, record: PassRecord, before: Source | ModelGraph | Program, after: ModelGraph | Program) -> None:
-        super().__init__(record.name, record.seconds, record.summary)
-        self.before, self.after = before, after
-
-
-@dataclass(frozen=True, eq=False)
-class Compiled:
-    """A program that was lowered, or the graph or program where compiling was told to stop, and how it came about. `artifact` is
-    where it was written, if it was."""
-
-    program: ModelGraph | Program
-    options: CompileOptions
-    passes: tuple[PassRecord, ...]
-    artifact: Path | None = None
 
 
 def pipeline(options: CompileOptions, target: Path | None) -> list[Pass[Any, Any]]:
@@ -128,7 +101,8 @@ def compile_model(
     observer: Callable[[PassEvent], None] | None = None,
     until: str | None = None,
     dump_ir: str | Path | None = None,
-    progress: Watcher | None = None,
+    progress: bool | Watcher | None = None,
+    **choices: object,
 ) -> Compiled:
     """Compile a UNet: a diffusers folder, a module, a pipeline (its UNet), an `.onnx` file or the name of a zoo model.
 
@@ -143,7 +117,8 @@ def compile_model(
         until: name of the pass to stop after; the result then holds the program as it is there, and nothing is written. Models of
             shapes alone may be compiled until `check-secrecy`.
         dump_ir: new or empty folder for the program's text after every pass.
-        progress: called with how far a pass has come that works region by region.
+        progress: False shows no bar, which otherwise appears on terminals and in notebooks; a function is called with a `Progress`.
+        choices: options by name, `backend="clear"` for example; they come on top of `options`.
 
     Raises:
         CompileError: if the model or the options cannot be compiled; lists every finding.
@@ -154,10 +129,8 @@ def compile_model(
     from hecompile.ir.size import is_small
     from hecompile.threads import one_thread
 
-    options = options or CompileOptions()
-    if size is not None or tokens is not None:
-        chosen: Any = {key: value for key, value in (("size", size), ("tokens", tokens)) if value is not None}
-        options = replace(options, **chosen)
+    named: Any = {name: value for name, value in {**choices, "size": size, "tokens": tokens}.items() if value is not None}
+    options = replace(options or CompileOptions(), **named) if named or options is None else options
     target = None if output is None else Path(output).expanduser()
     if target is not None:
         judge_target(target)
@@ -172,19 +145,21 @@ def compile_model(
             Diagnostic(f"{program.name} has shapes but no weights", help="`hecompile plan` needs none; compiling does")
         )
     checker, records, small = Checker(options.verify), list[PassRecord](), False
-    for each in passes:
-        started = time.perf_counter()
-        small = is_small(program) if isinstance(program, ModelGraph) else small
-        with one_thread(small), watched(progress):
-            before, program = program, each.run(program)
-            record = PassRecord(each.name, time.perf_counter() - started, each.summary(before, program))
-            LOG.info("%-18s %6.2f s  %s", record.name, record.seconds, record.summary)
-            if dump is not None:
-                dump.write(each.name, program)  # before it is checked: what is wrong is to be seen
-            checker.check(each, program)
-        records.append(record)
-        if observer is not None:
-            observer(PassEvent(record, before, program))
+    with watching(progress) as watcher, watched(watcher):
+        for number, each in enumerate(passes):
+            tell("compiling", number, len(passes), each.name)
+            started = time.perf_counter()
+            small = is_small(program) if isinstance(program, ModelGraph) else small
+            with one_thread(small):
+                before, program = program, each.run(program)
+                record = PassRecord(each.name, time.perf_counter() - started, each.summary(before, program))
+                LOG.info("%-18s %6.2f s  %s", record.name, record.seconds, record.summary)
+                if dump is not None:
+                    dump.write(each.name, program)  # before it is checked: what is wrong is to be seen
+                checker.check(each, program)
+            records.append(record)
+            if observer is not None:
+                observer(PassEvent(record, before, program))
     if not isinstance(program, Program) and until is None:
         raise InternalError("the pipeline did not end in a program")
     return Compiled(program, options, tuple(records), target)

@@ -47,11 +47,18 @@ class Declared:
     choices: tuple[str, ...]
     unset: str
     reader: Callable[[Any], Any] | None
+    known: Callable[[], Sequence[object]] | None
+    hidden: bool
 
     @property
     def flag(self) -> str:
         """The option in a shell: `key_mib` -> `--key-mib`."""
         return flag_of(self.name)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """What may be given, to be shown and completed: the choices, or the names that are known by now; empty for free values."""
+        return tuple(map(str, self.choices or (self.known() if self.known else ())))
 
     def read(self, value: Any) -> Any:
         """The value in its own type, texts read as people write them. Raises `CompileError` for what it cannot be."""
@@ -114,6 +121,8 @@ def option(
     choices: Sequence[str] = (),
     unset: str = "",
     reader: Callable[[Any], Any] | None = None,
+    known: Callable[[], Sequence[object]] | None = None,
+    hidden: bool = False,
 ) -> T:
     """A field of a panel. `None` as a default means that nothing is chosen.
 
@@ -123,9 +132,11 @@ def option(
         choices: every value that a text may have.
         unset: what None stands for, for people.
         reader: makes a text of what else may be given.
+        known: lists the values of an option whose panel judges them by itself, such as names that others register.
+        hidden: whether help leaves it out: it is there only to be refused with a reason.
     """
     said: dict[str, object] = {"help": help, "at_least": at_least, "at_most": at_most, "above": above, "below": below}
-    said |= {"choices": tuple(choices), "unset": unset, "reader": reader}
+    said |= {"choices": tuple(choices), "unset": unset, "reader": reader, "known": known, "hidden": hidden}
     found: T = field(default=default, metadata={"option": said})
     return found
 

@@ -12,11 +12,15 @@ __all__ = ["Progress", "Watcher", "tell", "watched"]
 
 @dataclass(frozen=True)
 class Progress:
-    """So many parts of the work of this name are done, of `total`."""
+    """So many parts of the work of this name are done, of `total`. `part` is the name of the one that is being done."""
 
     work: str
     done: int
     total: int
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.work}: {self.part}" if self.part else self.work
 
 
 Watcher = Callable[[Progress], None]
@@ -34,8 +38,8 @@ def watched(watcher: Watcher | None) -> Iterator[None]:
         _WATCHER.reset(token)
 
 
-def tell(work: str, done: int, total: int) -> None:
+def tell(work: str, done: int, total: int, part: str = "") -> None:
     """Tell the watcher, if there is one."""
     watcher = _WATCHER.get()
     if watcher is not None:
-        watcher(Progress(work, done, total))
+        watcher(Progress(work, done, total, part))

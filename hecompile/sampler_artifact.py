@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from hecompile.errors import CompileError, Diagnostic, unknown_name
 from hecompile.panels import Panel, option
+from hecompile.security.table import LEVELS
+from hecompile.sparsity.cost_names import OF_SAMPLE
 
 if TYPE_CHECKING:
     from hecompile.artifact import Manifest
@@ -43,7 +45,7 @@ class SamplerOptions(Panel):
     """
 
     tau: float = option(0.01, help="share of the distortion that may be left in the clear", at_least=0, below=1)
-    cost: str = option("hill", help="what an entry costs")
+    cost: str = option("hill", help="what an entry costs", known=lambda: OF_SAMPLE)
     dynamic: bool = option(False, help="choose masks from every latent itself: the support leaks")
     nested: bool = option(False, help="one static mask per timestep bin, nested, instead of one for all steps")
     fill: bool = option(True, help="also encrypt what the last polynomial has room for, at no cost")
@@ -52,7 +54,7 @@ class SamplerOptions(Panel):
     )
     reveal_bits: int = option(12, help="bits that revealed entries are rounded to")
     max_batch: int = option(4, help="largest batch of one request", at_least=1, at_most=256)
-    security: int = option(128, help="bits of security of the lattice parameters")
+    security: int = option(128, help="bits of security of the lattice parameters", known=lambda: LEVELS)
 
     def check(self) -> None:
         from hecompile.sparsity.cost_names import cost_names

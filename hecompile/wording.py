@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["flag_of", "in_words", "near", "number", "number_text"]
+__all__ = ["byte_text", "flag_of", "in_words", "near", "number", "number_text", "seconds_text"]
 
 _PATTERN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\s*(?:\^|\*\*)\s*([+-]?\d{1,4}))?\s*")
 
@@ -51,3 +51,24 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def byte_text(count: float) -> str:
+    """Bytes as people say them, in powers of ten: 340 B, 12.3 kB, 1.6 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def seconds_text(seconds: float) -> str:
+    """A time as people say it: 43 µs, 71.6 ms, 2.3 s, 14 min 5 s, 2 h 12 min."""
+    if seconds >= 3600:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours:,} h {minutes} min"
+    if seconds >= 600:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s"
+    if seconds >= 0.99995:
+        return f"{seconds:,.1f} s"
+    return f"{seconds * 1e6:.0f} µs" if 0 < seconds < 9.95e-5 else f"{seconds * 1e3:.1f} ms"

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hecompile.errors import unknown_name
-from hecompile.models.shapes import SHAPES
+from hecompile.models.published import SHAPES
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_model", "schedule_of", "zoo"]
+__all__ = ["load_model", "schedule_of", "tokens_of", "zoo"]
 
 
 def _digits() -> torch.nn.Module:
@@ -28,9 +28,16 @@ def _digits_unconditional() -> torch.nn.Module:
     return model
 
 
+def _shapes() -> torch.nn.Module:
+    from hecompile.models import shapes
+
+    model: torch.nn.Module = shapes.load()
+    return model
+
+
 def _shape(name: str) -> Callable[[], torch.nn.Module]:
     def build() -> torch.nn.Module:
-        from hecompile.models.shapes import build_shape
+        from hecompile.models.published import build_shape
 
         return build_shape(name)
 
@@ -40,6 +47,7 @@ def _shape(name: str) -> Callable[[], torch.nn.Module]:
 _ZOO: dict[str, tuple[str, Callable[[], torch.nn.Module]]] = {
     "digits": ("class-conditional UNet on 8x8 digits, trained", _digits),
     "digits-unconditional": ("unconditional UNet on 8x8 digits, trained", _digits_unconditional),
+    "shapes": ("text-to-image UNet on drawn scenes of 32x32, trained", _shapes),
     **{name: (f"shape of {shape.model}, no weights: for plans", _shape(name)) for name, shape in SHAPES.items()},
 }
 
@@ -58,6 +66,15 @@ def load_model(name: str) -> torch.nn.Module:
 
 def schedule_of(name: str) -> dict[str, object] | None:
     """What the scheduler of a trained model is made with; None for a shape."""
-    from hecompile.models import digits
+    from hecompile.models import digits, shapes
 
+    if name == "shapes":
+        return dict(shapes.SCHEDULER)
     return dict(digits.SCHEDULER) if name.startswith("digits") else None
+
+
+def tokens_of(name: str) -> int | None:
+    """How many tokens the prompts of a text-to-image model have; None for what is usual."""
+    from hecompile.models import shapes
+
+    return shapes.TOKENS if name == "shapes" else None

@@ -3,74 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 import torch
 
-from hecompile.artifact import Input
+from hecompile.bars import RequestBar, is_shown
 from hecompile.ir.halves import Array
-from hecompile.ir.signature import Keyword
-from hecompile.runtime.arguments import InputError, as_array, batch_of, bind, judge_places, multiple_of
-from hecompile.runtime.bundle import Bundle, load_bundle
+from hecompile.runtime.arguments import InputError, as_array, batch_of, bind, judge_places
+from hecompile.runtime.batches import as_like, batched, leading, request_count
+from hecompile.runtime.bundle import Bundle
+from hecompile.runtime.diffusers_model import DiffusersModel
+from hecompile.runtime.downloading import is_url
 from hecompile.runtime.executor import Executor, Meter
-from hecompile.runtime.results import judge_structure, rebuilt
-from hecompile.runtime.stand_ins import stand_ins
-from hecompile.runtime.transports import AccessOptions, Transport, open_transport
+from hecompile.runtime.noise import secure_noise
+from hecompile.runtime.opened import WEIGHT_OPTIONS, opened
+from hecompile.runtime.presentation import as_html, as_line, facts
+from hecompile.runtime.results import rebuilt
+from hecompile.runtime.saved import save_client_half
+from hecompile.runtime.transports import Transport
 from hecompile.runtime.turns import Turns
 
-__all__ = ["EncryptedUNet", "InputError", "load"]
+__all__ = ["EncryptedUNet", "InputError"]
 
 LOG = logging.getLogger(__name__)
 
 
-def load(
-    artifact: str | Path,
-    server: str | Transport | None = None,
-    *,
-    policy: str = "strict",
-    security_bits: int = 128,
-    threads: int | None = None,
-    public: Sequence[str] = (),
-    backends: Sequence[str] = (),
-    **access: Unpack[AccessOptions],
-) -> EncryptedUNet:
-    """Load a compiled model, and ask its server whether it serves the other half.
-
-    Args:
-        artifact: the folder, or its manifest and client half.
-        server: URL of the server, or a transport; None runs the server's half in this process.
-        policy: what the client insists on; an artifact that keeps less is refused.
-        threads: of the client's own regions; all cores by default.
-        public: names of inputs that the server may see besides `timestep` and `time_ids`. What the artifact calls public counts
-            for nothing.
-        backends: names of backends from elsewhere (`register_backend`) that may compute; an artifact cannot name them itself.
-        access: `verify=`, `cert=`, `token=` and `headers=` for a URL, see `AccessOptions`.
-
-    Raises:
-        CompileError: for a URL that is none, certificates that cannot be used, or a token that would travel in clear.
-        ProtocolError: if the artifact is missing, changed or weaker than the policy, or the server serves another one.
-        ServerGoneError: if the server does not answer.
-    """
-    bundle = load_bundle(Path(artifact), policy, security_bits, threads, public=public, backends=backends)
-    judge_structure(bundle.manifest.signature.results, len(bundle.manifest.plan.outputs))
-    return EncryptedUNet(bundle, open_transport(bundle, server, **access))
-
-
-class _Config(dict[str, Any]):
-    """The UNet's configuration, by key or attribute as diffusers has it."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError as error:
-            raise AttributeError(name) from error
-
-
-class EncryptedUNet(torch.nn.Module):
+class EncryptedUNet(DiffusersModel):
     """Set it as `pipe.unet`. Pipelines, schedulers, guidance and callbacks stay as they are: all of that is the client's.
 
     Latents may be of any floating type and on any device: the model computes in float32 on the CPU, and the answer has the type and
@@ -79,24 +41,76 @@ class EncryptedUNet(torch.nn.Module):
     model that reveals to the first thread that calls it. After a fork parent and child go on independently.
     """
 
-    def __init__(self, bundle: Bundle, transport: Transport) -> None:
-        super().__init__()
+    def __init__(self, bundle: Bundle, transport: Transport, progress: bool | None = None) -> None:
+        super().__init__(bundle.manifest.config)
         self._executor = Executor(bundle, transport)
-        self._transport = transport
+        self._transport, self._progress = transport, progress
         self._once = [spec.name for spec in bundle.manifest.inputs if spec.per_run]
         self._last_t = float("-inf")
-        self._problem = ""
+        self._problem, self._closed = "", False
         self._turns = Turns(one_thread=bool(bundle.manifest.reveals))
         self._conditions: dict[int, dict[str, Array]] = {}  # of this run, by batch: what was sent at its start
         self._fresh = True  # whether the next call is a run's first
-        self.register_buffer("_place", torch.zeros(()), persistent=False)  # its type and device are what `to` asked for
         self._noise: torch.Tensor | None = None
-        self.config = _Config(bundle.manifest.config)
-        for key, value in self.config.items():
-            if isinstance(value, list):
-                self.config[key] = tuple(value)
-        for name, part in stand_ins(self.config).items():
-            setattr(self, name, part)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        server: str | Transport | None = None,
+        *,
+        progress: bool | None = None,
+        torch_dtype: torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+        subfolder: str | None = None,
+        **options: Any,
+    ) -> EncryptedUNet:
+        """`hecompile.load` by the name that diffusers has for it: of an artifact, or of a folder that `save_pretrained` wrote.
+
+        Args:
+            server: as in `load`; where the folder holds no server's half, the server that was there when it was saved. To one that
+                only a folder names, no token, certificate or header of the environment is shown.
+            torch_dtype, dtype: what the model says of its own type; nothing is computed in it.
+            subfolder: of that folder, such as `unet`.
+            options: those of `load`; how diffusers would read weights (`variant`, `device_map`, ...) means nothing here.
+
+        Raises:
+            CompileError, ProtocolError, ServerGoneError: as `load`.
+            TypeError: for options that neither has.
+        """
+        place: str | Path = pretrained_model_name_or_path
+        if subfolder is not None:
+            place = f"{place}/{subfolder}" if is_url(place) else Path(place) / subfolder
+        kept = {name: value for name, value in options.items() if name not in WEIGHT_OPTIONS}
+        unet = cls(*opened(place, server, **kept), progress)
+        wanted = dtype or torch_dtype
+        return unet if wanted is None else unet.to(wanted)
+
+    def save_pretrained(self, save_directory: str | Path, **ignored: Any) -> None:
+        """Write the client's half, and the address of its server, to a folder that `from_pretrained` and pipelines load.
+
+        A folder that was written so is replaced. Tokens, certificates, policies and keys are not in it.
+
+        Raises:
+            CompileError: if the folder holds anything else, or cannot be written.
+            ProtocolError: if the artifact changed since it was loaded.
+        """
+        save_client_half(self._executor.bundle, Path(save_directory), getattr(self._transport, "url", None))
+
+    def __repr__(self) -> str:
+        return as_line(type(self).__name__, self._facts())
+
+    def _repr_html_(self) -> str:
+        return as_html(type(self).__name__, self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        return facts(self._executor.bundle, self._transport, self._closed)
+
+    def __enter__(self) -> EncryptedUNet:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @property
     def manifest_name(self) -> str:
@@ -117,8 +131,6 @@ class EncryptedUNet(torch.nn.Module):
 
         Artifacts that reveal anything accept no others: a few entries in clear would give away an integer seed.
         """
-        from hecompile.runtime.noise import secure_noise
-
         spec = next((spec for spec in self._executor.bundle.manifest.inputs if spec.name == "sample"), None)
         if spec is None:
             raise InputError("the model has no input called sample")
@@ -133,18 +145,6 @@ class EncryptedUNet(torch.nn.Module):
         """Times and bytes since loading."""
         return self._executor.meter
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What `to` asked for, float32 at first. Nothing is computed in it."""
-        dtype: torch.dtype = self.get_buffer("_place").dtype
-        return dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where `to` put the model, the CPU at first. Client regions run on the CPU all the same."""
-        device: torch.device = self.get_buffer("_place").device
-        return device
-
     @contextmanager
     def run(self) -> Iterator[EncryptedUNet]:
         """One sampling run: conditions, such as the prompt, are sent with its first call and kept by the client's side of the plan.
@@ -157,6 +157,7 @@ class EncryptedUNet(torch.nn.Module):
                 must not depend on what is secret. Also at once, for a run within a run, and for calls of other threads meanwhile.
         """
         with self._turns.run():
+            self._judge_open()
             self._start_run()
             self._fresh, self._problem = True, ""
             try:
@@ -169,10 +170,16 @@ class EncryptedUNet(torch.nn.Module):
             raise InputError(f"{problem}; the result of this run means nothing")
 
     def close(self) -> None:
-        """Close the session and the connection, after a call that is under way."""
+        """Close the session and the connection, after a call that is under way. A closed model refuses to be called."""
         with self._turns.end():
             self._executor.close()
             self._transport.close()
+            self._closed = True
+
+    def _judge_open(self) -> None:
+        """Raise `InputError` if the model was closed."""
+        if self._closed:
+            raise InputError(f"'{self.manifest_name}' was closed; load it again")
 
     def _start_run(self) -> None:
         """Forget all that was kept of the last run."""
@@ -190,6 +197,7 @@ class EncryptedUNet(torch.nn.Module):
             InputError: for shapes, types or arguments that the compiled model does not have, for other conditions within a run, and
                 for a run that starts from other latents than `initial_noise` gave, where the artifact reveals anything.
             ProtocolError: if the server refuses or is gone.
+            InputError: also for a model that was closed.
         """
         manifest = self._executor.bundle.manifest
         judge_places(manifest.signature, manifest.inputs, args, self._executor.bundle.clear)
@@ -197,13 +205,14 @@ class EncryptedUNet(torch.nn.Module):
         batch = batch_of(tensors, manifest.inputs)
         inputs = {spec.name: as_array(tensors[spec.keyword], spec, batch) for spec in manifest.inputs}
         with self._turns.call():
+            self._judge_open()
             self._start_call(inputs, batch)
             before = dict(self.meter.excursions)
-            outputs = self._batched(inputs, batch)
+            outputs = self._shown(inputs, batch)
             self._judge(inputs, outputs)
             self._report([text for text, count in self.meter.excursions.items() if count != before.get(text, 0)])
-        like = _leading(tensors, manifest.inputs)
-        return rebuilt(manifest.signature.results, [_as_like(value, like) for value in outputs], as_returned)
+        like = leading(tensors, manifest.inputs)
+        return rebuilt(manifest.signature.results, [as_like(value, like) for value in outputs], as_returned)
 
     def _start_call(self, inputs: Mapping[str, Array], batch: int) -> None:
         """Inside a run insist on the same conditions; outside, send them again, a new run starting where timesteps do not go down.
@@ -257,37 +266,22 @@ class EncryptedUNet(torch.nn.Module):
             self._problem = self._problem or problem
             LOG.warning("%s; the run went on", problem)
 
-    def _batched(self, inputs: dict[str, Array], batch: int) -> list[Array]:
-        """The outputs of any batch, cut where it is larger than the artifact's largest."""
-        manifest = self._executor.bundle.manifest
-        if batch <= manifest.max_batch:
-            return self._executor.run(inputs, batch)
-        pieces = []
-        for start in range(0, batch, manifest.max_batch):
-            stop = min(start + manifest.max_batch, batch)
-            piece = {spec.name: _slice(inputs[spec.name], spec, start, stop) for spec in manifest.inputs}
-            self._executor.forget()  # conditions are a piece's own
-            pieces.append(self._executor.run(piece, stop - start))
-        self._executor.forget()
-        shapes = [manifest.plan.value(name).shape for name in manifest.plan.outputs]
-        grows = [bool(shape) and isinstance(shape[0], str) for shape in shapes]
-        columns = zip(zip(*pieces, strict=True), grows, strict=True)
-        return [np.concatenate(parts) if growing else parts[0] for parts, growing in columns]
+    def _shown(self, inputs: dict[str, Array], batch: int) -> list[Array]:
+        """The outputs, with a bar while they are waited for if somebody looks."""
+        if not is_shown(self._progress):
+            return batched(self._executor, inputs, batch)
+        meter, bar = self.meter, RequestBar(request_count(self._executor, batch))
+        before = meter.bytes_up + meter.bytes_down
+
+        def count(region: str) -> None:
+            bar.step(meter.bytes_up + meter.bytes_down - before)
+
+        meter.observers.append(count)
+        try:
+            return batched(self._executor, inputs, batch)
+        finally:
+            meter.observers.remove(count)
+            bar.close()
 
 
-def _slice(value: Array, spec: Input, start: int, stop: int) -> Array:
-    multiple = multiple_of(spec)
-    return value if multiple is None else value[start * multiple : stop * multiple]
-
-
-def _leading(tensors: Mapping[Keyword, Any], inputs: Sequence[Input]) -> torch.Tensor:
-    """The tensor whose type and device answers have: the first floating one with a batch."""
-    floating = [spec for spec in inputs if multiple_of(spec) and spec.dtype.startswith("float")]
-    found = next((tensors[spec.keyword] for spec in floating if isinstance(tensors[spec.keyword], torch.Tensor)), None)
-    return torch.zeros(()) if found is None or not found.is_floating_point() else found
-
-
-def _as_like(value: Array, like: torch.Tensor) -> torch.Tensor:
-    """An output in the type of the latents, if it is floating, and on their device."""
-    tensor = torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
-    return tensor.to(like.device, like.dtype) if tensor.is_floating_point() else tensor.to(like.device)
+EncryptedUNet.__module__ = "hecompile"  # where people find it, and what a saved pipeline names

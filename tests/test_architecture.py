@@ -10,7 +10,7 @@ import pytest
 from hecompile import compiler
 from hecompile.compiler import Compiled, compile_model, pipeline
 from hecompile.options import CompileOptions
-from hecompile.runtime.client import load
+from hecompile.runtime.loading import load
 from tests.layers.figures import static_figures
 from tests.layers.floors import drawing, floors, room_of
 from tests.layers.imports import modules

@@ -75,7 +75,9 @@ def test_inspect(digits: Path) -> None:
     assert "input sample: B x 1 x 8 x 8, float32, secret" in text
     assert "input class_labels: B, int64, secret, a condition" in text
     assert "returns UNet2DOutput(sample)" in text
-    assert "call_20" in text
+    assert "down_blocks_0_resnets_0_conv1_conv2d" in text
+    assert "client: 20 regions of its own" in text
+    assert "client_01" not in text
 
 
 def test_doctor() -> None:
@@ -108,7 +110,7 @@ def test_sample_through_a_server(digits: Path, server: str, tmp_path: Path) -> N
         (["compile", "nosuch", "-o", "out"], "known: digits"),
         (["compile", "no/such/folder", "-o", "out"], "not a model"),
         (["compile", "digits", "-o", "out", "--policy", "none"], "known: he-diffusion, min-distortion, simulation, strict"),
-        (["compile", "digits", "-o", "out", "--backend", "none"], "known: affine, bfv, "),
+        (["compile", "digits", "-o", "out", "--backend", "none"], "known: bfv, ckks, "),
         (["compile", "digits", "-o", "out", "--security", "80"], "supported: 128"),
         (["compile", "digits", "-o", "out", "--max-batch", "0"], "between 1 and 256"),
         (["compile", "digits", "-o", "out", "--protect-weights"], "circuit-private"),

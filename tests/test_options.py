@@ -437,9 +437,11 @@ def table() -> str:
     """What the panels say of every option, as a table in Markdown."""
     rows = list[str]()
     for kind, title in gather().titles.items():
-        names = [name for name in declared(kind) if OWNERS[name] is kind]
+        shown = [each for name, each in declared(kind).items() if OWNERS[name] is kind and not each.hidden]
         rows += ["", f"| {title if title != 'Options' else 'always'} | |", "|---|---|"]
-        rows += [f"| `{declared(kind)[name].flag}` | {declared(kind)[name].described} |" for name in names]
+        for each in shown:
+            choices = f"; one of {', '.join(each.choices)}" if each.choices else ""
+            rows.append(f"| `{each.flag}` | {each.described}{choices} |")
     return "\n".join(rows)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from hecompile.models.shapes import SHAPES
+from hecompile.models.published import SHAPES
 
 __all__ = ["Call", "call", "settings"]
 

@@ -29,6 +29,7 @@ __all__ = [
     "backends_at_hand",
     "family",
     "is_own",
+    "model_backends",
     "name_of",
     "options_of",
     "proposals",
@@ -46,6 +47,7 @@ _OWN = {
     "concrete_stacks": ("hecompile.backends.concrete.stacks.backend", "StackBackend"),
     "affine": ("hecompile.backends.sampler_step.backend", "AffineBackend"),
 }
+_OF_SAMPLERS = ("affine",)  # of `hecompile compile-sampler` alone: it runs no model
 _REGISTERED: dict[str, Callable[[], Backend]] = {}
 
 
@@ -72,8 +74,13 @@ def is_own(name: str) -> bool:
 
 
 def backend_names() -> tuple[str, ...]:
-    """Names for `--backend`."""
+    """Names of all that there are."""
     return tuple(dict.fromkeys((*_OWN, *_REGISTERED, *_installed())))
+
+
+def model_backends() -> tuple[str, ...]:
+    """Names for `--backend`: those that run models, not a sampler's step."""
+    return tuple(name for name in backend_names() if name not in _OF_SAMPLERS)
 
 
 def backends_at_hand() -> tuple[str, ...]:
@@ -91,7 +98,7 @@ def backend(name: str) -> Backend:
         return _REGISTERED[name]()
     if name in _installed():
         return _from_package(_installed()[name])
-    raise unknown_name("backend", name, backend_names())
+    raise unknown_name("backend", name, model_backends())
 
 
 def _from_package(point: EntryPoint) -> Backend:

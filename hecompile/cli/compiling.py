@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hecompile.cli.console import Json, print_json, progress_bar, say
-from hecompile.cli.flags import given_flags, with_option_flags
+from hecompile.cli.flags import completing, given_flags, with_option_flags
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.options import CompileOptions
 from hecompile.options.gathering import gather
@@ -24,9 +24,20 @@ if TYPE_CHECKING:
 __all__ = ["compile_command", "compile_sampler_command"]
 
 
+def _trained() -> list[str]:
+    """Models of the zoo that have weights."""
+    from hecompile.models import zoo
+    from hecompile.models.published import SHAPES
+
+    return [name for name in zoo() if name not in SHAPES]
+
+
 @partial(with_option_flags, panels=gather().titles)
 def compile_command(
-    source: Annotated[str, typer.Argument(help="a diffusers folder, an .onnx file or the name of a zoo model")],
+    source: Annotated[
+        str,
+        typer.Argument(help="a diffusers folder, an .onnx file or the name of a zoo model", autocompletion=completing(_trained)),
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of the artifact")] = None,
     until: Annotated[str | None, typer.Option(help="stop after this pass and print the program: see `hecompile passes`")] = None,
     dump_ir: Annotated[Path | None, typer.Option(help="new folder for the program's text after every pass")] = None,

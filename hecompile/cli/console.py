@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -20,9 +22,9 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object instea
 
 def say(text: str) -> None:
     """A line for people."""
-    from rich.console import Console
+    from hecompile.report.terminal import terminal
 
-    Console(highlight=False).print(text, markup=False)
+    terminal().print(text)
 
 
 @contextmanager
@@ -50,10 +52,14 @@ def progress_bar() -> Iterator[Watcher | None]:
         yield show
 
 
-def rows(pairs: Sequence[tuple[str, str]]) -> None:
-    """A line for each name with a sentence about it, the sentences in a column."""
+def rows(pairs: Sequence[tuple[str, str]], folds: bool = False) -> None:
+    """A line for each name with a sentence about it, the sentences in a column, which `folds` to the width of a terminal."""
     width = max(len(name) for name, _ in pairs)
-    sys.stdout.writelines(f"{name:<{width}}  {sentence}\n" for name, sentence in pairs)
+    columns = shutil.get_terminal_size().columns if folds and sys.stdout.isatty() else 0
+    for name, sentence in pairs:
+        lines = textwrap.wrap(sentence, max(columns - width - 2, 20), break_on_hyphens=False) if columns else [sentence]
+        for place, line in enumerate(lines or [""]):
+            sys.stdout.write(f"{'' if place else name:<{width}}  {line}\n")
 
 
 def print_json(document: object) -> None:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hecompile.cli.console import Json, print_json, rows, say
+from hecompile.cli.console import Json, print_json, rows
+from hecompile.cli.flags import completing
 
 __all__ = ["doctor", "passes"]
 
 
+def _backends() -> tuple[str, ...]:
+    """Names of backends, which take long to import."""
+    from hecompile.backends.registry import model_backends
+
+    return model_backends()
+
+
 def passes(
-    backend: Annotated[str, typer.Option(help="whose passes; they differ where a backend lowers its regions")] = "bfv",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="whose passes: bfv, clear, ckks, concrete, ...; they differ where a backend lowers its regions",
+            autocompletion=completing(_backends),
+        ),
+    ] = "bfv",
     as_json: Json = False,
 ) -> None:
     """List the passes of the compiler in their order, with what each does; then those of other packages, which run if asked for."""
@@ -34,13 +47,12 @@ def passes(
 
 def doctor(as_json: Json = False) -> None:
     """Show versions, CPU features, the self-test of the integer product, and what is missing."""
-    from hecompile.report.doctor import examine
+    from hecompile.report.doctor import examine, told
 
     findings = examine()
     if as_json:
         print_json(findings)
     else:
-        for key, value in findings.items():
-            say(f"{key:<22} {json.dumps(value) if isinstance(value, dict | list) else value}")
+        rows(list(told(findings)), folds=True)
     if not findings["ok"]:
         raise typer.Exit(1)

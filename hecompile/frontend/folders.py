@@ -12,10 +12,11 @@ from hecompile.errors import CompileError, Diagnostic
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PICKLED", "is_json", "load_folder", "pickled_weights", "schedule_of_folder"]
+__all__ = ["PICKLED", "is_json", "load_folder", "pickled_weights", "schedule_of_folder", "tokens_of_folder", "usual_tokens"]
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _PARTS = ("unet", "transformer")  # of a pipeline's folder
+MOST_TOKENS = 4096  # of a prompt that pipelines fill
 _VARIANT = re.compile(r"\.([A-Za-z0-9_]+?)(-\d{5}-of-\d{5})?\.safetensors$")  # diffusion_pytorch_model.fp16.safetensors
 
 
@@ -111,3 +112,18 @@ def schedule_of_folder(folder: Path) -> dict[str, object] | None:
         return {key: value for key, value in json.loads(path.read_text()).items() if not key.startswith("_")}
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def tokens_of_folder(folder: Path) -> int | None:
+    """The length to which a pipeline folder's tokenizer fills prompts for its UNet; None where there is none, or no such length."""
+    if not (folder / "unet").is_dir():
+        return None
+    try:
+        return usual_tokens(json.loads((folder / "tokenizer" / "tokenizer_config.json").read_text()).get("model_max_length"))
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def usual_tokens(length: object) -> int | None:
+    """A tokenizer's `model_max_length`, where it is one: tokenizers without a limit have an absurd one."""
+    return length if isinstance(length, int) and not isinstance(length, bool) and 0 < length <= MOST_TOKENS else None

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hecompile.errors import CompileError, Diagnostic
-from hecompile.frontend.folders import PICKLED, is_json, load_folder, pickled_weights, schedule_of_folder
+from hecompile.frontend.folders import (
+    PICKLED,
+    is_json,
+    load_folder,
+    pickled_weights,
+    schedule_of_folder,
+    tokens_of_folder,
+    usual_tokens,
+)
 from hecompile.ir.graph import ModelGraph, concrete_shape
 from hecompile.ir.shapes import BATCHES
 from hecompile.ir.signature import PUBLIC, Keyword, names_of, text_of
@@ -58,7 +66,7 @@ def load_source(
             For an ONNX file: tensors by the names of its inputs, where random numbers are not in the model's domain.
         public: inputs to declare public besides `timestep` and `time_ids`.
         size: height and width of the sample of a denoiser, in latent pixels; its configuration's if None.
-        tokens: length of the prompt of a denoiser; if None what its text encoder usually gives, 77 for Stable Diffusion.
+        tokens: length of the prompt of a denoiser; if None what the pipeline's tokenizer fills prompts to, else 77.
 
     Raises:
         CompileError: if it is none of these, its weights are pickled or not finite, or it cannot be called without examples.
@@ -79,7 +87,7 @@ def load_source(
             raise CompileError(Diagnostic(f"{path}: an ONNX file has its sizes in it", help="export it with other example inputs"))
         return Source(path.stem, None, _tensors_of(example_inputs), declared, onnx=path)
     if path.is_dir():
-        loaded = _module(load_folder(path), path.resolve().name, wanted)
+        loaded = _module(load_folder(path), path.resolve().name, wanted.for_prompts_of(tokens_of_folder(path)))
         return replace(loaded, schedule=schedule_of_folder(path))
     if path.suffix in PICKLED:
         raise CompileError(pickled_weights(path))
@@ -91,9 +99,9 @@ def load_source(
                 "save the pipeline with save_pretrained(folder)",
             )
         )
-    from hecompile.models import load_model, schedule_of
+    from hecompile.models import load_model, schedule_of, tokens_of
 
-    loaded = _module(load_model(str(source)), str(source), wanted)
+    loaded = _module(load_model(str(source)), str(source), wanted.for_prompts_of(tokens_of(str(source))))
     return replace(loaded, schedule=schedule_of(str(source)))
 
 
@@ -105,6 +113,10 @@ class _Wanted:
     public: frozenset[str]
     size: Pair | None
     tokens: int | None
+
+    def for_prompts_of(self, tokens: int | None) -> _Wanted:
+        """The same for a pipeline that fills prompts to so many tokens, unless the user said otherwise."""
+        return self if self.examples is not None or self.tokens is not None else replace(self, tokens=tokens)
 
 
 def _from_pipeline(source: object, wanted: _Wanted) -> Source:
@@ -122,7 +134,8 @@ def _from_pipeline(source: object, wanted: _Wanted) -> Source:
             LOG.warning("%s: compiling its %s, a %s; all else in it stays with the client", kind, name, type(part).__name__)
             settings = dict(getattr(scheduler, "config", {}))
             schedule = {key: value for key, value in settings.items() if is_json(value) and not key.startswith("_")}
-            return replace(_module(part, "", wanted), remark=remark, schedule=schedule or None)
+            tokens = usual_tokens(getattr(parts.get("tokenizer"), "model_max_length", None)) if name == "unet" else None
+            return replace(_module(part, "", wanted.for_prompts_of(tokens)), remark=remark, schedule=schedule or None)
     raise CompileError(
         Diagnostic(
             f"a {type(source).__name__} is no model",

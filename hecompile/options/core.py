@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from hecompile.backends.registry import model_backends
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.panels import Chosen, Panel, option
-from hecompile.security.table import max_q_bits
+from hecompile.policies import model_policies
+from hecompile.security.table import LEVELS, max_q_bits
 
 __all__ = ["CoreOptions"]
 
@@ -38,9 +40,11 @@ class CoreOptions(Panel):
 
     title: ClassVar[str] = "Options"
 
-    policy: str | None = option(None, help="who may see what", unset="strict; simulation for backends that do not encrypt")
-    backend: str = option("bfv", help="how secret layers run at the server")
-    security: int = option(128, help="bits of security of the lattice parameters")
+    policy: str | None = option(
+        None, help="who may see what", unset="strict; simulation for backends that do not encrypt", known=model_policies
+    )
+    backend: str = option("bfv", help="how secret layers run at the server", known=model_backends)
+    security: int = option(128, help="bits of security of the lattice parameters", known=lambda: LEVELS)
     max_batch: int = option(16, help="largest batch of one request; larger ones are cut", at_least=1, at_most=256)
     public: tuple[str, ...] = option((), help="inputs to declare public besides the timestep; may be repeated")
     size: str | None = option(
@@ -53,7 +57,7 @@ class CoreOptions(Panel):
     calibration: str | None = option(None, help="file of recorded calls", unset="the model's own sampler")
     passes: tuple[str, ...] = option((), help="passes of other packages to run, see `hecompile passes`; may be repeated")
     verify: bool = option(False, help="compare before and after each pass for large models too")
-    protect_weights: bool = option(False, help="refused: see the documentation")
+    protect_weights: bool = option(False, help="refused: see the documentation", hidden=True)
 
     def check(self) -> None:
         max_q_bits(2048, self.security)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import prod
 
 from hecompile.backends.registry import backend
@@ -21,16 +21,20 @@ from hecompile.planner.problem import Run
 
 __all__ = ["Prediction", "RegionCost", "available_mib", "predict_graph", "predict_regions", "refuse_without_memory"]
 
+TORCH_CALL_S = 10e-6  # what torch takes for an operation, whatever its size: most of what a small model takes
+
 
 @dataclass(frozen=True)
 class RegionCost:
-    """One request; in a run its first, and what each later one costs."""
+    """One request; in a run its first, and what each later one costs. `modules` are the paths of its layers in the user's network,
+    one for each layer, or none where only an artifact is there."""
 
     region: str
     layers: int
     cost: Cost
     later: Cost
     skipped_macs: int = 0  # multiply-adds in the clear that zero taps and channels save
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Prediction:
     total: Cost  # the client's own regions included
     later: Cost  # the same without what is sent or answered once a run
     local_s: float  # of the client's own regions alone
-    plaintext_s: float  # the whole model in float32 on the client's machine
+    plaintext_s: float  # the whole model in float32 on the client's machine, as torch runs it
     weight_mib: float  # int8 weights, kept by the server in memory and on disk
     peak_mib: float  # of the server's process: what it has before any work, its weights twice, its largest region
     machine: Machine
@@ -61,6 +65,11 @@ class Prediction:
     def offload_ratio(self) -> float:
         """CPU seconds of the client over those of running the model itself."""
         return self._offload(self.total)
+
+    @property
+    def later_offload_ratio(self) -> float:
+        """The same for every other call of a run."""
+        return self._offload(self.later)
 
     def _offload(self, cost: Cost) -> float:
         client_s = cost.client_s + http_seconds(cost, self.machine)[0]
@@ -95,7 +104,14 @@ class Prediction:
             "worst_case": None if self.worst_case is None else self.worst_case.totals(self.worst_case.total),
             "skipped_share": self.skipped_share,
             "regions": [
-                {"region": each.region, "layers": each.layers, "skipped_macs": each.skipped_macs, **asdict(each.cost)}
+                {
+                    "region": each.region,
+                    "module": next(iter(each.modules), None),
+                    "modules": list(each.modules),
+                    "layers": each.layers,
+                    "skipped_macs": each.skipped_macs,
+                    **asdict(each.cost),
+                }
                 for each in self.regions
             ],
         }
@@ -109,9 +125,11 @@ class _Sums:
     regions: dict[str, list[PartCost]]
     skipped: dict[str, int]
     per_run: Collection[str] = ()  # regions whose request is sent once a run, which costs a call no round
+    modules: dict[str, list[str]] = field(default_factory=dict)  # paths of the layers of each region
 
-    def add(self, region: str, part: PartCost, skipped: int = 0) -> None:
+    def add(self, region: str, part: PartCost, skipped: int = 0, modules: Sequence[str] = ()) -> None:
         self.regions.setdefault(region, []).append(part)
+        self.modules.setdefault(region, []).extend(modules)
         self.skipped[region] = self.skipped.get(region, 0) + skipped
 
     def prediction(self, local: LocalWork) -> Prediction:
@@ -124,7 +142,8 @@ class _Sums:
         kept_mib = weight_mib + sum(part.ordered for part in parts) / 2**20
         peak_mib = machine.base_mib + kept_mib + max((each.cost.peak_mib for each in regions), default=0.0)
         macs = sum(part.macs for part in parts)  # in the clear, where zeros are multiplied too
-        plaintext_s = LocalWork(sum(part.layers for part in parts), 0, macs).seconds(machine) + local_s
+        layers = sum(part.layers for part in parts)
+        plaintext_s = LocalWork(layers, 0, macs).seconds(machine) + local_s + (layers + local.operations) * TORCH_CALL_S
         skipped = sum(self.skipped.values()) / max(macs, 1)
         cache_mib = sum(part.kept.client_bytes for part in parts if part.kept) / 2**20
         return Prediction(
@@ -138,7 +157,7 @@ class _Sums:
         cost = replace(sum((part.cost for part in parts), Cost(up_bytes=beside, rounds=0 if once else 1)), peak_mib=peak_mib)
         later = sum((part.kept.later if part.kept else part.cost for part in parts), Cost(up_bytes=beside, rounds=1))
         later = Cost() if once else replace(later, peak_mib=peak_mib)
-        return RegionCost(name, sum(part.layers for part in parts), cost, later, self.skipped[name])
+        return RegionCost(name, sum(part.layers for part in parts), cost, later, self.skipped[name], tuple(self.modules[name]))
 
 
 def predict_graph(
@@ -184,7 +203,8 @@ def _predict(graph: ModelGraph, machine: Machine, batch: int, run: Run, largest:
         macs = (weights + each.skipped) * positions
         cost, ordered = (shared.first, shared.ordered) if shared else (price.cost, price.ordered)
         part = PartCost(cost, len(each.names), macs, weights, ordered, shared)
-        sums.add(regions[each.names[0]], part, each.skipped * positions)
+        modules = [info(by_name[name]).path or name for name in each.names]
+        sums.add(regions[each.names[0]], part, each.skipped * positions, modules)
     return sums.prediction(graph_work([node for node in graph.nodes if info(node).domain == "client"], batch))
 
 

@@ -18,9 +18,10 @@ from hecompile.policies.strict import Strict
 
 WATERMARK = "no cryptographic guarantee"
 
-__all__ = ["WATERMARK", "Policy", "policies_at_hand", "policy", "policy_names", "register_policy"]
+__all__ = ["WATERMARK", "Policy", "model_policies", "policies_at_hand", "policy", "policy_names", "register_policy"]
 
 GROUP = "hecompile.policies"
+_OF_SAMPLERS = ("he-diffusion",)  # of `hecompile compile-sampler` alone: the UNet stays at the client
 _POLICIES: dict[str, Policy] = {
     "strict": Strict(),
     "simulation": Simulation(),
@@ -43,8 +44,13 @@ def register_policy(new: Policy) -> None:
 
 
 def policy_names() -> tuple[str, ...]:
-    """Names for `--policy`."""
+    """Names of all that there are."""
     return tuple(dict.fromkeys((*_POLICIES, *_installed())))
+
+
+def model_policies() -> tuple[str, ...]:
+    """Names for `--policy` where a model is compiled or loaded."""
+    return tuple(name for name in policy_names() if name not in _OF_SAMPLERS)
 
 
 def policies_at_hand() -> tuple[str, ...]:

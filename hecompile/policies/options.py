@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hecompile.panels import Idle, Panel, option
+from hecompile.sparsity.cost_names import OF_SAMPLE
 
 if TYPE_CHECKING:
     from hecompile.sparsity.selection import Grouping
@@ -23,7 +24,7 @@ class MinDistortionOptions(Panel):
     budget: float | None = option(
         None, help="largest share of a value's distortion that its part in the clear may have", at_least=0, below=1
     )
-    importance: str = option("hill", help="how important an entry is")
+    importance: str = option("hill", help="how important an entry is", known=lambda: OF_SAMPLE)
     granularity: str = option(
         "channel", help="what is shown at a time: a channel, or a tile: a rectangle of all channels", choices=("channel", "tile")
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from hecompile.errors import MissingExtraError
 from hecompile.report.installed import BASE, packages, versions
 
-__all__ = ["examine"]
+__all__ = ["examine", "told"]
 
 _USERS = ("ckks", "arrays", "client", "compile", "models", "concrete")  # extras that are not the developer's
 _LIBRARIES = {"ckks": ("seal-python", "tenseal"), "concrete": ("concrete-python",)}  # that backends need beside the base
@@ -60,3 +61,27 @@ def examine() -> dict[str, object]:
         return findings | {"kernel": proved_kernel(), "ok": True}
     except UnsafeMachineError as error:
         return findings | {"kernel": None, "ok": False, "advice": str(error)}
+
+
+def told(findings: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """The findings for people: a name and a text each, without brackets."""
+    for key, value in findings.items():
+        name = key.replace("_", " ")
+        if isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):
+            for part, inner in value.items():
+                yield f"{name} {part}", _text(inner)
+        elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+            for inner in value:
+                yield name, _text(inner)
+        else:
+            yield name, _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "absent" if value is None else str(value)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hecompile.artifact import Input, Manifest
 from hecompile.ir.signature import Results, text_of
 from hecompile.policies import WATERMARK
+from hecompile.report.modules import folded
 from hecompile.report.tables import region_rows, totals
+from hecompile.report.terminal import GAP, plain_table, terminal
+from hecompile.wording import byte_text
 
 __all__ = ["call_lines", "inspection", "print_inspection"]
+
+LEAST_LAYERS = 40  # columns of their names, without which they stand below the table
+MOST_VALUES = 3  # of a request that are listed
 
 
 def inspection(folder: Path, manifest: Manifest) -> dict[str, object]:
@@ -60,28 +66,58 @@ def results_text(results: Results) -> str:
 
 
 def print_inspection(folder: Path, manifest: Manifest) -> None:
-    """The same as a table and lines."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """The same as a table and lines. Regions of the client stand in one line together: they send nothing."""
     rows = region_rows(folder, manifest)
-    table = Table(title=f"{manifest.name}: policy {manifest.policy}, backend {manifest.backend}, max batch {manifest.max_batch}")
-    for column in ("region", "domain", "layers", "parameters", "proof", "noise/room", "bits", "up", "down"):
-        table.add_column(column)
-    for row in rows:
-        details = [""] * 7
-        if row.layers:
-            details = [str(row.layers), row.parameters, row.proof, row.room, row.security]
-            details += [f"{row.up_bytes:,}", f"{row.down_bytes:,}"]
-        table.add_row(row.region, row.domain, *details)
-    console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width to fit into
+    calls = [row for row in rows if row.layers]
+    console = terminal()
+    columns = {
+        "region": [row.region for row in calls],
+        "parameters": [row.parameters for row in calls],
+        "proof": [row.proof for row in calls],
+        "noise/room": [row.room for row in calls],
+        "security bits": [row.security for row in calls],
+        "up": [byte_text(row.up_bytes) for row in calls],
+        "down": [byte_text(row.down_bytes) for row in calls],
+    }
+    columns = {name: texts for name, texts in columns.items() if any(texts)}
+    if console.width < _width(columns):  # parameters of a request in lines, and its proof below
+        columns["parameters"] = [text.replace("; ", "\n") for text in columns["parameters"]]
+        columns.pop("proof", None)
+    taken = _width(columns)
+    title = f"{manifest.name}: policy {manifest.policy}, backend {manifest.backend}, largest batch {manifest.max_batch}"
+    beside = console.width - taken >= LEAST_LAYERS
+    table = plain_table(title, ("layers that the server runs", *columns) if beside else tuple(columns))
+    for place, row in enumerate(calls):
+        layers = [folded(listed(row.values), console.width - taken - 1)] if beside else []
+        table.add_row(*layers, *(texts[place] for texts in columns.values()))
     console.print(table)
-    for key, value in totals(rows, manifest).items():
-        if key != "regions":
-            console.print(f"{key}: {value}", highlight=False)
+    if not beside:
+        for row in calls:
+            console.print(f"{row.region}: {listed(row.values)}")
+    proofs = Counter(row.proof for row in calls if row.proof)
+    if proofs:
+        console.print(f"proofs of correct results: {'; '.join(f'{proof} in {count} requests' for proof, count in proofs.items())}")
+    sums = totals(rows, manifest)
+    console.print(f"client: {len(rows) - len(calls)} regions of its own, between the requests")
+    console.print(f"encrypted layers: {sums['encrypted_layers']}, in {sums['rounds_per_step']} requests in a row each step")
+    console.print(f"bytes of a step: {sums['bytes_up_per_step']:,} up, {sums['bytes_down_per_step']:,} down")
+    if manifest.encrypted:
+        console.print(f"security: {sums['security_bits']} bits")
     for line in call_lines(manifest):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     for reveal in manifest.reveals:
-        console.print(f"{WATERMARK}: {reveal}", highlight=False)
+        console.print(f"{WATERMARK}: {reveal}")
     if not manifest.encrypted:
         console.print("SIMULATION: nothing in this artifact is encrypted")
+
+
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    """Columns of a terminal that these of a table take."""
+    return sum(GAP + max(len(line) for text in (name, *texts) for line in text.split("\n")) for name, texts in columns.items())
+
+
+def listed(values: Sequence[str]) -> str:
+    """Names of values in a line, as many as can be taken in."""
+    shown = values if len(values) <= MOST_VALUES else values[: MOST_VALUES - 1]
+    more = [f"{len(values) - len(shown)} more"] if len(values) > len(shown) else []
+    return ", ".join([*shown, *more])

@@ -2,47 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from hecompile.planner.bill import Bill
 from hecompile.planner.pareto import AXES, Front
 from hecompile.planner.plan import Prediction
+from hecompile.planner.verdict import verdict_of
+from hecompile.report.modules import folded, grouped
+from hecompile.report.terminal import GAP, plain_table, terminal
+from hecompile.wording import byte_text, seconds_text
 
-__all__ = ["print_bills", "print_comparison", "print_fronts", "print_prediction"]
+__all__ = ["print_bills", "print_comparison", "print_fronts", "print_prediction", "print_verdict"]
+
+WIDE, NARROWEST = 100, 24  # columns of a terminal that has room for everything; least columns of a path
+
+
+def ratio_text(ratio: float) -> str:
+    """How many times, with two digits or more."""
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
+
+
+TOTALS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("server_s", "server computes", seconds_text),
+    ("server_http_s", "server, for HTTP", seconds_text),
+    ("client_s", "client computes", seconds_text),
+    ("client_http_s", "client, for HTTP", seconds_text),
+    ("offload_ratio", "client over alone", ratio_text),
+    ("bytes_up", "up", byte_text),
+    ("bytes_down", "down", byte_text),
+    ("latency_s", "start to end", seconds_text),
+)
 
 
 def print_prediction(source: str, prediction: Prediction) -> None:
-    """Region by region, then the totals."""
-    table = Table(title=f"{source}: predicted, nothing was encrypted")
-    for column in ("region", "layers", "server s", "client s", "up MB", "down MB", "peak MiB", "zeros left out"):
-        table.add_column(column, justify="right")
-    for each in prediction.regions:
-        cost = each.cost
-        numbers = (cost.server_s, cost.client_s, cost.up_bytes / 1e6, cost.down_bytes / 1e6, cost.peak_mib)
-        skipped = f"{each.skipped_macs / 1e6:,.3g} MMAC" if each.skipped_macs else ""
-        table.add_row(each.region, str(each.layers), *(f"{number:.3f}" for number in numbers), skipped)
-    console = Console(highlight=False)
-    console.print(table)
-    columns = {"first call": prediction.totals(prediction.total)}
-    if prediction.later != prediction.total:
-        columns["later calls of a run"] = prediction.totals(prediction.later)
+    """A row for each request, named by the user's own modules, then the totals."""
+    console = terminal()
+    console.print(_requests(source, prediction, console.width))
+    console.print(_totals(prediction))
+    for line in _remarks(prediction):
+        console.print(line)
+
+
+def _requests(source: str, prediction: Prediction, width: int) -> Table:
+    """Every request of a call, its layers folded at dots where the terminal is narrow."""
+    columns = {
+        "server": [seconds_text(each.cost.server_s) for each in prediction.regions],
+        "client": [seconds_text(each.cost.client_s) for each in prediction.regions],
+        "up": [byte_text(each.cost.up_bytes) for each in prediction.regions],
+        "down": [byte_text(each.cost.down_bytes) for each in prediction.regions],
+    }
+    if width >= WIDE:
+        columns["memory"] = [byte_text(each.cost.peak_mib * 2**20) for each in prediction.regions]
+    if any(each.skipped_macs for each in prediction.regions):
+        columns["zeros left out"] = [f"{each.skipped_macs / 1e6:,.3g} MMAC" for each in prediction.regions]
+    taken = sum(GAP + max(len(text) for text in (name, *texts)) for name, texts in columns.items())
+    table = plain_table(f"{source}: predicted, nothing was encrypted", ("layers of each request", *columns))
+    for place, each in enumerate(prediction.regions):
+        layers = folded(grouped(each.modules) or each.region, max(width - taken - 1, NARROWEST))
+        table.add_row(layers, *(texts[place] for texts in columns.values()))
+    return table
+
+
+def _totals(prediction: Prediction) -> Table:
+    """What a call costs, and every later one of a run."""
+    costs = {"first call of a run": (prediction, prediction.total), "every later call": (prediction, prediction.later)}
+    if prediction.later == prediction.total:
+        costs = {"a call": (prediction, prediction.total)}
     if prediction.worst_case is not None:
-        columns["first, worst case"] = prediction.worst_case.totals(prediction.worst_case.total)
-    table = Table(title="totals")
-    for column in ("", *columns):
-        table.add_column(column, justify="right")
-    for key in columns["first call"]:
-        table.add_row(key, *(f"{totals[key]:,.4g}" for totals in columns.values()))
-    console.print(table)
-    for key, value in prediction.document().items():
-        if key not in ("regions", "later", "worst_case", *columns["first call"]):
-            console.print(f"{key:<20} {value:,.4g}" if isinstance(value, float) else f"{key:<20} {value}")
+        costs["first, worst case"] = (prediction.worst_case, prediction.worst_case.total)
+    table = plain_table("totals", ("", *costs))
+    totals = [owner.totals(cost) for owner, cost in costs.values()]
+    for name, what, text in TOTALS:
+        table.add_row(what, *(text(each[name]) for each in totals))
+    return table
+
+
+def _remarks(prediction: Prediction) -> Iterator[str]:
+    """What is the same for every call, a line each."""
+    yield f"running it alone, in float32 at the client: {seconds_text(prediction.plaintext_s)} a call"
+    yield f"requests in a row: {prediction.total.rounds}; layers between them at the client: {seconds_text(prediction.local_s)}"
+    memory, weights = byte_text(prediction.peak_mib * 2**20), byte_text(prediction.weight_mib * 2**20)
+    yield f"server: {memory} of memory, {weights} of weights on disk"
+    if prediction.cache_mib:
+        yield f"client keeps of a run's first call: {byte_text(prediction.cache_mib * 2**20)}"
+    if prediction.skipped_share:
+        yield f"zeros left out: {prediction.skipped_share:.1%} of the multiply-adds"
     if prediction.worst_case is not None:
-        console.print(
+        yield (
             "no weights: parameters are those of int8 weights of a bell's shape (deviation of 28 steps); in the worst case all "
             "weights are as large as can be, where a ring carries that"
         )
@@ -50,29 +99,32 @@ def print_prediction(source: str, prediction: Prediction) -> None:
 
 def print_bills(bills: Sequence[Bill]) -> None:
     """Who pays what, beside running the model alone: a column for each bill."""
-    table = Table(title="who pays what")
-    table.add_column("")
-    for each in bills:
-        table.add_column(each.what, justify="right", max_width=18)
+    console = terminal()
+    names = [each.what if console.width >= WIDE else folded(each.what, 16) for each in bills]
+    table = plain_table("who pays what", ("", *names))
     rows = {
-        "client, CPU s": [each.client_s for each in bills],
-        "alone, CPU s": [each.alone_s for each in bills],
-        "client over alone": [each.offload_ratio for each in bills],
-        "server, CPU s": [each.server_s for each in bills],
-        "network, GB": [each.network_bytes / 1e9 for each in bills],
-        "network, s": [each.network_s for each in bills],
-        "start to end, s": [each.time_s for each in bills],
+        "client, CPU": [seconds_text(each.client_s) for each in bills],
+        "alone, CPU": [seconds_text(each.alone_s) for each in bills],
+        "client over alone": [ratio_text(each.offload_ratio) for each in bills],
+        "server, CPU": [seconds_text(each.server_s) for each in bills],
+        "network": [byte_text(each.network_bytes) for each in bills],
+        "network, time": [seconds_text(each.network_s) for each in bills],
+        "start to end": [seconds_text(each.time_s) for each in bills],
     }
-    for what, amounts in rows.items():
-        table.add_row(what, *(f"{amount:,.0f}" if amount >= 1000 else f"{amount:,.3g}" for amount in amounts))
-    console = Console(highlight=False)
+    for what, texts in rows.items():
+        table.add_row(what, *texts)
     console.print(table)
     console.print("HTTP is counted in; a step with guidance is one call with each sample twice; alone: in float32 at the client")
 
 
+def print_verdict(prediction: Prediction) -> None:
+    """Whether it pays, as the last line."""
+    terminal().print(verdict_of(prediction), style="bold")
+
+
 def print_comparison(name: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """What `compare` found: totals, then requests."""
-    console = Console(highlight=False)
+    console = terminal()
     table = Table(title=f"{name}: one call")
     for column in ("", "predicted", "measured", "measured / predicted"):
         table.add_column(column, justify="right")
@@ -90,7 +142,7 @@ def print_comparison(name: str, found: Mapping[str, Sequence[Mapping[str, Any]]]
 
 def print_fronts(found: Sequence[Front], files: Sequence[str]) -> None:
     """Every front, fastest last."""
-    console = Console(highlight=False)
+    console = terminal()
     for front in found:
         table = Table(title=f"latency against {front.axis}: {AXES[front.axis]}")
         for column in (front.axis, "latency s", "client s", "rounds", "layers at the server", "fully encrypted"):

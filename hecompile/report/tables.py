@@ -32,6 +32,7 @@ class RegionRow:
     quantum_bits: float = 0.0
     up_bytes: int = 0
     down_bytes: int = 0
+    values: tuple[str, ...] = ()  # names of what its layers make: their modules' paths with underscores, and the operation
 
     @property
     def room(self) -> str:
@@ -80,6 +81,7 @@ def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
                 facts.quantum_bits,
                 client.request_bytes(1),
                 client.reply_bytes(1),
+                step.outputs,
             )
         )
     return rows

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from hecompile.errors import CompileError, Diagnostic
 
 __all__ = [
-    "BITS_128", "ESTIMATES", "HE_STANDARD_128", "HE_STANDARD_128_QUANTUM", "Estimate", "SecurityReport", "estimate", "max_q_bits",
-    "report", "security_bits",
+    "BITS_128", "ESTIMATES", "HE_STANDARD_128", "HE_STANDARD_128_QUANTUM", "LEVELS", "Estimate", "SecurityReport", "estimate",
+    "max_q_bits", "report", "security_bits",
 ]  # fmt: skip
 
+LEVELS = (128,)  # bits of security that there is a table for
 BITS_128 = {1024: 26, 2048: 53, 4096: 106, 8192: 214, 16384: 430, 32768: 868}
 HE_STANDARD_128 = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
 HE_STANDARD_128_QUANTUM = {1024: 25, 2048: 51, 4096: 101, 8192: 202, 16384: 411, 32768: 827}
@@ -62,8 +63,13 @@ def max_q_bits(dimension: int, security_bits: int = 128) -> int:
     Raises:
         CompileError: for a security level without a table.
     """
-    if security_bits != 128:
-        raise CompileError(Diagnostic(f"there is no parameter table for {security_bits} bits of security", help="supported: 128"))
+    if security_bits not in LEVELS:
+        raise CompileError(
+            Diagnostic(
+                f"there is no parameter table for {security_bits} bits of security",
+                help=f"supported: {', '.join(map(str, LEVELS))}",
+            )
+        )
     return BITS_128.get(dimension, 0)
 
 

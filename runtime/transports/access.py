@@ -137,8 +137,12 @@ def _no_password() -> bytes:
     raise ValueError("its key has a password: give a key without one, or verify= an ssl.SSLContext that has it loaded")
 
 
-def access_of(options: AccessOptions) -> Access:
+def access_of(options: AccessOptions, credentials: bool = True) -> Access:
     """The access of options, and of HECOMPILE_CA, _CERT, _KEY, _TOKEN and _HEADERS (lines of `Name: value`) for what they leave.
+
+    Args:
+        credentials: False for an address that the user did not name: then of the environment only HECOMPILE_CA counts, which says
+            whom to trust; certificates, tokens and headers are not shown.
 
     Raises:
         CompileError: for options that are no access.
@@ -149,6 +153,8 @@ def access_of(options: AccessOptions) -> Access:
     verify, cert, token, headers = options.get("verify"), options.get("cert"), options.get("token"), options.get("headers")
     if verify is None:
         verify = os.environ.get("HECOMPILE_CA") or True
+    if not credentials:
+        return Access(verify, cert, token, headers or {})
     if cert is None and (file := os.environ.get("HECOMPILE_CERT")):
         key = os.environ.get("HECOMPILE_KEY")
         cert = (file, key) if key else file

@@ -19,8 +19,12 @@ __all__ = ["open_transport"]
 TIMEOUT_S = 120.0
 
 
-def open_transport(bundle: Bundle, server: str | Transport | None, **access: Unpack[AccessOptions]) -> Transport:
+def open_transport(
+    bundle: Bundle, server: str | Transport | None, *, credentials: bool = True, **access: Unpack[AccessOptions]
+) -> Transport:
     """The transport of a URL, of the server's half in this process (None), or the one that is given; its server was greeted.
+
+    `credentials`: whether certificates, tokens and headers of the environment are shown to it, as `access_of` has it.
 
     Raises:
         CompileError: for a URL that is none, or options that mean nothing there.
@@ -34,7 +38,7 @@ def open_transport(bundle: Bundle, server: str | Transport | None, **access: Unp
         if not address.secure and {"verify", "cert"} & set(given):
             raise CompileError(Diagnostic(f"{address}: verify and cert mean nothing without TLS", help="use https://"))
         patience_s = max((call.patience_s for call in bundle.calls.values()), default=0.0)
-        transport = HttpTransport(server, timeout_s=max(TIMEOUT_S, 2 * patience_s), access=access_of(access))
+        transport = HttpTransport(server, timeout_s=max(TIMEOUT_S, 2 * patience_s), access=access_of(access, credentials))
     elif given:
         raise CompileError(Diagnostic(f"{', '.join(given)} mean nothing without a URL", help="give the server's https:// address"))
     elif server is None:

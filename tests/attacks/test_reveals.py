@@ -362,11 +362,11 @@ def test_a_run_starts_from_noise_of_128_bits_only(shown: Compiled) -> None:
 @pytest.mark.slow
 @pytest.mark.fhe
 def test_drawing_with_a_seed_is_refused_and_without_one_works(tmp_path: Path) -> None:
-    from hecompile.models.digits.draw import draw
+    from hecompile.sampling.labels import draw_labels
 
     compile_model("digits", tmp_path / "d", options=replace(OPTIONS, max_batch=1))
     arguments = {"server": None, "labels": [3], "steps": 1, "scheduler": "ddim", "policy": "min-distortion", "progress": False}
     with pytest.raises(CompileError, match="seed 5"):
-        draw(tmp_path / "d", seed=5, output=tmp_path / "x.png", **arguments)  # type: ignore[arg-type]
-    draw(tmp_path / "d", seed=None, output=tmp_path / "x.png", **arguments)  # type: ignore[arg-type]
+        draw_labels(tmp_path / "d", seed=5, output=tmp_path / "x.png", **arguments)  # type: ignore[arg-type]
+    draw_labels(tmp_path / "d", seed=None, output=tmp_path / "x.png", **arguments)  # type: ignore[arg-type]
     assert (tmp_path / "x.png").is_file()

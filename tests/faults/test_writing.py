@@ -393,7 +393,7 @@ def fronts(path):
 def picture(path):
     from PIL import Image
     from hecompile.outputs import write_file
-    from hecompile.models.digits.draw import encoded
+    from hecompile.sampling.pictures import encoded
     noise = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
     write_file(path, encoded(Image.fromarray(noise), path.suffix))
 

@@ -17,6 +17,7 @@ from hecompile.options import CompileOptions
 from hecompile.passes.trace import Trace
 from tests.frontend.architectures import ARCHITECTURES, build
 from tests.networks import Tiny, tiny_inputs
+from tests.works import refused
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +210,8 @@ def test_a_compiled_model_is_not_compiled_again(tiny_clear: Compiled) -> None:
         load_source(hecompile.load(str(tiny_clear.artifact), policy="simulation"))
 
 
+@refused("adapters", "FreeU", "`disable_freeu()` before compiling")
+@refused("precision and devices", "attention slicing while compiling", "`disable_attention_slicing()`; the pipeline may have it on")
 def test_attention_in_slices_and_freeu_are_named() -> None:
     unet = build("cross attention")
     unet.set_attention_slice(1)  # type: ignore[operator]

@@ -9,7 +9,7 @@ import pytest
 
 from hecompile.backends.region_client import RegionClient
 from hecompile.compiler import Compiled
-from hecompile.runtime.client import load
+from hecompile.runtime.loading import load
 from hecompile.runtime.transports import opening
 from tests import sampling
 

@@ -14,14 +14,14 @@ from hecompile.backends.concrete.windows import limits_for, quantise_windows
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.linear import conv2d
-from hecompile.models.digits.draw import draw
+from hecompile.sampling.labels import draw_labels
 from hecompile.runtime.simulation import load_simulation
 from tests.networks import tiny_inputs
 
 
 def test_a_simulation_asks_no_server(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match="a simulation that asks"):
-        draw(tmp_path, "http://127.0.0.1:1", [0], 1, 0, "ddim", "strict", tmp_path / "x.png", simulate=True)
+        draw_labels(tmp_path, "http://127.0.0.1:1", [0], 1, 0, "ddim", "strict", tmp_path / "x.png", simulate=True)
 
 
 def test_other_backends_have_none(tiny: Compiled) -> None:

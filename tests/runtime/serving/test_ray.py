@@ -18,7 +18,7 @@ from benchmarks.serving.processes import Server, family
 from benchmarks.serving.stored import Connection, Seen, Stored
 from hecompile.cli.app import app
 from hecompile.errors import CompileError
-from hecompile.models.digits.draw import draw
+from hecompile.sampling.labels import draw_labels
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.service import load_service
 from hecompile.runtime.serving.cluster import ClusterOptions
@@ -96,7 +96,7 @@ def under_load(server: Server, stored: Stored, seconds: float, during: list[tupl
 @pytest.mark.slow
 def test_two_steps_through_workers_give_the_picture_of_one_server(server: Server, digits: Path, tmp_path: Path) -> None:
     for name, url in (("workers", server.url), ("here", None)):
-        draw(digits, url, [3], 2, 0, "ddim", "strict", tmp_path / f"{name}.png", False, False, {})
+        draw_labels(digits, url, [3], 2, 0, "ddim", "strict", tmp_path / f"{name}.png", False, False, {})
     assert (tmp_path / "workers.png").read_bytes() == (tmp_path / "here.png").read_bytes()
 
 

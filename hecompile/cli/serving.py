@@ -1,4 +1,4 @@
-"""The commands that run an artifact: `hecompile serve` and `hecompile sample`."""
+"""The command that serves an artifact: `hecompile serve`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ if TYPE_CHECKING:
     from hecompile.runtime.service import Service
     from hecompile.runtime.serving.cluster import Cluster
     from hecompile.runtime.serving.owners import Tokens
-    from hecompile.runtime.transports import AccessOptions
 
-__all__ = ["sample", "serve"]
-
-TOKEN_LIMIT = 65_536  # bytes of a file with a token
+__all__ = ["serve"]
 
 
 def serve(
@@ -123,58 +120,3 @@ def _bytes(option: str, mib: float | None) -> int | None:
     if mib is not None and not 0 < mib < 2**40:  # nan and infinity are none either
         raise CompileError(f"{option} {mib:g}: a number of MiB above zero is expected")
     return None if mib is None else int(mib * 2**20)
-
-
-def sample(
-    artifact: Annotated[Path, typer.Argument(help="folder of an artifact, at least its manifest and client half")],
-    server: Annotated[str | None, typer.Option(help="URL of the server; without it the server half runs here")] = None,
-    label: Annotated[list[int] | None, typer.Option(help="class to draw; may be repeated")] = None,
-    steps: Annotated[int, typer.Option(help="sampler steps", min=1)] = 10,
-    seed: Annotated[int | None, typer.Option(help="seed of the first picture (default 0); the next has the next seed")] = None,
-    scheduler: Annotated[str, typer.Option(help="ddim, pndm, euler or dpm++")] = "ddim",
-    policy: Annotated[str, typer.Option(help="what this client insists on")] = "strict",
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file")] = Path("sample.png"),
-    simulate: Annotated[bool, typer.Option("--simulate", help="nothing encrypted: noise as Concrete models it, no server")] = False,
-    ca: Annotated[Path | None, typer.Option(help="file or folder of certificates to trust; HECOMPILE_CA")] = None,
-    cert: Annotated[Path | None, typer.Option(help="this client's certificate; HECOMPILE_CERT")] = None,
-    key: Annotated[Path | None, typer.Option(help="its key, if that is a file of its own; HECOMPILE_KEY")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="file with a bearer token; HECOMPILE_TOKEN is a token itself")] = None,
-    header: Annotated[
-        list[str] | None, typer.Option(help="'Name: value' to send; may be repeated; HECOMPILE_HEADERS, a line each")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Draw pictures with a compiled class-conditional model."""
-    from hecompile.models.digits.draw import draw
-
-    access = _access(ca, cert, key, token_file, header)
-    figures = draw(artifact, server, label or [0], steps, seed, scheduler, policy, output, not as_json, simulate, access)
-    if as_json:
-        print_json(figures)
-    else:
-        if figures["simulation"]:
-            say("SIMULATION: nothing was encrypted")
-        say(f"{output}: {figures['wall_s']:.2f} s, {figures['requests']} requests")
-
-
-def _access(
-    ca: Path | None, cert: Path | None, key: Path | None, token_file: Path | None, header: list[str] | None
-) -> AccessOptions:  # fmt: skip
-    """What was given, as `load` takes it. A token comes from a file: arguments of a command are for everybody here to read."""
-    from hecompile.runtime.transports.access import parse_headers
-
-    if key is not None and cert is None:
-        raise CompileError(Diagnostic("--key without --cert", help="name the certificate that the key belongs to"))
-    token = None
-    if token_file is not None:
-        try:
-            with token_file.open("rb") as stream:  # the user's own file: a link or a pipe is as good
-                token = stream.read(TOKEN_LIMIT).decode("ascii", "replace").strip()
-        except OSError as error:
-            raise CompileError(f"the token of {token_file} cannot be read: {error.strerror}") from error
-    return {
-        "verify": ca,
-        "cert": cert if cert is None or key is None else (cert, key),
-        "token": token,
-        "headers": parse_headers(header) if header else None,
-    }

@@ -1,0 +1,118 @@
+"""Bars that show how far long work has come: rich on terminals, tqdm in notebooks, nothing where nobody looks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hecompile.progress import Progress, Watcher
+
+__all__ = ["RequestBar", "is_shown", "watching"]
+
+PATIENCE_S = 1.0  # a call that takes less shows no bar of its own
+
+
+def _in_notebook() -> bool:
+    """Whether this is the kernel of a notebook. IPython in a terminal has another shell."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def is_shown(progress: bool | None) -> bool:
+    """Whether a bar is wanted: None asks whether stderr is a terminal or this is a notebook."""
+    return _in_notebook() or sys.stderr.isatty() if progress is None else progress
+
+
+@contextmanager
+def watching(progress: bool | Watcher | None = None) -> Iterator[Watcher | None]:
+    """What is to be called with the progress of some work; None where nobody looks.
+
+    Args:
+        progress: None shows a bar on a terminal or in a notebook, True everywhere, False nowhere; a function is called itself.
+    """
+    if callable(progress):
+        yield progress
+    elif not is_shown(progress):
+        yield None
+    elif _in_notebook():
+        with _notebook_bars() as watcher:
+            yield watcher
+    else:
+        with _terminal_bars() as watcher:
+            yield watcher
+
+
+@contextmanager
+def _terminal_bars() -> Iterator[Watcher]:
+    from rich import progress
+    from rich.console import Console
+
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn())
+    left = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), progress.TextColumn("left"))
+    with progress.Progress(*columns, *left, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, progress.TaskID] = {}
+
+        def show(state: Progress) -> None:
+            _end_others(tasks, state, bars.remove_task)
+            if state.work not in tasks:
+                tasks[state.work] = bars.add_task(state.work, total=state.total)
+            bars.update(tasks[state.work], description=str(state), completed=state.done, total=state.total)
+
+        yield show
+
+
+@contextmanager
+def _notebook_bars() -> Iterator[Watcher]:
+    from tqdm.auto import tqdm
+
+    bars: dict[str, Any] = {}
+
+    def show(state: Progress) -> None:
+        _end_others(bars, state, lambda bar: bar.close())
+        bar = bars.setdefault(state.work, None) or tqdm(total=state.total, leave=False)
+        bars[state.work] = bar
+        bar.set_description(str(state), refresh=False)
+        bar.n = state.done
+        bar.refresh()
+
+    try:
+        yield show
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def _end_others(bars: dict[str, Any], state: Progress, end: Callable[[Any], None]) -> None:
+    """Keep two bars at most: that of the whole work, which was the first, and that of the part that is told of now."""
+    for name in [name for name in list(bars)[1:] if name != state.work]:
+        end(bars.pop(name))
+
+
+class RequestBar:
+    """The bar of one call of a model: its requests and bytes so far. It appears once the call has lasted a second.
+
+    It is tqdm's on terminals too: pipelines of diffusers show their steps by tqdm, whose bars know how to stand under each other.
+    """
+
+    def __init__(self, requests: int) -> None:
+        self._requests, self._started, self._done, self._bar = requests, time.monotonic(), 0, None
+
+    def step(self, byte_count: int) -> None:
+        """Another request was answered; `byte_count` bytes went both ways so far."""
+        self._done += 1
+        if self._bar is None and time.monotonic() - self._started > PATIENCE_S:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=self._requests, desc="requests", leave=False)
+        if self._bar is not None:
+            self._bar.n = self._done
+            self._bar.set_postfix_str(f"{byte_count / 1e6:.1f} MB")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()

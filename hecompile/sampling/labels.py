@@ -1,0 +1,56 @@
+"""Drawing classes: a compiled class-conditional model within the pipeline of the digits, as `hecompile sample --label` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hecompile.errors import CompileError, Diagnostic, needing
+from hecompile.outputs import write_file
+from hecompile.sampling.models import figures, noise_options, opened_model
+from hecompile.sampling.pictures import encoded, judge_picture, picture_row
+
+if TYPE_CHECKING:
+    from hecompile.runtime.transports import AccessOptions
+
+__all__ = ["draw_labels"]
+
+
+def draw_labels(
+    artifact: Path, server: str | None, labels: Sequence[int], steps: int, seed: int | None, scheduler: str, policy: str,
+    output: Path, progress: bool = True, simulate: bool = False, access: AccessOptions | None = None,
+) -> dict[str, object]:  # fmt: skip
+    """Draw one picture per label and write them side by side; what was measured. Seeds count up from `seed`, 0 by default.
+
+    `simulate` encrypts nothing: regions are computed here with the noise that their library models. `access` is that of `load`.
+
+    Raises:
+        CompileError: if the model takes no labels, a label is out of range, or an artifact that reveals anything gets a seed.
+        ProtocolError: if the artifact or the server is not in order.
+    """
+    judge_picture(output)
+    with opened_model(artifact, server, policy, seed, simulate, access) as unet:
+        classes = unet.config.get("num_class_embeds")
+        if not isinstance(classes, int):
+            raise CompileError(
+                Diagnostic(
+                    f"{artifact} takes no labels", help='give a prompt: hecompile sample DIR "..."; or set pipe.unet in Python'
+                )
+            )
+        wrong = [label for label in labels if not 0 <= label < classes]
+        if wrong:
+            raise CompileError(f"labels {wrong}: the model has classes 0 to {classes - 1}")
+        with needing("sampling", "client"):
+            from hecompile.models.digits import SCHEDULER
+            from hecompile.models.digits.pipeline import ClassConditionalPipeline
+            from hecompile.models.digits.schedulers import make_scheduler
+
+        pipeline = ClassConditionalPipeline(unet, make_scheduler(scheduler, dict(SCHEDULER)))
+        pipeline.set_progress_bar_config(disable=not progress)
+        started = time.perf_counter()
+        images = pipeline(labels, steps, output_type="np", **noise_options(unet, len(labels), seed)).images
+        wall_s = time.perf_counter() - started
+        write_file(output, encoded(picture_row(images), output.suffix))
+        return figures(unet, output, simulate, wall_s, labels=list(labels), steps=steps, seed=seed)

@@ -1,0 +1,106 @@
+"""The client's half of an artifact from a URL, believed by its digest alone and kept for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from hecompile.artifact import Manifest
+from hecompile.artifact_files import MANIFEST, MANIFEST_BYTES, file_digest, parse_manifest
+from hecompile.artifact_writing import write_folder
+from hecompile.errors import CompileError, Diagnostic, ProtocolError
+from hecompile.runtime.transports.access import Access
+from hecompile.runtime.transports.address import parse_url
+
+__all__ = ["downloaded", "is_url"]
+
+TIMEOUT_S = 60.0  # without a byte
+BLOCK = 1 << 20
+MOST_BYTES = 1 << 31  # of one file
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a place is an address and no folder."""
+    return isinstance(place, str) and place.startswith(("http://", "https://"))
+
+
+def downloaded(url: str, expected: str | None, cache: str | Path | None, access: Access) -> Path:
+    """The folder with the manifest and the client's half that lie at `url`, downloaded unless it is in the cache.
+
+    Args:
+        url: a folder of any web server, with `manifest.json` and `client/` in it.
+        expected: sha256 of `manifest.json`, in hexadecimal. The manifest has that of every other file.
+        cache: folder of what was downloaded; HECOMPILE_CACHE or `~/.cache/hecompile` by default.
+        access: whom to trust and what to show, as for a server.
+
+    Raises:
+        CompileError: for a digest that is missing or none, or a cache that cannot be written.
+        ProtocolError: if what arrives is not what the digest says.
+    """
+    if expected is None or not _DIGEST.fullmatch(expected):
+        raise CompileError(
+            Diagnostic(
+                f"{parse_url(url)}: nothing is loaded from a URL without digest=, the 64 digits of its manifest's sha256",
+                help="ask whoever compiled it: `sha256sum manifest.json`",
+            )
+        )
+    root = Path(cache or os.environ.get("HECOMPILE_CACHE") or Path("~/.cache/hecompile")).expanduser()
+    folder = root / expected
+    if not (folder / MANIFEST).is_file() or file_digest(folder / MANIFEST) != expected:
+        site = _Site(url, access)
+        write_folder(folder, lambda new: site.fill(new, expected), lambda _: "")
+    return folder
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: it could lead headers to another host."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+class _Site:
+    """The folder at a URL."""
+
+    def __init__(self, url: str, access: Access) -> None:
+        self._address = parse_url(url)
+        self._headers = access.sent(self._address)
+        context = access.context(self._address) or ssl.create_default_context()
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), _NoRedirects(), urllib.request.HTTPSHandler(context=context)
+        )
+
+    def fill(self, folder: Path, expected: str) -> None:
+        """Write the manifest and the client's files. Raises `ProtocolError` for others than `expected` vouches for."""
+        self._write(MANIFEST, folder, expected, MANIFEST_BYTES)
+        manifest = parse_manifest(Manifest, (folder / MANIFEST).read_bytes(), folder / MANIFEST)
+        (folder / "client").mkdir()
+        for name, checksum in manifest.files.items():
+            if name.startswith("client/"):
+                self._write(name, folder, checksum, MOST_BYTES)
+
+    def _write(self, name: str, folder: Path, expected: str, most_bytes: int) -> None:
+        """Write a file of at most so many bytes block by block."""
+        place, checksum, size = f"{self._address}/{name}", hashlib.sha256(), 0
+        request = urllib.request.Request(place, headers=self._headers)
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_S) as reply, (folder / name).open("xb") as file:
+                while block := reply.read(BLOCK):
+                    size += len(block)
+                    if size > most_bytes:
+                        raise ProtocolError(f"{place}: more than {most_bytes} bytes")
+                    checksum.update(block)
+                    file.write(block)
+        except urllib.error.HTTPError as error:
+            raise ProtocolError(f"{place}: {error.code} {error.reason}", status=error.code) from None
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            raise ProtocolError(f"{place}: {getattr(error, 'reason', None) or error}", status=503) from None
+        if checksum.hexdigest() != expected:
+            raise ProtocolError(f"{place}: not what the digest says; nothing of it is used")

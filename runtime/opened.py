@@ -1,0 +1,81 @@
+"""What a loaded model is made of: the client's half, judged, and a way to its server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack
+
+from hecompile.errors import CompileError, Diagnostic
+from hecompile.runtime.bundle import Bundle, load_bundle
+from hecompile.runtime.downloading import downloaded, is_url
+from hecompile.runtime.results import judge_structure
+from hecompile.runtime.saved import named_server
+from hecompile.runtime.transports import AccessOptions, Transport, open_transport
+from hecompile.runtime.transports.access import Access, access_of
+from hecompile.runtime.transports.address import parse_url
+
+__all__ = ["WEIGHT_OPTIONS", "opened"]
+
+# how `from_pretrained` of diffusers would read weights; pipelines pass them to each of their parts
+WEIGHT_OPTIONS = frozenset(
+    {
+        "device_map", "disable_mmap", "force_download", "ignore_mismatched_sizes", "local_files_only", "low_cpu_mem_usage",
+        "max_memory", "offload_folder", "offload_state_dict", "output_loading_info", "proxies", "quantization_config", "revision",
+        "use_flashpack", "use_safetensors", "variant",
+    }
+)  # fmt: skip
+
+
+def opened(
+    artifact: str | Path,
+    server: str | Transport | None = None,
+    *,
+    policy: str = "strict",
+    security_bits: int = 128,
+    threads: int | None = None,
+    public: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    digest: str | None = None,
+    cache_dir: str | Path | None = None,
+    **access: Unpack[AccessOptions],
+) -> tuple[Bundle, Transport]:
+    """The judged client's half and a greeted server: see `hecompile.load` for arguments and errors."""
+    unknown = sorted(set(access) - set(AccessOptions.__annotations__))
+    if unknown:
+        raise TypeError(
+            f"there is no option {', '.join(unknown)}; of those for a server there are {', '.join(AccessOptions.__annotations__)}"
+        )
+    given = sorted(name for name, value in access.items() if value is not None)
+    if is_url(artifact):
+        if server is None:
+            raise CompileError(
+                Diagnostic("an artifact from a URL has no server's half", help="name its server: server='https://...'")
+            )
+        folder = downloaded(str(artifact), digest, cache_dir, _access_to(str(artifact), server, access))
+    elif digest is not None:
+        raise CompileError(
+            Diagnostic("digest= means nothing for a folder, whose files are judged by its manifest", help="leave it away")
+        )
+    else:
+        folder = Path(artifact).expanduser()
+    bundle = load_bundle(folder, policy, security_bits, threads, public=public, backends=backends)
+    judge_structure(bundle.manifest.signature.results, len(bundle.manifest.plan.outputs))
+    named = named_server(folder) if server is None else None
+    if named is not None and given:
+        raise CompileError(
+            Diagnostic(f"{', '.join(given)} for a server that only the folder names", help="name it: server='https://...'")
+        )
+    if server is None and named is None and not (folder / "server").exists():
+        raise CompileError(Diagnostic(f"{folder} holds the client's half alone", help="name its server: server='https://...'"))
+    if named is not None:
+        return bundle, open_transport(bundle, named, credentials=False)
+    return bundle, open_transport(bundle, server, **access)
+
+
+def _access_to(url: str, server: str | Transport, options: AccessOptions) -> Access:
+    """How an artifact is fetched: with what the server is shown if it lies there, else with nothing but whom to trust."""
+    site = parse_url(url)
+    if isinstance(server, str) and (site.scheme, site.authority) == (parse_url(server).scheme, parse_url(server).authority):
+        return access_of(options)
+    return access_of({"verify": options.get("verify")}, credentials=False)
