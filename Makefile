@@ -13,10 +13,13 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 NATIVE := $(shell find native -type f)
 CORE := cmake -G Ninja -S native -DHECOMPILE_TESTS=ON
 
-.PHONY: demo test lint core-tests sanitize constant-time aarch64 quick fhe slow long smoke bench wheel fuzz fuzz-networks venv nginx valgrind clean
+.PHONY: demo demo-text test lint core-tests sanitize constant-time aarch64 quick fhe slow long smoke bench wheel fuzz fuzz-networks venv nginx valgrind clean
 
 demo: venv
 	$(BIN)/python examples/demo.py
+
+demo-text: venv
+	$(BIN)/python examples/demo_text.py
 
 test: lint core-tests sanitize constant-time aarch64 quick long smoke
 

@@ -25,8 +25,8 @@ from benchmarks.harness import arguments, finish, machine, median_of
 from hecompile.compiler import compile_model
 from hecompile.models import digits
 from hecompile.models.digits.classifier import recognised_share
-from hecompile.models.digits.schedulers import make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
+from hecompile.models.digits.schedulers import make_scheduler
 from hecompile.options import CompileOptions
 
 SERVE = [sys.executable, "-c", "from hecompile.cli import main; main()", "serve"]

@@ -21,8 +21,8 @@ import hecompile
 from benchmarks.harness import arguments, finish, machine
 from hecompile.compiler import compile_model
 from hecompile.models import digits
-from hecompile.models.digits.schedulers import make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
+from hecompile.models.digits.schedulers import make_scheduler
 from tests.faults.restarting import RestartingServer
 
 

@@ -35,11 +35,11 @@ from benchmarks.serving.processes import ROOT, Server, family
 from benchmarks.serving.stored import Connection, Seen, read
 from hecompile.backends.region_client import RegionClient
 from hecompile.compiler import compile_model
-from hecompile.sampling.labels import draw_labels
 from hecompile.options import CompileOptions
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.service import load_service
 from hecompile.runtime.wire import pack_request
+from hecompile.sampling.labels import draw_labels
 
 NAMES = ("large", "middle", "small")
 WIDE = ((320, 64), (640, 32), (1280, 16))  # channels, and rows and columns of the picture

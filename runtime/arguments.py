@@ -185,6 +185,8 @@ def as_array(value: Any, spec: Input, batch: int) -> Array:
     if not expected and array.size:
         if array.size > 1 and not declared(spec.keyword, frozenset(PUBLIC)):  # by its shape: what it holds may be secret
             raise InputError(f"{name} has shape {tuple(array.shape)}, the model wants one number")
+        if array.dtype.kind == "f" and np.isnan(array).any() and declared(spec.keyword, frozenset(PUBLIC)):
+            raise InputError(f"{name} is not a number: the scheduler gives NaN")
         if (array != array.reshape(-1)[0]).any():
             raise InputError(f"{name} differs within the batch: a step has one {name} for all of it")
         array = array.reshape(-1)[0]

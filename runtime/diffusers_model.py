@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from diffusers import ModelMixin
@@ -59,6 +59,9 @@ class DiffusersModel(ModelMixin):  # type: ignore[misc]
         """Where `to` put the model, the CPU at first. Client regions run on the CPU all the same."""
         device: torch.device = self.get_buffer("_place").device
         return device
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} holds connections and secrets, and cannot be copied or pickled: load it again")
 
     def disable_freeu(self) -> None:
         """Do nothing: it is off."""

@@ -39,7 +39,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "denormals": "denormal numbers take no longer than others",
         "labels": "a label beyond its table is clipped, and told after the run",
         "documents": "every number and name of a document is judged, every key stands once, and memory is bounded",
-        "named-servers": "a saved folder may name a server, to which nothing of the environment is shown, and cannot lower a policy",
+        "named-servers": "a saved folder may name a server, which is shown nothing of the environment; it cannot lower a policy",
         "digest": "what comes from a URL is used only if it is what the digest says, file by file",
         "files": "only regular files are read, up to a size, and no link is followed",
     },

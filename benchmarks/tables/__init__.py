@@ -18,6 +18,7 @@ from benchmarks.tables.peers import peers_table
 from benchmarks.tables.plans import bills_table, goals_table, shapes_table
 from benchmarks.tables.scale import projection_table, scale_table
 from benchmarks.tables.sd_unet import link_table, sd_unet_table
+from benchmarks.tables.shapes import captions_table
 from benchmarks.tables.transport import faults_table, transport_table
 
 __all__ = ["TABLES"]
@@ -29,6 +30,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "concrete": ("concrete", concrete_table),
     "costs": ("costs", costs_table),
     "digits": ("digits", digits_table),
+    "captions": ("shapes", captions_table),
     "min_distortion": ("min_distortion", min_distortion_table),
     "tiles": ("min_distortion", predicted_table),
     "he_diffusion": ("he_diffusion", he_diffusion_table),

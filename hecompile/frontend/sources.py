@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "load_source"]
 
+PATH_KEY = "_name_or_path"  # of a configuration: where the model was read from, which is nobody else's business
 LOG = logging.getLogger(__name__)
 
 
@@ -206,7 +207,7 @@ def _config(module: torch.nn.Module) -> dict[str, object]:
     """The module's own configuration, as far as it can be written down."""
     config = getattr(module, "config", {})
     entries = config if isinstance(config, Mapping) else config.to_dict() if hasattr(config, "to_dict") else {}
-    found: dict[str, object] = {str(key): value for key, value in entries.items() if is_json(value)}
+    found: dict[str, object] = {str(key): value for key, value in entries.items() if is_json(value) and key != PATH_KEY}
     found.setdefault("_class_name", type(module).__name__)
     projections = getattr(getattr(module, "encoder_hid_proj", None), "image_projection_layers", None)
     if projections is not None:  # of IP-Adapters: pipelines ask for them

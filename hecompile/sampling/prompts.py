@@ -7,14 +7,13 @@ ciphertexts of its embedding and nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hecompile.artifact import Manifest, read_manifest
 from hecompile.errors import CompileError, Diagnostic, needing
+from hecompile.models.quiet import quietly
 from hecompile.outputs import write_file
 from hecompile.sampling.models import figures, noise_options, opened_model
 from hecompile.sampling.pictures import encoded, judge_picture, picture_row
@@ -122,7 +121,7 @@ def _place(source: Path, pipeline: Path | None) -> tuple[_Place, Manifest]:
 
 def _pipeline(folder: Path | None, unet: Any) -> tuple[Any, dict[str, Any]]:
     """The stock pipeline around the encrypted UNet, and its steps and guidance where nothing else is said."""
-    with needing("sampling from prompts", "models"), _quietly():
+    with needing("sampling from prompts", "models"), quietly():
         from diffusers import DiffusionPipeline
 
         from hecompile.models import shapes
@@ -139,26 +138,6 @@ def _pipeline(folder: Path | None, unet: Any) -> tuple[Any, dict[str, Any]]:
                 )
             ) from error
     return pipe, {"num_inference_steps": STEPS}
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Within it diffusers and transformers tell of errors alone: that the UNet is of another class is meant."""
-    from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
-
-    libraries: tuple[Any, ...] = (of_diffusers, of_transformers)
-    before = [(each, each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries]
-    for each in libraries:
-        each.set_verbosity_error()
-        each.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for each, verbosity, bar in before:
-            each.set_verbosity(verbosity)
-            if bar:
-                each.enable_progress_bar()
 
 
 def _size(manifest: Manifest, pipe: Any) -> dict[str, int]:

@@ -95,10 +95,10 @@ def pipeline(unet: Any, kind: Any = StableDiffusionPipeline, scheduler: Any = No
     return pipe
 
 
-def control_network(unet: UNet2DConditionModel) -> ControlNetModel:
-    """A ControlNet for pictures of 16x16 whose residuals are not zero."""
+def control_network(unet: UNet2DConditionModel, channels: tuple[int, ...] = (16, 32)) -> ControlNetModel:
+    """A ControlNet whose residuals are not zero, for pictures of twice the latents' size; each further channel doubles it again."""
     torch.manual_seed(4)
-    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32)).eval()
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels).eval()
     for layer in [*control.controlnet_down_blocks, control.controlnet_mid_block]:
         torch.nn.init.normal_(layer.weight, std=0.1)
     torch.nn.init.normal_(control.controlnet_cond_embedding.conv_out.weight, std=3)
@@ -123,13 +123,14 @@ def image_prompt_adapter(unet: UNet2DConditionModel, seed: int) -> dict[str, dic
     def random(*shape: int, scale: float = 1.0) -> torch.Tensor:
         return torch.randn(*shape, generator=generator) * scale
 
-    projection = {"proj.weight": random(4 * WIDTH, WIDTH), "proj.bias": random(4 * WIDTH)}
-    projection |= {"norm.weight": torch.ones(WIDTH), "norm.bias": torch.zeros(WIDTH)}
+    prompt = unet.config.cross_attention_dim
+    projection = {"proj.weight": random(4 * prompt, WIDTH), "proj.bias": random(4 * prompt)}
+    projection |= {"norm.weight": torch.ones(prompt), "norm.bias": torch.zeros(prompt)}
     keys = {}
     for place, name in enumerate(unet.attn_processors):
         if name.endswith("attn2.processor"):
             width = unet.get_submodule(name.removesuffix(".processor")).to_k.out_features
-            keys |= {f"{place}.to_{kind}_ip.weight": random(width, WIDTH, scale=0.25) for kind in "kv"}
+            keys |= {f"{place}.to_{kind}_ip.weight": random(width, prompt, scale=0.25) for kind in "kv"}
     return {"image_proj": projection, "ip_adapter": keys}
 
 

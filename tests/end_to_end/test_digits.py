@@ -13,10 +13,13 @@ import hecompile
 from hecompile.compiler import Compiled
 from hecompile.models import digits as model
 from hecompile.models.digits.classifier import recognised_share
-from hecompile.models.digits.draw import SCHEDULERS, make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
+from hecompile.models.digits.schedulers import SCHEDULERS, make_scheduler
 from hecompile.options import CompileOptions
 from tests.artifacts import compile_once
+from tests.works import works
+
+TRAINED = "with the zoo's `digits-unconditional`"
 
 
 def draw(unet: torch.nn.Module, scheduler: str, labels: list[int], steps: int) -> np.ndarray:
@@ -71,7 +74,13 @@ def unconditional() -> dict[str, Compiled]:
 
 
 @pytest.mark.fhe
-@pytest.mark.parametrize(("pipeline", "scheduler"), [(DDPMPipeline, DDPMScheduler), (DDIMPipeline, DDIMScheduler)])
+@pytest.mark.parametrize(
+    ("pipeline", "scheduler"),
+    [
+        pytest.param(DDPMPipeline, DDPMScheduler, marks=works("pipelines", "`DDPMPipeline`", 35, how=TRAINED)),
+        pytest.param(DDIMPipeline, DDIMScheduler, marks=works("pipelines", "`DDIMPipeline`", 35, how=TRAINED)),
+    ],
+)
 def test_the_pipelines_of_diffusers(unconditional: dict[str, Compiled], pipeline: type, scheduler: type) -> None:
     """`pipe.unet = ...` and nothing else."""
     images = []

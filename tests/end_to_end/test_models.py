@@ -18,10 +18,15 @@ from hecompile.frontend.examples import example_arguments, known_models
 from hecompile.options import CompileOptions
 from tests.end_to_end.models_table import DOCUMENT, WHY_NOT, Figures, check_row, names_of_rows, row
 from tests.frontend.models import MODELS, adapted
+from tests.works import works
 
 LEAST_DB = 40.0  # int8 weights give 45 to 60 for networks of this depth
 QUICK = ("AutoencoderKL encoder",)
 CHEAP = ("AutoencoderKL encoder", "SanaTransformer2DModel")
+ROWS = [
+    pytest.param(name, marks=[works("modules", f"`{name}`", LEAST_DB), *([] if name in QUICK else [pytest.mark.slow])])
+    for name in MODELS
+]
 
 
 def tensors(results: object) -> list[torch.Tensor]:
@@ -56,7 +61,7 @@ def compiled(name: str, folder: Path, backend: str = "clear") -> tuple[torch.nn.
     return module, hecompile.load(folder, policy="simulation" if backend == "clear" else "strict")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS])
+@pytest.mark.parametrize("name", ROWS)
 def test_a_model_gives_what_its_float_module_gives(name: str, tmp_path: Path) -> None:
     if name in WHY_NOT:
         with pytest.raises(CompileError):

@@ -82,7 +82,7 @@ import numpy as np
 import torch
 
 import hecompile
-from hecompile.models.digits.draw import make_scheduler
+from hecompile.models.digits.schedulers import make_scheduler
 from hecompile.models.digits import SCHEDULER
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 

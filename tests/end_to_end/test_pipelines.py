@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import pytest
@@ -12,8 +11,8 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from transformers import CLIPTextModelWithProjection
 
+from tests.end_to_end.cases import CALLS, SCHEDULERS, scheduler
 from tests.end_to_end.pipelines import (
-    NEGATIVE,
     OTHER,
     PROMPT,
     SCHEDULE,
@@ -29,52 +28,33 @@ from tests.end_to_end.pipelines import (
     tokenizer,
     with_unet,
 )  # fmt: skip
+from tests.works import parameters, works
 
 pytestmark = pytest.mark.slow  # each compiles a UNet, or waits for one
 
 NEAR_DB, HALF_DB = 45.0, 35.0  # int8 weights give 48 and more; the plain pipeline in bfloat16 has 40 itself
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "DDIM": ("DDIMScheduler", {"clip_sample": False, "steps_offset": 1}),
-    "DDPM": ("DDPMScheduler", {"clip_sample": False}),
-    "Euler": ("EulerDiscreteScheduler", {}),
-    "Euler ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "Heun": ("HeunDiscreteScheduler", {}),
-    "DPM++ 2M Karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "DPM++ single step": ("DPMSolverSinglestepScheduler", {}),
-    "PNDM": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "PNDM with Runge-Kutta steps": ("PNDMScheduler", {"skip_prk_steps": False}),
-    "UniPC": ("UniPCMultistepScheduler", {}),
-    "LCM": ("LCMScheduler", {}),
-    "LMS": ("LMSDiscreteScheduler", {}),
-}
-CALLS: dict[str, dict[str, Any]] = {
-    "guidance": {},
-    "no guidance": {"guidance_scale": 1.0},
-    "negative prompt": {"negative_prompt": NEGATIVE},
-    "two pictures a prompt": {"negative_prompt": NEGATIVE, "num_images_per_prompt": 2},
-    "two prompts": {"prompt": [PROMPT, OTHER], "negative_prompt": [NEGATIVE, "sad"]},
-    "guidance rescaled": {"guidance_rescale": 0.7},
-    "latents given": {"latents": torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3)), "generator": None},
-    "eta": {"eta": 0.5},
-}
+
+HALVES = [
+    pytest.param(dtype, id=str(dtype), marks=works("precision and devices", f"`pipe.to({dtype})`", HALF_DB))
+    for dtype in (torch.float16, torch.bfloat16)
+]
 
 
 def test_the_prompt_changes_the_picture_of_the_plain_pipeline(text_to_image: Pair) -> None:
     assert psnr(draw(text_to_image.plain), draw(text_to_image.plain, OTHER)) < 30
 
 
-@pytest.mark.parametrize("name", CALLS)
+@works("pipelines", "`StableDiffusionPipeline`", NEAR_DB)
+@pytest.mark.parametrize("name", parameters("guidance and callbacks", CALLS, NEAR_DB))
 def test_a_picture_is_the_plain_pipelines(name: str, text_to_image: Pair) -> None:
     expected = draw(text_to_image.plain, **CALLS[name])
     assert psnr(draw(text_to_image.encrypted, **CALLS[name]), expected) >= NEAR_DB
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("name", parameters("schedulers", SCHEDULERS, NEAR_DB))
 def test_a_scheduler_is_the_clients_own(name: str, text_to_image: Pair) -> None:
-    kind, settings = SCHEDULERS[name]
     pictures = [
-        draw(with_unet(pipe, pipe.unet, scheduler=getattr(diffusers, kind)(**SCHEDULE, **settings)), num_inference_steps=4)
-        for pipe in text_to_image
+        draw(with_unet(pipe, pipe.unet, scheduler=scheduler(name, SCHEDULE)), num_inference_steps=4) for pipe in text_to_image
     ]
     assert psnr(pictures[1], pictures[0]) >= NEAR_DB
 
@@ -90,7 +70,7 @@ def test_pictures_are_files_as_the_plain_pipelines(text_to_image: Pair) -> None:
     assert pictures[0].size == (16, 16)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES)
 def test_a_pipeline_in_half_precision_draws_the_same(dtype: torch.dtype, text_to_image: Pair) -> None:
     plain, unet = copy.deepcopy(text_to_image.plain).to(dtype), text_to_image.encrypted.unet
     pipe = with_unet(plain, unet).to(dtype)
@@ -101,6 +81,7 @@ def test_a_pipeline_in_half_precision_draws_the_same(dtype: torch.dtype, text_to
         unet.to(torch.float32)
 
 
+@works("precision and devices", "answers in the type of the latents")
 def test_the_answer_in_half_precision_is_in_half_precision(text_to_image: Pair) -> None:
     unet = text_to_image.encrypted.unet
     latents, prompt = torch.randn(1, 4, 8, 8).half(), torch.randn(1, 77, 32).half()
@@ -110,6 +91,7 @@ def test_the_answer_in_half_precision_is_in_half_precision(text_to_image: Pair) 
         unet.to(torch.float32)
 
 
+@works("precision and devices", "compiling a module in float16", HALF_DB, how="regions compute in float32 all the same")
 def test_a_pipeline_in_half_precision_is_compiled_for_its_unet(tmp_path: Path) -> None:
     plain = pipeline(network()).to(torch.float16)
     pipe = with_unet(plain, compiled(plain, tmp_path / "half")).to(torch.float16)
@@ -123,7 +105,7 @@ def test_encrypted_pictures_are_the_simulated_ones_bit_for_bit(tmp_path: Path, t
     assert torch.equal(draw(pipe, output_type="latent"), draw(text_to_image.encrypted, output_type="latent"))
 
 
-@pytest.mark.slow
+@works("pipelines", "`StableDiffusionXLPipeline`", NEAR_DB)
 def test_stable_diffusion_xl(tmp_path: Path) -> None:
     words, second = tokenizer(), tokenizer()
     unet = network(cross_attention_dim=64, **SDXL)
@@ -135,6 +117,7 @@ def test_stable_diffusion_xl(tmp_path: Path) -> None:
     assert psnr(draw(pair.encrypted), expected) >= NEAR_DB
 
 
+@works("guidance and callbacks", "guidance as an input of the UNet (`time_cond_proj_dim`)", NEAR_DB)
 def test_guidance_as_an_input_of_the_unet(tmp_path: Path) -> None:
     unet = network(time_cond_proj_dim=16)
     with torch.no_grad():

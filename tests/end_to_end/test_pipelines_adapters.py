@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig
-from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPImageProcessorPil
 
 from hecompile.runtime.client import InputError
+from tests.end_to_end.adapters import embeddings, image, low_rank, with_image_encoder
 from tests.end_to_end.pipelines import (
     NEGATIVE,
     OTHER,
@@ -22,26 +20,20 @@ from tests.end_to_end.pipelines import (
     draw,
     encrypted,
     example,
-    image_encoder,
     image_prompt_adapter,
     network,
-    picture,
     pipeline,
     psnr,
 )  # fmt: skip
+from tests.works import works
 
 pytestmark = pytest.mark.slow  # each compiles a UNet, or waits for one
 
 NEAR_DB = 45.0
-ADAPTED = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "conv1"]
+BEFORE = "load it before compiling"
 
 
-def low_rank(pipe: Any, name: str = "default", seed: int = 9) -> None:
-    """Load a LoRA of random weights, none of them zero, into the pipeline's UNet."""
-    torch.manual_seed(seed)
-    pipe.unet.add_adapter(LoraConfig(r=4, lora_alpha=16, target_modules=ADAPTED, init_lora_weights=False), adapter_name=name)
-
-
+@works("adapters", "LoRA, fused", NEAR_DB, how=BEFORE)
 def test_a_low_rank_adapter_that_is_fused(tmp_path: Path) -> None:
     plain = pipeline(network())
     before = draw(plain)
@@ -53,6 +45,7 @@ def test_a_low_rank_adapter_that_is_fused(tmp_path: Path) -> None:
     assert psnr(draw(pair.encrypted), expected) >= NEAR_DB
 
 
+@works("adapters", "LoRA, several, active and not fused", NEAR_DB, how=BEFORE)
 def test_two_low_rank_adapters_that_are_not_fused(tmp_path: Path) -> None:
     plain = pipeline(network())
     before = draw(plain)
@@ -65,6 +58,7 @@ def test_two_low_rank_adapters_that_are_not_fused(tmp_path: Path) -> None:
     assert psnr(draw(pair.encrypted), expected) >= NEAR_DB
 
 
+@works("adapters", "textual inversion", NEAR_DB, how="the text encoder is the client's: load it whenever")
 def test_textual_inversion(tmp_path: Path, text_to_image: Pair) -> None:
     learned = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(11))
     save_file({"<cat-toy>": learned}, tmp_path / "learned.safetensors")
@@ -77,11 +71,6 @@ def test_textual_inversion(tmp_path: Path, text_to_image: Pair) -> None:
     assert psnr(draw(text_to_image.plain, "a <cat-toy>"), expected) < 35
 
 
-def with_image_encoder(unet: Any) -> Any:
-    """Stable Diffusion's pipeline with what an IP-Adapter reads pictures by."""
-    return pipeline(unet, image_encoder=image_encoder(), feature_extractor=CLIPImageProcessorPil(size=32, crop_size=32))
-
-
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Stable Diffusion with two IP-Adapters in its UNet, compiled after they were loaded."""
@@ -91,16 +80,6 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     plain.set_ip_adapter_scale([0.8, 0.5])
     inputs = example() | {"added_cond_kwargs": {"image_embeds": [embeddings(seed) for seed in (1, 2)]}}
     return encrypted(plain, tmp_path_factory.mktemp("artifacts") / "pictured", example_inputs=inputs)
-
-
-def image(seed: int) -> Image.Image:
-    """A picture of 32x32 as pipelines take them."""
-    return Image.fromarray((picture(seed, 32)[0].permute(1, 2, 0) * 255).byte().numpy())
-
-
-def embeddings(seed: int) -> torch.Tensor:
-    """What an IP-Adapter takes in place of a picture, without and with guidance: (2, 1, 32)."""
-    return torch.randn(2, 1, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
 IMAGES: dict[str, dict[str, Any]] = {
@@ -116,12 +95,14 @@ def test_an_image_prompt_changes_the_picture_of_the_plain_pipeline(places: tuple
     assert psnr(draw(pictured.plain, ip_adapter_image=[image(place) for place in places]), first) < 35
 
 
+@works("adapters", "IP-Adapters, several", NEAR_DB, how=BEFORE)
 @pytest.mark.parametrize("name", IMAGES)
 def test_image_prompts(name: str, pictured: Pair) -> None:
     results = [draw(pipe, ip_adapter_image=[image(1), image(2)], **IMAGES[name]) for pipe in pictured]
     assert psnr(results[1], results[0]) >= NEAR_DB
 
 
+@works("adapters", "IP-Adapter with embeddings in place of pictures", NEAR_DB, how=BEFORE)
 def test_image_prompts_as_embeddings(pictured: Pair) -> None:
     results = [draw(pipe, OTHER, ip_adapter_image_embeds=[embeddings(3), embeddings(4)]) for pipe in pictured]
     assert psnr(results[1], results[0]) >= NEAR_DB
@@ -139,6 +120,7 @@ def test_one_image_prompt_where_two_were_compiled_in_is_refused(pictured: Pair) 
         pictured.encrypted.unet(**example(), added_cond_kwargs={"image_embeds": [embeddings(3)]})
 
 
+@works("adapters", "IP-Adapter Plus", NEAR_DB, how=BEFORE)
 @pytest.mark.slow
 def test_a_detailed_image_prompt(tmp_path: Path) -> None:
     plain = with_image_encoder(network())

@@ -11,6 +11,7 @@ import torch
 import hecompile
 from hecompile.runtime.client import InputError
 from tests.end_to_end.pipelines import WIDTH, Pair, compiled, draw, example, network, pipeline, psnr, with_unet
+from tests.works import refused, works
 
 pytestmark = pytest.mark.slow  # each compiles a UNet, or waits for one
 
@@ -27,6 +28,7 @@ def sized(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return Pair(plain, with_unet(plain, hecompile.load(folder, policy="simulation")))
 
 
+@works("sizes and tokens", "the size and the tokens that were compiled in", NEAR_DB, how="`compile(..., size=(16, 8), tokens=20)`")
 def test_a_picture_of_another_size_with_fewer_tokens(sized: Pair) -> None:
     results = [draw(pipe, height=32, width=16) for pipe in sized]
     assert results[0].shape == (1, 3, 32, 16)
@@ -39,12 +41,14 @@ def test_size_and_tokens_are_keywords_of_compile_too(sized: Pair, tmp_path: Path
     assert torch.equal(draw(pipe, height=32, width=16), draw(sized.encrypted, height=32, width=16))
 
 
+@refused("sizes and tokens", "another size", "compile with `size=(height, width)`, in latent pixels")
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 8), (16, 32)])
 def test_a_picture_of_another_size_is_refused_with_the_way_out(height: int, width: int, text_to_image: Pair) -> None:
     with pytest.raises(InputError, match=r"size="):
         draw(text_to_image.encrypted, height=height, width=width)
 
 
+@refused("sizes and tokens", "another number of tokens", "compile with `tokens=`")
 @pytest.mark.parametrize("tokens", [1, 50, 154])
 def test_another_number_of_tokens_is_refused_with_the_way_out(tokens: int, text_to_image: Pair) -> None:
     embeds = torch.randn(1, tokens, WIDTH, generator=torch.Generator().manual_seed(16))
@@ -59,6 +63,7 @@ def test_a_refused_size_sends_nothing(text_to_image: Pair) -> None:
     assert text_to_image.encrypted.unet.meter.requests == before
 
 
+@works("sizes and tokens", "a mask over the prompt", NEAR_DB, how="compile with `encoder_attention_mask` among `example_inputs`")
 def test_a_mask_over_the_prompt(tmp_path: Path) -> None:
     model = network()
     mask = torch.ones(2, 77, dtype=torch.bool)
@@ -85,12 +90,14 @@ EXTRA: dict[str, dict[str, Any]] = {
 }
 
 
+@refused("sizes and tokens", "arguments that were not compiled in", "the error names them; add them to `example_inputs`")
 @pytest.mark.parametrize("name", EXTRA)
 def test_an_argument_that_was_not_compiled_in_is_refused(name: str, text_to_image: Pair) -> None:
     with pytest.raises(InputError, match=next(iter(EXTRA[name]))):
         text_to_image.encrypted.unet(**example(), **EXTRA[name])
 
 
+@refused("adapters", "another LoRA scale in `cross_attention_kwargs`", "set the scale before compiling")
 def test_a_scale_of_attention_is_refused_in_a_pipeline(text_to_image: Pair) -> None:
     with pytest.raises(InputError, match="cross_attention_kwargs"):
         draw(text_to_image.encrypted, cross_attention_kwargs={"scale": 0.5})

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from hecompile.runtime.client import InputError
+from tests.end_to_end.cases import CALLBACKS, guidance_ends, prompt_travels
 from tests.end_to_end.pipelines import NEGATIVE, OTHER, PROMPT, WIDTH, Pair, draw, psnr
+from tests.works import parameters, refused, works
 
 pytestmark = pytest.mark.slow  # each compiles a UNet, or waits for one
 
@@ -18,34 +20,7 @@ NEAR_DB = 45.0
 STEPS = (900.0, 700.0, 500.0, 300.0)
 
 
-def latents_are_smaller(pipe: Any, step: int, t: Any, values: dict[str, Any]) -> dict[str, Any]:
-    return {"latents": values["latents"] * 0.8}
-
-
-def prompt_travels(pipe: Any, step: int, t: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Half the way to the other prompt after each step."""
-    other, negative = pipe.encode_prompt(OTHER, "cpu", 1, True, NEGATIVE)
-    target = torch.cat([negative, other]).to(values["prompt_embeds"])
-    return {"prompt_embeds": values["prompt_embeds"] * 0.5 + target * 0.5}
-
-
-def guidance_ends(pipe: Any, step: int, t: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """No guidance from the second step on: the batch is half as large."""
-    if step:
-        return {}
-    pipe._guidance_scale = 0.0
-    return {"prompt_embeds": values["prompt_embeds"].chunk(2)[-1]}
-
-
-def stops(pipe: Any, step: int, t: Any, values: dict[str, Any]) -> dict[str, Any]:
-    pipe._interrupt = step == 1
-    return {}
-
-
-CALLBACKS = {"latents": latents_are_smaller, "prompt": prompt_travels, "guidance": guidance_ends, "interruption": stops}
-
-
-@pytest.mark.parametrize("name", CALLBACKS)
+@pytest.mark.parametrize("name", parameters("guidance and callbacks", CALLBACKS, NEAR_DB))
 def test_a_callback_after_each_step(name: str, text_to_image: Pair) -> None:
     settings: dict[str, Any] = {
         "num_inference_steps": 4,
@@ -76,6 +51,7 @@ def test_prompts_in_turn(same_t: bool, text_to_image: Pair) -> None:
             assert psnr(text_to_image.encrypted.unet(latents(), t, prompt).sample, expected) >= NEAR_DB
 
 
+@works("guidance and callbacks", "guidance in two calls a step", NEAR_DB, how="outside `unet.run()`")
 def test_guidance_in_two_calls_a_step(text_to_image: Pair) -> None:
     """As loops by hand do it to save memory; each call's noise is that of its own prompt."""
     plain, drawn = latents(), latents()
@@ -106,6 +82,7 @@ def test_another_prompt_within_a_run_is_refused_at_that_call(text_to_image: Pair
     assert unet.meter.requests == before
 
 
+@refused("guidance and callbacks", "a callback changes the prompt within `unet.run()`", "call the pipeline outside `run()`")
 def test_a_prompt_that_travels_within_a_run_is_refused(text_to_image: Pair) -> None:
     names = ["latents", "prompt_embeds"]
     with pytest.raises(InputError, match="encoder_hidden_states"), text_to_image.encrypted.unet.run():
@@ -120,6 +97,7 @@ def test_guidance_that_ends_within_a_run_is_drawn_right(text_to_image: Pair) -> 
     assert psnr(result, draw(text_to_image.plain, **settings)) >= NEAR_DB
 
 
+@works("guidance and callbacks", "`with pipe.unet.run(): pipe(...)`", how="the prompt is sent once")
 def test_a_run_sends_the_prompt_once_and_draws_the_same(text_to_image: Pair) -> None:
     unet, requests = text_to_image.encrypted.unet, [text_to_image.encrypted.unet.meter.requests]
 
@@ -154,6 +132,7 @@ def test_a_run_after_a_refused_one_is_right(text_to_image: Pair) -> None:
         assert psnr(unet(latents(), 500.0, second).sample, expected) >= NEAR_DB
 
 
+@works("guidance and callbacks", "a batch above `max_batch`", NEAR_DB, how="is cut into several calls")
 @pytest.mark.parametrize("in_run", [True, False], ids=["in a run", "call by call"])
 def test_batches_above_the_largest_are_cut(in_run: bool, text_to_image: Pair) -> None:
     """Nine pictures with guidance are a batch of 18 where 16 is the most."""

@@ -11,7 +11,7 @@ import torch
 
 import hecompile
 from hecompile.compiler import compile_model
-from hecompile.models.shapes import SHAPES
+from hecompile.models.published import SHAPES
 from hecompile.options import CompileOptions
 
 BLOCKS = 2

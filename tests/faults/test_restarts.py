@@ -9,8 +9,8 @@ import pytest
 
 import hecompile
 from hecompile.models import digits as model
-from hecompile.models.digits.schedulers import make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
+from hecompile.models.digits.schedulers import make_scheduler
 from hecompile.runtime.client import EncryptedUNet
 from tests.faults.restarting import RestartingServer
 

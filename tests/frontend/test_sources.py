@@ -13,6 +13,7 @@ import hecompile
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError
 from hecompile.frontend.sources import load_source
+from hecompile.models import shapes
 from hecompile.options import CompileOptions
 from hecompile.passes.trace import Trace
 from tests.frontend.architectures import ARCHITECTURES, build
@@ -312,3 +313,24 @@ def test_a_pipeline_that_adds_residuals_to_its_unet_wants_them_as_examples(besid
 
     with pytest.raises(CompileError, match=rf"Controlled adds the residuals of its {beside}.*\n.*{residuals}"):
         load_source(Controlled())
+
+
+def test_where_a_model_was_read_from_is_not_kept(tmp_path: Path) -> None:
+    shapes.load().save_pretrained(tmp_path / "unet")
+    assert str(tmp_path) not in str(load_source(tmp_path / "unet").config)
+
+
+def test_the_prompt_of_a_zoo_model_has_its_own_length() -> None:
+    assert load_source("shapes").inputs[("encoder_hidden_states",)].shape == (2, shapes.TOKENS, 128)
+
+
+def test_the_prompt_of_a_pipelines_folder_has_its_tokenizers_length() -> None:
+    assert load_source(shapes.PIPELINE).inputs[("encoder_hidden_states",)].shape == (2, shapes.TOKENS, 128)
+
+
+def test_the_prompt_of_a_pipeline_has_its_tokenizers_length() -> None:
+    assert load_source(shapes.load_pipeline()).inputs[("encoder_hidden_states",)].shape == (2, shapes.TOKENS, 128)
+
+
+def test_the_length_that_was_asked_for_comes_first() -> None:
+    assert load_source(shapes.PIPELINE, tokens=9).inputs[("encoder_hidden_states",)].shape == (2, 9, 128)

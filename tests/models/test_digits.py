@@ -11,8 +11,8 @@ import torch
 from hecompile.errors import CompileError
 from hecompile.models import digits, load_model, zoo
 from hecompile.models.digits.card import card, measure
-from hecompile.models.digits.schedulers import make_scheduler
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
+from hecompile.models.digits.schedulers import make_scheduler
 
 
 def draw(labels: list[int], seeds: list[int]) -> np.ndarray:

@@ -50,6 +50,7 @@ def test_large_batches_are_cut_and_stay_the_same(unet: EncryptedUNet) -> None:
         ({"sample": torch.zeros(2, 3, 4, 4)}, "shape"),
         ({"sample": torch.zeros(0, 2, 4, 4)}, "at least one"),
         ({"timestep": torch.tensor([1.0, 2.0])}, "differs within the batch"),
+        ({"timestep": torch.tensor(float("nan"))}, "not a number"),
         ({"condition": torch.zeros(1, 5)}, "shape"),
         ({"condition": None}, "missing arguments"),
         ({"mask": torch.zeros(1)}, "not compiled in"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +71,12 @@ def test_every_method_that_a_unet_has_works_or_is_refused(unet: EncryptedUNet) -
 def test_the_names_that_are_refused_are_those_of_diffusers(unet: EncryptedUNet) -> None:
     plain = network()
     assert {name for name in REFUSED if not hasattr(plain, name)} == OWN | OTHERS
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy])
+def test_a_copy_is_refused_with_the_way_out(copied: Any, unet: EncryptedUNet) -> None:
+    with pytest.raises(TypeError, match="load it again"):
+        copied(unet)
 
 
 def test_free_u_may_be_turned_off(unet: EncryptedUNet) -> None:

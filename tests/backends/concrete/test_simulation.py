@@ -14,8 +14,8 @@ from hecompile.backends.concrete.windows import limits_for, quantise_windows
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.ir.linear import conv2d
-from hecompile.sampling.labels import draw_labels
 from hecompile.runtime.simulation import load_simulation
+from hecompile.sampling.labels import draw_labels
 from tests.networks import tiny_inputs
 
 

@@ -18,12 +18,12 @@ from benchmarks.serving.processes import Server, family
 from benchmarks.serving.stored import Connection, Seen, Stored
 from hecompile.cli.app import app
 from hecompile.errors import CompileError
-from hecompile.sampling.labels import draw_labels
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.service import load_service
 from hecompile.runtime.serving.cluster import ClusterOptions
 from hecompile.runtime.serving.listening import listening_elsewhere
 from hecompile.runtime.wire import TAG_HEADER
+from hecompile.sampling.labels import draw_labels
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'hecompile[ray]'")
 psutil = pytest.importorskip("psutil")
