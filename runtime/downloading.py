@@ -13,7 +13,6 @@ from typing import Any
 
 from hecompile.artifact import Manifest
 from hecompile.artifact_files import MANIFEST, MANIFEST_BYTES, file_digest, parse_manifest
-from hecompile.artifact_writing import write_folder
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.runtime.transports.access import Access
 from hecompile.runtime.transports.address import parse_url
@@ -44,6 +43,8 @@ def downloaded(url: str, expected: str | None, cache: str | Path | None, access:
         CompileError: for a digest that is missing or none, or a cache that cannot be written.
         ProtocolError: if what arrives is not what the digest says.
     """
+    from hecompile.artifact_writing import write_folder  # what writes loads where something is written
+
     if expected is None or not _DIGEST.fullmatch(expected):
         raise CompileError(
             Diagnostic(

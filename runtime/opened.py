@@ -43,9 +43,8 @@ def opened(
     """The judged client's half and a greeted server: see `hecompile.load` for arguments and errors."""
     unknown = sorted(set(access) - set(AccessOptions.__annotations__))
     if unknown:
-        raise TypeError(
-            f"there is no option {', '.join(unknown)}; of those for a server there are {', '.join(AccessOptions.__annotations__)}"
-        )
+        known = ", ".join(AccessOptions.__annotations__)
+        raise TypeError(f"unknown options {', '.join(unknown)}; of those for a server are known: {known}")
     given = sorted(name for name, value in access.items() if value is not None)
     if is_url(artifact):
         if server is None:

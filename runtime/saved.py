@@ -13,7 +13,6 @@ from pathlib import Path
 
 from hecompile.artifact import Manifest
 from hecompile.artifact_files import MANIFEST, checked, manifest_bytes, parse_manifest
-from hecompile.artifact_writing import to_json, write_folder
 from hecompile.errors import ProtocolError
 from hecompile.runtime.bundle import Bundle
 from hecompile.runtime.transports.address import parse_url
@@ -33,6 +32,8 @@ def save_client_half(bundle: Bundle, folder: Path, server: str | None) -> None:
         CompileError: if something else is there, or the folder cannot be written.
         ProtocolError: if a file of the artifact is missing or changed.
     """
+    from hecompile.artifact_writing import to_json, write_folder  # what writes loads where something is written
+
     manifest = bundle.manifest
     names = [name for name in manifest.files if name.startswith("client/")]
 

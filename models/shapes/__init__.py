@@ -6,6 +6,8 @@ Captions such as "a small red circle above a large blue square on a yellow backg
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ FOLDER = Path(__file__).parent
 PIPELINE = FOLDER / "pipeline"
 TOKENS = 16  # of a caption, its start and end included
 WIDTH = 128
+WORD_END = "</w>"  # after the last letter of a word, in the names of tokens
 STEPS, GUIDANCE = 4, 2.0  # enough for the quality that the card tells
 
 # `DDIMScheduler(**SCHEDULER)`. Clipping of the predicted picture stays off: with guidance it hurts
@@ -84,32 +87,34 @@ def build_text_encoder(vocabulary: int) -> CLIPTextModel:
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """A byte-pair tokenizer in which every word of a caption is one token; other words are spelled."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    """A byte-pair tokenizer in which every word of a caption is one token; other words are spelled. Always the same."""
     from transformers import CLIPTokenizer
 
     from hecompile.models.shapes.scenes import COLOURS, RELATIONS, SHAPES, SIZES
 
     words = ["a", "on", "background", *COLOURS, *SHAPES, *SIZES, *" ".join(RELATIONS).split()]
-    ending = "</w>"
     letters = [chr(code) for code in range(33, 127)]
-    byte_pairs = Tokenizer(models.BPE(end_of_word_suffix=ending))
-    byte_pairs.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000, min_frequency=1, end_of_word_suffix=ending, initial_alphabet=letters, show_progress=False
-    )
-    byte_pairs.train_from_iterator([" ".join(words)] * 4, trainer)
-    merges = _merges(byte_pairs)
-    tokens = dict.fromkeys([*letters, *(letter + ending for letter in letters), *("".join(pair) for pair in merges)])
+    merges: dict[tuple[str, str], None] = {}
+    for word in dict.fromkeys(words):
+        pieces = _merged([*word[:-1], word[-1] + WORD_END], merges)
+        while len(pieces) > 1:  # later merges are never tried before earlier ones, so no word before this one changes
+            merges[pieces[0], pieces[1]] = None
+            pieces = _merged(pieces, merges)
+    tokens = dict.fromkeys([*letters, *(letter + WORD_END for letter in letters), *("".join(pair) for pair in merges)])
     names = [*tokens, "<|startoftext|>", "<|endoftext|>"]
-    own: Any = {"vocab": {name: place for place, name in enumerate(names)}, "merges": merges}
+    own: Any = {"vocab": {name: place for place, name in enumerate(names)}, "merges": list(merges)}
     return CLIPTokenizer(**own, model_max_length=TOKENS)
 
 
-def _merges(byte_pairs: object) -> list[tuple[str, str]]:
-    import json
-
-    return [tuple(pair) for pair in json.loads(byte_pairs.to_str())["model"]["merges"]]  # type: ignore[attr-defined]
+def _merged(pieces: list[str], merges: Iterable[tuple[str, str]]) -> list[str]:
+    """The pieces of a word after these merges, the earliest first wherever it applies."""
+    pieces, ranks = list(pieces), {pair: rank for rank, pair in enumerate(merges)}
+    while True:
+        pairs = [pair for pair in pairwise(pieces) if pair in ranks]
+        if not pairs:
+            return pieces
+        place = list(pairwise(pieces)).index(min(pairs, key=lambda pair: ranks[pair]))
+        pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
 
 
 def load_pipeline(**parts: object) -> StableDiffusionPipeline:

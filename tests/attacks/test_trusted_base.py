@@ -31,7 +31,7 @@ def _within(room: str, names: str) -> frozenset[str]:
 SERVING = (
     frozenset({"artifact_files", "artifact_server", "artifact_tensors", "buffers", "errors", "ir", "ir.halves"})
     | frozenset({"untrusted", "version"})
-    | _within("cli", "app artifacts console interruptions running")
+    | _within("cli", "app console interruptions running serving")
     | _within("backends", "base program_io region_server registry tensors")
     | _within("runtime", "greeting server service sessions wire")
     | _within(

@@ -40,7 +40,8 @@ def exported_program(source: Source, call: ExampleCall) -> torch.export.Exported
     if call.open_ended:
         module, args, kwargs = _Called(module), (args, kwargs), {}
     try:
-        with torch.no_grad(), masks_as_given():
+        # where opt_einsum is installed, torch lets it order products by their sizes, which would fix the batch
+        with torch.no_grad(), masks_as_given(), torch.backends.opt_einsum.flags(enabled=False):
             program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
             simple: torch.export.ExportedProgram = program if _is_simple(program) else program.run_decompositions(_decompositions())
             return simple
