@@ -51,18 +51,18 @@ def save_client_half(bundle: Bundle, folder: Path, server: str | None) -> None:
 
 
 def _strange(folder: Path) -> str:
-    """What keeps a folder from being one that `save_client_half` wrote; empty if nothing does."""
-    entries = {path.name for path in folder.iterdir()}
+    """What keeps a folder from being one that `save_client_half` wrote; empty if nothing does, or nothing is in it."""
+    entries = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     if not entries:
         return ""
-    strange = sorted(entries - {MANIFEST, "client", CONFIG})
-    if strange:
-        return f"'{strange[0]}' is not of it"
-    return (
-        ""
-        if entries >= {MANIFEST, CONFIG} and _config(folder).get("_class_name") == CLASS
-        else f"there is no {CONFIG} of ours in it"
-    )
+    if _config(folder).get("_class_name") != CLASS:
+        return f"there is no {CONFIG} of ours in it"
+    try:
+        files = parse_manifest(Manifest, manifest_bytes(folder, folder), folder / MANIFEST).files
+    except ProtocolError:
+        return f"there is no {MANIFEST} of ours in it"
+    strange = sorted(entries - {MANIFEST, CONFIG, "client", *files})
+    return f"'{strange[0]}' is not of it" if strange else ""
 
 
 def _config(folder: Path) -> dict[str, object]:

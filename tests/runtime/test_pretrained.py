@@ -100,12 +100,21 @@ def test_it_is_saved_again_over_itself(artifact: Path, tmp_path: Path) -> None:
     assert EncryptedUNet.from_pretrained(tmp_path / "unet", local(artifact)).manifest_name == "Tiny"
 
 
-def test_a_folder_with_anything_else_is_left_as_it_was(artifact: Path, tmp_path: Path) -> None:
+def test_a_folder_of_somebody_elses_is_left_as_it_was(artifact: Path, tmp_path: Path) -> None:
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "notes.txt").write_text("mine")
-    with pytest.raises(CompileError, match=r"notes\.txt"):
+    with pytest.raises(CompileError, match=r"config\.json of ours"):
         hecompile.load(artifact).save_pretrained(tmp_path / "unet")
     assert [path.name for path in (tmp_path / "unet").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "client/notes.txt"])
+def test_a_saved_folder_with_anything_else_is_left_as_it_was(name: str, artifact: Path, tmp_path: Path) -> None:
+    hecompile.load(artifact).save_pretrained(tmp_path / "unet")
+    (tmp_path / "unet" / name).write_text("mine")
+    with pytest.raises(CompileError, match=r"notes\.txt"):
+        hecompile.load(artifact).save_pretrained(tmp_path / "unet")
+    assert (tmp_path / "unet" / name).read_text() == "mine"
 
 
 def test_an_artifact_that_changed_since_is_not_saved(artifact: Path, tmp_path: Path) -> None:
