@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from math import cos, pi, sin
@@ -30,6 +30,7 @@ SIZES = {"small": 4.5, "large": 6.5}  # radii in pixels
 RELATIONS = ("above", "below", "left of", "right of")
 GAP, JITTER = 3, 1  # pixels between two things; how far the whole scene moves, each way
 HELD_OUT_PAIRS = frozenset({("circle", "green"), ("square", "purple"), ("triangle", "yellow"), ("cross", "red")})
+UNSAID_SIZE = "large"  # of things whose size no caption names
 HELD_OUT_PERCENT = 15  # of the captions of two things
 _WINDOW, _OVERSAMPLING = 17, 16
 
@@ -59,6 +60,34 @@ class Scene:
         """For example "a small red circle above a large blue square on a yellow background"."""
         things = str(self.things[0]) if self.relation is None else f"{self.things[0]} {self.relation} {self.things[1]}"
         return f"{things} on a {self.background} background"
+
+    def short_caption(self, rng: random.Random) -> str:
+        """The caption, or one without a part of what goes without saying."""
+        return self._caption(size=rng.random() < 0.5, background=rng.random() < 0.5)
+
+    @property
+    def shortest_caption(self) -> str:
+        """The caption without all that goes without saying: "a red circle above a blue square"."""
+        return self._caption(size=False, background=False)
+
+    def _caption(self, size: bool, background: bool) -> str:
+        """The caption, size and background left away where they are not wanted and go without saying."""
+        text = self.caption
+        if not size and all(thing.size == UNSAID_SIZE for thing in self.things):
+            text = text.replace(f" {UNSAID_SIZE} ", " ")
+        if not background and self.background == self.unsaid_background:
+            text = text.removesuffix(f" on a {self.background} background")
+        return text
+
+    def plain(self) -> Scene:
+        """The same of large things on the background that goes without saying."""
+        things = tuple(replace(thing, size=UNSAID_SIZE) for thing in self.things)
+        return Scene(self.unsaid_background, things, self.relation)
+
+    @property
+    def unsaid_background(self) -> str:
+        """The background of a caption that names none: white, or black where a thing is white."""
+        return "black" if any(thing.colour == "white" for thing in self.things) else "white"
 
     @property
     def split(self) -> Split:

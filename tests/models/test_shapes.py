@@ -12,7 +12,7 @@ import torch
 
 from hecompile.models import load_model, schedule_of, tokens_of, zoo
 from hecompile.models.shapes import FOLDER, GUIDANCE, PIPELINE, SCHEDULER, STEPS, TOKENS, build_tokenizer, load_pipeline
-from hecompile.models.shapes.card import card, held_out, sampled
+from hecompile.models.shapes.card import card, held_out, plain_scenes, sampled
 from hecompile.models.shapes.classifier import classified_shares
 from hecompile.models.shapes.patches import Patches
 from hecompile.models.shapes.reader import ATTRIBUTES, agreement, read, shares
@@ -28,6 +28,21 @@ def test_a_scene_has_a_caption() -> None:
 
 def test_a_scene_of_one_thing_has_a_caption() -> None:
     assert Scene("black", (Thing("cross", "white", "large"),), None).caption == "a large white cross on a black background"
+
+
+def test_what_goes_without_saying_may_be_left_away() -> None:
+    scene = Scene("white", (Thing("circle", "red", "large"), Thing("square", "blue", "large")), "above")
+    assert scene.shortest_caption == "a red circle above a blue square"
+
+
+def test_what_does_not_go_without_saying_is_said() -> None:
+    assert SCENE.shortest_caption == SCENE.caption
+
+
+def test_white_things_are_on_black_if_nothing_else_is_said() -> None:
+    assert Scene("yellow", (Thing("cross", "white", "small"),), None).plain() == Scene(
+        "black", (Thing("cross", "white", "large"),), None
+    )
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -132,6 +147,11 @@ def test_pictures_show_their_captions() -> None:
     """24 captions: even at 75 % fewer than 12 would be right once in 300 tries."""
     scenes = held_out(24)
     assert shares(scenes, sampled(load_pipeline(), scenes, STEPS, GUIDANCE))["all"] >= 0.5
+
+
+def test_pictures_show_short_captions() -> None:
+    scenes = plain_scenes(24)
+    assert shares(scenes, sampled(load_pipeline(), scenes, short=True))["all"] >= 0.5
 
 
 def test_the_prompt_is_what_decides() -> None:
