@@ -1,7 +1,7 @@
 """Trains the model of scenes: `python -m hecompile.models.shapes.train`; two processes of one thread, some 75 minutes.
 
-The weights in the repository are of two runs: the first, of 18,000 steps, had full captions alone; the second went on for 2,400 steps
-(`--further --steps 2400`) with captions that leave away what goes without saying. Now every training has both kinds.
+The weights in the repository are of two runs: the first, of 18,000 steps, had full captions alone; the second went on for 2,400
+steps (`--further --steps 2400`) with captions that leave away what goes without saying. Now every training has both kinds.
 
 Pictures are drawn as they are needed. Timesteps lean to the noisy end, where the text decides. Matrices and convolutions of hidden
 layers learn by Muon (Jordan et al., 2024), all else by AdamW; weights are averaged over steps. Writes the pipeline's folder and the
