@@ -178,8 +178,6 @@ def _module(module: torch.nn.Module, name: str, wanted: _Wanted) -> Source:
     from hecompile.frontend.examples import example_arguments
     from hecompile.frontend.export.wrappers import refuse_untraceable, unwrapped
 
-    if type(module).__module__ == "hecompile":  # where `EncryptedUNet` is found
-        raise CompileError(Diagnostic("this model is compiled already", help="compile the plain model that it was made from"))
     module = unwrapped(module).eval()
     refuse_untraceable(module)
     broken = [

@@ -176,8 +176,3 @@ def test_an_option_that_does_not_exist_is_told() -> None:
 
 def test_where_people_find_it_is_where_it_is_said_to_be() -> None:
     assert sys.modules[EncryptedUNet.__module__].EncryptedUNet is EncryptedUNet
-
-
-def test_a_compiled_model_is_not_compiled_again(unet: EncryptedUNet) -> None:
-    with pytest.raises(CompileError, match="compiled already"):
-        hecompile.compile(unet)
