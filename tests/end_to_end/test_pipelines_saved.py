@@ -101,14 +101,6 @@ def test_a_saved_unet_is_given_to_a_pipeline(artifact: Path, served: str, saved:
         assert torch.equal(draw(without_checker(saved, unet=unet)), draw(without_checker(saved, unet=local)))
 
 
-@works(
-    SAVING, "`EncryptedUNet.from_pretrained(url, server=..., digest=...)`", how="from any web server, believed by its digest alone"
-)
-def test_a_unet_from_a_url_says_how_it_is_believed(served: str) -> None:
-    with pytest.raises(CompileError, match="digest="):
-        EncryptedUNet.from_pretrained("https://example.org/unet.he", server=served)
-
-
 REFUSALS = {
     "`pipe.enable_freeu()`": (lambda pipe: pipe.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4), "leave it off"),
     "`pipe.load_lora_weights()`": (

@@ -23,6 +23,7 @@ from hecompile.runtime.saved import CONFIG, named_server
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport
 from tests.networks import tiny_inputs
+from tests.works import works
 
 
 class Files(SimpleHTTPRequestHandler):
@@ -181,8 +182,13 @@ def test_a_folder_has_no_say_in_the_policy(tiny_clear: Compiled, tmp_path: Path)
         EncryptedUNet.from_pretrained(tmp_path / "unet", local(tiny_clear.artifact))
 
 
+@works(
+    "saving and loading",
+    "`EncryptedUNet.from_pretrained(url, server=..., digest=...)`",
+    how="from any web server, believed by its digest alone",
+)
 def test_a_url_is_loaded_by_its_digest(artifact: Path, site: str, tmp_path: Path) -> None:
-    unet = hecompile.load(site, local(artifact), digest=digest_of(artifact), cache_dir=tmp_path)
+    unet = EncryptedUNet.from_pretrained(site, local(artifact), digest=digest_of(artifact), cache_dir=tmp_path)
     np.testing.assert_array_equal(unet(**tiny_inputs()), hecompile.load(artifact)(**tiny_inputs()))
 
 
