@@ -6,7 +6,6 @@ Times are of one digit; quality is of ten digits (PSNR) and of 200 (recognised s
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 
 import hecompile
-from benchmarks.harness import arguments, finish, machine, median_of
+from benchmarks.harness import arguments, cpu_seconds, finish, machine, median_of
 from hecompile.compiler import compile_model
 from hecompile.models import digits
 from hecompile.models.digits.classifier import recognised_share
@@ -39,12 +38,6 @@ def draw(unet: torch.nn.Module, labels: list[int], steps: int) -> np.ndarray:
     generators = [torch.Generator().manual_seed(place) for place in range(len(labels))]
     images: np.ndarray = pipeline(labels, steps, generators, output_type="np").images
     return images
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def sampled(folder: Path, labels: list[int], steps: int, runs: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray, float]:

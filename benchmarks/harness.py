@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["arguments", "finish", "machine", "median_of"]
+__all__ = ["arguments", "cpu_seconds", "finish", "machine", "median_of"]
 
 
 def arguments(
@@ -44,6 +44,12 @@ def median_of(runs: int, task: Callable[[], Any], warm_up: int = 1) -> dict[str,
         wall.append(time.perf_counter() - started)
         cpu.append(time.process_time() - used)
     return {"median_s": statistics.median(wall), "min_s": min(wall), "max_s": max(wall), "cpu_s": statistics.median(cpu), "n": runs}
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def machine() -> dict[str, Any]:

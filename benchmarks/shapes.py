@@ -6,7 +6,6 @@ Times and bytes are of one caption; quality is of 200 held-out captions, judged 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,18 +18,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 
 import hecompile
-from benchmarks.harness import arguments, finish, machine, median_of
+from benchmarks.harness import arguments, cpu_seconds, finish, machine, median_of
 from hecompile.models.shapes import GUIDANCE, STEPS, load_pipeline
 from hecompile.models.shapes.card import held_out, sampled
 from hecompile.models.shapes.reader import shares
 
 SERVE = [sys.executable, "-c", "from hecompile.cli import main; main()", "serve"]
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def drawn_through_a_server(folder: Path, runs: int, scenes: list[Any]) -> tuple[dict[str, Any], list[np.ndarray]]:

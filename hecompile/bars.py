@@ -73,8 +73,9 @@ def _notebook_bars() -> Iterator[Watcher]:
 
     def show(state: Progress) -> None:
         _end_others(bars, state, lambda bar: bar.close())
-        bar = bars.setdefault(state.work, None) or tqdm(total=state.total, leave=False)
-        bars[state.work] = bar
+        if state.work not in bars:
+            bars[state.work] = tqdm(total=state.total, leave=False)
+        bar = bars[state.work]
         bar.set_description(str(state), refresh=False)
         bar.n = state.done
         bar.refresh()

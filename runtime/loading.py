@@ -31,7 +31,8 @@ def load(
 
     Args:
         artifact: the folder, its manifest and client half alone, or the URL of such a folder.
-        server: URL of the server, or a transport; None runs the server's half in this process.
+        server: URL of the server, or a transport; None runs the server's half in this process, or asks the server that a folder
+            of `save_pretrained` names, which is shown no token, certificate or header of the environment.
         policy: what the client insists on; an artifact that keeps less is refused.
         security_bits: the least that it accepts, by the client's own table.
         threads: of the client's own regions; all cores by default.

@@ -16,7 +16,7 @@ def facts(bundle: Bundle, transport: Transport, closed: bool) -> dict[str, str]:
     """What a person wants to know of a model, by name. Bytes are those of a run's first call for one picture, headers left out."""
     manifest = bundle.manifest
     calls = [bundle.calls[step.region] for step in manifest.plan.steps if step.kind == "call"]
-    up, down = (sum(sizes) for sizes in zip(*((call.request_bytes(1), call.reply_bytes(1)) for call in calls), strict=True))
+    up, down = sum(call.request_bytes(1) for call in calls), sum(call.reply_bytes(1) for call in calls)
     return {
         "model": manifest.name,
         "policy": manifest.policy,

@@ -1,4 +1,4 @@
-"""Of `benchmarks/shapes.py`."""
+"""The README's table of one caption, from the figures of `benchmarks/shapes.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far an encrypted result is from the plain one, and what its calls took: figures that every example of this folder returns."""
+"""Figures that every example of this folder returns: the error of an encrypted result, and what its calls took."""
 
 import torch
 

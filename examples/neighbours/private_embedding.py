@@ -23,7 +23,7 @@ SCHEDULER = DDIMScheduler(**digits.SCHEDULER)
 
 
 def learn(unet: torch.nn.Module, start: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
-    """What ten signed gradient steps of textual inversion add to the embedding (64) for each picture alone, clipped: (B, 64)."""
+    """For each picture alone, how ten signed gradient steps move the embedding (64); the change is clipped: (B, 64)."""
     embeddings = start.repeat(len(pictures), 1)
     for _ in range(10):
         times, noise = torch.randint(20, 900, (len(pictures),)), torch.randn_like(pictures)

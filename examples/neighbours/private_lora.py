@@ -23,7 +23,7 @@ SCHEDULER = DDIMScheduler(**digits.SCHEDULER)
 
 
 def loss(unet: torch.nn.Module, pictures: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """How well the noise of random timesteps is predicted."""
+    """Mean squared error of the noise predicted for pictures (B, 1, 8, 8) at random timesteps."""
     times, noise = torch.randint(20, 900, (len(pictures),)), torch.randn_like(pictures)
     return (unet(SCHEDULER.add_noise(pictures, noise, times), times, class_labels=labels).sample - noise).square().mean()
 

@@ -107,5 +107,5 @@ def _fronts(
     if budgets.client_weights_mib is None:
         budgets = replace(budgets, client_weights_mib=0.0)
     problem = problem_of_source(graph, machine, calibration, tile_size(tile) if tile else None, run)
-    found = fronts(problem, budgets, pins_of(options.pin))
-    return found, [str(each) for each in write(found, path)]
+    best = fronts(problem, budgets, pins_of(options.pin))
+    return best, [str(file) for file in write(best, path)]

@@ -67,25 +67,25 @@ def draw_prompts(
     with opened_model(place.artifact, server, policy, wishes.seed, simulate, access) as unet:
         pipe, defaults = _pipeline(place.pipeline, unet)
         pipe.set_progress_bar_config(disable=not progress)
-        chosen = defaults | {
+        settings = defaults | {
             name: value
             for name, value in (("num_inference_steps", wishes.steps), ("guidance_scale", wishes.guidance))
             if value is not None
         }
         if wishes.negative is not None:
-            chosen["negative_prompt"] = [wishes.negative] * len(wishes.prompts)
+            settings["negative_prompt"] = [wishes.negative] * len(wishes.prompts)
         started = time.perf_counter()
         with unet.run():  # prompts are sent once
             drawn = pipe(
                 list(wishes.prompts), output_type="np", **_size(manifest, pipe),
-                **noise_options(unet, len(wishes.prompts), wishes.seed), **chosen,
+                **noise_options(unet, len(wishes.prompts), wishes.seed), **settings,
             )  # fmt: skip
         wall_s = time.perf_counter() - started
         scale = max(1, -(-LEAST_PIXELS // drawn.images.shape[1]))
         write_file(output, encoded(picture_row(drawn.images, scale), output.suffix))
         return figures(
             unet, output, simulate, wall_s,
-            prompts=list(wishes.prompts), steps=chosen["num_inference_steps"], guidance=chosen.get("guidance_scale"),
+            prompts=list(wishes.prompts), steps=settings["num_inference_steps"], guidance=settings.get("guidance_scale"),
             seed=wishes.seed,
         )  # fmt: skip
 

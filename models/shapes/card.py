@@ -35,7 +35,7 @@ def plain_scenes(count: int = CAPTIONS) -> list[Scene]:
     while len(scenes) < count:
         split = splits[len(scenes) % 2]
         scene = random_scene(rng, split).plain()
-        if scene.split == split and scene.background not in {thing.colour for thing in scene.things}:
+        if scene.split == split and scene.background == scene.unsaid_background:
             scenes.append(scene)
     return scenes
 

@@ -79,10 +79,11 @@ class Scene:
             text = text.removesuffix(f" on a {self.background} background")
         return text
 
-    def plain(self) -> Scene:
-        """The same of large things on the background that goes without saying."""
-        things = tuple(replace(thing, size=UNSAID_SIZE) for thing in self.things)
-        return Scene(self.unsaid_background, things, self.relation)
+    def plain(self, size: bool = True, background: bool = True) -> Scene:
+        """The same with the size, the background or both that go without saying; not with a background of a thing's colour."""
+        things = tuple(replace(thing, size=UNSAID_SIZE) for thing in self.things) if size else self.things
+        wanted = background and self.unsaid_background not in {thing.colour for thing in things}
+        return Scene(self.unsaid_background if wanted else self.background, things, self.relation)
 
     @property
     def unsaid_background(self) -> str:

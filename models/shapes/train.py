@@ -18,7 +18,6 @@ import random
 import time
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -41,7 +40,7 @@ from hecompile.models.shapes import (
     load_pipeline,
 )
 from hecompile.models.shapes.patches import Patches
-from hecompile.models.shapes.scenes import UNSAID_SIZE, Scene, drawn, random_scene
+from hecompile.models.shapes.scenes import drawn, random_scene
 
 __all__ = ["Denoiser", "save", "train"]
 
@@ -92,19 +91,12 @@ def batches(seed: int, encode: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor
     """Latents (B, 48, 8, 8) in [-1, 1] and tokens (B, 16), without end."""
     rng, patches = random.Random(seed), Patches()
     while True:
-        scenes = [_plain(random_scene(rng, "train"), rng) for _ in range(BATCH)]
+        scenes = [random_scene(rng, "train") for _ in range(BATCH)]
+        plainer = [scene.plain(size=rng.random() < PLAIN, background=rng.random() < PLAIN) for scene in scenes]
+        scenes = [new if new.split == "train" else old for old, new in zip(scenes, plainer, strict=True)]
         captions = ["" if rng.random() < UNCONDITIONAL else scene.short_caption(rng) for scene in scenes]
         pictures = np.stack([drawn(scene, rng) for scene in scenes])
         yield patches.encode(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1).latents, encode(captions)
-
-
-def _plain(scene: Scene, rng: random.Random) -> Scene:
-    """The scene, or now and then one of which less has to be said: large things, on the background that goes without saying."""
-    if rng.random() < PLAIN:
-        scene = replace(scene, things=tuple(replace(thing, size=UNSAID_SIZE) for thing in scene.things))
-    if rng.random() < PLAIN and scene.unsaid_background not in {thing.colour for thing in scene.things}:
-        scene = replace(scene, background=scene.unsaid_background)
-    return scene if scene.split == "train" else random_scene(rng, "train")
 
 
 def rate(share: float) -> float:
