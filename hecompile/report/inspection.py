@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hecompile.artifact import Input, Manifest
+from hecompile.artifact_modules import read_modules
 from hecompile.ir.signature import Results, text_of
 from hecompile.policies import WATERMARK
 from hecompile.report.modules import folded
-from hecompile.report.tables import region_rows, totals
+from hecompile.report.tables import RegionRow, region_rows, totals
 from hecompile.report.terminal import GAP, plain_table, terminal
+from hecompile.report.words import margin_text, shape_text
 from hecompile.wording import byte_text
 
 __all__ = ["call_lines", "inspection", "print_inspection"]
 
 LEAST_LAYERS = 40  # columns of their names, without which they stand below the table
-MOST_VALUES = 3  # of a request that are listed
 
 
 def inspection(folder: Path, manifest: Manifest) -> dict[str, object]:
@@ -32,7 +33,11 @@ def inspection(folder: Path, manifest: Manifest) -> dict[str, object]:
         "artifact": manifest.server, "reveals": manifest.reveals, "max_batch": manifest.max_batch, "inputs": inputs,
         "constants": constants, "results": results_text(manifest.signature.results),
     }  # fmt: skip
-    return head | totals(region_rows(folder, manifest), manifest)
+    return head | totals(_rows(folder, manifest), manifest)
+
+
+def _rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
+    return region_rows(folder, manifest, read_modules(folder, manifest.files))
 
 
 def call_lines(manifest: Manifest) -> Iterator[str]:
@@ -46,9 +51,8 @@ def call_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def _input_text(spec: Input) -> str:
-    shape = " x ".join(map(str, spec.shape)) or "one number"
     notes = [*(["public"] if spec.public else ["secret"]), *(["a condition"] if spec.per_run else [])]
-    return f"{text_of(spec.keyword)}: {shape}, {spec.dtype}, {', '.join(notes)}"
+    return f"{text_of(spec.keyword)}: {shape_text(spec.shape)}, {spec.dtype}, {', '.join(notes)}"
 
 
 def results_text(results: Results) -> str:
@@ -67,14 +71,13 @@ def results_text(results: Results) -> str:
 
 def print_inspection(folder: Path, manifest: Manifest) -> None:
     """The same as a table and lines. Regions of the client stand in one line together: they send nothing."""
-    rows = region_rows(folder, manifest)
+    rows = _rows(folder, manifest)
     calls = [row for row in rows if row.layers]
     console = terminal()
     columns = {
         "region": [row.region for row in calls],
         "parameters": [row.parameters for row in calls],
-        "proof": [row.proof for row in calls],
-        "noise/room": [row.room for row in calls],
+        "correct results": [margin_text(row) for row in calls],
         "security bits": [row.security for row in calls],
         "up": [byte_text(row.up_bytes) for row in calls],
         "down": [byte_text(row.down_bytes) for row in calls],
@@ -82,18 +85,18 @@ def print_inspection(folder: Path, manifest: Manifest) -> None:
     columns = {name: texts for name, texts in columns.items() if any(texts)}
     if console.width < _width(columns):  # parameters of a request in lines, and its proof below
         columns["parameters"] = [text.replace("; ", "\n") for text in columns["parameters"]]
-        columns.pop("proof", None)
+        columns.pop("correct results", None)
     taken = _width(columns)
     title = f"{manifest.name}: policy {manifest.policy}, backend {manifest.backend}, largest batch {manifest.max_batch}"
     beside = console.width - taken >= LEAST_LAYERS
     table = plain_table(title, ("layers that the server runs", *columns) if beside else tuple(columns))
     for place, row in enumerate(calls):
-        layers = [folded(listed(row.values), console.width - taken - 1)] if beside else []
+        layers = [folded(row.label, console.width - taken - 1)] if beside else []
         table.add_row(*layers, *(texts[place] for texts in columns.values()))
     console.print(table)
     if not beside:
         for row in calls:
-            console.print(f"{row.region}: {listed(row.values)}")
+            console.print(f"{row.region}: {row.label}")
     proofs = Counter(row.proof for row in calls if row.proof)
     if proofs:
         console.print(f"proofs of correct results: {'; '.join(f'{proof} in {count} requests' for proof, count in proofs.items())}")
@@ -114,10 +117,3 @@ def print_inspection(folder: Path, manifest: Manifest) -> None:
 def _width(columns: Mapping[str, Sequence[str]]) -> int:
     """Columns of a terminal that these of a table take."""
     return sum(GAP + max(len(line) for text in (name, *texts) for line in text.split("\n")) for name, texts in columns.items())
-
-
-def listed(values: Sequence[str]) -> str:
-    """Names of values in a line, as many as can be taken in."""
-    shown = values if len(values) <= MOST_VALUES else values[: MOST_VALUES - 1]
-    more = [f"{len(values) - len(shown)} more"] if len(values) > len(shown) else []
-    return ", ".join([*shown, *more])

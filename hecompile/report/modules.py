@@ -23,11 +23,17 @@ def grouped(paths: Sequence[str]) -> str:
         return ", ".join(_family(parent, names) for parent, names in parents.items())
     kinds: dict[str, list[str]] = {}
     for path in counts:
-        kinds.setdefault(path.rpartition(".")[2], []).append(path)
+        kinds.setdefault(_kind(path), []).append(path)
     parts = [paths[0] if len(paths) == 1 else f"{len(paths)} x {kind}" for kind, paths in kinds.items()]
     if len(parts) > MOST_LISTED:
         parts = [*parts[: MOST_LISTED - 1], f"{len(parts) - MOST_LISTED + 1} more kinds"]
     return ", ".join(parts)
+
+
+def _kind(path: str) -> str:
+    """The name that layers of one kind share: the last part of a path, with the list that it is a place in."""
+    parts = path.split(".")
+    return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
 
 
 def _family(parent: str, names: Sequence[str]) -> str:

@@ -49,19 +49,19 @@ def print_prediction(source: str, prediction: Prediction) -> None:
 def _requests(source: str, prediction: Prediction, width: int) -> Table:
     """Every request of a call, its layers folded at dots where the terminal is narrow."""
     columns = {
-        "server": [seconds_text(each.cost.server_s) for each in prediction.regions],
-        "client": [seconds_text(each.cost.client_s) for each in prediction.regions],
-        "up": [byte_text(each.cost.up_bytes) for each in prediction.regions],
-        "down": [byte_text(each.cost.down_bytes) for each in prediction.regions],
+        "server": [seconds_text(region.cost.server_s) for region in prediction.regions],
+        "client": [seconds_text(region.cost.client_s) for region in prediction.regions],
+        "up": [byte_text(region.cost.up_bytes) for region in prediction.regions],
+        "down": [byte_text(region.cost.down_bytes) for region in prediction.regions],
     }
     if width >= WIDE:
-        columns["memory"] = [byte_text(each.cost.peak_mib * 2**20) for each in prediction.regions]
-    if any(each.skipped_macs for each in prediction.regions):
-        columns["zeros left out"] = [f"{each.skipped_macs / 1e6:,.3g} MMAC" for each in prediction.regions]
+        columns["memory"] = [byte_text(region.cost.peak_mib * 2**20) for region in prediction.regions]
+    if any(region.skipped_macs for region in prediction.regions):
+        columns["zeros left out"] = [f"{region.skipped_macs / 1e6:,.3g} MMAC" for region in prediction.regions]
     taken = sum(GAP + max(len(text) for text in (name, *texts)) for name, texts in columns.items())
     table = plain_table(f"{source}: predicted, nothing was encrypted", ("layers of each request", *columns))
-    for place, each in enumerate(prediction.regions):
-        layers = folded(grouped(each.modules) or each.region, max(width - taken - 1, NARROWEST))
+    for place, region in enumerate(prediction.regions):
+        layers = folded(grouped(region.modules) or region.region, max(width - taken - 1, NARROWEST))
         table.add_row(layers, *(texts[place] for texts in columns.values()))
     return table
 
@@ -76,7 +76,7 @@ def _totals(prediction: Prediction) -> Table:
     table = plain_table("totals", ("", *costs))
     totals = [owner.totals(cost) for owner, cost in costs.values()]
     for name, what, text in TOTALS:
-        table.add_row(what, *(text(each[name]) for each in totals))
+        table.add_row(what, *(text(total[name]) for total in totals))
     return table
 
 
@@ -100,16 +100,16 @@ def _remarks(prediction: Prediction) -> Iterator[str]:
 def print_bills(bills: Sequence[Bill]) -> None:
     """Who pays what, beside running the model alone: a column for each bill."""
     console = terminal()
-    names = [each.what if console.width >= WIDE else folded(each.what, 16) for each in bills]
+    names = [bill.what if console.width >= WIDE else folded(bill.what, 16) for bill in bills]
     table = plain_table("who pays what", ("", *names))
     rows = {
-        "client, CPU": [seconds_text(each.client_s) for each in bills],
-        "alone, CPU": [seconds_text(each.alone_s) for each in bills],
-        "client over alone": [ratio_text(each.offload_ratio) for each in bills],
-        "server, CPU": [seconds_text(each.server_s) for each in bills],
-        "network": [byte_text(each.network_bytes) for each in bills],
-        "network, time": [seconds_text(each.network_s) for each in bills],
-        "start to end": [seconds_text(each.time_s) for each in bills],
+        "client, CPU": [seconds_text(bill.client_s) for bill in bills],
+        "alone, CPU": [seconds_text(bill.alone_s) for bill in bills],
+        "client over alone": [ratio_text(bill.offload_ratio) for bill in bills],
+        "server, CPU": [seconds_text(bill.server_s) for bill in bills],
+        "network": [byte_text(bill.network_bytes) for bill in bills],
+        "network, time": [seconds_text(bill.network_s) for bill in bills],
+        "start to end": [seconds_text(bill.time_s) for bill in bills],
     }
     for what, texts in rows.items():
         table.add_row(what, *texts)
@@ -122,28 +122,28 @@ def print_verdict(prediction: Prediction) -> None:
     terminal().print(verdict_of(prediction), style="bold")
 
 
-def print_comparison(name: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def print_comparison(name: str, comparison: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """What `compare` found: totals, then requests."""
     console = terminal()
     table = Table(title=f"{name}: one call")
     for column in ("", "predicted", "measured", "measured / predicted"):
         table.add_column(column, justify="right")
-    for row in found["total"]:
+    for row in comparison["total"]:
         table.add_row(row["what"], f"{row['predicted']:,.4g}", f"{row['measured']:,.4g}", f"{row['ratio']:.2f}")
     console.print(table)
     table = Table(title="by request: milliseconds predicted, measured")
     for column in ("region", "server", "", "client", ""):
         table.add_column(column, justify="right")
-    for row in found["regions"]:
+    for row in comparison["regions"]:
         keys = ("server_s_predicted", "server_s_measured", "client_s_predicted", "client_s_measured")
         table.add_row(row["region"], *(f"{row[key] * 1e3:.2f}" for key in keys))
     console.print(table)
 
 
-def print_fronts(found: Sequence[Front], files: Sequence[str]) -> None:
+def print_fronts(fronts: Sequence[Front], files: Sequence[str]) -> None:
     """Every front, fastest last."""
     console = terminal()
-    for front in found:
+    for front in fronts:
         table = Table(title=f"latency against {front.axis}: {AXES[front.axis]}")
         for column in (front.axis, "latency s", "client s", "rounds", "layers at the server", "fully encrypted"):
             table.add_column(column, justify="right")
@@ -157,5 +157,5 @@ def print_fronts(found: Sequence[Front], files: Sequence[str]) -> None:
             )
             table.add_row(*numbers, str(len(shares)), str(sum(share == 1 for share in shares)))
         console.print(table)
-    console.print("what is shown in clear has no cryptographic guarantee, and needs --policy min-distortion")
+    console.print("what is revealed has no cryptographic guarantee, and needs --policy min-distortion")
     console.print("written: " + ", ".join(files))

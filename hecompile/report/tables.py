@@ -9,9 +9,12 @@ from pathlib import Path
 from hecompile.artifact import Manifest
 from hecompile.artifact_files import read_client_half
 from hecompile.backends.registry import backend_of
-from hecompile.ir.halves import ClientHalf
+from hecompile.ir.modules import ModuleWork
+from hecompile.report.modules import grouped
 
-__all__ = ["RegionRow", "region_rows", "totals"]
+__all__ = ["RegionRow", "listed", "region_rows", "totals"]
+
+MOST_VALUES = 3  # of a request that are listed
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,13 @@ class RegionRow:
     up_bytes: int = 0
     down_bytes: int = 0
     values: tuple[str, ...] = ()  # names of what its layers make: their modules' paths with underscores, and the operation
+    modules: tuple[str, ...] = ()  # paths of its modules, one for each layer of a request; empty where the artifact keeps none
+    told: tuple[str, ...] = ()  # names of public values that its request tells
 
     @property
-    def room(self) -> str:
-        """Noise and the room for it in bits; empty for backends whose library keeps that to itself."""
-        return f"{self.noise_bits:.1f} / {self.budget_bits:.1f}" if self.budget_bits else ""
+    def label(self) -> str:
+        """Its modules in a line, or its values where the artifact keeps no modules."""
+        return grouped(self.modules) if any(self.modules) else listed(self.values) if self.values else self.region
 
     @property
     def security(self) -> str:
@@ -45,26 +50,26 @@ class RegionRow:
         return f"{self.classical_bits:.1f} (quantum {self.quantum_bits:.1f})" if self.classical_bits else ""
 
 
-def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
-    """The plan's steps in order, call regions with their parameters and bytes."""
+def listed(values: Sequence[str]) -> str:
+    """Names of values in a line, as many as can be taken in."""
+    shown = values if len(values) <= MOST_VALUES else values[: MOST_VALUES - 1]
+    more = [f"{len(values) - len(shown)} more"] if len(values) > len(shown) else []
+    return ", ".join([*shown, *more])
+
+
+def region_rows(folder: Path, manifest: Manifest, modules: Sequence[ModuleWork] = ()) -> list[RegionRow]:
+    """The plan's steps in order, call regions with their parameters and bytes; with the modules that `read_modules` returned."""
     domain = "server_encrypted" if manifest.encrypted else "server (simulation)"
     rows = []
     for step in manifest.plan.steps:
         if step.kind == "client":
-            rows.append(RegionRow(step.region, "client", len(step.inputs), len(step.outputs)))
+            paths = tuple(work.path for work in modules if work.region == step.region)
+            rows.append(RegionRow(step.region, "client", len(step.inputs), len(step.outputs), modules=paths))
             continue
-        # files are read as they lie: while compiling there is no manifest yet to check them against
-        import json
-
-        from safetensors.numpy import load_file
-
-        prefix = folder / "client" / step.region
-        if manifest.files:
-            half = read_client_half(folder, manifest.files, f"client/{step.region}")
-        else:
-            half = ClientHalf(json.loads(prefix.with_suffix(".json").read_bytes()), load_file(prefix.with_suffix(".safetensors")))
+        paths = tuple(work.path for work in modules if work.region == step.region for _ in range(work.layers))
+        half = read_client_half(folder, manifest.files, f"client/{step.region}")
         chosen = backend_of(half)
-        client, facts = chosen.load_client(half), chosen.describe(half)
+        client, description = chosen.load_client(half), chosen.describe(half)
         rows.append(
             RegionRow(
                 step.region,
@@ -72,16 +77,18 @@ def region_rows(folder: Path, manifest: Manifest) -> list[RegionRow]:
                 len(client.inputs),
                 len(client.outputs),
                 chosen.name,
-                facts.layers,
-                facts.parameters,
-                facts.proof,
-                facts.noise_bits,
-                facts.budget_bits,
-                facts.classical_bits,
-                facts.quantum_bits,
+                description.layers,
+                description.parameters,
+                description.proof,
+                description.noise_bits,
+                description.budget_bits,
+                description.classical_bits,
+                description.quantum_bits,
                 client.request_bytes(1),
                 client.reply_bytes(1),
                 step.outputs,
+                paths,
+                chosen.clear_inputs(half),
             )
         )
     return rows
