@@ -16,16 +16,18 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
 import hecompile
+from hecompile.artifact import read_manifest
 from hecompile.models.shapes import GUIDANCE, STEPS, load_pipeline
 from hecompile.models.shapes.card import held_out, sampled
 from hecompile.models.shapes.reader import shares
-from hecompile.runtime.transports import HttpTransport
+from hecompile.sampling.wiretap import Wiretap, words_picture
 
 OUT, ZOOM, RUNS = Path("out"), 8, 5
 COMMAND = [sys.executable, "-c", "from hecompile.cli import main; main()"]
@@ -33,32 +35,16 @@ CAPTIONS = (
     "a small red circle above a large blue square on a yellow background",
     "a large green triangle left of a small white cross on a purple background",
 )
-SEEN = 32 * 32 * 3  # bytes that fill a picture
 
 
-class Wiretap(HttpTransport):
-    """Sends as its parent does, and keeps the last request: these are the bytes that the server gets."""
-
-    request = b""
-
-    def send(self, digest: str, region: str, body: Sequence[Any], reply: Any) -> None:
-        self.request = b"".join(bytes(piece) for piece in body)
-        super().send(digest, region, body, reply)
-
-
-def drawn(pipeline: Any, caption: str) -> np.ndarray:
+def drawn(pipeline: Any, caption: str) -> npt.NDArray[np.uint8]:
     """The caption's picture (32, 32, 3), always from the same noise."""
     settings = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "generator": torch.Generator().manual_seed(0)}
-    images: np.ndarray = pipeline(caption, output_type="np", **settings).images
+    images: npt.NDArray[np.float32] = pipeline(caption, output_type="np", **settings).images
     return (images[0] * 255).round().astype(np.uint8)
 
 
-def seen_by_the_server(request: bytes) -> np.ndarray:
-    """The last bytes of a request, words of ciphertexts, as the colours of a picture (32, 32, 3)."""
-    return np.frombuffer(request[-SEEN:], np.uint8).reshape(32, 32, 3)
-
-
-def sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Image.Image:
+def sheet(rows: Sequence[tuple[str, Sequence[npt.NDArray[np.uint8]]]]) -> Image.Image:
     """Pictures side by side, a row for each caption, under headings."""
     side, gap, head = 32 * ZOOM, 12, 28
     page = Image.new("RGB", (3 * side + 4 * gap, head + len(rows) * (side + head)), "white")
@@ -79,7 +65,7 @@ def main() -> None:
     console, artifact = Console(), OUT / "shapes.he"
     OUT.mkdir(exist_ok=True)
     console.rule("compile the zoo's text-to-image model, encrypted and as a simulation")
-    compiled = hecompile.compile("shapes", artifact)
+    hecompile.compile("shapes", artifact)
     simulated = hecompile.compile("shapes", OUT / "shapes-clear.he", backend="clear")
     plain, clear = load_pipeline(), load_pipeline(unet=simulated.load())
     server = subprocess.Popen([*COMMAND, "serve", str(artifact), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
@@ -90,7 +76,7 @@ def main() -> None:
             pipeline, rows, equal = load_pipeline(unet=unet), [], True
             for caption in CAPTIONS:
                 encrypted = drawn(pipeline, caption)
-                rows.append((caption, (drawn(plain, caption), encrypted, seen_by_the_server(wire.request))))
+                rows.append((caption, (drawn(plain, caption), encrypted, words_picture(wire.request, (32, 32)))))
                 equal = equal and np.array_equal(encrypted, drawn(clear, caption))
             before, seconds = (unet.meter.bytes_up, unet.meter.bytes_down), []
             for _ in range(RUNS):
@@ -109,7 +95,7 @@ def main() -> None:
     for name, text in {
         "one caption, 4 steps with guidance": f"{median(seconds):.2f} s (median of {RUNS})",
         "bytes for it, up and down": f"{up / 1e6:.1f} MB and {down / 1e6:.1f} MB",
-        "rounds a step": str(compiled.program.plan.rounds),
+        "rounds a step": str(read_manifest(artifact).plan.rounds),
         "keys at the server": "0 bytes",
         "encrypted equals its simulation": "bit for bit" if equal else "NO",
         "wholly right, float32 and simulated": f"{right['float32']:.1%} and {right['clear']:.1%} of {len(scenes)}",
