@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import product, repeat
 from pathlib import Path
@@ -30,6 +30,7 @@ from benchmarks.harness import arguments, finish, machine
 from hecompile.approx.options import ApproximationOptions
 from hecompile.compiler import compile_model
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.linear import Array
 from hecompile.models import digits
 from hecompile.models.digits.classifier import recognised_share
 from hecompile.options import CompileOptions
@@ -37,7 +38,7 @@ from hecompile.passes.approximate_activations import ApproximateActivations
 from hecompile.passes.base import Pass
 
 OFF = CompileOptions(backend="clear")
-ON = replace(OFF, activations="polynomial")
+ON = CompileOptions(choices=OFF.choices, activations="polynomial")
 DEGREES = (3, 5, 7, 9)
 
 
@@ -76,24 +77,30 @@ def digits_output(sample: torch.Tensor) -> Any:
 def settings(smoke: bool) -> list[tuple[CompileOptions, str, bool]]:
     """What is compared: options, the fit by name, and whether an artifact draws it."""
     if smoke:
-        return [(replace(ON, degree=3), "weighted", True), (replace(ON, total_depth=36), "weighted", False)]
-    artifacts = [*(replace(ON, degree=degree) for degree in DEGREES[1:]), replace(ON, degree=7, norms="static")]
-    graphs = [
-        (replace(ON, total_depth=54), "weighted"),
-        (replace(ON, degree=7, norms="polynomial"), "weighted"),
-        (replace(ON, degree=3), "weighted"),
-        *((replace(ON, degree=degree), "interpolation") for degree in DEGREES[1:]),
-        (replace(OFF, norms="static"), "weighted"),
-        (replace(ON, degree=7), "minimax"),
-        (replace(ON, degree=7, clamp=True), "weighted"),
+        return [
+            (CompileOptions(choices=ON.choices, degree=3), "weighted", True),
+            (CompileOptions(choices=ON.choices, total_depth=36), "weighted", False),
+        ]
+    artifacts = [
+        *(CompileOptions(choices=ON.choices, degree=degree) for degree in DEGREES[1:]),
+        CompileOptions(choices=ON.choices, degree=7, norms="static"),
     ]
-    longest = (replace(ON, total_depth=105, norms="polynomial"), "weighted", False)
+    graphs = [
+        (CompileOptions(choices=ON.choices, total_depth=54), "weighted"),
+        (CompileOptions(choices=ON.choices, degree=7, norms="polynomial"), "weighted"),
+        (CompileOptions(choices=ON.choices, degree=3), "weighted"),
+        *((CompileOptions(choices=ON.choices, degree=degree), "interpolation") for degree in DEGREES[1:]),
+        (CompileOptions(choices=OFF.choices, norms="static"), "weighted"),
+        (CompileOptions(choices=ON.choices, degree=7), "minimax"),
+        (CompileOptions(choices=ON.choices, degree=7, clamp=True), "weighted"),
+    ]
+    longest = (CompileOptions(choices=ON.choices, total_depth=105, norms="polynomial"), "weighted", False)
     return [longest, *product(artifacts, ["weighted"], [True]), *((*graph, False) for graph in graphs)]
 
 
-def psnr_db(found: np.ndarray, reference: np.ndarray) -> float | None:
-    """Of images in [0, 1]: the same number as of pixels in [-1, 1]. None for what is no number."""
-    error = np.mean((found.astype(np.float64) - reference) ** 2)
+def psnr_db(images: Array, reference: Array) -> float | None:
+    """The PSNR of images in [0, 1], which is that of pixels in [-1, 1]. None if they are equal or hold NaN or infinity."""
+    error = np.mean((images.astype(np.float64) - reference) ** 2)
     return float(10 * np.log10(1 / error)) if np.isfinite(error) and error else None
 
 
@@ -106,7 +113,7 @@ def marked() -> ModelGraph:
 
 
 @cache
-def exact(samples: int, steps: int) -> np.ndarray:
+def exact(samples: int, steps: int) -> Array:
     """The pictures of the float32 network."""
     return draw(digits.load(), labels_of(samples), steps)
 
@@ -116,46 +123,46 @@ def labels_of(samples: int) -> list[int]:
     return [place % 10 for place in range(samples)]
 
 
-def measure(chosen: CompileOptions, fit: str, as_artifact: bool, samples: int, steps: int) -> dict[str, Any]:
-    """One setting."""
+def measure(options: CompileOptions, fit: str, as_artifact: bool, samples: int, steps: int) -> dict[str, Any]:
+    """The figures of one setting."""
     torch.set_num_threads(1)
     labels, reference = labels_of(samples), exact(samples, steps)
-    graph = ApproximateActivations(chosen.panel(ApproximationOptions), fit=FITS[fit]).run(marked())
+    graph = ApproximateActivations(options.panel(ApproximationOptions), fit=FITS[fit]).run(marked())
     images = of_graph = draw(InTorch(graph, digits.load()), labels, steps)
     if as_artifact:
         with tempfile.TemporaryDirectory() as folder:
-            compile_model("digits", Path(folder) / "digits", options=chosen)
+            compile_model("digits", Path(folder) / "digits", options=options)
             images = draw(hecompile.load(Path(folder) / "digits", policy="simulation"), labels, steps)
     record = graph.approximation
     degrees = [site.degree for site in record.sites] if record else []
     return {
         "backend": "clear" if as_artifact else "torch",
-        "norms": chosen.norms,
+        "norms": options.norms,
         "fit": fit if degrees else None,
-        "degree": chosen.degree,
+        "degree": options.degree,
         "degrees": degrees,
-        "budget_db": chosen.budget_db,
-        "clamp": chosen.clamp,
+        "budget_db": options.budget_db,
+        "clamp": options.clamp,
         "depth": record.total_depth if record else 0,
         "psnr_db": psnr_db(images, reference),
         "float_psnr_db": psnr_db(of_graph, reference),
         "recognised": recognised_share(np.nan_to_num(images), labels),
         "promised_db": record.promised_db if record else None,
-        "excursions": sum(each.count for each in record.excursions) if record else 0,
+        "out_of_range": sum(excess.count for excess in record.out_of_range) if record else 0,
     }
 
 
 def equal_depth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The error budget against one degree for all sites, where both have the same total depth."""
-    found = []
+    """The gain in dB of the error budget over one degree for all sites, where both have the same total depth."""
+    gains = []
     for row in rows:
         spent = row["degrees"] and row["degree"] is None and row["budget_db"] is None
         for other in rows if spent else ():
             same = all(row[key] == other[key] for key in ("norms", "fit", "clamp", "depth"))
             if same and other["degree"] is not None and other["float_psnr_db"] is not None:
                 gain = row["float_psnr_db"] - other["float_psnr_db"]
-                found.append({"norms": row["norms"], "depth": row["depth"], "degree": other["degree"], "gain_db": gain})
-    return found
+                gains.append({"norms": row["norms"], "depth": row["depth"], "degree": other["degree"], "gain_db": gain})
+    return gains
 
 
 def fit_gain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -173,10 +180,10 @@ def main() -> None:
     """Measure and print."""
     options = arguments(__doc__)
     steps, samples = (2, 10) if options.smoke else (10, 200)
-    chosen, fits, as_artifact = zip(*settings(options.smoke), strict=True)
+    compile_options, fits, as_artifact = zip(*settings(options.smoke), strict=True)
     rows = []
     with ProcessPoolExecutor(1 if options.smoke else 4, multiprocessing.get_context("spawn")) as pool:
-        for row in pool.map(measure, chosen, fits, as_artifact, repeat(samples), repeat(steps)):
+        for row in pool.map(measure, compile_options, fits, as_artifact, repeat(samples), repeat(steps)):
             rows.append(row)
             sys.stderr.write(f"{row}\n")
     figures = {

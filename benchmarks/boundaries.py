@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from hecompile.artifact import read_manifest
-from hecompile.artifact_files import read_client_half
+from hecompile.artifact_files import read_client_half, read_server_half
 from hecompile.backends.ckks.backend import CkksClearBackend
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.noise import SIGMAS, predict
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
-from hecompile.ir.halves import Array, Half
+from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 from hecompile.runtime.bundle import Bundle
 
 __all__ = ["Boundary", "boundaries", "error_ratios", "watched"]
@@ -25,8 +25,8 @@ __all__ = ["Boundary", "boundaries", "error_ratios", "watched"]
 FLOAT32 = 2.0**-23  # outputs are float32: a rounding of each side
 
 
-def error_ratios(halves: tuple[Half, Half], inputs: Sequence[Array], outputs: Sequence[Array]) -> list[float]:
-    """Of every output of an encrypted call at batch one, the largest error against the plain slot program, over its bound."""
+def error_ratios(halves: tuple[ClientHalf, ServerHalf], inputs: Sequence[Array], outputs: Sequence[Array]) -> list[float]:
+    """For each output of an encrypted call at batch one: its largest error against the clear slot program over its bound."""
     document = read_document(halves[1])
     clear = CkksClearBackend()
     client, server = clear.load_client(halves[0]), clear.load_server(halves[1])
@@ -34,12 +34,12 @@ def error_ratios(halves: tuple[Half, Half], inputs: Sequence[Array], outputs: Se
     wanted = client.decrypt(server.evaluate(b"".join(payload), 1), pending)
     t = 0.0 if document.body.timestep is None else float(inputs[document.inputs.index(document.body.timestep)])
     deviations = predict(document.body.program, read_tables(halves[1], document), document.body.row(t))
-    found = []
+    ratios = []
     for result, got, want in zip(document.body.results, outputs, wanted, strict=True):
         slots = document.body.grid.slots(result.shape)
         bound = SIGMAS * deviations[result.output][slots].reshape(result.shape) + FLOAT32 * np.abs(want)
-        found.append(float((np.abs(got.astype(np.float64) - want) / bound).max()))
-    return found
+        ratios.append(float((np.abs(got.astype(np.float64) - want) / bound).max()))
+    return ratios
 
 
 class _Witness(RegionClient):
@@ -54,9 +54,9 @@ class _Witness(RegionClient):
         return self._inner.encrypt(values, batch, secrets)
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
-        found = self._inner.decrypt(reply, pending)
-        self.calls[-1][1].extend(found)
-        return found
+        outputs = self._inner.decrypt(reply, pending)
+        self.calls[-1][1].extend(outputs)
+        return outputs
 
     def key_sizes(self) -> Mapping[str, int]:
         return self._inner.key_sizes()
@@ -95,10 +95,10 @@ class Boundary:
 
 def boundaries(folder: Path, witnesses: Mapping[str, Any], last: int) -> list[Boundary]:
     """What the witnesses saw in their last calls, region by region."""
-    files, found = read_manifest(folder).files, []
+    files, rows = read_manifest(folder).files, []
     for region, witness in sorted(witnesses.items()):
-        halves = read_client_half(folder, files, f"client/{region}"), read_client_half(folder, files, f"server/{region}")
+        halves = read_client_half(folder, files, f"client/{region}"), read_server_half(folder, files, f"server/{region}")
         calls = witness.calls[-last:]
         ratios = [error_ratios(halves, inputs, outputs) for inputs, outputs in calls]
-        found.append(Boundary(region, len(calls), len(ratios[0]), max(map(max, ratios))))
-    return found
+        rows.append(Boundary(region, len(calls), len(ratios[0]), max(map(max, ratios))))
+    return rows

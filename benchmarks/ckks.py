@@ -23,17 +23,17 @@ import numpy as np
 import tenseal
 
 from benchmarks.harness import arguments, finish, machine
-from hecompile.backends.ckks.affine import Affine, Chain, Polynomial
 from hecompile.backends.ckks.engine import ClearEngine
 from hecompile.backends.ckks.keys import key_sizes, load_key, relin_name
 from hecompile.backends.ckks.layout import Upload
-from hecompile.backends.ckks.lower import Lowering, lower_chain
-from hecompile.backends.ckks.ring import Ring
+from hecompile.backends.ckks.linear_maps import AffineMap, Polynomial, RegionMaps
+from hecompile.backends.ckks.lower import Lowering, lower_maps
+from hecompile.backends.ckks.ring import CkksRing
 from hecompile.backends.ckks.seal import load_fresh, save_answer
 from hecompile.backends.ckks.seal_engine import Plaintexts, SealEngine
 from hecompile.backends.ckks.secret import SecretKey
 from hecompile.backends.ckks.value import Value
-from hecompile.ir.linear import correlate
+from hecompile.ir.linear import Array, correlate
 
 RUNS = 7
 
@@ -41,12 +41,12 @@ RUNS = 7
 def timed(task: Callable[[], Any], runs: int = RUNS) -> float:
     """Median wall seconds, one run before."""
     task()
-    found = []
+    seconds = []
     for _ in range(runs):
         started = time.perf_counter()
         task()
-        found.append(time.perf_counter() - started)
-    return median(found)
+        seconds.append(time.perf_counter() - started)
+    return median(seconds)
 
 
 class Stopwatch:
@@ -70,7 +70,7 @@ class Stopwatch:
 class Ours:
     """A slot program with keys, ready to run on one input."""
 
-    def __init__(self, lowering: Lowering, values: dict[str, np.ndarray]) -> None:
+    def __init__(self, lowering: Lowering, values: dict[str, Array]) -> None:
         self._lowering, ring = lowering, lowering.program.ring
         self._key = SecretKey(ring)
         self._keys: dict[str, object] = {}
@@ -79,14 +79,14 @@ class Ours:
             data = self._key.relinearization_key() if relin else self._key.galois_key(int(name.split()[-1]))
             self._keys[name] = load_key(lowering.program, name, memoryview(data))
         self._plaintexts = Plaintexts(2 << 30)
-        self.vectors = {each.name: self._vector(each, values) for each in lowering.uploads}
-        self._inputs = {each.name: self._fresh(each) for each in lowering.uploads}
+        self.vectors = {upload.name: self._vector(upload, values) for upload in lowering.uploads}
+        self._inputs = {upload.name: self._fresh(upload) for upload in lowering.uploads}
 
     def _fresh(self, upload: Upload) -> Any:
         data = self._key.encrypt(self.vectors[upload.name], upload.level, upload.scale)
         return load_fresh(memoryview(data), self._lowering.program.ring, upload.level, upload.scale)
 
-    def _vector(self, upload: Upload, values: dict[str, np.ndarray]) -> np.ndarray:
+    def _vector(self, upload: Upload, values: dict[str, Array]) -> Array:
         return np.tile(upload.vector(values, self._lowering.grid), self._lowering.program.ring.slots // upload.period)
 
     def run(self) -> dict[str, Value]:
@@ -94,15 +94,16 @@ class Ours:
         return SealEngine(self._lowering.program, self._lowering.tables, 0, self._keys, self._plaintexts).run(self._inputs)
 
     def watched(self) -> tuple[float, float]:
-        """Wall seconds of a run, and those of them inside SEAL's own operations: of the run with the median ratio."""
-        lowering, found = self._lowering, []
+        """Wall seconds of a run and those spent in SEAL's own operations, for the run with the median ratio of the two."""
+        lowering, timings = self._lowering, []
         for _ in range(RUNS):
             engine = SealEngine(lowering.program, lowering.tables, 0, self._keys, self._plaintexts)
-            watches = engine._evaluator, engine._encoder = Stopwatch(engine._evaluator), Stopwatch(engine._encoder)
+            watches = Stopwatch(engine._evaluator), Stopwatch(engine._encoder)
+            vars(engine).update(_evaluator=watches[0], _encoder=watches[1])
             started = time.perf_counter()
             engine.run(self._inputs)
-            found.append((time.perf_counter() - started, sum(watch.spent_s for watch in watches)))
-        return sorted(found, key=lambda pair: pair[0] / pair[1])[RUNS // 2]
+            timings.append((time.perf_counter() - started, sum(watch.spent_s for watch in watches)))
+        return sorted(timings, key=lambda pair: pair[0] / pair[1])[RUNS // 2]
 
     def error(self) -> float:
         """The largest difference to the program in the clear."""
@@ -114,28 +115,28 @@ class Ours:
         return worst
 
 
-def conv_chain(weights: np.ndarray, size: int) -> tuple[Chain, np.ndarray]:
-    """A convolution as a chain, and its matrix."""
+def conv_maps(weights: Array, size: int) -> tuple[RegionMaps, Array]:
+    """The maps of a region that is one convolution, and the convolution's matrix."""
     channels, count = weights.shape[1], weights.shape[1] * size * size
     units = np.eye(count).reshape(count, channels, size, size)
     taps = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
     matrix = correlate(units, weights.reshape(len(weights), channels, 9), taps, (size, size)).reshape(count, -1).T
     ones, zeros = np.ones((1, len(matrix))), np.zeros((1, len(matrix)))
-    affine = Affine("y", (len(weights), size, size), {"x": matrix}, zeros[0], ones, zeros)
-    return Chain({"x": (channels, size, size)}, None, {}, {}, (), {"y": affine}), matrix
+    affine = AffineMap("y", (len(weights), size, size), {"x": matrix}, zeros[0], ones, zeros)
+    return RegionMaps({"x": (channels, size, size)}, None, {}, {}, (), {"y": affine}), matrix
 
 
-def act_chain(coefficients: np.ndarray, size: int, channels: int) -> Chain:
-    """SiLU's polynomial on [-4, 4] between two scalings, which a chain begins and ends with."""
+def activation_maps(coefficients: Array, size: int, channels: int) -> RegionMaps:
+    """The maps of a region that is SiLU's polynomial on [-4, 4]. It begins and ends with the identity, as regions must."""
     shape, count = (channels, size, size), channels * size * size
     ones, zeros = np.ones((1, count)), np.zeros((1, count))
-    argument = Affine("u", shape, {"x": np.eye(count)}, zeros[0], ones, zeros)
+    argument = AffineMap("u", shape, {"x": np.eye(count)}, zeros[0], ones, zeros)
     polynomial = Polynomial(argument, np.array([-4.0]), np.array([4.0]), coefficients[None], "act", "")
-    output = Affine("y", shape, {"p": np.eye(count)}, zeros[0], ones, zeros)
-    return Chain({"x": shape}, None, {"p": polynomial}, {}, ("p",), {"y": output})
+    output = AffineMap("y", shape, {"p": np.eye(count)}, zeros[0], ones, zeros)
+    return RegionMaps({"x": shape}, None, {"p": polynomial}, {}, ("p",), {"y": output})
 
 
-def tenseal_vector(ring: Ring, x: np.ndarray) -> Any:
+def tenseal_vector(ring: CkksRing, x: Array) -> Any:
     """TenSEAL's own vector, in the same ring."""
     bits = [*ring.bits, ring.special_bits]
     context = tenseal.context(tenseal.SCHEME_TYPE.CKKS, ring.dimension, coeff_mod_bit_sizes=bits, n_threads=1)
@@ -152,12 +153,12 @@ def measure(channels: int, size: int) -> dict[str, Any]:
     grid = np.cos(np.pi * (np.arange(64) + 0.5) / 64) * 4
     coefficients = np.polynomial.chebyshev.chebfit(grid / 4, grid / (1 + np.exp(-grid)), 7)
     powers = np.polynomial.chebyshev.cheb2poly(coefficients) / 4.0 ** np.arange(8)
-    chain, matrix = conv_chain(weights, size)
-    conv_lowering = lower_chain(chain, ("y",), "conv")
+    maps, matrix = conv_maps(weights, size)
+    conv_lowering = lower_maps(maps, ("y",), "conv")
     conv = Ours(conv_lowering, {"x": x})
-    act_lowering = lower_chain(act_chain(coefficients, size, channels), ("y",), "act")
+    act_lowering = lower_maps(activation_maps(coefficients, size, channels), ("y",), "act")
     act = Ours(act_lowering, {"x": x})
-    rings = [each.program.ring for each in (conv_lowering, act_lowering)]
+    rings = [lowering.program.ring for lowering in (conv_lowering, act_lowering)]
     theirs, rows = [tenseal_vector(ring, x) for ring in rings], matrix.T.tolist()
     conv_tenseal_s = timed(lambda: theirs[0].mm(rows), runs=1)
     act_tenseal_s = timed(lambda: theirs[1].polyval(powers.tolist()))

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 
 from benchmarks.harness import arguments, finish, machine
 from hecompile.compiler import compile_model
+from hecompile.ir.regions import Program
 from hecompile.machine import load_machine
 from hecompile.measure.artifact import compare, measure_artifact, predict_artifact
 from hecompile.options import CompileOptions
@@ -35,7 +36,7 @@ WORST = {  # what a worst ratio is over
     "memory": ("peak_mib",),
 }
 HELD_MIB = (0.0, 0.042, 0.086)  # of digits' 0.174 MiB of weights, at the client
-LEAKAGE = (0.25, 0.5)  # most of what layers read that is in clear, nothing held at the client
+LEAKAGE = (0.25, 0.5)  # most of what layers read that is in the clear, nothing held at the client
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,11 @@ class Budget:
         options = CompileOptions(
             partition="optimised", client_weights_mib=self.client_weights_mib, machine=str(profile), max_batch=1
         )
-        return replace(options, policy="min-distortion", budget=0.9, most_leakage=self.leakage) if self.leakage else options
+        return (
+            CompileOptions(choices=options.choices, policy="min-distortion", budget=0.9, most_leakage=self.leakage)
+            if self.leakage
+            else options
+        )
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,8 @@ class Alone(torch.nn.Module):
 def compared(folder: Path, profile: Path, runs: int) -> dict[str, Any]:
     """Measured over predicted, and what was measured."""
     rows = compare(predict_artifact(folder, load_machine(profile)), measure_artifact(folder, runs=runs))["total"]
-    found: dict[str, Any] = {f"{row['what']}_ratio": row["ratio"] for row in rows}
-    return found | {row["what"]: row["measured"] for row in rows}
+    ratios: dict[str, Any] = {f"{row['what']}_ratio": row["ratio"] for row in rows}
+    return ratios | {row["what"]: row["measured"] for row in rows}
 
 
 def measure(folder: Path, smoke: bool, runs: int) -> dict[str, Any]:
@@ -111,20 +116,21 @@ def measure(folder: Path, smoke: bool, runs: int) -> dict[str, Any]:
     budgets = [Budget(held, 0.0) for held in HELD_MIB] + [Budget(0.0, leakage) for leakage in LEAKAGE]
     for place, budget in enumerate(budgets[1:2] if smoke else budgets):
         compiled = compile_model("digits", folder / f"digits-{place}", options=budget.options(profile))
-        found = compared(folder / f"digits-{place}", profile, runs)
-        points.append({**asdict(budget), "rounds": compiled.program.plan.rounds, **found})
+        figures = compared(folder / f"digits-{place}", profile, runs)
+        assert isinstance(compiled.program, Program)
+        points.append({**asdict(budget), "rounds": compiled.program.plan.rounds, **figures})
     wide, options = [], CompileOptions(machine=str(profile), max_batch=1)
-    for each in SMOKE if smoke else WIDE:
-        compile_model(Alone(each.layer()).eval(), folder / "wide", options=options, example_inputs={"sample": each.sample()})
-        wide.append({**asdict(each), **compared(folder / "wide", profile, min(runs, 3))})
+    for case in SMOKE if smoke else WIDE:
+        compile_model(Alone(case.layer()).eval(), folder / "wide", options=options, example_inputs={"sample": case.sample()})
+        wide.append({**asdict(case), **compared(folder / "wide", profile, min(runs, 3))})
         shutil.rmtree(folder / "wide")
     return {**worst(points + wide), "digits_front": points, "wide": wide, "profile": load_machine(profile).prices()}
 
 
 def worst(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The ratio that is furthest from one, of seconds, bytes and memory, as a number above one."""
-    found = {what: [row[f"{key}_ratio"] for row in rows for key in keys] for what, keys in WORST.items()}
-    return {f"worst_{what}_ratio": max(max(ratio, 1 / ratio) for ratio in ratios) for what, ratios in found.items()}
+    """For seconds, bytes and memory: the ratio furthest from one, inverted where it is below one."""
+    ratios_of = {what: [row[f"{key}_ratio"] for row in rows for key in keys] for what, keys in WORST.items()}
+    return {f"worst_{what}_ratio": max(max(ratio, 1 / ratio) for ratio in ratios) for what, ratios in ratios_of.items()}
 
 
 def main() -> None:

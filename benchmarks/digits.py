@@ -22,6 +22,7 @@ import torch
 import hecompile
 from benchmarks.harness import arguments, cpu_seconds, finish, machine, median_of
 from hecompile.compiler import compile_model
+from hecompile.ir.linear import Array
 from hecompile.models import digits
 from hecompile.models.digits.classifier import recognised_share
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
@@ -31,16 +32,16 @@ from hecompile.options import CompileOptions
 SERVE = [sys.executable, "-c", "from hecompile.cli import main; main()", "serve"]
 
 
-def draw(unet: torch.nn.Module, labels: list[int], steps: int) -> np.ndarray:
+def draw(unet: torch.nn.Module, labels: list[int], steps: int) -> Array:
     """Images (B, 8, 8, 1) in [0, 1], each label with its own seed."""
     pipeline = ClassConditionalPipeline(unet, make_scheduler("ddim", dict(digits.SCHEDULER)))
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(place) for place in range(len(labels))]
-    images: np.ndarray = pipeline(labels, steps, generators, output_type="np").images
+    images: Array = pipeline(labels, steps, generators, output_type="np").images
     return images
 
 
-def sampled(folder: Path, labels: list[int], steps: int, runs: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray, float]:
+def sampled(folder: Path, labels: list[int], steps: int, runs: int) -> tuple[dict[str, Any], Array, Array, float]:
     """A digit through a server in a second process: figures, the picture, the pictures of all labels and their seconds."""
     server = subprocess.Popen([*SERVE, str(folder), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
     try:
@@ -80,7 +81,7 @@ def measure(folder: Path, steps: int, runs: int, samples: int) -> dict[str, Any]
     plain, clear = digits.load(), hecompile.load(clear_folder, policy="simulation")
     labels = list(range(10))
     plaintext = median_of(runs, lambda: draw(plain, [7], steps))
-    found, picture, ten, ten_s = sampled(encrypted_folder, labels, steps, runs)
+    encrypted, picture, ten, ten_s = sampled(encrypted_folder, labels, steps, runs)
     fresh, fresh_picture, _, _ = sampled(fresh_folder, labels, steps, runs)
     simulated = median_of(runs, lambda: draw(clear, [7], steps))
     many = [place % 10 for place in range(samples)]
@@ -89,9 +90,9 @@ def measure(folder: Path, steps: int, runs: int, samples: int) -> dict[str, Any]
     return {
         "steps": steps,
         "plaintext_s": plaintext["median_s"],
-        "encrypted_s": found["encrypted_s"],
+        "encrypted_s": encrypted["encrypted_s"],
         "clear_s": simulated["median_s"],
-        "encrypted_runs": found["encrypted_runs"],
+        "encrypted_runs": encrypted["encrypted_runs"],
         "plaintext_runs": plaintext,
         "ten_digits_encrypted_s": ten_s,
         "psnr_db": float(10 * np.log10(1 / np.mean((ten.astype(np.float64) - reference) ** 2))),
@@ -99,12 +100,12 @@ def measure(folder: Path, steps: int, runs: int, samples: int) -> dict[str, Any]
         "recognised_float": recognised_share(draw(plain, many, steps), many),
         "recognised_clear": recognised_share(draw(clear, many, steps), many),
         "samples": samples,
-        "client_cpu_s": found["client_cpu_s"],
-        "server_cpu_s": found["server_cpu_s"],
-        "offload_ratio": found["client_cpu_s"] / plaintext["cpu_s"],
-        "rounds_per_step": found["rounds_per_step"],
-        "bytes_up_per_step": found["bytes_up_per_step"],
-        "bytes_down_per_step": found["bytes_down_per_step"],
+        "client_cpu_s": encrypted["client_cpu_s"],
+        "server_cpu_s": encrypted["server_cpu_s"],
+        "offload_ratio": encrypted["client_cpu_s"] / plaintext["cpu_s"],
+        "rounds_per_step": encrypted["rounds_per_step"],
+        "bytes_up_per_step": encrypted["bytes_up_per_step"],
+        "bytes_down_per_step": encrypted["bytes_down_per_step"],
         "fresh_seeds": {**fresh, "offload_ratio": fresh["client_cpu_s"] / plaintext["cpu_s"]},
         "same_picture_with_fresh_seeds": bool(np.array_equal(picture, fresh_picture)),
         "server_key_bytes": 0,

@@ -16,9 +16,10 @@ import torch
 
 import hecompile
 from benchmarks.boundaries import boundaries, watched
-from benchmarks.digits import SERVE, cpu_seconds, draw
-from benchmarks.harness import median_of
+from benchmarks.digits import SERVE, draw
+from benchmarks.harness import cpu_seconds, median_of
 from hecompile.compiler import compile_model
+from hecompile.ir.linear import Array
 from hecompile.models import digits
 from hecompile.models.digits.classifier import recognised_share
 from hecompile.options import CompileOptions
@@ -44,33 +45,33 @@ def _served(folder: Path) -> Iterator[tuple[Any, int, dict[str, Any]]]:
         server.wait()
 
 
-def _one_digit(unet: Any, pid: int, steps: int) -> tuple[dict[str, Any], np.ndarray]:
+def _one_digit(unet: Any, pid: int, steps: int) -> tuple[dict[str, Any], Array]:
     """Times, traffic and rounds of one digit; keys are made and sent before."""
     draw(unet, [7], 1)
     meter = unet.meter
-    meter.excursions.clear()  # a single step is no run that anything was fitted to
+    meter.out_of_range.clear()  # a single step is no run that anything was fitted to
     before = (cpu_seconds(pid), meter.requests, meter.bytes_up, meter.bytes_down, meter.calls)
-    pictures: list[np.ndarray] = []
+    pictures: list[Array] = []
     run = median_of(1, lambda: pictures.append(draw(unet, [7], steps)), warm_up=0)
     after = (cpu_seconds(pid), meter.requests, meter.bytes_up, meter.bytes_down, meter.calls)
     server_s, requests, up, down, calls = (now - then for now, then in zip(after, before, strict=True))
     figures = {
         "encrypted_s": run["median_s"], "client_cpu_s": run["cpu_s"], "server_cpu_s": server_s, "rounds_per_step": requests / calls,
         "bytes_up_per_step": up / calls, "bytes_down_per_step": down / calls, "key_bytes": meter.key_bytes, "key_s": meter.key_s,
-        "excursions": dict(meter.excursions),
+        "out_of_range": dict(meter.out_of_range),
     }  # fmt: skip
     return figures, pictures[0]
 
 
 def _regions(folder: Path) -> list[dict[str, Any]]:
     """Layers, polynomials and rings of the regions that hold polynomials."""
-    found = []
+    regions = []
     for path in sorted((folder / "server").glob("call_*_ckks.json")):
         document = json.loads(path.read_text())
         polynomials = document["text"].count("he.polynomial")
         ring = document["text"].splitlines()[0]
-        found.append({"region": path.stem, "layers": document["layers"] - polynomials, "polynomials": polynomials, "ring": ring})
-    return found
+        regions.append({"region": path.stem, "layers": document["layers"] - polynomials, "polynomials": polynomials, "ring": ring})
+    return regions
 
 
 def measure_chains(folder: Path, steps: int, ten_steps: int, samples: int) -> dict[str, Any]:
@@ -81,11 +82,11 @@ def measure_chains(folder: Path, steps: int, ten_steps: int, samples: int) -> di
     compile_s = time.perf_counter() - started
     plain, clear = digits.load(), hecompile.load(folder / "ckks_clear", policy="simulation")
     plaintext = median_of(5, lambda: draw(plain, [7], steps))
-    found: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     for name in ("bfv", "ckks"):
         with _served(folder / name) as (unet, pid, witnesses):
-            found[name], picture = _one_digit(unet, pid, steps)
-            found[name]["offload_ratio"] = found[name]["client_cpu_s"] / plaintext["cpu_s"]
+            figures[name], picture = _one_digit(unet, pid, steps)
+            figures[name]["offload_ratio"] = figures[name]["client_cpu_s"] / plaintext["cpu_s"]
     seen = boundaries(folder / "ckks", witnesses, steps)
     labels, many = list(range(10)), [place % 10 for place in range(samples)]
     with torch.no_grad():
@@ -95,8 +96,8 @@ def measure_chains(folder: Path, steps: int, ten_steps: int, samples: int) -> di
         "steps": steps,
         "compile_s": compile_s,
         "plaintext_s": plaintext["median_s"],
-        **found["ckks"],
-        **{f"bfv_{name}": value for name, value in found["bfv"].items()},
+        **figures["ckks"],
+        **{f"bfv_{name}": value for name, value in figures["bfv"].items()},
         "largest_difference_to_clear": float(np.abs(picture - draw(clear, [7], steps)).max()),
         "psnr_db": float(10 * np.log10(1 / np.mean(error**2))),
         "encrypted_psnr_db": float(10 * np.log10(1 / np.mean((picture.astype(np.float64) - draw(plain, [7], steps)) ** 2))),
@@ -104,7 +105,7 @@ def measure_chains(folder: Path, steps: int, ten_steps: int, samples: int) -> di
         "recognised_clear": recognised_share(draw(clear, many, ten_steps), many),
         "samples": samples,
         "regions": _regions(folder / "ckks"),
-        "worst_error_over_bound": max(each.worst for each in seen),
-        "boundaries": [asdict(each) for each in seen],  # of the encrypted digit: every region at every step
+        "worst_error_over_bound": max(boundary.worst for boundary in seen),
+        "boundaries": [asdict(boundary) for boundary in seen],  # of the encrypted digit: every region at every step
         "security_bits": json.loads((folder / "ckks" / "manifest.json").read_text())["security_bits"],
     }

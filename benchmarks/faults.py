@@ -14,23 +14,23 @@ from pathlib import Path
 sys.path.pop(0)  # this folder, where a file has the name of a library
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import numpy as np
 import torch
 
 import hecompile
 from benchmarks.harness import arguments, finish, machine
 from hecompile.compiler import compile_model
+from hecompile.ir.linear import Array
 from hecompile.models import digits
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from hecompile.models.digits.schedulers import make_scheduler
 from tests.faults.restarting import RestartingServer
 
 
-def draw(unet: torch.nn.Module, steps: int) -> np.ndarray:
+def draw(unet: torch.nn.Module, steps: int) -> Array:
     """One digit from the same noise each time, (1, 8, 8, 1)."""
     pipeline = ClassConditionalPipeline(unet, make_scheduler("ddim", dict(digits.SCHEDULER)))
     pipeline.set_progress_bar_config(disable=True)
-    picture: np.ndarray = pipeline([7], steps, [torch.Generator().manual_seed(0)], output_type="np").images
+    picture: Array = pipeline([7], steps, [torch.Generator().manual_seed(0)], output_type="np").images
     return picture
 
 

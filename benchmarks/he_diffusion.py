@@ -26,9 +26,10 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.baselines import he_diffusion as baselines
 from benchmarks.harness import arguments, finish, machine, median_of
 from hecompile.calibration.calls import Call
+from hecompile.ir.linear import Array
 from hecompile.runtime.scheduler import EncryptedScheduler, coefficients
 from hecompile.sampler_artifact import SamplerOptions, compile_sampler
-from hecompile.sparsity.importance import cost_function
+from hecompile.sparsity.importance import distortion_function
 from hecompile.sparsity.selection import select
 
 SHAPE = (4, 64, 64)
@@ -68,9 +69,9 @@ def sample(scheduler: Any, predictor: Predictor, x: torch.Tensor, steps: int) ->
     return x, seconds, calls
 
 
-def psnr(found: torch.Tensor, reference: torch.Tensor) -> float:
+def psnr(result: torch.Tensor, reference: torch.Tensor) -> float:
     """In dB, the peak being the reference's range."""
-    error = float((found.double() - reference.double()).square().mean())
+    error = float((result.double() - reference.double()).square().mean())
     return float(10 * np.log10(float(reference.max() - reference.min()) ** 2 / error))
 
 
@@ -85,11 +86,11 @@ def ours(folder: Path, calls: list[Call], steps: int, runs: int, **options: Any)
         x = scheduler.initial_noise()
         reference = sample(PNDMScheduler(**SCHEDULE), predictor, x, steps)[0]
         masks.clear()
-        found, seconds, _ = sample(scheduler, predictor, x, steps)
+        result, seconds, _ = sample(scheduler, predictor, x, steps)
         wall, cpu = (statistics.median(column) for column in zip(*seconds, strict=True))
         walls.append(wall)
         cpus.append(cpu)
-        quality.append(psnr(found, reference))
+        quality.append(psnr(result, reference))
     meter = scheduler.meter
     return {
         "step_s": statistics.median(walls), "min_s": min(walls), "max_s": max(walls), "cpu_s": statistics.median(cpus), "n": runs,
@@ -100,13 +101,13 @@ def ours(folder: Path, calls: list[Call], steps: int, runs: int, **options: Any)
     }  # fmt: skip
 
 
-def watch(scheduler: EncryptedScheduler) -> list[np.ndarray]:
+def watch(scheduler: EncryptedScheduler) -> list[Array]:
     """A list that gets every step's mask."""
-    masks: list[np.ndarray] = []
+    masks: list[Array] = []
     support = scheduler._executor.bundle.calls["sampler"].support  # type: ignore[attr-defined]
     choose = support.choose
 
-    def watched(x: np.ndarray, t: float) -> np.ndarray:
+    def watched(x: Array, t: float) -> Array:
         masks.append(choose(x, t))
         return masks[-1]
 
@@ -115,10 +116,10 @@ def watch(scheduler: EncryptedScheduler) -> list[np.ndarray]:
 
 
 def gaussian_shares(latents: int) -> dict[str, dict[str, float]]:
-    """Share in clear of Gaussian latents, as the paper reports it."""
+    """Share in the clear of Gaussian latents, as the paper reports it."""
     drawn = np.random.default_rng(0).standard_normal((latents, *SHAPE))
     return {
-        name: {str(tau): float(np.mean([1 - select(cost_function(name)(x), tau).mean() for x in drawn])) for tau in TAUS}
+        name: {str(tau): float(np.mean([1 - select(distortion_function(name)(x), tau).mean() for x in drawn])) for tau in TAUS}
         for name in ("magnitude", "hill")
     }
 
@@ -151,7 +152,7 @@ def measure(folder: Path, smoke: bool, runs: int) -> dict[str, Any]:
         for tau in taus
         for dynamic in (True, False)
     ]
-    figures = {f"{name}_s": found["median_s"] for name, found in timed.items()}
+    figures = {f"{name}_s": timing["median_s"] for name, timing in timed.items()}
     return {
         "shape": list(SHAPE), "steps": steps, "sampler": "PLMS", "tau": 0.01, "epsilons": "seeded synthetic predictor, no UNet",
         "per_scalar_s": per_scalar_s, "per_scalar_scaled_from": scalars, **figures,

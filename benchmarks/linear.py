@@ -24,13 +24,13 @@ from hecompile.backends.bfv.backend import BfvBackend
 from hecompile.backends.bfv.choose import Choice, choose
 from hecompile.backends.bfv.lowering import lower_layers
 from hecompile.backends.bfv.rings import secrets_of
-from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct, encrypted_weights
+from hecompile.backends.bfv.stages import PackedLinearOp, ParameterizedLinearOp, encrypted_weights
 from hecompile.ir import linear as forms
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.linear import Part
-from hecompile.ir.products import Product
+from hecompile.ir.dequantizer import leading, quantize_picture
+from hecompile.ir.linear import Array, Part
+from hecompile.ir.linear_ops import FloatLinearOp
 from hecompile.ir.quantization import quantize
-from hecompile.ir.readout import leading, quantize_picture
 from hecompile.ir.regions import CallRegion
 from hecompile.machine import Machine
 from hecompile.security.table import security_bits
@@ -81,7 +81,7 @@ class Layer:
             torch.nn.functional.conv2d(value, weight, stride=shape.stride, padding=shape.kernel // 2) for weight in self.weights
         ]
 
-    def product(self) -> Product:
+    def linear_op(self) -> FloatLinearOp:
         shape, stacked = self.shape, torch.cat(self.weights).double().numpy()
         one, pad = (1, 1), (shape.kernel // 2,) * 2
         if shape.kind == "linear":
@@ -92,11 +92,11 @@ class Layer:
             geometry, weights = forms.conv2d(stacked, shape.size, (shape.stride,) * 2, pad, one, 1)
         parts = tuple(Part(f"y{index}", count) for index, count in enumerate(shape.outputs))
         bias = np.random.default_rng(1).standard_normal(sum(shape.outputs)).astype(np.float32)
-        return Product("x", geometry, parts, weights.copy, bias, ChannelSplit(geometry.channels))
+        return FloatLinearOp("x", geometry, parts, weights.copy, bias, ChannelSplit(geometry.channels))
 
 
 def shapes() -> dict[Shape, int]:
-    """The shapes of Stable Diffusion 1.5 that read secrets, and how often each is there. Nothing is computed."""
+    """The shapes of the layers of Stable Diffusion 1.5 that read secrets, with their number. Nothing is computed."""
     from diffusers import UNet2DConditionModel
     from diffusers.models.upsampling import Upsample2D
 
@@ -114,12 +114,10 @@ def shapes() -> dict[Shape, int]:
     model(*values)
     readers: dict[tuple[object, ...], tuple[Shape, int]] = {}
     for module, value in calls:
-        found = _shape(module, value)
-        key = (id(value), found.kind, found.kernel, found.stride)
+        own = _shape(module, value)
+        key = (id(value), own.kind, own.kernel, own.stride)
         shape = readers[key][0] if key in readers else None
-        whole = Shape(
-            found.kind, found.channels, (*(shape.outputs if shape else ()), *found.outputs), found.size, found.kernel, found.stride
-        )
+        whole = Shape(own.kind, own.channels, (*(shape.outputs if shape else ()), *own.outputs), own.size, own.kernel, own.stride)
         readers[key] = (whole, 1)
     counts: dict[Shape, int] = {}
     for shape, _ in readers.values():
@@ -154,24 +152,24 @@ class Encrypted:
     """A layer as it is lowered, with both halves loaded."""
 
     choice: Choice
-    packed: PackedProduct
+    packed: PackedLinearOp
     client: Any
     server: Any
 
 
-def encrypted(product: Product) -> Encrypted:
-    bfv, machine_, quantized = BfvBackend(), Machine(), quantize(product)
+def encrypted(linear_op: FloatLinearOp) -> Encrypted:
+    bfv, machine_, quantized = BfvBackend(), Machine(), quantize(linear_op)
     weights = encrypted_weights(quantized)
     first = choose(weights, 1, machine_)
     if first is None:
-        raise SystemExit(f"no parameters carry {product.geometry}")
+        raise SystemExit(f"no parameters carry {linear_op.geometry}")
     choices = [choose(weights, batch, machine_, first.parameters) for batch in range(1, BATCH + 1)]
-    packed = PackedProduct(ParameterizedProduct(quantized, first.parameters), 1, tuple(each for each in choices if each))
+    packed = PackedLinearOp(ParameterizedLinearOp(quantized, first.parameters), 1, tuple(choice for choice in choices if choice))
     lowered = lower_layers(CallRegion("call_01", bfv.name, (packed,)), bfv.name, bfv.prime)
     return Encrypted(packed.choices[-1], packed, bfv.load_client(lowered.client), bfv.load_server(lowered.server))
 
 
-def expected(packed: PackedProduct, value: np.ndarray) -> list[np.ndarray]:
+def expected(packed: PackedLinearOp, value: Array) -> list[Array]:
     """The integer reference's values: sums in doubles, which are exact below 2^53, term by term."""
     quantized, geometry = packed.parameterized.quantized, packed.geometry
     integers, scales = quantize_picture(geometry.to_picture(value), packed.parameterized.parameters.limit)
@@ -185,32 +183,32 @@ def expected(packed: PackedProduct, value: np.ndarray) -> list[np.ndarray]:
         window = padded[:, :, top : top + rows, left : left + columns].reshape(len(integers), geometry.picture[0], -1)
         sums += quantized.weights[:, :, k].astype(np.float64) @ window
     grid = sums.reshape(len(integers), geometry.rows, rows, columns)
-    return quantized.readout.values(grid, scales, leading(value, geometry))
+    return quantized.dequantizer.values(grid, scales, leading(value, geometry))
 
 
 def measured(shape: Shape, count: int, runs: int) -> dict[str, Any]:
     """One shape: seconds of all sides, bytes, and whether every value is the integer reference's."""
     made = layer(shape)
-    product = made.product()
-    found, value, geometry = encrypted(product), made.value.numpy(), product.geometry
-    parts, pending = found.client.encrypt([value], BATCH)
+    linear_op = made.linear_op()
+    region, value, geometry = encrypted(linear_op), made.value.numpy(), linear_op.geometry
+    parts, pending = region.client.encrypt([value], BATCH)
     payload = b"".join(parts)
-    reply = found.server.evaluate(payload, BATCH)
-    values = found.client.decrypt(reply, pending)
-    exact = all(np.array_equal(got, want) for got, want in zip(values, expected(found.packed, value), strict=True))
-    requests = [found.client.encrypt([value], BATCH) for _ in range(runs + 1)]  # each may be decrypted once
+    reply = region.server.evaluate(payload, BATCH)
+    values = region.client.decrypt(reply, pending)
+    exact = all(np.array_equal(got, want) for got, want in zip(values, expected(region.packed, value), strict=True))
+    requests = [region.client.encrypt([value], BATCH) for _ in range(runs + 1)]  # each may be decrypted once
 
     def decrypt() -> None:
-        found.client.decrypt(reply, requests.pop()[1])
+        region.client.decrypt(reply, requests.pop()[1])
 
     with torch.no_grad():
         float_s = process_seconds(made.float32, runs)
     encrypt_s, server_s = (
-        process_seconds(lambda: found.client.encrypt([value], BATCH), runs),
-        process_seconds(lambda: found.server.evaluate(payload, BATCH), runs),
+        process_seconds(lambda: region.client.encrypt([value], BATCH), runs),
+        process_seconds(lambda: region.server.evaluate(payload, BATCH), runs),
     )
     decrypt_s = process_seconds(decrypt, runs)
-    layout, parameters = found.choice.layout, found.choice.parameters
+    layout, parameters = region.choice.layout, region.choice.parameters
     return {
         "layer": str(shape),
         "count": count,
@@ -229,15 +227,15 @@ def measured(shape: Shape, count: int, runs: int) -> dict[str, Any]:
         "q_bits": parameters.q_bits,
         "t_bits": parameters.t_bits,
         "limit": parameters.limit,
-        "proof": found.choice.proof,
+        "proof": region.choice.proof,
         "blocks": layout.blocks,
-        "packing": [layout.packing.share, layout.packing.tile_rows, layout.packing.p_in, layout.packing.p_out],
+        "packing": [layout.packing.images_per_poly, layout.packing.band_rows, layout.packing.p_in, layout.packing.p_out],
         "security_bits": round(security_bits(parameters.dimension, parameters.q_bits, secrets_of(layout.blocks, 1)), 1),
-        "form": found.server.form(0, BATCH),
+        "form": region.server.form(0, BATCH),
         "upload_coefficients": layout.blocks * layout.uploads * parameters.dimension,
         "answer_coefficients": layout.blocks * layout.answers * parameters.dimension,
         "macs": geometry.rows * layout.uploads * layout.packing.p_in * len(geometry.taps) * parameters.limbs
-        * (parameters.dimension + layout.blocks * layout.packing.p_out * layout.area),
+        * (parameters.dimension + layout.blocks * layout.packing.p_out * layout.channel_stride),
     }  # fmt: skip
 
 
@@ -256,33 +254,33 @@ def by_kernel(shape: Shape, runs: int) -> dict[str, dict[str, float]]:
     before, result = _core.kernel(), {}
     for name in _core.kernels():
         _core.use_kernel(name)
-        found = measured(shape, 1, runs)
-        if not found["exact"]:
+        figures = measured(shape, 1, runs)
+        if not figures["exact"]:
             raise SystemExit(f"kernel {name} is not exact")
         result[name] = {
-            "encrypt_ns": found["encrypt_s"] / found["upload_coefficients"] * 1e9,
-            "decrypt_ns": found["decrypt_s"] / found["answer_coefficients"] * 1e9,
-            "gmac_per_s": found["macs"] / found["server_s"] / 1e9,
-            "server_over_float": found["server_s"] / found["float_s"],
+            "encrypt_ns": figures["encrypt_s"] / figures["upload_coefficients"] * 1e9,
+            "decrypt_ns": figures["decrypt_s"] / figures["answer_coefficients"] * 1e9,
+            "gmac_per_s": figures["macs"] / figures["server_s"] / 1e9,
+            "server_over_float": figures["server_s"] / figures["float_s"],
         }
     _core.use_kernel(before)
     return result
 
 
 def speed_up(shape: Shape, runs: int) -> dict[str, float]:
-    """Wall seconds with one thread over those with two, at the server and both ways at the client."""
+    """Wall seconds with one thread over those with two, of the server and of the client's encryption and decryption."""
     made = layer(shape)
-    found, value = encrypted(made.product()), made.value.numpy()
-    payload = b"".join(found.client.encrypt([value], BATCH)[0])
-    reply = found.server.evaluate(payload, BATCH)
+    region, value = encrypted(made.linear_op()), made.value.numpy()
+    payload = b"".join(region.client.encrypt([value], BATCH)[0])
+    reply = region.server.evaluate(payload, BATCH)
 
     def client() -> None:
-        found.client.decrypt(reply, found.client.encrypt([value], BATCH)[1])
+        region.client.decrypt(reply, region.client.encrypt([value], BATCH)[1])
 
     seconds: dict[str, list[float]] = {"server": [], "client": []}
     for count in (1, 2):
         with threads(count):
-            seconds["server"].append(median_of(runs, lambda: found.server.evaluate(payload, BATCH))["median_s"])
+            seconds["server"].append(median_of(runs, lambda: region.server.evaluate(payload, BATCH))["median_s"])
             seconds["client"].append(median_of(runs, client)["median_s"])
     return {side: one / two for side, (one, two) in seconds.items()}
 
@@ -320,14 +318,14 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     options = arguments(__doc__)
     torch.set_num_threads(1)
-    found, runs = shapes(), 1 if options.smoke else options.runs
+    counts, runs = shapes(), 1 if options.smoke else options.runs
     wide = Shape("conv", 320, (320,), (64, 64), 3)
     if options.smoke:
         wide = Shape("conv", 32, (32,), (16, 16), 3)
-        found = {wide: 1, Shape("linear", 32, (32, 32), (16, 1)): 1}
+        counts = {wide: 1, Shape("linear", 32, (32, 32), (16, 1)): 1}
     rows = []
     with threads(1):
-        for shape, count in found.items():
+        for shape, count in counts.items():
             rows.append(measured(shape, count, runs))
             if not options.json:
                 row = rows[-1]

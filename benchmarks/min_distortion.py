@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,16 +23,16 @@ import numpy as np
 import torch
 
 from benchmarks.harness import arguments, finish, machine
-from hecompile.backends.bfv.pricing import cost_of, parameters_for, released_of
+from hecompile.backends.bfv.pricing import cost_of, parameters_for, revealed_of
 from hecompile.buffers import Buffer
 from hecompile.compiler import compile_model, pipeline
 from hecompile.frontend.sources import load_source
 from hecompile.ir.candidates import Cost
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.layer_groups import Stack
+from hecompile.ir.layer_groups import LayerGroup
 from hecompile.ir.layers import secret_layers
 from hecompile.ir.linear import Array, Geometry, conv2d, linear
-from hecompile.ir.releases import Release, narrow_releases
+from hecompile.ir.reveals import Reveal, narrow_reveals
 from hecompile.ir.tiles import Tiles
 from hecompile.machine import Machine
 from hecompile.models import digits
@@ -73,10 +72,10 @@ class Stopwatch(LocalTransport):
 
 def encrypted_share(graph: Any) -> float:
     """Encrypted entries among those that the server's layers read."""
-    encrypted = total = 0
+    encrypted, total = 0.0, 0
     for layer in secret_layers(graph):
-        entries = math.prod(layer.product.geometry.picture)
-        encrypted += layer.product.split.encrypted_share(layer.product.geometry) * entries
+        entries = math.prod(layer.linear_op.geometry.picture)
+        encrypted += layer.linear_op.split.encrypted_share(layer.linear_op.geometry) * entries
         total += entries
     return encrypted / total
 
@@ -84,24 +83,24 @@ def encrypted_share(graph: Any) -> float:
 def revealing(budget: float, tile: str) -> CompileOptions:
     """By tiles of this size, or by channels if there is none."""
     options = CompileOptions(policy="min-distortion", budget=budget, importance="magnitude", max_batch=1)
-    return replace(options, granularity="tile", tile=tile) if tile else options
+    return CompileOptions(choices=options.choices, granularity="tile", tile=tile) if tile else options
 
 
 def budget_for(source: Any, example: Any, share: float, tile: str = "") -> float:
     """The least budget, in steps of 0.01, that leaves at most `share` of the entries encrypted."""
     program: Any = load_source(source, example)
-    for each in pipeline(revealing(0.99, tile), None)[:4]:
-        program = each.run(program)
+    for step in pipeline(revealing(0.99, tile), None)[:4]:
+        program = step.run(program)
 
-    def within(budget: float) -> Callable[[Release], Release]:
-        def narrowed(release: Release) -> Release:
-            shown = np.searchsorted(np.cumsum(np.sort(release.shares, axis=None)), budget * release.shares.sum(), side="right")
-            return release.with_encrypted(max(1, release.shares.size - int(shown)))
+    def within(budget: float) -> Callable[[Reveal], Reveal]:
+        def narrowed(reveal: Reveal) -> Reveal:
+            most = np.searchsorted(np.cumsum(np.sort(reveal.shares, axis=None)), budget * reveal.shares.sum(), side="right")
+            return reveal.with_encrypted(max(1, reveal.shares.size - int(most)))
 
         return narrowed
 
     budgets = [step / 100 for step in range(100)]
-    return next(budget for budget in budgets if encrypted_share(narrow_releases(program, within(budget))) <= share)
+    return next(budget for budget in budgets if encrypted_share(narrow_reveals(program, within(budget))) <= share)
 
 
 def compare(source: Any, example: Any, budget: float, runs: int, inputs: dict[str, Any], tile: str = "") -> dict[str, Any]:
@@ -120,7 +119,7 @@ def timed(
 
     choices = {
         "strict": CompileOptions(max_batch=1, client_cache_mib=client_cache_mib),
-        "min-distortion": replace(revealing(budget, tile), client_cache_mib=client_cache_mib),
+        "min-distortion": CompileOptions(choices=revealing(budget, tile).choices, client_cache_mib=client_cache_mib),
     }
     unets, watches, outputs, shares = {}, {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
@@ -153,36 +152,36 @@ def timed(
 
 def share_of(program: Any) -> float:
     """Encrypted entries among those that the server's layers read, in a lowered program; once per upload."""
-    encrypted = total = 0
-    for product in program.products:
-        entries = math.prod(product.geometry.picture)
-        encrypted += product.split.encrypted_share(product.geometry) * entries
+    encrypted, total = 0.0, 0
+    for linear_op in program.linear_ops:
+        entries = math.prod(linear_op.geometry.picture)
+        encrypted += linear_op.split.encrypted_share(linear_op.geometry) * entries
         total += entries
     return encrypted / total
 
 
 def predicted(geometry: Geometry, weights: Array, tiles: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-    """A quarter encrypted, by channels and by tiles of these sizes: costs over those of encrypting all, for the default profile."""
+    """Predicted costs of encrypting a quarter, by channels and by tiles of these sizes, over those of encrypting everything."""
     values = np.rint(weights / np.abs(weights).max(axis=(1, 2), keepdims=True) * 127).astype(np.int8)
-    stack = Stack(("y",), ("y",), "x", geometry, 1, ChannelSplit(geometry.channels), values)
+    group = LayerGroup(("y",), ("y",), "x", geometry, 1, ChannelSplit(geometry.channels), values)
     splits = {"channels": ChannelSplit(geometry.channels, tuple(range(geometry.channels // 4, geometry.channels)))}
     for height, width in tiles:
         rows, columns = geometry.size[0] // height, geometry.size[1] // width
         cut = Tiles(rows, columns, tuple(range(rows * columns // 4)))
         splits[f"tiles {height}x{width}"] = ChannelSplit(geometry.channels, tiles=cut)
-    strict, found = cost_with(stack, stack.split), []
+    strict, ratios = cost_with(group, group.split), []
     for name, split in splits.items():
-        cost = cost_with(stack, split)
+        cost = cost_with(group, split)
         fields = ("server_s", "client_s", "up_bytes", "down_bytes")
-        found.append({"part": name, **{field: getattr(cost, field) / getattr(strict, field) for field in fields}})
-    return found
+        ratios.append({"part": name, **{field: getattr(cost, field) / getattr(strict, field) for field in fields}})
+    return ratios
 
 
-def cost_with(stack: Stack, split: ChannelSplit) -> Cost:
+def cost_with(group: LayerGroup, split: ChannelSplit) -> Cost:
     """The cheapest way to run a layer split so."""
-    choice = parameters_for(stack, Machine(), split=split)
+    choice = parameters_for(group, Machine(), split=split)
     assert choice is not None
-    return cost_of(choice, Machine(), released_of(stack.geometry, split, stack.multiple, choice.parameters.t_bits))
+    return cost_of(choice, Machine(), revealed_of(group.geometry, split, group.images_per_sample, choice.parameters.t_bits))
 
 
 def predictions() -> dict[str, list[dict[str, Any]]]:
@@ -213,15 +212,15 @@ def main() -> None:
     digit = {
         "sample": torch.randn(1, 1, 8, 8, generator=generator), "timestep": torch.tensor(500.0), "class_labels": torch.tensor([7]),
     }  # fmt: skip
-    found = {
+    models = {
         "digits": compare("digits", None, budget_for(digits.load(), None, SHARE), runs, digit),
         f"conv_{channels}_{size}x{size}": compare(block, example, budget_for(block, example, SHARE), runs, latent),
     }
     tile = f"{size // 4}x{size}"
     budget = budget_for(block, example, SHARE, tile)
-    found[f"conv_{channels}_{size}x{size}, tiles {tile}"] = compare(block, example, budget, runs, latent, tile)
+    models[f"conv_{channels}_{size}x{size}, tiles {tile}"] = compare(block, example, budget, runs, latent, tile)
     figures = {
-        "benchmark": "min_distortion", "smoke": options.smoke, "models": found, "predicted": predictions(), "security_bits": 128,
+        "benchmark": "min_distortion", "smoke": options.smoke, "models": models, "predicted": predictions(), "security_bits": 128,
         "machine": machine(),
     }  # fmt: skip
     finish(figures, options.json)

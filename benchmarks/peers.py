@@ -87,7 +87,7 @@ def interpreter(version: str) -> str:
 
 def _pyenv_version(version: str) -> str:
     listed = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True).stdout.split()
-    return next((each for each in listed if each.startswith(version + ".")), version)
+    return next((installed for installed in listed if installed.startswith(version + ".")), version)
 
 
 @dataclass
@@ -106,10 +106,10 @@ class Environments:
                 self.made[key] = self._make(peer, self.folder / str(len(self.made)))
             except Refused as refused:
                 self.made[key] = refused
-        found = self.made[key]
-        if isinstance(found, Refused):
-            raise found
-        return found
+        python = self.made[key]
+        if isinstance(python, Refused):
+            raise python
+        return python
 
     def _make(self, peer: Peer, folder: Path) -> str:
         python = str(folder / "bin" / "python")
@@ -169,18 +169,18 @@ def problem(shape: tuple[int, int, int], folder: Path) -> Path:
     import torch
 
     from benchmarks.linear import Shape, encrypted, layer
-    from hecompile.ir.readout import quantize_picture
+    from hecompile.ir.dequantizer import quantize_picture
 
     channels, outputs, side = shape
     made = layer(Shape("conv", channels, (outputs,), (side, side), 3))
-    packed = encrypted(made.product()).packed
+    packed = encrypted(made.linear_op()).packed
     quantized, limit = packed.parameterized.quantized, packed.parameterized.parameters.limit
     values = quantize_picture(packed.geometry.to_picture(made.value[:1].numpy()), limit)[0][0]
     weights = np.zeros((outputs, channels, 3, 3), np.int64)
     for place, (dy, dx) in enumerate(packed.geometry.taps):
         weights[:, :, dy + 1, dx + 1] = quantized.weights[:, :, place]
-    as_doubles = [torch.from_numpy(each).double() for each in (values[None], weights)]
-    sums = torch.nn.functional.conv2d(*as_doubles, padding=1)[0].numpy().astype(np.int64)  # exact below 2^53
+    picture, kernel = torch.from_numpy(values[None]).double(), torch.from_numpy(weights).double()
+    sums = torch.nn.functional.conv2d(picture, kernel, padding=1)[0].numpy().astype(np.int64)  # exact below 2^53
     path = folder / f"{channels}.npz"
     np.savez(path, values=values, weights=weights, sums=sums)
     return path
@@ -200,12 +200,12 @@ def measured(peer: Peer, shape: tuple[int, int, int], python: str, data: Path, r
 def row(peer: Peer, shape: tuple[int, int, int], environments: Environments, data: Path, runs: int) -> dict[str, Any]:
     """A row of figures, or of the reason why there are none."""
     channels, outputs, side = shape
-    found: dict[str, Any] = {"shape": f"conv {channels}->{outputs} 3x3 {side}x{side}", "key": key(shape), "peer": peer.name}
+    figures: dict[str, Any] = {"shape": f"conv {channels}->{outputs} 3x3 {side}x{side}", "key": key(shape), "peer": peer.name}
     try:
-        found |= measured(peer, shape, environments.python(peer), data, runs)
+        figures |= measured(peer, shape, environments.python(peer), data, runs)
     except Refused as refused:
-        return found | {"counts": False, "reason": str(refused)}
-    return found | {"counts": peer.name != OURS and peer.two_parties and found["security_bits"] >= BITS}
+        return figures | {"counts": False, "reason": str(refused)}
+    return figures | {"counts": peer.name != OURS and peer.two_parties and figures["security_bits"] >= BITS}
 
 
 def key(shape: tuple[int, int, int]) -> str:
@@ -213,16 +213,16 @@ def key(shape: tuple[int, int, int]) -> str:
 
 
 def ahead(rows: Sequence[dict[str, Any]], which: str) -> float | None:
-    """CPU seconds of the fastest peer that counts over ours, for the shape of this key."""
-    here = [each for each in rows if each["key"] == which and "reason" not in each]
-    ours = [each["all_s"] for each in here if each["peer"] == OURS]
-    peers = [each["all_s"] for each in here if each["counts"]]
+    """CPU seconds of the fastest peer that counts over ours, for the shape with this key; None if there is no such peer."""
+    here = [entry for entry in rows if entry["key"] == which and "reason" not in entry]
+    ours = [entry["all_s"] for entry in here if entry["peer"] == OURS]
+    peers = [entry["all_s"] for entry in here if entry["counts"]]
     return min(peers) / ours[0] if ours and peers else None
 
 
-def told(found: dict[str, Any]) -> str:
-    what = found.get("reason") or f"{found['all_s'] * 1e3:10.2f} ms, largest error {found['largest_error']:g}"
-    return f"{found['shape']:24} {found['peer']:30} {what}\n"
+def told(figures: dict[str, Any]) -> str:
+    what = figures.get("reason") or f"{figures['all_s'] * 1e3:10.2f} ms, largest error {figures['largest_error']:g}"
+    return f"{figures['shape']:24} {figures['peer']:30} {what}\n"
 
 
 def main() -> None:

@@ -47,20 +47,20 @@ def row(prediction: Prediction) -> dict[str, Any]:
 
 def planned(graph: ModelGraph, goal: str) -> tuple[Prediction, ModelGraph]:
     """The best plan within what the client holds."""
-    chosen, run = machine_of(None, 0.0, 1000.0, goal), run_of(CACHE_MIB, STEPS)
+    prices, run = machine_of(None, 0.0, 1000.0, goal), run_of(CACHE_MIB, STEPS)
     options = CompileOptions(partition="optimised", client_weights_mib=HELD_MIB, goal=goal)
-    found = optimised(graph, chosen, options, run)
-    return predict_graph(found, chosen, 1, run, worst_case=False), found
+    best = optimised(graph, prices, options, run)
+    return predict_graph(best, prices, 1, run, worst_case=False), best
 
 
 def bills(graph: ModelGraph) -> dict[str, list[dict[str, object]]]:
     """Of pictures with guidance and of few steps without, by plan."""
     run, pictures = run_of(CACHE_MIB, STEPS), [Picture(STEPS, True), Picture(FEW_STEPS, False)]
-    found = {"every layer at the server": graph, "the best plan for client-cpu": planned(graph, "client-cpu")[1]}
-    goals = dict(zip(found, ("latency", "client-cpu"), strict=True))
+    plans = {"every layer at the server": graph, "the best plan for client-cpu": planned(graph, "client-cpu")[1]}
+    goals = dict(zip(plans, ("latency", "client-cpu"), strict=True))
     return {
-        name: [bill.document() for bill in bills_of(each, machine_of(None, 0.0, 1000.0, goals[name]), run, pictures)]
-        for name, each in found.items()
+        name: [bill.document() for bill in bills_of(plan, machine_of(None, 0.0, 1000.0, goals[name]), run, pictures)]
+        for name, plan in plans.items()
     }
 
 

@@ -28,7 +28,7 @@ from hecompile.backends.bfv.costs import layer_cost
 from hecompile.backends.bfv.forms import limbs_operations
 from hecompile.backends.bfv.packing import Layout
 from hecompile.backends.bfv.pricing import parameters_for
-from hecompile.ir.layer_groups import stacks
+from hecompile.ir.layer_groups import layer_groups
 from hecompile.machine import Machine
 from hecompile.predict import partitioned, predict_source, run_of
 
@@ -63,8 +63,8 @@ def of_shard(layout: Layout, shards: int) -> Layout:
 def sharded_s(choices: Iterable[Choice], shards: int, prices: Machine) -> float:
     """CPU seconds of the busiest of so many shards."""
     return sum(
-        layer_cost(of_shard(each.layout, shards), each.parameters.q_bits, (each.drop_b, each.drop_a), prices).server_s
-        for each in choices
+        layer_cost(of_shard(choice.layout, shards), choice.parameters.q_bits, (choice.drop_b, choice.drop_a), prices).server_s
+        for choice in choices
     )
 
 
@@ -87,20 +87,20 @@ def row(forward: Forward, cores: int, prices: Machine) -> dict[str, Any]:
 
 def one_client(forward: Forward, compute_s: float) -> dict[str, float]:
     """Seconds of one forward at the server and on each network, and the network's share."""
-    found = dict[str, float]()
+    figures = dict[str, float]()
     for gbit in NETWORK_GBIT:
         network_s = forward.bytes_all * 8e-9 / gbit
         total_s = compute_s + forward.front_s + network_s
-        found |= {f"forward_s_{gbit}gbit": total_s, f"network_share_{gbit}gbit": network_s / total_s}
-    return found
+        figures |= {f"forward_s_{gbit}gbit": total_s, f"network_share_{gbit}gbit": network_s / total_s}
+    return figures
 
 
 def on_gpu(forward: Forward) -> dict[str, Any]:
     """The same with all products on int8 tensor cores."""
     macs = words = 0.0
-    for each in forward.choices:
-        q_bits = each.parameters.q_bits
-        operations = limbs_operations(each.layout, q_bits)
+    for choice in forward.choices:
+        q_bits = choice.parameters.q_bits
+        operations = limbs_operations(choice.layout, q_bits)
         macs += operations.macs * -(-q_bits // 7) / -(-q_bits // 8)
         words += operations.words + operations.ntts
     products_s, words_s = macs / INT8_MACS, words * WORD_BYTES / MEMORY_BYTES
@@ -124,13 +124,13 @@ def main() -> None:
     graph = partitioned(model)
     first = predict_source(graph, prices, 1, 1e9, run_of())
     byte_ns, source = front_ns()
-    found = [choice for stack in stacks(graph) if (choice := parameters_for(stack, prices)) is not None]
+    choices = [choice for group in layer_groups(graph) if (choice := parameters_for(group, prices)) is not None]
     bytes_all = first.total.up_bytes + first.total.down_bytes
-    forward = Forward(first.total.server_s, bytes_all * byte_ns * 1e-9, first.total.up_bytes, bytes_all, tuple(found))
+    forward = Forward(first.total.server_s, bytes_all * byte_ns * 1e-9, first.total.up_bytes, bytes_all, tuple(choices))
     finish(
         {
             "benchmark": "projection", "smoke": options.smoke, "model": model, "worker_s": forward.worker_s,
-            "front_s": forward.front_s, "front_byte_ns": byte_ns, "front_byte_from": source, "layers": len(found),
+            "front_s": forward.front_s, "front_byte_ns": byte_ns, "front_byte_from": source, "layers": len(choices),
             "client_s": first.total.client_s, "bytes_first": bytes_all,
             "bytes_later": first.later.up_bytes + first.later.down_bytes, "network_gbit": NETWORK_GBIT,
             "rows": [row(forward, cores, prices) for cores in CORES], "gpu": on_gpu(forward), "machine": machine(),

@@ -129,12 +129,12 @@ class Used:
         return cls(time.monotonic(), {pid: (kind, cpu_s(pid)) for pid, kind in kinds.items()}, busy)
 
     def shares(self, before: Used) -> dict[str, float]:
-        """Cores that each kept busy since then, without processes that ended; `others` is all that is none of the server's."""
+        """How many cores each kind of process kept busy since `before`; `others` is every process outside the server."""
         passed, seconds = self.moment - before.moment, {"front": 0.0, "workers": 0.0, "ray": 0.0}
         for pid, (kind, used_s) in self.processes.items():
             seconds[kind] += used_s - before.processes.get(pid, (kind, 0.0))[1]
         seconds["others"] = self.machine - before.machine - sum(seconds.values())
-        return {f"{name}_cpu_share": each / passed for name, each in seconds.items()}
+        return {f"{name}_cpu_share": spent_s / passed for name, spent_s in seconds.items()}
 
 
 def cpu_s(pid: int) -> float:
@@ -191,8 +191,8 @@ def alone(server: Server, requests: Path, settings: Settings) -> float:
     seen, stored = Seen(), read(requests)
     connection, taken = Connection(server.url, seen), list[float]()
     for place in range(settings.single * len(stored)):
-        begun, each = time.perf_counter(), stored[place % len(stored)]
-        if connection.ask(each) != each.reply:
+        begun, request = time.perf_counter(), stored[place % len(stored)]
+        if connection.ask(request) != request.reply:
             raise SystemExit("a reply is wrong or lost")
         taken.append(time.perf_counter() - begun)
     return statistics.mean(taken)
@@ -229,7 +229,9 @@ def measure(work: Path, settings: Settings) -> dict[str, Any]:
     folder, requests = work / "wide", work / "requests"
     requests.mkdir()
     model = Wide(settings.layers).eval()
-    shapes = {name: (1, channels, side, side) for name, (channels, side) in zip(NAMES, settings.layers, strict=True)}
+    shapes: dict[str, tuple[int, ...]] = {
+        name: (1, channels, side, side) for name, (channels, side) in zip(NAMES, settings.layers, strict=True)
+    }
     examples = {name: torch.randn(2, *shape[1:]) for name, shape in shapes.items()}
     compile_model(model, folder, options=CompileOptions(max_batch=1), example_inputs=examples)
     sizes = store(folder, requests, shapes)

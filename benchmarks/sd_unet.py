@@ -82,8 +82,8 @@ def forwards(source: Path, output: Path, *options: str) -> list[dict[str, Any]]:
 
 
 def results(output: Path) -> list[np.ndarray[Any, Any]]:
-    with np.load(output) as found:
-        return [found[f"arr_{place}"] for place in range(len(found.files))]
+    with np.load(output) as arrays:
+        return [arrays[f"arr_{place}"] for place in range(len(arrays.files))]
 
 
 def through_server(
@@ -101,14 +101,14 @@ def through_server(
 
 
 def medians(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Of every key; most of the peaks."""
-    found = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-    found |= {key: max(row[key] for row in rows) for key in rows[0] if key.endswith("_mib")}
-    return found | {"wall_min_s": min(row["wall_s"] for row in rows), "wall_max_s": max(row["wall_s"] for row in rows)}
+    """The median of every figure, the largest of the peaks of memory, and the least and largest wall seconds."""
+    figures = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    figures |= {key: max(row[key] for row in rows) for key in rows[0] if key.endswith("_mib")}
+    return figures | {"wall_min_s": min(row["wall_s"] for row in rows), "wall_max_s": max(row["wall_s"] for row in rows)}
 
 
-def psnr_db(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
-    error = float(np.mean(np.square(found.astype(np.float64) - expected)))
+def psnr_db(result: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    error = float(np.mean(np.square(result.astype(np.float64) - expected)))
     return float(10 * np.log10((float(expected.max()) - float(expected.min())) ** 2 / error))
 
 
@@ -142,11 +142,11 @@ def over_link(folder: Path, output: Path, text: str, profile: Machine, smoke: Se
     }
 
 
-def predictions(folder: Path, profile: Machine, found: dict[str, Any]) -> dict[str, Any]:
+def predictions(folder: Path, profile: Machine, calls: dict[str, Any]) -> dict[str, Any]:
     """What the cost model says of the artifact, and measured over predicted."""
     prediction, rows = predict_artifact(folder, profile), dict[str, Any]()
     for name, cost in (("first", prediction.total), ("later", prediction.later)):
-        totals, measured = prediction.totals(cost), found[name]
+        totals, measured = prediction.totals(cost), calls[name]
         pairs = {
             "client_cpu_s": (totals["client_s"] + totals["client_http_s"], measured["client_cpu_s"]),
             "server_cpu_s": (totals["server_s"] + totals["server_http_s"], measured["server_cpu_s"]),
@@ -155,7 +155,7 @@ def predictions(folder: Path, profile: Machine, found: dict[str, Any]) -> dict[s
         rows[name] = {
             key: {"predicted": before, "measured": after, "ratio": after / before} for key, (before, after) in pairs.items()
         }
-    peak = found["first"]["server_peak_mib"]
+    peak = calls["first"]["server_peak_mib"]
     return rows | {"server_peak_mib": {"predicted": prediction.peak_mib, "measured": peak, "ratio": peak / prediction.peak_mib}}
 
 
@@ -204,7 +204,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "bytes_later": later["bytes_up"] + later["bytes_down"],
         "client_peak_mib": fresh["first"]["client_peak_mib"],
         "client_peak_kept_mib": max(first["client_peak_mib"], later["client_peak_mib"]),
-        "server_peak_mib": max(each["first"]["server_peak_mib"] for each in (kept, fresh)),
+        "server_peak_mib": max(mode["first"]["server_peak_mib"] for mode in (kept, fresh)),
         "bit_equal_to_clear": all(result.tobytes() == clear.tobytes() for result in both),
         "psnr_db": psnr_db(both[0], float32),
         "rounds": read_manifest(folder / "kept").plan.rounds,
@@ -245,7 +245,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         figures = measure(options.folder or Path(scratch), options)
     optimised = options.client_weights_mib is not None
-    chosen = {
+    settings = {
         "client_cache_mib": options.client_cache_mib,
         "run_calls": options.run_calls,
         "client_weights_mib": options.client_weights_mib,
@@ -253,7 +253,7 @@ def main() -> None:
         "most_mb_later": options.most_mb_later if optimised else None,
         "bandwidth_mbps": options.bandwidth_mbps,
     }
-    finish({"benchmark": "sd_unet", "smoke": options.smoke, **figures, "options": chosen, "machine": machine()}, options.json)
+    finish({"benchmark": "sd_unet", "smoke": options.smoke, **figures, "options": settings, "machine": machine()}, options.json)
 
 
 if __name__ == "__main__":

@@ -85,12 +85,12 @@ def finished(tasks: Mapping[Key, Callable[[], float]], limit_s: float, jobs: int
             send.close()
             running[receive] = (key, process, time.monotonic() + limit_s)
         ready = wait(list(running), timeout=1.0)
-        for receive, (key, process, deadline) in list(running.items()):
+        for receive, (key, worker, deadline) in list(running.items()):
             if receive in ready or time.monotonic() > deadline:
                 del running[receive]
                 yield key, receive.recv() if receive in ready else None
-                process.kill()
-                process.join()
+                worker.kill()
+                worker.join()
 
 
 def estimate(folder: Path, missing: bool, limit_s: float, jobs: int) -> list[str]:
@@ -132,15 +132,15 @@ def main() -> None:
     parser.add_argument("--limit-s", type=float, default=600.0, help="of one estimate")
     parser.add_argument("--jobs", type=int, default=2, help="estimates at once")
     given = parser.parse_args()
-    found: dict[str, Any] = {"benchmark": "security", "smoke": given.smoke, "claimed_bits": compared(BITS_128)}
-    found["estimator"] = "not run, give --estimator" if given.estimator is None else str(read_table().commit)
+    figures: dict[str, Any] = {"benchmark": "security", "smoke": given.smoke, "claimed_bits": compared(BITS_128)}
+    figures["estimator"] = "not run, give --estimator" if given.estimator is None else str(read_table().commit)
     if given.estimator is not None:
-        found["differ"] = estimate(given.estimator, given.missing, given.limit_s, given.jobs)
+        figures["differ"] = estimate(given.estimator, given.missing, given.limit_s, given.jobs)
     if not given.json:
-        for key, value in found.items():
+        for key, value in figures.items():
             sys.stdout.write(f"{key:<16} {value}\n")
-    sys.stdout.write(json.dumps(found) + "\n")
-    sys.exit(1 if found.get("differ") or min(found["claimed_bits"].values()) < 128 else 0)
+    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.exit(1 if figures.get("differ") or min(figures["claimed_bits"].values()) < 128 else 0)
 
 
 if __name__ == "__main__":

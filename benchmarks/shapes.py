@@ -19,6 +19,8 @@ import numpy as np
 
 import hecompile
 from benchmarks.harness import arguments, cpu_seconds, finish, machine, median_of
+from hecompile.ir.linear import Array
+from hecompile.ir.regions import Program
 from hecompile.models.shapes import GUIDANCE, STEPS, load_pipeline
 from hecompile.models.shapes.card import held_out, sampled
 from hecompile.models.shapes.reader import shares
@@ -26,7 +28,7 @@ from hecompile.models.shapes.reader import shares
 SERVE = [sys.executable, "-c", "from hecompile.cli import main; main()", "serve"]
 
 
-def drawn_through_a_server(folder: Path, runs: int, scenes: list[Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
+def drawn_through_a_server(folder: Path, runs: int, scenes: list[Any]) -> tuple[dict[str, Any], list[Array]]:
     """Figures of one caption through a server in a second process, and the pictures of all scenes."""
     server = subprocess.Popen([*SERVE, str(folder), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
     try:
@@ -66,6 +68,7 @@ def measure(folder: Path, runs: int, few: int, captions: int) -> dict[str, Any]:
     figures, encrypted = drawn_through_a_server(compiled.artifact, runs, scenes[:few])
     of_clear, of_float = sampled(clear, scenes), sampled(plain, scenes)
     error = np.mean((np.stack(of_clear).astype(np.float64) - np.stack(of_float)) ** 2)
+    assert isinstance(compiled.program, Program)
     return {
         "steps": STEPS,
         "guidance": GUIDANCE,

@@ -63,7 +63,8 @@ def _measured(sends: dict[str, Send], up: int, down: int, runs: int) -> dict[str
         By the transport's name: the median wall seconds of a request, its median CPU seconds, and how many were made.
     """
     half = up // 2
-    body, reply = [b"h" * 60, bytes(half), memoryview(bytes(up - half))], memoryview(bytearray(down))
+    body: list[Buffer] = [b"h" * 60, bytes(half), memoryview(bytes(up - half))]
+    reply = memoryview(bytearray(down))
     for send in sends.values():
         send(body, reply)
     wall, cpu = ({name: list[float]() for name in sends} for _ in range(2))

@@ -13,6 +13,7 @@ import numpy as np
 from hecompile.backends.bfv.clear.backend import ClearBackend
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array, ClientHalf, ServerHalf
 
@@ -25,7 +26,7 @@ class NarrowClient(RegionClient):
         parts, pending = self.wide.encrypt(values, batch)
         return [np.frombuffer(b"".join(parts), "<i8").astype("<i4").tobytes()], pending  # integers of twelve bits
 
-    def decrypt(self, reply: bytes, pending: Pending) -> list[Array]:
+    def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         return self.wide.decrypt(reply, pending)
 
     def request_bytes(self, batch: int) -> int:
@@ -39,7 +40,7 @@ class NarrowServer(RegionServer):
     def __init__(self, wide: RegionServer) -> None:
         self.wide, self.max_batch = wide, wide.max_batch
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         if len(payload) != self.request_bytes(batch):  # it comes from a stranger: nothing about it is believed
             raise ProtocolError(f"batch {batch}: {len(payload)} bytes")
         return self.wide.evaluate(np.frombuffer(payload, "<i4").astype("<i8").tobytes(), batch)

@@ -21,7 +21,7 @@ class LimitWork(Pass[ModelGraph, ModelGraph]):
     def run(self, program: ModelGraph) -> ModelGraph:
         work = Counter[str]()
         for layer in secret_layers(program):
-            work[layer.product.parts[0].path.split(".")[0]] += layer.product.macs
+            work[layer.linear_op.parts[0].path.split(".")[0]] += layer.linear_op.macs
         if work.total() > self.most_mmac * 1e6:
             raise CompileError(f"{work.total() / 1e6:.1f} million multiply-adds, most of them in {work.most_common(1)[0][0]}")
         return program

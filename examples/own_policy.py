@@ -29,5 +29,5 @@ register_policy(FewRounds(most=24))
 
 if __name__ == "__main__":
     compiled = hecompile.compile("digits", "out/few-rounds.he", options=hecompile.CompileOptions(policy="few-rounds"))
-    print(compiled.program.plan.rounds, "rounds a step")
+    print(compiled.summary())  # among it, the rounds a step
     hecompile.load("out/few-rounds.he", policy="few-rounds")  # the client insists on it too

@@ -58,5 +58,5 @@ if not TYPE_CHECKING:  # checkers know the names above, and no others
 
 
 def __dir__() -> list[str]:
-    """The public names, also those that are not loaded yet; nothing else, so that completion offers only what is meant."""
+    """Return the public names, also those that are not loaded yet; nothing else, so that completion offers only what is meant."""
     return [*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"]

@@ -1,9 +1,10 @@
-"""The folder that compiling writes: a manifest, a client half and a server half, each file under a checksum.
+"""The folder that compiling writes: a manifest, a client half and a server half. The manifest has a checksum for every file.
 
     manifest.json   format, policy, parameters, plan, sha256 of every other file
     client/         region ONNX files; programs, scales and biases of the call regions
-    server/         manifest.json of its own; programs and int8 weights. Works alone: copy it to the server
-    report.html     the same for people
+    server/         a manifest.json of its own; programs and int8 weights. A server needs no other files
+    modules.json    which module of the network each region's work came from, for people alone
+    report.html     a page about the artifact, to be read by people
 
 The digest that names an artifact on the wire is the sha256 of `server/manifest.json`. `artifact_files` reads the files of both
 halves, `artifact_server` the server half's manifest, and `artifact_writing` writes what is read. See `docs/artifact.md`.
@@ -43,31 +44,31 @@ DtypeName = Annotated[str, pydantic.StringConstraints(pattern="^(float16|float32
 
 @dataclass(frozen=True)
 class Input:
-    """A tensor input: how the caller passes it, and what it must be."""
+    """A tensor input of the model: how the caller passes it, its shape and its dtype."""
 
     name: Text
     keyword: Keyword
     shape: Annotated[tuple[Dimension, ...], pydantic.Field(max_length=8)]
     dtype: DtypeName
     public: Truth
-    per_run: Truth = False  # a condition, which within a run is sent once
+    per_run: Truth = False  # a condition, which is the same in every call of a sampling run
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the client needs to know before it runs anything."""
+    """The manifest of an artifact: all that the client must know before it reads another file."""
 
     format: int
     name: Text
     policy: Text
     backend: Text
-    encrypted: Truth  # false: a simulation, nothing is hidden
+    encrypted: Truth  # False for a simulation, which hides nothing
     security_bits: Bits
     max_batch: Batch
     reveals: tuple[Text, ...]
     inputs: tuple[Input, ...]
     plan: Plan
-    server: Checksum  # digest of the server half
+    server: Checksum  # of the server half's manifest
     files: Files
     config: dict[str, Any] = field(default_factory=dict)
     signature: Signature = field(default_factory=Signature)
@@ -75,5 +76,5 @@ class Manifest:
 
 
 def read_manifest(root: Path) -> Manifest:
-    """The manifest of an artifact, its files not yet read. Raises `ProtocolError`."""
+    """Read the manifest of an artifact, and no other file. Raises `ProtocolError` if it is absent or malformed."""
     return parse_manifest(Manifest, manifest_bytes(root, root), root / MANIFEST)

@@ -1,4 +1,4 @@
-"""The files of an artifact, none of which is trusted: sizes, checksums and formats, the same for both halves. See `artifact`."""
+"""Reads the files of an artifact (see `hecompile.artifact`). No file is trusted: sizes, checksums and formats are checked."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = [
     "file_digest", "manifest_bytes", "parse_manifest", "read_client_half", "read_server_half",
 ]  # fmt: skip
 
-FORMAT = 6
-FIRST_VERSION = "0.1.0"  # wrote the formats before 5, which do not say who wrote them
+FORMAT = 7
+FIRST_VERSION = "0.1.0"  # the version that wrote the formats before 5, which do not name it
 MANIFEST = "manifest.json"
 _NAME = "[A-Za-z0-9_]{1,64}"
 _FILE = rf"^(report\.html|server/manifest\.json|client/{_NAME}\.onnx|((client|server)/)?{_NAME}\.(json|safetensors))$"
@@ -46,35 +46,35 @@ _Kind = TypeVar("_Kind", bound="DataclassInstance")
 
 
 def digest(data: Buffer) -> str:
-    """sha256, in hexadecimal."""
+    """Return the sha256 checksum of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """The same of a file of ours, which may be large."""
+    """Return the sha256 checksum of a file, in hexadecimal. The file may be large, and is not one that somebody else wrote."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def parse_manifest(kind: type[_Kind], data: bytes, path: Path) -> _Kind:
-    """A manifest, checked field by field. Raises `ProtocolError`."""
+    """Return the manifest in a JSON document, checked field by field. Raises `ProtocolError` that names the first wrong field."""
     document = parse_json(data, str(path))
     version = document.get("format") if isinstance(document, dict) else None
     if version != FORMAT:
         raise ProtocolError(_other_format(document, version, path))
     try:
-        found = pydantic.TypeAdapter(kind).validate_python(document)
+        manifest = pydantic.TypeAdapter(kind).validate_python(document)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ProtocolError(f"{path}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}") from error
-    odd = difference(document, asdict(found))
-    if odd is not None:
-        raise ProtocolError(f"{path}: {odd or 'the document'}: unknown, missing, or of another type")
-    return found
+    wrong_field = difference(document, asdict(manifest))
+    if wrong_field is not None:
+        raise ProtocolError(f"{path}: {wrong_field or 'the document'}: unknown, missing, or of another type")
+    return manifest
 
 
 def _other_format(document: object, version: object, path: Path) -> str:
-    """Why a manifest of another format is refused: who wrote it, and how to get one that is read."""
+    """Return the message for a manifest of another format: which version wrote it, and how to get one that can be read."""
     known = isinstance(document, dict) and isinstance(version, int) and not isinstance(version, bool)
     written_by = str(document.get("written_by", FIRST_VERSION))[:20] if isinstance(document, dict) and known else "something else"
     newer = isinstance(version, int) and version > FORMAT
@@ -86,49 +86,51 @@ def _other_format(document: object, version: object, path: Path) -> str:
 
 
 def checked(root: Path, files: Mapping[str, str], name: str) -> bytes:
-    """A file's bytes. Raises `ProtocolError` unless it is listed, a regular file of its folder, and its checksum is right."""
+    """Return the bytes of a file of the artifact. Raises `ProtocolError` if it is not listed, no regular file, too long or
+    changed."""
     path, most = _listed(root, files, name), _SCALES_BYTES if name.startswith("client/") else _WEIGHTS_BYTES
     data = read_file(path, _MOST_BYTES.get(path.suffix, most))
-    _judge_checksum(path, data, files[name])
+    _check_checksum(path, data, files[name])
     return data
 
 
 def _listed(root: Path, files: Mapping[str, str], name: str) -> Path:
-    """Where a listed file lies. Raises `ProtocolError` if it is not listed, or its folder is a link."""
+    """Return the path of a listed file. Raises `ProtocolError` if it is not listed, or its folder is a link."""
     if name not in files:
         raise ProtocolError(f"{root / name}: not listed in the manifest")
     if (root / name).parent.is_symlink() and (root / name).parent != root:
-        raise ProtocolError(f"{(root / name).parent}: a link, and links are not followed")
+        raise ProtocolError(f"{(root / name).parent} is a link, and links are not followed")
     return root / name
 
 
-def _judge_checksum(path: Path, data: Buffer, expected: str) -> None:
+def _check_checksum(path: Path, data: Buffer, expected: str) -> None:
     if digest(data) != expected:
         raise ProtocolError(f"{path}: changed since it was compiled (checksum)")
 
 
 def manifest_bytes(folder: Path, root: Path) -> bytes:
-    """The bytes of the manifest in a folder of an artifact. Raises `ProtocolError` if there is none."""
+    """Return the bytes of the manifest in `folder`. Raises `ProtocolError`, which names the artifact `root`, if there is none."""
     if not (folder / MANIFEST).exists():
         raise ProtocolError(f"{root}: no artifact here (no {MANIFEST})")
     return read_file(folder / MANIFEST, MANIFEST_BYTES)
 
 
 def read_client_half(root: Path, files: Mapping[str, str], prefix: str) -> ClientHalf:
-    """The two files of a region at the client. Raises `ProtocolError` if they are absent, changed or malformed."""
+    """Read the two files of a region's client half. Raises `ProtocolError` if they are absent, changed or malformed."""
     return ClientHalf(*_read_half(root, files, prefix))
 
 
 def read_server_half(root: Path, files: Mapping[str, str], prefix: str) -> ServerHalf:
-    """The two files of a region at the server. Its weights are mapped into memory: they are read where they are used, and take no
-    memory of their own. Artifacts are replaced as a whole, so a file that is mapped stays as it was.
+    """Read the two files of a region's server half. The weights are mapped into memory, so that they are read when they are used.
+
+    An artifact is always replaced as a whole, so a mapped file does not change.
 
     Raises:
         ProtocolError: if they are absent, changed or malformed.
     """
     name = f"{prefix}.safetensors"
     data = map_file(_listed(root, files, name), _WEIGHTS_BYTES)
-    _judge_checksum(root / name, data, files[name])
+    _check_checksum(root / name, data, files[name])
     return ServerHalf(_document(root, files, prefix), mapped_tensors(data, str(root / name)))
 
 
@@ -140,5 +142,5 @@ def _read_half(root: Path, files: Mapping[str, str], prefix: str) -> tuple[dict[
 def _document(root: Path, files: Mapping[str, str], prefix: str) -> dict[str, object]:
     document = parse_json(checked(root, files, f"{prefix}.json"), str(root / f"{prefix}.json"))
     if not isinstance(document, dict):
-        raise ProtocolError(f"{root / prefix}.json: no document")
+        raise ProtocolError(f"{root / prefix}.json: not a JSON object")
     return document

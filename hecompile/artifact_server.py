@@ -1,4 +1,4 @@
-"""The server half of an artifact: a manifest of its own, and what stands in it. Nothing here knows the client's."""
+"""Reads the manifest of an artifact's server half. It does not need the client half."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["ServerManifest", "read_server"]
 
 @dataclass(frozen=True)
 class ServerManifest:
-    """What the server half says of itself."""
+    """The manifest of a server half: its backend, its largest batch, its regions and the checksums of its files."""
 
     format: int
     name: Text
@@ -36,7 +36,13 @@ class ServerManifest:
 
 
 def read_server(root: Path) -> tuple[ServerManifest, str, Path]:
-    """The server half of an artifact, or a server half alone: manifest, digest and its folder."""
+    """Find the server half in `root`, which is an artifact or the server half itself.
+
+    Returns the manifest, the digest that names the artifact on the wire, and the folder of the server half.
+
+    Raises:
+        ProtocolError: if the manifest is absent or malformed.
+    """
     folder = root / "server" if (root / "server" / MANIFEST).is_file() else root
     data = manifest_bytes(folder, root)
     return parse_manifest(ServerManifest, data, folder / MANIFEST), digest(data), folder

@@ -1,4 +1,4 @@
-"""Files of tensors (safetensors) of an artifact: their header is judged before anything is made of it."""
+"""Reads tensors from the safetensors files of an artifact. The header is checked before any tensor is made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _TYPES: Mapping[str, type[np.generic]] = {  # of weights at a server
 
 
 def tensors_of(data: bytes, what: str) -> dict[str, Array]:
-    """The arrays of a file, copied. Raises `ProtocolError` naming `what` for a file that is malformed."""
+    """Return the arrays of a safetensors file by name, as copies. Raises `ProtocolError`, which names `what`, for a malformed
+    file."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -36,11 +37,11 @@ def tensors_of(data: bytes, what: str) -> dict[str, Array]:
 
 
 def mapped_tensors(data: Buffer, what: str) -> dict[str, Array]:
-    """The arrays of a file as views of its bytes, which are not copied and cannot be written.
+    """Return the arrays of a safetensors file by name, as read-only views of its bytes.
 
     Raises:
-        ProtocolError: naming `what`, unless the header gives a known type and a shape for every tensor, and places that follow each
-            other without a gap to the end of the file.
+        ProtocolError: which names `what`, if a tensor has an unknown type or no shape, or if the tensors' bytes overlap, leave a
+            gap or do not end with the file.
     """
     header, start = _header(data, what)
     header.pop("__metadata__", None)
@@ -51,7 +52,7 @@ def mapped_tensors(data: Buffer, what: str) -> dict[str, Array]:
     arrays, end, room = dict[str, Array](), 0, memoryview(data)[start:]
     for name, kind, shape, first, last in entries:
         if first != end or last - first != math.prod(shape) * np.dtype(kind).itemsize or last > len(room):
-            raise ProtocolError(f"{what}: tensor '{name[:60]}' of shape {shape} does not lie where its bytes are")
+            raise ProtocolError(f"{what}: tensor '{name[:60]}' of shape {shape} has a wrong position or number of bytes")
         arrays[name], end = np.frombuffer(room[first:last], kind).reshape(shape), last
     if end != len(room):
         raise ProtocolError(f"{what}: {len(room) - end} bytes that belong to no tensor")
@@ -59,23 +60,23 @@ def mapped_tensors(data: Buffer, what: str) -> dict[str, Array]:
 
 
 def _header(data: Buffer, what: str) -> tuple[dict[str, Any], int]:
-    """The document in front of the tensors, and where it ends."""
+    """Return the header in front of the tensors, and the position at which it ends."""
     view = memoryview(data)
     size = int.from_bytes(view[:8], "little")
     if not 2 <= size <= min(_HEADER_BYTES, len(view) - 8):
-        raise ProtocolError(f"{what}: a header of {size} bytes")
+        raise ProtocolError(f"{what}: its header has {size} bytes, which is not possible")
     header = parse_json(bytes(view[8 : 8 + size]), what)
     if not isinstance(header, dict):
-        raise ProtocolError(f"{what}: a header that is no map of tensors")
+        raise ProtocolError(f"{what}: its header is not a map of tensors")
     return header, 8 + size
 
 
 def _entry(name: str, value: Any, what: str) -> tuple[str, type[np.generic], tuple[int, ...], int, int]:
-    """A tensor's name, type, shape, and where its bytes begin and end."""
+    """Return a tensor's name, type and shape, and the positions at which its bytes begin and end."""
     if isinstance(value, dict) and set(value) == {"dtype", "shape", "data_offsets"}:
         kind, shape, offsets = _TYPES.get(str(value["dtype"])), value["shape"], value["data_offsets"]
         numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
         whole = all(type(number) is int and 0 <= number < 1 << 40 for number in numbers)
         if kind is not None and whole and len(shape) <= _MOST_AXES and len(offsets) == 2:
             return name, kind, tuple(shape), offsets[0], offsets[1]
-    raise ProtocolError(f"{what}: tensor '{name[:60]}' has a type, shape or place that is not read")
+    raise ProtocolError(f"{what}: tensor '{name[:60]}' has a type, shape or position that is not supported")

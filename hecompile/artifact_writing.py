@@ -1,7 +1,7 @@
-"""Writing an artifact: all or nothing, and the same input gives the same bytes. `hecompile.artifact` says what is in it.
+"""Writes an artifact whole or not at all (see `hecompile.artifact`). The same program gives the same bytes.
 
-An artifact that is already there is replaced, and nothing else is: `judge_target` says of every file in the folder whether we wrote
-it, before the work starts and again before the new artifact is put in its place.
+An artifact that is already there is replaced; anything else is not. `check_target` checks that hecompile wrote every file of the
+folder, before the work starts and again before the new artifact is moved to its place.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from hecompile.ir.halves import Half
 from hecompile.outputs import reason_of
 from hecompile.untrusted import parse_json, read_file
 
-__all__ = ["checksums", "judge_target", "remove", "to_json", "write_folder", "write_half", "write_server"]
+__all__ = ["check_target", "checksums", "remove", "to_json", "write_folder", "write_half", "write_server"]
 
 KEYS = {"format", "name", "policy", "backend", "plan", "server", "files"}  # of a manifest, in every format so far
 
 
 def to_json(document: object) -> bytes:
-    """One spelling per document."""
+    """Return a document as JSON. Equal documents give equal bytes."""
     return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def judge_target(target: Path, strange: Callable[[Path], str] | None = None) -> None:
-    """Whether an artifact can be written there, asked before the work.
+def check_target(target: Path, strange: Callable[[Path], str] | None = None) -> None:
+    """Check that an artifact can be written to `target`.
 
     Args:
-        strange: says of a folder that is there what keeps it from being one that may be replaced; of artifacts by default.
+        strange: returns why an existing folder must not be replaced, or an empty text. By default it accepts artifacts alone.
 
     Raises:
         CompileError: if `target` is there and is neither an empty folder nor an artifact in every file, if it is a link or the
@@ -49,16 +49,16 @@ def judge_target(target: Path, strange: Callable[[Path], str] | None = None) -> 
         while not reason and not os.path.lexists(above):
             above = above.parent
         if not reason and not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
-            reason = f"cannot be written: {above} takes no new folder"
+            reason = f"cannot be written: no folder can be made in {above}"
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         reason = f"cannot be written: {reason_of(error)}"
     if reason:
-        shown = str(target) if str(target).isprintable() else repr(str(target))
-        raise CompileError(Diagnostic(f"{shown} {reason}", help="choose another folder"))
+        name = str(target) if str(target).isprintable() else repr(str(target))
+        raise CompileError(Diagnostic(f"{name} {reason}", help="choose another folder"))
 
 
 def _place(target: Path) -> Path:
-    """The absolute path, its last part not followed if it is a link."""
+    """Return the absolute path. Links in it are followed, except its last part."""
     path = target.absolute()
     if "\0" in str(path):
         raise ValueError("embedded null character")
@@ -66,7 +66,7 @@ def _place(target: Path) -> Path:
 
 
 def _why_not(place: Path, strange: Callable[[Path], str]) -> str:
-    """Why nothing may be put there, or nothing."""
+    """Return why no artifact may be written to this path; empty if it may."""
     if place.is_symlink():
         return "is a link, which is neither followed nor replaced"
     holder = next((parent for parent in place.parents if _manifest_files(parent) is not None), None)
@@ -88,19 +88,18 @@ def _why_not(place: Path, strange: Callable[[Path], str]) -> str:
 
 
 def _strange(folder: Path) -> str:
-    """Say which file keeps a folder from being an artifact of ours: it is not listed, absent or changed. An empty string says that
-    every file is in order, or that there is none."""
+    """Return which file of a folder is not listed in its manifest, absent or changed. Empty if there is no such file."""
     if not any(folder.iterdir()):
         return ""
     files = _manifest_files(folder)
     if files is None:
-        return f"there is no {MANIFEST} of ours in it"
+        return f"it has no {MANIFEST} that hecompile wrote"
     folders = {parent for name in files for parent in Path(name).parents}
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
         known = place in folders if path.is_dir() and not path.is_symlink() else place.as_posix() in {*files, MANIFEST}
         if not known:
-            return f"'{place}' is not of it"
+            return f"'{place}' does not belong to it"
     for name, checksum in sorted(files.items()):
         try:
             data = read_file(folder / name, (folder / name).stat().st_size)
@@ -112,7 +111,8 @@ def _strange(folder: Path) -> str:
 
 
 def _manifest_files(folder: Path) -> dict[str, str] | None:
-    """The checksums of an artifact's files, of this format or an earlier one; None where there is no manifest of ours."""
+    """Return the checksums of the files of an artifact of this or an earlier format; None if the folder has no manifest of
+    hecompile."""
     try:
         data = read_file(folder / MANIFEST, MANIFEST_BYTES)
         document = parse_json(data, MANIFEST)
@@ -130,34 +130,34 @@ def _manifest_files(folder: Path) -> dict[str, str] | None:
 
 
 def write_folder(target: Path, fill: Callable[[Path], None], strange: Callable[[Path], str] | None = None) -> None:
-    """Fill a folder next to `target`, then put it in its place at once; an artifact that was there is replaced.
+    """Fill a new folder next to `target`, then move it there in one step. An artifact that was there is replaced.
 
-    `strange` is that of `judge_target`, for folders of other kinds.
+    `strange` is as in `check_target`.
 
     Raises:
-        CompileError: if `judge_target` refuses the place, before or after it was filled, or if the disk is full, say. What was
-            there stays as it was, and nothing is left beside it.
+        CompileError: if `check_target` refuses the place, before or after the folder was filled, or if it cannot be written. Then
+            everything is as it was before.
     """
-    judge_target(target, strange)
+    check_target(target, strange)
     place = _place(target)
     try:
         with _made(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name[:50]}.") as scratch:
             new = Path(scratch) / "new"
             new.mkdir()
             fill(new)
-            judge_target(target, strange)
+            check_target(target, strange)
             _exchange(new, place, Path(scratch) / "old")
     except OSError as error:
         raise CompileError(Diagnostic(f"{target} cannot be written: {reason_of(error)}", help="choose another folder")) from error
 
 
 def _exchange(new: Path, place: Path, old: Path) -> None:
-    """Put `new` in its place and what was there at `old`, or leave what was there where it was."""
+    """Move `place` to `old` and `new` to `place`. If that fails, `place` is as it was before."""
     try:
         if place.exists():
             os.replace(place, old)
         os.replace(new, place)
-    except BaseException:  # signals too: what is left in the scratch folder is deleted with it
+    except BaseException:  # signals too; what is left in the temporary folder is deleted with it
         if old.exists() and not place.exists():
             os.replace(old, place)
         raise
@@ -165,20 +165,20 @@ def _exchange(new: Path, place: Path, old: Path) -> None:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make a folder and those above it; what was made is removed again if the block fails."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    """Make a folder and those above it. If the block fails, the folders that were made are removed."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for each in missing:
-            with suppress(OSError):  # somebody else put a file there
-                each.rmdir()
+        for path in missing:
+            with suppress(OSError):  # it stays if somebody else put a file there
+                path.rmdir()
         raise
 
 
 def write_half(folder: Path, region: str, half: Half) -> None:
-    """`region.json` and `region.safetensors`."""
+    """Write one half of a region: `region.json` and `region.safetensors`."""
     from safetensors.numpy import save
 
     (folder / f"{region}.json").write_bytes(to_json(half.program))
@@ -186,13 +186,13 @@ def write_half(folder: Path, region: str, half: Half) -> None:
 
 
 def checksums(root: Path, skip: str = MANIFEST) -> dict[str, str]:
-    """sha256 of every file below `root`, by relative path; `root/skip` left out."""
+    """Return the sha256 checksums of all files below `root` except `root/skip`, by relative path."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and path != root / skip)
     return {path.relative_to(root).as_posix(): file_digest(path) for path in files}
 
 
 def write_server(folder: Path, name: str, backend: str, encrypted: bool, max_batch: int, halves: Mapping[str, Half]) -> str:
-    """The server half, whole. Returns its digest."""
+    """Write the server half with all its regions, and return the digest that names the artifact on the wire."""
     folder.mkdir()
     for region, half in halves.items():
         write_half(folder, region, half)
@@ -203,8 +203,8 @@ def write_server(folder: Path, name: str, backend: str, encrypted: bool, max_bat
 
 
 def remove(folder: Path) -> None:
-    """Delete an artifact. Raises `CompileError`, and deletes nothing, unless `folder` is one in every file."""
+    """Delete an artifact. Raises `CompileError`, and deletes nothing, if any file in `folder` does not belong to an artifact."""
     if folder.is_symlink() or _manifest_files(folder) is None:
-        raise CompileError(Diagnostic(f"{folder} is not an artifact: there is no {MANIFEST} of ours in it"))
-    judge_target(folder)
+        raise CompileError(Diagnostic(f"{folder} is not an artifact: it has no {MANIFEST} that hecompile wrote"))
+    check_target(folder)
     shutil.rmtree(folder)

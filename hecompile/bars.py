@@ -1,4 +1,4 @@
-"""Bars that show how far long work has come: rich on terminals, tqdm in notebooks, nothing where nobody looks."""
+"""Progress bars for long work: by rich on terminals, by tqdm in notebooks, and none elsewhere."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from hecompile.progress import Progress, Watcher
 
 __all__ = ["RequestBar", "is_shown", "watching"]
 
-PATIENCE_S = 1.0  # a call that takes less shows no bar of its own
+SHOWN_AFTER_S = 1.0  # seconds after which a call shows a bar
 
 
 def _in_notebook() -> bool:
-    """Whether this is the kernel of a notebook. IPython in a terminal has another shell."""
+    """Return whether this process is the kernel of a notebook, not IPython in a terminal."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def is_shown(progress: bool | None) -> bool:
-    """Whether a bar is wanted: None asks whether stderr is a terminal or this is a notebook."""
+    """Return whether to show a bar. With None, it is shown if stderr is a terminal or this is a notebook."""
     return _in_notebook() or sys.stderr.isatty() if progress is None else progress
 
 
 @contextmanager
 def watching(progress: bool | Watcher | None = None) -> Iterator[Watcher | None]:
-    """What is to be called with the progress of some work; None where nobody looks.
+    """A context that gives the function to call with every `Progress`, or None if nothing is to be shown.
 
     Args:
-        progress: None shows a bar on a terminal or in a notebook, True everywhere, False nowhere; a function is called itself.
+        progress: True shows a bar, False none, and None one on a terminal or in a notebook. A function is called instead.
     """
     if callable(progress):
         yield progress
@@ -88,24 +88,24 @@ def _notebook_bars() -> Iterator[Watcher]:
 
 
 def _end_others(bars: dict[str, Any], state: Progress, end: Callable[[Any], None]) -> None:
-    """Keep two bars at most: that of the whole work, which was the first, and that of the part that is told of now."""
+    """Remove all bars except the first, which is that of the whole work, and the one of `state`."""
     for name in [name for name in list(bars)[1:] if name != state.work]:
         end(bars.pop(name))
 
 
 class RequestBar:
-    """The bar of one call of a model: its requests and bytes so far. It appears once the call has lasted a second.
+    """The bar of one call of a model, with its requests and bytes so far. It appears after a second.
 
-    It is tqdm's on terminals too: pipelines of diffusers show their steps by tqdm, whose bars know how to stand under each other.
+    It is made by tqdm also on terminals, because diffusers pipelines show their steps by tqdm, which keeps several bars apart.
     """
 
     def __init__(self, requests: int) -> None:
         self._requests, self._started, self._done, self._bar = requests, time.monotonic(), 0, None
 
     def step(self, byte_count: int) -> None:
-        """Another request was answered; `byte_count` bytes went both ways so far."""
+        """Count one more answered request. `byte_count` is the traffic of the call so far, both ways together."""
         self._done += 1
-        if self._bar is None and time.monotonic() - self._started > PATIENCE_S:
+        if self._bar is None and time.monotonic() - self._started > SHOWN_AFTER_S:
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=self._requests, desc="requests", leave=False)
@@ -114,6 +114,6 @@ class RequestBar:
             self._bar.set_postfix_str(f"{byte_count / 1e6:.1f} MB")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()

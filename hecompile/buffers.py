@@ -1,4 +1,4 @@
-"""Bytes that are handed on without being copied or joined."""
+"""The type of bytes that are passed on without being copied."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ Buffer = bytes | bytearray | memoryview
 
 
 def total_bytes(parts: Sequence[Buffer]) -> int:
-    """The bytes of all parts. Views of wider items are counted in bytes, too."""
+    """Return the number of bytes in all parts together, also for views whose items are wider than a byte."""
     return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)

@@ -1,4 +1,4 @@
-"""What compiling gives back: the program, what each pass did, and the way to load what was written."""
+"""The result of compiling: the program, a record of every pass, and a way to load the artifact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Compiled", "PassEvent", "PassRecord"]
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What one pass did."""
+    """What one pass did, and how long it took."""
 
     name: str
     seconds: float
@@ -30,7 +30,7 @@ class PassRecord:
 
 
 class PassEvent(PassRecord):
-    """What an observer is told after a pass: its record, and the programs before and after it, which it must not change."""
+    """What an observer gets after a pass: its record, and the programs before and after it, which must not be changed."""
 
     def __init__(self, record: PassRecord, before: Source | ModelGraph | Program, after: ModelGraph | Program) -> None:
         super().__init__(record.name, record.seconds, record.summary)
@@ -39,8 +39,10 @@ class PassEvent(PassRecord):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Compiled:
-    """A program that was lowered, or the graph or program where compiling was told to stop, and how it came about. `artifact` is
-    where it was written, if it was."""
+    """The result of compiling: the last graph or program, the options, and a record of every pass.
+
+    `artifact` is the folder that was written; None if nothing was.
+    """
 
     program: ModelGraph | Program
     options: CompileOptions
@@ -48,7 +50,7 @@ class Compiled:
     artifact: Path | None = None
 
     def load(self, server: str | Transport | None = None, **options: Any) -> EncryptedUNet:
-        """`hecompile.load` of the artifact, with the policy that it was compiled under unless `policy=` says another.
+        """Load the artifact as `hecompile.load` does. The policy is the one it was compiled under, unless `policy=` is given.
 
         Raises:
             CompileError: if nothing was written.
@@ -61,11 +63,11 @@ class Compiled:
         return load(self.artifact, server, **{"policy": self.options.policy_name, **options})
 
     def summary(self) -> str:
-        """A line for every pass: its name, its seconds and what it did."""
+        """Return a line for every pass: its name, its seconds and what it did."""
         return "\n".join(f"{record.name:<24} {record.seconds:7.2f} s  {record.summary}" for record in self.passes)
 
     def _facts(self) -> dict[str, str]:
-        """What a person wants to know, by name."""
+        """Return the main facts about the compilation, by name, as texts."""
         program = self.program
         rounds = (
             {"rounds": f"{program.plan.rounds} a call"} if isinstance(program, Program) else {"stopped after": self.passes[-1].name}

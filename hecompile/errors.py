@@ -1,7 +1,7 @@
-"""The three kinds of error, told apart by whose fault they are.
+"""The three kinds of error, which differ by what is wrong.
 
-`CompileError`: the user's model or options. `ProtocolError`: the other side of the wire, or a file that came from it.
-`InternalError`: ours, a bug. The command line prints the first two without a traceback and exits with status 2.
+`CompileError`: the user's model or options. `ProtocolError`: what the other side sent, or a file that may come from it.
+`InternalError`: hecompile itself, a bug. The command line prints the first two without a traceback and exits with status 2.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One finding: where it is, what is wrong, what helps."""
+    """One finding: what is wrong, where it is, and what to do about it."""
 
     message: str
     source: str = ""  # "unet.py:41"
-    line: str = ""  # the node, as the graph is printed
-    underline: tuple[int, int] = (0, 0)  # columns of `line` to mark, half open
+    line: str = ""  # the text of the node that it is about
+    underline: tuple[int, int] = (0, 0)  # the first column of `line` to underline, and the one behind the last
     help: str = ""
 
     def __str__(self) -> str:
@@ -45,11 +45,11 @@ class Diagnostic:
 
 
 class HecompileError(Exception):
-    """Base of every error that hecompile raises on purpose."""
+    """The base class of all errors that hecompile raises on purpose."""
 
 
 class CompileError(HecompileError):
-    """The model or the options cannot be compiled as they are. Holds every finding, not only the first."""
+    """The model or the options cannot be compiled as they are. `diagnostics` has all findings."""
 
     def __init__(self, findings: str | Diagnostic | Iterable[Diagnostic]) -> None:
         if isinstance(findings, str):
@@ -61,9 +61,9 @@ class CompileError(HecompileError):
 
 
 class ProtocolError(HecompileError):
-    """What came over the wire or from disk is not what the format says. `status` is the HTTP status that fits.
+    """What was received or read from a file is not as its format says. `status` is the HTTP status to answer with.
 
-    The message may quote what came: characters that a terminal would obey are shown as question marks.
+    The message may quote what was received. Control characters in it are replaced by question marks.
     """
 
     def __init__(self, message: str, status: int = 422) -> None:
@@ -76,7 +76,7 @@ class InternalError(HecompileError):
 
 
 class MissingExtraError(HecompileError):
-    """A package of an optional extra is needed and absent."""
+    """A package of an optional extra is needed, but it is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra '{extra}': pip install 'hecompile[{extra}]'")
@@ -84,7 +84,7 @@ class MissingExtraError(HecompileError):
 
 @contextmanager
 def needing(what: str, extra: str) -> Iterator[None]:
-    """Within it, a package that is not installed is a `MissingExtraError` that names the extra which brings it."""
+    """A context in which a missing package raises a `MissingExtraError` that names the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -94,5 +94,5 @@ def needing(what: str, extra: str) -> Iterator[None]:
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> CompileError:
-    """The error for a name that is not registered; lists the right ones."""
+    """Return the error for an unknown name, which lists the known ones."""
     return CompileError(Diagnostic(f"there is no {kind} '{name}'", help=f"known: {', '.join(sorted(known))}"))

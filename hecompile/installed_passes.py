@@ -1,7 +1,7 @@
-"""Passes of other installed packages, which run where they are asked for by name.
+"""Passes of other installed packages, which run if the user names them.
 
-A package adds a pass by an entry point of the group `hecompile.passes`, whose name is the pass's and whose value names its class.
-The class is built without arguments, and its attribute `after` is the name of the pass that it follows.
+A package adds a pass by an entry point of the group `hecompile.passes`, which has the pass's name and names its class. The class is
+built without arguments. Its attribute `after` is the name of the pass behind which it runs.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ GROUP = "hecompile.passes"
 
 @lru_cache(maxsize=1)
 def installed_passes() -> Mapping[str, EntryPoint]:
-    """Where each installed pass comes from, by its name. None of their code runs before one is asked for."""
+    """Return the entry points of installed passes by name. Nothing of a package is imported before its pass is asked for."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def following(names: Sequence[str], own: Sequence[str]) -> dict[str, list[Pass[Any, Any]]]:
-    """The installed passes of these names, by the pass of `own` that each follows.
+    """Return the installed passes with these names, by the name of the pass in `own` behind which each runs.
 
     Raises:
-        CompileError: for names that no package has, listing those that exist, and for classes that are no pass of their name.
+        CompileError: for unknown names, for names of passes in `own`, and for classes that are not a pass with the given name.
     """
-    found = dict[str, list[Pass[Any, Any]]]()
+    passes = dict[str, list[Pass[Any, Any]]]()
     for name in dict.fromkeys(names):
         if name not in installed_passes():
             raise unknown_name("installed pass", name, [*installed_passes()])
@@ -40,18 +40,19 @@ def following(names: Sequence[str], own: Sequence[str]) -> dict[str, list[Pass[A
         made = _from_package(installed_passes()[name])
         after = str(getattr(made, "after", ""))
         if after not in own:
-            told = f"follows '{after}', which is no pass" if after else "follows no pass: its class needs an attribute 'after'"
-            raise CompileError(Diagnostic(f"pass '{name}' {told}", help=f"known: {', '.join(own)}"))
-        found.setdefault(after, []).append(made)
-    return found
+            fault = f"follows '{after}', which is no pass" if after else "follows no pass: its class needs an attribute 'after'"
+            raise CompileError(Diagnostic(f"pass '{name}' {fault}", help=f"known: {', '.join(own)}"))
+        passes.setdefault(after, []).append(made)
+    return passes
 
 
 def _from_package(point: EntryPoint) -> Pass[Any, Any]:
-    """Raises `CompileError` if what the entry point names is no pass of its name."""
+    """Return the pass of an entry point. Raises `CompileError` if it cannot be loaded, or is not a pass with the entry point's
+    name."""
     try:
         made = point.load()()
     except Exception as error:  # whatever somebody else's module raises
         raise CompileError(Diagnostic(f"pass '{point.name}' does not load: {error}", help=f"it is '{point.value}'")) from error
     if not isinstance(made, Pass) or made.name != point.name:
-        raise CompileError(Diagnostic(f"'{point.value}' is no pass '{point.name}'", help="its class needs this name"))
+        raise CompileError(Diagnostic(f"'{point.value}' is not a pass named '{point.name}'", help="give its class this name"))
     return made

@@ -1,4 +1,4 @@
-"""How the lowering of several backends becomes one list of passes."""
+"""Merges the lowering passes of several backends into one list."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTHING = "nothing to do"  # the summary of a pass that leaves the program as it
 
 @dataclass(frozen=True)
 class _Together(Pass[Program, Program]):
-    """Steps of one name of several backends, one after the other."""
+    """The passes of several backends that have the same name, run one after the other as a single pass."""
 
     steps: tuple[RegionPass, ...]
 
@@ -36,12 +36,12 @@ class _Together(Pass[Program, Program]):
         return reduce(lambda before, step: step.run(before), self.steps, program)
 
     def summary(self, before: Program, after: Program) -> str:
-        said = dict.fromkeys(step.summary(before, after) for step in self.steps)
-        return "; ".join([each for each in said if each != NOTHING] or [NOTHING])
+        summaries = dict.fromkeys(step.summary(before, after) for step in self.steps)
+        return "; ".join([text for text in summaries if text != NOTHING] or [NOTHING])
 
 
 def lowering(names: Sequence[str], context: Context) -> list[Pass[Any, Any]]:
-    """The passes by which these backends lower their regions, in an order that keeps each backend's own."""
+    """Return the passes with which these backends lower their regions, in an order that keeps the order of each backend."""
     from hecompile.backends.registry import backend
 
     steps = dict[str, list[RegionPass]]()

@@ -1,4 +1,4 @@
-"""ONNX Runtime's fused attention: softmax(Q K^T) V that never holds the scores of all heads at once.
+"""ONNX Runtime's fused attention, which computes softmax(Q K^T) V without holding the scores of all heads at once.
 
 The standard operator `Attention` needs a newer operator set, and its kernel for CPUs holds all scores.
 """
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["DOMAIN", "DOMAIN_VERSION", "FUSED", "WIDEST_HEAD", "attention_holds_scores", "with_stand_ins"]
 
 DOMAIN, DOMAIN_VERSION, FUSED = "com.microsoft", 1, "MultiHeadAttention"
-WIDEST_HEAD = 512  # channels; the kernel's blocks of keys shrink with the width, and of wider heads little is left of them
+WIDEST_HEAD = 512  # channels; the wider a head, the smaller are the kernel's blocks of keys, and wider ones have too small blocks
 
-_SC_LEVEL2_CACHE_SIZE = 191  # of glibc, where ONNX Runtime asks for it; Python has no name for it
+_SC_LEVEL2_CACHE_SIZE = 191  # the number by which glibc is asked for the size of the second-level cache; Python has no name for it
 
 
 def attention_holds_scores() -> bool:
-    """Whether ONNX Runtime holds all scores on this machine after all, as where it does not know the second cache's size.
+    """Return whether ONNX Runtime holds all scores on this machine, which it does if it cannot find the second-level cache's size.
 
-    True is also the answer where this library cannot see what ONNX Runtime sees (systems other than Linux).
+    It is True as well on systems other than Linux, where this cannot be found out.
     """
     if os.environ.get("ORT_DISABLE_FLASH_ATTENTION", "0") != "0" or sys.platform != "linux":
         return True
@@ -35,10 +35,10 @@ def attention_holds_scores() -> bool:
 
 
 def with_stand_ins(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """The nodes, with standard operators of the same result in shape and type where there is fused attention.
+    """The nodes, with standard operators in place of fused attention whose result has the same shape and type.
 
-    onnx infers nothing of operators that are not its own. One head stands for all: (B, L, E) (B, E, S) (B, S, F) -> (B, L, F). The
-    names of what lies between have a space, which no name in a client's region has.
+    onnx infers shapes for its own operators alone. One head stands for all: (B, L, E) (B, E, S) (B, S, F) -> (B, L, F). The names
+    of new values have a space, which no name in a client's region has.
     """
     from onnx import helper
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime as this library uses it: silent, safe to fork, and without an effect on the caller's own arithmetic."""
+"""Sessions of ONNX Runtime that print nothing, work in forked processes, and do not change the caller's own arithmetic."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ __all__ = ["OnnxSession", "denormals_as_zero", "flushes_denormals", "import_onnx
 
 
 def import_onnxruntime() -> Any:
-    """The module `onnxruntime`, without the thread for telemetry that its import else starts.
-
-    That thread also keeps a forked process from ending.
-    """
+    """Import `onnxruntime` without the thread for telemetry that it starts otherwise, which keeps forked processes from ending."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the module is first imported
     import onnxruntime
 
@@ -33,18 +30,18 @@ def import_onnxruntime() -> Any:
 
 
 class OnnxSession:
-    """A model of ONNX Runtime that may be run in the process that made it and in every process forked from that one.
+    """A model that may be run in the process that loaded it and in every process forked from that one.
 
-    The threads of a session do not survive a fork, so another process makes a session of its own when it first runs the model. It
+    The threads of a session do not survive a fork, so a forked process makes a session of its own when it first runs the model. It
     never destroys the inherited one, which would wait for those threads.
     """
 
     def __init__(self, data: bytes, threads: int | None = None, *, flush_denormals: bool = False) -> None:
-        """Raises what ONNX Runtime raises for a model that it does not take.
+        """Load a model from the bytes of an ONNX file. Raises what ONNX Runtime raises if it refuses the model.
 
         Args:
-            threads: of the session; None for one per core.
-            flush_denormals: take numbers below 2^-126 for zero, in the session's threads and in the one that calls `run`.
+            threads: threads of the session; None for one per core.
+            flush_denormals: compute with zero in place of numbers below 2^-126, in the session's threads and in the calling one.
         """
         self._data, self._threads, self._flush = data, threads, flush_denormals
         self._lock = threading.Lock()
@@ -54,7 +51,7 @@ class OnnxSession:
         _SESSIONS.add(self)
 
     def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Array]) -> list[Array]:
-        """The named outputs, or all. May be called by several threads at once."""
+        """Run the model and return the named outputs, or all if None. Several threads may call this at once."""
         session = self._session
         if session is None:
             with self._lock:
@@ -69,7 +66,7 @@ class OnnxSession:
         runtime = import_onnxruntime()
         options = runtime.SessionOptions()
         options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait leave the core to others
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads do not occupy a core
         if self._flush:
             options.add_session_config_entry("session.set_denormal_as_zero", "1")
         if self._threads is not None:
@@ -83,22 +80,22 @@ class OnnxSession:
             _restore(before)  # the first session of a process sets this thread's own mode
 
     def leave(self) -> None:
-        """In a forked process: give up the inherited session, which must never be destroyed there."""
+        """In a forked process: drop the inherited session without destroying it, which would never end."""
         self._lock = threading.Lock()
         if self._session is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
             self._session = None
 
 
-_SHARED_BY: list[int] = []  # the process whose sessions share their memory, once there is one
+_SHARED_BY: list[int] = []  # the id of the process whose sessions share their memory, or empty
 _SHARING = threading.Lock()
 
 
 def _shares_memory(runtime: Any) -> bool:
-    """Whether sessions of this process share one arena, which is made with the first of them.
+    """Return whether the sessions of this process share one memory arena, which is made with the first of them.
 
-    Each session would else keep the memory of its largest run, and a model has hundreds of sessions that run one after the other.
-    In a forked process sessions have memory of their own: another thread may have held the arena's lock when it was forked.
+    Otherwise every session keeps the memory of its largest run, and a model has hundreds of sessions that run one after the other.
+    In a forked process every session has its own memory, because another thread may have held the arena's lock during the fork.
     """
     with _SHARING:
         if not _SHARED_BY:
@@ -124,13 +121,13 @@ os.register_at_fork(after_in_child=_leave_sessions)
 
 
 def flushes_denormals() -> bool:
-    """Whether this thread takes float32 numbers below 2^-126 for zero."""
+    """Return whether this thread computes with zero in place of float32 numbers below 2^-126."""
     return bool(np.float32(1e-40) * np.float32(1) == 0)
 
 
 @contextmanager
 def denormals_as_zero() -> Iterator[None]:
-    """Within it this thread takes numbers below 2^-126 for zero, with which a product takes a hundred times as long."""
+    """A context in which this thread computes with zero in place of numbers below 2^-126, which take a hundred times as long."""
     from hecompile import _core
 
     before = flushes_denormals()
@@ -142,7 +139,7 @@ def denormals_as_zero() -> Iterator[None]:
 
 
 def _restore(before: bool) -> None:
-    """Put this thread's mode back to what it was."""
+    """Set this thread's mode to what it was before."""
     if flushes_denormals() != before:
         from hecompile import _core
 

@@ -1,4 +1,4 @@
-"""Files that commands write: judged before the work is done for them, and written whole or not at all."""
+"""Writes the output files of commands whole or not at all, and checks beforehand that they can be written."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from hecompile.errors import CompileError, Diagnostic
 
-__all__ = ["judge_file", "reason_of", "write_file"]
+__all__ = ["check_file", "reason_of", "write_file"]
 
 
-def judge_file(path: Path) -> None:
-    """Raise `CompileError` for what `write_file` could not write: its folder is absent or closed, or it is a folder itself."""
+def check_file(path: Path) -> None:
+    """Raise `CompileError` if `write_file` could not write this file: its folder is absent or not writable, or it is a folder."""
     try:
         if "\0" in str(path):
             raise ValueError("embedded null character")
@@ -22,7 +22,7 @@ def judge_file(path: Path) -> None:
         if not folder.is_dir() and not _is_special(path):
             raise CompileError(Diagnostic(f"{path}: there is no folder {folder}", help="make it first, or choose another file"))
         needed = [path] if _is_special(path) else [folder, path] if path.exists() else [folder]
-        closed = path.is_dir() or not all(os.access(each, os.W_OK) for each in needed)
+        closed = path.is_dir() or not all(os.access(place, os.W_OK) for place in needed)
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise _refusal(path, error) from error
     if closed:
@@ -30,12 +30,12 @@ def judge_file(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file beside `path`, then put it in its place at once: a file that was there stays until then.
+    """Write a new file beside `path`, then move it there in one step. A file that was there stays until then.
 
-    A link is followed, and a device or a pipe is written to directly.
+    A link is followed; a device or a pipe is written to directly.
 
     Raises:
-        CompileError: if it cannot be written, for a full disk, say. Nothing of it is left then.
+        CompileError: if the file cannot be written, for example because the disk is full. Then nothing of it is left.
     """
     scratch = None
     try:
@@ -59,15 +59,16 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether it is there and no regular file. Asked of the path as it is given: what /dev/stdout leads to may have no name."""
+    """Return whether the path exists and is no regular file. Links are not resolved: the file behind /dev/stdout may have no
+    name."""
     return path.exists() and not stat.S_ISREG(path.stat().st_mode)
 
 
 def _refusal(path: Path, error: OSError | ValueError) -> CompileError:
-    shown = str(path) if str(path).isprintable() else repr(str(path))
-    return CompileError(Diagnostic(f"{shown} cannot be written: {reason_of(error)}", help="choose another file"))
+    name = str(path) if str(path).isprintable() else repr(str(path))
+    return CompileError(Diagnostic(f"{name} cannot be written: {reason_of(error)}", help="choose another file"))
 
 
 def reason_of(error: OSError | ValueError) -> str:
-    """What the system says, without its number and without the name of a file."""
+    """Return the system's text for an error, without its number and without the name of the file."""
     return str(getattr(error, "strerror", None) or error)

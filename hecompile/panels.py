@@ -1,7 +1,8 @@
-"""Panels of options: frozen dataclasses that declare help, bounds and choices of what a user may set, checked when built.
+"""Panels of options: frozen dataclasses whose fields declare help, bounds and choices, and which are checked when built.
 
-A backend, a policy or a pass declares its options in a panel of its own, with `option` for every field. `built` makes a panel of
-what a user gave and what a backend recommends; what was given is never replaced, and an option that would do nothing is refused.
+A backend, a policy or a pass declares its options in a panel of its own, with `option` for every field. `built` makes a panel from
+the values that the user gave and those that a backend recommends. A given value is never replaced, and an option that would do
+nothing is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.wording import flag_of, in_words, near, number, number_text
 
 __all__ = [
-    "Chosen",
+    "AllOptions",
     "Declared",
     "Idle",
     "NoOptions",
@@ -34,10 +35,10 @@ P = TypeVar("P", bound="Panel")
 
 @dataclass(frozen=True)
 class Declared:
-    """What is said of one option where it is declared, and how its values are read."""
+    """One option as it was declared with `option`. It reads and checks values."""
 
     name: str
-    kind: type  # of its values: int, float, bool, str, or tuple for several texts
+    kind: type  # the type of its values: int, float, bool, str, or tuple for several texts
     default: Any
     help: str
     at_least: float | None
@@ -52,26 +53,27 @@ class Declared:
 
     @property
     def flag(self) -> str:
-        """The option in a shell: `key_mib` -> `--key-mib`."""
+        """The option's flag in a shell, such as `--key-mib` for `key_mib`."""
         return flag_of(self.name)
 
     @property
     def values(self) -> tuple[str, ...]:
-        """What may be given, to be shown and completed: the choices, or the names that are known by now; empty for free values."""
+        """The possible values, for help and completion: the choices, or the names known so far. Empty if any value is possible."""
         return tuple(map(str, self.choices or (self.known() if self.known else ())))
 
     def read(self, value: Any) -> Any:
-        """The value in its own type, texts read as people write them. Raises `CompileError` for what it cannot be."""
+        """Return the value in the option's type; a text such as `2^-40` is read as a number. Raises `CompileError` for other
+        values."""
         if value is None and self.default is None:
             return None
         if self.reader is not None:
             value = self.reader(value)
-        found = _READERS[self.kind](value)
-        if found is None or not self._within(found):
-            shown = number_text(value) if isinstance(value, Real) and not isinstance(value, bool) else f"'{value}'"
-            expected = _NOUNS[self.kind] if found is None and not self.choices else self.expected
-            raise CompileError(Diagnostic(f"{self.name} is {shown}: it must be {expected}", help=self._way_out(value)))
-        return found
+        typed = _READERS[self.kind](value)
+        if typed is None or not self._within(typed):
+            text = number_text(value) if isinstance(value, Real) and not isinstance(value, bool) else f"'{value}'"
+            expected = _NOUNS[self.kind] if typed is None and not self.choices else self.expected
+            raise CompileError(Diagnostic(f"{self.name} is {text}: it must be {expected}", help=self._way_out(value)))
+        return typed
 
     def _within(self, value: Any) -> bool:
         if self.choices:
@@ -81,7 +83,7 @@ class Declared:
 
     @property
     def expected(self) -> str:
-        """What a value must be, in words: `between 1 and 31`."""
+        """What a value must be, in words, such as `between 1 and 31`."""
         if self.choices:
             return in_words(self.choices, "or")
         if self.at_least is not None and self.at_most is not None:
@@ -91,7 +93,7 @@ class Declared:
 
     @property
     def described(self) -> str:
-        """The help, with what numbers are within and the default."""
+        """The help text with the bounds and the default."""
         parts = [self.help]
         if (self.at_least, self.above) != (None, None) and (self.at_most, self.below) != (None, None):
             parts.append(self.expected)
@@ -105,8 +107,8 @@ class Declared:
         return number_text(self.default) if isinstance(self.default, int | float) else self.default or self.unset
 
     def _way_out(self, value: Any) -> str:
-        if self.choices and (found := near(str(value), self.choices)):
-            return f"did you mean {found}?"
+        if self.choices and (similar := near(str(value), self.choices)):
+            return f"did you mean {similar}?"
         return f"{self.flag}: {self.help}"
 
 
@@ -124,45 +126,46 @@ def option(
     known: Callable[[], Sequence[object]] | None = None,
     hidden: bool = False,
 ) -> T:
-    """A field of a panel. `None` as a default means that nothing is chosen.
+    """Declare a field of a panel as an option. The default None means that the option is not set.
 
     Args:
-        help: what it does, for people; the command line shows it.
-        at_least, at_most: ends of what a number may be; `above` and `below` are ends that it may not be.
-        choices: every value that a text may have.
-        unset: what None stands for, for people.
-        reader: makes a text of what else may be given.
-        known: lists the values of an option whose panel judges them by itself, such as names that others register.
-        hidden: whether help leaves it out: it is there only to be refused with a reason.
+        help: what the option does, as help texts print it.
+        at_least, at_most: the least and the largest value of a number.
+        above, below: values that a number must be above or below.
+        choices: all values that a text may have.
+        unset: what help texts print as the default if that is None.
+        reader: turns other kinds of values into a text.
+        known: lists possible values for help; the panel checks them itself.
+        hidden: whether help texts leave the option out.
     """
-    said: dict[str, object] = {"help": help, "at_least": at_least, "at_most": at_most, "above": above, "below": below}
-    said |= {"choices": tuple(choices), "unset": unset, "reader": reader, "known": known, "hidden": hidden}
-    found: T = field(default=default, metadata={"option": said})
-    return found
+    metadata: dict[str, object] = {"help": help, "at_least": at_least, "at_most": at_most, "above": above, "below": below}
+    metadata |= {"choices": tuple(choices), "unset": unset, "reader": reader, "known": known, "hidden": hidden}
+    declaration: T = field(default=default, metadata={"option": metadata})
+    return declaration
 
 
 @dataclass(frozen=True)
 class Idle:
-    """Options that do nothing beside what else was chosen: why, and which choice would let them do something."""
+    """Options that do nothing together with the other ones: why that is so, and with which choice they would do something."""
 
     names: tuple[str, ...]
     reason: str  # "activations stay exact"
     way_out: str  # "--activations polynomial"
 
     def finding(self, name: str) -> Diagnostic:
-        """The refusal of one of them."""
+        """Return the finding about one of these options."""
         return Diagnostic(f"{name} does nothing: {self.reason}", help=f"add {self.way_out}, or leave {flag_of(name)} away")
 
 
-class Chosen(Protocol):
-    """All that was chosen for a compilation, whatever panel it lies in."""
+class AllOptions(Protocol):
+    """All options of a compilation, of all panels."""
 
     @property
     def given(self) -> Mapping[str, object]:
-        """What the user gave, by name."""
+        """The options that the user gave, by name."""
 
     def value(self, name: str) -> Any:
-        """The value of an option: given, recommended or its default."""
+        """Return the value of an option: given, recommended or its default."""
 
 
 @dataclass(frozen=True)
@@ -170,80 +173,80 @@ class Panel:
     """The options of a backend, a policy or a pass, checked when built.
 
     Raises:
-        CompileError: for values out of bounds; lists every one.
+        CompileError: for values out of bounds; it lists all of them.
     """
 
-    title: ClassVar[str] = ""  # over its flags; panels of backends and policies go by their names
-    recommends: ClassVar[Mapping[str, object]] = MappingProxyType({})  # values, of any panel, where the user gave none
-    alternatives: ClassVar[tuple[tuple[tuple[str, ...], str], ...]] = ()  # options of which one may be given, and what each does
+    title: ClassVar[str] = ""  # the heading of its flags; backends and policies have one made of their names
+    recommends: ClassVar[Mapping[str, object]] = MappingProxyType({})  # values, of any panel, for options that were not given
+    alternatives: ClassVar[tuple[tuple[tuple[str, ...], str], ...]] = ()  # options of which one may be given, and what they do
 
     def __post_init__(self) -> None:
         findings = list[Diagnostic]()
-        for name, each in declared(type(self)).items():
+        for name, entry in declared(type(self)).items():
             try:
-                object.__setattr__(self, name, each.read(getattr(self, name)))
+                object.__setattr__(self, name, entry.read(getattr(self, name)))
             except CompileError as error:
                 findings += error.diagnostics
         for names, what in self.alternatives:
-            chosen = [name for name in names if getattr(self, name) is not None]
-            if len(chosen) > 1:
-                findings.append(Diagnostic(f"{in_words(chosen, 'and')} each {what}", help="give one of them"))
+            set_names = [name for name in names if getattr(self, name) is not None]
+            if len(set_names) > 1:
+                findings.append(Diagnostic(f"{in_words(set_names, 'and')} each {what}", help="give one of them"))
         if findings:
             raise CompileError(findings)
         self.check()
 
     def check(self) -> None:
-        """Raises `CompileError` for what bounds and choices cannot say."""
+        """Check what bounds and choices cannot express. Raises `CompileError`."""
 
     def idle(self) -> Sequence[Idle]:
-        """The options of this panel that do nothing beside its other values."""
+        """Return the options of this panel that do nothing beside its other values."""
         return ()
 
-    def judge(self, chosen: Chosen) -> list[Diagnostic]:
-        """Why this panel cannot stand beside what was chosen in others."""
+    def conflicts(self, options: AllOptions) -> list[Diagnostic]:
+        """Return one finding for every reason why this panel contradicts the options of other panels."""
         return []
 
 
 @dataclass(frozen=True)
 class NoOptions(Panel):
-    """The panel of what has no options."""
+    """The panel of a backend, policy or pass that has no options."""
 
 
 def declared(kind: type[Panel]) -> Mapping[str, Declared]:
-    """The options of a panel by name, in their order."""
+    """Return the options of a panel by name, in the order in which they were declared."""
     if kind not in _DECLARED:
         hints = get_type_hints(kind)
-        _DECLARED[kind] = {each.name: _declared(each, hints[each.name]) for each in fields(kind)}
+        _DECLARED[kind] = {entry.name: _declared(entry, hints[entry.name]) for entry in fields(kind)}
     return _DECLARED[kind]
 
 
-def _declared(each: Field[Any], hint: Any) -> Declared:
-    if each.default is MISSING or "option" not in each.metadata:
-        raise InternalError(f"{each.name} is declared without option(...)")
+def _declared(entry: Field[Any], hint: Any) -> Declared:
+    if entry.default is MISSING or "option" not in entry.metadata:
+        raise InternalError(f"{entry.name} is declared without option(...)")
     parts = [part for part in get_args(hint) if part is not type(None)] if type(None) in get_args(hint) else [hint]
     kind = tuple if getattr(parts[0], "__origin__", None) is tuple else parts[0]
-    return Declared(each.name, kind, each.default, **each.metadata["option"])
+    return Declared(entry.name, kind, entry.default, **entry.metadata["option"])
 
 
 def built(kind: type[P], given: Mapping[str, object], recommended: Mapping[str, object] | None = None) -> P:
-    """The panel with what was given, and what is recommended where nothing was given. Other names are left aside.
+    """Return the panel with the given values, and with recommended ones for options that were not given. Other names are ignored.
 
     Raises:
-        CompileError: for values out of bounds, and for what was given and does nothing; lists every finding.
+        CompileError: for values out of bounds, and for given options that do nothing; it lists all findings.
     """
     own = {name: value for name, value in given.items() if name in declared(kind)}
     decided = {name for names, _ in kind.alternatives if own.keys() & set(names) for name in names}
     filled = {name: value for name, value in (recommended or {}).items() if name in declared(kind) and name not in decided}
     panel = kind(**{**filled, **own})
-    findings = [each.finding(name) for each in panel.idle() for name in each.names if name in own]
+    findings = [idle.finding(name) for idle in panel.idle() for name in idle.names if name in own]
     if findings:
         raise CompileError(findings)
     return panel
 
 
 def _whole(value: Any) -> int | None:
-    found = number(value)
-    return None if found is None or found != int(found) else int(found)
+    parsed = number(value)
+    return None if parsed is None or parsed != int(parsed) else int(parsed)
 
 
 def _truth(value: Any) -> bool | None:
@@ -256,11 +259,11 @@ def _text(value: Any) -> str | None:
 
 def _texts(value: Any) -> tuple[str, ...] | None:
     values = (value,) if isinstance(value, str) else value
-    if not isinstance(values, tuple | list) or not all(isinstance(each, str) for each in values):
+    if not isinstance(values, tuple | list) or not all(isinstance(text, str) for text in values):
         return None
     return tuple(values)
 
 
-_DECLARED: dict[type[Panel], dict[str, Declared]] = {}  # read once
+_DECLARED: dict[type[Panel], dict[str, Declared]] = {}  # a cache for `declared`
 _READERS: Mapping[type, Callable[[Any], Any]] = {int: _whole, float: number, bool: _truth, str: _text, tuple: _texts}
 _NOUNS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", tuple: "a list of texts"}

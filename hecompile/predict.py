@@ -1,4 +1,4 @@
-"""Predictions for a source: traced, partitioned and priced, without weights where it has none."""
+"""Predicts what a source would cost. It is traced and partitioned, but not compiled, and it needs no weights."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ __all__ = ["machine_of", "optimised", "partitioned", "predict_source", "problem_
 
 
 def partitioned(source: Any, example_inputs: Mapping[str, Any] | None = None) -> ModelGraph:
-    """The graph of a source, anything that `compile` takes, with domains and regions under `strict`."""
+    """Return the partitioned graph of a source under the policy `strict`. A source is anything that `compile` takes."""
     from hecompile.compiler import compile_model
 
     graph = compile_model(source, example_inputs=example_inputs, until="check-secrecy").program
     if not isinstance(graph, ModelGraph):
-        raise InternalError("the program is cut before its secrecy is checked")
+        raise InternalError("the pass check-secrecy did not return a graph")
     return graph
 
 
 def optimised(graph: ModelGraph, machine: Machine, options: CompileOptions, run: Run) -> ModelGraph:
-    """A partitioned graph with the best plan within the options' budgets instead; as it is where they choose no plan.
+    """Return the partitioned graph with the best plan within the options' budgets. Without `--partition optimised`, the graph
+    itself.
 
     Raises:
-        CompileError: if no plan keeps the budgets, or the best one leaves nothing for the server.
+        CompileError: if no plan keeps the budgets, or the best plan has nothing for the server.
     """
     from hecompile.backends.context import Context
     from hecompile.options.plan import PlanOptions
@@ -49,13 +50,14 @@ def optimised(graph: ModelGraph, machine: Machine, options: CompileOptions, run:
 
 
 def machine_of(profile: Path | None, rtt_ms: float, bandwidth_mbps: float, goal: str = GOALS[0]) -> Machine:
-    """A profile, or the default one, on a network. Raises `CompileError` for what is no profile."""
+    """Return the machine of a profile, or the default one, with this network and goal. Raises `CompileError` if the file is no
+    profile."""
     machine = load_machine(profile) if profile else Machine()
     return replace(machine, rtt_ms=rtt_ms, bandwidth_mbps=bandwidth_mbps, goal=goal)
 
 
 def run_of(client_cache_mib: float | None = None, run_calls: int | None = None) -> Run:
-    """Calls of a run and what the client may keep for them, by default what compiling takes."""
+    """Return the number of calls in a run, and what the client may keep for it in memory. Defaults are those of compiling."""
     from hecompile.options import CompileOptions
 
     options = CompileOptions(client_cache_mib=client_cache_mib, run_calls=run_calls if client_cache_mib != 0 else None)
@@ -65,10 +67,11 @@ def run_of(client_cache_mib: float | None = None, run_calls: int | None = None) 
 def predict_source(
     graph: ModelGraph, machine: Machine, batch: int, memory_mib: float | None = None, run: Run | None = None
 ) -> Prediction:
-    """The prediction for a partitioned source, of calls of a run where `run` is given.
+    """Predict the cost of a call of a partitioned graph; with `run`, of the calls of a run.
 
     Raises:
-        CompileError: if no parameters carry a layer, or the server's memory (this machine's by default) will not do.
+        CompileError: if a layer has no parameters, or the server would need more memory than `memory_mib`, by default this
+            machine's.
     """
     prediction = predict_graph(graph, machine, batch, run)
     refuse_without_memory(prediction, available_mib() if memory_mib is None else memory_mib)
@@ -78,16 +81,17 @@ def predict_source(
 def problem_of_source(
     graph: ModelGraph, machine: Machine, recorded: Path | None = None, tile: Pair | None = None, run: Run | None = None
 ) -> Problem:
-    """What plans are chosen from where layers may show a part of their input, distortions measured where the model has weights.
+    """Return the problem of choosing a plan if every layer may reveal a part of its input. If the graph has weights, distortions
+    are measured.
 
-    With `tile`, tiles of that size instead of channels wherever a picture has several.
+    With `tile`, layers reveal tiles of that size instead of channels, if their picture has several.
     """
-    from hecompile.ir.layer_groups import stacks
-    from hecompile.planner.choices import ladder
+    from hecompile.ir.layer_groups import layer_groups
+    from hecompile.planner.choices import reveal_options
     from hecompile.planner.distortion import measure_distortions
 
-    found = stacks(graph)
-    calibration = calibration_for(graph, recorded) if all(each.weights is not None for each in found) else None
-    distortions = measure_distortions(graph, calibration, found) if calibration else None
+    groups = layer_groups(graph)
+    calibration = calibration_for(graph, recorded) if all(group.weights is not None for group in groups) else None
+    distortions = measure_distortions(graph, calibration, groups) if calibration else None
     backends = tuple(dict.fromkeys(str(info(node).backend) for node in graph.nodes if info(node).domain == "server_encrypted"))
-    return problem_of(graph, machine, ladder(found, tile=tile), distortions, backends, run=run)
+    return problem_of(graph, machine, reveal_options(groups, tile=tile), distortions, backends, run=run)

@@ -1,4 +1,4 @@
-"""How far long work has come, told to whoever watches it. Work tells, and does not know whether anybody does."""
+"""Reports the progress of long work. Code that works calls `tell`, whether or not anybody watches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Progress", "Watcher", "tell", "watched"]
 
 @dataclass(frozen=True)
 class Progress:
-    """So many parts of the work of this name are done, of `total`. `part` is the name of the one that is being done."""
+    """How much of the work named `work` is done: `done` parts of `total`. `part` names the part that is being done."""
 
     work: str
     done: int
@@ -30,7 +30,7 @@ _WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 @contextmanager
 def watched(watcher: Watcher | None) -> Iterator[None]:
-    """Within the block `watcher` is called with what `tell` is told, by work of this thread."""
+    """A context in which `watcher` is called with every `Progress` that this thread tells."""
     token = _WATCHER.set(watcher)
     try:
         yield
@@ -39,7 +39,7 @@ def watched(watcher: Watcher | None) -> Iterator[None]:
 
 
 def tell(work: str, done: int, total: int, part: str = "") -> None:
-    """Tell the watcher, if there is one."""
+    """Report progress to the watcher of this thread, if there is one."""
     watcher = _WATCHER.get()
     if watcher is not None:
         watcher(Progress(work, done, total, part))

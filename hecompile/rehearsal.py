@@ -1,4 +1,4 @@
-"""What was written is loaded as client and server load it, and small models are called once, before compiling reports success."""
+"""Checks a written artifact before compiling reports success: it is loaded as client and server do, and called if it is small."""
 
 from __future__ import annotations
 
@@ -24,28 +24,30 @@ if TYPE_CHECKING:
 
 __all__ = ["check_artifact"]
 
-CALLED_GMAC = 1.0  # up to this size a model is called, as far as passes are compared
-# Client regions run in ONNX Runtime there and in torch here: their last bits differ, and some values fall on the other side of a
-# rounding. A wrong name, order or shape changes the whole result.
-MOST_CHANGE = 0.05  # of the result's own root mean square
+CALLED_GMAC = 1.0  # 10^9 multiply-adds: models up to this size are called
+# Client regions run in ONNX Runtime in an artifact and in torch in a program. Their last bits differ, so that some values are
+# rounded in the other direction. A wrong name, order or shape changes the result much more.
+MOST_CHANGE = 0.05  # largest difference relative to the root mean square of the result
 
 
 def check_artifact(folder: Path, program: Program, policy: str) -> None:
-    """Load both halves. Call a small model in clear: its client regions as they were written, its server's as they are here. Of a
-    large one ask some regions, drawn by a seed, as client and server do.
+    """Load both halves of an artifact and compare what they compute with the program.
+
+    A small model is called once without encryption: the client's regions run as they were written, the server's regions as they are
+    in the program. Of a large model some regions, drawn by a seed, are asked as a client asks a server.
 
     Raises:
         InternalError: if the artifact cannot be loaded, or computes something else than the program.
     """
     from hecompile.runtime.bundle import load_bundle
-    from hecompile.runtime.results import judge_structure
-    from hecompile.runtime.service import judge_service
+    from hecompile.runtime.results import check_structure
+    from hecompile.runtime.service import check_service
 
     try:
-        public = [text_of(spec.keyword) for spec in program.inputs if spec.public]  # to whoever compiles
+        public = [text_of(spec.keyword) for spec in program.inputs if spec.public]  # as the user who compiles declared
         bundle = load_bundle(folder, policy, public=public, backends=backend_names())
-        judge_structure(bundle.manifest.signature.results, len(bundle.manifest.plan.outputs))
-        judge_service(folder)
+        check_structure(bundle.manifest.signature.results, len(bundle.manifest.plan.outputs))
+        check_service(folder)
     except ProtocolError as error:
         raise InternalError(f"what was compiled cannot be loaded: {error}") from error
     if program.gmac <= CALLED_GMAC:
@@ -55,18 +57,18 @@ def check_artifact(folder: Path, program: Program, policy: str) -> None:
 
 
 def _call(bundle: Bundle, program: Program) -> None:
-    """One call of the loaded model by its own signature, compared with the program's reference."""
+    """Call the loaded model by its own signature, and compare the result with the program's."""
     import torch
 
     from hecompile.runtime.client import EncryptedUNet
-    from hecompile.runtime.simulation import Nowhere
+    from hecompile.runtime.simulation import NoServer
 
     inputs = example_inputs(program, min(2, bundle.manifest.max_batch))
     values = program.run(inputs)
     expected = [values[name] for name in program.plan.outputs]
     calls = {name: _InClear(bundle.calls[name], region) for name, region in program.calls.items()}
-    manifest = replace(bundle.manifest, reveals=())  # nothing is shown to anybody, so any latents will do
-    unet = EncryptedUNet(replace(bundle, calls=calls, manifest=manifest), Nowhere())
+    manifest = replace(bundle.manifest, reveals=())  # nothing is sent, so any latents may be used
+    unet = EncryptedUNet(replace(bundle, calls=calls, manifest=manifest), NoServer())
     leaves: dict[Any, Any] = {spec.keyword: torch.from_numpy(inputs[spec.name]) for spec in program.inputs}
     leaves |= {constant.keyword: constant.value for constant in program.signature.constants if not constant.optional}
     results = _leaves(unet(**nested(leaves)))
@@ -78,7 +80,7 @@ def _call(bundle: Bundle, program: Program) -> None:
 
 
 def _ask_some(folder: Path, bundle: Bundle, program: Program) -> None:
-    """Encrypt, evaluate and decrypt random values in some regions that need no keys, and compare with the program's arithmetic."""
+    """Encrypt, evaluate and decrypt random values in a few regions that need no keys, and compare with the program's results."""
     from hecompile.artifact_files import read_server_half
     from hecompile.artifact_server import read_server
 
@@ -105,7 +107,7 @@ def _compare(result: Array, value: Array, what: str) -> None:
 
 
 def _leaves(result: Any) -> list[Any]:
-    """The tensors of a result, in order."""
+    """Return all tensors of a nested result, in order."""
     import torch
 
     if isinstance(result, torch.Tensor):
@@ -116,17 +118,17 @@ def _leaves(result: Any) -> list[Any]:
 
 @dataclass(frozen=True, repr=False)
 class _Answer(Pending):
-    """What a region gives, computed when it was asked."""
+    """The outputs of a region, which were computed when it was asked."""
 
     outputs: list[Array]
 
 
 class _InClear(RegionClient):
-    """A call region that is computed here by the program's own arithmetic. Nothing is sent."""
+    """A call region that is computed in this process, by the program's own arithmetic. Nothing is sent."""
 
     def __init__(self, client: RegionClient, region: AnyCall) -> None:
         self.inputs, self.outputs, self.max_batch = client.inputs, client.outputs, client.max_batch
-        self.patience_s = client.patience_s
+        self.timeout_s = client.timeout_s
         self._region = region
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
@@ -134,7 +136,7 @@ class _InClear(RegionClient):
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Answer):
-            raise InternalError("a region in clear was answered before it was asked")
+            raise InternalError("a region that is not encrypted got a reply of another region")
         return pending.outputs
 
     def request_bytes(self, batch: int) -> int:

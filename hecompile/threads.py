@@ -1,4 +1,4 @@
-"""How many threads torch computes with: small operators wait for a second thread longer than they compute."""
+"""Sets the number of threads that torch uses. For small operators a second thread costs more time than it saves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["one_thread"]
 
 @contextmanager
 def one_thread(when: bool = True) -> Iterator[None]:
-    """Within it torch runs each operator on one thread, if `when`; afterwards on as many as before."""
+    """A context in which torch uses one thread, if `when` is True. Afterwards it uses as many as before."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,6 +1,6 @@
-"""Reading what somebody else may have written: files of an artifact, documents in them, replies of a server.
+"""Reads files and documents that an attacker may have written, such as those of an artifact, and replies of a server.
 
-Every failure is a `ProtocolError`: nothing here follows a link, waits for a pipe, or takes more memory than its limit says.
+Every failure is a `ProtocolError`. Nothing here follows a link, waits for a pipe, or takes more memory than its limit.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from hecompile.errors import ProtocolError
 
 __all__ = ["DEEPEST", "difference", "map_file", "parse_json", "read_file"]
 
-DEEPEST = 40  # brackets within brackets of a document
-MOST_VALUES = 1 << 20  # commas of a document: each value takes some hundred bytes
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one without an end takes the rest: each byte is read once
+DEEPEST = 40  # levels of brackets in a document, at most
+MOST_VALUES = 1 << 20  # commas in a document, at most: every value takes some hundred bytes of memory
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one without an end takes the rest, so each byte is read once
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_file(path: Path, most_bytes: int) -> bytes:
-    """A regular file's bytes.
+    """Return the bytes of a regular file.
 
     Raises:
-        ProtocolError: if it is absent, no regular file (links, pipes and devices are none), or longer than `most_bytes`.
+        ProtocolError: if the file is absent, a link, a pipe or a device, or longer than `most_bytes`.
     """
     with _opened(path, most_bytes) as stream:
         try:
@@ -42,8 +42,9 @@ def read_file(path: Path, most_bytes: int) -> bytes:
 
 
 def map_file(path: Path, most_bytes: int) -> memoryview:
-    """The same, mapped into memory: bytes are read when they are looked at. They are those of the file, so what may change must be
-    copied before it is judged.
+    """Return the bytes of a regular file, mapped into memory: they are read from the file when they are accessed.
+
+    If the file may change, its bytes must be copied before they are checked.
 
     Raises:
         ProtocolError: as `read_file` does, and for a file without any bytes.
@@ -56,12 +57,12 @@ def map_file(path: Path, most_bytes: int) -> memoryview:
 
 
 def _opened(path: Path, most_bytes: int) -> BinaryIO:
-    """A regular file of at most so many bytes, to be read. Raises `ProtocolError`."""
+    """Open a regular file of at most `most_bytes` bytes for reading. Raises `ProtocolError` as `read_file` does."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         linked = path.is_symlink() if "\0" not in str(path) else False
-        reason = "a link, and links are not followed" if linked else getattr(error, "strerror", None) or str(error)
+        reason = "it is a link, and links are not followed" if linked else getattr(error, "strerror", None) or str(error)
         raise ProtocolError(f"{str(path)!r:.300}: {reason}" if "\0" in str(path) else f"{path}: {reason}") from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -74,12 +75,11 @@ def _opened(path: Path, most_bytes: int) -> BinaryIO:
 
 
 def parse_json(data: bytes | str, what: str) -> Any:
-    """A JSON document in which every key stands once, every number is finite, and brackets nest at most `DEEPEST` deep.
-
-    It has at most `MOST_VALUES` commas, outside of texts.
+    """Parse a JSON document in which no key is repeated in an object, every number is finite, and brackets nest at most `DEEPEST`
+    deep. It has at most `MOST_VALUES` commas outside of strings.
 
     Raises:
-        ProtocolError: naming `what`, for anything else.
+        ProtocolError: which names `what`, for anything else.
     """
     raw = data.encode("utf-8", "replace") if isinstance(data, str) else data
     bare = _STRING.sub(b"", raw)
@@ -88,16 +88,17 @@ def parse_json(data: bytes | str, what: str) -> Any:
     if bare.count(b",") > MOST_VALUES:
         raise ProtocolError(f"{what}: more than {MOST_VALUES} values")
     try:
-        found = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
-        if _SURROGATE.search(raw):  # pairs are characters; half of one is none, and cannot be printed
-            json.dumps(found, ensure_ascii=False).encode()
-        return found
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
+        if _SURROGATE.search(raw):  # half of a surrogate pair is no character and cannot be printed: encoding raises ValueError
+            json.dumps(document, ensure_ascii=False).encode()
+        return document
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"{what}: not JSON as it is written here: {str(error)[:200]}") from error
 
 
 def difference(written: Any, read: Any) -> str | None:
-    """The first place where two documents differ, None if they are the same; a whole number may be written for a float."""
+    """Return the path of the first place where two documents differ, or None if they are equal. An integer may be written for a
+    float."""
     if isinstance(written, Mapping) and isinstance(read, Mapping):
         odd = next((key for key in (*written, *read) if key not in read or key not in written), None)
         if odd is not None:
@@ -119,7 +120,7 @@ def difference(written: Any, read: Any) -> str | None:
 
 
 def _depth(data: bytes) -> int:
-    """How deep brackets nest, where strings were left out."""
+    """Return how deep brackets nest in a document without its strings."""
     depth = deepest = 0
     for byte in data.translate(None, _OTHERS):
         depth += 1 if byte in b"[{" else -1
@@ -128,12 +129,12 @@ def _depth(data: bytes) -> int:
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict[str, Any]()
+    result = dict[str, Any]()
     for key, value in pairs:
-        if key in found:
+        if key in result:
             raise ValueError(f"the key '{key[:60]}' stands twice")
-        found[key] = value
-    return found
+        result[key] = value
+    return result
 
 
 def _no_constant(text: str) -> float:
@@ -143,5 +144,5 @@ def _no_constant(text: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise ValueError(f"{text[:40]} is beyond every number")
+        raise ValueError(f"{text[:40]} is too large")
     return value

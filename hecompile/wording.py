@@ -1,4 +1,4 @@
-"""Names and numbers as people write and read them: flags, lists, near names, 2^-40."""
+"""Writes and reads names and numbers as people do: flags, lists, similar names, numbers such as 2^-40."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _PATTERN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\s*(?:\
 
 
 def flag_of(name: str) -> str:
-    """An option as it is written in a shell."""
+    """Return the flag of an option in a shell, such as `--key-mib` for `key_mib`."""
     return "--" + name.replace("_", "-")
 
 
 def near(name: str, known: Sequence[str]) -> str:
-    """Names that were perhaps meant, in words; empty if none is alike."""
+    """Return the known names that are similar to a name, in words; empty if there are none."""
     return in_words(get_close_matches(name, known, n=3, cutoff=0.6), "or")
 
 
 def in_words(names: Sequence[str], joint: str) -> str:
-    """`a`, `a or b`, `a, b or c`."""
+    """Return the names as a list in words: `a`, `a or b`, `a, b or c`."""
     return f" {joint} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def number_text(value: Any) -> str:
-    """A number as people write it: 2^-40, 0.25, 128."""
+    """Return a number as text, such as 2^-40, 0.25 or 128."""
     mantissa, exponent = math.frexp(value) if math.isfinite(value) else (0.0, 0)
     if mantissa == 0.5 and exponent <= -9:
         return f"2^{exponent - 1}"
@@ -38,7 +38,7 @@ def number_text(value: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or a text such as 25, 1e-6, 2^-40 or 2**-40; None for anything else."""
+    """Return the finite number that a number or a text such as 25, 1e-6, 2^-40 or 2**-40 stands for; None for anything else."""
     if isinstance(value, str):
         match = _PATTERN.fullmatch(value)
         if match is None:
@@ -54,7 +54,7 @@ def number(value: Any) -> float | None:
 
 
 def byte_text(count: float) -> str:
-    """Bytes as people say them, in powers of ten: 340 B, 12.3 kB, 1.6 GB."""
+    """Return a number of bytes as text, in powers of ten: 340 B, 12.3 kB, 1.6 GB."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"
@@ -62,7 +62,7 @@ def byte_text(count: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """A time as people say it: 43 µs, 71.6 ms, 2.3 s, 14 min 5 s, 2 h 12 min."""
+    """Return a time as text: 43 µs, 71.6 ms, 2.3 s, 14 min 5 s, 2 h 12 min."""
     if seconds >= 3600:
         hours, minutes = divmod(round(seconds / 60), 60)
         return f"{hours:,} h {minutes} min"

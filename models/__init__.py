@@ -1,4 +1,4 @@
-"""The model zoo: small trained networks and builders, by name. One line each in `_ZOO`."""
+"""The model zoo: small trained networks, and shapes of published models without weights, by name. Each is one line of `_ZOO`."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ _ZOO: dict[str, tuple[str, Callable[[], torch.nn.Module]]] = {
 
 
 def zoo() -> dict[str, str]:
-    """Name -> what it is."""
+    """Return what each model of the zoo is, by name."""
     return {name: text for name, (text, _) in _ZOO.items()}
 
 
 def load_model(name: str) -> torch.nn.Module:
-    """A model of the zoo, in evaluation mode. Raises `CompileError` listing the names that exist."""
+    """Return a model of the zoo in evaluation mode. For an unknown name, raises `CompileError` with the names that exist."""
     if name not in _ZOO:
         raise unknown_name("model", name, tuple(_ZOO))
     return _ZOO[name][1]()
 
 
 def schedule_of(name: str) -> dict[str, object] | None:
-    """What the scheduler of a trained model is made with; None for a shape."""
+    """Return the keyword arguments for a trained model's scheduler; None for a shape without weights."""
     from hecompile.models import digits, shapes
 
     if name == "shapes":
@@ -74,7 +74,7 @@ def schedule_of(name: str) -> dict[str, object] | None:
 
 
 def tokens_of(name: str) -> int | None:
-    """How many tokens the prompts of a text-to-image model have; None for what is usual."""
+    """Return how many tokens the prompts of a text-to-image model have; None for the usual number."""
     from hecompile.models import shapes
 
     return shapes.TOKENS if name == "shapes" else None

@@ -1,6 +1,6 @@
-"""Denoisers of well-known models' shapes without their weights: on the meta device, for plans.
+"""Denoisers with the shapes of well-known models, but without weights: on torch's meta device, for `hecompile plan`.
 
-The configurations are those that the models were published with, as their diffusers folders have them.
+The configurations are those in the diffusers folders of the published models.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = ["SHAPES", "Shape", "build_shape"]
 class Shape:
     """A class of diffusers with the configuration of a published model."""
 
-    kind: str
-    model: str  # as people call it
+    kind: str  # name of the class
+    model: str  # name of the published model
     config: dict[str, Any]
 
 
@@ -101,7 +101,7 @@ SHAPES: dict[str, Shape] = {
 
 
 def build_shape(name: str) -> torch.nn.Module:
-    """A denoiser of this shape, in evaluation mode, whose parameters have no data."""
+    """Return a denoiser of this shape in evaluation mode, whose parameters hold no data."""
     import diffusers
     import torch
 

@@ -1,4 +1,4 @@
-"""Loading pipelines without remarks: that parts are of other classes than diffusers expects is meant."""
+"""Loads pipelines without warnings: that some parts have other classes than diffusers expects is intended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["quietly"]
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Within it diffusers and transformers tell of errors alone, and show no bars of loading."""
+    """Within the block diffusers and transformers log errors only, and show no progress bars."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

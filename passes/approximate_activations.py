@@ -1,4 +1,4 @@
-"""Activations as polynomials, so that regions that only add and multiply can keep them."""
+"""The pass that replaces activations by polynomials, so that backends that only add and multiply can run them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hecompile.ir.timesteps import TIMESTEP_BINS
 from hecompile.passes.base import Pass
 
 if TYPE_CHECKING:
-    from hecompile.approx.judge import Judge
+    from hecompile.approx.quality import Quality
     from hecompile.calibration import Calibration
 
 __all__ = ["ApproximateActivations"]
@@ -32,12 +32,12 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
 
     options: ApproximationOptions
     rows: int = TIMESTEP_BINS  # of tables over the timestep
-    recorded: Calibration | None = None  # calls of the model's own sampler if None
-    fit: Fit = weighted  # how coefficients are found: for comparisons
+    recorded: Calibration | None = None  # calls to fit and validate with; None: those of the model's own sampler
+    fit: Fit = weighted  # how coefficients are found; benchmarks compare others
 
     @property
     def needs_weights(self) -> bool:
-        """If anything is to be approximated: what is judged by is a run of the model."""
+        """True if anything is to be approximated, because runs of the model decide how."""
         return self.options.changes
 
     def run(self, program: ModelGraph) -> ModelGraph:
@@ -50,25 +50,26 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
         with one_thread(is_small(program)):
             return approximate(program, self.options, self._degrees, self.recorded, self.rows, self.fit)
 
-    def _degrees(self, judge: Judge) -> dict[str, int]:
-        from hecompile.approx import spend
+    def _degrees(self, quality: Quality) -> dict[str, int]:
+        """Return the degree of every site, as the options ask for it."""
+        from hecompile.approx import degrees
 
-        chosen = self.options
-        if chosen.budget_db is not None:
-            return spend.for_budget(judge, chosen.budget_db)
-        if chosen.total_depth is not None:
-            return spend.for_depth(judge, chosen.total_depth)
-        return spend.uniform(judge, chosen.degree or DEFAULT_DEGREE)
+        options = self.options
+        if options.budget_db is not None:
+            return degrees.for_budget(quality, options.budget_db)
+        if options.total_depth is not None:
+            return degrees.for_depth(quality, options.total_depth)
+        return degrees.uniform(quality, options.degree or DEFAULT_DEGREE)
 
     def compare(self, before: ModelGraph, after: ModelGraph) -> bool:
-        from hecompile.approx.trial import Trial, psnr_db
+        from hecompile.approx.validation import ValidationRun, psnr_db
 
         record = after.approximation
         if record is None or before.approximation is record:
             return False
-        if not isinstance(record.trial, Trial):
-            raise InternalError(f"{self.name}: the approximation cannot be tried again")
-        reached = psnr_db(record.trial.run(before), record.trial.run(after))
+        if not isinstance(record.validation, ValidationRun):
+            raise InternalError(f"{self.name}: the approximation has no validation run to compare by")
+        reached = psnr_db(record.validation.run(before), record.validation.run(after))
         if not reached >= record.promised_db:
             raise InternalError(f"{self.name} promised {record.promised_db:.1f} dB and built a graph of {reached:.1f} dB")
         return True
@@ -79,5 +80,5 @@ class ApproximateActivations(Pass[ModelGraph, ModelGraph]):
             return "nothing to do"
         degrees = [site.degree for site in record.sites]
         sites = f"{len(degrees)} polynomials of degree {min(degrees)} to {max(degrees)}" if degrees else "no polynomials"
-        outside = sum(each.count for each in record.excursions)
+        outside = sum(event.count for event in record.out_of_range)
         return f"{sites}, total depth {record.total_depth}, {record.measured_db:.1f} dB, {outside} values out of range"

@@ -1,4 +1,4 @@
-"""What a pass is (`hecompile.ir.passes`), for passes of your own."""
+"""`Pass`, the base class of passes, for passes of your own; it is defined in `hecompile.ir.passes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One spelling per operation."""
+"""The pass that writes every operation in one spelling."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class Canonicalize(Pass[ModelGraph, ModelGraph]):
     """
 
     def run(self, program: ModelGraph) -> ModelGraph:
-
         builder, findings = Builder(), list[Diagnostic]()
         values: dict[fx.Node, fx.Node] = {}
         for node, spec in zip(program.placeholders, program.inputs, strict=True):
@@ -66,7 +65,7 @@ class Canonicalize(Pass[ModelGraph, ModelGraph]):
             raise CompileError(findings)
         by_name = {node.name: node for node in program.nodes}
         outputs = [values[by_name[name]] for name in program.outputs]
-        _judge_outputs(program, outputs)
+        _check_outputs(program, outputs)
         graph = builder.finish(outputs, program.name, dict(program.config))
         return graph.described_as(program)
 
@@ -74,8 +73,8 @@ class Canonicalize(Pass[ModelGraph, ModelGraph]):
         return f"{len(before.nodes)} nodes -> {len(after.nodes)}"
 
 
-def _judge_outputs(program: ModelGraph, outputs: Sequence[fx.Node]) -> None:
-    """Raise `CompileError` for results that are constants, and if all of them are inputs, unchanged."""
+def _check_outputs(program: ModelGraph, outputs: Sequence[fx.Node]) -> None:
+    """Raise `CompileError` if a result is a constant, or if all results are unchanged inputs."""
     constant = [name for name, node in zip(program.outputs, outputs, strict=True) if node.op == "get_attr"]
     if constant:
         raise CompileError(Diagnostic(f"result %{constant[0]} is a constant tensor", help="leave it out of what the model returns"))
@@ -84,13 +83,13 @@ def _judge_outputs(program: ModelGraph, outputs: Sequence[fx.Node]) -> None:
 
 
 def _stand_in(builder: Builder, node: fx.Node) -> fx.Node:
-    """A value of the right shape in place of one that failed, so that the rest is checked too."""
+    """Return a value of the same shape in place of a node that was refused, so that the nodes behind it are checked too."""
     record = info(node)
     return builder.input(InputSpec(f"{node.name}_", (node.name,), record.shape, record.dtype))
 
 
 def _pointed(node: fx.Node, finding: Diagnostic) -> Diagnostic:
-    """The finding with the node that it is about, its operation marked."""
+    """Return the finding with the text of the node that it is about, and the node's operation underlined."""
     line = print_node(node)
     start = line.find("= ") + 2
     mark = (start, start + len(str(node.target).split(".")[1]))

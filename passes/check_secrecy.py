@@ -1,4 +1,4 @@
-"""The promise of the policy, checked on the partitioned graph."""
+"""The pass that checks the promise of the policy on the partitioned graph."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
     """Refuse a graph in which the server would see what the policy hides. Changes nothing.
 
     %eps = conv2d(%h)  # secret, server_encrypted  ->  fine
-    %n = add(%eps, 1)  # secret, server_clear      ->  error: %eps would reach the server in clear
+    %n = add(%eps, 1)  # secret, server_clear      ->  error: %eps would reach the server in the clear
     %m = mul(%eps, 2)  # marked public             ->  error: the mark is wrong
     """
 
     policy: Policy
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        chosen = self.policy
-        # the marks are not trusted: taint is computed again
-        secret = taint(program, frozenset(spec.name for spec in program.inputs if chosen.is_public(spec)))
+        policy = self.policy
+        # the marks are not trusted: which values are secret is computed again
+        secret = taint(program, frozenset(spec.name for spec in program.inputs if policy.is_public(spec)))
         findings = []
         for node in program.nodes:
             record = info(node)
@@ -41,9 +41,9 @@ class CheckSecrecy(Pass[ModelGraph, ModelGraph]):
                 findings.append(self._finding(node, "is marked public but derives from a secret"))
             if record.domain not in ("client", "server_encrypted", "server_clear"):
                 findings.append(self._finding(node, f"has the unknown domain {record.domain!r}"))
-            if record.domain == "server_encrypted" and chosen.needs_encryption and not _encrypts(record.backend):
+            if record.domain == "server_encrypted" and policy.needs_encryption and not _encrypts(record.backend):
                 findings.append(self._finding(node, f"would run under '{record.backend}', which does not encrypt"))
-        findings += chosen.check_graph(program)
+        findings += policy.check_graph(program)
         if findings:
             raise CompileError(findings)
         return program

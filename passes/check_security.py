@@ -1,4 +1,4 @@
-"""The lowered halves against the security table and their own proofs."""
+"""The pass that checks lowered regions against the security table and their own noise bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taint: which values derive from a secret input."""
+"""The pass that marks values as secret or public."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class MarkSecrets(Pass[ModelGraph, ModelGraph]):
     policy: str
 
     def run(self, program: ModelGraph) -> ModelGraph:
-        chosen = policy(self.policy)
-        public = frozenset(spec.name for spec in program.inputs if chosen.is_public(spec))
+        promise = policy(self.policy)
+        public = frozenset(spec.name for spec in program.inputs if promise.is_public(spec))
         secret = taint(program, public)
         return program.with_infos(lambda node, record: replace(record, secret=secret[node.name]))
 

@@ -1,4 +1,4 @@
-"""From one tagged graph to regions and the plan that runs them."""
+"""The pass that cuts the partitioned graph into regions, and makes the plan that runs them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from hecompile.errors import CompileError, Diagnostic, InternalError
 from hecompile.ir.graph import InputSpec, ModelGraph, info, named_shape
-from hecompile.ir.layers import secret_layers, stack
+from hecompile.ir.layers import group_layers, secret_layers
 from hecompile.ir.plan import Plan, Step, Value
 from hecompile.ir.regions import AnyCall, CallRegion, ClientRegion, Program, SubgraphRegion
 from hecompile.ir.size import gmac
 from hecompile.ir.subgraph import cut
 from hecompile.passes.base import Pass
+from hecompile.planner.modules import module_works
 
 if TYPE_CHECKING:
     from torch import fx
@@ -32,7 +33,7 @@ class Split(Pass[ModelGraph, Program]):
 
     @property
     def needs_weights(self) -> bool:
-        """Its products hold them."""
+        """True, because the linear operations of its regions hold the weights."""
         return True
 
     def run(self, program: ModelGraph) -> Program:
@@ -44,14 +45,14 @@ class Split(Pass[ModelGraph, Program]):
         clients: dict[str, ClientRegion] = {}
         calls: dict[str, AnyCall] = {}
         for name, nodes in regions.items():
-            chosen, once = info(nodes[0]).backend, info(nodes[0]).per_run
-            if chosen is None:
+            backend, per_run = info(nodes[0]).backend, info(nodes[0]).per_run
+            if backend is None:
                 clients[name] = ClientRegion(name, *cut(program, nodes))
             elif not info(nodes[0]).whole:
-                products = stack([layers[node.name].product for node in nodes if node.name in layers])
-                calls[name] = CallRegion(name, chosen, products, once)
+                linear_ops = group_layers([layers[node.name].linear_op for node in nodes if node.name in layers])
+                calls[name] = CallRegion(name, backend, linear_ops, per_run)
             else:
-                calls[name] = SubgraphRegion(name, chosen, *cut(program, nodes), once)
+                calls[name] = SubgraphRegion(name, backend, *cut(program, nodes), per_run)
         if not calls:
             raise CompileError(
                 Diagnostic(
@@ -62,7 +63,7 @@ class Split(Pass[ModelGraph, Program]):
         plan, config = _plan(program, clients, calls), dict(program.config)
         return Program(
             plan, program.inputs, clients, calls, program.name, config, program.approximation, program.signature, program.examples,
-            gmac(program),
+            gmac(program), module_works(program, [step.region for step in plan.steps]),
         )  # fmt: skip
 
     def summary(self, before: ModelGraph, after: Program) -> str:
@@ -70,9 +71,10 @@ class Split(Pass[ModelGraph, Program]):
 
 
 def _order(graph: ModelGraph, clients: dict[str, ClientRegion], calls: dict[str, AnyCall]) -> list[Step]:
-    """Regions in an order that computes every value before it is read; among those that can run, clients first."""
+    """Return the steps in an order that computes every value before it is read. Of the steps that can run, client regions go
+    first."""
     steps = [Step("client", name, region.inputs, region.outputs) for name, region in sorted(clients.items())]
-    steps += [Step("call", name, region.inputs, region.outputs, region.once) for name, region in sorted(calls.items())]
+    steps += [Step("call", name, region.inputs, region.outputs, region.per_run) for name, region in sorted(calls.items())]
     known, ordered = {spec.name for spec in graph.inputs}, list[Step]()
     while steps:
         ready = next((step for step in steps if known.issuperset(step.inputs)), None)

@@ -1,11 +1,11 @@
-"""From a source to a graph."""
+"""The pass that reads a source, such as a module or an ONNX file, as a graph."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from hecompile.frontend.conditions import hide_pictures, with_conditions
-from hecompile.frontend.sources import Source, examples_for, judge_declared
+from hecompile.frontend.sources import Source, check_declared, examples_for
 from hecompile.ir.graph import ModelGraph
 from hecompile.passes.base import Pass
 
@@ -22,7 +22,7 @@ class Trace(Pass[Source, ModelGraph]):
 
     @property
     def canonical(self) -> bool:
-        """Whatever aten calls the source makes: the next pass spells them as the op table does."""
+        """False: the graph has whatever calls the source makes, and the next pass writes them as the op table does."""
         return False
 
     def run(self, program: Source) -> ModelGraph:
@@ -35,7 +35,7 @@ class Trace(Pass[Source, ModelGraph]):
 
             graph = replace(import_module(program), schedule=program.schedule)
         inputs = with_conditions(hide_pictures(graph.inputs))
-        judge_declared(program, graph)
+        check_declared(program, graph)
         return replace(graph, inputs=inputs, examples=examples_for(program, graph))
 
     def summary(self, before: Source, after: ModelGraph) -> str:

@@ -1,1 +1,1 @@
-"""Running an artifact: the client's executor, the transports and the server."""
+"""Loads and runs compiled models: the client's executor, the ways to reach a server, and the server itself."""

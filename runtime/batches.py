@@ -1,4 +1,4 @@
-"""Batches of any size for an executor that takes at most so many, and the shape that answers have."""
+"""Splits batches that are larger than the artifact allows, and converts outputs to the caller's type and device."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["as_like", "batched", "leading", "request_count"]
 
 
 def request_count(executor: Executor, batch: int) -> int:
-    """How many requests a batch takes at most; conditions that were sent before are not sent again."""
+    """Return the largest number of requests that a batch can take. It is lower where conditions were already sent in this run."""
     manifest = executor.bundle.manifest
     pieces = -(-batch // manifest.max_batch)
     return pieces * sum(step.kind == "call" for step in manifest.plan.steps)
 
 
 def batched(executor: Executor, inputs: dict[str, Array], batch: int) -> list[Array]:
-    """The outputs of any batch, cut where it is larger than the artifact's largest."""
+    """Return the model's outputs for a batch of any size, computed in pieces of at most the artifact's largest batch."""
     manifest = executor.bundle.manifest
     if batch <= manifest.max_batch:
         return executor.run(inputs, batch)
@@ -33,7 +33,7 @@ def batched(executor: Executor, inputs: dict[str, Array], batch: int) -> list[Ar
     for start in range(0, batch, manifest.max_batch):
         stop = min(start + manifest.max_batch, batch)
         piece = {spec.name: _slice(inputs[spec.name], spec, start, stop) for spec in manifest.inputs}
-        executor.forget()  # conditions are a piece's own
+        executor.forget()  # every piece has conditions of its own
         pieces.append(executor.run(piece, stop - start))
     executor.forget()
     shapes = [manifest.plan.value(name).shape for name in manifest.plan.outputs]
@@ -48,13 +48,13 @@ def _slice(value: Array, spec: Input, start: int, stop: int) -> Array:
 
 
 def leading(tensors: Mapping[Keyword, Any], inputs: Sequence[Input]) -> torch.Tensor:
-    """The tensor whose type and device answers have: the first floating one with a batch."""
+    """Return the tensor whose type and device the outputs get: the first floating-point input with a batch dimension."""
     floating = [spec for spec in inputs if multiple_of(spec) and spec.dtype.startswith("float")]
     tensor = next((tensors[spec.keyword] for spec in floating if isinstance(tensors[spec.keyword], torch.Tensor)), None)
     return torch.zeros(()) if tensor is None or not tensor.is_floating_point() else tensor
 
 
 def as_like(value: Array, like: torch.Tensor) -> torch.Tensor:
-    """An output in the type of the latents, if it is floating, and on their device."""
+    """Convert an output to a tensor on the device of `like`, and to its type if the output is floating-point."""
     tensor = torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
     return tensor.to(like.device, like.dtype) if tensor.is_floating_point() else tensor.to(like.device)

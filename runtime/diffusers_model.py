@@ -1,4 +1,4 @@
-"""What makes an encrypted model one of diffusers: its class, its configuration, its type and device, and what it refuses."""
+"""Makes an encrypted model one of diffusers' models: its class, configuration, type and device, and what it refuses."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ __all__ = ["DiffusersModel"]
 
 
 class _Absent:
-    """An attribute that the base class has and this class has not."""
+    """Hides an attribute of the base class that an encrypted model cannot have."""
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         raise AttributeError
 
 
 class DiffusersModel(ModelMixin):  # type: ignore[misc]
-    """A model without weights of its own, which pipelines take for one of diffusers."""
+    """A model without weights that the pipelines of diffusers accept as one of theirs."""
 
     _supports_group_offloading = False
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """`config` is that of the model that was compiled. Raises `ProtocolError` for keys that a dictionary has methods for."""
+        """Store the configuration of the model that was compiled.
+
+        Raises:
+            ProtocolError: for configuration keys that are the names of a dictionary's methods.
+        """
         super().__init__()
-        self.register_buffer("_place", torch.zeros(()), persistent=False)  # its type and device are what `to` asked for
+        self.register_buffer("_place", torch.zeros(()), persistent=False)  # holds the type and device that `to` was given
         wrong = [key for key in config if not isinstance(key, str) or hasattr(OrderedDict, key)]
         if wrong:
             raise ProtocolError(f"the configuration has a key {wrong[0]!r:.60}")
@@ -50,13 +54,13 @@ class DiffusersModel(ModelMixin):  # type: ignore[misc]
 
     @property
     def dtype(self) -> torch.dtype:
-        """What `to` asked for, float32 at first. Nothing is computed in it."""
+        """The type that was given to `to`, float32 at first. The computation does not use it."""
         dtype: torch.dtype = self.get_buffer("_place").dtype
         return dtype
 
     @property
     def device(self) -> torch.device:
-        """Where `to` put the model, the CPU at first. Client regions run on the CPU all the same."""
+        """The device that was given to `to`, the CPU at first. The client's regions run on the CPU all the same."""
         device: torch.device = self.get_buffer("_place").device
         return device
 
@@ -64,7 +68,7 @@ class DiffusersModel(ModelMixin):  # type: ignore[misc]
         raise TypeError(f"a {type(self).__name__} holds connections and secrets, and cannot be copied or pickled: load it again")
 
     def disable_freeu(self) -> None:
-        """Do nothing: it is off."""
+        """Do nothing: FreeU is always off."""
 
 
 for _name in REFUSED:

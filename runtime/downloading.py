@@ -1,4 +1,4 @@
-"""The client's half of an artifact from a URL, believed by its digest alone and kept for the next time."""
+"""Downloads the client's half of an artifact from a URL, checks it against a digest and keeps it in a cache."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from hecompile.runtime.transports.address import parse_url
 
 __all__ = ["downloaded", "is_url"]
 
-TIMEOUT_S = 60.0  # without a byte
+TIMEOUT_S = 60.0  # without receiving a byte
 BLOCK = 1 << 20
-MOST_BYTES = 1 << 31  # of one file
+MOST_BYTES = 1 << 31  # largest size of one file
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def is_url(place: str | Path) -> bool:
-    """Whether a place is an address and no folder."""
+    """Return whether this is a web address, not a folder."""
     return isinstance(place, str) and place.startswith(("http://", "https://"))
 
 
 def downloaded(url: str, expected: str | None, cache: str | Path | None, access: Access) -> Path:
-    """The folder with the manifest and the client's half that lie at `url`, downloaded unless it is in the cache.
+    """Return a folder with the manifest and client's half from `url`, downloaded unless it is in the cache already.
 
     Args:
-        url: a folder of any web server, with `manifest.json` and `client/` in it.
-        expected: sha256 of `manifest.json`, in hexadecimal. The manifest has that of every other file.
-        cache: folder of what was downloaded; HECOMPILE_CACHE or `~/.cache/hecompile` by default.
-        access: whom to trust and what to show, as for a server.
+        url: a folder on any web server, with `manifest.json` and `client/` in it.
+        expected: sha256 of `manifest.json`, in hexadecimal. The manifest lists the sha256 of every other file.
+        cache: folder for downloads; HECOMPILE_CACHE or `~/.cache/hecompile` by default.
+        access: certificates to trust and credentials to send, as for a server.
 
     Raises:
-        CompileError: for a digest that is missing or none, or a cache that cannot be written.
-        ProtocolError: if what arrives is not what the digest says.
+        CompileError: for a digest that is missing or malformed, or a cache that cannot be written.
+        ProtocolError: if a file does not match its digest.
     """
-    from hecompile.artifact_writing import write_folder  # what writes loads where something is written
+    from hecompile.artifact_writing import write_folder  # imported here, since most callers write nothing
 
     if expected is None or not _DIGEST.fullmatch(expected):
         raise CompileError(
             Diagnostic(
-                f"{parse_url(url)}: nothing is loaded from a URL without digest=, the 64 digits of its manifest's sha256",
+                f"{parse_url(url)}: loading from a URL needs digest=, the 64 hexadecimal digits of the manifest's sha256",
                 help="ask whoever compiled it: `sha256sum manifest.json`",
             )
         )
@@ -61,14 +61,14 @@ def downloaded(url: str, expected: str | None, cache: str | Path | None, access:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: it could lead headers to another host."""
+    """Treats a redirect as an error, since it could send our headers to another host."""
 
     def redirect_request(self, *arguments: Any) -> None:
         return None
 
 
 class _Site:
-    """The folder at a URL."""
+    """The folder at a URL, from which files are downloaded."""
 
     def __init__(self, url: str, access: Access) -> None:
         self._address = parse_url(url)
@@ -79,7 +79,7 @@ class _Site:
         )
 
     def fill(self, folder: Path, expected: str) -> None:
-        """Write the manifest and the client's files. Raises `ProtocolError` for others than `expected` vouches for."""
+        """Download the manifest and the client's files into `folder`. Raises `ProtocolError` if one does not match its digest."""
         self._write(MANIFEST, folder, expected, MANIFEST_BYTES)
         manifest = parse_manifest(Manifest, (folder / MANIFEST).read_bytes(), folder / MANIFEST)
         (folder / "client").mkdir()
@@ -88,7 +88,8 @@ class _Site:
                 self._write(name, folder, checksum, MOST_BYTES)
 
     def _write(self, name: str, folder: Path, expected: str, most_bytes: int) -> None:
-        """Write a file of at most so many bytes block by block."""
+        """Download one file of at most `most_bytes` bytes, block by block. Raises `ProtocolError` if its digest is not
+        `expected`."""
         place, checksum, size = f"{self._address}/{name}", hashlib.sha256(), 0
         request = urllib.request.Request(place, headers=self._headers)
         try:
@@ -104,4 +105,4 @@ class _Site:
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             raise ProtocolError(f"{place}: {getattr(error, 'reason', None) or error}", status=503) from None
         if checksum.hexdigest() != expected:
-            raise ProtocolError(f"{place}: not what the digest says; nothing of it is used")
+            raise ProtocolError(f"{place}: the file does not match its digest and is not used")

@@ -1,4 +1,7 @@
-"""One executor for every backend and transport: walks the plan over named values.
+"""Runs the plan of a compiled model: the client's own regions here, the others at the server, for every backend and transport.
+
+Which messages are sent depends on public data only. A value that is out of range is clipped, and the run goes on, since stopping
+would reveal that it was out of range.
 
 What it sends depends on public data only. Values are clipped where they cannot be encrypted, never refused in between.
 """
@@ -9,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,101 +23,109 @@ from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
 from hecompile.ir.plan import Step
 from hecompile.runtime.bundle import Bundle
-from hecompile.runtime.judge_graph import judge_graph
+from hecompile.runtime.check_onnx import check_onnx
 from hecompile.runtime.transports import Transport
 from hecompile.runtime.wire import pack_keys, pack_request
+from hecompile.timing import Part, Span
 
 __all__ = ["Executor", "Meter"]
 
 
 @dataclass
 class Meter:
-    """What was measured so far. Seconds are CPU seconds of all threads of the client's process, but for those of waiting and the
-    wall."""
+    """What was measured since the model was loaded. Seconds are CPU seconds of all threads of the client's process, except `wait_s`
+    and `wall_s`, which are elapsed time."""
 
     calls: int = 0  # of the model
     requests: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
     encrypt_s: float = 0.0
-    send_s: float = 0.0  # what the transport takes, both ways
-    key_bytes: int = 0  # evaluation keys, sent once per session
+    send_s: float = 0.0  # spent in the transport, both ways
+    key_bytes: int = 0  # bytes of evaluation keys, sent once per session
     key_s: float = 0.0  # making and sending them
     decrypt_s: float = 0.0
     local_s: float = 0.0  # client regions
     wait_s: float = 0.0  # wall seconds from sending a request to having its reply
     wall_s: float = 0.0
-    excursions: dict[str, int] = field(default_factory=dict)  # what left its range, a sentence each, and in how many calls
+    out_of_range: dict[str, int] = field(default_factory=dict)  # what left its range, a sentence each, and in how many calls
     observers: list[Callable[[str], None]] = field(default_factory=list, repr=False)
+    spans: list[Span] = field(default_factory=list, repr=False)  # of the last call, in order; its keys' are not among them
 
     @property
     def client_s(self) -> float:
+        """CPU seconds of the client in all."""
         return self.encrypt_s + self.send_s + self.decrypt_s + self.local_s + self.key_s
 
 
 @dataclass(frozen=True, repr=False)
-class _Open:
-    """A session at the server and the secrets that belong to it."""
+class _OpenSession:
+    """A session that is open at the server, and the client's secrets that belong to it."""
 
     identifier: str
     secrets: Secrets
 
 
 class Executor:
-    """Runs a plan. Keeps the answers of `once` regions until it is told to forget them, what regions keep of a run until the next
-    run starts, and the session until it is closed."""
+    """Runs the plan of a model, one call at a time.
+
+    Replies to requests that are sent once per run are kept until `forget`, what regions keep during a run until `start_run`, and
+    the session with its evaluation keys until `close`.
+    """
 
     def __init__(self, bundle: Bundle, transport: Transport) -> None:
         self.bundle, self.meter = bundle, Meter()
         self._transport = transport
         self._ends = _ends(bundle)
         self._kept: dict[str, dict[str, Array]] = {}
-        self._session: _Open | None = None
-        self._judged = {bundle.manifest.max_batch}  # batches that client regions were judged at
+        self._session: _OpenSession | None = None
+        self._checked_batches = {bundle.manifest.max_batch}  # batch sizes that the client's regions were checked for
 
     def forget(self) -> None:
-        """Forget the answers of `once` regions: the next call may have other conditions."""
+        """Forget the replies to requests that are sent once per run, since the next call may have other conditions."""
         self._kept = {}
 
     def start_run(self) -> None:
-        """Forget all that was kept of the last run."""
+        """Forget everything that was kept from the last run."""
         self.forget()
         for client in self.bundle.calls.values():
             client.start_run()
 
     def close(self) -> None:
-        """Ask the server to forget the keys, if it has any; a server that is gone will forget them by itself."""
+        """Ask the server to forget the evaluation keys, if it has any. A server that does not answer forgets them after a while by
+        itself."""
         session, self._session = self._session, None
         if session is not None:
             with suppress(ProtocolError):
                 self._transport.close_session(self.bundle.manifest.server, session.identifier)
 
-    def _open_session(self) -> _Open:
-        """Fresh secrets for every region that needs them, their evaluation keys left at the server."""
+    def _open_session(self) -> _OpenSession:
+        """Make fresh secrets for every region that needs them, and leave their evaluation keys at the server."""
         started, secrets, keys = time.process_time(), Secrets(), dict[str, bytes]()
         for client in self.bundle.calls.values():
             if not set(client.key_sizes()) <= set(keys):
                 keys.update(client.evaluation_keys(secrets))
         body = pack_keys(keys)
-        session = _Open(self._transport.open_session(self.bundle.manifest.server, body), secrets)
+        session = _OpenSession(self._transport.open_session(self.bundle.manifest.server, body), secrets)
         self.meter.key_bytes += total_bytes(body)
         self.meter.key_s += time.process_time() - started
         return session
 
     def run(self, inputs: Mapping[str, Array], batch: int) -> list[Array]:
-        """The model's outputs for one batch, at most the artifact's largest.
+        """Run the model on one batch, which is at most the artifact's largest, and return its outputs.
 
         Raises:
-            ProtocolError: if the server refuses, is gone, or answers what is no answer.
+            ProtocolError: if the server refuses, is gone, or sends a malformed reply.
         """
-        self._judge_batch(batch)
+        self._check_batch(batch)
         started = time.perf_counter()
+        self.meter.spans = []
         values = dict(inputs)
         plan = self.bundle.manifest.plan
         for step, ends in zip(plan.steps, self._ends, strict=True):
             if step.kind == "client":
                 values.update(self._local(step, values))
-            elif step.once:
+            elif step.per_run:
                 key = f"{step.region}/{batch}"
                 if key not in self._kept:
                     self._kept[key] = self._call(step, values, batch)
@@ -122,33 +134,36 @@ class Executor:
                 values.update(self._call(step, values, batch))
             for name in ends:
                 del values[name]
-        self._note_excursions(values)
+        self._note_out_of_range(values)
         self.meter.calls += 1
         self.meter.wall_s += time.perf_counter() - started
         return [values[name] for name in plan.outputs]
 
-    def _judge_batch(self, batch: int) -> None:
-        """Judge the client's regions at a batch that is called for the first time, before anything is sent."""
-        if batch not in self._judged:
-            for name, region in self.bundle.sessions.items():
-                judge_graph(region.data, name, batch)
-            self._judged.add(batch)
+    def _check_batch(self, batch: int) -> None:
+        """Check the client's regions for a batch size that is used for the first time, before anything is sent."""
+        if batch not in self._checked_batches:
+            for name, region in self.bundle.client_models.items():
+                check_onnx(region.data, name, batch)
+            self._checked_batches.add(batch)
 
-    def _note_excursions(self, values: Mapping[str, Array]) -> None:
+    def _note_out_of_range(self, values: Mapping[str, Array]) -> None:
         """Count what left its range, after the call's last message: no message may wait for what a value is."""
         for step in self.bundle.manifest.plan.steps:
             if step.kind == "call" and self.bundle.calls[step.region].has_ranges:
                 inputs, outputs = ([values[name] for name in names] for names in (step.inputs, step.outputs))
-                for excursion in self.bundle.calls[step.region].excursions(inputs, outputs):
-                    self.meter.excursions[excursion] = self.meter.excursions.get(excursion, 0) + 1
+                for event in self.bundle.calls[step.region].out_of_range(inputs, outputs):
+                    self.meter.out_of_range[event] = self.meter.out_of_range.get(event, 0) + 1
 
     def _local(self, step: Step, values: Mapping[str, Array]) -> dict[str, Array]:
-        started = time.process_time()
-        results = self.bundle.sessions[step.region].run(list(step.outputs), {name: values[name] for name in step.inputs})
+        """Run one of the client's own regions, and return its outputs by name."""
+        began, started = time.perf_counter(), time.process_time()
+        results = self.bundle.client_models[step.region].run(list(step.outputs), {name: values[name] for name in step.inputs})
         self.meter.local_s += time.process_time() - started
+        self._note_spans(step.region, ("local",), (began, time.perf_counter()))
         return dict(zip(step.outputs, results, strict=True))
 
     def _call(self, step: Step, values: Mapping[str, Array], batch: int) -> dict[str, Array]:
+        """Send a request for a region, in a session if it needs keys, and return its outputs by name."""
         client = self.bundle.calls[step.region]
         inputs = [values[name] for name in step.inputs]
         if not client.key_sizes():
@@ -159,28 +174,30 @@ class Executor:
         except ProtocolError as error:
             if not known or error.status not in (404, 410):
                 raise
-        self._session = None  # the server forgot it: fresh secrets, and what was encrypted for the old ones is encrypted anew
+        self._session = None  # the server forgot the session: make fresh secrets, and encrypt the request again with them
         self._session = self._open_session()
         return self._exchange(step, client, inputs, batch, self._session)
 
     def _exchange(
-        self, step: Step, client: RegionClient, inputs: list[Array], batch: int, session: _Open | None
+        self, step: Step, client: RegionClient, inputs: list[Array], batch: int, session: _OpenSession | None
     ) -> dict[str, Array]:
-        """One request and its reply."""
+        """Encrypt one request, send it, decrypt its reply, and return the region's outputs by name."""
         meter = self.meter
-        times = [time.process_time()]
+        began, times = time.perf_counter(), [time.process_time()]
         with _fitting(step.region):
             payload, pending = client.encrypt(inputs, batch, session.secrets if session else None)
         body = pack_request(batch, payload, session.identifier if session else "")
         times.append(time.process_time())
         reply, asked = _core.traveling_bytes(client.reply_size(pending)).data, time.perf_counter()
         self._transport.send(self.bundle.manifest.server, step.region, body, reply)
-        meter.wait_s += time.perf_counter() - asked
+        answered = time.perf_counter()
+        meter.wait_s += answered - asked
         times.append(time.process_time())
         with _fitting(step.region):
             outputs = client.decrypt(reply, pending)
-            self._judge_shapes(step, outputs, batch)
+            self._check_shapes(step, outputs, batch)
         times.append(time.process_time())
+        self._note_spans(step.region, ("encrypt", "exchange", "decrypt"), (began, asked, answered, time.perf_counter()))
         encrypt_s, send_s, decrypt_s = np.diff(times)
         meter.encrypt_s += float(encrypt_s)
         meter.send_s += float(send_s)
@@ -192,8 +209,13 @@ class Executor:
             observer(step.region)
         return dict(zip(step.outputs, outputs, strict=True))
 
-    def _judge_shapes(self, step: Step, outputs: Sequence[Array], batch: int) -> None:
-        """Answers have the shapes that the plan says, as what reads them expects."""
+    def _note_spans(self, region: str, parts: Sequence[Part], borders: Sequence[float]) -> None:
+        """Note when consecutive parts of a call ran: each from one border to the next."""
+        for part, (start, end) in zip(parts, pairwise(borders), strict=True):
+            self.meter.spans.append(Span(region, part, start, end))
+
+    def _check_shapes(self, step: Step, outputs: Sequence[Array], batch: int) -> None:
+        """Raise `ProtocolError` unless the decrypted outputs have the shapes that the plan states."""
         for name, output in zip(step.outputs, outputs, strict=True):
             expected = self.bundle.manifest.plan.value(name).at(batch)
             if output.shape != expected:
@@ -201,8 +223,8 @@ class Executor:
 
 
 def _ends(bundle: Bundle) -> list[tuple[str, ...]]:
-    """For each step of a plan the values that nothing reads after it. Results are kept, and so is what regions with ranges read
-    and made."""
+    """Return, for each step of the plan, the names of values that no later step reads. Model outputs are never among them, nor the
+    inputs and outputs of regions whose ranges are checked after the call."""
     plan = bundle.manifest.plan
     ranged = [step for step in plan.steps if step.kind == "call" and bundle.calls[step.region].has_ranges]
     seen = {*plan.outputs, *(name for step in ranged for name in (*step.inputs, *step.outputs))}
@@ -216,7 +238,7 @@ def _ends(bundle: Bundle) -> list[tuple[str, ...]]:
 
 @contextmanager
 def _fitting(region: str) -> Iterator[None]:
-    """A region's document may describe other shapes than its plan: that is found where they meet, whatever the values are."""
+    """Turn errors that mean a region's file and the plan state different shapes into `ProtocolError`."""
     try:
         yield
     except (ValueError, TypeError, IndexError, OverflowError) as error:

@@ -1,4 +1,5 @@
-"""Which operators a client region may have, and in which forms: those that the compiler emits (`hecompile.onnx_export`)."""
+"""Lists the operators that a client region may contain, and in which forms: those that the compiler emits
+(`hecompile.onnx_export`)."""
 
 from __future__ import annotations
 
@@ -12,14 +13,14 @@ from onnx import AttributeProto, TensorProto
 from hecompile.errors import ProtocolError
 from hecompile.onnx_attention import DOMAIN, FUSED
 
-__all__ = ["FLOATING", "LARGEST", "RULES", "TYPES", "Rule", "attribute_of", "judge_attributes", "may_be_left_out"]
+__all__ = ["FLOATING", "LARGEST", "RULES", "TYPES", "Rule", "attribute_of", "check_attributes", "may_be_left_out"]
 
 TYPES: Mapping[int, type[np.generic]] = {
     TensorProto.FLOAT: np.float32, TensorProto.DOUBLE: np.float64, TensorProto.INT64: np.int64, TensorProto.INT32: np.int32,
     TensorProto.BOOL: np.bool_,
 }  # fmt: skip
 FLOATING = (TensorProto.FLOAT, TensorProto.DOUBLE)
-LARGEST = 2**31  # of a number among the attributes
+LARGEST = 2**31  # largest absolute value of an integer attribute
 _LEAST = {"kernel_shape": 1, "strides": 1, "dilations": 1, "group": 1, "pads": 0, "output_padding": 0, "perm": 0, "num_heads": 1}
 _TEXTS = {
     "mode": (b"constant", b"reflect", b"edge", b"nearest", b"linear"),
@@ -31,7 +32,8 @@ _INT, _FLOAT, _TEXT, _INTS = AttributeProto.INT, AttributeProto.FLOAT, Attribute
 
 @dataclass(frozen=True)
 class Rule:
-    """What an operator may have: inputs, attributes with their types, which inputs must be constants, and its only domain."""
+    """What is allowed of an operator: `least` to `most` inputs, attributes with their types, inputs that must be constants, and the
+    domain."""
 
     least: int
     most: int
@@ -73,7 +75,7 @@ def _rules() -> dict[str, Rule]:
         "ConvTranspose": Rule(2, 3, conv | {"output_padding": _INTS}),
         "InstanceNormalization": Rule(3, 3, {"epsilon": _FLOAT}),
         "LayerNormalization": Rule(2, 3, {"axis": _INT, "epsilon": _FLOAT}),
-        FUSED: Rule(3, 3, {"num_heads": _INT, "scale": _FLOAT}, domain=DOMAIN),  # without bias, masks and earlier keys
+        FUSED: Rule(3, 3, {"num_heads": _INT, "scale": _FLOAT}, domain=DOMAIN),  # without bias, masks and cached keys
     }
 
 
@@ -82,28 +84,29 @@ _LEFT_OUT = {"Clip": (1, 2), "Resize": (1, 2)}  # inputs that may be left out, b
 
 
 def may_be_left_out(kind: str, place: int) -> bool:
-    """Whether an input of an operator may have an empty name."""
+    """Return whether an input of an operator may be left out by giving it an empty name."""
     return place in _LEFT_OUT.get(kind, ())
 
 
 def attribute_of(node: onnx.NodeProto, name: str) -> int:
-    """An attribute that is a number; zero, ONNX's own default of those asked for here, if it is absent."""
-    return next((int(each.i) for each in node.attribute if each.name == name), 0)
+    """Return an integer attribute; 0, which is ONNX's default for the attributes that are asked for here, if it is absent."""
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), 0)
 
 
-def judge_attributes(node: onnx.NodeProto, known: Mapping[str, int]) -> None:
-    """Raise `ProtocolError` for attributes that an operator does not have here, or of another type or size."""
-    names = [each.name for each in node.attribute]
+def check_attributes(node: onnx.NodeProto, known: Mapping[str, int]) -> None:
+    """Raise `ProtocolError` for attributes that the operator may not have, or that have another type or are out of range."""
+    names = [attribute.name for attribute in node.attribute]
     if len(set(names)) != len(names) or not set(names) <= set(known):
         raise ProtocolError(
             f"ONNX: {node.op_type} with attributes {', '.join(names)[:100]}, known are {', '.join(known) or 'none'}"
         )
-    for each in node.attribute:
-        numbers = {_INT: [each.i], _INTS: [*each.ints]}.get(each.type, [])
-        least = _LEAST.get(each.name, -LARGEST)
-        if each.type != known[each.name] or len(numbers) > 32 or any(not least <= number <= LARGEST for number in numbers):
-            raise ProtocolError(f"ONNX: the attribute '{each.name}' of {node.op_type} is malformed")
-        if each.type == _TEXT and each.s not in _TEXTS[each.name]:
-            raise ProtocolError(f"ONNX: {node.op_type} with {each.name} {each.s[:40]!r}")
-        if node.op_type == "Cast" and each.i not in TYPES:
-            raise ProtocolError(f"ONNX: Cast to type {each.i}")
+    for attribute in node.attribute:
+        name, kind = attribute.name, attribute.type
+        numbers = {_INT: [attribute.i], _INTS: [*attribute.ints]}.get(kind, [])
+        least = _LEAST.get(name, -LARGEST)
+        if kind != known[name] or len(numbers) > 32 or any(not least <= number <= LARGEST for number in numbers):
+            raise ProtocolError(f"ONNX: the attribute '{name}' of {node.op_type} is malformed")
+        if kind == _TEXT and attribute.s not in _TEXTS[name]:
+            raise ProtocolError(f"ONNX: {node.op_type} with {name} {attribute.s[:40]!r}")
+        if node.op_type == "Cast" and attribute.i not in TYPES:
+            raise ProtocolError(f"ONNX: Cast to type {attribute.i}")

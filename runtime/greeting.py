@@ -1,4 +1,5 @@
-"""What a server says of itself when a client is loaded: which artifact it serves, and in which format it is spoken to."""
+"""The greeting: what a server tells a client that is being loaded, so that the client can check that both halves belong
+together."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from hecompile.errors import ProtocolError
 from hecompile.runtime.wire import FORMAT
 from hecompile.untrusted import parse_json
 
-__all__ = ["GREETING_LIMIT", "Greeting", "judge_greeting", "parse_greeting"]
+__all__ = ["GREETING_LIMIT", "Greeting", "check_greeting", "parse_greeting"]
 
 GREETING_LIMIT = 4096  # bytes
 _LONGEST = 200  # characters of a field
@@ -18,36 +19,37 @@ _KINDS: dict[str, type] = {"artifact": str, "name": str, "version": str, "wire":
 
 @dataclass(frozen=True)
 class Greeting:
-    """All of it public."""
+    """What a server tells about itself. All of it is public."""
 
-    artifact: str  # digest of the server's half
+    artifact: str  # sha256 of the server's half, in hexadecimal
     name: str
-    version: str  # of the server's hecompile
-    wire: int  # format of requests
+    version: str  # of hecompile at the server
+    wire: int  # version of the request format
     encrypted: bool
 
     def document(self) -> dict[str, object]:
-        """As JSON on the wire."""
+        """Return the greeting as a dictionary, to be sent as JSON."""
         return asdict(self)
 
 
 def parse_greeting(data: bytes, server: str) -> Greeting:
-    """The greeting that a server sent; fields that are not known are left away.
+    """Parse the greeting that a server sent, ignoring unknown fields.
 
     Raises:
-        ProtocolError: naming `server`, for anything else.
+        ProtocolError: naming `server`, for anything that is not a greeting.
     """
-    found = parse_json(data, f"the greeting of {server}")
-    values: dict[str, Any] = {name: found.get(name) for name in _KINDS} if isinstance(found, dict) else {}
+    document = parse_json(data, f"the greeting of {server}")
+    values: dict[str, Any] = {name: document.get(name) for name in _KINDS} if isinstance(document, dict) else {}
     if not values or any(type(values[name]) is not kind for name, kind in _KINDS.items()):
-        raise ProtocolError(f"{server} does not greet as a hecompile server does, with the fields {', '.join(_KINDS)}")
+        raise ProtocolError(f"{server} is not a hecompile server: its greeting lacks the fields {', '.join(_KINDS)}")
     if any(len(text) > _LONGEST or not text.isprintable() for text in values.values() if isinstance(text, str)):
-        raise ProtocolError(f"{server} greets with text that cannot be shown")
+        raise ProtocolError(f"the greeting of {server} contains text that is too long or not printable")
     return Greeting(**values)
 
 
-def judge_greeting(greeting: Greeting, digest: str, server: str) -> None:
-    """Raise `ProtocolError` unless the server serves the other half of the client's artifact, in the client's format."""
+def check_greeting(greeting: Greeting, digest: str, server: str) -> None:
+    """Raise `ProtocolError` unless the server serves the other half of the client's artifact, in the request format that the client
+    speaks."""
     if greeting.wire != FORMAT:
         raise ProtocolError(
             f"{server} (hecompile {greeting.version}) speaks wire format {greeting.wire}, this client {FORMAT}: "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from hecompile.runtime.client import EncryptedUNet
-from hecompile.runtime.opened import opened
+from hecompile.runtime.opening import open_artifact
 from hecompile.runtime.transports import AccessOptions, Transport
 
 __all__ = ["load"]
@@ -27,30 +27,30 @@ def load(
     cache_dir: str | Path | None = None,
     **access: Unpack[AccessOptions],
 ) -> EncryptedUNet:
-    """Load a compiled model, and ask its server whether it serves the other half.
+    """Load a compiled model, and check with its server that it serves the other half.
 
     Args:
-        artifact: the folder, its manifest and client half alone, or the URL of such a folder.
-        server: URL of the server, or a transport; None runs the server's half in this process, or asks the server that a folder
-            of `save_pretrained` names, which is shown no token, certificate or header of the environment.
-        policy: what the client insists on; an artifact that keeps less is refused.
-        security_bits: the least that it accepts, by the client's own table.
-        threads: of the client's own regions; all cores by default.
-        public: names of inputs that the server may see besides `timestep` and `time_ids`. What the artifact calls public counts
-            for nothing.
-        backends: names of backends from elsewhere (`register_backend`) that may compute; an artifact cannot name them itself.
-        progress: whether calls that last longer than a second show a bar; None: on terminals and in notebooks.
-        digest: sha256 of `manifest.json`, without which nothing is loaded from a URL. Whoever compiled the artifact tells it.
-        cache_dir: where that is kept; `~/.cache/hecompile` or what HECOMPILE_CACHE says by default.
+        artifact: the artifact's folder, of which the manifest and the client half are enough, or the URL of such a folder.
+        server: URL of the server, or a transport. None runs the server's half in this process, or uses the server that a folder
+            of `save_pretrained` names; that server gets no token, certificate or header from the environment.
+        policy: the policy that the client insists on; an artifact that promises less is refused.
+        security_bits: the least security that the client accepts, by its own table of lattice parameters.
+        threads: number of threads for the client's own regions; all cores by default.
+        public: names of inputs that the server may see besides `timestep` and `time_ids`. What the artifact
+            itself calls public is ignored.
+        backends: names of backends of other packages (`register_backend`) that may compute; an artifact cannot allow them.
+        progress: whether calls that last longer than a second show a bar; None shows it on terminals and in notebooks.
+        digest: sha256 of `manifest.json` in hexadecimal, needed for a URL. Ask whoever compiled the artifact.
+        cache_dir: where downloads are kept; HECOMPILE_CACHE or `~/.cache/hecompile` by default.
         access: `verify=`, `cert=`, `token=` and `headers=` for a URL, see `AccessOptions`.
 
     Raises:
-        CompileError: for a URL that is none or has no digest, certificates that cannot be used, or a token that would travel in
-            clear.
+        CompileError: for a malformed URL or one without a digest, certificates that cannot be used, or a token that would be sent
+            without encryption.
         ProtocolError: if the artifact is missing, changed or weaker than the policy, or the server serves another one.
         ServerGoneError: if the server does not answer.
     """
-    bundle, transport = opened(
+    bundle, transport = open_artifact(
         artifact, server, policy=policy, security_bits=security_bits, threads=threads, public=public, backends=backends,
         digest=digest, cache_dir=cache_dir, **access,
     )  # fmt: skip

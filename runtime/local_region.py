@@ -1,4 +1,4 @@
-"""A client region: an ONNX graph that the client runs itself, in a time that tells nothing of its values."""
+"""A region that the client computes itself: an ONNX graph whose running time reveals nothing about its values."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ __all__ = ["LocalRegion"]
 
 
 class LocalRegion:
-    """An ONNX file ready to run, in this process and in those forked from it.
+    """An ONNX graph that is ready to run, in this process and in processes forked from it.
 
-    Numbers below 2^-126 count as zero: they slow a product down a hundredfold, and the pause would tell that a secret led to them.
+    Numbers below 2^-126 count as zero: the processor handles them a hundred times more slowly, and the delay would reveal that a
+    secret led to them.
     """
 
     def __init__(self, data: bytes, region: str, threads: int | None = None) -> None:
-        """Raises `ProtocolError` for a file that ONNX Runtime does not take.
+        """Load the graph.
 
         Args:
-            data: the file's bytes, kept to make another session in a forked process.
-            region: its name, for messages.
-            threads: of the session; None for one per core.
+            data: the file's bytes, kept to load the graph again in a forked process.
+            region: the region's name, for messages.
+            threads: number of threads; None for one per core.
+
+        Raises:
+            ProtocolError: for a file that ONNX Runtime does not accept.
         """
         self._region, self.data = region, data
         try:
@@ -33,16 +37,16 @@ class LocalRegion:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of what it takes, in order."""
+        """The names of its inputs, in order."""
         return self._session.inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what it returns, in order."""
+        """The names of its outputs, in order."""
         return self._session.outputs
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
-        """The named outputs. Raises `ProtocolError` if the file cannot be run on values of these types and shapes."""
+        """Return the named outputs. Raises `ProtocolError` if the graph cannot run on inputs of these types and shapes."""
         try:
             return self._session.run(outputs, inputs)
         except Exception as error:  # as above

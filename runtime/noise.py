@@ -1,4 +1,4 @@
-"""Initial noise from a 128-bit generator: under policies that reveal entries, a few of them give a 32-bit seed away."""
+"""Draws initial noise from a secure generator. Where values are revealed, a few of them would be enough to find a 32-bit seed."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from hecompile.errors import CompileError, Diagnostic
 
 __all__ = ["SEED_LEAST", "secure_noise"]
 
-SEED_LEAST = 16  # bytes
+SEED_LEAST = 16  # bytes of a seed
 
 
 def secure_noise(shape: tuple[int, ...], seed: bytes | None = None) -> torch.Tensor:
-    """Standard normal float32 of `shape`: SHAKE-256 of the seed, and Box-Muller. The same seed gives the same noise.
+    """Return standard normal float32 numbers of `shape`. The same seed gives the same noise.
+
+    The seed is expanded by SHAKE-256 (FIPS 202), and pairs of uniform numbers become normal ones by the method of Box and Muller.
 
     Args:
         seed: at least 16 bytes that nobody can guess, such as `secrets.token_bytes(32)`; None takes fresh ones.
 
     Raises:
-        CompileError: for a seed that is an integer or a torch generator (32 bits of it count), or too short.
+        CompileError: for a seed that is too short, or is an integer or a torch generator, of which only 32 bits count.
     """
     if seed is None:
         seed = secrets.token_bytes(32)
     if not isinstance(seed, bytes):
         raise CompileError(
             Diagnostic(
-                f"edge noise -> sample: {_named(seed)} for the initial noise, which a few revealed entries give away",
+                f"edge noise -> sample: {_named(seed)} for the initial noise, which can be found from a few revealed entries",
                 help="pass bytes, secrets.token_bytes(32) for example, or nothing for fresh noise",
             )
         )
@@ -45,4 +47,5 @@ def secure_noise(shape: tuple[int, ...], seed: bytes | None = None) -> torch.Ten
 
 
 def _named(seed: object) -> str:
+    """Return how an error names a seed of the wrong type."""
     return "an integer seed" if isinstance(seed, int) else f"a {type(seed).__name__}"

@@ -1,7 +1,7 @@
-"""A walk over the bytes of an ONNX file before anything parses it: only fields that the compiler writes, and not too many.
+"""Scans the bytes of an ONNX file before anything parses them: only fields that the compiler writes, and not too many.
 
-A field of two bytes becomes an object of a hundred, so counting comes first; and a field that is not known here (external data,
-functions, subgraphs, training, metadata) may mean something to ONNX Runtime.
+A parsed field of two bytes can take a hundred bytes of memory, so fields are counted first. An unknown field (external data,
+functions, subgraphs, training, metadata) is refused, since ONNX Runtime may act on it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from hecompile.errors import ProtocolError
 __all__ = ["scan_model"]
 
 MOST_FIELDS = 2_000_000
-LONGEST = 1000  # of a name
+LONGEST = 1000  # bytes of a name
 _VARINT, _FIXED32, _BYTES = 0, 5, 2
-Kind = int | str  # a wire type, a text, or the name of a message
+Kind = int | str  # a protobuf wire type, "text", or the name of a message in `_MESSAGES`
 
 _MESSAGES: Mapping[str, Mapping[int, Kind]] = {
     "model": {1: _VARINT, 2: "text", 7: "graph", 8: "opset"},
@@ -38,13 +38,13 @@ def scan_model(data: bytes) -> None:
 
 
 class _Scan:
-    """One walk: the bytes, and the fields met so far."""
+    """One scan: the bytes, and the number of fields read so far."""
 
     def __init__(self, data: memoryview) -> None:
         self._data, self._fields = data, 0
 
     def message(self, name: str, start: int, stop: int) -> None:
-        """The fields of a message between two places. Messages nest as `_MESSAGES` does, so this ends."""
+        """Check the fields of one message between two offsets. The recursion ends because `_MESSAGES` has no cycles."""
         known = _MESSAGES[name]
         while start < stop:
             self._fields += 1
@@ -64,23 +64,24 @@ class _Scan:
                 if size > stop - start:
                     raise ProtocolError(f"ONNX: a {name} ends within a field")
                 if kind == "text":
-                    self._judge_text(start, start + size)
+                    self._check_text(start, start + size)
                 elif isinstance(kind, str):
                     self.message(kind, start, start + size)
                 start += size
         if start != stop:
             raise ProtocolError(f"ONNX: a {name} ends within a field")
 
-    def _judge_text(self, start: int, stop: int) -> None:
+    def _check_text(self, start: int, stop: int) -> None:
+        """Refuse a name that is too long or not ASCII."""
         if stop - start > LONGEST or not self._data[start:stop].tobytes().isascii():
             raise ProtocolError("ONNX: a name that is too long, or not ASCII")
 
     def _varint(self, start: int, stop: int) -> tuple[int, int]:
-        """A number of seven bits a byte, and where it ends."""
+        """Return the integer that starts at `start`, stored with seven bits per byte, and the offset after it."""
         value = 0
         for place in range(start, min(stop, start + 10)):
             byte = self._data[place]
             value |= (byte & 0x7F) << (7 * (place - start))
             if byte < 0x80:
                 return value, place + 1
-        raise ProtocolError("ONNX: a number without an end")
+        raise ProtocolError("ONNX: an integer that does not end")

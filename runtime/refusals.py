@@ -1,4 +1,4 @@
-"""What models of diffusers can do and an encrypted one cannot: each name with what to do instead."""
+"""Lists what diffusers' models can do and an encrypted one cannot, each with what to do instead."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HELP = {
         enable_xformers_memory_efficient_attention disable_xformers_memory_efficient_attention
         set_use_memory_efficient_attention_xformers set_use_npu_flash_attention enable_npu_flash_attention
         disable_npu_flash_attention set_use_xla_flash_attention enable_xla_flash_attention disable_xla_flash_attention""",
-    "it holds no weights here that could be moved or cast; the server's lie at the server, mapped from its disk": """
+    "the client holds no weights that could be moved or cast; they are at the server": """
         enable_layerwise_casting enable_group_offload enable_parallelism dequantize compile_repeated_blocks""",
     "an encrypted model cannot be trained; train the plain model, and compile that": """
         enable_gradient_checkpointing disable_gradient_checkpointing""",
@@ -35,9 +35,10 @@ REFUSED = {name: help for help, names in _HELP.items() for name in names.split()
 
 
 class UnsupportedError(CompileError, AttributeError):
-    """A model of diffusers has this attribute, an encrypted one cannot. `hasattr` says that it is not there, as pipelines ask."""
+    """Raised for an attribute that diffusers' models have and an encrypted one cannot. `hasattr` then returns False, as pipelines
+    expect."""
 
 
 def absent(owner: object, name: str) -> NoReturn:
-    """Raise `UnsupportedError` for one of `REFUSED`."""
+    """Raise `UnsupportedError` for a name of `REFUSED`."""
     raise UnsupportedError(Diagnostic(f"{name}: not possible with {type(owner).__name__}", help=REFUSED[name]))

@@ -1,4 +1,4 @@
-"""`EncryptedScheduler`: a scheduler of diffusers whose update runs at the server, on what it cannot read."""
+"""`EncryptedScheduler`: a scheduler of diffusers whose update step runs at the server, on encrypted values."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ import torch
 
 from hecompile.errors import CompileError, Diagnostic, ProtocolError
 from hecompile.runtime.bundle import Bundle, load_bundle
+from hecompile.runtime.call_lock import CallLock
 from hecompile.runtime.client import InputError
 from hecompile.runtime.executor import Executor, Meter
 from hecompile.runtime.noise import secure_noise
 from hecompile.runtime.transports import AccessOptions, Transport, open_transport
-from hecompile.runtime.turns import Turns
 
 __all__ = ["EncryptedScheduler", "coefficients"]
 
 
 def coefficients(abar: float, abar_previous: float) -> tuple[float, float]:
-    """f and g of x' = f x + g e (DDIM with eta 0, and every step of PLMS), from the schedule's products of alphas."""
+    """Return f and g of the update x' = f x + g e, from the products of alphas before and after the step. It covers DDIM with eta 0
+    and every step of PLMS."""
     f = math.sqrt(abar_previous / abar)
     return f, math.sqrt(1 - abar_previous) - f * math.sqrt(1 - abar)
 
 
 class EncryptedScheduler:
-    """Set it as `pipe.scheduler`. The UNet, guidance and the mix of noise predictions stay with the client.
+    """A scheduler to set as `pipe.scheduler`. The UNet, guidance and the mixing of noise predictions stay at the client.
 
-    Wraps `PNDMScheduler` with `skip_prk_steps` (PLMS) or `DDIMScheduler` without clipping; everything but `step` is the wrapped
-    scheduler's own. Initial latents come from `initial_noise`, when the artifact reveals anything. A run belongs to the thread that
-    called `set_timesteps`.
+    It wraps `PNDMScheduler` with `skip_prk_steps` (PLMS), or `DDIMScheduler` without clipping; everything except `step` is the
+    wrapped scheduler's own. If the artifact reveals anything, initial latents must come from `initial_noise`. A run belongs to the
+    thread that called `set_timesteps`.
     """
 
     def __init__(
@@ -46,28 +47,28 @@ class EncryptedScheduler:
         most_clear: float = 0.25,
         **access: Unpack[AccessOptions],
     ) -> None:
-        """Load the artifact of `compile-sampler`.
+        """Load the artifact that `compile-sampler` wrote.
 
         Args:
             server: URL of the server, or a transport; None runs the server's half in this process.
-            most_clear: most entries, as a share, that this client lets be revealed over all steps, whatever the artifact says.
+            most_clear: largest fraction of entries that may be revealed over all steps, whatever the artifact says.
             access: `verify=`, `cert=`, `token=` and `headers=` for a URL, see `AccessOptions`.
 
         Raises:
-            CompileError: for a scheduler whose step is not f x + g e with public f and g, and as `load` does.
+            CompileError: for a scheduler whose step is not f x + g e with public f and g, and where `load` raises it.
             ProtocolError: if the artifact is missing, changed or weaker than the policy, or the server serves another one.
         """
-        _judge(scheduler)
+        _check_scheduler(scheduler)
         bundle = load_bundle(Path(artifact), policy, security_bits, sampler=True)
-        _judge_share(bundle, most_clear)
+        _check_share(bundle, most_clear)
         transport = open_transport(bundle, server, **access)
         self._scheduler, self._transport = copy.deepcopy(scheduler), transport
-        self._scheduler._get_prev_sample = self._update  # PLMS mixes, then calls this
+        self._scheduler._get_prev_sample = self._update  # PLMS mixes noise predictions, then calls this
         self._executor = Executor(bundle, transport)
         self._reveals = bundle.manifest.reveals
         self._noise: torch.Tensor | None = None
         self._steps_left, self._problem, self._first = 0, "", True
-        self._turns = Turns()
+        self._call_lock = CallLock()
 
     def __getattr__(self, name: str) -> Any:
         if name == "_scheduler":
@@ -79,16 +80,16 @@ class EncryptedScheduler:
 
     @property
     def meter(self) -> Meter:
-        """Times and bytes since loading."""
+        """Seconds and bytes, counted since the scheduler was loaded."""
         return self._executor.meter
 
     def close(self) -> None:
-        """Close the connection to the server, after a step that is under way."""
-        with self._turns.end():
+        """Close the connection to the server, after a step that is under way has ended."""
+        with self._call_lock.end():
             self._transport.close()
 
     def initial_noise(self, batch: int = 1, seed: bytes | None = None) -> torch.Tensor:
-        """Latents to start from, (batch, C, H, W), from a 128-bit generator: pass them to the pipeline as `latents`.
+        """Return latents to start from, (batch, C, H, W), from a secure generator: pass them to the pipeline as `latents`.
 
         Raises:
             CompileError: for an integer seed or a torch generator.
@@ -98,9 +99,9 @@ class EncryptedScheduler:
         return self._noise.clone()
 
     def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
-        """The wrapped scheduler's own; starts a run, which belongs to this thread. A run of another thread is over."""
-        self._turns.start()
-        with self._turns.call():
+        """Set the timesteps and start a run, which belongs to this thread. A run of another thread ends."""
+        self._call_lock.start()
+        with self._call_lock.call():
             self._scheduler.set_timesteps(*args, **kwargs)
             self._executor.start_run()
             self._steps_left, self._problem, self._first = len(self._scheduler.timesteps), "", True
@@ -113,15 +114,15 @@ class EncryptedScheduler:
         generator: torch.Generator | None = None,
         return_dict: bool = True,
     ) -> Any:
-        """x' = f x + g e, computed by the server.
+        """Return the latents x' = f x + g e of the next step, computed by the server.
 
         Raises:
             CompileError: before anything is sent, if the initial latents are not those of `initial_noise`.
-            InputError: at the run's last step, if a value was not finite; when a run stops must not depend on what is secret. At
-                once, if another thread called `set_timesteps` last.
+            InputError: at the run's last step, if a value was not finite: stopping earlier would reveal at which step. At once, if
+                another thread called `set_timesteps` last.
             ProtocolError: if the server refuses or is gone.
         """
-        with self._turns.call():
+        with self._call_lock.call():
             previous = self._previous(model_output, timestep, sample, generator)
         if not return_dict:
             return (previous,)
@@ -132,8 +133,8 @@ class EncryptedScheduler:
     def _previous(
         self, model_output: torch.Tensor, timestep: int | torch.Tensor, sample: torch.Tensor, generator: torch.Generator | None
     ) -> torch.Tensor:
-        """The latents of the step before."""
-        self._judge_start(sample, generator)
+        """Check the arguments and return the latents of the next step, which has the previous timestep."""
+        self._check_start(sample, generator)
         if not (torch.isfinite(model_output).all() and torch.isfinite(sample).all()):
             self._problem = "a value was NaN or infinite and was clipped"
         scheduler, t = self._scheduler, int(timestep)
@@ -145,11 +146,11 @@ class EncryptedScheduler:
         self._steps_left -= 1
         if self._problem and self._steps_left <= 0:
             problem, self._problem = self._problem, ""
-            raise InputError(f"{problem}; the result of this run means nothing")
+            raise InputError(f"{problem}; the result of this run is not usable")
         return previous
 
-    def _judge_start(self, sample: torch.Tensor, generator: torch.Generator | None) -> None:
-        """Whether the latents of a run's first step may be revealed in part."""
+    def _check_start(self, sample: torch.Tensor, generator: torch.Generator | None) -> None:
+        """Raise `CompileError` unless the latents of a run's first step may be revealed in part."""
         first, self._first = self._first, False
         if not first or not self._reveals:
             return
@@ -158,14 +159,15 @@ class EncryptedScheduler:
             self._first = True
             raise CompileError(
                 Diagnostic(
-                    "edge noise -> sample: the initial latents come from a generator whose state a few revealed entries give away "
-                    "(an integer seed, or torch's own)",
+                    "edge noise -> sample: the initial latents come from a generator whose state follows from a few revealed "
+                    "entries (an integer seed, or torch's own)",
                     help="pass latents=scheduler.initial_noise(batch) to the pipeline, and no generator",
                 )
             )
 
     def _update(self, sample: torch.Tensor, timestep: int, prev_timestep: int, model_output: torch.Tensor) -> torch.Tensor:
-        """One request. Under v-prediction e = sqrt(abar) v + sqrt(1 - abar) x is the client's."""
+        """Send one request and return the new latents. For v-prediction the client computes e = sqrt(abar) v + sqrt(1 - abar) x
+        first."""
         scheduler, manifest = self._scheduler, self._executor.bundle.manifest
         abar = float(scheduler.alphas_cumprod[timestep])
         before = float(scheduler.alphas_cumprod[prev_timestep] if prev_timestep >= 0 else scheduler.final_alpha_cumprod)
@@ -186,31 +188,38 @@ class EncryptedScheduler:
         return torch.from_numpy(self._executor.run(inputs, len(sample))[0]).to(sample)
 
 
-def _judge_share(bundle: Bundle, most_clear: float) -> None:
-    """The client's own budget."""
-    from hecompile.backends.sampler_step.client import AffineClient
+def _check_share(bundle: Bundle, most_clear: float) -> None:
+    """Raise `ProtocolError` if the artifact reveals a larger fraction of entries than this client allows."""
+    from hecompile.backends.sampler_step.client import SamplerStepClient
 
-    found = [client.clear_share for client in bundle.calls.values() if isinstance(client, AffineClient)]
-    if len(found) != 1:
+    shares = [client.clear_share for client in bundle.calls.values() if isinstance(client, SamplerStepClient)]
+    if len(shares) != 1:
         raise ProtocolError(f"{bundle.folder} is not a sampler's artifact: make one with hecompile compile-sampler")
-    if found[0] > most_clear:
+    if shares[0] > most_clear:
         raise ProtocolError(
-            f"{bundle.folder}: sample and noise -> sampler: {found[0]:.1%} of the entries would be revealed, counted over all "
+            f"{bundle.folder}: sample and noise -> sampler: {shares[0]:.1%} of the entries would be revealed, counted over all "
             f"steps; this client insists on at most {most_clear:.1%} (most_clear)"
         )
 
 
-def _judge(scheduler: Any) -> None:
-    """Raises `CompileError` unless every step is f x + g e with public f and g."""
+def _check_scheduler(scheduler: Any) -> None:
+    """Raise `CompileError` unless every step of the scheduler is f x + g e with public f and g."""
     name, config = type(scheduler).__name__, scheduler.config
     reasons = {
         "PNDMScheduler": [] if config.get("skip_prk_steps") else ["set skip_prk_steps=True: Runge-Kutta steps are not PLMS"],
         "DDIMScheduler": [
-            f"set {flag}=False: clipping is not affine" for flag in ("clip_sample", "thresholding") if config.get(flag)
+            f"set {flag}=False: clipping is not a linear combination of latents and noise"
+            for flag in ("clip_sample", "thresholding")
+            if config.get(flag)
         ],
     }
     if name not in reasons:
-        raise CompileError(Diagnostic(f"{name} has no affine step here", help=f"known: {', '.join(sorted(reasons))}"))
+        raise CompileError(
+            Diagnostic(
+                f"the steps of {name} are not known to be linear combinations of latents and noise",
+                help=f"known: {', '.join(sorted(reasons))}",
+            )
+        )
     if config.get("prediction_type", "epsilon") not in ("epsilon", "v_prediction"):
         reasons[name].append(f"prediction_type '{config['prediction_type']}' is neither epsilon nor v_prediction")
     if reasons[name]:

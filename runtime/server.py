@@ -1,4 +1,5 @@
-"""The server's process: its socket, its limits at work, and its end. Imports neither torch nor diffusers, nor what holds a key."""
+"""The server process: its socket, its limits, and how it ends. It imports neither torch nor diffusers, nor anything that holds a
+secret key."""
 
 from __future__ import annotations
 
@@ -16,35 +17,37 @@ import uvicorn
 
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving.app import application, create_app
+from hecompile.runtime.serving.client_identity import Tokens, spellings
 from hecompile.runtime.serving.connections import protocol_of
-from hecompile.runtime.serving.desk import Desk
 from hecompile.runtime.serving.limits import ACCEPTED_AT_ONCE, Limits, limits_of_machine
-from hecompile.runtime.serving.owners import Tokens, spellings
-from hecompile.runtime.serving.quiet import quieten
+from hecompile.runtime.serving.log_limits import limit_logs
+from hecompile.runtime.serving.request_handler import RequestHandler
 
 __all__ = ["bind", "create_app", "is_loopback", "serve_socket"]
 
 LOG = logging.getLogger(__name__)
-BACKLOG = 1024  # connections that the system keeps until they are accepted
+BACKLOG = 1024  # connections that the operating system queues until they are accepted
 
 
 class Workers(Protocol):
-    """Who evaluates in place of the server's own process: so many at a time."""
+    """Processes that evaluate requests in place of the server's own process."""
 
-    retried: Callable[[], None]  # called when an evaluation begins again, because its worker had ended
+    retried: Callable[[], None]  # called when an evaluation starts again because its worker ended
 
     @property
-    def places(self) -> int: ...
+    def places(self) -> int:
+        """How many evaluations run at the same time."""
+        ...
 
     def restart(self) -> None:
-        """Replace them, while the others go on."""
+        """Replace the workers one after the other, while the others continue."""
         ...
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `OSError`.
+    """Return a listening socket. Raises `OSError`.
 
-    The protocol is named: only then asyncio turns Nagle's algorithm off, with which every reply waits 40 ms.
+    The protocol is given as TCP, since asyncio turns Nagle's algorithm off only then; with it every reply would wait 40 ms.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -59,7 +62,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(listener: socket.socket) -> bool:
-    """Whether only this machine can reach a listening socket."""
+    """Return whether only this machine can reach a listening socket."""
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
@@ -75,20 +78,20 @@ def serve_socket(
     """Serve on a bound socket until interrupted.
 
     Args:
-        limits: what is allowed; None for what fits this machine.
-        tokens: those that open this server; None opens it to everybody.
-        proxies: addresses whose `X-Forwarded-For` is believed.
+        limits: how much the server accepts; None for limits that fit this machine.
+        tokens: bearer tokens that this server accepts; None serves everybody.
+        proxies: addresses of proxies whose `X-Forwarded-For` header is trusted.
         openapi: whether to serve a description of the routes.
-        workers: those that evaluate, where it is not this process; SIGHUP then replaces them one after the other.
+        workers: processes that evaluate in place of this one; SIGHUP then replaces them one after the other.
     """
     limits = limits or limits_of_machine(service.body_limit)
-    desk = Desk(service, limits, tokens, tuple(proxies), 1 if workers is None else workers.places)
+    handler = RequestHandler(service, limits, tokens, tuple(proxies), 1 if workers is None else workers.places)
     if workers is not None:
-        workers.retried = desk.metrics.retried.inc
+        workers.retried = handler.metrics.retried.inc
     config = uvicorn.Config(
-        application(desk, openapi),
-        http=protocol_of(desk.connections, limits),
-        loop="asyncio",  # also where uvloop is installed, as with Ray: `Connections` was tried on this one alone
+        application(handler, openapi),
+        http=protocol_of(handler.connections, limits),
+        loop="asyncio",  # not uvloop, which Ray installs: `Connections` was tested with asyncio only
         ws="none",
         lifespan="off",
         log_level="warning",
@@ -100,21 +103,21 @@ def serve_socket(
         timeout_keep_alive=int(limits.idle_s) + 1,
         timeout_graceful_shutdown=int(limits.stop_s) + 3,
     )
-    quieten()
+    limit_logs()
     with nullcontext() if workers is None else _restarted_by_signal(workers):
-        _Server(config, desk, listener).run(sockets=[listener])
+        _Server(config, handler, listener).run(sockets=[listener])
 
 
 @contextmanager
 def _restarted_by_signal(workers: Workers) -> Iterator[None]:
-    """Within it SIGHUP replaces the workers, in a thread; one that comes while they are being replaced is left out."""
+    """Within the block, SIGHUP replaces the workers in a thread. A SIGHUP that comes during a replacement is ignored."""
     at_work = threading.Lock()
 
     def restart() -> None:
         if at_work.acquire(blocking=False):
             try:
                 workers.restart()
-            except Exception:  # those that were there go on
+            except Exception:  # the old workers continue
                 LOG.exception("the workers could not be replaced")
             finally:
                 at_work.release()
@@ -127,20 +130,21 @@ def _restarted_by_signal(workers: Workers) -> Iterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which ends soon whatever strangers do."""
+    """uvicorn's server, which ends within seconds whatever its clients do."""
 
-    def __init__(self, config: uvicorn.Config, desk: Desk, listener: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, handler: RequestHandler, listener: socket.socket) -> None:
         super().__init__(config)
-        self._desk, self._listener = desk, listener
+        self._handler, self._listener = handler, listener
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._listener.listen(BACKLOG)  # asyncio accepts as many at once as it lets wait: few, but more may wait
+        self._listener.listen(BACKLOG)  # asyncio accepts `backlog` connections at once, which is few; more may wait
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """What waits is sent away, to come again; what is evaluated has some seconds; what has not arrived is cut off."""
-        self._desk.queue.close()
-        self._desk.connections.close_unfinished()
-        asyncio.get_running_loop().call_later(self._desk.limits.stop_s, self._desk.evaluations.close)
+        """Refuse requests that wait, give running evaluations `stop_s` seconds, and close connections whose request has not
+        arrived."""
+        self._handler.queue.close()
+        self._handler.connections.close_unfinished()
+        asyncio.get_running_loop().call_later(self._handler.limits.stop_s, self._handler.evaluations.close)
         await super().shutdown(sockets)
-        self._desk.evaluations.close()
+        self._handler.evaluations.close()

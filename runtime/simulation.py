@@ -1,4 +1,4 @@
-"""A compiled model under the simulation of its own library: for quick tries, with nothing encrypted and no server."""
+"""Loads a compiled model so that its encrypted regions are simulated: for quick tests, with nothing encrypted and no server."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.bundle import load_bundle
-from hecompile.runtime.results import judge_structure
+from hecompile.runtime.results import check_structure
 from hecompile.runtime.transports import Transport
 
 if TYPE_CHECKING:
     from hecompile.runtime.client import EncryptedUNet
 
-__all__ = ["Nowhere", "load_simulation"]
+__all__ = ["NoServer", "load_simulation"]
 
 
-class Nowhere(Transport):
-    """Regions that are simulated send nothing."""
+class NoServer(Transport):
+    """The transport of a simulation, which never sends anything."""
 
     def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
         return None
@@ -39,20 +39,21 @@ class Nowhere(Transport):
 
 
 def load_simulation(artifact: str | Path) -> EncryptedUNet:
-    """A compiled model whose encrypted regions are simulated in this process, errors of decryption included. Nothing is encrypted.
+    """Load a compiled model whose encrypted regions are simulated in this process, decryption errors included. Nothing is
+    encrypted.
 
     Raises:
-        ProtocolError: if a half is missing or changed: the circuits lie in the server's.
-        CompileError: for regions of a backend without a simulation.
+        ProtocolError: if either half is missing or changed. The circuits are in the server's half.
+        CompileError: for regions of a backend that has no simulation.
     """
     from hecompile.runtime.client import EncryptedUNet
 
     folder = Path(artifact)
     bundle = load_bundle(folder, "simulation")
-    judge_structure(bundle.manifest.signature.results, len(bundle.manifest.plan.outputs))
+    check_structure(bundle.manifest.signature.results, len(bundle.manifest.plan.outputs))
     server, _, root = read_server(folder)
     calls = {}
     for region in bundle.calls:
         client_half = read_client_half(folder, bundle.manifest.files, f"client/{region}")
         calls[region] = backend_of(client_half).simulation(client_half, read_server_half(root, server.files, region))
-    return EncryptedUNet(replace(bundle, calls=calls), Nowhere())
+    return EncryptedUNet(replace(bundle, calls=calls), NoServer())

@@ -1,4 +1,4 @@
-"""Parts of a UNet that pipelines of diffusers look at without calling them, as stand-ins made from the configuration."""
+"""Stand-ins for parts of a UNet that diffusers' pipelines inspect without calling them, made from the configuration."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hecompile.errors import ProtocolError
 
 __all__ = ["stand_ins"]
 
-MOST_PROJECTIONS = 64  # a manifest may come from anybody
+MOST_PROJECTIONS = 64  # bounds what a manifest, which may come from anybody, makes us build
 
 
 def stand_ins(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes by name.
+    """Return attributes by name.
 
-    `add_embedding.linear_1.in_features`: SDXL's pipelines check the length of their time ids by it. The list
-    `encoder_hid_proj.image_projection_layers`: with an IP-Adapter they count it, and ask which layers take pooled embeddings.
+    `add_embedding.linear_1.in_features`: SDXL's pipelines check the length of their time ids against it. The list
+    `encoder_hid_proj.image_projection_layers`: with an IP-Adapter, pipelines count it and ask which layers take pooled embeddings.
     """
     parts: dict[str, Any] = {}
     width = config.get("projection_class_embeddings_input_dim")
@@ -32,7 +32,7 @@ def stand_ins(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _projection(kind: str) -> object:
-    """An image projection of the same kind, as far as pipelines tell kinds apart."""
+    """Return an image projection that pipelines take for one of this kind."""
     from diffusers.models.embeddings import ImageProjection
 
     return ImageProjection(1, 1, 1) if kind == "ImageProjection" else SimpleNamespace()

@@ -71,7 +71,9 @@ def shared(name: str, build: Callable[[Path], Result], *others: Callable[..., An
     is pickled, modules of torch.fx too. A build that was interrupted, or whose folder was changed afterwards, is done again.
     `ours`: whether it depends on our sources; what others make of a module does not.
     """
-    files = b"".join(Path(inspect.getfile(each)).read_bytes() for each in (build, *others))  # tests are not among the sources
+    files = b"".join(
+        Path(inspect.getfile(function)).read_bytes() for function in (build, *others)
+    )  # tests are not among the sources
     place = STORE / _state(ours) / f"{name.split()[0]}-{hashlib.sha256(name.encode() + files).hexdigest()[:16]}"
     if place not in _held:
         if not place.parent.is_dir():
@@ -134,11 +136,11 @@ def _mapped(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, tuple):
-        return tuple(_mapped(each, kind, change) for each in value)
+        return tuple(_mapped(item, kind, change) for item in value)
     if isinstance(value, list):
-        return [_mapped(each, kind, change) for each in value]
+        return [_mapped(item, kind, change) for item in value]
     if isinstance(value, dict):
-        return {key: _mapped(each, kind, change) for key, each in value.items()}
+        return {key: _mapped(item, kind, change) for key, item in value.items()}
     return value
 
 
@@ -150,7 +152,7 @@ def _graph_module(parts: dict[str, dict[str, Any]], nodes: list[Any], kind: str,
     root, graph, known = torch.nn.Module(), fx.Graph(), dict[str, fx.Node]()
     root.__dict__.update(parts)
     for name, op, target, args, kwargs, about in nodes:
-        args, kwargs = (_mapped(each, _Named, known.__getitem__) for each in (args, kwargs))
+        args, kwargs = (_mapped(given, _Named, known.__getitem__) for given in (args, kwargs))
         known[name] = graph.output(args[0]) if op == "output" else graph.create_node(op, target, args, kwargs, name)
         known[name].meta = about
     module = fx.GraphModule(root, graph, kind)

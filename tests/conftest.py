@@ -16,11 +16,11 @@ from tests.networks import Tiny, tiny_inputs
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out files all of whose tests `-m "not ..."` deselects: importing some takes as long as a hundred quick tests."""
-    chosen: str = config.option.markexpr
-    if collection_path.suffix != ".py" or not re.fullmatch(r"(not )?\w+( and (not )?\w+)*", chosen):
+    expression: str = config.option.markexpr
+    if collection_path.suffix != ".py" or not re.fullmatch(r"(not )?\w+( and (not )?\w+)*", expression):
         return None
     marks = re.search(r"^pytestmark = (.*?)\n\n", collection_path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    left_out = set(re.findall(r"not (\w+)", chosen))
+    left_out = set(re.findall(r"not (\w+)", expression))
     return True if marks and left_out & set(re.findall(r"mark\.(\w+)", marks[1])) else None
 
 
@@ -35,9 +35,9 @@ def _tiny(backend: str) -> Compiled:
 
 
 def _digits(backend: str) -> Path:
-    found = compile_once("digits", CompileOptions(backend=backend)).artifact
-    assert found is not None
-    return found
+    artifact = compile_once("digits", CompileOptions(backend=backend)).artifact
+    assert artifact is not None
+    return artifact
 
 
 @pytest.fixture(scope="session")

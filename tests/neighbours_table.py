@@ -53,7 +53,7 @@ NEIGHBOURS = (
     Neighbour(
         "TernaryVote (Jin et al. 2024) and sparsified federated learning (Hu et al. 2022)",
         "sparse_weights",
-        "workers: votes, in clear; server: multiply-adds of the weights that are left",
+        "workers: votes, in the clear; server: multiply-adds of the weights that are left",
         "ternary weights and single zeros save no multiply-add; whole taps and channels save theirs, channels also bytes",
     ),
     Neighbour(
@@ -110,7 +110,7 @@ they act on weights before compiling, or on what the client does between two cal
 lines, beside `comparison.py` and `denoising.py`, which they share. It trains what it needs in seconds, compiles it for `bfv` and
 runs both halves in one process:
 
-```
+```bash
 python examples/neighbours safe_diffuser    # prints the figures that its test checks
 ```
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 __all__ = ["Block", "Newcomer", "blocks", "fresh_environment", "newcomer", "reason_not_to_run"]
 
@@ -114,14 +115,15 @@ class Newcomer:
 
     def stop(self) -> None:
         """End the session and the servers."""
-        for process in [*self.servers, *([self.session] if self.session else [])]:
+        processes: list[subprocess.Popen[bytes] | subprocess.Popen[str]] = [*self.servers]
+        for process in processes + ([self.session] if self.session else []):
             process.terminate()
             process.wait(30)
 
     def _python(self, text: str) -> None:
         if self.session is None:
             command = [str(self.programs / "python"), "-c", SESSION]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
             self.session = subprocess.Popen(command, cwd=self.folder, env=_environment(self.programs), text=True, **pipes)
         assert self.session.stdin is not None
         assert self.session.stdout is not None

@@ -27,10 +27,10 @@ PROMISES: dict[str, dict[str, str]] = {
         "exact": "answers decrypt to the exact integers: proved per layer, measured here",
         "concrete-words": "`concrete`: only words travel, and workers that fail or dawdle are replaced",
         "concrete-stacks": "`concrete_stacks`: width and noise are proved for the whole stack, and checked when it is loaded",
-        "concrete-lookups": "`concrete_lookups`: one key per session; results equal their twin up to `--p-error`",
+        "concrete-lookups": "`concrete_lookups`: one key per session; results equal their reference up to `--p-error`",
     },
     "artifact": {
-        "clear-inputs": "what is told in clear is made of inputs that this client calls public, whatever the artifact says of them",
+        "clear-inputs": "what is told unencrypted is made of inputs that this client calls public, whatever the artifact says",
         "sampler-step": "a sampler's step, which tells its coefficients, is no region of a model",
         "argument-order": "another order of arguments makes no secret public",
         "own-backends": "an artifact cannot make a client use a backend that its caller did not name",
@@ -47,7 +47,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "replies": "a reply has the length that is known beforehand: bombs, endless or wrong ones end at the first byte too many",
         "total-time": "a request ends within its total time, however slowly a server answers",
         "refusals": "redirects, cookies, encodings and rubbish are refused with a reason that can be printed",
-        "patience": "a busy or restarted server loses no run: the same bytes are sent again, as late as it asks",
+        "retries": "a busy or restarted server loses no run: the same bytes are sent again, as late as it asks",
         "greeting": "another artifact or version at the server is told when a model is loaded",
         "access": "passwords and tokens are in no message, and travel on no plain connection to another machine",
     },
@@ -78,14 +78,14 @@ PROMISES: dict[str, dict[str, str]] = {
     "he-diffusion": {
         "sampler-bytes": "every byte is a public number, a declared entry at its declared bits, or ciphertext",
         "sampler-sizes": "sizes depend on the artifact alone; with dynamic masks also on the declared support's",
-        "sampler-budget": "a run never shows more entries than its budget; masks together reveal what the manifest says",
+        "sampler-budget": "a run never reveals more entries than its budget; masks together reveal what the manifest says",
         "sampler-reveals": "reveals whole, at full precision, above the budget or undeclared are refused, naming the edge",
         "noise": "initial noise has 128 bits; integer seeds and torch's generators are refused",
     },
     "min-distortion": {
-        "undeclared": "inputs, outputs and the prompt's own values are not shown undeclared; nothing is shown whole or exact",
-        "budget": "the budget holds over the union of all releases of a value",
-        "declared": "requests show what the manifest declares, no more; other clients refuse the artifact",
+        "undeclared": "inputs, outputs and the prompt's own values are not revealed undeclared; nothing is revealed whole or exact",
+        "budget": "the budget holds over the union of all reveals of a value",
+        "declared": "requests reveal what the manifest declares, no more; other clients refuse the artifact",
         "runs": "runs start from noise of 128 bits",
     },
 }
@@ -93,17 +93,19 @@ PROMISES: dict[str, dict[str, str]] = {
 
 def held() -> dict[str, list[str]]:
     """The tests that name each promise: `file::test`, or the file alone where all of its tests do."""
-    found: dict[str, list[str]] = {}
+    tests: dict[str, list[str]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         place = path.relative_to(ROOT).as_posix()
         for statement in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(statement, ast.FunctionDef | ast.ClassDef):
                 for key in _named(*statement.decorator_list):
-                    found.setdefault(key, []).append(f"{place}::{statement.name}")
-            elif isinstance(statement, ast.Assign) and any(getattr(each, "id", "") == "pytestmark" for each in statement.targets):
+                    tests.setdefault(key, []).append(f"{place}::{statement.name}")
+            elif isinstance(statement, ast.Assign) and any(
+                getattr(target, "id", "") == "pytestmark" for target in statement.targets
+            ):
                 for key in _named(statement.value):
-                    found.setdefault(key, []).append(place)
-    return found
+                    tests.setdefault(key, []).append(place)
+    return tests
 
 
 def _named(*expressions: ast.expr) -> Iterator[str]:
@@ -111,7 +113,7 @@ def _named(*expressions: ast.expr) -> Iterator[str]:
     for expression in expressions:
         for node in ast.walk(expression):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "promise":
-                yield from (each.value for each in node.args if isinstance(each, ast.Constant))
+                yield from (str(argument.value) for argument in node.args if isinstance(argument, ast.Constant))
 
 
 def table(section: str, tests: dict[str, list[str]]) -> str:
@@ -119,8 +121,8 @@ def table(section: str, tests: dict[str, list[str]]) -> str:
     rows = ["| promise | checked by |", "|---|---|"]
     for key, promise in PROMISES[section].items():
         files: dict[str, list[str]] = {}
-        for each in tests.get(key, []):
-            place, _, name = each.partition("::")
+        for test in tests.get(key, []):
+            place, _, name = test.partition("::")
             files.setdefault(place, []).extend([name.removeprefix("test_")] if name else [])
         cells = [f"`{place}`" + ": ".join(["", *([", ".join(names)] if names else [])]) for place, names in files.items()]
         rows.append(f"| {promise} | {'; '.join(cells)} |")

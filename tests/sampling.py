@@ -40,8 +40,8 @@ def calls(shape: tuple[int, int, int] = SHAPE) -> list[Call]:
 
 def artifact(folder: Path, shape: tuple[int, int, int] = SHAPE, **options: Any) -> Manifest:
     """A sampler's artifact that reveals, unless asked otherwise."""
-    chosen = SamplerOptions(**{"tau": 0.1, "fill": False, "most_clear": 0.9, "max_batch": 3, **options})
-    return compile_sampler(folder, shape, calls(shape), chosen)
+    sampler_options = SamplerOptions(**{"tau": 0.1, "fill": False, "most_clear": 0.9, "max_batch": 3, **options})
+    return compile_sampler(folder, shape, calls(shape), sampler_options)
 
 
 def load(scheduler: Any, folder: Path, server: str | Transport | None = None, **more: Any) -> EncryptedScheduler:
@@ -66,7 +66,7 @@ def draw(scheduler: Any, x: torch.Tensor, steps: int) -> torch.Tensor:
     return x
 
 
-def psnr(found: torch.Tensor, reference: torch.Tensor) -> float:
+def psnr(result: torch.Tensor, reference: torch.Tensor) -> float:
     """In dB, the peak being the reference's range."""
-    error = float((found.double() - reference.double()).square().mean())
+    error = float((result.double() - reference.double()).square().mean())
     return float(10 * np.log10(float(reference.max() - reference.min()) ** 2 / error))

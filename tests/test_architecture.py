@@ -65,7 +65,7 @@ def test_the_way_of_a_compilation_is_the_one_told(tmp_path: Path, monkeypatch: p
     with traced(ROOT) as walks:
         compile_model(Tiny().eval(), tmp_path / "t.he", example_inputs=tiny_inputs(), observer=lambda event: walks.append(Walk()))
     names = {str(path.resolve().relative_to(ROOT)): module for module, path in modules(ROOT).items()}
-    assert [name for name, _, _ in told] == [each.name for each in pipeline(CompileOptions(), tmp_path / "other")]
+    assert [name for name, _, _ in told] == [step.name for step in pipeline(CompileOptions(), tmp_path / "other")]
     everywhere = {*table[0].rooms, "compiler", "compiled", "bars", "passes"}
     for (_, file, rooms), walk in list(zip(told, walks, strict=False))[1:]:  # what comes before the first pass is told in words
         assert file in walk.files

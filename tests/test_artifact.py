@@ -43,7 +43,7 @@ def test_nothing_of_this_machine_is_in_it(artifact: Path) -> None:
     [
         (
             {"format": 5},
-            "artifact format 5, written by hecompile 0.1.0; this is .*, which reads format 6: compile it again: hecompile compile",
+            "artifact format 5, written by hecompile 0.1.0; this is .*, which reads format 7: compile it again: hecompile compile",
         ),
         ({"format": 3, "written_by": None}, "artifact format 3, written by hecompile"),
         ({"format": 99, "written_by": "7.0"}, "artifact format 99, written by hecompile 7.0; .*: use a newer hecompile"),
@@ -104,12 +104,12 @@ def test_onnx_files_of_convolutions_hold_standard_operators_only(artifact: Path)
 @pytest.mark.parametrize("name", ["manifest.json", "client/call_01.json", "client/call_01.safetensors", "client/client_01.onnx"])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "flipped"])
 def test_a_damaged_file_is_found_by_the_client(artifact: Path, name: str, damage: str) -> None:
-    from hecompile.runtime.simulation import Nowhere
+    from hecompile.runtime.simulation import NoServer
 
-    hecompile.load(artifact, Nowhere())
+    hecompile.load(artifact, NoServer())
     harm(artifact / name, damage)
     with pytest.raises(ProtocolError):
-        hecompile.load(artifact, Nowhere())
+        hecompile.load(artifact, NoServer())
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "call_01.json", "call_01.safetensors"])

@@ -115,7 +115,7 @@ def test_a_short_call_shows_nothing(tiny: Compiled) -> None:
 
 
 def test_a_long_call_shows_its_requests_and_bytes(tiny: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bars, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(bars, "SHOWN_AFTER_S", 0.0)
     with terminal() as screen:
         tiny.load()(**tiny_inputs())
     assert "requests" in screen.getvalue()
@@ -123,7 +123,7 @@ def test_a_long_call_shows_its_requests_and_bytes(tiny: Compiled, monkeypatch: p
 
 
 def test_a_long_call_shows_nothing_if_that_is_wanted(tiny: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bars, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(bars, "SHOWN_AFTER_S", 0.0)
     with terminal() as screen:
         tiny.load(progress=False)(**tiny_inputs())
     assert not screen.getvalue()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,8 +45,8 @@ def run(*arguments: str) -> Ended:
 
 def run_alone(*arguments: str, command: list[str] = HECOMPILE) -> Ended:
     """A command in a process of its own."""
-    found = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
-    return Ended(found.returncode, found.stdout, found.stderr)
+    process = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+    return Ended(process.returncode, process.stdout, process.stderr)
 
 
 @pytest.fixture(autouse=True)
@@ -53,38 +54,38 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def last_json(result: Ended) -> dict[str, object]:
+def last_json(result: Ended) -> dict[str, Any]:
     assert result.returncode == 0, result.stderr
-    found: dict[str, object] = json.loads(result.stdout.strip().splitlines()[-1])
-    return found
+    document: dict[str, object] = json.loads(result.stdout.strip().splitlines()[-1])
+    return document
 
 
 @pytest.mark.slow
 def test_compile_model_writes_an_artifact(tmp_path: Path) -> None:
     flags = ["--backend", "clear", "--max-batch", "2", "--json"]
     result = run_alone("digits", "-o", str(tmp_path / "a"), *flags, command=COMPILE_MODEL)
-    assert [record["name"] for record in last_json(result)["passes"]][-1] == "write"  # type: ignore[attr-defined, index]
+    assert [record["name"] for record in last_json(result)["passes"]][-1] == "write"
     assert (tmp_path / "a" / "report.html").is_file()
 
 
 def test_inspect(digits: Path) -> None:
-    found = last_json(run("inspect", str(digits), "--json"))
-    assert (found["rounds_per_step"], found["encrypted_layers"], found["security_bits"]) == (20, 33, 128)
+    inspected = last_json(run("inspect", str(digits), "--json"))
+    assert (inspected["rounds_per_step"], inspected["encrypted_layers"], inspected["security_bits"]) == (20, 33, 128)
     text = run("inspect", str(digits)).stdout
     assert "worst-case" in text
     assert "input sample: B x 1 x 8 x 8, float32, secret" in text
     assert "input class_labels: B, int64, secret, a condition" in text
     assert "returns UNet2DOutput(sample)" in text
-    assert "down_blocks_0_resnets_0_conv1_conv2d" in text
+    assert "down_blocks.0.resnets.0.conv1" in text
     assert "client: 20 regions of its own" in text
     assert "client_01" not in text
 
 
 def test_doctor() -> None:
-    found = last_json(run("doctor", "--json"))
-    assert found["ok"] is True
-    assert found["kernel"] in {kernel["name"] for kernel in found["kernels"] if kernel["exact"]}  # type: ignore[attr-defined, index]
-    assert found["missing"] == []
+    report = last_json(run("doctor", "--json"))
+    assert report["ok"] is True
+    assert report["kernel"] in {kernel["name"] for kernel in report["kernels"] if kernel["passed"]}
+    assert report["missing"] == []
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,10 @@ def server(digits: Path) -> Iterator[str]:
 @pytest.mark.fhe
 def test_sample_through_a_server(digits: Path, server: str, tmp_path: Path) -> None:
     picture = tmp_path / "x.png"
-    found = last_json(run("sample", str(digits), "--server", server, "--label", "7", "--steps", "2", "-o", str(picture), "--json"))
-    assert found["requests"] == 40
+    summary = last_json(
+        run("sample", str(digits), "--server", server, "--label", "7", "--steps", "2", "-o", str(picture), "--json")
+    )
+    assert summary["requests"] == 40
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
@@ -115,12 +118,12 @@ def test_sample_through_a_server(digits: Path, server: str, tmp_path: Path) -> N
         (["compile", "digits", "-o", "out", "--max-batch", "0"], "between 1 and 256"),
         (["compile", "digits", "-o", "out", "--protect-weights"], "circuit-private"),
         (["compile", "model.ckpt", "-o", "out"], "pickled"),
-        (["compile", "digits", "-o", "out", "--size", "8by8"], "a size of '8by8'"),
+        (["compile", "digits", "-o", "out", "--size", "8by8"], "'8by8' is not a size"),
         (["compile", "digits", "-o", "out", "--tokens", "0"], "between 1 and"),
         (["compile", "digits", "-o", "out", "--machine", "nosuch.json"], "help: `hecompile measure-machine`"),
         (["measure-machine", "-o", "no/such/machine.json"], "there is no folder"),
         (["plan", "digits", "--pareto", "no/such/front"], "there is no folder"),
-        (["sample", "nothing", "-o", "seven.txt"], "'.txt' is no kind of picture"),
+        (["sample", "nothing", "-o", "seven.txt"], "'.txt' is not the suffix of a picture file"),
         (["sample", "nothing", "-o", "no/such/seven.png"], "there is no folder"),
         (["serve", "nothing", "--port", "99999"], "65535"),
         (["inspect", "nothing"], "no artifact here"),
@@ -162,14 +165,14 @@ def test_a_port_that_is_taken(digits: Path, server: str, tmp_path: Path) -> None
 
 @pytest.mark.fhe
 def test_inspect_puts_predictions_beside_measurements(tiny: Compiled) -> None:
-    found = last_json(run("inspect", str(tiny.artifact), "--measured", "--json"))
-    assert {row["what"] for row in found["total"]} >= {"server_s", "client_s", "peak_mib"}  # type: ignore[attr-defined]
+    compared = last_json(run("inspect", str(tiny.artifact), "--measured", "--json"))
+    assert {row["what"] for row in compared["total"]} >= {"server_s", "client_s", "peak_mib"}
 
 
 @pytest.mark.slow
 def test_plan_writes_fronts(tmp_path: Path) -> None:
-    found = last_json(run("plan", "digits", "--rtt-ms", "5", "--pareto", str(tmp_path / "front"), "--json"))
-    assert found["worst_case"] is None
+    plan = last_json(run("plan", "digits", "--rtt-ms", "5", "--pareto", str(tmp_path / "front"), "--json"))
+    assert plan["worst_case"] is None
     assert {path.name for path in tmp_path.iterdir()} == {"front.json", "front.png"}
 
 
@@ -190,7 +193,7 @@ def test_plan_shows_the_best_plan_and_who_pays_what() -> None:
         (["--goal", "bytes"], "goal does nothing"),
         (["--client-weights-mib", "1"], "client_weights_mib does nothing"),
         (["--partition", "optimised", "--goal", "cheap"], "latency, client-cpu, server-cpu or bytes"),
-        (["--pareto", "front", "--goal", "bytes"], "fronts are of the fastest plans"),
+        (["--pareto", "front", "--goal", "bytes"], "--pareto finds the fastest plans"),
     ],
 )
 def test_plan_refuses_flags_that_do_nothing(flags: list[str], reason: str) -> None:

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from hecompile.cli.app import app
 from hecompile.compiler import compile_model, pipeline
@@ -22,15 +21,15 @@ def run(*arguments: str) -> Result:
 
 @pytest.mark.parametrize("backend", ["bfv", "ckks"])
 def test_passes_are_listed_in_their_order_with_what_they_do(backend: str) -> None:
-    expected = [(each.name, each.help) for each in pipeline(CompileOptions(backend=backend), Path("artifact"))]
-    found = json.loads(run("passes", "--backend", backend, "--json").stdout)
-    assert found["backend"] == backend
-    assert [(each["name"], each["help"]) for each in found["passes"]] == expected
+    expected = [(step.name, step.help) for step in pipeline(CompileOptions(backend=backend), Path("artifact"))]
+    listing = json.loads(run("passes", "--backend", backend, "--json").stdout)
+    assert listing["backend"] == backend
+    assert [(row["name"], row["help"]) for row in listing["passes"]] == expected
 
 
 def test_passes_are_told_a_line_each() -> None:
     lines = [line.split(maxsplit=1) for line in run("passes").stdout.splitlines()]
-    assert [name for name, _ in lines] == [each.name for each in pipeline(CompileOptions(), Path("artifact"))]
+    assert [name for name, _ in lines] == [step.name for step in pipeline(CompileOptions(), Path("artifact"))]
     assert lines[2] == ["mark-secrets", "Mark every value that derives from a secret input."]
 
 
@@ -52,17 +51,17 @@ def test_until_prints_the_program_and_nothing_else(partitioned: str) -> None:
 
 
 def test_until_as_json(partitioned: str, tmp_path: Path) -> None:
-    found = json.loads(run("compile", "digits", "--until", "partition", "--dump-ir", str(tmp_path / "ir"), "--json").stdout)
-    assert found["program"] == partitioned
-    assert [record["name"] for record in found["passes"]][-1] == "partition"
-    assert "artifact" not in found
+    result = json.loads(run("compile", "digits", "--until", "partition", "--dump-ir", str(tmp_path / "ir"), "--json").stdout)
+    assert result["program"] == partitioned
+    assert [record["name"] for record in result["passes"]][-1] == "partition"
+    assert "artifact" not in result
     assert (tmp_path / "ir" / "06-partition.txt").read_text() == partitioned
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "there is no --output"),
+        ([], "--output is missing"),
         (["--until", "splt"], "there is no pass 'splt'"),
         (["--until", "partition", "-o", "artifact"], "is not written if compiling stops after 'partition'"),
         (["--until", "partition", "--dump-ir", "full"], "full is not empty"),

@@ -55,7 +55,7 @@ def test_a_shell_is_told_how_a_line_goes_on(line: str, suggestions: list[str]) -
 
 
 def test_backends_are_suggested_that_run_models() -> None:
-    assert "affine" not in suggested("hecompile compile digits --backend ")
+    assert "sampler_step" not in suggested("hecompile compile digits --backend ")
     assert "bfv" in suggested("hecompile passes --backend ")
 
 

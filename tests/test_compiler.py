@@ -26,7 +26,7 @@ from hecompile.passes.base import Pass
 from tests.networks import Tiny, tiny_inputs
 
 OPTIONS = CompileOptions(backend="clear", max_batch=2)
-NAMES = [each.name for each in pipeline(OPTIONS, None)]
+NAMES = [step.name for step in pipeline(OPTIONS, None)]
 
 
 def tiny(output: Path | None = None, **changes: Any) -> Compiled:
@@ -115,7 +115,7 @@ class Marked(torch.nn.Module):
         self.conv, self.norm = torch.nn.Conv2d(2, 2, 1), torch.nn.GroupNorm(1, 2)
         self.rectifier, self.gain = torch.nn.PReLU(), torch.nn.Parameter(torch.tensor(0.0))
         self.register_buffer("shift", torch.zeros(1, 2, 1, 1))
-        for tensor in (*self.parameters(), self.shift):
+        for tensor in (*self.parameters(), *self.buffers()):
             tensor.data.fill_(0.738291)
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
@@ -153,11 +153,11 @@ def test_the_texts_before_a_refusal_stay(tmp_path: Path) -> None:
     ("folder", "reason"),
     [
         ("file", "exists and is no folder"),
-        ("file/ir", "takes no new folder"),
+        ("file/ir", "no folder can be made in"),
         ("full", "is not empty"),
         ("bad\0name", "embedded null"),
-        ("artifact", "lie in each other"),
-        ("artifact/ir", "lie in each other"),
+        ("artifact", "must not be the same folder"),
+        ("artifact/ir", "must not be the same folder"),
     ],
 )
 def test_a_folder_that_takes_no_texts_is_refused_before_the_work(tmp_path: Path, folder: str, reason: str) -> None:
@@ -202,5 +202,5 @@ def test_what_was_compiled_keeps_no_program_between_passes_alive() -> None:
 
 
 def test_every_pass_says_in_a_line_what_it_does() -> None:
-    lines = [each.help for each in pipeline(OPTIONS, Path("unused"))]
+    lines = [step.help for step in pipeline(OPTIONS, Path("unused"))]
     assert all(re.fullmatch(r"[A-Z].{10,130}\.", line) for line in lines), lines

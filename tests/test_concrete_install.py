@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hecompile.ir.linear import Array
+
 
 @pytest.mark.fhe
 def test_concrete_python_runs_a_linear_circuit() -> None:
@@ -15,7 +17,7 @@ def test_concrete_python_runs_a_linear_circuit() -> None:
     weights = np.array([[1, -2, 3], [0, 4, -1]])
 
     @fhe.compiler({"x": "encrypted"})  # type: ignore[untyped-decorator, unused-ignore]
-    def layer(x: np.ndarray) -> np.ndarray:
+    def layer(x: Array) -> Array:
         return weights @ x
 
     rng = np.random.default_rng(0)
@@ -34,7 +36,7 @@ def test_concrete_ml_runs_an_exported_model(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     layer = torch.nn.Linear(4, 3)
-    torch.onnx.export(layer, torch.zeros(1, 4), tmp_path / "layer.onnx", dynamo=False, opset_version=14)
+    torch.onnx.export(layer, (torch.zeros(1, 4),), tmp_path / "layer.onnx", dynamo=False, opset_version=14)
     data = np.random.default_rng(0).standard_normal((40, 4)).astype(np.float32)
     module = compile_onnx_model(onnx.load(tmp_path / "layer.onnx"), data, n_bits=6)
     encrypted = module.forward(data[:2], fhe="execute")

@@ -50,7 +50,7 @@ def without(missing: str, *arguments: str, code: str = MAIN) -> subprocess.Compl
     ],
 )
 def test_a_command_names_the_extra_that_it_misses(missing: str, arguments: tuple[str, ...], extra: str, tmp_path: Path) -> None:
-    named = tuple(str(tmp_path / each) if each == "never" else each for each in arguments)
+    named = tuple(str(tmp_path / word) if word == "never" else word for word in arguments)
     done = without(missing, *named)
     assert done.stderr.splitlines()[-1].endswith(f"needs the extra '{extra}': pip install 'hecompile[{extra}]'")
     assert "Traceback" not in done.stderr
@@ -88,8 +88,8 @@ def test_the_doctor_says_which_backends_can_run() -> None:
     assert without("", code=code).stdout == "{'bfv': 'ready', 'ckks': 'ready', 'concrete': 'ready'}\n"
     hidden = "from importlib import metadata; own = metadata.version; gone = metadata.PackageNotFoundError\n"
     hidden += "def version(name):\n    if name == 'tenseal': raise gone(name)\n    return own(name)\n"
-    found = without("", code=f"pass\n{hidden}metadata.version = version\n{code}").stdout
-    assert "'ckks': \"backend 'ckks' needs the extra 'ckks': pip install 'hecompile[ckks]'\"" in found
+    report = without("", code=f"pass\n{hidden}metadata.version = version\n{code}").stdout
+    assert "'ckks': \"backend 'ckks' needs the extra 'ckks': pip install 'hecompile[ckks]'\"" in report
 
 
 def test_what_is_installed_is_told_for_every_extra() -> None:

@@ -1,7 +1,7 @@
-"""Artifacts and requests as they were once written: those of today's formats run bit for bit, older ones are refused.
+"""Artifacts and requests that were written once: those of today's formats give the same bits, older ones are refused.
 
-`format-N` were written by the library as it was then, N from 1 to 5 by commits before the format changed, of the network in
-`golden_artifacts`, which also writes those of today. `wire-N` are requests for them, and replies.
+`format-N` was written by the library when N was its format, of the network in `golden_artifacts`, which also writes that of today.
+`format-N-wire-M` holds requests for it and their replies, `wire-3` a request of the wire format before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.service import load_service
 from hecompile.runtime.wire import FORMAT as WIRE
 from hecompile.runtime.wire import unpack_request
-from tests.golden_artifacts import FOLDER, Recorder, calls, inputs
+from tests.golden_artifacts import FOLDER, Recorder, calls, inputs, wire_folder
 from tests.test_cli import run
 
 KINDS = ("", "-run")  # a seed for each request, and one for those of a run
@@ -37,7 +37,7 @@ def recorded() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_todays_format_gives_the_result_of_then_bit_for_bit(kind: str) -> None:
-    artifact, wire, expected = FOLDER / f"format-{FORMAT}{kind}", FOLDER / f"wire-{WIRE}{kind}", recorded()
+    artifact, wire, expected = FOLDER / f"format-{FORMAT}{kind}", wire_folder(FOLDER, kind), recorded()
     before, recorder = checksums(artifact, skip=""), Recorder(load_service(artifact / "server"))
     assert all(expected[name].equal(value) for name, value in inputs().items())
     for result in calls(artifact, recorder):
@@ -55,16 +55,16 @@ def test_todays_format_gives_the_result_of_then_bit_for_bit(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_recorded_request_gets_the_recorded_reply(kind: str) -> None:
     """Seeds expand and sums are computed as they were: the server has no randomness of its own."""
-    service, found = load_service(FOLDER / f"format-{FORMAT}{kind}"), sorted((FOLDER / f"wire-{WIRE}{kind}").glob("*.request"))
-    assert [path.stem for path in found] == ["call_01.1", "call_01.2", "call_02.1", "call_02.2"]
-    for path in found:
+    service, paths = load_service(FOLDER / f"format-{FORMAT}{kind}"), sorted(wire_folder(FOLDER, kind).glob("*.request"))
+    assert [path.stem for path in paths] == ["call_01.1", "call_01.2", "call_02.1", "call_02.2"]
+    for path in paths:
         request = path.read_bytes()
         assert unpack_request(request)[:2] == (2, "")
         assert service.answer(service.digest, path.name.split(".")[0], request) == path.with_suffix(".reply").read_bytes()
 
 
 def test_later_requests_of_a_run_were_recorded_without_seeds() -> None:
-    sizes = {kind: [(FOLDER / f"wire-{WIRE}{kind}" / f"call_01.{call}.reply").stat().st_size for call in (1, 2)] for kind in KINDS}
+    sizes = {kind: [(wire_folder(FOLDER, kind) / f"call_01.{call}.reply").stat().st_size for call in (1, 2)] for kind in KINDS}
     assert sizes[""][0] == sizes[""][1]
     assert sizes["-run"][1] < sizes["-run"][0]
 

@@ -78,9 +78,9 @@ def test_a_pass_that_is_asked_for_twice_runs_once() -> None:
         ("nowhere", r"pass 'nowhere' follows 'canonicalise', which is no pass\n  help: known: trace, canonicalize, "),
         ("anywhere", r"pass 'anywhere' follows no pass: its class needs an attribute 'after'"),
         ("split", "there is already a pass 'split'"),
-        ("other", r"'.*:Looking' is no pass 'other'"),
+        ("other", r"'.*:Looking' is not a pass named 'other'"),
         ("absent", r"pass 'absent' does not load: .*\n  help: it is '.*:Absent'"),
-        ("no-pass", r"'.*:Tiny' is no pass 'no-pass'"),
+        ("no-pass", r"'.*:Tiny' is not a pass named 'no-pass'"),
     ],
 )
 def test_a_pass_that_cannot_run_is_refused(name: str, reason: str) -> None:
@@ -89,9 +89,9 @@ def test_a_pass_that_cannot_run_is_refused(name: str, reason: str) -> None:
 
 
 def test_installed_passes_are_listed_and_none_is_loaded() -> None:
-    """One of them cannot be."""
-    found = json.loads(CliRunner().invoke(app, ["passes", "--json"]).stdout)
-    assert found["installed"]["absent"] == f"{__name__}:Absent"
+    """One of them cannot be loaded, and is listed all the same."""
+    listing = json.loads(CliRunner().invoke(app, ["passes", "--json"]).stdout)
+    assert listing["installed"]["absent"] == f"{__name__}:Absent"
     lines = CliRunner().invoke(app, ["passes"]).stdout.splitlines()
     assert f"only with --passes looking, from {__name__}:Looking" in next(line for line in lines if line.startswith("looking "))
 

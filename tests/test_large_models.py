@@ -7,8 +7,9 @@ import json
 import mmap
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from hecompile.artifact_tensors import mapped_tensors
 from hecompile.compiler import compile_model
 from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.layers import secret_layers
-from hecompile.ir.products import QuantizedProduct
+from hecompile.ir.linear import Array
+from hecompile.ir.linear_ops import QuantizedLinearOp
 from hecompile.ir.regions import CallRegion, Program
 from hecompile.options import CompileOptions
 from hecompile.passes.base import Pass
@@ -52,10 +54,10 @@ class Spoil(Pass[Program, Program]):
     """Turn the signs of all weights of every layer."""
 
     def run(self, program: Program) -> Program:
-        def spoiled(product: Any) -> Any:
-            return replace(product, weights=-product.weights) if isinstance(product, QuantizedProduct) else product
+        def spoiled(linear_op: Any) -> Any:
+            return replace(linear_op, weights=-linear_op.weights) if isinstance(linear_op, QuantizedLinearOp) else linear_op
 
-        return program.with_calls(lambda region: region.with_products(spoiled) if isinstance(region, CallRegion) else region)
+        return program.with_calls(lambda region: region.with_linear_ops(spoiled) if isinstance(region, CallRegion) else region)
 
 
 @pytest.mark.usefixtures("large")
@@ -68,11 +70,14 @@ def test_a_pass_that_breaks_layers_of_a_large_model_is_noticed() -> None:
 def test_products_of_a_large_model_are_compared_with_the_nodes_they_are_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     from hecompile.passes import split
 
+    def larger(make: Callable[[], Array]) -> Array:
+        return make() * 1.01
+
     def turned(graph: Any) -> Any:
         layers = secret_layers(graph)
         return [
-            replace(each, product=replace(each.product, make_weights=lambda make=each.product.make_weights: make() * 1.01))
-            for each in layers
+            replace(layer, linear_op=replace(layer.linear_op, make_weights=partial(larger, layer.linear_op.make_weights)))
+            for layer in layers
         ]
 
     monkeypatch.setattr(split, "secret_layers", turned)
@@ -117,8 +122,8 @@ def test_an_artifact_whose_server_answers_otherwise_is_not_written(tmp_path: Pat
 def test_float_weights_exist_only_while_they_are_read() -> None:
     program = tiny(until="split").program
     assert isinstance(program, Program)
-    product: Any = program.products[0]
-    first, second = product.weights, product.weights
+    linear_op: Any = program.linear_ops[0]
+    first, second = linear_op.weights, linear_op.weights
     assert first is not second
     assert not np.shares_memory(first, second)
     np.testing.assert_array_equal(first, second)
@@ -127,9 +132,9 @@ def test_float_weights_exist_only_while_they_are_read() -> None:
 def test_progress_is_told_region_by_region() -> None:
     told = list[Progress]()
     tiny(progress=told.append)
-    quantized = [each for each in told if each.work == "quantize"]
-    assert [each.done for each in quantized] == list(range(1, len(quantized) + 1))
-    assert {each.total for each in quantized} == {len(quantized)}
+    quantized = [progress for progress in told if progress.work == "quantize"]
+    assert [progress.done for progress in quantized] == list(range(1, len(quantized) + 1))
+    assert {progress.total for progress in quantized} == {len(quantized)}
 
 
 def test_weights_of_a_server_are_views_of_its_files(tmp_path: Path) -> None:
@@ -153,12 +158,16 @@ ENTRY = {"dtype": "I8", "shape": [2, 3], "data_offsets": [0, 6]}
 
 
 def test_mapped_tensors_are_those_that_were_saved() -> None:
-    arrays = {"a": np.arange(6, dtype=np.int8).reshape(2, 3), "b": np.float64([[1.5]]), "c": np.zeros((0, 4), np.int8)}
-    found = mapped_tensors(save(arrays), "file")
-    assert set(found) == set(arrays)
+    arrays: dict[str, Array] = {
+        "a": np.arange(6, dtype=np.int8).reshape(2, 3),
+        "b": np.array([[1.5]], np.float64),
+        "c": np.zeros((0, 4), np.int8),
+    }
+    mapped = mapped_tensors(save(arrays), "file")
+    assert set(mapped) == set(arrays)
     for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array)
-        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(mapped[name], array)
+        assert mapped[name].dtype == array.dtype
 
 
 @pytest.mark.parametrize(
@@ -206,8 +215,8 @@ def _noting(name: str, client: Any, alive: dict[str, Any], held: dict[str, set[s
 
     def noted(values: Any, *arguments: Any) -> Any:
         gc.collect()
-        held[name] = {each for each, reference in alive.items() if reference() is not None}
-        alive.update({each: weakref.ref(value) for each, value in zip(inputs, values, strict=True)})
+        held[name] = {source for source, reference in alive.items() if reference() is not None}
+        alive.update({source: weakref.ref(value) for source, value in zip(inputs, values, strict=True)})
         return encrypt(values, *arguments)
 
     return noted

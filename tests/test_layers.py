@@ -15,21 +15,21 @@ KNOWN: list[str] = []  # imports that break the law, as `module -> module`: the 
 
 
 @pytest.fixture(scope="module")
-def found() -> tuple[Import, ...]:
+def statements() -> tuple[Import, ...]:
     return imports(ROOT)
 
 
-def test_imports_go_down(found: tuple[Import, ...]) -> None:
-    assert unlawful(found, floors()) == KNOWN
+def test_imports_go_down(statements: tuple[Import, ...]) -> None:
+    assert unlawful(statements, floors()) == KNOWN
 
 
-def test_no_import_turns_back(found: tuple[Import, ...]) -> None:
-    assert circles({(each.module, each.imported) for each in found}) == []
+def test_no_import_turns_back(statements: tuple[Import, ...]) -> None:
+    assert circles({(statement.module, statement.imported) for statement in statements}) == []
 
 
-def test_nothing_is_allowed_in_vain(found: tuple[Import, ...]) -> None:
+def test_nothing_is_allowed_in_vain(statements: tuple[Import, ...]) -> None:
     table = floors()
-    used = {(room_of(each.module, table), room_of(each.imported, table)) for each in found}
+    used = {(room_of(statement.module, table), room_of(statement.imported, table)) for statement in statements}
     assert {pair for floor in table for pair in floor.beside} <= used
     for floor in table:
         assert {first for first, second in used if second in floor.rooms and first not in floor.rooms} >= set(floor.askers)
@@ -67,7 +67,7 @@ def small(tmp_path: Path) -> tuple[Import, ...]:
 
 
 def test_every_form_of_an_import_is_counted(small: tuple[Import, ...]) -> None:
-    assert {f"{each.module} {each.kind} {each.imported}".replace("hecompile.", "") for each in small} == {
+    assert {f"{statement.module} {statement.kind} {statement.imported}".replace("hecompile.", "") for statement in small} == {
         "hecompile text a", "a module b", "a function c.inner", "b type-only d", "c relative c.inner", "c.inner relative d",
         "d text a", "linked module a", "pyproject text a",
     }  # fmt: skip
@@ -84,7 +84,7 @@ def test_what_breaks_the_law_is_found(small: tuple[Import, ...]) -> None:
         "hecompile.b -> hecompile.d",
         "hecompile.d -> hecompile.a",
     ]
-    loops = circles({(each.module, each.imported) for each in small})
+    loops = circles({(statement.module, statement.imported) for statement in small})
     assert [{name.replace("hecompile.", "") for name in loop} for loop in loops] == [{"a", "b", "c.inner", "d"}]
     assert mutual(small) == []
     assert climbing(small) == 1  # d -> a

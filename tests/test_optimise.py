@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,19 +15,25 @@ import pytest
 from hecompile.errors import CompileError
 from hecompile.ir.candidates import Cost
 from hecompile.ir.graph import ModelGraph
-from hecompile.ir.layer_groups import stacks
+from hecompile.ir.layer_groups import layer_groups
 from hecompile.machine import GOALS, Machine, objective
-from hecompile.planner.choices import ladder
+from hecompile.planner.choices import reveal_options
 from hecompile.planner.distortion import LayerDistortion
 from hecompile.planner.model import GAP
 from hecompile.planner.optimise import Budgets, Problem, optimise, problem_of, rounds_of, totals_of
 from hecompile.planner.plan import predict_graph
 from hecompile.planner.problem import Run
 from hecompile.predict import partitioned
+from tests.programs import program_of
 
 pytestmark = pytest.mark.slow  # all of them together
 
 MACHINE = Machine(rtt_ms=5.0)
+
+
+def within(budgets: Budgets, limits: Mapping[str, Any]) -> Budgets:
+    """Budgets with other limits, by their names."""
+    return replace(budgets, **limits)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +50,9 @@ def strict(graph: ModelGraph) -> Problem:
 @pytest.fixture(scope="module")
 def revealing(graph: ModelGraph) -> Problem:
     """Every layer may show three quarters, a half or a quarter of its channels, at a price in distortion."""
-    found = stacks(graph)
-    distortions = [LayerDistortion(1e-6 * (place + 1), 2.0 + place) for place in range(len(found))]
-    return problem_of(graph, MACHINE, ladder(found), distortions, ("bfv",))
+    groups = layer_groups(graph)
+    distortions = [LayerDistortion(1e-6 * (place + 1), 2.0 + place) for place in range(len(groups))]
+    return problem_of(graph, MACHINE, reveal_options(groups), distortions, ("bfv",))
 
 
 def all_at(problem: Problem, side: str) -> tuple[int, ...]:
@@ -53,18 +61,18 @@ def all_at(problem: Problem, side: str) -> tuple[int, ...]:
 
 
 def sub_problem(problem: Problem, count: int) -> Problem:
-    """The first stacks of a problem."""
+    """The first groups of a problem."""
     before = tuple(tuple(earlier for earlier in read if earlier < count) for read in problem.before[:count])
     return replace(problem, names=problem.names[:count], options=problem.options[:count], before=before)
 
 
 def test_all_encrypted_is_what_the_plan_predicts(graph: ModelGraph, strict: Problem) -> None:
     assert sum(len(names) for names in strict.names) == 33
-    found, prediction = totals_of(strict, all_at(strict, "server")), predict_graph(graph, MACHINE)
-    assert found.rounds == prediction.total.rounds == 20
-    assert found.latency_s == pytest.approx(prediction.latency_s, rel=1e-2)
-    assert found.server_mib == pytest.approx(prediction.peak_mib)
-    assert rounds_of(strict, all_at(strict, "client")) == found.leakage == found.client_weights_mib == 0
+    totals, prediction = totals_of(strict, all_at(strict, "server")), predict_graph(graph, MACHINE)
+    assert totals.rounds == prediction.total.rounds == 20
+    assert totals.latency_s == pytest.approx(prediction.latency_s, rel=1e-2)
+    assert totals.server_mib == pytest.approx(prediction.peak_mib)
+    assert rounds_of(strict, all_at(strict, "client")) == totals.leakage == totals.client_weights_mib == 0
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,7 @@ def test_a_small_problem_against_every_plan(revealing: Problem, budgets: Budgets
     every = [totals_of(problem, choice) for choice in product(*(range(len(options)) for options in problem.options))]
     best = optimise(problem, budgets)
     assert budgets.kept_by(best.totals)
-    assert best.totals.latency_s == pytest.approx(min(each.latency_s for each in every if budgets.kept_by(each)), abs=1e-5)
+    assert best.totals.latency_s == pytest.approx(min(totals.latency_s for totals in every if budgets.kept_by(totals)), abs=1e-5)
     assert best.gap_s <= GAP * best.totals.latency_s
 
 
@@ -121,7 +129,7 @@ def test_a_goal_against_every_plan(in_a_run: Problem, goal: str) -> None:
     problem = replace(problem, machine=replace(MACHINE, goal=goal))
     budgets = Budgets(client_weights_mib=0.01, mb_first=0.9)
     choices = [choice for choice in product(*(range(len(options)) for options in problem.options)) if room(problem, choice)]
-    least = min(amount_of(problem, each, goal) for each in choices if budgets.kept_by(totals_of(problem, each)))
+    least = min(amount_of(problem, choice, goal) for choice in choices if budgets.kept_by(totals_of(problem, choice)))
     best = optimise(problem, budgets)
     assert budgets.kept_by(best.totals)
     assert least <= amount_of(problem, best.choice, goal) <= least * (1 + GAP) + 1e-6
@@ -148,23 +156,23 @@ def test_every_goal_is_better_at_its_own_than_the_others(in_a_run: Problem) -> N
 def test_bytes_are_a_budget(in_a_run: Problem, name: str, goal: str, held_mib: float) -> None:
     held = Budgets(client_weights_mib=held_mib)
     free = optimise(replace(in_a_run, machine=replace(MACHINE, goal=goal)), held)
-    least_mb = refused(in_a_run, replace(held, **{name: 0.01}))[1][name]
+    least_mb = refused(in_a_run, within(held, {name: 0.01}))[1][name]
     limit = (getattr(free.totals, name) + least_mb) / 2
     assert least_mb < limit
     limited = optimise(replace(in_a_run, machine=replace(MACHINE, goal=goal)), replace(held, **{name: limit}))
     assert getattr(limited.totals, name) <= limit < getattr(free.totals, name)
-    least = refused(in_a_run, Budgets(client_weights_mib=0.0, **{name: 0.01}))[1]
+    least = refused(in_a_run, within(Budgets(client_weights_mib=0.0), {name: 0.01}))[1]
     assert least[name] > 0.1
     assert least["client_weights_mib"] > 0.1
 
 
 def test_bytes_of_a_run_are_what_the_plan_predicts(graph: ModelGraph, in_a_run: Problem) -> None:
-    """Kept for the run in every layer that offers it: then there is nothing to choose."""
+    """Every layer that can keep data for the run does, so that there is nothing to choose."""
     much = replace(in_a_run, client_cache_bytes=1 << 40)
-    found = optimise(much, Budgets(client_weights_mib=0.0)).totals
+    totals = optimise(much, Budgets(client_weights_mib=0.0)).totals
     prediction = predict_graph(graph, MACHINE, run=Run(25, 1 << 40))
-    assert found.mb_first * 1e6 == pytest.approx(prediction.total.sent_bytes, rel=1e-2)
-    assert found.mb_later * 1e6 == pytest.approx(prediction.later.sent_bytes, rel=1e-2)
+    assert totals.mb_first * 1e6 == pytest.approx(prediction.total.sent_bytes, rel=1e-2)
+    assert totals.mb_later * 1e6 == pytest.approx(prediction.later.sent_bytes, rel=1e-2)
 
 
 def random_choice(problem: Problem, rng: np.random.Generator) -> tuple[int, ...]:
@@ -199,11 +207,11 @@ FIELDS = {
 
 
 def refused(problem: Problem, budgets: Budgets, pins: dict[str, str] | None = None) -> tuple[str, dict[str, float]]:
-    """What is said of budgets that no plan keeps, and the values that it names by field."""
+    """The error for budgets that no plan keeps, and the values that its help suggests, by field."""
     with pytest.raises(CompileError) as caught:
         optimise(problem, budgets, pins)
-    found = re.findall(r"(--[a-z-]+) ([\d.e-]+\d|\d)", caught.value.diagnostics[0].help)
-    return str(caught.value), {FIELDS[flag]: float(value) for flag, value in found}
+    flags = re.findall(r"(--[a-z-]+) ([\d.e-]+\d|\d)", caught.value.diagnostics[0].help)
+    return str(caught.value), {FIELDS[flag]: float(value) for flag, value in flags}
 
 
 def test_budgets_that_no_plan_keeps_are_named_with_what_is_enough(revealing: Problem) -> None:
@@ -228,9 +236,9 @@ def test_each_budget_that_is_said_to_be_enough_is(revealing: Problem, budgets: B
     message, enough = refused(revealing, budgets)
     assert "is enough" in message
     for name, value in enough.items():
-        assert optimise(revealing, replace(budgets, **{name: value}))
+        assert optimise(revealing, within(budgets, {name: value}))
         with pytest.raises(CompileError):
-            optimise(revealing, replace(budgets, **{name: value * 0.99}))
+            optimise(revealing, within(budgets, {name: value * 0.99}))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +253,7 @@ def test_each_budget_that_is_said_to_be_enough_is(revealing: Problem, budgets: B
 def test_the_nearest_plan_is_one(revealing: Problem, budgets: Budgets) -> None:
     message, nearest = refused(revealing, budgets)
     assert "one budget alone is not enough" in message
-    assert optimise(revealing, replace(budgets, **nearest))
+    assert optimise(revealing, within(budgets, nearest))
 
 
 def test_pins_may_be_what_stands_in_the_way(strict: Problem) -> None:
@@ -266,7 +274,7 @@ def test_pins(strict: Problem) -> None:
     assert any(name.startswith("conv_in") for name in plan.server)
     assert not any("time_emb_proj" in name for name in plan.server)
     for pins in ({"nothing*": "server"}, {"conv_in*": "moon"}):
-        with pytest.raises(CompileError, match="fits no layer or side"):
+        with pytest.raises(CompileError, match="matches no layer, or names an unknown side"):
             optimise(strict, pins=pins)
 
 
@@ -281,7 +289,7 @@ def test_an_optimised_artifact_computes_the_same_with_fewer_rounds(tmp_path: Pat
 
     options = CompileOptions(backend="clear", partition="optimised", most_rounds=2, client_weights_mib=0.0008, max_batch=2)
     compiled = compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
-    assert 1 <= compiled.program.plan.rounds <= 2
+    assert 1 <= program_of(compiled).plan.rounds <= 2
     with torch.no_grad():
         expected = Tiny().eval()(**tiny_inputs())
     result = hecompile.load(tmp_path / "a", policy="simulation")(**tiny_inputs())
@@ -296,15 +304,15 @@ def test_a_plan_without_a_server_is_no_artifact() -> None:
         compile_model("digits", options=CompileOptions(partition="optimised"))
     for options in ({"most_rounds": 3}, {"pin": ("a=server",)}, {"partition": "none"}, {"partition": "optimised", "pin": ("a",)}):
         with pytest.raises(CompileError):
-            CompileOptions(**options)  # type: ignore[arg-type]
+            CompileOptions(**options)
 
 
-@pytest.mark.parametrize(("profile", "chosen"), [({}, "bfv"), ({"encrypt_ns": 5e5, "decrypt_ns": 5e5}, "concrete")])
-def test_the_cheaper_backend_is_chosen(graph: ModelGraph, profile: dict[str, float], chosen: str) -> None:
+@pytest.mark.parametrize(("profile", "cheaper"), [({}, "bfv"), ({"encrypt_ns": 5e5, "decrypt_ns": 5e5}, "concrete")])
+def test_the_cheaper_backend_is_chosen(graph: ModelGraph, profile: dict[str, Any], cheaper: str) -> None:
     machine = Machine(**profile)
     problem = problem_of(graph, machine, backends=("bfv", "concrete"))
     plan = optimise(problem, Budgets(client_weights_mib=0.0))
-    assert set(plan.backends.values()) == {chosen}
+    assert set(plan.backends.values()) == {cheaper}
     alone = optimise(problem_of(graph, machine, backends=("bfv",)), Budgets(client_weights_mib=0.0))
     assert plan.totals.latency_s <= alone.totals.latency_s
     assert plan.totals.latency_s == pytest.approx(totals_of(problem, plan.choice).latency_s)
@@ -326,7 +334,7 @@ def test_a_plan_may_mix_bfv_and_concrete(tmp_path: Path) -> None:
         partition="optimised", client_weights_mib=0.0, among=("concrete",), machine=str(tmp_path / "machine.json"), max_batch=2
     )
     compiled = compile_model(Tiny().eval(), tmp_path / "a", options=options, example_inputs=tiny_inputs())
-    assert {region.backend for region in compiled.program.calls.values()} == {"bfv", "concrete"}
+    assert {region.backend for region in program_of(compiled).calls.values()} == {"bfv", "concrete"}
     with torch.no_grad():
         expected = Tiny().eval()(**tiny_inputs())
     result = hecompile.load(tmp_path / "a")(**tiny_inputs())
@@ -341,4 +349,4 @@ def test_backends_that_cannot_stand_beside_each_other_are_refused() -> None:
         {"partition": "optimised", "backend": "clear", "among": ("concrete",)},
     ):  # fmt: skip
         with pytest.raises(CompileError):
-            CompileOptions(**options)  # type: ignore[arg-type]
+            CompileOptions(**options)

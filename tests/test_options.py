@@ -56,7 +56,7 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
 }
 OWNERS = gather().owners
 OWN = [kind for kind in gather().titles if kind not in PASSES]  # of backends and policies
-MODELS = [name for name in backend_names() if name != "affine"]  # that run models
+MODELS = [name for name in backend_names() if name != "sampler_step"]  # that run models
 
 
 def policy_for(name: str) -> str:
@@ -67,12 +67,12 @@ def policy_for(name: str) -> str:
 
 def options_with(kind: type[Panel], name: str) -> dict[str, Any]:
     """What must be given for an option of a panel to do something."""
-    chosen = dict(NEEDS.get(name, {}))
+    options = dict(NEEDS.get(name, {}))
     if kind is MinDistortionOptions:
-        return {"policy": "min-distortion", "budget": 0.3} | chosen
+        return {"policy": "min-distortion", "budget": 0.3} | options
     if kind in OWN:
-        return {"backend": next(each for each in MODELS if options_of(each) is kind)} | chosen
-    return chosen
+        return {"backend": next(scheme for scheme in MODELS if options_of(scheme) is kind)} | options
+    return options
 
 
 def test_every_option_has_a_value_here() -> None:
@@ -87,25 +87,25 @@ def test_an_option_in_its_panel_is_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", dict.fromkeys(name for kind in OWN for name in declared(kind)))
-@pytest.mark.parametrize("chosen", MODELS)
-def test_an_option_outside_its_panel_is_refused(chosen: str, name: str) -> None:
+@pytest.mark.parametrize("scheme", MODELS)
+def test_an_option_outside_its_panel_is_refused(scheme: str, name: str) -> None:
     """Under every backend, with the policy that is most likely to have it; with another value and with its default."""
-    kinds = (*map(options_of, family((chosen,))), policy(policy_for(chosen)).options)
+    kinds = (*map(options_of, family((scheme,))), policy(policy_for(scheme)).options)
     if any(name in declared(kind) for kind in kinds):
         return
     for value in (VALUES[name], declared(OWNERS[name])[name].default):
         if value is not None:
             with pytest.raises(CompileError, match=rf"{name} does nothing under --(backend|policy) [\s\S]*leave --"):
-                CompileOptions(backend=chosen, **{name: value})
+                CompileOptions(backend=scheme, **{name: value})
 
 
 @pytest.mark.parametrize("name", [name for name in NEEDS if name not in ("among",)])
 def test_an_option_that_does_nothing_beside_the_others_is_refused(name: str) -> None:
     kind = OWNERS[name]
-    chosen = {"policy": "min-distortion", "budget": 0.3} if name == "tile" else {}
-    chosen = {"backend": "clear"} if kind is MinDistortionOptions and name != "tile" else chosen
+    options: dict[str, Any] = {"policy": "min-distortion", "budget": 0.3} if name == "tile" else {}
+    options = {"backend": "clear"} if kind is MinDistortionOptions and name != "tile" else options
     with pytest.raises(CompileError, match=rf"{name} does nothing: [\s\S]*help: add .* leave --"):
-        CompileOptions(**chosen, **{name: VALUES[name]})
+        CompileOptions(**options, **{name: VALUES[name]})
 
 
 @pytest.mark.parametrize("name", [*declared(ApproximationOptions), *declared(PlanOptions), "tile", "importance"])
@@ -113,12 +113,12 @@ def test_a_default_that_does_nothing_is_refused_too(name: str) -> None:
     default = declared(OWNERS[name])[name].default
     if default is None or name not in NEEDS:
         return
-    chosen = options_with(OWNERS[name], name) if OWNERS[name] is MinDistortionOptions else {}
-    chosen = {key: value for key, value in chosen.items() if key not in ("granularity", "budget")}
+    options = options_with(OWNERS[name], name) if OWNERS[name] is MinDistortionOptions else {}
+    options = {key: value for key, value in options.items() if key not in ("granularity", "budget")}
     if OWNERS[name] is MinDistortionOptions:
-        chosen["budget"] = 0.0 if name == "importance" else 0.3
+        options["budget"] = 0.0 if name == "importance" else 0.3
     with pytest.raises(CompileError, match=f"{name} does nothing"):
-        CompileOptions(**chosen, **{name: default})
+        CompileOptions(**options, **{name: default})
 
 
 def kept_or_refused(**given: Any) -> dict[str, Any] | str:
@@ -130,14 +130,14 @@ def kept_or_refused(**given: Any) -> dict[str, Any] | str:
     return {name: getattr(options, name) for name in given}
 
 
-@pytest.mark.parametrize("chosen", MODELS)
+@pytest.mark.parametrize("scheme", MODELS)
 @pytest.mark.parametrize("name", declared(ApproximationOptions))
-def test_what_was_given_is_never_overwritten(chosen: str, name: str) -> None:
+def test_what_was_given_is_never_overwritten(scheme: str, name: str) -> None:
     """Under every backend, whatever it recommends: kept, or refused with a way out."""
     for value in declared(ApproximationOptions)[name].choices or [VALUES[name]]:
         for given in ({name: value}, {"activations": "polynomial"} | {name: value}):
-            found = kept_or_refused(backend=chosen, **given)
-            assert found == {"backend": chosen} | given or "\n  help: " in found
+            outcome = kept_or_refused(backend=scheme, **given)
+            assert outcome == {"backend": scheme} | given or "\n  help: " in outcome
 
 
 def test_a_recommendation_fills_only_what_was_not_given() -> None:
@@ -150,15 +150,20 @@ def test_a_recommendation_fills_only_what_was_not_given() -> None:
 
 
 def test_what_cannot_work_with_a_backend_is_refused() -> None:
-    with pytest.raises(CompileError, match="exact activations leave nothing for ckks"):
+    with pytest.raises(CompileError, match="with exact activations there is nothing for ckks to run"):
         CompileOptions(backend="ckks", activations="exact")
 
 
+def replaced(options: CompileOptions, **changes: Any) -> CompileOptions:
+    """`replace`, for options that a type checker does not see: they are no fields of the class."""
+    return replace(options, **changes)
+
+
 def test_replace_keeps_what_was_given_and_only_that() -> None:
-    options = replace(CompileOptions(max_batch=2), backend="ckks", degree=3)
+    options = replaced(CompileOptions(max_batch=2), backend="ckks", degree=3)
     assert options == CompileOptions(backend="ckks", degree=3, max_batch=2)
-    assert replace(options, degree=None).degree == 2
-    assert replace(CompileOptions(), backend="clear").policy == "simulation"
+    assert replaced(options, degree=None).degree == 2
+    assert replaced(CompileOptions(), backend="clear").policy == "simulation"
     assert hash(options) == hash(replace(options))
     assert repr(options) == "CompileOptions(backend='ckks', degree=3, max_batch=2)"
 
@@ -167,7 +172,7 @@ def test_options_are_copied_and_frozen() -> None:
     options = CompileOptions(backend="concrete", p_error="2^-40")
     assert copy.deepcopy(options) == options == pickle.loads(pickle.dumps(options))
     with pytest.raises(FrozenInstanceError):
-        options.backend = "bfv"  # type: ignore[misc]
+        options.backend = "bfv"  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="no option 'nothing'"):
         _ = options.nothing
 
@@ -203,16 +208,18 @@ def numeric() -> list[tuple[str, Declared]]:
     return [(name, declared(kind)[name]) for name, kind in OWNERS.items() if declared(kind)[name].kind in (int, float)]
 
 
-@pytest.mark.parametrize(("name", "each"), numeric(), ids=lambda value: value if isinstance(value, str) else "")
-def test_every_number_is_read_as_text_and_kept_in_its_bounds(name: str, each: Declared) -> None:
-    chosen = options_with(OWNERS[name], name)
+@pytest.mark.parametrize(("name", "declaration"), numeric(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_number_is_read_as_text_and_kept_in_its_bounds(name: str, declaration: Declared) -> None:
+    options = options_with(OWNERS[name], name)
     text = number_text(VALUES[name])
-    assert getattr(CompileOptions(**(chosen | {name: text})), name) == pytest.approx(VALUES[name])
-    wrong = [end - 1 for end in (each.at_least,) if end is not None] + [end + 1 for end in (each.at_most,) if end is not None]
-    wrong += [end for end in (each.above, each.below) if end is not None]
+    assert getattr(CompileOptions(**(options | {name: text})), name) == pytest.approx(VALUES[name])
+    wrong = [end - 1 for end in (declaration.at_least,) if end is not None] + [
+        end + 1 for end in (declaration.at_most,) if end is not None
+    ]
+    wrong += [end for end in (declaration.above, declaration.below) if end is not None]
     for value in [*wrong, "many", float("nan")]:
         with pytest.raises(CompileError, match=rf"{name} is .*: it must be [\s\S]*help: "):
-            CompileOptions(**(chosen | {name: value}))
+            CompileOptions(**(options | {name: value}))
 
 
 def test_whole_numbers_are_whole() -> None:
@@ -236,13 +243,13 @@ def test_whole_numbers_are_whole() -> None:
         ),
         (
             {"policy": "min-distortion", "budget": 0.3, "tile": "4x4"},
-            "error: tile does nothing: whole channels are shown\n  help: add --granularity tile, or leave --tile away",
+            "error: tile does nothing: whole channels are revealed\n  help: add --granularity tile, or leave --tile away",
         ),
         ({"digree": 3}, "error: there is no option 'digree'\n  help: did you mean degree?"),
         ({"norms": "statik"}, "error: norms is 'statik': it must be exact, static or polynomial\n  help: did you mean static?"),
         (
             {"most_rounds": 3, "degree": 0},
-            "error: most_rounds does nothing: every layer goes to the server, whatever it costs\n"
+            "error: most_rounds does nothing: all layers run at the server, whatever that costs\n"
             "  help: add --partition optimised, or leave --most-rounds away",
         ),
         (
@@ -252,7 +259,7 @@ def test_whole_numbers_are_whole() -> None:
             "error: p_error does nothing under --backend bfv\n"
             "  help: use --backend concrete, concrete_lookups or concrete_stacks, or leave --p-error away\n"
             "error: sites is 'outer': it must be all or inner\n"
-            "  help: --sites: which to approximate: all, or inner ones that nothing else reads",
+            "  help: --sites: approximate all activations and norms, or only those of inner values, which nothing else reads",
         ),
     ],
 )  # fmt: skip
@@ -276,9 +283,9 @@ def test_backends_and_policies_declare_the_panels_that_are_gathered() -> None:
 
 def test_every_option_says_what_it_does() -> None:
     for kind in (*gather().titles, SamplerOptions):
-        for name, each in declared(kind).items():
-            assert each.help, name
-            assert each.help[0].islower(), name
+        for name, declaration in declared(kind).items():
+            assert declaration.help, name
+            assert declaration.help[0].islower(), name
 
 
 def test_one_name_is_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +367,7 @@ def test_panels_are_read_without_schemes() -> None:
     code = "import sys; from hecompile.options.gathering import gather; gather(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "seal", "tenseal", "concrete", "onnx", "onnxruntime", "diffusers"} & {
-        each.split(".")[0] for each in loaded
+        module.split(".")[0] for module in loaded
     }
 
 
@@ -370,14 +377,14 @@ def test_flags_are_the_fields_of_the_panels() -> None:
     from hecompile.cli.app import app
 
     command: Any = typer.main.get_command(app)
-    parameters = {each.name: each for each in command.commands["compile"].params}
+    parameters = {parameter.name: parameter for parameter in command.commands["compile"].params}
     for kind, title in gather().titles.items():
-        for name, each in declared(kind).items():
-            assert parameters[name].opts == [each.flag]
+        for name, declaration in declared(kind).items():
+            assert parameters[name].opts == [declaration.flag]
             assert parameters[name].default is None
             assert parameters[name].rich_help_panel == gather().titles[OWNERS[name]], (title, name)
     assert set(parameters) - set(OWNERS) == {"source", "output", "until", "dump_ir", "as_json"}
-    sampler = {each.name for each in command.commands["compile-sampler"].params}
+    sampler = {parameter.name for parameter in command.commands["compile-sampler"].params}
     assert sampler - set(declared(SamplerOptions)) == {"output", "shape", "calibration", "as_json"}
 
 
@@ -420,10 +427,10 @@ def test_the_shell_reads_what_python_reads(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_options_of_a_sampler_are_checked_and_read_alike() -> None:
-    assert SamplerOptions(tau="2^-7").tau == 2.0**-7
+    assert SamplerOptions(**dict[str, Any](tau="2^-7")).tau == 2.0**-7
     for wrong in ({"tau": 1.0}, {"most_clear": 1.1}, {"max_batch": 0}):
         with pytest.raises(CompileError, match="it must be"):
-            SamplerOptions(**wrong)  # type: ignore[arg-type]
+            SamplerOptions(**wrong)
 
 
 def test_the_core_has_what_every_compilation_reads() -> None:
@@ -437,11 +444,11 @@ def table() -> str:
     """What the panels say of every option, as a table in Markdown."""
     rows = list[str]()
     for kind, title in gather().titles.items():
-        shown = [each for name, each in declared(kind).items() if OWNERS[name] is kind and not each.hidden]
+        shown = [declaration for name, declaration in declared(kind).items() if OWNERS[name] is kind and not declaration.hidden]
         rows += ["", f"| {title if title != 'Options' else 'always'} | |", "|---|---|"]
-        for each in shown:
-            choices = f"; one of {', '.join(each.choices)}" if each.choices else ""
-            rows.append(f"| `{each.flag}` | {each.described}{choices} |")
+        for declaration in shown:
+            choices = f"; one of {', '.join(declaration.choices)}" if declaration.choices else ""
+            rows.append(f"| `{declaration.flag}` | {declaration.described}{choices} |")
     return "\n".join(rows)
 
 

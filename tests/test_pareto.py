@@ -16,6 +16,7 @@ from hecompile.planner.optimise import Budgets, Problem, optimise
 from hecompile.planner.pareto import AXES, fronts, write
 from hecompile.predict import partitioned, problem_of_source
 from tests.networks import Tiny, tiny_inputs
+from tests.programs import program_of
 
 pytestmark = pytest.mark.slow  # all of them together
 
@@ -31,17 +32,17 @@ def problem(graph: ModelGraph) -> Problem:
 
 
 def test_nothing_on_a_front_is_beaten(problem: Problem) -> None:
-    found = fronts(problem, Budgets(client_weights_mib=0.0), steps=4)
-    assert [front.axis for front in found] == list(AXES)
-    for front in found:
+    every_front = fronts(problem, Budgets(client_weights_mib=0.0), steps=4)
+    assert [front.axis for front in every_front] == list(AXES)
+    for front in every_front:
         for cheap, fast in pairwise(front.points):
             assert getattr(cheap.totals, front.axis) < getattr(fast.totals, front.axis)
             assert cheap.totals.latency_s > fast.totals.latency_s
-    leakage, _, held = found
+    leakage, _, held = every_front
     assert len(held.points) > 1
     assert leakage.points[0].totals.leakage == 0
     assert all(share == 1 for point in held.points for share in point.encrypted.values())
-    assert found == fronts(problem, Budgets(client_weights_mib=0.0), steps=4)
+    assert every_front == fronts(problem, Budgets(client_weights_mib=0.0), steps=4)
 
 
 def test_fronts_are_written_and_drawn(problem: Problem, tmp_path: Path) -> None:
@@ -51,8 +52,8 @@ def test_fronts_are_written_and_drawn(problem: Problem, tmp_path: Path) -> None:
 
 
 def test_pins_hold_on_the_front(problem: Problem) -> None:
-    found = fronts(problem, Budgets(), {"last*": "server"}, steps=2)
-    assert all(any(name.startswith("last") for name in point.encrypted) for front in found for point in front.points)
+    every_front = fronts(problem, Budgets(), {"last*": "server"}, steps=2)
+    assert all(any(name.startswith("last") for name in point.encrypted) for front in every_front for point in front.points)
 
 
 def test_fewer_steps_distort_more() -> None:
@@ -70,9 +71,8 @@ def test_predicted_distortion_is_of_the_size_that_integers_make(graph: ModelGrap
     from hecompile.compiler import compile_model
     from hecompile.options import CompileOptions
 
-    program = compile_model(
-        Tiny().eval(), options=CompileOptions(backend="clear", max_batch=2), example_inputs=tiny_inputs()
-    ).program
+    options = CompileOptions(backend="clear", max_batch=2)
+    program = program_of(compile_model(Tiny().eval(), options=options, example_inputs=tiny_inputs()))
     changed = reference = 0.0
     for call in from_sampler(graph, steps=4, samples=2):
         exact = graph(*(torch.from_numpy(call.inputs[spec.name]) for spec in graph.inputs))[0].numpy()

@@ -16,18 +16,18 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def found() -> list[Row]:
+def packages() -> list[Row]:
     return rows()
 
 
-def test_the_table_of_licences_is_up_to_date(found: list[Row]) -> None:
-    """Else `python -m release.licences` writes it again."""
-    assert TABLE.read_text(encoding="utf-8") == page(found)
+def test_the_table_of_licences_is_up_to_date(packages: list[Row]) -> None:
+    """If it is not, `python -m release.licences` writes it again."""
+    assert TABLE.read_text(encoding="utf-8") == page(packages)
 
 
-def test_every_licence_is_permissive_or_an_exception(found: list[Row]) -> None:
-    assert refused(found) == []
-    assert [row.name for row in found if not row.licence or not row.extras] == []
+def test_every_licence_is_permissive_or_an_exception(packages: list[Row]) -> None:
+    assert refused(packages) == []
+    assert [row.name for row in packages if not row.licence or not row.extras] == []
 
 
 def test_concretes_licence_is_the_one_of_its_file() -> None:
@@ -50,8 +50,8 @@ def test_a_choice_with_a_permissive_licence_is_allowed() -> None:
     assert allowed("GPL-2.0-only OR MIT AND BSD-2-Clause")
 
 
-def test_an_exception_that_is_none_any_more_is_told(found: list[Row]) -> None:
-    changed = [Row(row.name, row.version, "MIT", row.extras) if row.name == "tqdm" else row for row in found]
+def test_an_exception_that_is_none_any_more_is_told(packages: list[Row]) -> None:
+    changed = [Row(row.name, row.version, "MIT", row.extras) if row.name == "tqdm" else row for row in packages]
     assert refused(changed) == ["tqdm is no exception"]
 
 

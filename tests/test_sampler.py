@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_filling_reveals_nothing_that_would_travel_encrypted_for_nothing(tmp_pat
         ({"tau": 0.5, "nested": True, "most_clear": 0.25}, "counted over all steps"),
     ],
 )
-def test_reveals_that_are_refused_name_their_edge(tmp_path: Path, options: dict[str, object], reason: str) -> None:
+def test_reveals_that_are_refused_name_their_edge(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
     with pytest.raises(CompileError, match=reason):
         artifact(tmp_path / "a", **options)
     assert not (tmp_path / "a").exists()
@@ -72,7 +73,7 @@ def test_reveals_that_are_refused_name_their_edge(tmp_path: Path, options: dict[
 
 def test_a_sample_of_zeros_but_one_is_not_revealed_whole(tmp_path: Path) -> None:
     """All that has no distortion goes at tau 0; a cost that says so of everything is refused."""
-    with pytest.raises(CompileError, match="nothing to choose by"):
+    with pytest.raises(CompileError, match="no entry is more important"):
         compile_sampler(tmp_path / "a", SHAPE, calls(), cost=np.zeros_like)
 
 
@@ -88,11 +89,11 @@ def test_findings_are_reported_all_at_once(tmp_path: Path) -> None:
         ({"tau": 1.0}, "tau"),
         ({"cost": "hilll"}, "known: "),
         ({"max_batch": 0}, "max_batch"),
-        ({"dynamic": True, "nested": True}, "dynamic masks have no bins"),
+        ({"dynamic": True, "nested": True}, "dynamic masks cannot be nested"),
         ({"security": 192}, "no parameter table"),
     ],
 )
-def test_wrong_options_are_named(tmp_path: Path, options: dict[str, object], reason: str) -> None:
+def test_wrong_options_are_named(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
     with pytest.raises(CompileError, match=reason):
         artifact(tmp_path / "a", **options)
 
@@ -127,9 +128,9 @@ def test_the_command(tmp_path: Path) -> None:
     save_calibration(Calibration(tuple(calls())), tmp_path / "calls.safetensors")
     runner, artifact = CliRunner(), str(tmp_path / "a")
     arguments = ["compile-sampler", "-o", artifact, "--shape", "4x16x16", "--calibration", str(tmp_path / "calls.safetensors")]
-    found = json.loads(runner.invoke(app, [*arguments, "--tau", "0.1", "--no-fill", "--json"]).stdout)
-    assert (found["policy"], found["watermark"], len(found["reveals"])) == ("he-diffusion", "no cryptographic guarantee", 2)
-    assert json.loads(runner.invoke(app, ["inspect", artifact, "--json"]).stdout)["reveals"] == found["reveals"]
+    summary = json.loads(runner.invoke(app, [*arguments, "--tau", "0.1", "--no-fill", "--json"]).stdout)
+    assert (summary["policy"], summary["watermark"], len(summary["reveals"])) == ("he-diffusion", "no cryptographic guarantee", 2)
+    assert json.loads(runner.invoke(app, ["inspect", artifact, "--json"]).stdout)["reveals"] == summary["reveals"]
     assert "no cryptographic guarantee: noise" in runner.invoke(app, [*arguments, "--tau", "0.1", "--no-fill"]).stdout
     assert "no cryptographic guarantee: noise" in runner.invoke(app, ["inspect", artifact]).stdout
     assert "reveals nothing" in runner.invoke(app, arguments).stdout

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from benchmarks.tables.security import (
     summary_table,
 )
 from hecompile.backends.bfv import choose as bfv
+from hecompile.backends.bfv.parameters import DIMENSIONS as RINGS
 from hecompile.backends.bfv.parameters import MAX_WORD_BITS
 from hecompile.backends.bfv.rings import BLOCKS_PER_SEED, Q_BITS, secrets_of
 from hecompile.backends.ckks.choose import ring_for
@@ -66,7 +68,7 @@ def candidates_of_bfv(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
 
     def none(priced: Any, proof: Any, *rest: object) -> None:
         q_bits = range(proof.q_bits[0], proof.q_bits[1] + 1)
-        seen.update((priced.layout.packing.dimension, each) for each in q_bits)
+        seen.update((priced.layout.packing.dimension, bits) for bits in q_bits)
 
     monkeypatch.setattr(bfv._Priced, "best_q", none)
     for channels, width in itertools.product((1, 16, 1000), (8, 3000, 6000, 12000, 30000)):  # up to rows of the widest ring
@@ -98,10 +100,10 @@ def test_every_limit_of_the_table_was_estimated(table: Table, dimension: int, q_
 @pytest.mark.promise("128-bits")
 def test_every_ring_of_bfv_is_covered(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = candidates_of_bfv(monkeypatch)
-    assert {dimension for dimension, _ in seen} == set(bfv.DIMENSIONS)
+    assert {dimension for dimension, _ in seen} == set(RINGS)
     assert max(q_bits for _, q_bits in seen) == 48
     assert max_q_bits(2048) > MAX_WORD_BITS
-    every = {(dimension, q_bits) for dimension in bfv.DIMENSIONS for q_bits in range(Q_BITS[0], MAX_WORD_BITS + 1)}
+    every = {(dimension, q_bits) for dimension in RINGS for q_bits in range(Q_BITS[0], MAX_WORD_BITS + 1)}
     assert seen < every
     assert {ring for ring in every if table.bits(ring_samples(*ring)) - math.log2(BLOCKS_PER_SEED) < CLAIM} == set()
 
@@ -109,10 +111,10 @@ def test_every_ring_of_bfv_is_covered(table: Table, monkeypatch: pytest.MonkeyPa
 @pytest.mark.promise("128-bits")
 def test_the_gate_gives_what_the_rows_do(table: Table) -> None:
     """Bits of a ring are those of the rows that it is no weaker than, less log2 of the secrets under one seed."""
-    for (dimension, q_bits), found in ESTIMATES.items():
-        row = next(each for each in table.rows if (each.lwe.dimension, each.lwe.log2_q) == (dimension, q_bits))
-        assert (row.claimed_bits, row.bits["usvp LaaMosPol14"]) == (found.classical, found.quantum)
-    for dimension, q_bits in itertools.product(bfv.DIMENSIONS, range(Q_BITS[0], MAX_WORD_BITS + 1)):
+    for (dimension, q_bits), expected in ESTIMATES.items():
+        row = next(candidate for candidate in table.rows if (candidate.lwe.dimension, candidate.lwe.log2_q) == (dimension, q_bits))
+        assert (row.claimed_bits, row.bits["usvp LaaMosPol14"]) == (expected.classical, expected.quantum)
+    for dimension, q_bits in itertools.product(RINGS, range(Q_BITS[0], MAX_WORD_BITS + 1)):
         assert security_bits(dimension, q_bits, 1) == table.bits(ring_samples(dimension, q_bits))
         assert security_bits(dimension, q_bits, 64) == security_bits(dimension, q_bits, 1) - 6
     assert security_bits(1024, 26, 1) == 0  # no ring of ours
@@ -144,7 +146,7 @@ def test_every_ring_of_a_samplers_step_is_covered(table: Table, entries: int) ->
 @pytest.mark.promise("128-bits")
 def test_every_dimension_of_concretes_line_is_covered(table: Table) -> None:
     dimensions = [*range(LEAST_DIMENSION, 4097), LARGEST_DIMENSION]
-    weak = [each for each in dimensions if table.bits(line_samples(each, least_noise_bits(each))) < CLAIM]
+    weak = [dimension for dimension in dimensions if table.bits(line_samples(dimension, least_noise_bits(dimension))) < CLAIM]
     assert weak == []
 
 
@@ -197,6 +199,11 @@ def test_rows_are_of_the_distributions_that_are_drawn(table: Table) -> None:
             assert (row.lwe.secret, row.lwe.error, row.lwe.log2_q) == ("binary", "Gaussian", 64)
 
 
+def filled(rows: str, match: re.Match[str]) -> str:
+    """A place of the document with these rows between its marks."""
+    return match[1] + rows + match[2]
+
+
 def test_the_document_has_the_tables_of_the_rows(table: Table) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     tables = {
@@ -208,7 +215,7 @@ def test_the_document_has_the_tables_of_the_rows(table: Table) -> None:
     for name, rows in tables.items():
         place = re.compile(rf"(<!-- estimates: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         assert place.search(text), f"no place for the estimates of '{name}'"
-        text = place.sub(lambda found, rows=rows: found[1] + rows + found[2], text)
+        text = place.sub(partial(filled, rows), text)
     if os.environ.get("HECOMPILE_UPDATE_GOLDEN"):
         DOCUMENT.write_text(text, encoding="utf-8")
     assert DOCUMENT.read_text(encoding="utf-8") == text

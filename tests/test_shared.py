@@ -12,6 +12,7 @@ from hecompile.ir.program_printing import print_program
 from tests import artifacts
 from tests.artifacts import shared
 from tests.networks import Tiny, tiny_inputs
+from tests.programs import program_of
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +69,11 @@ def test_what_was_interrupted_is_made_again() -> None:
 def test_a_program_comes_back_as_it_was(tiny_clear: Compiled) -> None:
     same = shared("program", lambda folder: tiny_clear)
     assert same is not tiny_clear
-    assert print_program(same.program) == print_program(tiny_clear.program)
+    assert print_program(program_of(same)) == print_program(program_of(tiny_clear))
     inputs = {name: value.numpy() for name, value in tiny_inputs().items()}
     values = dict(zip([spec.name for spec in same.program.inputs], inputs.values(), strict=True))
-    (name,) = same.program.plan.outputs
-    result, expected = (each.program.run(values)[name] for each in (same, tiny_clear))
+    (name,) = program_of(same).plan.outputs
+    result, expected = (program_of(program).run(values)[name] for program in (same, tiny_clear))
     assert (result == expected).all()
     with torch.no_grad():
         exact = Tiny().eval()(**tiny_inputs()).numpy()

@@ -27,8 +27,8 @@ def minimax(function: Function, density: Density, degree: int) -> Floats:
     slack = -np.ones((len(x), 1))
     rows = np.block([[basis, slack], [-basis, slack]])
     cost = np.r_[np.zeros(degree + 1), 1]
-    found = linprog(cost, rows, np.r_[target, -target], bounds=[(None, None)] * (degree + 1) + [(0, None)], method="highs")
-    coefficients: Floats = found.x[:-1]
+    solution = linprog(cost, rows, np.r_[target, -target], bounds=[(None, None)] * (degree + 1) + [(0, None)], method="highs")
+    coefficients: Floats = solution.x[:-1]
     return coefficients
 
 

@@ -1,6 +1,6 @@
 """What the encrypted sampler step is compared with, by TenSEAL's CKKS: per scalar, packed dense, and the paper's method.
 
-The paper's method is our own statement of its algorithm. In all baselines but `packed_dense_both` the noise prediction is in clear.
+The paper's method is our own statement of its algorithm. Only `packed_dense_both` encrypts the noise prediction too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import tenseal
 import torch
 
+from hecompile.ir.linear import Array
 from hecompile.sparsity.importance import hill_summed
 
 __all__ = ["context", "packed_dense", "packed_dense_both", "paper", "paper_bytes", "per_scalar", "search"]
@@ -41,29 +42,29 @@ def quiet() -> Any:
         os.close(sink)
 
 
-def per_scalar(keys: Any, x: np.ndarray, e: np.ndarray, f: float, g: float, count: int) -> np.ndarray:
+def per_scalar(keys: Any, x: Array, e: Array, f: float, g: float, count: int) -> Array:
     """One ciphertext for each of the first `count` entries."""
-    found = [
+    entries = [
         (tenseal.ckks_vector(keys, [a]) * f + [g * b]).decrypt()[0] for a, b in zip(x.flat[:count], e.flat[:count], strict=True)
     ]
-    return np.array(found)
+    return np.array(entries)
 
 
-def packed_dense(keys: Any, x: np.ndarray, e: np.ndarray, f: float, g: float) -> np.ndarray:
+def packed_dense(keys: Any, x: Array, e: Array, f: float, g: float) -> Array:
     """All entries of x in as few ciphertexts as hold them."""
     with quiet():
         return np.array((tenseal.ckks_vector(keys, x.ravel()) * f + g * e.ravel()).decrypt()).reshape(x.shape)
 
 
-def packed_dense_both(keys: Any, x: np.ndarray, e: np.ndarray, f: float, g: float) -> np.ndarray:
+def packed_dense_both(keys: Any, x: Array, e: Array, f: float, g: float) -> Array:
     """The same with e encrypted too, as it is in ours."""
     with quiet():
         total = tenseal.ckks_vector(keys, x.ravel()) * f + tenseal.ckks_vector(keys, e.ravel()) * g
         return np.array(total.decrypt()).reshape(x.shape)
 
 
-def search(distortion: np.ndarray, tau: float) -> np.ndarray:
-    """The paper's iterative search of what stays in clear, True where encrypted.
+def search(distortion: Array, tau: float) -> Array:
+    """The paper's iterative search of what stays in the clear, True where encrypted.
 
     Take every entry far below its share of the budget, again and again; then the k cheapest while they fit, halving k when they do
     not; then the cheapest one by one, until the budget is passed (by the last one).
@@ -72,7 +73,7 @@ def search(distortion: np.ndarray, tau: float) -> np.ndarray:
     total, size = left.sum(), left.size
     budget, spent, taken = tau * total, 0.0, 0
 
-    def take(places: np.ndarray) -> None:
+    def take(places: Array) -> None:
         nonlocal spent, taken
         spent += float(left[places].sum())
         taken += len(places)
@@ -97,7 +98,7 @@ def search(distortion: np.ndarray, tau: float) -> np.ndarray:
     return np.isfinite(left).reshape(distortion.shape)
 
 
-def paper(keys: Any, x: np.ndarray, e: np.ndarray, f: float, g: float, tau: float, by_index: bool = True) -> np.ndarray:
+def paper(keys: Any, x: Array, e: Array, f: float, g: float, tau: float, by_index: bool = True) -> Array:
     """Search, encrypt the chosen entries as one COO vector, step, decrypt, and merge into the rest by index.
 
     As published, latents are torch tensors and are merged entry by entry; `by_index=False` merges at once, to their favour.
@@ -115,7 +116,7 @@ def paper(keys: Any, x: np.ndarray, e: np.ndarray, f: float, g: float, tau: floa
     return merged.numpy()
 
 
-def paper_bytes(keys: Any, x: np.ndarray, tau: float) -> int:
+def paper_bytes(keys: Any, x: Array, tau: float) -> int:
     """Size of the paper's encrypted vector, with 2-byte indices."""
     mask = search(hill_summed(x), tau)
     with quiet():

@@ -25,7 +25,7 @@ class FoldedNorm(nn.Module):
         self.conv.bias = nn.Parameter(bias + (conv.weight.detach() * shift[None, :, None, None]).sum(dim=(1, 2, 3)))
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        return self.conv(value)  # type: ignore[no-any-return]
+        return self.conv(value)
 
 
 class NearestByCat(nn.Module):
@@ -46,7 +46,7 @@ class ConcatConv(nn.Module):
         self.first, self.conv = first, conv
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        return self.conv(torch.cat([value, self.first(value)], dim=1))  # type: ignore[no-any-return]
+        return self.conv(torch.cat([value, self.first(value)], dim=1))
 
 
 class SummedConv(nn.Module):
@@ -63,7 +63,7 @@ class SummedConv(nn.Module):
         self.right.weight.data = conv.weight.detach()[:, half:]
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        return self.left(value) + self.right(self.first(value))  # type: ignore[no-any-return]
+        return self.left(value) + self.right(self.first(value))
 
 
 class TransposedByPhases(nn.Module):
@@ -84,4 +84,4 @@ class TransposedByPhases(nn.Module):
         self.conv.bias = nn.Parameter(bias.repeat_interleave(4))
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        return self.conv(value)  # type: ignore[no-any-return]
+        return self.conv(value)

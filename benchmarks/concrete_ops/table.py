@@ -62,7 +62,7 @@ class Skip(nn.Module):
         self.conv = conv
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        return self.conv(value) + value  # type: ignore[no-any-return]
+        return self.conv(value) + value
 
 
 class TimeBias(Skip):
@@ -73,7 +73,7 @@ class TimeBias(Skip):
         self.register_buffer("constant", torch.ones(1, 2, 1, 1) / 2)
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        return self.conv(value) + self.constant  # type: ignore[no-any-return]
+        return self.conv(value) + self.constant
 
 
 class _Tuple(nn.Module):

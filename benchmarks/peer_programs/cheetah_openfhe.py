@@ -5,7 +5,10 @@ OpenFHE lifts negative weights to t less their size, which makes noise t times a
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import openfhe as fhe
 from coefficients import Layout, cheapest
 from task import measure, read, write
@@ -38,7 +41,7 @@ def ciphertext(data: bytes) -> fhe.Ciphertext:
     return context.EvalAdd(zero, fhe.DeserializeCiphertextString(data, fhe.BINARY))
 
 
-def weight(coefficients: np.ndarray) -> fhe.Plaintext:
+def weight(coefficients: npt.NDArray[Any]) -> fhe.Plaintext:
     made = context.MakeCoefPackedPlaintext(coefficients)
     made.SetFormat(fhe.EVALUATION)
     return made
@@ -69,13 +72,13 @@ def evaluate(tiles: list[list[fhe.Ciphertext]]) -> list[bytes]:
     return replies
 
 
-def decrypt(replies: list[bytes]) -> np.ndarray:
-    found, places = [], layout.places()
+def decrypt(replies: list[bytes]) -> npt.NDArray[Any]:
+    coefficients, places = [], layout.places()
     for data in replies:
         plain = context.Decrypt(fhe.DeserializeCiphertextString(data, fhe.BINARY), secret)
         plain.SetLength(N)
-        found.append(np.asarray(plain.GetCoefPackedValueArray())[places])
-    return layout.results(np.array(found).reshape(layout.counts[0], layout.counts[2], -1))
+        coefficients.append(np.asarray(plain.GetCoefPackedValueArray())[places])
+    return layout.results(np.array(coefficients).reshape(layout.counts[0], layout.counts[2], -1))
 
 
 row = measure(task, encrypt, evaluate, decrypt, receive, times)

@@ -3,7 +3,10 @@ first polynomial only where results are. The binding has no seeded form of a fre
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import seal
 from coefficients import cheapest
 from task import measure, read, write
@@ -24,7 +27,7 @@ REPLY_HEADER = encryptor.encrypt_symmetric(seal.Plaintext("1")).to_string()[: -1
 PLACES = layout.places().ravel()
 
 
-def plaintext(coefficients: np.ndarray) -> seal.Plaintext:
+def plaintext(coefficients: npt.NDArray[Any]) -> seal.Plaintext:
     """A polynomial, from SEAL's own format."""
     made = seal.Plaintext()
     made.load_bytes(context, HEADER + (coefficients % t).astype(np.uint64).tobytes())
@@ -62,7 +65,7 @@ def evaluate(request: list[list[bytes]]) -> list[bytes]:
     return replies
 
 
-def decrypt(replies: list[bytes]) -> np.ndarray:
+def decrypt(replies: list[bytes]) -> npt.NDArray[Any]:
     read_, words = np.empty((len(replies), len(PLACES)), np.int64), np.zeros(2 * N, np.uint64)
     for reply, into in zip(replies, read_, strict=True):
         received = np.frombuffer(reply, np.uint64)

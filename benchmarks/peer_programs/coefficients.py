@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 COSTS = (13, 7, 1)  # of an upload, a reply and a product, as measured with SEAL at 2048
 
@@ -52,49 +54,49 @@ class Layout:
     def corners(self) -> Iterator[tuple[int, int]]:
         return product(range(0, self.shape[2], self.tile[0]), range(0, self.shape[2], self.tile[1]))
 
-    def uploads(self, values: np.ndarray, dimension: int) -> np.ndarray:
+    def uploads(self, values: npt.NDArray[Any], dimension: int) -> npt.NDArray[Any]:
         """Values (C, side, side) as polynomials (tiles, uploads, dimension)."""
         (rows, columns), (tiles, uploads, _) = self.tile, self.counts
         padded = np.pad(values, ((0, uploads * self.channels - len(values)), (1, rows + 1), (1, columns + 1)))
-        found = np.zeros((tiles, uploads, dimension), np.int64)
+        polynomials = np.zeros((tiles, uploads, dimension), np.int64)
         for tile, (y, x) in enumerate(self.corners()):
             window = padded[:, y : y + self.height, x : x + self.stride]
-            found[tile, :, : self.channels * self.area] = window.reshape(uploads, -1)
-        return found
+            polynomials[tile, :, : self.channels * self.area] = window.reshape(uploads, -1)
+        return polynomials
 
-    def weights(self, weights: np.ndarray, dimension: int) -> np.ndarray:
+    def weights(self, weights: npt.NDArray[Any], dimension: int) -> npt.NDArray[Any]:
         """Weights (O, C, 3, 3) as polynomials (replies, uploads, dimension): channels and taps backwards."""
         _, uploads, replies = self.counts
-        found = np.zeros((replies, uploads, dimension), np.int64)
+        polynomials = np.zeros((replies, uploads, dimension), np.int64)
         for output, channel in product(*map(range, weights.shape[:2])):
             (reply, m), (upload, c) = divmod(output, self.outputs), divmod(channel, self.channels)
             last = (m * self.channels + self.channels - 1 - c) * self.area + 2 * self.stride + 2
             for ky, kx in product(range(3), range(3)):
-                found[reply, upload, last - ky * self.stride - kx] = weights[output, channel, ky, kx]
-        return found
+                polynomials[reply, upload, last - ky * self.stride - kx] = weights[output, channel, ky, kx]
+        return polynomials
 
-    def places(self) -> np.ndarray:
+    def places(self) -> npt.NDArray[Any]:
         """The coefficients of a reply that hold results (outputs, rows, columns)."""
         first = (np.arange(self.outputs) * self.channels + self.channels - 1) * self.area + 2 * self.stride + 2
         rows, columns = (np.arange(size) for size in self.tile)
         return first[:, None, None] + rows[:, None] * self.stride + columns
 
-    def results(self, read: np.ndarray) -> np.ndarray:
+    def results(self, read: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Results (O, side, side) from what was read (tiles, replies, outputs, rows, columns)."""
         _, outputs, side = self.shape
-        (rows, columns), found = self.tile, np.zeros((outputs, side, side), np.int64)
+        (rows, columns), sums = self.tile, np.zeros((outputs, side, side), np.int64)
         for (y, x), tile in zip(self.corners(), read.reshape(len(read), -1, rows, columns), strict=True):
             bottom, right = min(side, y + rows), min(side, x + columns)
-            found[:, y:bottom, x:right] = tile[:outputs, : bottom - y, : right - x]
-        return found
+            sums[:, y:bottom, x:right] = tile[:outputs, : bottom - y, : right - x]
+        return sums
 
 
 def cheapest(shape: tuple[int, int, int], dimension: int) -> Layout:
     """The layout that costs least, of all sizes of tiles and of all numbers of channels and outputs in a polynomial."""
     channels, outputs, side = shape
     sizes = sorted({ceil(side / count) for count in range(1, side + 1)})
-    found = []
+    layouts = []
     for tile in product(sizes, sizes):
         room = dimension // Layout(shape, tile, 1, 1).area
-        found += [Layout(shape, tile, share, min(outputs, room // share)) for share in range(1, min(channels, room) + 1)]
-    return min((layout for layout in found if layout.places().max() < dimension), key=lambda layout: layout.cost)
+        layouts += [Layout(shape, tile, share, min(outputs, room // share)) for share in range(1, min(channels, room) + 1)]
+    return min((layout for layout in layouts if layout.places().max() < dimension), key=lambda layout: layout.cost)

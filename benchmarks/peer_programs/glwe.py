@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from itertools import product
+from typing import Any
 
 import concrete_ml_extensions as fhe
 import numpy as np
+import numpy.typing as npt
 from task import measure, read, write
 
 task = read()
@@ -28,10 +30,10 @@ def evaluate(request: bytes) -> bytes:
     return fhe.matrix_multiplication(encrypted_matrix=received, data=matrix, compression_key=keys).serialize()
 
 
-def decrypt(reply: bytes) -> np.ndarray:
+def decrypt(reply: bytes) -> npt.NDArray[Any]:
     received = fhe.CompressedResultEncryptedMatrix.deserialize(reply)
-    found = fhe.decrypt_matrix(received, secret, parameters, outputs % told["packing_ks_polynomial_size"])
-    return found.astype(np.int64).T.reshape(task.sums.shape)
+    decrypted = fhe.decrypt_matrix(received, secret, parameters, outputs % told["packing_ks_polynomial_size"])
+    return decrypted.astype(np.int64).T.reshape(task.sums.shape)
 
 
 told = json.loads(fhe.default_params())

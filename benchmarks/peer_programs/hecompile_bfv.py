@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 from task import measure, read, write
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -21,7 +23,7 @@ _core.set_threads(1)
 task = read()
 channels, outputs, side = task.shape
 made = layer(Shape("conv", channels, (outputs,), (side, side), 3))
-halves, value = encrypted(made.product()), made.value[:1].numpy()
+halves, value = encrypted(made.linear_op()), made.value[:1].numpy()
 want, choice = expected(halves.packed, value), halves.packed.choices[0]
 client, server = halves.client, halves.server
 pending = None
@@ -33,7 +35,7 @@ def encrypt() -> bytes:
     return b"".join(parts)
 
 
-def wrong(values: list[np.ndarray]) -> float:
+def wrong(values: list[npt.NDArray[Any]]) -> float:
     return max(float(np.abs(got - right).max()) for got, right in zip(values, want, strict=True))
 
 

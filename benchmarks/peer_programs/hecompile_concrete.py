@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 from task import measure, read, write
+
+from hecompile.backends.region_client import Pending
+from hecompile.ir.regions import Program
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, "")  # benchmarks.concrete takes its folder from the path
@@ -27,12 +32,13 @@ net.conv.weight.data = torch.from_numpy(task.weights).float()
 with tempfile.TemporaryDirectory() as folder:
     example = {"sample": torch.from_numpy(np.concatenate([value, -value]))}
     compiled = compile_model(net, Path(folder), options=CompileOptions(backend="concrete", max_batch=1), example_inputs=example)
+assert isinstance(compiled.program, Program)
 (lowered,) = [region.lowered for region in compiled.program.calls.values() if region.lowered]
 backend = ConcreteBackend()
 client, server = backend.load_client(lowered.client), backend.load_server(lowered.server)
 simulated = backend.simulation(lowered.client, lowered.server)
 want = simulated.decrypt(b"", simulated.encrypt([value], 1)[1])
-pending = None
+pending: Pending | None = None
 
 
 def encrypt() -> bytes:
@@ -41,22 +47,25 @@ def encrypt() -> bytes:
     return b"".join(parts)
 
 
-def wrong(values: list[np.ndarray]) -> float:
+def decrypt(reply: bytes) -> list[npt.NDArray[Any]]:
+    assert pending is not None
+    return client.decrypt(reply, pending)
+
+
+def wrong(values: list[npt.NDArray[Any]]) -> float:
     return max(float(np.abs(got - right).max()) for got, right in zip(values, want, strict=True))
 
 
 with inline():
-    row = measure(
-        task, encrypt, lambda request: server.evaluate(request, 1), lambda reply: client.decrypt(reply, pending), wrong=wrong
-    )
-facts = backend.describe(lowered.client)
+    row = measure(task, encrypt, lambda request: server.evaluate(request, 1), decrypt, wrong=wrong)
+description = backend.describe(lowered.client)
 write(
     row
     | {
         "key_bytes": 0,
         "security_bits": 128,
         "security_source": "Concrete's curve, docs/security-parameters.md",
-        "settings": f"LWE {facts.parameters}, {facts.proof}",
+        "settings": f"LWE {description.parameters}, {description.proof}",
         "rounds": 1,
         "remark": "its own quantisation, exact against its simulation; float32 to float32",
     }

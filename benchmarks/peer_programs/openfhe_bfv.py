@@ -9,8 +9,10 @@ which would want a larger ring.
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import openfhe as fhe
 from task import measure, read, write
 
@@ -32,7 +34,7 @@ outs = min(channels, blocks)  # of a reply
 def prime(least: int) -> int:
     """The next prime that is 1 modulo 2N."""
     candidate = least // (2 * N) * 2 * N + 1
-    while candidate <= least or not all(candidate % each for each in range(2, int(candidate**0.5) + 1)):
+    while candidate <= least or not all(candidate % divisor for divisor in range(2, int(candidate**0.5) + 1)):
         candidate += 2 * N
     return candidate
 
@@ -62,7 +64,7 @@ def channel(upload: int, row_: int, block: int) -> int:
     return (place + diagonals * lane) % channels
 
 
-def valid(dy: int, dx: int) -> np.ndarray:
+def valid(dy: int, dx: int) -> npt.NDArray[Any]:
     """Where the tap reads within the picture (area)."""
     y, x = np.mgrid[:side, :side]
     return ((y + dy >= 0) & (y + dy < side) & (x + dx >= 0) & (x + dx < side)).ravel()
@@ -102,17 +104,17 @@ def ciphertext(data: bytes) -> fhe.Ciphertext:
 def encrypt() -> list[bytes]:
     pictures = task.values.reshape(channels, area)
     slots = [pictures[[source for _, _, source in place]].ravel() for place in places]
-    return [fhe.Serialize(context.Encrypt(secret, context.MakePackedPlaintext(each)), fhe.BINARY) for each in slots]
+    return [fhe.Serialize(context.Encrypt(secret, context.MakePackedPlaintext(vector)), fhe.BINARY) for vector in slots]
 
 
 def receive(request: list[bytes]) -> list[fhe.Ciphertext]:
     """Every upload at every tap."""
-    found = []
+    rotated = []
     for data in request:
         upload = ciphertext(data)
         digits = context.EvalFastRotationPrecompute(upload)
-        found += [context.EvalFastRotation(upload, shift, digits) if shift else upload for shift in shifts]
-    return found
+        rotated += [context.EvalFastRotation(upload, shift, digits) if shift else upload for shift in shifts]
+    return rotated
 
 
 def evaluate(rotated: list[fhe.Ciphertext]) -> list[bytes]:
@@ -129,19 +131,19 @@ def evaluate(rotated: list[fhe.Ciphertext]) -> list[bytes]:
     return replies_
 
 
-def decrypt(replies_: list[bytes]) -> np.ndarray:
-    found = []
+def decrypt(replies_: list[bytes]) -> npt.NDArray[Any]:
+    partial_sums = []
     for data in replies_:
         plain = context.Decrypt(ciphertext(data), secret)
         plain.SetLength(N)
-        found.append(np.asarray(plain.GetPackedValueArray()).reshape(-1, outs, area).sum(axis=0))
-    sums = (np.concatenate(found).reshape(task.sums.shape) + t // 2) % t - t // 2
+        partial_sums.append(np.asarray(plain.GetPackedValueArray()).reshape(-1, outs, area).sum(axis=0))
+    sums = (np.concatenate(partial_sums).reshape(task.sums.shape) + t // 2) % t - t // 2
     return sums
 
 
-found = measure(task, encrypt, evaluate, decrypt, receive, times)
+figures = measure(task, encrypt, evaluate, decrypt, receive, times)
 write(
-    found
+    figures
     | {
         "key_bytes": len(fhe.SerializeEvalAutomorphismKeyString(fhe.BINARY)),
         "security_bits": 128,

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 import spu
 from spu import libspu
 from spu.utils import frontend
@@ -97,7 +98,7 @@ class Parties:
 
         return both(run)
 
-    def reconstruct(self, shares: list[Any]) -> np.ndarray:
+    def reconstruct(self, shares: list[Any]) -> npt.NDArray[Any]:
         return self.io.reconstruct(shares)[0].astype(np.int64)
 
 

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 STARTED = time.process_time()
 ENOUGH_S, MOST = 0.5, 100  # runs of milliseconds are repeated for so long, and at most so often
@@ -26,9 +27,9 @@ class Task:
     """A convolution 3x3 with padding 1 and its exact result, in integers."""
 
     shape: tuple[int, int, int]  # input channels, output channels, side
-    values: np.ndarray  # (C, side, side)
-    weights: np.ndarray  # (O, C, 3, 3)
-    sums: np.ndarray  # (O, side, side)
+    values: npt.NDArray[Any]  # (C, side, side)
+    weights: npt.NDArray[Any]  # (O, C, 3, 3)
+    sums: npt.NDArray[Any]  # (O, side, side)
     runs: int  # at least one is done
     budget_s: float  # of CPU: no run is started after that
 
@@ -74,7 +75,7 @@ def measure(
 ) -> dict[str, Any]:
     """Medians of all sides after a first run, which counts where it takes the budget alone. `times` scales what grows with outputs;
     `wrong` is the largest error of a result, by default against the task's sums."""
-    setup_s, taken = time.process_time() - STARTED, []
+    setup_s, taken = time.process_time() - STARTED, list[list[float]]()
     while len(taken) <= task.runs or (len(taken) <= MOST and time.process_time() - STARTED - setup_s < ENOUGH_S):
         marks = [time.process_time()]
         request = encrypt()

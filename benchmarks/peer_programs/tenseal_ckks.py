@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import tenseal
 from task import measure, read, write
 
@@ -32,9 +35,9 @@ def evaluate(request: list[bytes]) -> list[bytes]:
     return replies
 
 
-def decrypt(replies: list[bytes]) -> np.ndarray:
-    found = [tenseal.ckks_vector_from(context, data).decrypt() for data in replies]
-    return np.array(found).reshape(task.sums.shape)
+def decrypt(replies: list[bytes]) -> npt.NDArray[Any]:
+    decrypted = [tenseal.ckks_vector_from(context, data).decrypt() for data in replies]
+    return np.array(decrypted).reshape(task.sums.shape)
 
 
 row = measure(task, encrypt, evaluate, decrypt)

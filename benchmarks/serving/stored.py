@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Connection:
 
     def ask(self, stored: Stored) -> bytes | None:
         """The reply; None if the request is lost."""
-        until, why = time.monotonic() + PATIENCE_S, ""
+        until, why = time.monotonic() + TIMEOUT_S, ""
         while time.monotonic() < until:
             try:
                 status, body, pause_s = self._once(stored)
@@ -76,7 +76,7 @@ class Connection:
 
     def _once(self, stored: Stored) -> tuple[int, bytes, float]:
         if self._http is None:
-            self._http = http.client.HTTPConnection(str(self._address.hostname), self._address.port, timeout=2 * PATIENCE_S)
+            self._http = http.client.HTTPConnection(str(self._address.hostname), self._address.port, timeout=2 * TIMEOUT_S)
         self._http.request("POST", stored.path, stored.request)
         response = self._http.getresponse()
         return response.status, response.read(), float(response.headers.get("Retry-After", 0.5))
@@ -85,12 +85,12 @@ class Connection:
 def work(url: str, stored: list[Stored], first: int, counted: float, end: float, seen: Seen) -> None:
     connection, place = Connection(url, seen), first
     while time.monotonic() < end:
-        each = stored[place % len(stored)]
+        request = stored[place % len(stored)]
         place += 1
-        if (reply := connection.ask(each)) is not None:
+        if (reply := connection.ask(request)) is not None:
             now = time.monotonic()
             seen.replies += 1
-            seen.wrong += reply != each.reply
+            seen.wrong += reply != request.reply
             if counted <= now < end:
                 seen.ended.append(now)
 

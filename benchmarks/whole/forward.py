@@ -1,4 +1,4 @@
-"""Calls of the model in a process of its own: in float32, or as an artifact, in clear or through a server.
+"""Calls of the model in a process of its own: in float32, or as an artifact, in the clear or through a server.
 
 `python -m benchmarks.whole.forward SOURCE OUTPUT --kind float32|clear|client` prints one JSON object a call and keeps the results
 in OUTPUT (`.npz`). CPU seconds are those of this process, of all its threads, waiting left out; `--server PID` adds the server's.
@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def main() -> None:
     options = parser.parse_args()
     import hecompile
 
-    given, results, run, meter = call(options.smoke, options.batch), list[Any](), nullcontext, None
+    given, results, meter = call(options.smoke, options.batch), list[Any](), None
+    run: Callable[[], AbstractContextManager[object]] = nullcontext
     if options.kind == "float32":
         model = float32(options.source)
         model(given.latents, given.timesteps[0], given.prompts)  # its first call makes what the others find
@@ -62,8 +63,8 @@ def main() -> None:
         run, meter = unet.run, unet.meter
 
         def model(latents: torch.Tensor, timestep: int, prompts: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = unet(latents, timestep, encoder_hidden_states=prompts).sample
-            return found
+            noise: torch.Tensor = unet(latents, timestep, encoder_hidden_states=prompts).sample
+            return noise
 
     loaded_mib = peak_mib_here()
     with run():

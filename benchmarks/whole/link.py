@@ -40,10 +40,10 @@ class Link:
 
     @classmethod
     def parse(cls, text: str) -> Link:
-        found = re.fullmatch(r"(\d+)mbit/(\d+(?:\.\d+)?)ms", text)
-        if found is None:
+        match = re.fullmatch(r"(\d+)mbit/(\d+(?:\.\d+)?)ms", text)
+        if match is None:
             raise SystemExit(f"a link is written as 1000mbit/5ms, not {text}")
-        return cls(int(found[1]), float(found[2]))
+        return cls(int(match[1]), float(match[2]))
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,10 @@ def settings(smoke: bool) -> dict[str, Any]:
 
 def call(smoke: bool, batch: int) -> Call:
     """The same numbers in every process."""
-    found, generator = settings(smoke), torch.Generator().manual_seed(1)
-    size = found["sample_size"]
+    config, generator = settings(smoke), torch.Generator().manual_seed(1)
+    size = config["sample_size"]
     latents = torch.randn((batch, 4, size, size), generator=generator)
-    return Call(latents, torch.randn((batch, 77, found["cross_attention_dim"]), generator=generator))
+    return Call(latents, torch.randn((batch, 77, config["cross_attention_dim"]), generator=generator))
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def slopes(picture: torch.Tensor) -> torch.Tensor:
 class EdgePreservingScheduler(DDIMScheduler):
     """DDIM with noise of deviation sqrt(1 - abar_t) width, which is uniform from half of its thousand timesteps on."""
 
-    def width(self, clean: torch.Tensor, timestep: int) -> torch.Tensor:
+    def width(self, clean: torch.Tensor, timestep: torch.Tensor | int) -> torch.Tensor:
         """What the deviation of every pixel is multiplied by, in (0, 1]: (B, C, H, W)."""
         uniform = min(int(timestep) / 500, 1.0)
         return 1 / ((1 - uniform) * (1 + slopes(clean) / 0.02).sqrt() + uniform)

@@ -2,7 +2,7 @@
 
 R. Jin, Y. Gu, K. Yue, X. He, Z. Zhang, H. Dai, "TernaryVote: Differentially Private, Communication Efficient, and Byzantine
 Resilient Distributed Optimization on Heterogeneous Data", 2024 (arXiv 2402.10816); R. Hu, Y. Guo, Y. Gong, "Federated Learning with
-Sparsified Model Perturbation", 2022 (arXiv 2202.07178). Workers vote in clear, before anything is compiled.
+Sparsified Model Perturbation", 2022 (arXiv 2202.07178). Workers vote in the clear, before anything is compiled.
 """
 
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ import torch
 from comparison import compared
 
 import hecompile
-from hecompile.ir.layer_groups import multiplied, stacks
+from hecompile.ir.layer_groups import layer_groups, multiplied
 from hecompile.predict import partitioned
 
 WORKERS, BOUND, CLIP = 15, 1.5, 1.0  # each vote is log((BOUND + CLIP) / (BOUND - CLIP)) private, for each weight by itself
@@ -46,7 +46,7 @@ def main() -> dict[str, float]:
             hecompile.compile(layer, folder, example_inputs={"input": picture})
             unet = hecompile.load(folder)
             result = compared(unet, unet(picture), layer(picture))
-        (stack,) = stacks(partitioned(layer, {"input": picture}))
-        figures |= {f"{name}_macs": multiplied(stack.geometry, stack.split), f"{name}_bytes": result["bytes"]}
+        (group,) = layer_groups(partitioned(layer, {"input": picture}))
+        figures |= {f"{name}_macs": multiplied(group.geometry, group.split), f"{name}_bytes": result["bytes"]}
         figures["relative_error"] = max(figures.get("relative_error", 0.0), result["relative_error"])
     return figures | {"zeros": float((kinds["entries"] == 0).float().mean()), "calls": 1, "rounds": result["rounds"]}

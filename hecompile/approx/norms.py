@@ -1,4 +1,4 @@
-"""Norms of secret values without their statistics: as a fixed scale and shift, or as arithmetic with one inverse square root."""
+"""Replaces norms of secret values, by a fixed scale and shift or by arithmetic with one inverse square root."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ LAYER = "aten.layer_norm.default"
 
 
 def secret_norms(graph: ModelGraph) -> list[fx.Node]:
-    """Group and layer norms of secret values."""
+    """The group and layer norms of secret values, in execution order."""
     return [node for node in graph.nodes if str(node.target) in (GROUP, LAYER) and info(node).secret]
 
 
 def with_norms(graph: ModelGraph, kind: str, calibration: Calibration, bins: int, which: str = "all") -> ModelGraph:
-    """The graph with its secret norms, all or inner ones, exact, static or polynomial; itself if there is nothing to change."""
+    """Return the graph with its secret norms replaced, or `graph` itself if there is nothing to change.
+
+    Args:
+        kind: `exact` (no change), `static` (a fixed scale and shift) or `polynomial` (arithmetic).
+        bins: how many timestep bins have a scale and shift of their own.
+        which: `all` norms or `inner` ones.
+    """
     norms = [node for node in secret_norms(graph) if which == "all" or is_inner(node)]
     if kind == "exact" or not norms:
         return graph
@@ -35,7 +41,7 @@ def with_norms(graph: ModelGraph, kind: str, calibration: Calibration, bins: int
 
 
 def _as_arithmetic(node: fx.Node) -> Change:
-    """(x - mean) rsqrt(variance + eps), mean and variance by sums."""
+    """Write a norm as (x - mean) rsqrt(variance + eps), with mean and variance computed from x."""
 
     def build(builder: Builder, values: Values) -> fx.Node:
         def mean(value: fx.Node) -> fx.Node:

@@ -21,34 +21,40 @@ class ApproximationOptions(Panel):
     alternatives: ClassVar = ((("degree", "budget_db", "total_depth"), "choose the degrees"),)
 
     activations: str = option(
-        "exact", help="at the client, or as polynomials: additions and products only", choices=("exact", "polynomial")
+        "exact", help="exact: at the client; polynomial: by additions and products only", choices=("exact", "polynomial")
     )
     norms: str = option(
         "exact",
-        help="at the client, static: a fixed scale and shift, or polynomial: by sums",
+        help="exact: at the client; static: a fixed scale and shift; polynomial: by sums and an inverse square root",
         choices=("exact", "static", "polynomial"),
     )
-    sites: str = option("all", help="which to approximate: all, or inner ones that nothing else reads", choices=("all", "inner"))
+    sites: str = option(
+        "all",
+        help="approximate all activations and norms, or only those of inner values, which nothing else reads",
+        choices=("all", "inner"),
+    )
     degree: int | None = option(
         None, help="one degree for every polynomial", unset="7, or what the backend recommends", at_least=1, at_most=MOST_DEGREE
     )
-    budget_db: float | None = option(None, help="least PSNR of the result in dB, with polynomials of the least depth")
-    total_depth: int | None = option(None, help="most depth of all polynomials together, spent for the best result", at_least=1)
-    clamp: bool = option(False, help="keep the arguments of polynomials in range, at the client")
+    budget_db: float | None = option(None, help="least PSNR of the result in dB; degrees of the least total depth are chosen")
+    total_depth: int | None = option(
+        None, help="largest depth of all polynomials together; degrees with the best result are chosen", at_least=1
+    )
+    clamp: bool = option(False, help="clip the arguments of polynomials to their range, at the client")
 
     @property
     def changes(self) -> bool:
-        """Whether anything is approximated at all."""
+        """True if anything is approximated."""
         return self.activations != "exact" or self.norms != "exact"
 
     def idle(self) -> Sequence[Idle]:
-        found = []
+        idle = []
         if self.activations == "exact":
             names = ("degree", "budget_db", "total_depth", "clamp")
-            found.append(Idle(names, "it is about polynomials, and activations stay exact", "--activations polynomial"))
+            idle.append(Idle(names, "it concerns polynomials, but activations stay exact", "--activations polynomial"))
             if self.norms == "polynomial":
-                reason = "their inverse square roots are activations, which stay exact"
-                found.append(Idle(("norms",), reason, "--activations polynomial"))
+                reason = "their inverse square roots count as activations, which stay exact"
+                idle.append(Idle(("norms",), reason, "--activations polynomial"))
         if not self.changes:
-            found.append(Idle(("sites",), "activations and norms stay exact", "--activations polynomial"))
-        return found
+            idle.append(Idle(("sites",), "activations and norms stay exact", "--activations polynomial"))
+        return idle

@@ -1,4 +1,4 @@
-"""Graphs written anew with other nodes in some places: polynomials for activations, tables over timestep bins."""
+"""Writes graphs anew with some nodes replaced, such as activations by polynomials, and reads rows of timestep tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from hecompile.approx.sites import Site
-from hecompile.approx.tables import Table
+from hecompile.approx.tables import PolynomialTable
 from hecompile.ir.builder import Builder, Origin
 from hecompile.ir.graph import ModelGraph, info
 from hecompile.ir.layers import constant_of
@@ -17,14 +17,14 @@ from hecompile.ir.shapes import map_argument
 from hecompile.ir.taint import taint
 from hecompile.ir.timesteps import TRAIN_STEPS
 
-__all__ = ["Change", "lookup", "rewritten", "timestep", "with_polynomials"]
+__all__ = ["Change", "rewritten", "timestep", "timestep_row", "with_polynomials"]
 
 Values = Mapping[fx.Node, fx.Node]
-Change = Callable[[Builder, Values], fx.Node]  # builds what stands for a node; the new nodes of all earlier ones are given
+Change = Callable[[Builder, Values], fx.Node]  # builds a node's replacement, given the new nodes of all earlier nodes
 
 
 def rewritten(graph: ModelGraph, changes: Mapping[str, Change]) -> ModelGraph:
-    """The graph with `changes` by node name; secrets are marked again from the same inputs."""
+    """Return a new graph in which `changes` replace nodes by name. Secrets are marked anew from the same inputs."""
     builder, values = Builder(), dict[fx.Node, fx.Node]()
     for node, spec in zip(graph.placeholders, graph.inputs, strict=True):
         values[node] = builder.input(spec)
@@ -46,13 +46,13 @@ def rewritten(graph: ModelGraph, changes: Mapping[str, Change]) -> ModelGraph:
 
 
 def timestep(builder: Builder) -> fx.Node:
-    """The timestep's node; a constant for a model without."""
-    found = next((node for node in builder.graph.nodes if node.op == "placeholder" and node.name == "timestep"), None)
-    return found or builder.constant(torch.zeros(()), "no_timestep")
+    """The node of the timestep, or a constant zero for a model without a timestep."""
+    node = next((node for node in builder.graph.nodes if node.op == "placeholder" and node.name == "timestep"), None)
+    return node or builder.constant(torch.zeros(()), "no_timestep")
 
 
-def lookup(builder: Builder, table: torch.Tensor, hint: str) -> fx.Node:
-    """The row of a table (bins, ...) that belongs to the timestep's bin, public."""
+def timestep_row(builder: Builder, table: torch.Tensor, hint: str) -> fx.Node:
+    """Emit nodes that read the row of a table (bins, ...) for the timestep's bin. Their values are public."""
     bins = len(table)
     if bins == 1:
         return builder.constant(table[0].clone(), hint)
@@ -63,8 +63,8 @@ def lookup(builder: Builder, table: torch.Tensor, hint: str) -> fx.Node:
     return builder.emit("aten.embedding.default", builder.constant(table, hint), index)
 
 
-def with_polynomials(graph: ModelGraph, sites: list[Site], tables: Mapping[str, Table], clamp: bool) -> ModelGraph:
-    """Each site as a polynomial of its table; with `clamp` its argument is kept in the range first."""
+def with_polynomials(graph: ModelGraph, sites: list[Site], tables: Mapping[str, PolynomialTable], clamp: bool) -> ModelGraph:
+    """Return the graph with each site replaced by the polynomial of its table. `clamp` clips its argument to the range first."""
 
     def change(site: Site) -> Change:
         low, high, coefficients = tables[site.name].tensors
@@ -72,8 +72,8 @@ def with_polynomials(graph: ModelGraph, sites: list[Site], tables: Mapping[str, 
         def build(builder: Builder, values: Values) -> fx.Node:
             x = values[site.argument]
             if clamp:
-                x = builder.emit("aten.minimum.default", x, lookup(builder, high[:, None], f"{site.name}_top"))
-                x = builder.emit("aten.maximum.default", x, lookup(builder, low[:, None], f"{site.name}_bottom"))
+                x = builder.emit("aten.minimum.default", x, timestep_row(builder, high[:, None], f"{site.name}_top"))
+                x = builder.emit("aten.maximum.default", x, timestep_row(builder, low[:, None], f"{site.name}_bottom"))
             named = (("low", low), ("high", high), ("coefficients", coefficients))
             constants = [builder.constant(table, f"{site.name}_{name}") for name, table in named]
             return builder.emit("hecompile.polynomial.default", x, timestep(builder), *constants)

@@ -1,4 +1,4 @@
-"""Where polynomials may stand: activations of secret values, each with the value that it reads and its exact function."""
+"""Finds the sites where polynomials may stand: activations of secret values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hecompile.ir.graph import ModelGraph, info
 __all__ = ["FUNCTIONS", "POSITIVE", "Site", "find_sites"]
 
 FUNCTIONS = ("silu", "gelu", "mish", "sigmoid", "tanh", "exp", "reciprocal")
-POSITIVE = ("reciprocal", "rsqrt")  # their ranges must not hold zero
+POSITIVE = ("reciprocal", "rsqrt")  # functions whose arguments must be positive
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One activation."""
+    """One activation: its node, the node that it reads, and its function."""
 
     node: fx.Node
     argument: fx.Node
@@ -27,10 +27,11 @@ class Site:
 
     @property
     def name(self) -> str:
+        """The name of the activation's node."""
         return self.node.name
 
     def exact(self, x: Floats) -> Floats:
-        """The function itself, in double precision."""
+        """Evaluate the exact function in double precision."""
         value = torch.from_numpy(x)
         if self.function == "rsqrt":
             return value.rsqrt().numpy()
@@ -39,7 +40,10 @@ class Site:
 
 
 def find_sites(graph: ModelGraph) -> list[Site]:
-    """Every secret activation of `FUNCTIONS` in execution order. A reciprocal of a root is one site, the inverse square root."""
+    """Find every secret activation of `FUNCTIONS`, in execution order.
+
+    The reciprocal of a square root is one site, with the function `rsqrt`.
+    """
     sites = []
     for node in graph.nodes:
         function = str(node.target).removeprefix("aten.").removesuffix(".default")

@@ -1,8 +1,9 @@
-"""Norms as a scale and a shift per channel and timestep bin, folded into the next linear layer, or the conv before, where that is
-the same.
+"""Replaces norms by a scale and a shift for each channel and timestep bin.
 
-The scale and shift give the result the mean and variance that it has in the exact network, found norm after norm on a network in
-which all earlier norms are replaced already. Least squares would be nearer at each norm, but it shrinks values, and that adds up.
+If there is one bin, they are folded into the next linear layer, or into the conv before, where that gives the same result. They
+are chosen so that the result has the mean and variance that it has in the exact network. They are found norm after norm, on a
+network in which all earlier norms are replaced already. Least squares would be nearer at each norm, but it shrinks values, and
+that adds up.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from hecompile.approx.rewrite import Change, Values, lookup
+from hecompile.approx.rewrite import Change, Values, timestep_row
 from hecompile.approx.tables import nearest_filled
 from hecompile.calibration import Calibration, Call, timestep_bin
 from hecompile.ir.builder import Builder
@@ -24,12 +25,12 @@ from hecompile.ir.layers import constant_of
 __all__ = ["GROUP", "static_changes"]
 
 GROUP = "aten.group_norm.default"
-LEAST_VARIANCE = 1e-12  # of a channel that is not constant
-Affine = tuple[torch.Tensor, torch.Tensor]  # scale and shift, float64, along the dimensions of a norm's weights
+LEAST_VARIANCE = 1e-12  # a channel with less is treated as constant
+ScaleShift = tuple[torch.Tensor, torch.Tensor]  # scale and shift, float64, along the dimensions of a norm's weights
 
 
 def static_changes(graph: ModelGraph, norms: Sequence[fx.Node], calibration: Calibration, bins: int) -> dict[str, Change]:
-    """What stands for each norm, and for the layers that took one in."""
+    """The changes of the graph, by node name: for every norm, and for every layer that a scale and shift are folded into."""
     by_bin: dict[int, list[Call]] = {}
     for call in calibration:
         by_bin.setdefault(timestep_bin(call.t, bins), []).append(call)
@@ -50,24 +51,24 @@ def static_changes(graph: ModelGraph, norms: Sequence[fx.Node], calibration: Cal
     return changes
 
 
-def _fitted(graph: ModelGraph, norms: Sequence[fx.Node], calls: Sequence[Call]) -> dict[fx.Node, Affine]:
-    """Each norm's scale and shift on the calls of one bin."""
-    found = dict[fx.Node, Affine]()
+def _fitted(graph: ModelGraph, norms: Sequence[fx.Node], calls: Sequence[Call]) -> dict[fx.Node, ScaleShift]:
+    """Find every norm's scale and shift on the calls of one bin."""
+    fitted = dict[fx.Node, ScaleShift]()
     with torch.no_grad():
         for (node, exact), (_, runs) in zip(_lockstep(graph, calls), _lockstep(graph, calls), strict=True):
             if node not in norms:
                 continue
             argument: Any = node.args[0]
             pairs = [(run.env[argument].double(), other.env[node].double()) for run, other in zip(runs, exact, strict=True)]
-            found[node] = _matched(pairs, _summed(node))
-            scale, shift = (_aligned(node, each) for each in found[node])
+            fitted[node] = _matched(pairs, _summed(node))
+            scale, shift = (_aligned(node, row) for row in fitted[node])
             for run, (x, _) in zip(runs, pairs, strict=True):
                 run.env[node] = (x * scale + shift).float()
-    return found
+    return fitted
 
 
 def _lockstep(graph: ModelGraph, calls: Sequence[Call]) -> Iterator[tuple[fx.Node, list[fx.Interpreter]]]:
-    """Runs several calls node by node, all calls before the next node; whoever changes `env` changes what later nodes read."""
+    """Interpret all calls in lockstep, and yield after each node. Callers may replace `env[node]`, which later nodes then read."""
     runs = [fx.Interpreter(graph.graph_module, garbage_collect_values=False) for _ in calls]
     for run, call in zip(runs, calls, strict=True):
         run.args_iter = iter([torch.from_numpy(np.asarray(call.inputs[spec.name])) for spec in graph.inputs])
@@ -78,21 +79,25 @@ def _lockstep(graph: ModelGraph, calls: Sequence[Call]) -> Iterator[tuple[fx.Nod
 
 
 def _summed(node: fx.Node) -> list[int]:
-    """The dimensions of a norm's result that its weights do not run along."""
+    """The dimensions of a norm's result along which its weights do not change."""
     shape: Any = node.args[1]
     rank = len(info(node).shape)
     return [0, *range(2, rank)] if str(node.target) == GROUP else list(range(rank - len(shape)))
 
 
 def _aligned(node: fx.Node, row: torch.Tensor) -> torch.Tensor:
-    """A row along the weights, shaped to broadcast with the norm's result."""
+    """Give a row with one entry for each weight a shape that broadcasts to the norm's result."""
     return row.reshape(-1, *[1] * (len(info(node).shape) - 2)) if str(node.target) == GROUP else row
 
 
-def _matched(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], dims: list[int]) -> Affine:
-    """The scale and shift for which scale x + shift has the mean and variance of y, over all pairs (x, y), and rises with it."""
+def _matched(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], dims: list[int]) -> ScaleShift:
+    """The scale and shift for which scale x + shift has the mean and variance of y over all pairs (x, y).
+
+    The sign of the scale is that of the covariance of x and y.
+    """
 
     def mean(values: Iterable[torch.Tensor]) -> torch.Tensor:
+        """The mean of each channel over all values."""
         return torch.stack([value.mean(dims) for value in values]).mean(0)
 
     x_mean, y_mean = mean(x for x, _ in pairs), mean(y for _, y in pairs)
@@ -104,12 +109,12 @@ def _matched(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], dims: list[int]
 
 
 def _as_affine(node: fx.Node, scale: torch.Tensor, shift: torch.Tensor) -> Change:
-    """scale x + shift, both of the timestep's bin."""
+    """Replace a norm by scale x + shift, with scale and shift read from timestep tables."""
 
     def build(builder: Builder, values: Values) -> fx.Node:
         rows = []
         for name, table in (("scale", scale), ("shift", shift)):
-            row = lookup(builder, table.float().flatten(1), f"{node.name}_{name}")
+            row = timestep_row(builder, table.float().flatten(1), f"{node.name}_{name}")
             rows.append(builder.emit("aten.reshape.default", row, list(_aligned(node, table[0]).shape)))
         argument: Any = node.args[0]
         return builder.emit("aten.add.Tensor", builder.emit("aten.mul.Tensor", values[argument], rows[0]), rows[1])
@@ -118,7 +123,7 @@ def _as_affine(node: fx.Node, scale: torch.Tensor, shift: torch.Tensor) -> Chang
 
 
 def _takes_in(norm: fx.Node, user: fx.Node) -> bool:
-    """Whether a scale and shift before this layer are the same as other weights: it pads nothing and reads all channels."""
+    """True if a scale and shift before this layer can be folded into its weights: it has no padding and no groups."""
     args: Any = user.args
     if args[0] is not norm:
         return False
@@ -129,20 +134,20 @@ def _takes_in(norm: fx.Node, user: fx.Node) -> bool:
 
 
 def _nothing(node: fx.Node) -> Change:
-    """The norm's argument."""
+    """Replace a norm by its argument, since its scale and shift are folded into a layer."""
     argument: Any = node.args[0]
     return lambda builder, values: values[argument]
 
 
 def _only_for(norm: fx.Node) -> fx.Node | None:
-    """The conv that a norm reads, if nothing else reads it."""
+    """The conv that makes a norm's argument, if only the norm reads it; else None."""
     before: Any = norm.args[0]
     alone = str(norm.target) == GROUP and str(before.target) == "aten.conv2d.default" and len(before.users) == 1
     return before if alone else None
 
 
 def _then_affine(graph: ModelGraph, layer: fx.Node, scale: torch.Tensor, shift: torch.Tensor) -> Change:
-    """The conv with weight and bias times scale, and shift added: it may pad, as nothing changes before it."""
+    """Fold a scale and shift into the conv before. It may have padding, since its input does not change."""
 
     def build(builder: Builder, values: Values) -> fx.Node:
         args: Any = layer.args
@@ -158,7 +163,7 @@ def _then_affine(graph: ModelGraph, layer: fx.Node, scale: torch.Tensor, shift: 
 
 
 def _with_affine(graph: ModelGraph, layer: fx.Node, scale: torch.Tensor, shift: torch.Tensor) -> Change:
-    """The layer with weight * scale and bias + weight shift."""
+    """Fold a scale and shift into the layer behind: weight * scale, and bias + weight shift."""
 
     def build(builder: Builder, values: Values) -> fx.Node:
         args: Any = layer.args

@@ -1,4 +1,4 @@
-"""A site's polynomials over timestep bins: ranges from the calibration, coefficients from a fit."""
+"""The polynomials of a site, one for each timestep bin: their ranges from the calibration, their coefficients from a fit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hecompile.calibration import NodeStatistics, Statistics
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.ir.printing import print_node
 
-__all__ = ["Fitter", "Table", "densities"]
+__all__ = ["Fitter", "PolynomialTable", "densities"]
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """What the operator `hecompile.polynomial` reads."""
+class PolynomialTable:
+    """The table that the operator `hecompile.polynomial` reads: range and coefficients, one row per timestep bin."""
 
     low: Floats  # (bins)
     high: Floats  # (bins)
@@ -28,11 +28,13 @@ class Table:
 
     @cached_property
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        low, high, coefficients = (torch.from_numpy(np.float32(each)) for each in (self.low, self.high, self.coefficients))
+        """`low`, `high` and `coefficients` as float32 tensors."""
+        low, high, coefficients = (torch.from_numpy(np.float32(rows)) for rows in (self.low, self.high, self.coefficients))
         return low, high, coefficients
 
     @property
     def degree(self) -> int:
+        """The degree of all its polynomials."""
         return int(self.coefficients.shape[1]) - 1
 
     def __call__(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -41,46 +43,51 @@ class Table:
 
 
 def nearest_filled(counts: Floats) -> list[int]:
-    """For each bin the nearest that calls fell into: itself, as a rule."""
+    """For each bin the nearest bin that has calls, which usually is the bin itself."""
     filled = np.flatnonzero(counts)
     return [int(filled[np.argmin(np.abs(filled - place))]) for place in range(len(counts))]
 
 
-def densities(site: Site, found: NodeStatistics) -> list[Density]:
-    """One per bin. Raises `CompileError` for a reciprocal whose range holds zero."""
-    filled = nearest_filled(found.count)
-    if site.function in POSITIVE and not found.low[filled].min() > 0:
+def densities(site: Site, statistics: NodeStatistics) -> list[Density]:
+    """The density of a site's argument in each bin.
+
+    Raises:
+        CompileError: for a reciprocal or inverse square root whose argument is not always positive.
+    """
+    filled = nearest_filled(statistics.count)
+    if site.function in POSITIVE and not statistics.low[filled].min() > 0:
         raise CompileError(
             Diagnostic(
-                f"{site.name}: values reach down to {found.low[filled].min():.3g}, no polynomial is a {site.function} there",
+                f"{site.name}: values reach down to {statistics.low[filled].min():.3g}, where {site.function} has no polynomial",
                 line=print_node(site.node),
-                help="keep it at the client: write it as a division, or leave --activations exact",
+                help="keep it at the client: write it as a division, or use --activations exact",
             )
         )
-    pairs = ranges(found, filled, site.function in POSITIVE)
-    return [Density(*pair, found.edges, found.histogram[place]) for pair, place in zip(pairs, filled, strict=True)]
+    pairs = ranges(statistics, filled, site.function in POSITIVE)
+    return [Density(*pair, statistics.edges, statistics.histogram[place]) for pair, place in zip(pairs, filled, strict=True)]
 
 
 class Fitter:
-    """Tables by site and degree, each fitted once. `fit` finds the coefficients."""
+    """The tables of all sites and degrees, each fitted by `fit` when it is first asked for."""
 
     def __init__(self, sites: list[Site], statistics: Statistics, fit: Fit = weighted) -> None:
         self.sites, self._fit = {site.name: site for site in sites}, fit
         self.densities = {site.name: densities(site, statistics[site.argument.name]) for site in sites}
-        self._tables: dict[tuple[str, int], Table] = {}
+        self._tables: dict[tuple[str, int], PolynomialTable] = {}
 
-    def table(self, name: str, degree: int) -> Table:
-        """The polynomials of this degree for a site."""
+    def table(self, name: str, degree: int) -> PolynomialTable:
+        """The table of polynomials of this degree for a site."""
         key = (name, degree)
         if key not in self._tables:
-            found, function = self.densities[name], self.sites[name].exact
-            rows = [self._fit(function, density, degree) for density in found]
-            low, high = (np.array([getattr(density, end) for density in found]) for end in ("low", "high"))
-            self._tables[key] = Table(low, high, np.stack(rows))
+            bins, function = self.densities[name], self.sites[name].exact
+            rows = [self._fit(function, density, degree) for density in bins]
+            low, high = (np.array([getattr(density, end) for density in bins]) for end in ("low", "high"))
+            self._tables[key] = PolynomialTable(low, high, np.stack(rows))
         return self._tables[key]
 
     def errors(self, name: str, degree: int) -> Floats:
-        """Mean squared error over the data, (bins)."""
+        """The mean squared error of a site's polynomials over the data of each bin (bins)."""
         rows = self.table(name, degree).coefficients
         function = self.sites[name].exact
-        return np.array([mean_square_error(function, each, row) for each, row in zip(self.densities[name], rows, strict=True)])
+        pairs = zip(self.densities[name], rows, strict=True)
+        return np.array([mean_square_error(function, density, row) for density, row in pairs])

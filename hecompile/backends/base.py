@@ -1,10 +1,10 @@
-"""What a backend is: it proposes pieces of the graph that it can run, and turns a region into a client and a server half.
+"""What a backend is: it proposes pieces of the graph that it can run, and turns each chosen region into two halves.
 
-A backend splits what it does between two objects that never share a secret key: `RegionClient` holds what the owner of the data
-needs (scales, biases; a fresh secret key per request), `RegionServer` holds the weights and has no field for a secret key.
+The client's half makes a `RegionClient`, which has what the owner of the data needs: scales, biases and fresh secret keys. The
+server's half makes a `RegionServer`, which has the weights and no field for a secret key.
 
-Backends that need evaluation keys declare them by name and size in both halves (`key_sizes`). The client makes them once per
-**session**; regions that declare the same name share the key. The secrets of a session are the client's `Secrets`.
+Backends that need evaluation keys declare their names and sizes in both halves (`key_sizes`). The client makes the keys once per
+**session**. Regions that declare the same name use the same key. The secrets of a session are the client's `Secrets`.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from hecompile.ir.channels import ChannelSplit
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.halves import ClientHalf, ServerHalf
-    from hecompile.ir.layer_groups import Stack
+    from hecompile.ir.layer_groups import LayerGroup
     from hecompile.ir.passes import RegionPass
     from hecompile.machine import Machine
     from hecompile.panels import Panel
 
-__all__ = ["Backend", "Facts", "Guarantee", "SamplerStep"]
+__all__ = ["Backend", "Description", "Guarantee", "SamplerStep"]
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a client's half says of its region at batch one, for tables, reports and the client's own judgement."""
+class Description:
+    """What a half says of its region at batch size 1, for tables, reports and the client's checks."""
 
     layers: int
     parameters: str
     proof: str = ""
-    noise_bits: float = 0.0  # log2 of the largest noise that was proved, and of the room for it
-    budget_bits: float = 0.0
-    classical_bits: float = 0.0  # of the weakest layer's secrets under one seed, at whatever batch; zero where it is not estimated
+    noise_bits: float = 0.0  # log2 of the proved bound on the noise, of the layer where the budget is tightest
+    budget_bits: float = 0.0  # log2 of the largest noise that decryption corrects, of the same layer
+    classical_bits: float = 0.0  # of the weakest layer's secrets under one seed, at any batch; 0: not estimated
     quantum_bits: float = 0.0
-    reveals: tuple[str, ...] = ()  # the parts of secrets that requests show in clear, a sentence for each
+    reveals: tuple[str, ...] = ()  # a sentence for each part of a secret value that requests reveal
 
 
 @dataclass(frozen=True)
@@ -51,70 +51,72 @@ class Guarantee:
     """What a scheme promises."""
 
     encrypts: bool = True  # the server sees ciphertexts only
-    hides_key: bool = True  # decrypted values tell nothing of the secret key, so that policies may show some of them
-    stateless: bool = False  # servers keep nothing of a client's, keys included: any of several may answer any request
+    hides_key: bool = True  # decrypted values reveal nothing about the secret key, so that policies may reveal some
+    stateless: bool = False  # servers keep nothing between requests, not even keys: any of several may answer
 
 
 class Backend(ABC):
-    """A way to run secret regions at the server: one folder, and one line of `hecompile.backends.registry` or an entry point.
+    """A way to run secret regions at the server: a folder, and a line of `hecompile.backends.registry` or an entry point.
 
-    It proposes pieces of a graph, brings the passes that lower its regions to two halves, checks, loads and describes them, and
-    knows what they cost. Methods import what they need when they are called: a server asks for `load_server` alone, and must load
+    It proposes pieces of a graph, brings the passes that lower its regions to two halves, checks, loads and describes halves, and
+    predicts what they cost. Methods import what they need when they are called: a server calls `load_server` alone, and must import
     nothing that compiles or that can hold a secret key.
     """
 
     name: str
     guarantee: Guarantee = Guarantee()
-    others: tuple[str, ...] = ()  # further backends whose regions its proposals may hold
+    others: tuple[str, ...] = ()  # names of other backends whose regions its proposals may contain
 
     @property
     def options(self) -> type[Panel]:
-        """The panel of its own options, with what it recommends of others."""
+        """The class of the panel with the backend's own options. It may also recommend options of other panels."""
         from hecompile.panels import NoOptions
 
         return NoOptions
 
     @property
     def runs_layers(self) -> bool:
-        """Whether it runs single layers and says what they cost, so that a plan may choose between backends for each layer."""
+        """Whether it runs single layers and prices them, so that a plan may choose a backend for each layer."""
         return type(self).price_layers is not Backend.price_layers
 
     @abstractmethod
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
-        """Pieces of secret work that this backend can run, the best first; then what `context.propose` of others adds.
+        """The pieces of secret work that this backend can run, the best first, followed by what `context.propose` of others adds.
 
         Raises:
-            CompileError: if the backend runs nothing of a model.
+            CompileError: if the backend can run nothing of the model.
         """
 
     @abstractmethod
     def lowering(self, context: Context) -> Sequence[RegionPass]:
-        """The passes that turn this backend's regions into halves, in their order; the last one leaves them lowered."""
+        """The passes that lower this backend's regions to halves, in order. After the last one every region is lowered."""
 
     def timestep_rows(self, rows: int) -> int:
-        """How many rows tables over the timestep may have, of as many as the model would get."""
+        """How many rows a table over the timestep may have, if the model asks for `rows`."""
         return rows
 
-    def carries(self, group: Stack, security_bits: int) -> bool:
-        """Whether some parameters carry a group of layers; one without weights, whatever they are.
+    def carries(self, group: LayerGroup, security_bits: int) -> bool:
+        """Whether some parameters carry a group of layers; if it has no weights, whether they do for any weights.
 
-        Layers that are not carried are divided by their input channels, and the client adds what the parts return.
+        Groups that are not carried are divided by their input channels, and the client adds up the results of the parts.
         """
         return True
 
     def price_layers(
-        self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1, calls: int = 1
+        self, group: LayerGroup, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1, calls: int = 1
     ) -> list[LayerPrice]:
-        """The ways to run a group of layers, with what each costs: with these splits of its input, or its own. Empty if there are
-        none. Backends whose candidates are all whole price those when they propose them.
+        """The ways to run a group of layers, each with its cost; empty if there are none.
+
+        Backends whose candidates are larger than a layer price those in `propose` instead.
 
         Args:
-            calls: of the model in a run, for what a client may keep from the first to the others; 1: it keeps nothing.
+            splits: the splits of the input channels to price; empty means the group's own split.
+            calls: calls of the model in a run, over which costs are averaged if the client keeps something; 1: it keeps nothing.
         """
         return []
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
-        """What one request of a lowered region will cost, part by part.
+        """The predicted cost of one request for a lowered region, part by part.
 
         Raises:
             CompileError: if the backend has no cost model.
@@ -123,35 +125,35 @@ class Backend(ABC):
 
     @abstractmethod
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
-        """Every reason why this half's parameters give less than `security_bits`; none if they are fine."""
+        """A reason for everything in this half that gives less than `security_bits` bits of security; empty if there is nothing."""
 
     @abstractmethod
     def check_proofs(self, half: ServerHalf) -> list[str]:
-        """Every bound of a server half that does not hold for its weights."""
+        """A reason for every bound of a server's half that does not hold for its weights; empty if all hold."""
 
     def check(self, client: ClientHalf, server: ServerHalf, security_bits: int) -> list[Diagnostic]:
-        """Every reason not to use a region. `security_bits` are 0 under policies that need no encryption."""
+        """Every reason not to use a region. `security_bits` is 0 under policies that require no encryption."""
         reasons = self.check_security(client, security_bits) if security_bits else []
         return [Diagnostic(reason) for reason in (*reasons, *self.check_proofs(server))]
 
     @abstractmethod
-    def describe(self, half: ClientHalf) -> Facts:
-        """What there is to say of a half, and all that its requests reveal."""
+    def describe(self, half: ClientHalf) -> Description:
+        """A summary of a half, with everything that its requests reveal."""
 
     @abstractmethod
     def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
-        """The region's inputs that requests carry in clear, or what tells them: a client insists that they are public."""
+        """The inputs that requests carry in the clear, or that follow from what they carry. A client checks that all are public."""
 
     @abstractmethod
     def load_client(self, half: ClientHalf) -> RegionClient:
-        """The runnable client half. Raises `ProtocolError` if the half is not well-formed."""
+        """The client's half, ready to run. Raises `ProtocolError` if the half is not well-formed."""
 
     @abstractmethod
     def load_server(self, half: ServerHalf) -> RegionServer:
-        """The runnable server half. Raises `ProtocolError` if the half is not well-formed."""
+        """The server's half, ready to run. Raises `ProtocolError` if the half is not well-formed."""
 
     def load_shard(self, half: ServerHalf, index: int, count: int) -> RegionShard:
-        """One of `count` servers that evaluate the region together, from the same payloads.
+        """Shard `index` of `count` servers that compute the region together from the same requests.
 
         Raises:
             CompileError: if the backend does not divide its regions.
@@ -165,10 +167,10 @@ class Backend(ABC):
         )
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
-        """The region computed in this process with the noise that the backend's library models. Of backends that have one.
+        """The region computed in this process, with noise as the scheme would add it.
 
         Raises:
-            CompileError: if there is none.
+            CompileError: if the backend does not simulate its noise.
         """
         raise CompileError(
             Diagnostic(
@@ -178,15 +180,15 @@ class Backend(ABC):
         )
 
     def measure(self, runs: int) -> Mapping[str, float]:
-        """This machine's prices of what the backend does, medians of so many runs: by their fields of `Machine`.
+        """What the backend's operations take on this machine, by their fields of `Machine`: medians of `runs` runs.
 
-        A backend of another package uses names of its own, and finds them again in `Machine.elsewhere`.
+        A backend of another package uses names of its own, and finds the values again in `Machine.other_backends`.
         """
         return {}
 
 
 class SamplerStep(Backend):
-    """A backend whose one region is a sampler's own step: no part of a model, and made by no pass."""
+    """A backend with one region, a sampler's own step. The region is no part of a model, and no pass makes it."""
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         raise self._no_model()

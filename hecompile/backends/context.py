@@ -1,4 +1,4 @@
-"""What a backend is told of a compilation: speeds, limits, its own options, and what other backends propose."""
+"""What a backend is told about a compilation: speeds, limits, its own options, and what other backends propose."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Panel = TypeVar("Panel")
 
 @dataclass(frozen=True)
 class Context:
-    """The same for all backends of one compilation.
+    """What backends are told about one compilation. It is the same for all of them.
 
     Args:
-        priced: whether the caller chooses by cost. Whole candidates then carry theirs, and those that cannot run are left out.
+        priced: whether candidates are chosen by cost. Then candidates larger than a layer have a price, and those that cannot
+            run are left out.
         panels: the backends' own options, by their class.
-        proposals: what another backend proposes for a graph, by its name.
+        proposals: returns what another backend proposes for a graph, by its name.
     """
 
     machine: Machine = field(default_factory=Machine)
@@ -34,7 +35,7 @@ class Context:
     proposals: Callable[[str, ModelGraph, Context], list[Candidate]] | None = None
 
     def panel(self, kind: type[Panel]) -> Panel:
-        """The options of this class: what the user gave, or their defaults."""
+        """The options of this class as the user gave them, or their defaults."""
         given = self.panels.get(kind)
         if given is None:
             return kind()
@@ -43,5 +44,5 @@ class Context:
         return given
 
     def propose(self, name: str, graph: ModelGraph) -> list[Candidate]:
-        """What the backend of this name proposes for what is left of a graph; nothing where there are no others."""
+        """What the backend of this name proposes for the rest of a graph; empty if no other backends are known."""
         return [] if self.proposals is None else self.proposals(name, graph, self)

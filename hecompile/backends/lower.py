@@ -1,4 +1,4 @@
-"""Each call region becomes two halves."""
+"""The pass that turns each region that a server computes into two halves."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Lower(RegionPass):
                     ->  server: program, int8 weights
     """
 
-    halves: Callable[[Program], Callable[[AnyCall], Lowered]]  # what lowers the regions of a program, one at a time
-    parameters: Callable[[ClientHalf], str]  # in words, for the log
+    halves: Callable[[Program], Callable[[AnyCall], Lowered]]  # of a program: the function that lowers one of its regions
+    parameters: Callable[[ClientHalf], str]  # as text, for the log
 
     def on(self, program: Program) -> Callable[[AnyCall], AnyCall]:
         lower = self.halves(program)

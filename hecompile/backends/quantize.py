@@ -1,4 +1,4 @@
-"""Int8 weights."""
+"""The pass that rounds weights to int8."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.linear_ops import FloatLinearOp, LinearOp, QuantizedLinearOp
 from hecompile.ir.passes import RegionPass
-from hecompile.ir.products import AnyProduct, Product, QuantizedProduct
 from hecompile.ir.quantization import quantize
 from hecompile.ir.regions import AnyCall, CallRegion, Program
 
@@ -29,7 +29,7 @@ class Quantize(RegionPass):
         return _quantized
 
     def summary(self, before: Program, after: Program) -> str:
-        weights = sum(product.weights.size for product in after.products if isinstance(product, QuantizedProduct))
+        weights = sum(linear_op.weights.size for linear_op in after.linear_ops if isinstance(linear_op, QuantizedLinearOp))
         return f"{weights} weights as int8"
 
 
@@ -38,16 +38,18 @@ def _quantized(region: AnyCall) -> AnyCall:
         return region
     findings: list[Diagnostic] = []
 
-    def change(product: AnyProduct) -> AnyProduct:
-        if not isinstance(product, Product):
-            return product
-        quantized = quantize(product)
-        if not (np.isfinite(quantized.readout.weight_scales).all() and np.isfinite(product.bias).all()):
+    def change(linear_op: LinearOp) -> LinearOp:
+        if not isinstance(linear_op, FloatLinearOp):
+            return linear_op
+        quantized = quantize(linear_op)
+        if not (np.isfinite(quantized.dequantizer.weight_scales).all() and np.isfinite(linear_op.bias).all()):
             help = "repair the model's weights"
-            findings.extend(Diagnostic(f"{part.output}: weights are not finite", part.source, help=help) for part in product.parts)
+            findings.extend(
+                Diagnostic(f"{part.output}: weights are not finite", part.source, help=help) for part in linear_op.parts
+            )
         return quantized
 
-    result = region.with_products(change)
+    result = region.with_linear_ops(change)
     if findings:
         raise CompileError(findings)
     return result

@@ -1,7 +1,7 @@
-"""Every backend by name: one line each, and whatever other packages add.
+"""All backends by name: hecompile's own, one line each, and those that other packages or programs add.
 
-A package adds a backend by an entry point of the group `hecompile.backends`, whose name is the backend's and whose value names its
-class; a program by `register_backend`.
+A package adds a backend by an entry point of the group `hecompile.backends`: its name is the backend's name, its value the
+backend's class. A program adds one by `register_backend`.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ _OWN = {
     "concrete": ("hecompile.backends.concrete.linear.backend", "ConcreteBackend"),
     "concrete_lookups": ("hecompile.backends.concrete.lookups.backend", "LookupBackend"),
     "concrete_stacks": ("hecompile.backends.concrete.stacks.backend", "StackBackend"),
-    "affine": ("hecompile.backends.sampler_step.backend", "AffineBackend"),
+    "sampler_step": ("hecompile.backends.sampler_step.backend", "SamplerStepBackend"),
 }
-_OF_SAMPLERS = ("affine",)  # of `hecompile compile-sampler` alone: it runs no model
+_OF_SAMPLERS = ("sampler_step",)  # for `hecompile compile-sampler` only: they run no model
 _REGISTERED: dict[str, Callable[[], Backend]] = {}
 
 
 @lru_cache(maxsize=1)
 def _installed() -> dict[str, EntryPoint]:
-    """The backends of other installed packages. None of their code runs before one is asked for by its name."""
+    """The entry points of other installed packages. None of their code runs before one of them is asked for by name."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in _OWN}
 
 
 def register_backend(name: str, make: Callable[[], Backend]) -> None:
-    """Make a user's own backend known by its name. Artifacts that use it load only where the caller names it (`load(backends=)`).
+    """Add a backend of the user's own under this name. Its artifacts load only if the caller names it (`load(backends=)`).
 
     Raises:
         CompileError: if the name is taken.
@@ -69,27 +69,27 @@ def register_backend(name: str, make: Callable[[], Backend]) -> None:
 
 
 def is_own(name: str) -> bool:
-    """Whether a backend comes with hecompile."""
+    """Whether the backend of this name comes with hecompile."""
     return name in _OWN
 
 
 def backend_names() -> tuple[str, ...]:
-    """Names of all that there are."""
+    """The names of all backends."""
     return tuple(dict.fromkeys((*_OWN, *_REGISTERED, *_installed())))
 
 
 def model_backends() -> tuple[str, ...]:
-    """Names for `--backend`: those that run models, not a sampler's step."""
+    """The names that `--backend` takes: backends that run models, not a sampler's step."""
     return tuple(name for name in backend_names() if name not in _OF_SAMPLERS)
 
 
 def backends_at_hand() -> tuple[str, ...]:
-    """Names of own and registered backends: of other packages nothing has run."""
+    """The names of hecompile's own and registered backends, for callers that must not run code of other packages."""
     return (*_OWN, *_REGISTERED)
 
 
 def backend(name: str) -> Backend:
-    """The backend of this name. Raises `CompileError` listing the names that exist."""
+    """The backend of this name. Raises `CompileError`, which lists the names that exist."""
     if name in _OWN:
         module, kind = _OWN[name]
         made: Backend = getattr(importlib.import_module(module), kind)()
@@ -102,41 +102,41 @@ def backend(name: str) -> Backend:
 
 
 def _from_package(point: EntryPoint) -> Backend:
-    """Raises `CompileError` if what the entry point names is no backend of its name."""
+    """The backend of an entry point. Raises `CompileError` if it does not load, or is no backend of that name."""
     try:
-        found = point.load()()
-    except Exception as error:  # whatever somebody else's module raises
+        made = point.load()()
+    except Exception as error:  # code of another package may raise anything
         raise CompileError(Diagnostic(f"backend '{point.name}' does not load: {error}", help=f"it is '{point.value}'")) from error
-    if not isinstance(found, Backend) or found.name != point.name:
+    if not isinstance(made, Backend) or made.name != point.name:
         raise CompileError(Diagnostic(f"'{point.value}' is no backend '{point.name}'", help="its class needs this name"))
-    return found
+    return made
 
 
 def family(names: tuple[str, ...]) -> tuple[str, ...]:
-    """These backends and all that their proposals may hold regions of, each once."""
-    found = list(dict.fromkeys(names))
-    for name in found:  # grows while it is walked
-        found += [other for other in backend(name).others if other not in found]
-    return tuple(found)
+    """These backends and all whose regions their proposals may contain, each once."""
+    all_names = list(dict.fromkeys(names))
+    for name in all_names:  # the list grows during the loop
+        all_names += [other for other in backend(name).others if other not in all_names]
+    return tuple(all_names)
 
 
 def proposals(name: str, graph: ModelGraph, context: Context) -> list[Candidate]:
-    """What the backend of this name proposes. Raises `CompileError` listing the names that exist."""
+    """What the backend of this name proposes. Raises `CompileError`, which lists the names that exist."""
     return backend(name).propose(graph, context)
 
 
 def name_of(half: Half) -> str:
-    """The name of the backend that a half was lowered by, which may not exist."""
+    """The name of the backend that lowered a half. There may be no such backend."""
     return str(half.program.get("backend"))
 
 
 def options_of(name: str) -> type[Panel]:
-    """The options of a backend, as it declares them itself. Raises `CompileError` listing the names that exist."""
+    """The class of a backend's options. Raises `CompileError`, which lists the names that exist."""
     return backend(name).options
 
 
 def backend_of(half: Half) -> Backend:
-    """The backend that a half was lowered by. Raises `ProtocolError` if its program names none that exists."""
+    """The backend that lowered a half. Raises `ProtocolError` if its document names none that exists."""
     try:
         return backend(name_of(half))
     except CompileError as error:

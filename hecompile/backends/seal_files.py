@@ -22,7 +22,7 @@ ARRAY_BYTES = 24  # header of the array of words and its count
 
 
 class _Memory:
-    """A memory file, closed when nothing refers to it any more: at the end of its thread, at the latest."""
+    """A memory file. It is closed when nothing refers to it any more, at the latest at the end of its thread."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -31,29 +31,29 @@ class _Memory:
 
 
 class _File(threading.local):
-    """One memory file per thread and process."""
+    """One memory file for each thread and process."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """Take a file of one's own, as a forked process must: it would write to its parent's."""
+        """Open a new file. A forked process must, since it would otherwise write to the file of its parent."""
         self._memory = _Memory()
 
     @property
     def descriptor(self) -> int:
-        """The open file, never one that belongs to another process."""
+        """The open file of this process, never one of another process."""
         if self._memory.process != os.getpid():
             self.renew()
         return self._memory.descriptor
 
     @property
     def path(self) -> str:
-        """A name by which this process opens the file."""
+        """A path by which this process can open the file."""
         return f"/proc/self/fd/{self.descriptor}"
 
     def write(self, blob: bytes | memoryview) -> str:
-        """Replace what is in the file. Returns its path."""
+        """Replace the content of the file. Returns its path."""
         descriptor = self.descriptor
         os.ftruncate(descriptor, 0)
         written, view = 0, memoryview(blob).cast("B")
@@ -62,13 +62,13 @@ class _File(threading.local):
         return self.path
 
     def read(self) -> bytes:
-        """What SEAL wrote, without its header and uncompressed."""
+        """The bytes that SEAL wrote to the file, uncompressed and without header."""
         descriptor = self.descriptor
         return members(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
 
 
 FILE = _File()
-os.register_at_fork(after_in_child=FILE.renew)  # at once: the parent's plaintexts are none of the child's business
+os.register_at_fork(after_in_child=FILE.renew)  # immediately: the child must not see the parent's plaintexts
 
 
 def header(payload: int) -> bytes:
@@ -77,20 +77,20 @@ def header(payload: int) -> bytes:
 
 
 def array(data: bytes, count: int) -> bytes:
-    """An array of words with its header and count."""
+    """An array of `count` words in SEAL's format: header, count and words."""
     return header(8 + len(data)) + struct.pack("<Q", count) + data
 
 
 def members(blob: bytes) -> bytes:
-    """An object that SEAL wrote, without its header and uncompressed. Raises `InternalError` for another version of the format."""
+    """The bytes of an object that SEAL wrote, uncompressed, without header. Raises `InternalError` for another format version."""
     magic, length, major, _, mode, _, size = struct.unpack("<HBBBBHQ", blob[:HEADER_BYTES])
     if (magic, length, major) != (_MAGIC, HEADER_BYTES, _MAJOR) or size != len(blob):
         raise InternalError(f"SEAL wrote format version {major}: hecompile knows version {_MAJOR} only")
     if mode == 2:
         import zstandard
 
-        found: bytes = zstandard.ZstdDecompressor().decompressobj().decompress(blob[HEADER_BYTES:])
-        return found
+        uncompressed: bytes = zstandard.ZstdDecompressor().decompressobj().decompress(blob[HEADER_BYTES:])
+        return uncompressed
     if mode == 0:
         return blob[HEADER_BYTES:]
     raise InternalError(f"SEAL compressed a file in mode {mode}: hecompile knows 0 and 2")

@@ -1,6 +1,6 @@
-"""Words of any width on the wire, without a spare bit per word.
+"""Packs words of any number of bits to bytes and back, without unused bits between words.
 
-The whole bytes of every word come first (little-endian), then the remaining high bits of all words, packed.
+The whole bytes of every word come first, little-endian. The remaining high bits of all words follow, packed, the first word lowest.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SEED_BYTES = 64  # what SEAL sends in place of a fresh `a`, under `ckks`
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Bytes that `count` words of `bits` bits take."""
+    """How many bytes `count` words of `bits` bits take."""
     return count * (bits // 8) + -(-count * (bits % 8) // 8)
 
 
 def pack_bits(words: Words, bits: int) -> bytes:
-    """Words below 2^bits, in C order."""
+    """The packed bytes of words below 2^bits, in C order."""
     flat = np.ascontiguousarray(words, "<u8").reshape(-1)
     whole, rest = divmod(bits, 8)
     packed = _low_bytes(flat, whole).tobytes() if whole else b""
@@ -37,7 +37,7 @@ def pack_bits(words: Words, bits: int) -> bytes:
 
 
 def unpack_bits(data: memoryview, count: int, bits: int) -> Words:
-    """The inverse of `pack_bits`: (count) words. Raises `ProtocolError` if the size is wrong or padding is not zero."""
+    """The inverse of `pack_bits`, (count) words. Raises `ProtocolError` if the size is wrong or an unused bit is not zero."""
     if len(data) != packed_bytes(count, bits):
         raise ProtocolError(f"{len(data)} bytes where {count} words of {bits} bits take {packed_bytes(count, bits)}")
     whole, rest = divmod(bits, 8)
@@ -61,8 +61,10 @@ def _low_bytes(words: Words, count: int) -> npt.NDArray[np.void]:
 
 
 def _lanes(width: int, bits: int) -> tuple[np.uint64, np.uint64, np.uint64]:
-    """For words of lanes of `width` bits, in pairs: the low `bits` of each pair's first lane, the same of its second moved down to
-    them, and by how much."""
+    """Two masks and a shift that merge neighbouring lanes of `width` bits, of which the low `bits` bits are used.
+
+    The masks select the first lane of each pair, and the second one after it was shifted down by the third number.
+    """
     first = sum(((1 << bits) - 1) << start for start in range(0, 64, 2 * width))
     return np.uint64(first), np.uint64(first << bits), np.uint64(width - bits)
 
@@ -70,21 +72,21 @@ def _lanes(width: int, bits: int) -> tuple[np.uint64, np.uint64, np.uint64]:
 def _squeeze(octets: Words, bits: int) -> Words:
     """Eight bytes below 2^bits in every word -> 8 * bits bits, the first byte lowest."""
     for width in (8, 16, 32):
-        first, second, jump = _lanes(width, width // 8 * bits)
-        octets = octets & first | octets >> jump & second
+        first, second, shift = _lanes(width, width // 8 * bits)
+        octets = octets & first | octets >> shift & second
     return octets
 
 
 def _spread(squeezed: Words, bits: int) -> Words:
     """The inverse of `_squeeze`."""
     for width in (32, 16, 8):
-        first, second, jump = _lanes(width, width // 8 * bits)
-        squeezed = squeezed & first | (squeezed & second) << jump
+        first, second, shift = _lanes(width, width // 8 * bits)
+        squeezed = squeezed & first | (squeezed & second) << shift
     return squeezed
 
 
 def pack_signed(values: Integers, bits: int) -> bytes:
-    """Integers in [-2^(bits-1), 2^(bits-1))."""
+    """The packed bytes of integers in [-2^(bits-1), 2^(bits-1))."""
     return pack_bits((values + (1 << (bits - 1))).astype(np.uint64), bits)
 
 
@@ -94,7 +96,9 @@ def unpack_signed(data: memoryview, count: int, bits: int) -> Integers:
 
 
 def round_off(words: Words, bits: int, q_bits: int) -> Words:
-    """words / 2^bits, rounded. What rounds up to 2^q_bits is within 2^(bits - 1) of q, that is of zero, and becomes zero."""
+    """The words without their `bits` low bits, rounded to nearest. A word that rounds up to 2^q_bits becomes
+    zero: it is within 2^(bits - 1) of q, which is zero modulo q.
+    """
     if not bits:
         return words
     rounded = words + np.uint64(1 << (bits - 1)) >> np.uint64(bits)

@@ -1,4 +1,4 @@
-"""Calibration: calls that a model really gets, and what its values look like on them. Passes that fit or select read both."""
+"""Calibration: recorded calls of a model, and statistics of its values over them. Passes fit and select by both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replayable iterator of calls of a UNet: from its own seeded sampler, or from a safetensors file."""
+"""Recorded calls of a model: drawn by its own seeded sampler, or read from a safetensors file."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ __all__ = ["Calibration", "Call", "from_sampler", "load_calibration", "save_cali
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call: arrays by input name."""
+    """The inputs of one call of the model: arrays by input name."""
 
     inputs: Mapping[str, Array]
 
     @property
     def t(self) -> float:
-        """The timestep; zero for a model without."""
+        """The timestep of the call; zero if the model has none."""
         return float(self.inputs["timestep"]) if "timestep" in self.inputs else 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Calls in the order in which a sampler makes them. May be iterated many times."""
+    """Calls of a model, in the order in which a sampler makes them.
+
+    Raises:
+        CompileError: when built without a call, or with values that are not finite.
+    """
 
     calls: tuple[Call, ...]
 
@@ -53,7 +57,7 @@ class Calibration:
 
 
 class Sampled(Protocol):
-    """What can be sampled from: a graph, or a program at any stage."""
+    """A model that a sampler can call: a graph, or a program."""
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]: ...
@@ -64,7 +68,7 @@ class Sampled(Protocol):
 
 
 def _condition(spec: InputSpec, samples: int, classes: int, rng: np.random.Generator) -> Array:
-    """A condition as the model may get it: labels in turn, embeddings of unit variance."""
+    """Values of a conditioning input for so many samples: all labels in turn, or embeddings of unit variance."""
     shape = concrete_shape(spec.shape, samples)
     if spec.dtype.startswith("float"):
         return rng.standard_normal(shape).astype(np.float32)
@@ -74,11 +78,16 @@ def _condition(spec: InputSpec, samples: int, classes: int, rng: np.random.Gener
 def from_sampler(
     graph: Sampled, schedule: Mapping[str, Any] | None = None, steps: int = 10, samples: int = 10, seed: int = 0
 ) -> Calibration:
-    """The calls of a DDIM run of the model itself.
+    """Return the calls of a DDIM run with the model.
 
     Args:
-        schedule: of a scheduler of diffusers, such as `hecompile.models.digits.SCHEDULER`; its defaults if None.
-        samples: pictures drawn together, (samples, C, H, W).
+        schedule: config of a diffusers scheduler, such as `hecompile.models.digits.SCHEDULER`; None: that of DDIMScheduler.
+        steps: steps of the run, each of which is one call.
+        samples: how many pictures are drawn in one batch.
+        seed: of the initial noise and the conditions.
+
+    Raises:
+        CompileError: if the model has no inputs `sample` and `timestep`.
     """
     import torch
     from diffusers import DDIMScheduler
@@ -107,7 +116,11 @@ def from_sampler(
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:
-    """As safetensors: `0003.sample` is the latent of the fourth call. Raises `CompileError` if the file cannot be written."""
+    """Write calls as safetensors, named so that `0003.sample` is the latent of the fourth call.
+
+    Raises:
+        CompileError: if the file cannot be written.
+    """
     from safetensors.numpy import save
 
     tensors = {f"{place:04d}.{name}": value for place, call in enumerate(calibration) for name, value in call.inputs.items()}
@@ -115,7 +128,11 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
 
 
 def load_calibration(path: Path) -> Calibration:
-    """A recorded calibration. Raises `CompileError` if the file is no safetensors, or its names are not such."""
+    """Read calls that `save_calibration` wrote.
+
+    Raises:
+        CompileError: if the file is no safetensors file, if its tensors have other names, or if its calls have different inputs.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

@@ -1,4 +1,4 @@
-"""What the regions of a program really get: their inputs, and the ranges of all values, over a run of the model's own sampler."""
+"""The inputs that a program's regions get, and the ranges of all values, over recorded calls or the model's own sampler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["region_inputs", "value_ranges"]
 
 @dataclass(frozen=True)
 class _Sampled:
-    """A program as a function of tensors."""
+    """A program that a sampler can call."""
 
     program: Program
 
@@ -44,30 +44,33 @@ class _Sampled:
 
 
 def region_inputs(program: Program, region: AnyCall, calibration: Calibration | None = None) -> list[Array]:
-    """Each input of a region over all calls, samples along the first dimension; of the model's own sampler if None.
+    """Return every input of a region, with the samples of all calls along the first dimension. None: calls of the model's own
+    sampler.
 
     Raises:
         CompileError: if a value is not finite.
     """
     calls = calibration or from_sampler(_Sampled(program), steps=5, samples=8)
-    found = [[values[name] for name in region.inputs] for values in (program.run(call.inputs) for call in calls)]
-    inputs: list[Array] = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    by_call = [[values[name] for name in region.inputs] for values in (program.run(call.inputs) for call in calls)]
+    inputs: list[Array] = [np.concatenate(parts) for parts in zip(*by_call, strict=True)]
     broken = [name for name, value in zip(region.inputs, inputs, strict=True) if not np.isfinite(value).all()]
     if broken:
         raise CompileError(
             Diagnostic(
-                f"region '{region.name}': {', '.join(broken)} is not finite in calibration", help="repair the model's weights"
+                f"region '{region.name}': {', '.join(broken)} is not finite in calibration", help="correct the model's weights"
             )
         )
     return inputs
 
 
 def value_ranges(program: Program, calls: Iterable[RecordedCall] | None = None) -> dict[str, float]:
-    """The largest magnitude of every value of the plan over these calls, or those of the model's own sampler; infinite where one
-    was not finite."""
-    found = dict[str, float]()
+    """Return the largest |entry| of every value of the plan by name, over these calls. None: calls of the model's own sampler.
+
+    It is infinite for a value that was not finite in some call.
+    """
+    ranges = dict[str, float]()
     for call in calls or from_sampler(_Sampled(program), steps=5, samples=8):
         for name, value in program.run(call.inputs).items():
             largest = float(np.abs(value).max()) if np.isfinite(value).all() else np.inf
-            found[name] = max(found.get(name, 0.0), largest)
-    return found
+            ranges[name] = max(ranges.get(name, 0.0), largest)
+    return ranges

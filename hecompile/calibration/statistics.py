@@ -1,4 +1,4 @@
-"""What the values of a graph look like on calibration data, per node and timestep bin, and how much the output minds each."""
+"""Statistics of a graph's values over recorded calls, by node and timestep bin, and how sensitive the output is to each node."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ HISTOGRAM_BINS = 64
 
 @dataclass(frozen=True, eq=False)
 class NodeStatistics:
-    """One node. Arrays have one row per timestep bin; bins without calls have count 0, infinite bounds and NaN moments."""
+    """Statistics of one node, with one entry per timestep bin. Bins without calls have count 0, infinite bounds and NaN moments."""
 
     count: Floats
     mean: Floats
     variance: Floats
     low: Floats
     high: Floats
-    edges: Floats  # (HISTOGRAM_BINS + 1), the same for all bins
-    histogram: Floats  # (bins, HISTOGRAM_BINS)
-    extremes: tuple[Floats, ...]  # per bin: the least and the largest value of each entry of each call's batch, (entries, 2)
+    edges: Floats  # of the histograms, (HISTOGRAM_BINS + 1), the same for all timestep bins
+    histogram: Floats  # (timestep bins, HISTOGRAM_BINS)
+    extremes: tuple[Floats, ...]  # for each timestep bin: the least and largest value of every sample of every call, (samples, 2)
 
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Statistics of the nodes that were asked for."""
+    """Statistics by the names of nodes. Indexing raises `CompileError` for a node that was not asked for."""
 
     nodes: Mapping[str, NodeStatistics]
 
@@ -52,15 +52,15 @@ class Statistics:
 
 
 class _Watcher(fx.Interpreter):
-    """Runs a graph and shows every value of the watched nodes to a function, which may replace it."""
+    """Runs a graph and replaces every value of the watched nodes by what a function returns for it."""
 
-    def __init__(self, graph: ModelGraph, watched: Collection[str], show: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
+    def __init__(self, graph: ModelGraph, watched: Collection[str], change: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
         super().__init__(graph.graph_module)
-        self._watched, self._show = watched, show
+        self._watched, self._change = watched, change
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        return self._show(n.name, result) if n.name in self._watched else result
+        return self._change(n.name, result) if n.name in self._watched else result
 
 
 def _run(graph: ModelGraph, call: Call, watcher: _Watcher) -> torch.Tensor:
@@ -70,11 +70,11 @@ def _run(graph: ModelGraph, call: Call, watcher: _Watcher) -> torch.Tensor:
 
 
 def watch(
-    graph: ModelGraph, calibration: Calibration, nodes: Collection[str], show: Callable[[str, torch.Tensor], torch.Tensor]
+    graph: ModelGraph, calibration: Calibration, nodes: Collection[str], change: Callable[[str, torch.Tensor], torch.Tensor]
 ) -> None:
-    """Run every call; `show` gets each value of the named nodes and returns what takes its place."""
+    """Run all calls. `change` gets the name and value of each of these nodes, and what it returns takes the value's place."""
     for call in calibration:
-        _run(graph, call, _Watcher(graph, nodes, show))
+        _run(graph, call, _Watcher(graph, nodes, change))
 
 
 def _float_nodes(graph: ModelGraph) -> list[str]:
@@ -85,7 +85,8 @@ def _float_nodes(graph: ModelGraph) -> list[str]:
 def collect(
     graph: ModelGraph, calibration: Calibration, nodes: Collection[str] | None = None, bins: int = TIMESTEP_BINS
 ) -> Statistics:
-    """Two runs over the calibration: bounds and moments, then histograms. All float nodes unless some are named.
+    """Return the statistics of these nodes, or of all float nodes. All calls are run twice: for bounds and moments, then for
+    histograms.
 
     Raises:
         CompileError: for a name that is no float node of the graph.
@@ -135,9 +136,10 @@ def _statistics(sums: Array, bounds: Array, edges: Array, histogram: Array, extr
 
 
 def sensitivity(graph: ModelGraph, calibration: Calibration, node: str, relative: float = 1e-2, seed: int = 0) -> float:
-    """How much the output minds an error at a node: the output's relative RMS change over the node's.
+    """Return how sensitive the output is to an error at a node: the output's relative RMS change divided by the node's.
 
-    White noise of `relative` times the value's own RMS is added at every call; 1 means that the error arrives as it was.
+    White noise of `relative` times the value's own RMS is added in every call. A result of 1 means that the relative error is as
+    large at the output as at the node.
 
     Raises:
         CompileError: for a name that is no float node of the graph.

@@ -1,4 +1,4 @@
-"""The command line: `hecompile`, and `compile-model`, which is `hecompile compile` by its own name."""
+"""The command line: the command `hecompile`, and `compile-model`, which does the same as `hecompile compile`."""
 
 from hecompile.cli.app import compile_model, main
 

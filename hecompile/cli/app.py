@@ -1,4 +1,4 @@
-"""The commands, one function each. `compile-model` is `hecompile compile` by its own name."""
+"""The table of commands, and the two programs that run them: `hecompile`, and `compile-model` for `hecompile compile`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from hecompile.errors import needing
 
 __all__ = ["COMMANDS", "app", "compile_model", "main"]
 
-ABOUT = "Run diffusion models on a server that sees ciphertexts only. `compile-model` is `hecompile compile` by its own name."
+ABOUT = "Run diffusion models on a server that sees only ciphertexts. `compile-model` does the same as `hecompile compile`."
 
-# module, function, and the extra that brings what the base install has not
+# module, function, and the extra (`pip install 'hecompile[...]'`) that the command needs beside the base install
 COMMANDS = {
     "compile": ("hecompile.cli.compiling", "compile_command", "compile"),
     "compile-sampler": ("hecompile.cli.compiling", "compile_sampler_command", "compile"),
@@ -30,13 +30,15 @@ COMMANDS = {
     "measure-machine": ("hecompile.cli.inspecting", "measure_machine", "compile"),
     "serve": ("hecompile.cli.serving", "serve", ""),
     "sample": ("hecompile.cli.sampling", "sample", "client"),
+    "demo": ("hecompile.cli.demonstrating", "demo", "models"),
+    "new": ("hecompile.cli.creating", "new", "compile"),
     "passes": ("hecompile.cli.listing", "passes", "compile"),
     "doctor": ("hecompile.cli.listing", "doctor", ""),
 }
 
 
 def _show_version(wanted: bool) -> None:
-    """Print the version and end, where it was asked for."""
+    """Print the version and exit, if `--version` was given."""
     if wanted:
         from hecompile.version import __version__
 
@@ -48,79 +50,80 @@ Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_sho
 
 
 class _Command(TyperCommand):
-    """A command whose usage line names arguments as other programs do: `SOURCE`, not `{source}`."""
+    """A command whose usage line shows arguments as `SOURCE`, as other programs do, not as `{source}`."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.strip("{}").upper() for piece in super().collect_usage_pieces(ctx)]
 
 
-class _Lazy(UserDict[str, Any]):
-    """The commands by name. One is imported when it is asked for, so that a server's process loads no compiler."""
+class _LazyCommands(UserDict[str, Any]):
+    """The commands by name. A command is imported when it is used, so that the process of a server loads no compiler."""
 
     def __getitem__(self, name: str) -> Any:
-        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        alone.command(name, cls=_Command)(_function_of(name, f"hecompile {name}"))
-        return get_command(alone)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(name, cls=_Command)(_function_of(name, f"hecompile {name}"))
+        return get_command(single)
 
 
 def _function_of(name: str, shown: str) -> Callable[..., None]:
-    """The function of a command, which names the extra that is missing instead of the package. `shown`: as the user calls it."""
+    """Return the function of a command. A missing package is reported as the extra to install, for the command as the user called
+    it (`shown`)."""
     module, function, extra = COMMANDS[name]
     command: Callable[..., None] = getattr(import_module(module), function)
     if not extra:
         return command
 
     @wraps(command)
-    def told(*args: Any, **options: Any) -> None:
+    def reporting_missing_extra(*args: Any, **options: Any) -> None:
         with needing(shown, extra):
             command(*args, **options)
 
-    return told
+    return reporting_missing_extra
 
 
 class _Commands(TyperGroup):
-    """The group of `COMMANDS`."""
+    """The group of all commands in `COMMANDS`."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _Lazy(COMMANDS)
+        self.commands = _LazyCommands(COMMANDS)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
 
 def _group(version: Version = False) -> None:
-    """Nothing is to be done before a command."""
+    """Do nothing before a command; `--version` is handled by its own callback."""
 
 
 app = typer.Typer(cls=_Commands, callback=_group, no_args_is_help=True, help=ABOUT, pretty_exceptions_enable=False)
 
 
-def _alone() -> typer.Typer:
-    """`hecompile compile` as a command of its own."""
+def _compile_model() -> typer.Typer:
+    """Return `hecompile compile` as a program of its own, which also has `--version`."""
     command = _function_of("compile", "compile-model")
     signature = inspect.signature(command)
     version = inspect.Parameter("version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Version)
 
     @wraps(command)
-    def told(*args: Any, version: bool, **options: Any) -> None:
+    def without_version(*args: Any, version: bool, **options: Any) -> None:
         command(*args, **options)
 
     parameters = [*signature.parameters.values(), version]
-    told.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    told.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
-    alone = typer.Typer(pretty_exceptions_enable=False)
-    alone.command("compile-model", cls=_Command)(told)
-    return alone
+    without_version.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    without_version.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
+    program = typer.Typer(pretty_exceptions_enable=False)
+    program.command("compile-model", cls=_Command)(without_version)
+    return program
 
 
 def main() -> None:
-    """The `hecompile` command."""
+    """Run the `hecompile` command."""
     with own_exit_status():
         run(partial(app, prog_name="hecompile"))
 
 
 def compile_model() -> None:
-    """The `compile-model` command."""
+    """Run the `compile-model` command."""
     with own_exit_status():
-        run(lambda: _alone()(prog_name="compile-model"))
+        run(lambda: _compile_model()(prog_name="compile-model"))

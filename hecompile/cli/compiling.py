@@ -25,7 +25,7 @@ __all__ = ["compile_command", "compile_sampler_command"]
 
 
 def _trained() -> list[str]:
-    """Models of the zoo that have weights."""
+    """Return the names of the zoo's models that have weights."""
     from hecompile.models import zoo
     from hecompile.models.published import SHAPES
 
@@ -36,11 +36,17 @@ def _trained() -> list[str]:
 def compile_command(
     source: Annotated[
         str,
-        typer.Argument(help="a diffusers folder, an .onnx file or the name of a zoo model", autocompletion=completing(_trained)),
+        typer.Argument(
+            help="a diffusers folder, an .onnx file or the name of a model of the zoo", autocompletion=completing(_trained)
+        ),
     ],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of the artifact")] = None,
-    until: Annotated[str | None, typer.Option(help="stop after this pass and print the program: see `hecompile passes`")] = None,
-    dump_ir: Annotated[Path | None, typer.Option(help="new folder for the program's text after every pass")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder to write the artifact to")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="stop after this pass and print the program; `hecompile passes` lists the passes")
+    ] = None,
+    dump_ir: Annotated[
+        Path | None, typer.Option(help="new folder to which the program is written as text after every pass")
+    ] = None,
     as_json: Json = False,
     **flags: Any,
 ) -> None:
@@ -49,7 +55,9 @@ def compile_command(
     from hecompile.ir.program_printing import program_text
 
     if output is None and until is None:
-        raise CompileError(Diagnostic("there is no --output", help="name a folder for the artifact, or a pass to stop --until"))
+        raise CompileError(
+            Diagnostic("--output is missing", help="name a folder for the artifact, or stop after a pass with --until")
+        )
     options = CompileOptions(**given_flags(flags))
 
     def show(record: PassRecord) -> None:
@@ -57,7 +65,7 @@ def compile_command(
         if until is None:
             say(line)
         else:
-            sys.stderr.write(f"{line}\n")  # what is asked for is the program's text
+            sys.stderr.write(f"{line}\n")  # stdout gets the text of the program
 
     with progress_bar() as progress:
         compiled = compile_model(
@@ -74,13 +82,13 @@ def compile_command(
 
 @partial(with_option_flags, panels={SamplerOptions: "Options"})
 def compile_sampler_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the artifact")],
-    shape: Annotated[str, typer.Option(help="of a latent, as CxHxW")] = "4x64x64",
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder to write the artifact to")],
+    shape: Annotated[str, typer.Option(help="shape of the latents, as CxHxW")] = "4x64x64",
     calibration: Annotated[Path | None, typer.Option(help="recorded calls of the UNet, for static masks (safetensors)")] = None,
     as_json: Json = False,
     **flags: Any,
 ) -> None:
-    """Compile a sampler's step for the policy he-diffusion: the UNet stays at the client."""
+    """Compile the step of a sampler for the policy he-diffusion. The UNet stays at the client."""
     from hecompile.policies import WATERMARK
     from hecompile.sampler_artifact import compile_sampler, parse_shape
 
@@ -95,4 +103,4 @@ def compile_sampler_command(
         return
     for reveal in manifest.reveals:
         say(f"{WATERMARK}: {reveal}")
-    say(f"{output}: {'reveals the above' if manifest.reveals else 'reveals nothing'}")
+    say(f"{output}: {'reveals what is listed above' if manifest.reveals else 'reveals nothing'}")

@@ -1,4 +1,4 @@
-"""What commands print: text for people, or one JSON object."""
+"""The output of commands: text for people, or one JSON object."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object instea
 
 
 def say(text: str) -> None:
-    """A line for people."""
+    """Print a line of text for people."""
     from hecompile.report.terminal import terminal
 
     terminal().print(text)
@@ -29,7 +29,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Watcher | None]:
-    """What shows how far work has come and how long it will still take, on a terminal; None where stderr is none."""
+    """Give a function that shows how far work has come and how long it will still take; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -53,7 +53,8 @@ def progress_bar() -> Iterator[Watcher | None]:
 
 
 def rows(pairs: Sequence[tuple[str, str]], folds: bool = False) -> None:
-    """A line for each name with a sentence about it, the sentences in a column, which `folds` to the width of a terminal."""
+    """Print a line per name with a sentence about it, the sentences aligned in a column. `folds` breaks them at the terminal's
+    width."""
     width = max(len(name) for name, _ in pairs)
     columns = shutil.get_terminal_size().columns if folds and sys.stdout.isatty() else 0
     for name, sentence in pairs:
@@ -63,5 +64,5 @@ def rows(pairs: Sequence[tuple[str, str]], folds: bool = False) -> None:
 
 
 def print_json(document: object) -> None:
-    """The object, on a line of its own."""
+    """Print the object as JSON, on one line."""
     sys.stdout.write(json.dumps(document, default=str) + "\n")

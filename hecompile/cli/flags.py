@@ -1,4 +1,4 @@
-"""Flags of a command from panels of options: what can be chosen in Python can be chosen in a shell."""
+"""Makes the flags of a command from panels of options, so that a shell offers every option that Python does."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ from hecompile.panels import Declared, Panel, declared
 __all__ = ["completing", "given_flags", "values_text", "with_option_flags"]
 
 METAVARS: Mapping[type, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT", tuple: "TEXT"}
-KINDS: Mapping[type, Any] = {bool: bool | None, tuple: list[str] | None}  # numbers come as texts: 2^-40 is read by the panel
+KINDS: Mapping[type, Any] = {
+    bool: bool | None,
+    tuple: list[str] | None,
+}  # numbers arrive as text, since the panel also accepts 2^-40
 
 
 def with_option_flags(function: Callable[..., None], panels: Mapping[type[Panel], str]) -> Callable[..., None]:
-    """Adds a flag for every option of these panels, under their titles; the function gets them as keyword arguments.
+    """Add a flag for every option of these panels, grouped under their titles, to a command. It receives them as keyword arguments.
 
-    What was not given is None. Options that a panel has from another one are the other's.
+    A flag that was not given is None. An option that occurs in several panels gets one flag, under the first of them.
     """
     signature = inspect.signature(function, eval_str=True)
-    kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    kept = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     flags = dict[str, inspect.Parameter]()
     for panel, title in panels.items():
-        flags |= {name: _flag(each, title) for name, each in declared(panel).items() if name not in flags}
+        flags |= {name: _flag(option, title) for name, option in declared(panel).items() if name not in flags}
     parameters = [*kept, *flags.values()]
     function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    function.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
     return function
 
 
 def values_text(values: Sequence[str]) -> str:
-    """What may be given to an option, as help shows it: `[strict|simulation]`."""
+    """Return the values of an option as help shows them: `[strict|simulation]`."""
     return f"[{'|'.join(values)}]"
 
 
 def completing(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """What a shell suggests for an option or argument: those of these values that begin as what is typed."""
+    """Return a function that gives the values which start with what the user has typed, for the shell's completion."""
 
     def suggested(incomplete: str) -> list[str]:
         return [value for value in values() if value.startswith(incomplete)]
@@ -47,12 +50,12 @@ def completing(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]
 
 
 def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that stood in the command."""
+    """Return the options that were given on the command line."""
     return {name: value for name, value in flags.items() if value is not None and value != []}
 
 
 def _flag(each: Declared, title: str) -> inspect.Parameter:
-    """The parameter of an option."""
+    """Return the parameter of the command for an option."""
     switch = each.kind is bool
     spelling = f"{each.flag}/--no-{each.flag.removeprefix('--')}" if each.default is True else each.flag
     metavar = None if switch else values_text(each.values) if each.values else METAVARS[each.kind]

@@ -1,4 +1,4 @@
-"""How a command ends early: signals become exceptions, so that whatever is half done is removed on the way out."""
+"""How a command ends early: signals become exceptions, so that what is half done is removed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,26 @@ from types import FrameType
 __all__ = ["CANNOT_WRITE", "STOPPED", "drop_unwritable_output", "own_exit_status", "signals_as_exits"]
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
-STOPPED = {128 + number: number.name for number in (signal.SIGINT, *ENDING)}  # exit status of a command that a signal ended
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # what a disk says, whatever is written
+STOPPED = {
+    128 + number: number.name for number in (signal.SIGINT, *ENDING)
+}  # names of signals by the exit status of a command that they ended
+CANNOT_WRITE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+)  # errors of a disk that is full or cannot be written
 
 
 @contextmanager
 def signals_as_exits() -> Iterator[None]:
-    """Within it SIGTERM raises `SystemExit(143)` and SIGHUP `SystemExit(129)`; Ctrl-C raises `KeyboardInterrupt`, as always.
+    """Within the block SIGTERM raises `SystemExit(143)`, SIGHUP raises `SystemExit(129)`, and Ctrl-C raises `KeyboardInterrupt` as
+    always.
 
-    The first one counts: others, a second Ctrl-C too, are ignored while what is half done is removed. A signal that the caller
-    ignores stays ignored, as under `nohup`. Does nothing outside the main thread, which alone may handle signals.
+    Only the first signal counts: later ones, such as a second Ctrl-C, are ignored while what is half done is removed. A signal that
+    the caller ignores stays ignored, as under `nohup`. Outside the main thread this does nothing, since only that can handle
+    signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -32,25 +42,25 @@ def signals_as_exits() -> Iterator[None]:
     process = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:  # a forked process has nothing of its own to remove
+        if os.getpid() != process:  # a forked process has nothing to remove
             os._exit(128 + number)
-        for each in handlers:
-            signal.signal(each, signal.SIG_IGN)
+        for handled in handlers:
+            signal.signal(handled, signal.SIG_IGN)
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, *ENDING)}
-    for each, handler in handlers.items():
+    handlers = {handled: signal.getsignal(handled) for handled in (signal.SIGINT, *ENDING)}
+    for handled, handler in handlers.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(each, end)
+            signal.signal(handled, end)
     try:
         yield
     finally:
-        for each, handler in handlers.items():
-            signal.signal(each, handler)
+        for handled, handler in handlers.items():
+            signal.signal(handled, handler)
 
 
 def drop_unwritable_output() -> None:
-    """Give up what the standard output does not take, so that the interpreter does not fail on it once more at its end."""
+    """Discard output that stdout does not accept, so that Python does not fail on it again when it ends."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -61,9 +71,9 @@ def drop_unwritable_output() -> None:
 
 @contextmanager
 def own_exit_status() -> Iterator[None]:
-    """Within it a command ends with its own status, also after Concrete's library has run a circuit.
+    """Within the block a command ends with its own exit status, even after the library of Concrete has run a circuit.
 
-    Its end of the process is a 0 whatever the status was, so a compilation that failed would look like one that did not.
+    That library ends the process with status 0 whatever the status should be, so a failed compilation would look like a success.
     """
     try:
         yield
@@ -79,7 +89,7 @@ def own_exit_status() -> Iterator[None]:
 
 
 def _leave(status: int) -> None:
-    """End at once, with what was written."""
+    """End the process at once, after writing what is buffered."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()

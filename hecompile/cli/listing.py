@@ -1,4 +1,4 @@
-"""The commands that list what there is: the compiler's passes, and what this machine has."""
+"""The commands that list the compiler's passes and describe this machine: `hecompile passes` and `hecompile doctor`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["doctor", "passes"]
 
 
 def _backends() -> tuple[str, ...]:
-    """Names of backends, which take long to import."""
+    """Return the names of backends, which take long to import."""
     from hecompile.backends.registry import model_backends
 
     return model_backends()
@@ -24,29 +24,29 @@ def passes(
     backend: Annotated[
         str,
         typer.Option(
-            help="whose passes: bfv, clear, ckks, concrete, ...; they differ where a backend lowers its regions",
+            help="list the passes for this backend: bfv, clear, ckks, concrete, ...; each lowers its regions in its own way",
             autocompletion=completing(_backends),
         ),
     ] = "bfv",
     as_json: Json = False,
 ) -> None:
-    """List the passes of the compiler in their order, with what each does; then those of other packages, which run if asked for."""
+    """List the compiler's passes in order, with what each does; then passes of other packages, which run only if asked for."""
     from hecompile.compiler import pipeline
     from hecompile.installed_passes import installed_passes
     from hecompile.options import CompileOptions
 
-    found = pipeline(CompileOptions(backend=backend), Path("artifact"))
+    in_order = pipeline(CompileOptions(backend=backend), Path("artifact"))
     if as_json:
-        document = {"backend": backend, "passes": [{"name": each.name, "help": each.help} for each in found]}
+        document = {"backend": backend, "passes": [{"name": step.name, "help": step.help} for step in in_order]}
         print_json(document | {"installed": {name: point.value for name, point in installed_passes().items()}})
         return
-    rows([(each.name, each.help) for each in found])
+    rows([(step.name, step.help) for step in in_order])
     if others := installed_passes():
         rows([(name, f"only with --passes {name}, from {point.value}") for name, point in others.items()])
 
 
 def doctor(as_json: Json = False) -> None:
-    """Show versions, CPU features, the self-test of the integer product, and what is missing."""
+    """Show versions, CPU features, a self-test of the integer product, and what is missing."""
     from hecompile.report.doctor import examine, told
 
     findings = examine()

@@ -1,4 +1,4 @@
-"""The command that predicts what a model costs before anything is encrypted: `hecompile plan`."""
+"""The command that predicts what a model costs without encrypting anything: `hecompile plan`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hecompile.machine import GOALS
 from hecompile.models import zoo
 from hecompile.options import CompileOptions
 from hecompile.options.plan import PlanOptions
-from hecompile.outputs import judge_file
+from hecompile.outputs import check_file
 
 if TYPE_CHECKING:
     from hecompile.ir.graph import ModelGraph
@@ -30,30 +30,39 @@ __all__ = ["plan"]
 @partial(with_option_flags, panels={PlanOptions: PlanOptions.title})
 def plan(
     source: Annotated[
-        str, typer.Argument(help="what `compile` takes, or the name of a shape: sd15-shaped", autocompletion=completing(zoo))
+        str,
+        typer.Argument(
+            help="what `compile` accepts, or a published model's shape without weights: sd15-shaped", autocompletion=completing(zoo)
+        ),
     ],
     machine: Annotated[Path | None, typer.Option(help="profile written by measure-machine")] = None,
-    rtt_ms: Annotated[float, typer.Option(help="round trip of the network", min=0)] = 0.0,
-    bandwidth_mbps: Annotated[float, typer.Option(help="bandwidth of the network")] = 1000.0,
-    batch: Annotated[int, typer.Option(min=1, max=256)] = 1,
-    steps: Annotated[int, typer.Option(help="steps of a picture, for its bill", min=1, max=10000)] = 25,
-    guidance: Annotated[bool, typer.Option(help="whether a step of a picture is a call with each sample twice")] = True,
-    memory_mib: Annotated[float | None, typer.Option(help="memory of the server; default: what is free here")] = None,
+    rtt_ms: Annotated[float, typer.Option(help="round-trip time of the network, in ms", min=0)] = 0.0,
+    bandwidth_mbps: Annotated[float, typer.Option(help="bandwidth of the network, in Mbit/s")] = 1000.0,
+    batch: Annotated[int, typer.Option(help="pictures per call of the model", min=1, max=256)] = 1,
+    steps: Annotated[int, typer.Option(help="sampler steps per picture, for the bill of a picture", min=1, max=10000)] = 25,
+    guidance: Annotated[bool, typer.Option(help="whether guidance is used, which puts every sample into a call twice")] = True,
+    memory_mib: Annotated[
+        float | None, typer.Option(help="memory of the server, in MiB; default: what is free on this machine")
+    ] = None,
     client_cache_mib: Annotated[
         float | None,
-        typer.Option(help="most MiB of replies that the client keeps for a run; 0: nothing; default: as `compile`", min=0),
+        typer.Option(help="most MiB of replies that the client keeps during a run; 0: none; default: as for `compile`", min=0),
     ] = None,
     run_calls: Annotated[
-        int | None, typer.Option(help="calls of the model in a run; default: as `compile`", min=2, max=1000)
+        int | None, typer.Option(help="calls of the model per run; default: as for `compile`", min=2, max=1000)
     ] = None,
-    pareto: Annotated[Path | None, typer.Option(help="also write the fronts of plans to this .json and .png")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="pareto: recorded calls; default: the model's own sampler")] = None,
+    pareto: Annotated[
+        Path | None, typer.Option(help="also write the best plans for a range of budgets to this .json and .png")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="pareto: recorded calls of the model; default: calls of its own sampler")
+    ] = None,
     tile: Annotated[str | None, typer.Option(help="pareto: layers show tiles of rows x columns, where there are several")] = None,
     as_json: Json = False,
     **flags: Any,
 ) -> None:
-    """Predict seconds, bytes, rounds and memory of a model, before anything is encrypted, and who pays what for a picture; of the
-    best plan with --partition optimised. With --pareto the fronts of plans."""
+    """Predict seconds, bytes, rounds and memory of a model without encrypting anything, and what a picture costs client and server;
+    for the best plan with --partition optimised. With --pareto, find the best plans for a range of budgets."""
     from hecompile.planner.bill import FEW_STEPS, Picture, bills_of
     from hecompile.planner.verdict import verdict_of
     from hecompile.predict import machine_of, optimised, partitioned, predict_source, run_of
@@ -63,30 +72,33 @@ def plan(
     options = CompileOptions(**({} if pareto is None else {"partition": "optimised"}) | given)
     if pareto is None and (calibration, tile) != (None, None):
         name = "--tile" if calibration is None else "--calibration"
-        raise CompileError(
-            Diagnostic(f"{name} does nothing: it is for the fronts", help=f"add --pareto FILE, or leave {name} away")
-        )
+        raise CompileError(Diagnostic(f"{name} has no effect without --pareto", help=f"add --pareto FILE, or leave {name} out"))
     if pareto is not None:
         if options.goal != GOALS[0]:
-            raise CompileError(Diagnostic(f"fronts are of the fastest plans, not of --goal {options.goal}", help="leave one away"))
+            raise CompileError(
+                Diagnostic(
+                    f"--pareto finds the fastest plans and cannot be combined with --goal {options.goal}",
+                    help="leave one of them out",
+                )
+            )
         for suffix in (".json", ".png"):
-            judge_file(pareto.with_suffix(suffix))
-    chosen, run = machine_of(machine, rtt_ms, bandwidth_mbps, options.goal), run_of(client_cache_mib, run_calls)
+            check_file(pareto.with_suffix(suffix))
+    speeds, run = machine_of(machine, rtt_ms, bandwidth_mbps, options.goal), run_of(client_cache_mib, run_calls)
     graph = partitioned(source)
-    planned = optimised(graph, chosen, options, run) if "partition" in given else graph
-    prediction = predict_source(planned, chosen, batch, memory_mib, run)
+    planned = optimised(graph, speeds, options, run) if "partition" in given else graph
+    prediction = predict_source(planned, speeds, batch, memory_mib, run)
     pictures = [Picture(steps, guidance, batch), Picture(FEW_STEPS, False, batch)]
-    bills = bills_of(planned, chosen, run, pictures, prediction if batch == 1 else None)
-    document = {"source": source, "batch": batch, **prediction.document(), "bills": [each.document() for each in bills]}
+    bills = bills_of(planned, speeds, run, pictures, prediction if batch == 1 else None)
+    document = {"source": source, "batch": batch, **prediction.document(), "bills": [bill.document() for bill in bills]}
     document["verdict"] = verdict_of(prediction)
     if not as_json:
         print_prediction(source, prediction)
         print_bills(bills)
     if pareto is not None:
-        found, files = _fronts(graph, chosen, options, run, pareto, calibration, tile)
-        document |= {"pareto": files, "fronts": {front.axis: [asdict(point) for point in front.points] for front in found}}
+        best, files = _fronts(graph, speeds, options, run, pareto, calibration, tile)
+        document |= {"pareto": files, "fronts": {front.axis: [asdict(point) for point in front.points] for front in best}}
         if not as_json:
-            print_fronts(found, files)
+            print_fronts(best, files)
     if as_json:
         print_json(document)
     else:
@@ -96,7 +108,8 @@ def plan(
 def _fronts(
     graph: ModelGraph, machine: Machine, options: CompileOptions, run: Run, path: Path, calibration: Path | None, tile: str | None
 ) -> tuple[tuple[Front, ...], list[str]]:
-    """The fronts of plans and the files that they were written to. The client holds no weights, if nothing else is said."""
+    """Return the best plans for a range of budgets, and the files that they were written to. Unless a budget says otherwise, the
+    client holds no weights."""
     from hecompile.planner.pareto import fronts, write
     from hecompile.planner.problem import Budgets
     from hecompile.planner.proposals import budgets_of, pins_of

@@ -1,4 +1,4 @@
-"""How a command ends: what it is that went wrong as a sentence, and the exit status that shells expect."""
+"""Runs a command: a user's error is printed as a sentence, and the exit status is what shells expect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ __all__ = ["run"]
 
 
 def run(command: Callable[[], object]) -> None:
-    """Errors that a user can mend are one sentence and exit status 2; a signal ends a command with 128 and its number."""
+    """Run a command. Errors that the user can correct are one sentence and exit status 2; a signal ends the command with 128 plus
+    its number."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
         with signals_as_exits():
@@ -21,7 +22,7 @@ def run(command: Callable[[], object]) -> None:
             sys.stdout.flush()
     except OSError as error:
         drop_unwritable_output()
-        if isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
+        if isinstance(error, BrokenPipeError):  # the reader of the output has closed it
             raise SystemExit(1) from None
         if error.errno not in CANNOT_WRITE:
             raise
@@ -35,7 +36,7 @@ def run(command: Callable[[], object]) -> None:
 
 
 def _reported(command: Callable[[], object]) -> None:
-    """Run a command; print an error that a user can mend."""
+    """Run a command, and print an error that the user can correct."""
     try:
         command()
     except InternalError:

@@ -1,4 +1,4 @@
-"""The command that draws with an artifact: `hecompile sample`."""
+"""The command that draws pictures with a compiled model: `hecompile sample`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["sample"]
 
-TOKEN_LIMIT = 65_536  # bytes of a file with a token
+TOKEN_LIMIT = 65_536  # largest size of a token's file in bytes
 LABEL_STEPS = 10
-SCHEDULERS = ("ddim", "pndm", "euler", "dpm++")  # as in `hecompile.models.digits.schedulers`, which imports more than help needs
+SCHEDULERS = ("ddim", "pndm", "euler", "dpm++")  # as in `hecompile.models.digits.schedulers`, whose import would slow down --help
 
 
 def _policies() -> tuple[str, ...]:
-    """Names of policies, which take long to import."""
+    """Return the names of policies, which take long to import."""
     from hecompile.policies import model_policies
 
     return model_policies()
@@ -30,24 +30,31 @@ def _policies() -> tuple[str, ...]:
 
 def sample(
     artifact: Annotated[
-        Path, typer.Argument(help="folder of an artifact, at least its manifest and client half; or of a saved pipeline with one")
+        Path,
+        typer.Argument(
+            help="folder of an artifact (its manifest and client half are enough), or of a saved pipeline that contains one"
+        ),
     ],
-    prompt: Annotated[list[str] | None, typer.Argument(help="what to draw, a picture for each, with a text-to-image model")] = None,
-    server: Annotated[str | None, typer.Option(help="URL of the server; without it the server half runs here")] = None,
+    prompt: Annotated[list[str] | None, typer.Argument(help="text-to-image models: what to draw; one picture per prompt")] = None,
+    server: Annotated[str | None, typer.Option(help="URL of the server; without it the server's half runs in this process")] = None,
     label: Annotated[
-        list[int] | None, typer.Option(help="class to draw, with a class-conditional model (0); may be repeated")
+        list[int] | None, typer.Option(help="class-conditional models: class to draw; default: 0; may be repeated")
     ] = None,
     negative: Annotated[str | None, typer.Option(help="prompts: what the pictures should not show")] = None,
     pipeline: Annotated[
         Path | None,
-        typer.Option(help="prompts: folder with text encoder, autoencoder and scheduler; the zoo's own for its model shapes"),
+        typer.Option(
+            help="prompts: folder of the pipeline with text encoder, autoencoder and scheduler; not needed for the zoo's shapes"
+        ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(help="sampler steps; default: 10 for labels, 4 for the zoo's shapes, 25 for other pipelines", min=1),
     ] = None,
     guidance: Annotated[float | None, typer.Option(help="prompts: guidance scale; default: the pipeline's")] = None,
-    seed: Annotated[int | None, typer.Option(help="seed of the first picture (default 0); the next has the next seed")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="seed of the first picture; default: 0; every further picture has the next seed")
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -59,28 +66,33 @@ def sample(
     policy: Annotated[
         str,
         typer.Option(
-            help="what this client insists on: strict, min-distortion or simulation", autocompletion=completing(_policies)
+            help="policy that this client insists on: strict, min-distortion or simulation", autocompletion=completing(_policies)
         ),
     ] = "strict",
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file")] = Path("sample.png"),
-    simulate: Annotated[bool, typer.Option("--simulate", help="nothing encrypted: noise as Concrete models it, no server")] = False,
-    ca: Annotated[Path | None, typer.Option(help="file or folder of certificates to trust; HECOMPILE_CA")] = None,
-    cert: Annotated[Path | None, typer.Option(help="this client's certificate; HECOMPILE_CERT")] = None,
-    key: Annotated[Path | None, typer.Option(help="its key, if that is a file of its own; HECOMPILE_KEY")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="file with a bearer token; HECOMPILE_TOKEN is a token itself")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="file for the pictures, such as a PNG")] = Path("sample.png"),
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="encrypt nothing and use no server: simulate the errors of decryption")
+    ] = False,
+    ca: Annotated[Path | None, typer.Option(help="file or folder of certificates to trust; default: HECOMPILE_CA")] = None,
+    cert: Annotated[Path | None, typer.Option(help="file of this client's certificate; default: HECOMPILE_CERT")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="file of the certificate's key, if it is a file of its own; default: HECOMPILE_KEY")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="file with a bearer token; default: the token in HECOMPILE_TOKEN")] = None,
     header: Annotated[
-        list[str] | None, typer.Option(help="'Name: value' to send; may be repeated; HECOMPILE_HEADERS, a line each")
+        list[str] | None,
+        typer.Option(help="header to send, as 'Name: value'; may be repeated; default: the lines of HECOMPILE_HEADERS"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw pictures with a compiled model: of prompts, or of classes. Prompts leave this machine as ciphertexts only."""
+    """Draw pictures of prompts or classes with a compiled model. Prompts leave this machine only as ciphertexts."""
     access = _access(ca, cert, key, token_file, header)
     if prompt:
-        from hecompile.sampling.prompts import Wishes, draw_prompts
+        from hecompile.sampling.prompts import PromptRequest, draw_prompts
 
-        _refuse({"--label": label or None, "--scheduler": scheduler}, "with a prompt", "a model takes prompts or labels")
-        wishes = Wishes(tuple(prompt), negative, steps, guidance, seed)
-        figures = draw_prompts(artifact, server, wishes, output, pipeline, policy, not as_json, simulate, access)
+        _refuse({"--label": label or None, "--scheduler": scheduler}, "with a prompt", "a model accepts prompts or labels")
+        request = PromptRequest(tuple(prompt), negative, steps, guidance, seed)
+        figures = draw_prompts(artifact, server, request, output, pipeline, policy, not as_json, simulate, access)
     else:
         from hecompile.sampling.labels import draw_labels
 
@@ -102,16 +114,17 @@ def sample(
 
 
 def _refuse(options: dict[str, object], where: str, reason: str) -> None:
-    """Raise `CompileError` for options that were given and would do nothing."""
+    """Raise `CompileError` for options that were given but have no effect."""
     for name, value in options.items():
         if value is not None:
-            raise CompileError(Diagnostic(f"{name} {where} does nothing: {reason}", help=f"leave {name} away"))
+            raise CompileError(Diagnostic(f"{name} has no effect {where}: {reason}", help=f"leave {name} out"))
 
 
 def _access(
     ca: Path | None, cert: Path | None, key: Path | None, token_file: Path | None, header: list[str] | None
 ) -> AccessOptions:  # fmt: skip
-    """What was given, as `load` takes it. A token comes from a file: arguments of a command are for everybody here to read."""
+    """Return the access options as `load` accepts them. A token is read from a file, since everybody on this machine can read a
+    command's arguments."""
     from hecompile.runtime.transports.access import parse_headers
 
     if key is not None and cert is None:
@@ -119,7 +132,7 @@ def _access(
     token = None
     if token_file is not None:
         try:
-            with token_file.open("rb") as stream:  # the user's own file: a link or a pipe is as good
+            with token_file.open("rb") as stream:  # the user's own file, which may be a link or a pipe
                 token = stream.read(TOKEN_LIMIT).decode("ascii", "replace").strip()
         except OSError as error:
             raise CompileError(f"the token of {token_file} cannot be read: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""The command that serves an artifact: `hecompile serve`."""
+"""The command that serves an artifact over HTTP: `hecompile serve`."""
 
 from __future__ import annotations
 
@@ -15,48 +15,60 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hecompile.runtime.service import Service
+    from hecompile.runtime.serving.client_identity import Tokens
     from hecompile.runtime.serving.cluster import Cluster
-    from hecompile.runtime.serving.owners import Tokens
 
 __all__ = ["serve"]
 
 
 def serve(
-    artifact: Annotated[Path, typer.Argument(help="folder of an artifact, or its server half alone")],
-    host: Annotated[str, typer.Option(help="address to listen on; anything but loopback needs a TLS proxy in front")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port; 0 takes a free one", min=0, max=65535)] = 8100,
+    artifact: Annotated[Path, typer.Argument(help="folder of an artifact, or of its server half alone")],
+    host: Annotated[
+        str, typer.Option(help="address to listen on; any other than loopback needs a TLS proxy in front")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port to listen on; 0: any free port", min=0, max=65535)] = 8100,
     token_file: Annotated[
-        Path | None, typer.Option(help="bearer tokens that open this server, one a line; none: everybody")
+        Path | None,
+        typer.Option(help="file with the bearer tokens that this server accepts, one per line; default: serve everybody"),
     ] = None,
     trust_proxy: Annotated[
-        list[str] | None, typer.Option(help="address of a proxy whose X-Forwarded-For is believed; may be repeated")
+        list[str] | None, typer.Option(help="address of a proxy whose X-Forwarded-For header is trusted; may be repeated")
     ] = None,
-    connections: Annotated[int | None, typer.Option(help="connections at a time; default: by the files that may be open")] = None,
-    queue_s: Annotated[float | None, typer.Option(help="seconds that a request may wait for its turn (30)")] = None,
-    body_mib: Annotated[float | None, typer.Option(help="MiB of requests that arrive or wait; default: by the memory")] = None,
-    key_mib: Annotated[float | None, typer.Option(help="MiB of evaluation keys of all sessions; default: by the memory")] = None,
-    sessions: Annotated[int | None, typer.Option(help="sessions at a time (64)")] = None,
-    session_idle_s: Annotated[float | None, typer.Option(help="seconds until an unused session ends (1800)")] = None,
-    openapi: Annotated[bool, typer.Option("--openapi", help="serve /openapi.json, a description of the routes")] = False,
+    connections: Annotated[
+        int | None, typer.Option(help="most open connections; default: as the limit of open files allows")
+    ] = None,
+    queue_s: Annotated[float | None, typer.Option(help="longest expected wait of a request, in seconds; default: 30")] = None,
+    body_mib: Annotated[
+        float | None, typer.Option(help="memory for requests that arrive or wait, in MiB; default: as the memory allows")
+    ] = None,
+    key_mib: Annotated[
+        float | None, typer.Option(help="memory for the evaluation keys of all sessions, in MiB; default: as the memory allows")
+    ] = None,
+    sessions: Annotated[int | None, typer.Option(help="most open sessions; default: 64")] = None,
+    session_idle_s: Annotated[float | None, typer.Option(help="seconds after which an unused session ends; default: 1800")] = None,
+    openapi: Annotated[bool, typer.Option("--openapi", help="also serve /openapi.json, a description of the routes")] = False,
     device: Annotated[
-        str, typer.Option(help="what computes the products under bfv: cpu, cuda, or one of several as cuda:1; needs torch")
+        str,
+        typer.Option(
+            help="device that computes the products of bfv: cpu, cuda, or one of several GPUs such as cuda:1; cuda needs torch"
+        ),
     ] = "cpu",
-    ray: Annotated[bool, typer.Option("--ray", help="evaluate by workers on Ray Serve; needs the extra 'ray'")] = False,
-    replicas: Annotated[int | None, typer.Option(help="most workers of each shard; default: as the processors allow")] = None,
-    idle_replicas: Annotated[int | None, typer.Option(help="workers of each shard that stay while nobody asks (1)")] = None,
-    threads: Annotated[int | None, typer.Option(help="threads of a worker (1)")] = None,
-    shards: Annotated[int | None, typer.Option(help="workers that share each evaluation, by output channels (1)")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="evaluate with workers on Ray Serve; needs the extra 'ray'")] = False,
+    replicas: Annotated[int | None, typer.Option(help="most workers per shard; default: as the processors allow")] = None,
+    idle_replicas: Annotated[int | None, typer.Option(help="workers per shard that stay without requests; default: 1")] = None,
+    threads: Annotated[int | None, typer.Option(help="threads per worker; default: 1")] = None,
+    shards: Annotated[int | None, typer.Option(help="workers that share each evaluation by output channels; default: 1")] = None,
     ray_address: Annotated[
-        str | None, typer.Option(help="a Ray cluster that is there; default: one of its own, on loopback")
+        str | None, typer.Option(help="address of a running Ray cluster; default: start one on loopback")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Serve the server half over HTTP until interrupted."""
+    """Serve the server half of an artifact over HTTP until interrupted."""
     from hecompile.runtime.service import load_service
-    from hecompile.runtime.serving.owners import judge_proxies, read_tokens
+    from hecompile.runtime.serving.client_identity import check_proxies, read_tokens
 
     tokens = None if token_file is None else read_tokens(token_file)
-    proxies = judge_proxies(trust_proxy or [])
+    proxies = check_proxies(trust_proxy or [])
     given = {
         "connections": connections, "queue_s": queue_s, "body_bytes": _bytes("--body-mib", body_mib),
         "key_bytes": _bytes("--key-mib", key_mib), "sessions": sessions, "session_idle_s": session_idle_s,
@@ -66,13 +78,21 @@ def serve(
     if not ray:
         if workers or ray_address is not None:
             option = next(iter(workers), "ray_address").replace("_", "-")
-            raise CompileError(Diagnostic(f"--{option} without --ray: there are no workers", help="add --ray, or leave it out"))
+            raise CompileError(
+                Diagnostic(
+                    f"--{option} has no effect without --ray: there are no workers", help=f"add --ray, or leave --{option} out"
+                )
+            )
         _serve(
             load_service(artifact, None if device == "cpu" else device), host, port, given, tokens, proxies, openapi, as_json, None
         )
         return
     if device != "cpu":
-        raise CompileError(Diagnostic(f"--device {device} with --ray: workers compute on processors", help="leave one of them out"))
+        raise CompileError(
+            Diagnostic(
+                f"--device {device} cannot be combined with --ray: workers compute on processors", help="leave one of them out"
+            )
+        )
     from hecompile.runtime.serving.cluster import Cluster, ClusterOptions
 
     options = ClusterOptions(address=ray_address, **workers)
@@ -84,7 +104,8 @@ def _serve(
     service: Service, host: str, port: int, given: Mapping[str, float | None], tokens: Tokens | None, proxies: list[str],
     openapi: bool, as_json: bool, cluster: Cluster | None,
 ) -> None:  # fmt: skip
-    """Listen, say so, and serve. `given`: the limits that the user chose; `cluster`: who evaluates, if others do."""
+    """Listen, print the address, and serve. `given` are the limits that the user set; `cluster` are the workers, if there are
+    any."""
     from hecompile.runtime.server import bind, is_loopback, serve_socket
     from hecompile.runtime.serving.limits import limits_of_machine
 
@@ -98,7 +119,7 @@ def _serve(
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     if not is_loopback(listener):
         sys.stderr.write(
-            f"warning: {address} is plain HTTP for other machines: put a proxy with TLS in front, and listen on loopback\n"
+            f"warning: {address} is plain HTTP that other machines can reach: put a TLS proxy in front, and listen on loopback\n"
         )
     if as_json:
         print_json(
@@ -109,14 +130,14 @@ def _serve(
         sys.stdout.flush()
     else:
         say(f"{service.name} ({service.digest[:12]}) on {address}")
-        say(f"{limits}{'' if tokens is None else f'; {len(tokens)} tokens open it'}")
+        say(f"{limits}{'' if tokens is None else f'; {len(tokens)} tokens are accepted'}")
         if cluster is not None:
             say(str(cluster.options))
     serve_socket(service, listener, limits, tokens, proxies, openapi, cluster)
 
 
 def _bytes(option: str, mib: float | None) -> int | None:
-    """What an option in MiB says. Raises `CompileError` for what is no number of bytes."""
-    if mib is not None and not 0 < mib < 2**40:  # nan and infinity are none either
-        raise CompileError(f"{option} {mib:g}: a number of MiB above zero is expected")
+    """Convert the MiB of an option to bytes. Raises `CompileError` for a number that is not positive or too large."""
+    if mib is not None and not 0 < mib < 2**40:  # also refuses nan and infinity
+        raise CompileError(f"{option} {mib:g}: it must be a number of MiB above zero")
     return None if mib is None else int(mib * 2**20)

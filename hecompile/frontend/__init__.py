@@ -1,1 +1,1 @@
-"""Front ends: a diffusers folder, a module, an ONNX file or a zoo name, all to one graph."""
+"""Front ends: they turn a diffusers folder, a module, an ONNX file or a model of the zoo into one canonical graph."""

@@ -1,4 +1,4 @@
-"""Which inputs are conditions, the same in every call of a sampling run as a prompt is, and which only look like a timestep."""
+"""Finds the inputs that are conditions, such as a prompt: they stay the same in every call of a sampling run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from hecompile.ir.shapes import has_batch
 
 __all__ = ["hide_pictures", "with_conditions"]
 
-# what a sampler changes from step to step, by the names that people give it
+# usual names of inputs that a sampler changes from step to step
 _STEPS = frozenset(
     ("timestep", "timesteps", "t", "time", "times", "sigma", "sigmas", "noise_level", "noise_levels", "alpha", "step")
 )
 _PICTURES = frozenset(("sample", "x_self_cond", "self_cond", "x_t", "noise"))
-_RESIDUALS = "residual"  # of a ControlNet or an adapter, which sees the latent or may be turned off for later steps
+_RESIDUALS = "residual"  # in names of a ControlNet's or adapter's output, which depends on the latent or is left out in later steps
 
 
 def with_conditions(inputs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
-    """The inputs with `per_run` set: all but the picture, the step and a ControlNet's residuals.
+    """Return the inputs with `per_run` set on conditions: all inputs but the picture, the timestep and a ControlNet's residuals.
 
-    The picture is called `sample`, or is the first input with a batch that is no step. A run raises an error when a condition
-    changes: to take an input for a condition that is none costs a message, never a wrong number.
+    The picture is the input called `sample`, or the first input with a batch that is no timestep. A run raises an error when a
+    condition changes, so an input that is wrongly taken for a condition leads to an error, never to a wrong result.
     """
     named = any(_name(spec) == "sample" for spec in inputs)
     first = next((spec for spec in inputs if has_batch(spec.shape) and _name(spec) not in _STEPS), None)
@@ -30,7 +30,8 @@ def with_conditions(inputs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
 
 
 def hide_pictures(inputs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
-    """The inputs without `public` on a `timestep` of more than one number per picture: that is another thing by its name."""
+    """Return the inputs without `public` on a `timestep` of more than one number per picture, which must be something else of that
+    name."""
     odd = [spec for spec in inputs if spec.public and spec.keyword[-1] == "timestep" and len(spec.shape) > 1]
     return tuple(replace(spec, public=False) if spec in odd else spec for spec in inputs)
 
@@ -40,5 +41,5 @@ def _name(spec: InputSpec) -> str:
 
 
 def _changes(spec: InputSpec) -> bool:
-    """Whether an input's name says that it changes within a run."""
+    """Return whether an input's name says that it changes within a run."""
     return _name(spec) in _STEPS | _PICTURES or _RESIDUALS in _name(spec)

@@ -1,4 +1,5 @@
-"""Folders as `save_pretrained` of diffusers writes them: a pipeline's, or a UNet's own. Weights are safetensors, never pickles."""
+"""Loads folders that `save_pretrained` of diffusers wrote: a pipeline's, or a UNet's own. Weights must be safetensors, never
+pickles."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["PICKLED", "is_json", "load_folder", "pickled_weights", "schedule_of_folder", "tokens_of_folder", "usual_tokens"]
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_PARTS = ("unet", "transformer")  # of a pipeline's folder
-MOST_TOKENS = 4096  # of a prompt that pipelines fill
+_PARTS = ("unet", "transformer")  # subfolders of a pipeline that can hold its denoiser
+MOST_TOKENS = 4096  # a larger `model_max_length` means that prompts are not padded
 _VARIANT = re.compile(r"\.([A-Za-z0-9_]+?)(-\d{5}-of-\d{5})?\.safetensors$")  # diffusion_pytorch_model.fp16.safetensors
 
 
 def pickled_weights(path: Path) -> Diagnostic:
-    """The finding for a file of pickled weights."""
+    """Return the error for a file of pickled weights."""
     return Diagnostic(
         f"{path}: pickled weights are refused, loading them can run any code",
         help="save the model again with save_pretrained(folder, safe_serialization=True)",
@@ -29,7 +30,7 @@ def pickled_weights(path: Path) -> Diagnostic:
 
 
 def is_json(value: object) -> bool:
-    """Whether a value can be written as JSON."""
+    """Return whether a value can be written as JSON."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
@@ -38,10 +39,10 @@ def is_json(value: object) -> bool:
 
 
 def load_folder(folder: Path) -> torch.nn.Module:
-    """The denoiser of a pipeline folder, or of its own folder, in float32.
+    """Load the denoiser of a pipeline folder, or of its own folder, in float32.
 
     Raises:
-        CompileError: if there is none, it is of a class that is not known, or its weights are absent, pickled or broken.
+        CompileError: if there is none, its class is not supported, or its weights are missing, pickled or damaged.
     """
     import torch
 
@@ -57,13 +58,13 @@ def load_folder(folder: Path) -> torch.nn.Module:
         )
     except CompileError:
         raise
-    except Exception as error:  # diffusers raises many kinds; all mean that the folder is broken
+    except Exception as error:  # whatever diffusers raises, the folder cannot be used
         raise CompileError(f"{inner}: diffusers cannot load it: {error}") from error
     return loaded
 
 
 def _class_of(inner: Path, folder: Path) -> type[torch.nn.Module]:
-    """The class that a folder's configuration names: one whose example inputs are known."""
+    """Return the class that a folder's configuration names, which must be one whose example inputs are known."""
     import diffusers
 
     from hecompile.frontend.examples import known_models
@@ -71,26 +72,31 @@ def _class_of(inner: Path, folder: Path) -> type[torch.nn.Module]:
     config = inner / "config.json"
     if not config.is_file():
         if list(inner.glob("*.onnx")):
-            raise CompileError(Diagnostic(f"{folder}: an ONNX model", help=f"give its file, {inner / 'model.onnx'} for example"))
+            raise CompileError(
+                Diagnostic(f"{folder}: this is an ONNX model", help=f"give its file, such as {inner / 'model.onnx'}")
+            )
         raise CompileError(
-            Diagnostic(f"{folder}: no UNet here", help="a pipeline folder with unet/ or transformer/, or a folder with config.json")
+            Diagnostic(
+                f"{folder}: there is no UNet in this folder",
+                help="give a pipeline folder with unet/ or transformer/, or a folder with config.json",
+            )
         )
     try:
         name = json.loads(config.read_text()).get("_class_name")
     except (OSError, ValueError, AttributeError) as error:
-        raise CompileError(f"{config}: not a model's configuration: {error}") from error
-    known = [each for each in known_models() if hasattr(diffusers, each)]
+        raise CompileError(f"{config}: this is not the configuration of a model: {error}") from error
+    known = [model for model in known_models() if hasattr(diffusers, model)]
     if name not in known:
-        raise CompileError(Diagnostic(f"{config}: a {name}", help=f"supported: {', '.join(known)}"))
+        raise CompileError(Diagnostic(f"{config}: the class {name} is not supported", help=f"supported are {', '.join(known)}"))
     kind: type[torch.nn.Module] = getattr(diffusers, name)
     return kind
 
 
 def _variant(inner: Path, weights: list[Path]) -> str | None:
-    """The variant to load, such as `fp16`; None where there are weights without one.
+    """Return the variant to load, such as `fp16`; None if there are weights without a variant.
 
     Raises:
-        CompileError: if there are several variants and no plain weights, as nothing says which is meant.
+        CompileError: if there are several variants and no weights without one.
     """
     variants = set()
     for path in weights:
@@ -100,13 +106,16 @@ def _variant(inner: Path, weights: list[Path]) -> str | None:
         variants.add(match.group(1))
     if len(variants) > 1:
         raise CompileError(
-            Diagnostic(f"{inner}: weights of the variants {', '.join(sorted(variants))}", help="leave one of them in the folder")
+            Diagnostic(
+                f"{inner}: there are weights of the variants {', '.join(sorted(variants))}",
+                help="keep only one of them in the folder",
+            )
         )
     return variants.pop()
 
 
 def schedule_of_folder(folder: Path) -> dict[str, object] | None:
-    """The scheduler's configuration beside the UNet in a pipeline folder; None without one."""
+    """Return the scheduler's configuration in a pipeline folder; None if there is none."""
     path = folder / "scheduler" / "scheduler_config.json"
     try:
         return {key: value for key, value in json.loads(path.read_text()).items() if not key.startswith("_")}
@@ -115,7 +124,7 @@ def schedule_of_folder(folder: Path) -> dict[str, object] | None:
 
 
 def tokens_of_folder(folder: Path) -> int | None:
-    """The length to which a pipeline folder's tokenizer fills prompts for its UNet; None where there is none, or no such length."""
+    """Return the length to which a pipeline folder's tokenizer pads prompts; None if there is no tokenizer, or no such length."""
     if not (folder / "unet").is_dir():
         return None
     try:
@@ -125,5 +134,5 @@ def tokens_of_folder(folder: Path) -> int | None:
 
 
 def usual_tokens(length: object) -> int | None:
-    """A tokenizer's `model_max_length`, where it is one: tokenizers without a limit have an absurd one."""
+    """Return a tokenizer's `model_max_length` if it is usable: tokenizers without a limit have an enormous one."""
     return length if isinstance(length, int) and not isinstance(length, bool) and 0 < length <= MOST_TOKENS else None

@@ -1,4 +1,4 @@
-"""What was approximated, how well, and what it promises: kept with the program, shown in the report."""
+"""The record of an approximation: which activations became polynomials, and how close the result is. The report prints it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-__all__ = ["Approximation", "CurvePoint", "Excursion", "RecordedCall", "SiteRecord", "Trial"]
+__all__ = ["Approximation", "CurvePoint", "OutOfRange", "RecordedCall", "SiteRecord", "ValidationRun"]
 
 Floats = npt.NDArray[Any]
 
@@ -20,8 +20,8 @@ class RecordedCall(Protocol):
     def inputs(self) -> Mapping[str, Floats]: ...
 
 
-class Trial(Protocol):
-    """What an approximation was judged by (`hecompile.approx.trial`)."""
+class ValidationRun(Protocol):
+    """The calls on which the approximation was compared with the exact model (see `hecompile.approx.validation`)."""
 
     @property
     def calls(self) -> Iterable[RecordedCall]: ...
@@ -29,7 +29,10 @@ class Trial(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SiteRecord:
-    """One site. Per-bin rows have NaN where the calibration has no calls."""
+    """One site: a place of the graph where an activation or norm became a polynomial.
+
+    Values per timestep bin are NaN for bins in which the calibration has no calls.
+    """
 
     name: str
     function: str
@@ -45,8 +48,8 @@ class SiteRecord:
 
 
 @dataclass(frozen=True)
-class Excursion:
-    """Values of one site and bin that lay outside the polynomial's range, with the farthest."""
+class OutOfRange:
+    """How many values of one site and timestep bin lay outside the polynomial's range, and the farthest of them."""
 
     site: str
     bin: int
@@ -66,7 +69,7 @@ class Excursion:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One setting of the plot of dB against depth. `degree` is None for degrees spent by the error budget."""
+    """One point of the plot of PSNR against depth. `degree` is the degree of all sites; None where every site has its own."""
 
     degree: int | None
     total_depth: int
@@ -75,15 +78,16 @@ class CurvePoint:
 
 @dataclass(frozen=True, eq=False)
 class Approximation:
-    """A whole network's. `promised_db` is what the network keeps to on the trial, `measured_db` what it reached there."""
+    """The approximation of a whole network. On the validation run its result has a PSNR of `measured_db` against the exact network;
+    `promised_db` is what it must have at least."""
 
     norms: str
     promised_db: float
     measured_db: float
     sites: tuple[SiteRecord, ...]
-    excursions: tuple[Excursion, ...]
+    out_of_range: tuple[OutOfRange, ...]
     curve: tuple[CurvePoint, ...]
-    trial: Trial
+    validation: ValidationRun
     example: Mapping[str, Floats]  # inputs of one call that lie where the polynomials hold
 
     @property

@@ -1,6 +1,7 @@
-"""Builds a graph node by node: evaluates each on tensors without data at two batch sizes, so that every node has its record.
+"""Builds a graph node by node. Each node is evaluated at two batch sizes on tensors without data, which gives its shape and dtype.
 
-While canonicalizing it also folds constants and shares equal nodes. Names are made from the module path, so that they are stable.
+A builder may also fold constants and share equal nodes, as `canonicalize` wants. Names of nodes are made from the module path, so
+that they stay the same from run to run.
 """
 
 from __future__ import annotations
@@ -33,23 +34,23 @@ Pair = tuple[Any, Any]  # what a node gives at the two batch sizes
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a node came from."""
+    """Where a node came from: the dotted path of its module and the line of the user's source."""
 
     path: str = ""
     source: str = ""
 
 
 def operator(name: str) -> Callable[..., Any]:
-    """`aten.conv2d.default` -> the operator of torch."""
-    found: Any = torch.ops
+    """Return the operator of torch with a name such as `aten.conv2d.default`."""
+    operator: Any = torch.ops
     for part in name.split("."):
-        found = getattr(found, part)
-    result: Callable[..., Any] = found
+        operator = getattr(operator, part)
+    result: Callable[..., Any] = operator
     return result
 
 
 class Builder:
-    """One graph in the making. With `fold`, constants are folded and equal nodes shared."""
+    """A graph that is being built. With `fold`, calls of constants alone become constants, and equal calls become one node."""
 
     def __init__(self, fold: bool = True) -> None:
         self.graph, self.root, self.origin = fx.Graph(), torch.nn.Module(), Origin()
@@ -63,7 +64,7 @@ class Builder:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     def input(self, spec: InputSpec) -> fx.Node:
-        """A placeholder, whose name becomes the input's: the given one, made a name of ours (see `_name`)."""
+        """Add an input and return its placeholder. Both get the name of `spec`, spelled as `_name` spells it."""
         node = self._node("placeholder", spec.name, self._name(spec.name))
         node.target = node.name  # of the parameter in the code that fx writes
         spec = replace(spec, name=node.name)
@@ -76,7 +77,7 @@ class Builder:
         return node
 
     def constant(self, tensor: torch.Tensor, hint: str = "constant") -> fx.Node:
-        """A tensor of the model, shared if it was used before."""
+        """Return the node of a constant tensor. The same tensor, given again, has the same node."""
         key = ("constant", tensor.data_ptr() or id(tensor), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         if key in self._seen:
             return self._seen[key]
@@ -95,18 +96,18 @@ class Builder:
         return node
 
     def value(self, node: fx.Node) -> torch.Tensor | None:
-        """The tensor of a constant node; None for a value."""
+        """Return the tensor of a constant node; None for any other node."""
         return self._constants.get(node)
 
     def shape(self, node: fx.Node) -> tuple[Dim, ...]:
         return info(node).shape
 
     def fake(self, node: fx.Node) -> Pair:
-        """What the node gives at the two batch sizes, without data."""
+        """Return the node's results at the two batch sizes (`hecompile.ir.shapes.BATCHES`), tensors without data."""
         return self._fakes[node]
 
     def emit(self, name: str, *args: Any, **kwargs: Any) -> fx.Node:
-        """A call of an operator. `Batch` leaves among the arguments are sizes that grow with the batch.
+        """Add a call of an operator and return its node. A `Batch` among the arguments is a size that grows with the batch.
 
         Raises:
             CompileError: if torch refuses the call, or a size of the result does not grow with the batch as it must.
@@ -133,7 +134,8 @@ class Builder:
         return node
 
     def _sizes(self, shape: tuple[Dim, ...]) -> list[int]:
-        """The shape as a reshape holds it, -1 for the batch, so that no second -1 stands beside it."""
+        """Return the sizes argument of a reshape: -1 for the dimension that grows with the batch. Raises `CompileError` if two
+        do."""
         if sum(isinstance(dim, Batch) for dim in shape) > 1:
             text = "x".join(map(str, shape))
             raise CompileError(
@@ -142,7 +144,8 @@ class Builder:
         return [-1 if isinstance(dim, Batch) else dim for dim in shape]
 
     def folded(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> fx.Node | None:
-        """The constant that a call of constants gives, whatever the operator; None if it reads a value or draws numbers."""
+        """Return the node of the constant that a call gives. None if an argument is no constant, or the operator draws random
+        numbers."""
         nodes = [leaf for leaf in _leaves(args) if isinstance(leaf, fx.Node)]
         target = operator(name)
         if not nodes or torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
@@ -170,14 +173,14 @@ class Builder:
         return f"{self.origin.path}_{short}" if self.origin.path else short
 
     def _node(self, kind: str, target: Any, name: str, args: Any = (), kwargs: dict[str, Any] | None = None) -> fx.Node:
-        """A node. What fx makes of its name is its name: fx avoids Python's own."""
+        """Add a node. Its name is the one that fx gives it, which may differ from `name` where that is a word of Python."""
         node = self.graph.create_node(kind, target, args, kwargs or {}, name)
         self._taken.add(node.name)
         return node
 
     def _name(self, hint: str) -> str:
-        """A name that no node or constant has, of small ASCII letters, digits and underscores, from what the model calls the thing:
-        `mid_block.resnets.0.conv1_conv2d` becomes `mid_block_resnets_0_conv1_conv2d`. Long names keep their end."""
+        """Return a name that no node or constant has, of small ASCII letters, digits and underscores, from what the model calls
+        the thing: `mid_block.resnets.0.conv1_conv2d` becomes `mid_block_resnets_0_conv1_conv2d`. Long names keep their end."""
         base = re.sub(r"[^a-z0-9]+", "_", hint.lower())[-MOST_NAME:].strip("_") or "value"
         base = re.sub(r"_0+(?=[0-9]+$)", "_", base)  # fx reads a number there, and drops its zeros
         if base[0].isdigit():
@@ -190,7 +193,7 @@ class Builder:
         return name
 
     def finish(self, outputs: Sequence[fx.Node], name: str, config: dict[str, object]) -> ModelGraph:
-        """The graph without what nothing reads."""
+        """Return the graph without what nothing reads."""
         self.graph.output(tuple(outputs))
         for node in reversed(list(self.graph.nodes)):
             if node.op not in ("output", "placeholder") and not node.users:
@@ -218,13 +221,13 @@ def _is_critical(record: logging.LogRecord) -> bool:
 
 
 def _leaves(argument: object) -> list[object]:
-    found: list[object] = []
-    map_argument(argument, found.append)
-    return found
+    leaves: list[object] = []
+    map_argument(argument, leaves.append)
+    return leaves
 
 
 def has_batch_size(argument: object) -> bool:
-    """Whether an argument, or one in a list of it, is a size that grows with the batch."""
+    """Return whether an argument, or one in a list of it, is a size that grows with the batch."""
     return any(isinstance(leaf, Batch) for leaf in _leaves(argument))
 
 

@@ -1,4 +1,4 @@
-"""What a backend proposes: nodes of a graph that it can run as one piece, and what that costs."""
+"""What a backend proposes to run: candidates, which are sets of nodes of a graph, and what each costs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass, fields, replace
 
 __all__ = ["Candidate", "Cost", "Kept", "LayerPrice", "PartCost", "disjoint", "kept_within"]
 
-HALVINGS = 40  # of a price, until it is known to a part in 10^12
+HALVINGS = 40  # of the interval in which the price of a byte lies, so that it is known to one part in 10^12
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a piece costs, additive over pieces. `error_var` is the variance that it adds to its outputs relative to their own,
-    `released` the secret entries shown in clear."""
+    """What it costs to run a piece of the graph. Costs of several pieces add up.
+
+    `error_var` is the variance of the error that the piece adds to its outputs, relative to the outputs' own variance. `revealed`
+    counts secret entries that the server sees.
+    """
 
     server_s: float = 0.0  # CPU seconds of the server
     client_s: float = 0.0  # CPU seconds of the client
@@ -23,29 +26,30 @@ class Cost:
     peak_mib: float = 0.0  # summed, not maximised: an upper bound that stays additive
     rounds: int = 0
     error_var: float = 0.0
-    released: int = 0
+    revealed: int = 0
 
     @property
     def sent_bytes(self) -> int:
-        """Both ways."""
+        """Bytes sent in both directions."""
         return self.up_bytes + self.down_bytes
 
     def over(self, calls: int) -> Cost:
-        """Seconds and bytes of each of so many calls that share this cost; the rest is as it was."""
+        """Return the cost of each of `calls` calls that share one such piece: seconds and bytes are divided, the rest is
+        unchanged."""
         up_bytes, down_bytes = round(self.up_bytes / calls), round(self.down_bytes / calls)
         server_s, client_s = self.server_s / calls, self.client_s / calls
         return replace(self, server_s=server_s, client_s=client_s, up_bytes=up_bytes, down_bytes=down_bytes)
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Cost)))
+        return Cost(*(getattr(self, amount.name) + getattr(other, amount.name) for amount in fields(Cost)))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Nodes that a backend can run as one piece, and what that costs at batch one. No path leaves the piece and returns.
+    """Nodes that a backend can run as one piece, and what that costs at batch one. No path of the graph leaves a piece and returns.
 
-    A piece is a single linear layer, with what is folded into it; or, if it is `whole`, several operations that one request
-    answers and that are priced together. Pieces of one depth share a request, unless they need their `own_request`.
+    A piece is one linear layer with the nodes that are folded into it. If it is `whole`, it has several operations, which one
+    request answers and which are priced together. Pieces of one depth share a request, except those with `own_request`.
     """
 
     nodes: tuple[str, ...]
@@ -58,22 +62,22 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Kept:
-    """What requests cost where the client keeps a part of the first reply for `requests` of a run."""
+    """What requests cost if the client keeps a part of the first reply and uses it for `requests` requests of a sampling run."""
 
     first: Cost
     later: Cost
     client_bytes: int
     requests: int
-    region_bytes: int = 0  # that a request takes besides, once for all such parts of a region
-    ordered: int = 0  # bytes that the server keeps beside the weights: the same in another order
+    region_bytes: int = 0  # further bytes of a request, counted once for all parts of a region that are kept so
+    ordered: int = 0  # bytes of the copy of the weights that the server keeps in the order of its computation
 
     def mean_of(self, amount: Callable[[Cost], float]) -> float:
-        """An amount of a request's cost, on average over the run."""
+        """Return one amount of a cost, such as its bytes, averaged over the requests of the run."""
         return (amount(self.first) + (self.requests - 1) * amount(self.later)) / self.requests
 
     @property
     def mean(self) -> Cost:
-        """Seconds and bytes of a request on average over the run; the rest is the first one's."""
+        """The first request's cost with seconds and bytes averaged over the requests of the run."""
         up_bytes, down_bytes = (
             round(self.mean_of(amount)) for amount in (lambda cost: cost.up_bytes, lambda cost: cost.down_bytes)
         )
@@ -83,32 +87,33 @@ class Kept:
 
 @dataclass(frozen=True)
 class LayerPrice:
-    """One way to run a group of layers at the server, at some batch."""
+    """The cost of one way to run a group of layers at the server, at some batch size."""
 
     cost: Cost
-    limit: int  # the largest integer that an encrypted value becomes
-    encrypted: float = 1.0  # share of the input's entries that the server does not see
-    shown_steps: float = 1.0  # of the rounding of those that it does see, on either side of zero
-    kept: tuple[Kept, ...] = ()  # what it costs instead where the client keeps a part of replies for a run
-    ordered: int = 0  # as of `Kept`
+    limit: int  # the largest integer that an encrypted entry is quantised to
+    encrypted: float = 1.0  # share of the input's entries that are encrypted
+    revealed_steps: float = 1.0  # the largest integer that a revealed entry is rounded to
+    kept: tuple[Kept, ...] = ()  # the costs if the client keeps a part of the first reply for a run
+    ordered: int = 0  # see `Kept.ordered`
 
 
 @dataclass(frozen=True)
 class PartCost:
-    """What a part of a lowered region costs: a layer, or all of it."""
+    """What a part of a lowered region costs. A part is one layer, or the whole region."""
 
     cost: Cost
     layers: int = 1
-    macs: int = 0  # multiply-adds of the same in the clear, where they are known
-    weights: int = 0  # bytes that the server keeps, where they are known
-    ordered: int = 0  # and of the same in another order
-    kept: Kept | None = None  # for a part of whose replies something is kept for a run; `cost` is that of a first request then
+    macs: int = 0  # multiply-adds without encryption; 0 if unknown
+    weights: int = 0  # bytes of weights that the server keeps; 0 if unknown
+    ordered: int = 0  # see `Kept.ordered`
+    kept: Kept | None = None  # if the client keeps a part of the first reply for a run; `cost` is then that of a first request
 
 
 def kept_within(offers: Sequence[Sequence[tuple[float, int]]], most_bytes: int) -> dict[int, int]:
-    """Which one of its offers every place takes, if any, for the largest gain: each is a gain and the bytes that it takes.
+    """Choose at most one offer for every place, for a large total gain within `most_bytes`. An offer is a gain and its bytes.
 
-    A byte is given the least price at which what is worth it fits, by halving; what is left is filled with the best that fits.
+    A price for a byte is found by halving, the least at which all offers fit whose gain exceeds their price. The bytes that are
+    left are filled with further offers, those with the largest gain per byte first. Returns the number of the offer by place.
     """
 
     def taken_at(price: float) -> dict[int, int]:
@@ -135,10 +140,10 @@ def kept_within(offers: Sequence[Sequence[tuple[float, int]]], most_bytes: int) 
 
 
 def disjoint(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates that share no node with an earlier one."""
+    """Return the candidates that share no node with an earlier candidate."""
     taken, kept = set[str](), list[Candidate]()
-    for each in candidates:
-        if taken.isdisjoint(each.nodes):
-            taken.update(each.nodes)
-            kept.append(each)
+    for candidate in candidates:
+        if taken.isdisjoint(candidate.nodes):
+            taken.update(candidate.nodes)
+            kept.append(candidate)
     return kept

@@ -1,8 +1,8 @@
-"""Values that the server holds in part as ciphertexts: public indices, encrypted values, the rest in clear.
+"""Partly encrypted values in coordinate form (COO): a public list of the encrypted channels or places; the rest is revealed.
 
-The indices are channels, or places of the picture, the same for all inputs. Through a linear layer an output channel is encrypted
-if any encrypted channel has a weight in it, an output place if a tap with a weight reaches an encrypted place from there
-(dilation); with the others the server computes on what it sees anyway.
+The list is the same for all inputs. After a linear layer, an output channel is encrypted if it has a weight for any encrypted
+channel. An output place is encrypted if a tap with a weight reaches an encrypted place from there. All other outputs depend on
+revealed entries alone.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ __all__ = ["Coo"]
 
 @dataclass(frozen=True)
 class Coo:
-    """Which of a value's channels are encrypted, or which places (row by row) of all its channels."""
+    """The numbers of a value's encrypted channels; or of encrypted places of its picture, counted row by row, over all channels."""
 
     encrypted: tuple[int, ...]
-    count: int  # of all channels, or places
+    count: int  # of channels, or of places, encrypted and revealed
     axis: Literal["channels", "places"] = "channels"
 
     def through(self, geometry: Geometry, weights: Array) -> Coo:
-        """The output of a layer with weights (rows, C', K) whose input this is: what depends on something encrypted."""
+        """Return which outputs of a layer with weights (rows, C', K) depend on encrypted entries, if this describes the layer's
+        input."""
         return self._places(geometry, weights) if self.axis == "places" else self._channels(geometry, weights)
 
     def _channels(self, geometry: Geometry, weights: Array) -> Coo:

@@ -1,9 +1,9 @@
-"""Linear layers divided by their input channels: a part is a layer of its own, and the parts' results are added.
+"""Divides linear layers by their input channels: every part becomes a layer of its own, and the parts' results are added.
 
     %y = conv2d(%x, %w, %b)  ->  %x1 = slice(%x, 1, 0, 4, 1);  %y1 = conv2d(%x1, %w1, %b)
                                  %x2 = slice(%x, 1, 4, 8, 1);  %y2 = conv2d(%x2, %w2);  %y = add(%y1, %y2)
 
-Layers that read one value in one way are divided alike, so that they still share what is sent.
+Layers that read the same value in the same way are divided in the same way, so that they still share one upload.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy.typing as npt
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph, copy_module, info, set_info
 from hecompile.ir.layers import constant_of
+from hecompile.ir.linear_ops import FloatLinearOp
 from hecompile.ir.ops import CONVOLUTIONS, UPSAMPLE
-from hecompile.ir.products import Product
 
 if TYPE_CHECKING:
     import torch
@@ -34,19 +34,19 @@ Channels = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Division:
-    """Layers that read one value, by name, and the channels of it that each part reads."""
+    """How to divide layers that read one value: the layers' names, the value's name, and the channels that each part reads."""
 
     layers: tuple[str, ...]
     value: str
     parts: tuple[Channels, ...]
 
 
-def divisions_of(graph: ModelGraph, product: Product) -> Iterator[Division]:
-    """Ways to divide a product's layers, by fewest parts: 2, 4, 8 and so on, at last single channels.
+def divisions_of(graph: ModelGraph, linear_op: FloatLinearOp) -> Iterator[Division]:
+    """All ways to divide the layers of a linear operation, fewest parts first: 2, 4, 8 and so on, and at last single channels.
 
-    In grouped convolutions every part has as many channels of each group.
+    In grouped convolutions every part has equally many channels of each group.
     """
-    names, channels = tuple(part.output for part in product.parts), product.geometry.channels
+    names, channels = tuple(part.output for part in linear_op.parts), linear_op.geometry.channels
     groups = math.lcm(*(_groups(node) for node in graph.nodes if node.name in names))
     inner = channels // groups
     counts = [2**power for power in range(1, inner.bit_length()) if 2**power < inner]
@@ -55,30 +55,30 @@ def divisions_of(graph: ModelGraph, product: Product) -> Iterator[Division]:
         parts = (
             tuple(group * inner + place for group in range(groups) for place in range(low, high)) for low, high in pairwise(bounds)
         )
-        yield Division(names, product.input, tuple(parts))
+        yield Division(names, linear_op.input, tuple(parts))
 
 
-def part_of(product: Product, channels: Channels) -> Product:
-    """What a product makes of these channels alone. All of them are encrypted."""
-    places = product.split.places(channels, product.geometry)
-    geometry = replace(product.geometry, channels=len(channels))
+def part_of(linear_op: FloatLinearOp, channels: Channels) -> FloatLinearOp:
+    """Return the linear operation on these channels of its input alone, all of them encrypted."""
+    places = linear_op.split.places(channels, linear_op.geometry)
+    geometry = replace(linear_op.geometry, channels=len(channels))
 
     def weights() -> npt.NDArray[np.float64]:
-        return np.ascontiguousarray(product.weights[:, places])
+        return np.ascontiguousarray(linear_op.weights[:, places])
 
-    return replace(product, geometry=geometry, make_weights=weights, split=ChannelSplit(len(channels)))
+    return replace(linear_op, geometry=geometry, make_weights=weights, split=ChannelSplit(len(channels)))
 
 
 def divide(graph: ModelGraph, divisions: Sequence[Division]) -> ModelGraph:
-    """A copy with these layers divided. Sums have the layers' names; of what is divided, nothing is released."""
+    """Return a copy of the graph with these layers divided. The sums get the layers' names. Divided layers reveal nothing."""
     work = _Work(graph)
-    for each in divisions:
-        work.divide(each)
+    for division in divisions:
+        work.divide(division)
     return work.finish()
 
 
 def _groups(node: fx.Node) -> int:
-    """Groups of a convolution; 1 for a linear layer."""
+    """Return the number of groups of a convolution; 1 for a linear layer."""
     if str(node.target) not in CONVOLUTIONS:
         return 1
     return int(str(node.args[6]))
@@ -89,7 +89,7 @@ def _transposed(node: fx.Node) -> bool:
 
 
 class _Work:
-    """A copy of a graph that is being changed."""
+    """A copy of a graph in which layers are being divided."""
 
     def __init__(self, graph: ModelGraph) -> None:
         self._original, self._module = graph, copy_module(graph.graph_module)
@@ -97,7 +97,7 @@ class _Work:
         self._nodes: dict[str, fx.Node] = {node.name: node for node in self._graph.nodes}
 
     def finish(self) -> ModelGraph:
-        """The graph, without what nothing reads any more, its weights included."""
+        """Return the graph without nodes and weights that nothing reads any more."""
         self._graph.eliminate_dead_code()
         return replace(self._original, graph_module=copy_module(self._module))
 
@@ -136,7 +136,7 @@ class _Work:
         return node
 
     def _again(self, node: fx.Node, value: fx.Node, number: int) -> fx.Node:
-        """The upsampling that a layer folds in, of a part's channels."""
+        """Return a copy of the upsampling in front of a layer, applied to one part's channels."""
         shape = (info(node).shape[0], info(value).shape[1], *info(node).shape[2:])
         record = replace(info(node), shape=shape, coo=None)
         return self._node(node.target, (value, *node.args[1:]), f"{node.name}_part_{number}", record, node.kwargs)
@@ -157,11 +157,11 @@ class _Work:
 
         tensor, axis = constant_of(self._original, layer.args[1]), 0 if _transposed(layer) else 1
         kept = channels if _transposed(layer) else tuple(channel for channel in channels if channel < tensor.shape[1])
-        chosen = tensor.index_select(axis, torch.tensor(kept)).contiguous()
-        return self._constant(chosen, f"{layer.name}_part_{number}_weight", layer.args[1])
+        part = tensor.index_select(axis, torch.tensor(kept)).contiguous()
+        return self._constant(part, f"{layer.name}_part_{number}_weight", layer.args[1])
 
     def _constant(self, tensor: torch.Tensor, name: str, like: Any) -> fx.Node:
-        """A constant of the graph, said to come from where `like` does."""
+        """Add a constant to the graph, with the module path and source line of the node `like`."""
         self._module.register_buffer(name, tensor)
         node: fx.Node = self._graph.create_node("get_attr", name, name=name)
         dtype = str(tensor.dtype).removeprefix("torch.")
@@ -170,5 +170,5 @@ class _Work:
 
 
 def _resizes(node: fx.Node, value: fx.Node) -> bool:
-    """Whether a layer's argument is an upsampling that stands between it and the value that its product reads."""
+    """Return whether a layer's argument is an upsampling of `value`, which the layer folds in."""
     return node is not value and str(node.target) == UPSAMPLE

@@ -1,4 +1,4 @@
-"""The canonical graph and the one record that hangs on each of its nodes.
+"""The canonical graph, and the record that every one of its nodes carries.
 
 A `ModelGraph` is a `torch.fx.GraphModule` in the canonical spelling (see `hecompile.ir.ops`) with a signature. Nodes are of
 four kinds: `placeholder` (one per tensor input), `get_attr` (weights and constants, tensors), `call_function` (aten
@@ -28,7 +28,7 @@ KEY = "hecompile"  # the only entry that hecompile adds to node.meta
 
 @dataclass(frozen=True)
 class Batch:
-    """A dimension that grows with the batch: `multiple` times the batch size."""
+    """A dimension whose size is `multiple` times the batch size."""
 
     multiple: int = 1
 
@@ -40,24 +40,24 @@ Dim = int | Batch
 
 
 def concrete_shape(shape: tuple[Dim, ...], batch: int) -> tuple[int, ...]:
-    """The shape in integers for one batch size."""
+    """Return the shape at this batch size, in integers."""
     return tuple(dim.multiple * batch if isinstance(dim, Batch) else dim for dim in shape)
 
 
 def named_shape(shape: tuple[Dim, ...]) -> tuple[int | str, ...]:
-    """The shape as it is written to disk: `("B", 4, 64, 64)`."""
+    """Return the shape as files hold it, such as `("B", 4, 64, 64)`."""
     return tuple(dim if isinstance(dim, int) else str(dim) for dim in shape)
 
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What hecompile knows of a node. Passes replace it, they never change it in place."""
+    """What hecompile knows of a node. Passes replace this record and never change it in place."""
 
     shape: tuple[Dim, ...]
     dtype: str  # "float32", "int64", "bool"
     path: str = ""  # dotted path of the module it came from
     source: str = ""  # "unet_2d.py:311"
-    secret: bool | None = None  # None before mark-secrets
+    secret: bool | None = None  # whether it derives from a secret input; None before mark-secrets
     domain: str | None = None  # "client", "server_encrypted", "server_clear"; None before partition
     region: str | None = None  # name of the region; None before partition
     backend: str | None = None  # of server nodes; None before partition
@@ -72,7 +72,7 @@ class NodeInfo:
 
 
 def info(node: object) -> NodeInfo:
-    """The record of a node. Raises `KeyError` where there is none (the output node, or what is no node)."""
+    """Return the record of a node. Raises `KeyError` for the output node, and for anything that is no node."""
     record = getattr(node, "meta", {})[KEY]
     if not isinstance(record, NodeInfo):
         raise KeyError(f"{node} carries a {type(record).__name__}, not a NodeInfo")
@@ -80,12 +80,12 @@ def info(node: object) -> NodeInfo:
 
 
 def secret_operands(node: fx.Node) -> list[fx.Node]:
-    """What a node reads that is secret, each once."""
-    return [each for each in node.all_input_nodes if info(each).secret]
+    """Return the secret values that a node reads, each once."""
+    return [operand for operand in node.all_input_nodes if info(operand).secret]
 
 
 def set_info(node: fx.Node, record: NodeInfo) -> None:
-    """Hang a new record on a node."""
+    """Replace the record of a node."""
     node.meta[KEY] = record
 
 
@@ -93,7 +93,7 @@ def set_info(node: fx.Node, record: NodeInfo) -> None:
 class InputSpec:
     """One tensor input of the model.
 
-    `keyword` is how the caller passes it: `("sample",)`, `("added_cond_kwargs", "text_embeds")`, `("residuals", 3)`.
+    `keyword` tells how the caller passes it, such as `("sample",)`, `("added_cond_kwargs", "text_embeds")` or `("residuals", 3)`.
     """
 
     name: str  # name of the placeholder
@@ -106,18 +106,17 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModelGraph:
-    """A runnable graph with its signature. `graph_module(*inputs)` takes the inputs in the order of `inputs`
-    and returns a tuple of tensors."""
+    """A graph that can be run, with its signature. `graph_module` takes tensors in the order of `inputs` and returns a tuple."""
 
     graph_module: fx.GraphModule
     inputs: tuple[InputSpec, ...]
     outputs: tuple[str, ...]
     name: str = "model"
-    config: Mapping[str, object] = field(default_factory=dict)  # the UNet's own config, for EncryptedUNet
-    schedule: Mapping[str, object] | None = None  # of the scheduler that the model samples with, where it is known
+    config: Mapping[str, object] = field(default_factory=dict)  # of the diffusers model; `EncryptedUNet` offers it
+    schedule: Mapping[str, object] | None = None  # config of the scheduler that the model samples with, where it is known
     signature: Signature = field(default_factory=Signature)
     examples: Mapping[Keyword, Array] = field(default_factory=dict, repr=False)  # one call with a batch of two, where there is one
-    approximation: Approximation | None = None  # None before approximate-activations, and where nothing was approximated
+    approximation: Approximation | None = None  # None if nothing was approximated
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         result: tuple[torch.Tensor, ...] = self.graph_module(*inputs)
@@ -135,15 +134,15 @@ class ModelGraph:
 
     @property
     def is_meta(self) -> bool:
-        """Whether there are shapes only, no weights."""
+        """Whether the model's tensors have shapes but no data."""
         return any(tensor.is_meta for tensor in (*self.graph_module.parameters(), *self.graph_module.buffers()))
 
     def described_as(self, other: ModelGraph) -> ModelGraph:
-        """This graph with what another version of it says beside its nodes: schedule, signature and examples."""
+        """This graph with the schedule, signature and examples of another version of it."""
         return replace(self, schedule=other.schedule, signature=other.signature, examples=other.examples)
 
     def with_infos(self, change: Callable[[fx.Node, NodeInfo], NodeInfo]) -> ModelGraph:
-        """A copy whose records went through `change`; returns itself if none changed."""
+        """Return a copy in which `change` replaced the nodes' records; the graph itself if no record changed."""
         new = {node.name: change(node, info(node)) for node in self.nodes}
         if all(new[node.name] == info(node) for node in self.nodes):
             return self
@@ -155,7 +154,7 @@ class ModelGraph:
 
 
 def copy_module(module: fx.GraphModule) -> fx.GraphModule:
-    """A graph module with its own graph and the same tensors."""
+    """Return a graph module with a copy of the graph and the same tensors."""
     from torch import fx
 
     graph = fx.Graph()

@@ -1,4 +1,4 @@
-"""What a lowered region is on disk: a client's half and a server's half, each a JSON document and named arrays."""
+"""The two halves of a lowered region as files hold them: one for the client, one for the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Half:
-    """What both halves have: a JSON document, the same in both, and named arrays."""
+    """One half of a lowered region: a JSON document, which is the same in both halves, and arrays by name."""
 
     program: Mapping[str, object]
     tensors: Mapping[str, Array]
@@ -23,9 +23,9 @@ class Half:
 
 @dataclass(frozen=True)
 class ClientHalf(Half):
-    """The client's half: no weights."""
+    """The half that the client loads. It holds scales and biases, but no weights."""
 
 
 @dataclass(frozen=True)
 class ServerHalf(Half):
-    """The server's half: weights, and no field for a secret key."""
+    """The half that the server loads. It holds the weights, and has no place for a secret key."""

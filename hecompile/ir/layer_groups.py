@@ -1,6 +1,6 @@
-"""The secret linear layers of a graph in groups: layers that read one value in one way share a request's uploads.
+"""Groups of linear layers: secret layers that read the same value in the same way, so that one upload serves them all.
 
-`split` stacks them into one product, so they are priced as one.
+The pass `split` makes one linear operation of a group, so a group has one price.
 """
 
 from __future__ import annotations
@@ -14,94 +14,102 @@ import numpy as np
 
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.graph import ModelGraph
-from hecompile.ir.layers import LayerShape, secret_layers, secret_shapes, stack
-from hecompile.ir.linear import Array, Geometry, stackable
+from hecompile.ir.layers import LayerShape, group_layers, secret_layers, secret_shapes
+from hecompile.ir.linear import Array, Geometry, row_groups
 from hecompile.ir.quantization import quantize
 
 if TYPE_CHECKING:
-    from hecompile.ir.products import Product
+    from hecompile.ir.linear_ops import FloatLinearOp
 
-__all__ = ["Stack", "macs_of", "multiplied", "stack_of", "stacks", "stacks_of_shapes", "weights_of"]
+__all__ = ["LayerGroup", "layer_group_of", "layer_groups", "layer_groups_of_shapes", "macs_of", "multiplied", "weights_of"]
 
 
 @dataclass(frozen=True, eq=False)
-class Stack:
-    """Layers that share a request's uploads: one product with all their rows. `weights` are int8, None where there are none."""
+class LayerGroup:
+    """Layers that share one upload, as one linear operation with the rows of all. `weights` are int8; None for shapes alone."""
 
     names: tuple[str, ...]
-    nodes: tuple[str, ...]  # those folded in among them
+    nodes: tuple[str, ...]  # of the layers, and those that are folded into them
     input: str
     geometry: Geometry
-    multiple: int  # pictures per entry of the batch
+    images_per_sample: int  # pictures per entry of the batch
     split: ChannelSplit
     weights: Array | None = None
-    rounding: float = 0.0  # variance of rounding the weights, relative to theirs
-    skipped: int = 0  # weights of taps and input channels that are all zero: not sent, not multiplied
-    largest: bool = False  # without weights: whether they are taken to be as large as can be, not of a bell's shape
+    rounding: float = 0.0  # variance of the weights' rounding errors, relative to the weights' own
+    skipped: int = 0  # weights of taps and input channels that are all zero, which nobody stores or multiplies
+    largest: bool = False  # for shapes alone: assume weights that are all as large as possible, instead of normally distributed
 
 
 def macs_of(geometry: Geometry) -> int:
-    """Multiply-adds of a layer in the clear, per element."""
+    """Return the multiply-adds of a layer without encryption, per picture."""
     return weights_of(geometry) * prod(geometry.grid)
 
 
 def weights_of(geometry: Geometry) -> int:
-    """Entries of a layer's weight matrix."""
+    """Return the number of a layer's weights."""
     return geometry.rows * geometry.picture[0] * len(geometry.taps)
 
 
 def multiplied(geometry: Geometry, split: ChannelSplit) -> int:
-    """Those that the server holds and multiplies: not of absent channels."""
+    """Return the number of weights that the server multiplies: all but those of absent channels."""
     return geometry.rows * (geometry.picture[0] - len(split.places(split.absent, geometry))) * len(geometry.taps)
 
 
-def stacks(graph: ModelGraph, regions: Mapping[str, str] | None = None) -> list[Stack]:
-    """The secret layers of a graph, those of one region that read one value in one way together; with weights where it has any."""
+def layer_groups(graph: ModelGraph, regions: Mapping[str, str] | None = None) -> list[LayerGroup]:
+    """Return the groups of a graph's secret layers in execution order, with int8 weights if the graph has weights.
+
+    `regions` gives the region of every layer by name; layers of different regions are then never in one group.
+    """
     shapes = {shape.nodes[-1]: shape for shape in secret_shapes(graph)}
     places = {name: place for place, name in enumerate(shapes)}
     if graph.is_meta:
-        found = _shape_stacks(shapes, regions)
+        groups = _shape_groups(shapes, regions)
     else:
-        by_region: dict[str, list[Product]] = {}
+        by_region: dict[str, list[FloatLinearOp]] = {}
         for layer in secret_layers(graph):
-            by_region.setdefault(regions[layer.nodes[-1]] if regions else "", []).append(layer.product)
-        found = [_stack(product, shapes) for products in by_region.values() for product in stack(products)]
-    return sorted(found, key=lambda each: places[each.names[0]])
+            by_region.setdefault(regions[layer.nodes[-1]] if regions else "", []).append(layer.linear_op)
+        groups = [_layer_group(linear_op, shapes) for linear_ops in by_region.values() for linear_op in group_layers(linear_ops)]
+    return sorted(groups, key=lambda group: places[group.names[0]])
 
 
-def _shape_stacks(shapes: Mapping[str, LayerShape], regions: Mapping[str, str] | None) -> list[Stack]:
-    """Stacks without weights."""
-    groups: dict[tuple[object, ...], list[str]] = {}
+def _shape_groups(shapes: Mapping[str, LayerShape], regions: Mapping[str, str] | None) -> list[LayerGroup]:
+    """Groups without weights."""
+    alike: dict[tuple[object, ...], list[str]] = {}
     for name, shape in shapes.items():
-        groups.setdefault((regions[name] if regions else "", shape.input, replace(shape.geometry, outputs=1)), []).append(name)
-    found, stacked = [], list[list[str]]()
-    for group in groups.values():
-        stacked += [group[places] for places in stackable([shapes[name].geometry.rows for name in group])]
-    for names in stacked:
+        alike.setdefault((regions[name] if regions else "", shape.input, replace(shape.geometry, outputs=1)), []).append(name)
+    groups, names_of_groups = [], list[list[str]]()
+    for layers in alike.values():
+        names_of_groups += [layers[places] for places in row_groups([shapes[name].geometry.rows for name in layers])]
+    for names in names_of_groups:
         first = shapes[names[0]]
         geometry = replace(first.geometry, outputs=sum(shapes[name].geometry.outputs for name in names))
         nodes = tuple(node for name in names for node in shapes[name].nodes)
-        found.append(Stack(tuple(names), nodes, first.input, geometry, first.multiple, ChannelSplit(geometry.channels)))
-    return found
+        groups.append(
+            LayerGroup(tuple(names), nodes, first.input, geometry, first.images_per_sample, ChannelSplit(geometry.channels))
+        )
+    return groups
 
 
-def stacks_of_shapes(graph: ModelGraph) -> list[Stack]:
-    """The same without weights, also where the graph has them. Layers that read parts of one value may be apart in `stacks`."""
-    return _shape_stacks({shape.nodes[-1]: shape for shape in secret_shapes(graph)}, None)
+def layer_groups_of_shapes(graph: ModelGraph) -> list[LayerGroup]:
+    """Return the groups without weights, even if the graph has them. Unlike in `layer_groups`, layers that reveal differently, or
+    reveal different parts of one value, are together."""
+    return _shape_groups({shape.nodes[-1]: shape for shape in secret_shapes(graph)}, None)
 
 
-def stack_of(product: Product, shape: LayerShape) -> Stack:
-    """A product as a stack, whose first layer has this shape."""
-    return _stack(product, {part.output: shape for part in product.parts})
+def layer_group_of(linear_op: FloatLinearOp, shape: LayerShape) -> LayerGroup:
+    """Return a linear operation as a group. `shape` is that of its first layer."""
+    return _layer_group(linear_op, {part.output: shape for part in linear_op.parts})
 
 
-def _stack(product: Product, shapes: Mapping[str, LayerShape]) -> Stack:
-    """A stacked product, its weights rounded as `quantize` does."""
-    rounded, names = quantize(product), tuple(part.output for part in product.parts)
-    weights = product.weights
+def _layer_group(linear_op: FloatLinearOp, shapes: Mapping[str, LayerShape]) -> LayerGroup:
+    """Return a linear operation as a group, its weights rounded as `quantize` does. `shapes` has those of its layers by name."""
+    rounded, names = quantize(linear_op), tuple(part.output for part in linear_op.parts)
+    weights = linear_op.weights
     power = float(np.square(weights).sum())
-    error = rounded.weights * rounded.readout.weight_scales[:, None, None] - weights
+    error = rounded.weights * rounded.dequantizer.weight_scales[:, None, None] - weights
     rounding = float(np.square(error).sum()) / power if power else 0.0
-    nodes, multiple = tuple(node for name in names for node in shapes[name].nodes), shapes[names[0]].multiple
-    skipped = sum(weights_of(shapes[name].geometry) for name in names) - multiplied(product.geometry, product.split)
-    return Stack(names, nodes, product.input, product.geometry, multiple, product.split, rounded.weights, rounding, skipped)
+    nodes, images_per_sample = tuple(node for name in names for node in shapes[name].nodes), shapes[names[0]].images_per_sample
+    skipped = sum(weights_of(shapes[name].geometry) for name in names) - multiplied(linear_op.geometry, linear_op.split)
+    return LayerGroup(
+        names, nodes, linear_op.input, linear_op.geometry, images_per_sample, linear_op.split, rounded.weights, rounding, skipped
+    )

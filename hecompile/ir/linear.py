@@ -1,10 +1,10 @@
-"""Every linear layer of a UNet as one thing: a stride-1 convolution of pictures by a list of taps.
+"""Writes every linear layer of a UNet in one form: a stride-1 convolution of pictures, with a list of taps instead of a kernel.
 
     y[e, o, i, j] = sum over c, k of weights[o, c, k] * x[e, c, i + taps[k][0], j + taps[k][1]]      (x is zero outside)
 
-Strides become space-to-depth at the input, transposed convolutions and nearest upsampling become depth-to-space at the output,
-a linear layer over tokens is a picture of one column. `Geometry` holds the two rearrangements; the weights are plain arrays.
-The convolution is correlation, as everywhere in deep learning. Elements `e` are the batch.
+A stride becomes space-to-depth at the input. A transposed convolution or a nearest upsampling becomes depth-to-space at the
+output. A linear layer over tokens convolves a picture of one column. `Geometry` holds the two rearrangements; the weights are plain
+arrays. The convolution is a correlation, as everywhere in deep learning. Elements `e` are the pictures of the batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from hecompile.errors import ProtocolError
 
 __all__ = [
-    "Array", "Geometry", "Pair", "Part", "conv2d", "conv_transpose2d", "correlate", "linear", "stackable", "upsampled_conv2d",
+    "Array", "Geometry", "Pair", "Part", "conv2d", "conv_transpose2d", "correlate", "linear", "row_groups", "upsampled_conv2d",
 ]  # fmt: skip
 
 Array = npt.NDArray[Any]
@@ -31,9 +31,10 @@ MOST_SIDE, MOST_CHANNELS, MOST_TAPS, MOST_ENTRIES = 1 << 20, 1 << 20, 1 << 14, 1
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a tensor becomes the picture of a stride-1 convolution, and its result a tensor again.
+    """How a layer's input tensor becomes the picture of a stride-1 convolution, and the result becomes a tensor again.
 
-    Images are (E, C, H, W); tokens are (..., L, C) with E the product of the leading dimensions, as pictures (E, C, L, 1).
+    Images are (E, C, H, W). Tokens are (..., L, C), which become pictures (E, C, L, 1); E is then the product of the leading
+    dimensions. Raises `ProtocolError` when built from sizes that do not fit together or are too large.
     """
 
     tokens: bool
@@ -113,7 +114,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Part:
-    """One of the layers that a product answers: the value it makes and how many output channels it has."""
+    """One of the layers that a linear operation stands for: the name of its output, and its number of output channels."""
 
     output: str
     outputs: int
@@ -122,7 +123,7 @@ class Part:
 
 
 def correlate(picture: Array, weights: Array, taps: tuple[Pair, ...], grid: Pair) -> Array:
-    """The formula above, term by term: (E, C, H, W), (O, C, K) -> (E, O, *grid) in the inputs' own arithmetic."""
+    """Return the convolution of pictures (E, C, H, W) with weights (O, C, K): (E, O, *grid), computed in the type of the inputs."""
     low_y, low_x = (min(0, *(tap[axis] for tap in taps)) for axis in (0, 1))
     high_y, high_x = (max(0, grid[axis] + max(tap[axis] for tap in taps) - picture.shape[2 + axis]) for axis in (0, 1))
     padded = np.pad(picture, ((0, 0), (0, 0), (-low_y, high_y), (-low_x, high_x)))
@@ -134,7 +135,7 @@ def correlate(picture: Array, weights: Array, taps: tuple[Pair, ...], grid: Pair
 
 
 class _Taps:
-    """Collects weights by tap: several kernel positions may fall on one."""
+    """Collects weights by tap, since several positions of a kernel may fall on one tap."""
 
     def __init__(self, outputs: int, channels: int) -> None:
         self._shape = (outputs, channels)
@@ -149,7 +150,7 @@ class _Taps:
 
 
 def _dense(weight: Array, groups: int) -> Array:
-    """Grouped weights (O, C / groups, kh, kw) with the zeros written out: (O, C, kh, kw)."""
+    """Return weights (O, C / groups, kh, kw) of a grouped convolution as those of an ordinary one, (O, C, kh, kw), with zeros."""
     if groups == 1:
         return weight.astype(np.float64)
     outputs, inner = weight.shape[:2]
@@ -161,7 +162,7 @@ def _dense(weight: Array, groups: int) -> Array:
 
 
 def linear(weight: Array, tokens: int) -> tuple[Geometry, Array]:
-    """A linear layer (O, C) over `tokens` tokens -> geometry, weights (O, C, 1)."""
+    """Return the geometry and weights (O, C, 1) of a linear layer (O, C) over `tokens` tokens."""
     outputs, channels = weight.shape
     size = (tokens, 1)
     geometry = Geometry(True, channels, size, (1, 1), ((0, 0),), size, (1, 1), outputs, size)
@@ -169,7 +170,7 @@ def linear(weight: Array, tokens: int) -> tuple[Geometry, Array]:
 
 
 def conv2d(weight: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> tuple[Geometry, Array]:
-    """A convolution (O, C / groups, kh, kw) of an image of `size` -> geometry, weights (O, C', K)."""
+    """Return the geometry and weights (O, C', K) of a convolution (O, C / groups, kh, kw) of images of `size`."""
     dense = _dense(weight, groups)
     outputs, channels, *kernel = dense.shape
     out_size = tuple((size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1))
@@ -177,8 +178,8 @@ def conv2d(weight: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pai
     if stride == (1, 1):  # every kernel position is a tap of its own, in the same order
         steps = ((range(kernel[axis]), dilation[axis], padding[axis]) for axis in (0, 1))
         rows, columns = ([place * apart - margin for place in places] for places, apart, margin in steps)
-        found = tuple((y, x) for y in rows for x in columns)
-        geometry = Geometry(False, channels, size, stride, found, grid, (1, 1), outputs, grid)
+        positions = tuple((y, x) for y in rows for x in columns)
+        geometry = Geometry(False, channels, size, stride, positions, grid, (1, 1), outputs, grid)
         return geometry, dense.reshape(outputs, channels, -1)
     phases = stride[0] * stride[1]
     taps = _Taps(outputs, channels * phases)
@@ -187,14 +188,15 @@ def conv2d(weight: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pai
             y, ry = divmod(ky * dilation[0] - padding[0], stride[0])
             x, rx = divmod(kx * dilation[1] - padding[1], stride[1])
             taps.add((y, x), slice(None), slice(ry * stride[1] + rx, None, phases), dense[:, :, ky, kx])
-    found, weights = taps.finish()
-    return Geometry(False, channels, size, stride, found, grid, (1, 1), outputs, grid), weights
+    used, weights = taps.finish()
+    return Geometry(False, channels, size, stride, used, grid, (1, 1), outputs, grid), weights
 
 
 def conv_transpose2d(
     weight: Array, size: Pair, stride: Pair, padding: Pair, output_padding: Pair, dilation: Pair, groups: int
 ) -> tuple[Geometry, Array]:
-    """A transposed convolution (C, O / groups, kh, kw): each of the `stride` phases of the output is a convolution."""
+    """Return the geometry and weights of a transposed convolution (C, O / groups, kh, kw): one convolution for each phase of the
+    output."""
     channels, inner, *kernel = weight.shape
     turned = weight.reshape(groups, channels // groups, inner, *kernel).transpose(0, 2, 1, 3, 4)
     dense = _dense(turned.reshape(groups * inner, channels // groups, *kernel), groups)
@@ -209,14 +211,15 @@ def conv_transpose2d(
             y, ry = divmod(ky * dilation[0] - padding[0], stride[0])
             x, rx = divmod(kx * dilation[1] - padding[1], stride[1])
             taps.add((-y, -x), slice(ry * stride[1] + rx, None, phases), slice(None), dense[:, :, ky, kx])
-    found, weights = taps.finish()
+    used, weights = taps.finish()
     grid = (-(-out_size[0] // stride[0]), -(-out_size[1] // stride[1]))
-    geometry = Geometry(False, channels, size, (1, 1), found, grid, stride, len(dense), (out_size[0], out_size[1]))
+    geometry = Geometry(False, channels, size, (1, 1), used, grid, stride, len(dense), (out_size[0], out_size[1]))
     return geometry, weights
 
 
 def upsampled_conv2d(weight: Array, size: Pair, factor: Pair, padding: Pair, dilation: Pair, groups: int) -> tuple[Geometry, Array]:
-    """Nearest upsampling by `factor`, then a stride-1 convolution, on the small picture: one phase of outputs per offset."""
+    """Return the geometry and weights of a nearest upsampling with a stride-1 convolution behind it, computed on the small
+    picture: one convolution for each phase of the output."""
     dense = _dense(weight, groups)
     outputs, channels, *kernel = dense.shape
     out_size = tuple(size[i] * factor[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) for i in (0, 1))
@@ -230,13 +233,13 @@ def upsampled_conv2d(weight: Array, size: Pair, factor: Pair, padding: Pair, dil
                     y = (ry + ky * dilation[0] - padding[0]) // factor[0]
                     x = (rx + kx * dilation[1] - padding[1]) // factor[1]
                     taps.add((y, x), rows, slice(None), dense[:, :, ky, kx])
-    found, weights = taps.finish()
+    used, weights = taps.finish()
     grid = (-(-out_size[0] // factor[0]), -(-out_size[1] // factor[1]))
-    return Geometry(False, channels, size, (1, 1), found, grid, factor, outputs, (out_size[0], out_size[1])), weights
+    return Geometry(False, channels, size, (1, 1), used, grid, factor, outputs, (out_size[0], out_size[1])), weights
 
 
-def stackable(rows: Sequence[int]) -> Iterator[slice]:
-    """Which of some layers' matrices can stand in one, one below the other: neighbours, with `MOST_CHANNELS` rows at most."""
+def row_groups(rows: Sequence[int]) -> Iterator[slice]:
+    """Divide layers with so many rows into runs of neighbours that have at most `MOST_CHANNELS` rows together."""
     start, total = 0, 0
     for place, count in enumerate(rows):
         if total + count > MOST_CHANNELS and place > start:

@@ -1,4 +1,4 @@
-"""Regions of a graph that grow from a node along what is linear in secrets; what joins is for predicates of the caller to say."""
+"""Grows a region of a graph from a node, along operations that are linear in secrets. The caller's predicates say what joins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Predicate = Callable[[fx.Node], bool]
 
 
 def linear_in_secrets(node: fx.Node) -> bool:
-    """Whether a value is a linear function, up to a constant, of all the secrets that its operation reads."""
+    """Return whether a node's value is a linear function, plus a constant, of all secret values that the node reads."""
     op = OPS.get(str(node.target))
     if op is None or op.linear_in == "none":
         return False
@@ -26,14 +26,14 @@ def linear_in_secrets(node: fx.Node) -> bool:
 
 
 class LinearRegion:
-    """Nodes that are taken one after the other.
+    """A region to which nodes are added one after the other.
 
-    With a node come its operands, and theirs, that the region alone reads and that `before` admits. A reader of the region is taken
-    by `grow` if it can follow.
+    `take` adds a node with those of its operands, and their operands, which no node outside the region reads and which `before`
+    admits. `grow` adds nodes that read values of the region.
 
     Args:
-        before: whether an operand of the region joins it.
-        taken: called with every node once its operands have joined.
+        before: returns whether an operand may join.
+        taken: is called with every node after its operands have joined.
     """
 
     def __init__(self, before: Predicate, taken: Callable[[fx.Node], None] | None = None) -> None:
@@ -41,16 +41,16 @@ class LinearRegion:
         self._before, self._taken = before, taken
 
     def take(self, node: fx.Node) -> None:
-        """Take a node, and what only the region needs it for."""
+        """Add a node, and its operands that only the region reads."""
         self.nodes[node] = None
         self._take_operands(node)
         if self._taken is not None:
             self._taken(node)
 
     def grow(self, graph: ModelGraph, after: Predicate) -> None:
-        """Take readers of the region's values that `after` admits, and operands, until there are none.
+        """Add nodes that read values of the region and that `after` admits, with their operands, until there are no more.
 
-        A reader joins only if nothing that it reads comes from the region by way of what is outside.
+        A node cannot join if it would make a cycle (see `is_late`).
         """
         size = 0
         while size < len(self.nodes):
@@ -63,21 +63,21 @@ class LinearRegion:
                 self._take_operands(node)
 
     def is_late(self, graph: ModelGraph, node: fx.Node) -> bool:
-        """Whether the node reads a value outside that follows from the region: taking both would make a circle."""
+        """True if adding this node would make a cycle: an operand depends on the region through a node outside it."""
         outside = [operand for operand in node.all_input_nodes if operand not in self.nodes]
         following = set(self.nodes)
-        for each in graph.nodes if outside else ():
-            if following.intersection(each.all_input_nodes):
-                following.add(each)
+        for other in graph.nodes if outside else ():
+            if following.intersection(other.all_input_nodes):
+                following.add(other)
         return not following.isdisjoint(outside)
 
     def made_by(self, layer: Predicate) -> set[fx.Node]:
-        """The region's nodes that are layers, or are computed from layers of the region; it must not have grown by readers."""
-        found = set[fx.Node]()
+        """Return the region's nodes that are layers, or depend on layers of the region. Call it before `grow`."""
+        dependent = set[fx.Node]()
         for node in reversed(self.nodes):  # operands before their readers
-            if layer(node) or not found.isdisjoint(node.all_input_nodes):
-                found.add(node)
-        return found
+            if layer(node) or not dependent.isdisjoint(node.all_input_nodes):
+                dependent.add(node)
+        return dependent
 
     def _take_operands(self, node: fx.Node) -> None:
         for operand in node.all_input_nodes:

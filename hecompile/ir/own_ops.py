@@ -1,13 +1,13 @@
-"""Operators of our own, for what aten has no single name for. Importing this file makes them known to torch.
+"""Two operators that aten does not have. Importing this file registers them with torch.
 
 `hecompile.polynomial.default(x, t, low, high, coefficients)` is a polynomial in the Chebyshev basis. `coefficients` is
-(bins, degree + 1), `low` and `high` are (bins); the row is that of the timestep t, `hecompile.calibration.timestep_bin`. The range
-[low, high] is mapped to [-1, 1]; outside it the polynomial is what it is, nothing is clamped.
+(bins, degree + 1), `low` and `high` are (bins); the row is that of the timestep t (`hecompile.ir.timesteps.timestep_bin`). The
+range [low, high] is mapped to [-1, 1]. Values outside it are not clamped.
 
-`hecompile.release.default(x, encrypted, shares, bits)` marks where a value leaves the client: the server gets the channels of x
-that are not in `encrypted` (C) in clear, rounded to `bits` bits, and the others as ciphertexts. A mask (rows, columns) is one of
-equal tiles of the picture, over all channels. `shares` are those of the value's distortion, of the same shape. As a function it is
-the identity: rounding happens when the layers that read it are quantised.
+`hecompile.reveal.default(x, encrypted, shares, bits)` marks a value of which the server sees a part. It gets the channels of x for
+which the mask `encrypted` (C) is False as plain integers of `bits` bits, and the others as ciphertexts. A mask (rows, columns) is
+one of equal tiles of the picture, over all channels. `shares`, of the mask's shape, says which share of the value's distortion
+every channel or tile has. As a function the operator is the identity: layers round what they read of it when they are quantised.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 from hecompile.ir.timesteps import TRAIN_STEPS
 
-__all__ = ["polynomial", "release"]
+__all__ = ["polynomial", "reveal"]
 
 torch.library.define("hecompile::polynomial", "(Tensor x, Tensor t, Tensor low, Tensor high, Tensor coefficients) -> Tensor")
 
@@ -35,10 +35,10 @@ def polynomial(x: torch.Tensor, t: torch.Tensor, low: torch.Tensor, high: torch.
     return row[0] + twice * first / 2 - second
 
 
-torch.library.define("hecompile::release", "(Tensor x, Tensor encrypted, Tensor shares, int bits) -> Tensor")
+torch.library.define("hecompile::reveal", "(Tensor x, Tensor encrypted, Tensor shares, int bits) -> Tensor")
 
 
-@torch.library.impl("hecompile::release", "CompositeImplicitAutograd")
-def release(x: torch.Tensor, encrypted: torch.Tensor, shares: torch.Tensor, bits: int) -> torch.Tensor:
-    """x."""
+@torch.library.impl("hecompile::reveal", "CompositeImplicitAutograd")
+def reveal(x: torch.Tensor, encrypted: torch.Tensor, shares: torch.Tensor, bits: int) -> torch.Tensor:
+    """A copy of x. The mask takes effect when the layers that read the result are quantised."""
     return x.clone()

@@ -1,8 +1,7 @@
-"""What a pass is: a frozen dataclass with a name and one method.
+"""What a pass is: a frozen dataclass with a name and a method that gets a program and returns one.
 
-A pass gets a program and returns one: the graph before `split`, the plan with its regions after it. It never changes what it was
-given, and returns its argument if there is nothing to do. Adding one touches its own file and one line of
-`hecompile.compiler.pipeline`; a pass of a backend's own lowering, its own file and one line of that backend.
+Programs are graphs before the pass `split`, and plans with regions after it. A pass never changes its argument, and returns it if
+there is nothing to do. A new pass is a file of its own and a line of `hecompile.compiler.pipeline`, or of its backend's lowering.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ After = TypeVar("After")
 
 
 def named(kind: type) -> str:
-    """The name of a pass by its class: `MarkSecrets` is printed as `mark-secrets`."""
+    """Return the name of a pass from its class: `mark-secrets` for `MarkSecrets`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
 
 
@@ -35,53 +34,57 @@ class Pass(ABC, Generic[Before, After]):
 
     @property
     def name(self) -> str:
-        """The class's name in small letters, its words joined by hyphens."""
+        """The class's name in lower case, its words joined by hyphens."""
         return named(type(self))
 
     @property
     def help(self) -> str:
-        """One line for people: the first of the class's docstring."""
+        """The first line of the class's docstring, as help texts print it."""
         return (type(self).__doc__ or "").strip().split("\n")[0]
 
     @property
     def canonical(self) -> bool:
-        """Whether every operation of a graph after this pass is one of the op table."""
+        """Whether all operations of the graph that this pass returns are in the op table."""
         return True
 
     @property
     def needs_weights(self) -> bool:
-        """Whether this pass reads numbers of the model, so that a model of shapes alone cannot go through it."""
+        """Whether this pass reads the model's weights, so that it cannot run on a model that has shapes alone."""
         return False
 
     @abstractmethod
     def run(self, program: Before) -> After:
-        """The program after the pass. Raises `CompileError` for what the user can mend."""
+        """Return the program after the pass. Raises `CompileError` for what the user can change, `InternalError` for our own
+        faults."""
 
     def compare(self, before: Before, after: After) -> bool:
-        """For a pass that changes numbers by design: compares the two by the bound that it states, and says that it did.
+        """Compare the programs before and after a pass that changes results by design, by a bound of its own.
+
+        Returns True if it did; False leaves the comparison to the compiler.
 
         Raises:
-            InternalError: if they are farther apart than that.
+            InternalError: if the results differ by more than the bound.
         """
         return False
 
     def summary(self, before: Before, after: After) -> str:
-        """One line on what changed, for the log."""
+        """Return one line on what changed, for the log."""
         return "nothing to do" if after is before else "done"
 
 
 @dataclass(frozen=True)
 class RegionPass(Pass[Program, Program]):
-    """A step of a backend's lowering: it changes the regions of that backend and leaves the others as they are."""
+    """A step of a backend's lowering. It changes the regions of that backend and leaves all others as they are."""
 
     backend: str
 
     @abstractmethod
     def on(self, program: Program) -> Callable[[AnyCall], AnyCall]:
-        """What the step does with one region of this program, which raises `CompileError` for what the user can mend."""
+        """Return a function that changes one region of this program. It raises `CompileError` for what the user can change."""
 
     def run(self, program: Program) -> Program:
-        """All regions of the backend. Raises `CompileError` with the findings of all of them."""
+        """Return the program with all regions of the backend changed. Raises one `CompileError` with the findings of all
+        regions."""
         if all(region.backend != self.backend for region in program.calls.values()):
             return program
         change, findings, done, total = self.on(program), list[Diagnostic](), count(1), len(program.calls)

@@ -1,4 +1,4 @@
-"""The plan: which regions run where, in which order, over which named values. Kept in the manifest."""
+"""The plan: which regions run where and in which order, and the named values that they pass on. The manifest holds it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Domain = Literal["client", "server_encrypted", "server_clear"]
 
 @dataclass(frozen=True)
 class Value:
-    """A named tensor that passes between regions. Dimensions: integers, or `"B"`, `"4B"` for multiples of the batch."""
+    """A named tensor that regions pass on. A dimension is an integer, or `"B"` or `"4B"` for multiples of the batch size."""
 
     name: str
     shape: tuple[int | str, ...]
@@ -34,12 +34,12 @@ class Value:
         if not _NAME.fullmatch(self.name) or self.dtype not in DTYPES:
             raise ProtocolError(f"plan: a value named {self.name[:60]!r} of type {self.dtype[:20]!r}")
         if len(self.shape) > MOST_DIMENSIONS or not all(_is_dimension(size) for size in self.shape):
-            raise ProtocolError(f"plan: '{self.name}' has a shape that is none")
+            raise ProtocolError(f"plan: '{self.name}' has a shape that is not valid")
         if math.prod(self.at(1)) > MOST_ENTRIES:
             raise ProtocolError(f"plan: '{self.name}' has {math.prod(self.at(1))} entries, at most {MOST_ENTRIES}")
 
     def at(self, batch: int) -> tuple[int, ...]:
-        """The shape at a batch size."""
+        """Return the shape at this batch size, in integers."""
         return tuple(size if isinstance(size, int) else int(size[:-1] or 1) * batch for size in self.shape)
 
 
@@ -51,24 +51,26 @@ def _is_dimension(size: int | str) -> bool:
 
 @dataclass(frozen=True)
 class Step:
-    """One region, run once: by the client itself, or by one request to the server."""
+    """One run of one region: on the client itself, or by one request to the server."""
 
     kind: Literal["client", "call"]
     region: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    once: bool = False  # a call whose inputs are the same at every step of a run
+    per_run: bool = False  # the request is the same at every step of a sampling run, so it is sent once per run
 
     def __post_init__(self) -> None:
         if not _REGION.fullmatch(self.region):
-            raise ProtocolError(f"plan: a region named {self.region[:64]!r}, not by letters, digits and underscores")
+            raise ProtocolError(
+                f"plan: the region name {self.region[:64]!r} has other characters than letters, digits and underscores"
+            )
         if max(len(self.inputs), len(self.outputs)) > MOST_NAMES or len(set(self.inputs)) != len(self.inputs):
             raise ProtocolError(f"plan: region '{self.region}' has too many values, or one twice")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in order. Every value is defined before it is used, once."""
+    """The steps in order. Every value is computed exactly once, before it is read. Raises `ProtocolError` when built otherwise."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -103,11 +105,11 @@ class Plan:
 
     @property
     def rounds(self) -> int:
-        """Requests per call of the model, those at the start of a run left out."""
-        return sum(step.kind == "call" and not step.once for step in self.steps)
+        """Requests per call of the model, without those that are sent once per run."""
+        return sum(step.kind == "call" and not step.per_run for step in self.steps)
 
     def value(self, name: str) -> Value:
-        """The record of a value. Raises `KeyError`."""
+        """Return the record of the value with this name. Raises `KeyError` if there is none."""
         return self._by_name[name]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Graphs as text, one line per node: for golden files and for errors that point."""
+"""Writes graphs as text, one line per node, for `--dump-ir`, golden files and error messages."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _argument(argument: object) -> str:
 
 
 def print_call(target: str, args: Sequence[object], kwargs: Mapping[str, object]) -> str:
-    """`silu(%x)`"""
+    """Return a call as text, such as `silu(%x)`."""
     parts = [_argument(argument) for argument in args]
     parts += [f"{key}={_argument(value)}" for key, value in kwargs.items()]
     return f"{target.split('.')[1] if '.' in target else target}({', '.join(parts)})"
 
 
 def print_node(node: fx.Node) -> str:
-    """`%y = silu(%x)  # secret<Bx16x8x8 float32> path source`"""
+    """Return a node as text, such as `%y = silu(%x)  # secret<Bx16x8x8 float32>  path  source`."""
     record = info(node)
     if node.op == "call_function":
         text = f"%{node.name} = {print_call(str(node.target), node.args, node.kwargs)}"
@@ -46,6 +46,6 @@ def print_node(node: fx.Node) -> str:
 
 
 def print_graph(graph: ModelGraph) -> str:
-    """Every node but constants, which show where they are used, and the outputs."""
+    """Return the graph as text: a line for every node that is no constant, and one for the outputs."""
     lines = [print_node(node) for node in graph.nodes if node.op != "get_attr"]
     return "\n".join([*lines, f"output({', '.join('%' + name for name in graph.outputs)})", ""])

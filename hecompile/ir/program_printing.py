@@ -1,20 +1,20 @@
-"""Programs as text: the plan with every region, products with what their stage knows."""
+"""Writes programs as text: the plan with its regions, and every linear operation with what its stage knows of it."""
 
 from __future__ import annotations
 
 from hecompile.ir.graph import ModelGraph
+from hecompile.ir.linear_ops import LinearOp
 from hecompile.ir.printing import print_graph
-from hecompile.ir.products import AnyProduct
 from hecompile.ir.regions import AnyCall, CallRegion, ClientRegion, Program, SubgraphRegion
 
 __all__ = ["print_program", "program_text"]
 
 
-def _product(product: AnyProduct) -> str:
-    geometry = product.geometry
+def _linear_op(linear_op: LinearOp) -> str:
+    geometry = linear_op.geometry
     picture, grid = "x".join(map(str, geometry.picture)), "x".join(map(str, (geometry.rows, *geometry.grid)))
-    text = f"{picture} -> {grid}, {len(geometry.taps)} taps" + ("" if product.split.whole else f", {product.split}")
-    return f"{text}{product.described}"
+    text = f"{picture} -> {grid}, {len(geometry.taps)} taps" + ("" if linear_op.split.whole else f", {linear_op.split}")
+    return f"{text}{linear_op.described}"
 
 
 def _operations(region: ClientRegion | SubgraphRegion) -> str:
@@ -25,9 +25,9 @@ def _operations(region: ClientRegion | SubgraphRegion) -> str:
 def _call(region: AnyCall) -> list[str]:
     lines = []
     if isinstance(region, CallRegion):
-        for product in region.products:
-            names = ", ".join(part.output for part in product.parts)
-            lines.append(f"    {names} <- {product.input}: {_product(product)}")
+        for linear_op in region.linear_ops:
+            names = ", ".join(part.output for part in linear_op.parts)
+            lines.append(f"    {names} <- {linear_op.input}: {_linear_op(linear_op)}")
     else:
         lines.append(_operations(region))
     if region.lowered is not None:
@@ -38,11 +38,11 @@ def _call(region: AnyCall) -> list[str]:
 
 
 def print_program(program: Program) -> str:
-    """The plan step by step."""
+    """Return the program as text: inputs, every step of the plan with its region, and outputs."""
     lines = [f"inputs {', '.join(program.plan.inputs)}"]
     for step in program.plan.steps:
-        once = " once a run" if step.once else ""
-        lines.append(f"{step.kind} {step.region}{once} ({', '.join(step.inputs)}) -> ({', '.join(step.outputs)})")
+        per_run = " once a run" if step.per_run else ""
+        lines.append(f"{step.kind} {step.region}{per_run} ({', '.join(step.inputs)}) -> ({', '.join(step.outputs)})")
         if step.kind == "client":
             lines.append(_operations(program.clients[step.region]))
         else:
@@ -53,5 +53,5 @@ def print_program(program: Program) -> str:
 
 
 def program_text(program: ModelGraph | Program) -> str:
-    """The program between two passes, whichever kind it is there. Tensors are told by their shapes, never by their numbers."""
+    """Return a graph or a program as text. It has the shapes of tensors, never their numbers."""
     return print_graph(program) if isinstance(program, ModelGraph) else print_program(program)

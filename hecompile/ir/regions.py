@@ -1,7 +1,8 @@
-"""The program after split: client regions, call regions and the plan that runs them over named values.
+"""The program after the pass `split`: client regions, call regions, and the plan that runs them over named values.
 
-A **region** is everything answered by one request (`CallRegion`), or everything the client computes between two requests
-(`ClientRegion`). `Program.run` is the reference: client regions in torch, call regions by their products' own arithmetic.
+A **region** is what one request answers (`CallRegion`, `SubgraphRegion`), or what the client computes between two requests
+(`ClientRegion`). `Program.run` computes the program without encryption: client regions and subgraphs by torch, call regions by the
+arithmetic of their linear operations.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import numpy as np
 
 from hecompile.errors import InternalError
 from hecompile.ir.linear import Array
+from hecompile.ir.linear_ops import LinearOp
+from hecompile.ir.modules import ModuleWork
 from hecompile.ir.plan import Plan
-from hecompile.ir.products import AnyProduct
 from hecompile.ir.signature import Keyword, Signature
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ __all__ = ["AnyCall", "CallRegion", "ClientRegion", "Lowered", "Program", "Subgr
 
 @dataclass(frozen=True, eq=False)
 class ClientRegion:
-    """A piece of the graph that the client runs as it is."""
+    """A piece of the graph that the client computes itself."""
 
     name: str
     graph_module: fx.GraphModule
@@ -38,7 +40,7 @@ class ClientRegion:
     outputs: tuple[str, ...]
 
     def reference(self, values: Sequence[Array]) -> list[Array]:
-        """The outputs, computed by torch."""
+        """Return the outputs, computed by torch."""
         return _run(self.graph_module, values)
 
 
@@ -52,7 +54,7 @@ def _run(graph_module: fx.GraphModule, values: Sequence[Array]) -> list[Array]:
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """A region's two halves. No file keeps the note: parameters, and what was predicted and measured."""
+    """A region's two halves. `note` tells parameters and costs in the compiler's log; no file keeps it."""
 
     client: ClientHalf
     server: ServerHalf
@@ -61,49 +63,54 @@ class Lowered:
 
 @dataclass(frozen=True, eq=False)
 class CallRegion:
-    """Independent linear layers of one depth, answered by one request. `once`: its inputs do not change within a run."""
+    """Independent linear layers of one depth, which one request answers.
+
+    `per_run` says that the inputs do not change within a sampling run, so that the request is sent once per run.
+    """
 
     name: str
     backend: str
-    products: tuple[AnyProduct, ...]
-    once: bool = False
+    linear_ops: tuple[LinearOp, ...]
+    per_run: bool = False
     lowered: Lowered | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(product.input for product in self.products))
+        return tuple(dict.fromkeys(linear_op.input for linear_op in self.linear_ops))
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return tuple(part.output for product in self.products for part in product.parts)
+        return tuple(part.output for linear_op in self.linear_ops for part in linear_op.parts)
 
     def reference(self, values: Sequence[Array]) -> list[Array]:
-        """The outputs, computed in the clear at the products' stage."""
+        """Return the outputs, computed without encryption by the linear operations at their present stage."""
         by_name = dict(zip(self.inputs, values, strict=True))
-        return [output for product in self.products for output in product.reference(by_name[product.input])]
+        return [output for linear_op in self.linear_ops for output in linear_op.reference(by_name[linear_op.input])]
 
-    def with_products(self, change: Callable[[AnyProduct], AnyProduct]) -> CallRegion:
-        """The region with its products changed; itself if none changed."""
-        products = tuple(change(product) for product in self.products)
+    def with_linear_ops(self, change: Callable[[LinearOp], LinearOp]) -> CallRegion:
+        """Return the region with its linear operations changed; the region itself if `change` returned all of them unchanged."""
+        linear_ops = tuple(change(linear_op) for linear_op in self.linear_ops)
         return (
-            self if all(new is old for new, old in zip(products, self.products, strict=True)) else replace(self, products=products)
+            self
+            if all(new is old for new, old in zip(linear_ops, self.linear_ops, strict=True))
+            else replace(self, linear_ops=linear_ops)
         )
 
 
 @dataclass(frozen=True, eq=False)
 class SubgraphRegion:
-    """A piece of the graph with several layers, answered by one request."""
+    """A piece of the graph with several layers, which one request answers. `per_run` is as in `CallRegion`."""
 
     name: str
     backend: str
     graph_module: fx.GraphModule
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    once: bool = False
+    per_run: bool = False
     lowered: Lowered | None = None
 
     def reference(self, values: Sequence[Array]) -> list[Array]:
-        """The outputs, computed by torch."""
+        """Return the outputs, computed by torch."""
         return _run(self.graph_module, values)
 
 
@@ -112,7 +119,7 @@ AnyCall = CallRegion | SubgraphRegion
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Regions and the plan. Runnable at every stage."""
+    """The regions and the plan. It can be run after every pass."""
 
     plan: Plan
     inputs: tuple[InputSpec, ...]
@@ -124,6 +131,7 @@ class Program:
     signature: Signature = field(default_factory=Signature)
     examples: Mapping[Keyword, Array] = field(default_factory=dict, repr=False)  # one call with a batch of two, where there is one
     gmac: float = 0.0  # multiply-adds of the linear layers at batch one, in 10^9
+    modules: tuple[ModuleWork, ...] = ()  # in the order of the plan
 
     def __post_init__(self) -> None:
         for step in self.plan.steps:
@@ -132,7 +140,7 @@ class Program:
                 raise InternalError(f"plan: step '{step.region}' does not match its region")
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Every value of the plan for the named inputs; the outputs are among them."""
+        """Return all values of the plan by name, computed from the inputs by name. The outputs are among them."""
         values = dict(inputs)
         for step in self.plan.steps:
             region = self.clients[step.region] if step.kind == "client" else self.calls[step.region]
@@ -141,18 +149,18 @@ class Program:
         return values
 
     @property
-    def products(self) -> list[AnyProduct]:
-        """The products of all regions, at their stage."""
-        return [product for region in self.calls.values() if isinstance(region, CallRegion) for product in region.products]
+    def linear_ops(self) -> list[LinearOp]:
+        """The linear operations of all call regions."""
+        return [linear_op for region in self.calls.values() if isinstance(region, CallRegion) for linear_op in region.linear_ops]
 
     def with_calls(self, change: Callable[[AnyCall], AnyCall]) -> Program:
-        """A program whose call regions went through `change`; itself if none changed."""
+        """Return the program with its call regions changed; the program itself if `change` returned all of them unchanged."""
         new = {name: change(region) for name, region in self.calls.items()}
         if all(new[name] is region for name, region in self.calls.items()):
             return self
         return replace(self, calls=new)
 
-    def multiple_of(self, product: AnyProduct) -> int:
-        """Pictures of a product's input per entry of the batch."""
-        first = self.plan.value(product.input).shape[0]
+    def images_per_sample_of(self, linear_op: LinearOp) -> int:
+        """Return how many pictures a linear operation reads per sample of the batch."""
+        first = self.plan.value(linear_op.input).shape[0]
         return int(str(first).removesuffix("B") or 1)

@@ -1,4 +1,4 @@
-"""Which values are the same at every step of a run, so that what reads only those is sent once."""
+"""Finds the values that are the same at every step of a sampling run: what reads only these is sent once per run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["constant_in_a_run"]
 
 
 def constant_in_a_run(graph: ModelGraph) -> dict[str, bool]:
-    """By name, whether a value derives from constants and conditions only."""
+    """For every node by name, whether its value depends on constants and per-run inputs alone."""
     constant: dict[str, bool] = {spec.name: spec.per_run for spec in graph.inputs}
     for node in graph.nodes:
         if node.op == "placeholder":

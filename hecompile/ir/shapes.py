@@ -1,7 +1,7 @@
-"""Shapes with the batch in them, found by running every node at two batch sizes on tensors without data.
+"""Finds which dimensions of a shape grow with the batch, from the node's results at batch sizes 2 and 3 on tensors without data.
 
-A dimension that grows from 2 m to 3 m between the batches 2 and 3 is `Batch(m)`; one that stays is an integer. Anything else
-(a size of B + 1, say) is refused: it could not be written without symbolic arithmetic.
+A dimension of size 2 m at batch 2 and 3 m at batch 3 is `Batch(m)`; one that stays the same is an integer. Any other one, such as
+B + 1, is refused, since it would need symbolic arithmetic.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ __all__ = [
     "ones_for_batch",
 ]
 
-BATCHES = (2, 3)  # not 1: a dimension of one broadcasts, and torch.export specialises on it
+BATCHES = (2, 3)  # not 1: a dimension of size 1 broadcasts, and torch.export treats it as a constant
 
 
 def dim_between(first: int, second: int) -> Dim:
-    """The dimension that is `first` at batch 2 and `second` at batch 3. Raises `CompileError`."""
+    """Return the dimension that has size `first` at batch 2 and `second` at batch 3. Raises `CompileError` if it is not as
+    above."""
     multiple = second - first
     if multiple == 0:
         return first
@@ -40,7 +41,7 @@ def dim_between(first: int, second: int) -> Dim:
 
 
 def info_between(first: torch.Tensor, second: torch.Tensor) -> NodeInfo:
-    """The record of a value from its two data-free tensors."""
+    """Return the record of a node, from its results at the two batch sizes. Raises `CompileError` as `dim_between` does."""
     if first.dim() != second.dim():
         raise CompileError(f"a tensor has {first.dim()} dimensions at batch 2 and {second.dim()} at batch 3")
     shape = tuple(dim_between(*pair) for pair in zip(first.shape, second.shape, strict=True))
@@ -48,17 +49,17 @@ def info_between(first: torch.Tensor, second: torch.Tensor) -> NodeInfo:
 
 
 def has_batch(shape: Sequence[Dim]) -> bool:
-    """Whether a shape grows with the batch."""
+    """Return whether any dimension grows with the batch."""
     return any(isinstance(dim, Batch) for dim in shape)
 
 
 def ones_for_batch(shape: Sequence[Dim]) -> tuple[int, ...]:
-    """The shape at batch one."""
+    """Return the shape at batch size one, in integers."""
     return tuple(dim.multiple if isinstance(dim, Batch) else dim for dim in shape)
 
 
 def map_argument(argument: object, change: Callable[[object], object]) -> object:
-    """An fx argument with every leaf changed; lists and tuples become lists and tuples again."""
+    """Return a copy of a node's argument with every leaf changed; lists, tuples and dictionaries keep their type."""
     if isinstance(argument, list | tuple):
         return type(argument)(map_argument(item, change) for item in argument)
     if isinstance(argument, dict):
@@ -67,17 +68,17 @@ def map_argument(argument: object, change: Callable[[object], object]) -> object
 
 
 def at_batch(argument: object, batch: int) -> object:
-    """An fx argument with its `Batch` leaves as integers."""
+    """Return a copy of a node's argument with integers for this batch size in place of `Batch`."""
     return map_argument(argument, lambda leaf: leaf.multiple * batch if isinstance(leaf, Batch) else leaf)
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """`torch.float32` -> `"float32"`."""
+    """Return the name of a dtype: `"float32"` for `torch.float32`."""
     return str(dtype).removeprefix("torch.")
 
 
 def dtype_named(name: str) -> torch.dtype:
-    """`"float32"` -> `torch.float32`."""
+    """Return the dtype with this name: `torch.float32` for `"float32"`."""
     import torch
 
     dtype: torch.dtype = getattr(torch, name)

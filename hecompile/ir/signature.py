@@ -1,5 +1,6 @@
-"""How a model is called and what it returns, beside its tensors: the order of its arguments, the constants among them, and the
-structure of its results. Kept in the manifest, so that a loaded model has the module's own signature.
+"""The signature of a model: the order of its arguments, those that are no tensors, and the structure of its results.
+
+The manifest holds it, so that a loaded model is called like the module that was compiled.
 
 A **keyword** is the path to a tensor in a call: `("sample",)`, `("added_cond_kwargs", "text_embeds")`, or
 `("down_block_additional_residuals", 3)` for the fourth tensor of a list.
@@ -22,8 +23,8 @@ __all__ = [
     "Results",
     "Scalar",
     "Signature",
+    "check_keywords",
     "declared",
-    "judge_keywords",
     "names_of",
     "nested",
     "text_of",
@@ -31,8 +32,8 @@ __all__ = [
 
 Keyword = tuple[str | int, ...]
 Scalar = bool | int | float | str | None
-MOST_DEPTH, MOST_ITEMS = 16, 4096  # of the structure of results; a manifest may come from anybody
-MOST_PARTS, MOST_CHARACTERS = 16, 1000  # of a keyword, and of a text
+MOST_DEPTH, MOST_ITEMS = 16, 4096  # of the structure of results: a manifest may come from an attacker
+MOST_PARTS, MOST_CHARACTERS = 16, 1000  # parts of a keyword, and characters of a text
 PUBLIC = ("timestep", "time_ids")  # inputs that say nothing of the picture; SDXL's time_ids are sizes and crops
 _CLASS = re.compile(r"(?:(?:diffusers|transformers)(?:\.[A-Za-z0-9_]+)+|):[A-Za-z_][A-Za-z0-9_]{0,99}")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -40,9 +41,9 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 @dataclass(frozen=True)
 class Constant:
-    """An argument that is no tensor: it was the same when the model was traced, and must be the same in every call.
+    """An argument that is no tensor. Every call must pass the value that the model was traced with.
 
-    An `optional` one may be left away, as it is the module's own default.
+    An `optional` argument may be left out, because the value is the module's own default.
     """
 
     keyword: Keyword
@@ -50,14 +51,14 @@ class Constant:
     optional: bool = False
 
     def __post_init__(self) -> None:
-        judge_keyword(self.keyword)
+        check_keyword(self.keyword)
         if not _is_scalar(self.value):
             raise ProtocolError(f"signature: the constant {text_of(self.keyword)[:100]} is out of range")
 
 
 @dataclass(frozen=True)
 class Results:
-    """The structure of what the model returns, as a tree.
+    """The structure of a model's results, as a tree.
 
     A leaf is a `tensor` (the output at `place`) or a `constant` (`value`). Inner nodes have `items`:
 
@@ -68,7 +69,7 @@ class Results:
       user's own has an empty module and is made anew.
 
     Raises:
-        ProtocolError: when built from what is no such tree.
+        ProtocolError: when built from anything else.
     """
 
     kind: Literal["tensor", "constant", "tuple", "list", "dict", "namedtuple", "output"] = "tensor"
@@ -101,13 +102,16 @@ class Results:
 
     @property
     def places(self) -> list[int]:
-        """The outputs that the leaves stand for, in order."""
+        """The numbers of the outputs that the leaves stand for, in order."""
         return [self.place] if self.kind == "tensor" else [place for item in self.items for place in item.places]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """How a model is called: names of its arguments by position (`*rest` gathers what is left), constants, structure of results."""
+    """How a model is called: the names of its arguments by position, its constants, and the structure of its results.
+
+    The last argument may be `*rest`, which gathers all further ones.
+    """
 
     arguments: tuple[str, ...] = ()
     constants: tuple[Constant, ...] = ()
@@ -125,46 +129,48 @@ class Signature:
 
 
 def _is_scalar(value: Scalar) -> bool:
-    """Whether a constant is one that JSON and Python hold alike: 64 bits, finite, or a short text."""
+    """Return whether a constant is the same in JSON and Python: None, a bool, an integer of 64 bits, a finite float, or a short
+    text."""
     if isinstance(value, str):
         return len(value) <= MOST_CHARACTERS
     return value is None or isinstance(value, bool) or (abs(value) < 1 << 63 if isinstance(value, int) else math.isfinite(value))
 
 
-def judge_keyword(keyword: Keyword) -> None:
-    """Raises `ProtocolError` unless a keyword begins with a name, and goes on with names and places."""
+def check_keyword(keyword: Keyword) -> None:
+    """Raises `ProtocolError` unless a keyword is a name, followed by further names and list indices."""
     names = [part.isprintable() and len(part) <= 200 if isinstance(part, str) else 0 <= part < MOST_ITEMS for part in keyword]
     if not 1 <= len(keyword) <= MOST_PARTS or not isinstance(keyword[0], str) or not all(names):
-        raise ProtocolError("signature: an argument's name is none")
+        raise ProtocolError("signature: an argument's name is not valid")
 
 
-def judge_keywords(keywords: Sequence[Keyword]) -> None:
-    """Raises `ProtocolError` for keywords of which one stands twice, or is a part of another: `a` and `a.b`."""
+def check_keywords(keywords: Sequence[Keyword]) -> None:
+    """Raises `ProtocolError` if a keyword stands twice, or is the beginning of another one, as `a` is of `a.b`."""
     for keyword in keywords:
-        judge_keyword(keyword)
+        check_keyword(keyword)
     known = set(keywords)
     if len(known) != len(keywords) or any(keyword[:end] in known for keyword in keywords for end in range(1, len(keyword))):
         raise ProtocolError("signature: arguments that cannot be passed together")
 
 
 def text_of(keyword: Keyword) -> str:
-    """A keyword for people: `added_cond_kwargs.image_embeds[0]`."""
+    """Return a keyword as text, such as `added_cond_kwargs.image_embeds[0]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in keyword).removeprefix(".")
 
 
 def names_of(keyword: Keyword) -> tuple[str, ...]:
-    """The names that an input may be declared by: its whole path, its last name, and its argument, which stands for all in it."""
+    """Return the names by which an input may be declared public: its whole path, its last name, and the name of its argument."""
     words = [part for part in keyword if isinstance(part, str)]
     return tuple(dict.fromkeys((text_of(keyword), words[-1], words[0])))
 
 
 def declared(keyword: Keyword, names: frozenset[str]) -> bool:
-    """Whether an input is among names as `names_of` gives them."""
+    """Return whether an input is declared by any of these names (see `names_of`)."""
     return not names.isdisjoint(names_of(keyword))
 
 
 def nested(leaves: Mapping[Keyword, Any]) -> dict[str, Any]:
-    """Keyword arguments from their leaves: dictionaries, and lists where a part of the path is a number."""
+    """Return the keyword arguments of a call, from its leaves by keyword: nested dictionaries, and lists where the path has
+    numbers."""
     tree: dict[Any, Any] = {}
     for keyword, leaf in leaves.items():
         place = tree
@@ -183,7 +189,7 @@ def _listed(tree: Any) -> Any:
 
 
 def results_of(outputs: Sequence[Any]) -> Results:
-    """The structure of plain outputs: one tensor, or a tuple of several."""
+    """Return the structure of results without one of their own: a tensor, or a tuple of several."""
     if len(outputs) == 1:
         return Results()
     return Results("tuple", items=tuple(Results("tensor", place) for place in range(len(outputs))))

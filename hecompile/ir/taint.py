@@ -1,4 +1,4 @@
-"""Taint: which values derive from a secret input."""
+"""Taint analysis: finds which values derive from a secret input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["taint"]
 
 
 def taint(graph: ModelGraph, public: frozenset[str]) -> dict[str, bool]:
-    """Secret or not, by node name: an input is secret unless it is in `public`, a value is if one of its arguments is."""
+    """For every node by name, whether it is secret: inputs are, except those in `public`, and so is what reads a secret value."""
     secret: dict[str, bool] = {}
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -16,6 +16,6 @@ def taint(graph: ModelGraph, public: frozenset[str]) -> dict[str, bool]:
         else:
             read = node.all_input_nodes
             if str(node.target) == "aten.expand_as.default":
-                read = read[:1]  # the second argument lends its shape only, which is public
+                read = read[:1]  # of the second argument only the shape is read, which is public
             secret[node.name] = any(secret[argument.name] for argument in read)
     return secret

@@ -1,4 +1,4 @@
-"""Bins of timesteps: whatever is "per timestep" (statistics, masks, coefficients) is a table over them, looked up by t."""
+"""Bins of timesteps. What differs from timestep to timestep (statistics, masks, coefficients) has one row per bin."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ TIMESTEP_BINS, TRAIN_STEPS = 20, 1000
 
 
 def timestep_bin(t: float, bins: int = TIMESTEP_BINS) -> int:
-    """The bin of a timestep in [0, 1000); what lies outside belongs to the outermost."""
+    """Return the number of the bin of a timestep in [0, 1000). Other timesteps belong to the first or last bin."""
     return int(min(max(t * bins // TRAIN_STEPS, 0), bins - 1))

@@ -1,4 +1,4 @@
-"""What must be true of a program between passes, and the comparison of two programs on the same input."""
+"""Checks a program after every pass: that it is well formed, and that it computes the same as the program before."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 
-MOST_APART = 16  # times the rounding of one order of summation is what another order may come to
+MOST_APART = 16  # by how much the rounding of another order of summation may exceed that of the first
 
 
 def verify_graph(graph: ModelGraph, canonical: bool = True) -> None:
-    """Raises `InternalError` with every violation: nodes out of order, records missing, ops outside the table, linear weights that
-    are no constants, secret arguments of public nodes, signatures that do not match."""
+    """Raises one `InternalError` that names every fault: nodes that read later ones, missing records, operations outside the op
+    table, linear weights that are not constant, public nodes that read secret values, signatures that do not match."""
     problems, known = list[str](), set[str]()
     for node in graph.nodes:
         late = [argument.name for argument in node.all_input_nodes if argument.name not in known]
@@ -48,7 +48,7 @@ def verify_graph(graph: ModelGraph, canonical: bool = True) -> None:
             problems += _canonical(node)
         secrets = [argument.name for argument in node.all_input_nodes if KEY in argument.meta and info(argument).secret]
         if info(node).secret is False and secrets and str(node.target) != "aten.expand_as.default":
-            problems.append(f"%{node.name} is public and reads the secret {secrets}")
+            problems.append(f"%{node.name} is public but reads secret values: {secrets}")
     problems += _signature(graph)
     if problems:
         raise InternalError(f"{graph.name}: " + "; ".join(problems))
@@ -74,17 +74,17 @@ def _canonical(node: fx.Node) -> list[str]:
     if name not in OPS:
         return [f"%{node.name} calls {name}, which is not in the op table"]
     if name in LINEAR and any(getattr(constant, "op", "get_attr") != "get_attr" for constant in node.args[1:3]):
-        return [f"%{node.name} has weights that are no constant"]
+        return [f"%{node.name} has weights that are not constant"]
     if name == PLACES and getattr(node.args[2], "op", "") != "get_attr":
-        return [f"%{node.name} takes entries by places that are no constant"]
+        return [f"%{node.name} selects entries by indices that are not constant"]
     return []
 
 
 def example_inputs(program: ModelGraph | Program, batch: int = 2, attempt: int = 0) -> dict[str, Array]:
-    """Inputs by name that fit the signature: the program's own example, where it has one, else seeded random numbers.
+    """Return inputs by name that fit the signature: the program's own example where it has one, otherwise seeded random numbers.
 
-    A batch larger than the example's repeats it. Integers are small, so that they are labels of any embedding. A second `attempt`
-    draws all numbers between 0 and 1, for models that take a logarithm or a root of what they get.
+    A larger batch repeats the example. Integers are 0 or 1, which are valid labels of any embedding. With `attempt` above 0, all
+    floats are drawn between 0.05 and 0.95, for models that take a logarithm or a root of their inputs.
     """
     rng = np.random.default_rng(0)
     values: dict[str, Array] = {}
@@ -103,10 +103,10 @@ def example_inputs(program: ModelGraph | Program, batch: int = 2, attempt: int =
 
 
 def inputs_in_domain(program: ModelGraph) -> dict[str, Array]:
-    """Example inputs for which the results are finite, or at least one entry of them.
+    """Return example inputs for which all results are finite, or else those with the most finite results.
 
     Raises:
-        CompileError: if all results are NaN or infinite, whatever is tried.
+        CompileError: if all results are NaN or infinite for all example inputs.
     """
     best: tuple[int, dict[str, Array]] = (0, {})
     for attempt in range(2):
@@ -115,7 +115,7 @@ def inputs_in_domain(program: ModelGraph) -> dict[str, Array]:
         finite = sum(int(np.isfinite(value).sum()) for value in results)
         if finite == sum(value.size for value in results):
             return inputs
-        best = max(best, (finite, inputs), key=lambda each: each[0])
+        best = max(best, (finite, inputs), key=lambda pair: pair[0])
     if not best[0]:
         raise CompileError(
             Diagnostic(
@@ -127,7 +127,7 @@ def inputs_in_domain(program: ModelGraph) -> dict[str, Array]:
 
 
 def run(program: ModelGraph | Program, inputs: Mapping[str, Array]) -> list[Array]:
-    """The outputs of a graph (in torch) or of a program (by its reference)."""
+    """Return the outputs of a graph, computed by torch, or of a program, computed by `Program.run`."""
     if isinstance(program, Program):
         values = program.run(inputs)
         return [values[name] for name in program.plan.outputs]
@@ -138,10 +138,12 @@ def run(program: ModelGraph | Program, inputs: Mapping[str, Array]) -> list[Arra
 
 
 def compare_regions(before: Program, after: Program, inputs: Mapping[str, Array], what: str) -> None:
-    """Every call region on the values that the program before gives it: equal, or within the bound of the rounding that `what` did.
+    """Compare every call region before and after the pass `what`, on the values that the program before computes.
+
+    Results must be equal, or within the bound of the rounding that the pass did.
 
     Raises:
-        InternalError: naming the region and the layer.
+        InternalError: if they are not; it names the region and the layer.
     """
     values = before.run(inputs)
     for name, region in after.calls.items():
@@ -151,14 +153,14 @@ def compare_regions(before: Program, after: Program, inputs: Mapping[str, Array]
 
 
 def compare_region(before: CallRegion, after: CallRegion, values: Mapping[str, Array], what: str) -> None:
-    """One region on the values that it reads. Raises `InternalError` as `compare_regions` does."""
-    for old, new in zip(before.products, after.products, strict=True):
+    """Compare one region before and after a pass on these values by name. Raises `InternalError` as `compare_regions` does."""
+    for old, new in zip(before.linear_ops, after.linear_ops, strict=True):
         if new is old:
             continue
         value = values[new.input]
         bounds = new.rounding(value) if type(new) is not type(old) and hasattr(new, "rounding") else None
         for index, (first, second) in enumerate(zip(old.reference(value), new.reference(value), strict=True)):
-            # float32 results of up to 2^20: a unit in the last place each
+            # both are float32: each may be off by a unit in the last place
             allowed = (0 if bounds is None else bounds[index]) + np.abs(first) * 2.0**-22 * (bounds is not None)
             if not ((np.abs(first - second) <= allowed) | ~np.isfinite(first)).all():
                 worst, layer = float(np.abs(first - second).max()), new.parts[index].output
@@ -168,21 +170,21 @@ def compare_region(before: CallRegion, after: CallRegion, values: Mapping[str, A
 def compare_with_exact(
     exact: Sequence[Array], before: Sequence[Array], after: Sequence[Array], tolerance: float, what: str
 ) -> float:
-    """The same for a network that amplifies the rounding of its own sums: `after` may be `MOST_APART` times as far from the exact
-    result as `before` is. Raises `InternalError` as `compare` does."""
+    """`compare` for a network that amplifies the rounding of its own sums. `after` may be `MOST_APART` times as far from the exact
+    result as `before` is, even if that is above `tolerance`. Raises `InternalError` as `compare` does."""
     own = max((_apart(*pair) for pair in zip(exact, before, strict=True)), default=0.0)
     return compare(exact, after, max(tolerance, MOST_APART * own), what)
 
 
 def _apart(first: Array, second: Array) -> float:
-    """The largest difference of finite entries, relative to the largest of them."""
+    """Return the largest difference of entries that are finite in both, relative to the largest of these entries in `first`."""
     finite = np.isfinite(first) & np.isfinite(second)
     scale = float(np.abs(first[finite]).max(initial=0.0)) or 1.0
     return float(np.abs(first[finite].astype(np.float64) - second[finite]).max(initial=0.0)) / scale
 
 
 def run_exactly(graph: ModelGraph, inputs: Mapping[str, Array]) -> list[Array]:
-    """The outputs of a graph whose floating values are doubles."""
+    """Return the outputs of a graph, computed in float64."""
     import copy
 
     import torch
@@ -195,11 +197,11 @@ def run_exactly(graph: ModelGraph, inputs: Mapping[str, Array]) -> list[Array]:
 
 
 def compare(before: Sequence[Array], after: Sequence[Array], tolerance: float, what: str) -> float:
-    """The largest difference of finite entries relative to the largest of them. Entries that are NaN, or the same infinity, on both
-    sides are equal.
+    """Return the largest difference of results, relative to the largest entry. NaN counts as equal to NaN, and an infinity to
+    itself.
 
     Raises:
-        InternalError: if the difference is above `tolerance`, a shape changed, or an entry is finite on one side only.
+        InternalError: if the difference is above `tolerance`, a shape changed, or an entry is finite in only one of them.
     """
     worst = 0.0
     for first, second in zip(before, after, strict=True):
@@ -210,7 +212,7 @@ def compare(before: Sequence[Array], after: Sequence[Array], tolerance: float, w
             continue
         finite = np.isfinite(first) & np.isfinite(second)
         if not ((first == second) | (np.isnan(first) & np.isnan(second)))[~finite].all():
-            raise InternalError(f"{what} changed the result: an entry is finite on one side only")
+            raise InternalError(f"{what} changed the result: an entry is finite only before or only after it")
         worst = max(worst, _apart(first, second))
     if not worst <= tolerance:
         raise InternalError(f"{what} changed the result by {worst:.2e} of its largest entry, allowed {tolerance:.2e}")

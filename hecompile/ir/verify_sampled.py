@@ -1,4 +1,4 @@
-"""The comparison of two programs layer by layer, on layers drawn by a seed: for models that take too long as a whole."""
+"""Compares a few layers of two programs, drawn by a seed, for models that are too large to be run as a whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.layers import constant_of
 from hecompile.ir.linear import Array
-from hecompile.ir.ops import RELEASE
+from hecompile.ir.ops import REVEAL
 from hecompile.ir.regions import CallRegion, Program
 from hecompile.ir.verify import compare, compare_region
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_sampled_layers", "compare_sampled_regions", "random_values", "sampled_regions"]
 
-SAMPLED = 2  # regions a pass
-MOST_GMAC = 4.0  # of a region that is drawn, at batch one
+SAMPLED = 2  # regions that are compared after a pass
+MOST_GMAC = 4.0  # 10^9 multiply-adds of such a region at batch one, at most
 
 
 def sampled_regions(program: Program, what: str, count: int = SAMPLED) -> list[CallRegion]:
-    """Some of the regions of linear layers. The same pass draws the same ones, another pass others."""
+    """Draw `count` call regions of linear layers. The name of the pass, `what`, is the seed."""
     regions = [region for region in program.calls.values() if isinstance(region, CallRegion) and _gmac(region) <= MOST_GMAC]
     drawn = np.random.default_rng(zlib.crc32(what.encode())).permutation(len(regions))[:count]
     return [regions[place] for place in drawn]
 
 
 def _gmac(region: CallRegion) -> float:
-    """10^9 multiply-adds at batch one."""
-    geometries = [product.geometry for product in region.products]
-    return sum(each.rows * each.picture[0] * len(each.taps) * each.grid[0] * each.grid[1] for each in geometries) / 1e9
+    """Return the region's multiply-adds at batch size one, in 10^9."""
+    shapes = [linear_op.geometry for linear_op in region.linear_ops]
+    return sum(shape.rows * shape.picture[0] * len(shape.taps) * shape.grid[0] * shape.grid[1] for shape in shapes) / 1e9
 
 
 def random_values(program: Program, region: CallRegion, batch: int = 1) -> dict[str, Array]:
-    """Values that a region reads, by name: float32, standard normal."""
+    """Return random inputs of a region by name: float32, from the standard normal distribution."""
     rng = np.random.default_rng(0)
     return {name: rng.standard_normal(program.plan.value(name).at(batch), np.float32) for name in region.inputs}
 
 
 def compare_sampled_regions(before: Program, after: Program, what: str) -> None:
-    """Some regions on random values: equal, or within the bound of the rounding that the pass `what` did.
+    """Compare a few regions before and after the pass `what` on random values, as `compare_regions` does.
 
     Raises:
-        InternalError: naming the region and the layer.
+        InternalError: as `compare_regions` does.
     """
     for region in sampled_regions(after, what):
         old = before.calls[region.name]
@@ -55,7 +55,7 @@ def compare_sampled_regions(before: Program, after: Program, what: str) -> None:
 
 
 def compare_sampled_layers(before: ModelGraph, after: Program, what: str, tolerance: float) -> None:
-    """Some layers of regions, computed as products, against the nodes of the graph that they were made of, on random values.
+    """Compare the layers of a few regions with the nodes of the graph that they were made of, on random values.
 
     Raises:
         InternalError: if a result differs by more than `tolerance` of its largest entry.
@@ -63,14 +63,14 @@ def compare_sampled_layers(before: ModelGraph, after: Program, what: str, tolera
     nodes = {node.name: node for node in before.nodes}
     for region in sampled_regions(after, what):
         values = random_values(after, region)
-        for product in region.products:
-            found = product.reference(values[product.input])
-            expected = [_by_node(before, nodes[part.output], product.input, values[product.input]) for part in product.parts]
-            compare(expected, found, tolerance, f"{what}, in region '{region.name}',")
+        for linear_op in region.linear_ops:
+            results = linear_op.reference(values[linear_op.input])
+            expected = [_by_node(before, nodes[part.output], linear_op.input, values[linear_op.input]) for part in linear_op.parts]
+            compare(expected, results, tolerance, f"{what}, in region '{region.name}',")
 
 
 def _by_node(graph: ModelGraph, node: fx.Node, value_name: str, value: Array) -> Array:
-    """What a linear node makes of the value that its product reads, which an upsampling may stand before."""
+    """Return the result of a linear node for a value of this name, which may go through an upsampling or a reveal first."""
     import torch
 
     tensor, source = torch.from_numpy(value), node.args[0]
@@ -79,9 +79,11 @@ def _by_node(graph: ModelGraph, node: fx.Node, value_name: str, value: Array) ->
         targets.append(source)
         source = source.args[0]  # type: ignore[union-attr]
     with torch.no_grad():
-        for each in reversed(targets):
-            if str(each.target) != RELEASE:  # what it shows is rounded later
-                tensor = each.target(tensor, *each.args[1:])
-        weights = [constant_of(graph, each) if getattr(each, "op", "") == "get_attr" else each for each in node.args[1:]]
-        result: Array = node.target(tensor, *weights).numpy()  # type: ignore[operator]
+        for step in reversed(targets):
+            if str(step.target) != REVEAL:  # revealed entries are rounded by a later pass
+                tensor = step.target(tensor, *step.args[1:])
+        rest = [
+            constant_of(graph, argument) if getattr(argument, "op", "") == "get_attr" else argument for argument in node.args[1:]
+        ]
+        result: Array = node.target(tensor, *rest).numpy()  # type: ignore[operator]
     return result

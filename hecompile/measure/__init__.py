@@ -1,1 +1,1 @@
-"""What this machine takes: its primitives for a profile, and an artifact that runs."""
+"""Measures this machine for a profile of its speeds, and an artifact while it runs."""

@@ -1,5 +1,8 @@
-"""Prediction beside measurement: an artifact runs on random inputs, in this process for the seconds of its parts, and through a
-server in a second process for those of both processes, and for memory."""
+"""Predicts and measures what an artifact costs on this machine, on random inputs.
+
+It runs within this process to measure the CPU seconds of each region, and through a server in a second process to measure the CPU
+seconds and the memory of both processes.
+"""
 
 from __future__ import annotations
 
@@ -16,82 +19,81 @@ from typing import Any
 import numpy as np
 
 from hecompile.artifact import Manifest, read_manifest
-from hecompile.artifact_files import checked, read_client_half
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.region_server import RegionServer, Session
-from hecompile.backends.registry import backend_of
 from hecompile.buffers import Buffer
-from hecompile.ir.candidates import PartCost
 from hecompile.ir.halves import Array
 from hecompile.machine import Machine, http_seconds
 from hecompile.measure.server import peak_mib, process_seconds_of, server_process
-from hecompile.planner.local import LocalWork, onnx_work
-from hecompile.planner.plan import Prediction, predict_regions
+from hecompile.planner.artifact import predict_manifest
+from hecompile.planner.plan import Prediction
 from hecompile.runtime.bundle import Bundle, load_bundle
 from hecompile.runtime.executor import Executor
 from hecompile.runtime.service import load_service
 from hecompile.runtime.serving.limits import Limits
 from hecompile.runtime.transports import HttpTransport, LocalTransport
+from hecompile.timing import Span
 
 __all__ = ["Measured", "compare", "measure_artifact", "predict_artifact"]
 
 SERVE = [sys.executable, "-c", "from hecompile.cli import main; main()", "serve"]
-FILLING_S = 2.0  # a run, for a server to have kept as many answers as it keeps
+FILLING_S = 2.0  # time limit in seconds, times the runs, of filling the server's store of answers
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One call of the model, medians. Seconds by region are CPU seconds of all threads while that region is worked on."""
+    """What one call of the model takes, as medians.
+
+    Seconds by region are CPU seconds of all threads while that region is computed.
+    """
 
     server_s: Mapping[str, float]
-    client_s: Mapping[str, float]  # of requests
+    client_s: Mapping[str, float]  # of requests, by region
     local_s: float  # of the client's own regions
     bytes_up: int
     bytes_down: int
     wall_s: float  # through a server in a second process
     client_process_s: float  # CPU seconds of this process for that, HTTP included
-    server_process_s: float  # of that process
-    peak_mib: float  # of that process
+    server_process_s: float  # CPU seconds of the server's process
+    peak_mib: float  # of the server's process
+    spans: tuple[Span, ...]  # of the middle one of calls with both halves in this process, where the server's part is known
 
 
 def predict_artifact(folder: Path, machine: Machine, batch: int = 1) -> Prediction:
-    """The prediction for an artifact on this machine alone, the client's own regions included: bytes go through loopback.
+    """Predict the cost of an artifact on this machine, where client and server are connected by loopback.
+
+    The client's own regions are included.
 
     Raises:
-        CompileError: for regions of a backend without a cost model.
+        CompileError: if a region's backend has no prices.
     """
-    machine = replace(machine, rtt_ms=0.0, bandwidth_mbps=1e9)
-    manifest = read_manifest(folder)
-    parts, local = dict[str, list[PartCost]](), LocalWork()
-    for step in manifest.plan.steps:
-        prefix = f"client/{step.region}"
-        if step.kind == "call":
-            half = read_client_half(folder, manifest.files, prefix)
-            parts[step.region] = backend_of(half).price(half, machine, batch)
-        else:
-            local += onnx_work(checked(folder, manifest.files, f"{prefix}.onnx"), batch)
-    per_run = {step.region for step in manifest.plan.steps if step.once}
-    return predict_regions(parts, machine, local, per_run)
+    return predict_manifest(folder, read_manifest(folder), replace(machine, rtt_ms=0.0, bandwidth_mbps=1e9), batch)
 
 
 @dataclass
 class _Clock:
-    """CPU seconds of this process, by side and region, of one call."""
+    """Adds up the CPU seconds of this process during one call, by side (`server`, `client` or `local`) and region.
+
+    `spans` say when each part of the call ran.
+    """
 
     spent: dict[tuple[str, str], float] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
 
     @contextmanager
     def of(self, side: str, region: str) -> Iterator[None]:
+        """Count the CPU seconds within the `with` block for a side and region."""
         started = time.process_time()
         yield
         self.spent[side, region] = self.spent.get((side, region), 0.0) + time.process_time() - started
 
     def side(self, side: str) -> dict[str, float]:
-        return {region: seconds for (found, region), seconds in self.spent.items() if found == side}
+        """The CPU seconds of one side, by region."""
+        return {region: seconds for (spender, region), seconds in self.spent.items() if spender == side}
 
 
 class _TimedClient(RegionClient):
-    """A region's client whose work is timed."""
+    """A region's client with a clock around its work."""
 
     def __init__(self, region: str, inner: RegionClient, clock: _Clock) -> None:
         self.inputs, self.outputs, self.max_batch = inner.inputs, inner.outputs, inner.max_batch
@@ -119,7 +121,7 @@ class _TimedClient(RegionClient):
 
 
 class _TimedSession:
-    """A client region's session whose work is timed."""
+    """A session of ONNX Runtime for a client's own region, with a clock around its work."""
 
     def __init__(self, region: str, inner: Any, clock: _Clock) -> None:
         self._region, self._inner, self._clock = region, inner, clock
@@ -131,16 +133,17 @@ class _TimedSession:
 
 
 class _TimedServer(RegionServer):
-    """A region's server in this process whose evaluations are timed, those in processes of its own included."""
+    """A region's server in this process with a clock around its evaluations, worker processes included."""
 
     def __init__(self, region: str, inner: RegionServer, clock: _Clock) -> None:
         self.max_batch = inner.max_batch
         self._region, self._inner, self._clock = region, inner, clock
 
     def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
-        before_s = self._inner.worked_s
+        before_s, began = self._inner.worked_s, time.perf_counter()
         with self._clock.of("server", self._region):
             reply = self._inner.evaluate(payload, batch, session)
+        self._clock.spans.append(Span(self._region, "server", began, time.perf_counter()))
         self._clock.spent["server", self._region] += self._inner.worked_s - before_s
         return reply
 
@@ -158,18 +161,21 @@ class _TimedServer(RegionServer):
 
 
 def _inputs(manifest: Manifest, batch: int) -> dict[str, Array]:
-    """Gaussian values, zeros where integers are wanted."""
+    """Random inputs of the model, by name: Gaussian values for floats, zeros for integers."""
     rng = np.random.default_rng(0)
-    found = {}
+    inputs = {}
     for spec in manifest.inputs:
         shape = [int(dim.removesuffix("B") or 1) * batch if isinstance(dim, str) else dim for dim in spec.shape]
         value = rng.standard_normal(shape) if spec.dtype.startswith("float") else np.zeros(shape)
-        found[spec.name] = np.asarray(value, np.dtype(spec.dtype))
-    return found
+        inputs[spec.name] = np.asarray(value, np.dtype(spec.dtype))
+    return inputs
 
 
 def measure_artifact(folder: Path, batch: int = 1, runs: int = 5) -> Measured:
-    """Run an artifact whose two halves lie here, twice so often and twice more; then until its server keeps no more answers.
+    """Run an artifact whose two halves lie in `folder`, and measure it.
+
+    It runs `runs` times and once more to warm up within this process, then as often through a server, and then until the server
+    keeps as many answers as it ever does, so that its memory is at its peak.
 
     Raises:
         ProtocolError: if a half is missing or changed.
@@ -197,30 +203,38 @@ def measure_artifact(folder: Path, batch: int = 1, runs: int = 5) -> Measured:
     sides = {side: [clock.side(side) for clock in clocks] for side in ("server", "client", "local")}
     return Measured(
         _medians(sides["server"]), _medians(sides["client"]), sum(_medians(sides["local"]).values()),
-        bytes_up, bytes_down, wall_s, client_s, server_s, peak,
+        bytes_up, bytes_down, wall_s, client_s, server_s, peak, tuple(_middle(clocks).spans),
     )  # fmt: skip
 
 
 def _timed_runs(bundle: Bundle, folder: Path, inputs: Mapping[str, Array], batch: int, runs: int) -> list[_Clock]:
-    """One clock per run, the first run left out."""
+    """Run an artifact within this process. Returns the clock of every run but the first."""
     service, clocks = load_service(folder), list[_Clock]()
     for _ in range(runs + 1):
         clock = _Clock()
         calls = {region: _TimedClient(region, client, clock) for region, client in bundle.calls.items()}
-        sessions: Any = {region: _TimedSession(region, session, clock) for region, session in bundle.sessions.items()}
+        models: Any = {region: _TimedSession(region, model, clock) for region, model in bundle.client_models.items()}
         regions = {region: _TimedServer(region, server, clock) for region, server in service.regions.items()}
         transport = LocalTransport(replace(service, regions=regions))
-        Executor(replace(bundle, calls=calls, sessions=sessions), transport).run(inputs, batch)
+        executor = Executor(replace(bundle, calls=calls, client_models=models), transport)
+        executor.run(inputs, batch)
+        clock.spans = sorted([*executor.meter.spans, *clock.spans], key=lambda span: span.start_s)
         clocks.append(clock)
     return clocks[1:]
 
 
+def _middle(clocks: Sequence[_Clock]) -> _Clock:
+    """The call that took neither longest nor shortest."""
+    return sorted(clocks, key=lambda clock: clock.spans[-1].end_s - clock.spans[0].start_s)[len(clocks) // 2]
+
+
 def _medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median over runs, by region."""
     return {region: median(run[region] for run in runs) for region in runs[0]}
 
 
 def compare(prediction: Prediction, measured: Measured) -> dict[str, Any]:
-    """Predicted and measured, and measured over predicted: totals, then by region."""
+    """Predicted and measured figures and their ratio (measured over predicted), for JSON: totals, and by region."""
     total, machine = prediction.total, prediction.machine
     client_http_s, server_http_s = http_seconds(total, machine)
     pairs = {
@@ -235,15 +249,17 @@ def compare(prediction: Prediction, measured: Measured) -> dict[str, Any]:
     }
     regions = [
         {
-            "region": each.region,
-            **_pair("server_s", each.cost.server_s, measured.server_s[each.region]),
-            **_pair("client_s", each.cost.client_s, measured.client_s[each.region]),
+            "region": predicted.region,
+            **_pair("server_s", predicted.cost.server_s, measured.server_s[predicted.region]),
+            **_pair("client_s", predicted.cost.client_s, measured.client_s[predicted.region]),
         }
-        for each in prediction.regions
+        for predicted in prediction.regions
     ]
     return {"total": [{"what": name, **_pair("", *pair)} for name, pair in pairs.items()], "regions": regions}
 
 
-def _pair(name: str, predicted: float, found: float) -> dict[str, float]:
+def _pair(name: str, predicted: float, measured: float) -> dict[str, float]:
+    """Both figures and their ratio, with keys that begin with `name`."""
     prefix = f"{name}_" if name else ""
-    return {f"{prefix}predicted": predicted, f"{prefix}measured": found, f"{prefix}ratio": found / predicted if predicted else 1.0}
+    ratio = measured / predicted if predicted else 1.0
+    return {f"{prefix}predicted": predicted, f"{prefix}measured": measured, f"{prefix}ratio": ratio}

@@ -1,4 +1,4 @@
-"""Measuring what a client computes in the clear: convolutions, and operations whose time is their number and their entries."""
+"""Measures what a client computes in the clear: convolutions, and elementwise operations by their number and their entries."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 __all__ = ["measure_local"]
 
-CHAIN = 20  # operations in a row
-SMALL, LARGE = (1, 16, 8, 8), (1, 64, 64, 64)
+OPERATIONS = 20  # in a row
+SMALL, LARGE = (1, 16, 8, 8), (1, 64, 64, 64)  # shapes of the values that they compute
 
 
 def measure_local(runs: int) -> dict[str, float]:
-    """Times of a profile for client regions in ONNX Runtime."""
+    """Measure the fields of a profile that are about a client's own regions in ONNX Runtime."""
     from hecompile.timing import process_seconds
 
     def timed(session: OnnxSession, shape: tuple[int, ...]) -> float:
         value = {"x": np.full(shape, 0.5, np.float32)}
         return process_seconds(lambda: session.run(None, value), runs)
 
-    small_s, large_s = (timed(_chain(shape), shape) for shape in (SMALL, LARGE))
+    small_s, large_s = (timed(_activations(shape), shape) for shape in (SMALL, LARGE))
     float_s = timed(_conv(), (1, 64, 32, 32))
-    entries = (np.prod(LARGE) - np.prod(SMALL)) * CHAIN
+    entries = (np.prod(LARGE) - np.prod(SMALL)) * OPERATIONS
     entry_s = max(large_s - small_s, 0.0) / float(entries)
     return {
         "float_ps": float_s / (64 * 64 * 9 * 32 * 32) * 1e12,
         "entry_ns": entry_s * 1e9,
-        "node_us": max(small_s / CHAIN - entry_s * float(np.prod(SMALL)), 0.0) * 1e6,
+        "node_us": max(small_s / OPERATIONS - entry_s * float(np.prod(SMALL)), 0.0) * 1e6,
     }
 
 
 def _session(nodes: Sequence[NodeProto], shape: tuple[int, ...], constants: Sequence[TensorProto] = ()) -> OnnxSession:
-    """A session of nodes from x to y, both of one shape."""
+    """A session of ONNX Runtime for nodes from `x` to `y`, both of one shape."""
     from onnx import TensorProto, helper
 
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
@@ -48,11 +48,11 @@ def _session(nodes: Sequence[NodeProto], shape: tuple[int, ...], constants: Sequ
     return OnnxSession(model.SerializeToString())
 
 
-def _chain(shape: tuple[int, ...]) -> OnnxSession:
-    """Sigmoids and products in turn, as activations are made of."""
+def _activations(shape: tuple[int, ...]) -> OnnxSession:
+    """A session of sigmoids and products in turn, of which activations are made."""
     from onnx import helper
 
-    names = ["x", *(f"v{place}" for place in range(1, CHAIN)), "y"]
+    names = ["x", *(f"v{place}" for place in range(1, OPERATIONS)), "y"]
     pairs = list(pairwise(names))
     nodes = [
         helper.make_node(("Sigmoid", "Mul")[place % 2], [old, "x"][: 1 + place % 2], [new])
@@ -62,7 +62,7 @@ def _chain(shape: tuple[int, ...]) -> OnnxSession:
 
 
 def _conv() -> OnnxSession:
-    """A convolution of 64 channels."""
+    """A session with one 3x3 convolution of 64 channels."""
     from onnx import helper, numpy_helper
 
     weight = numpy_helper.from_array(np.ones((64, 64, 3, 3), np.float32), "w")

@@ -1,4 +1,4 @@
-"""Measuring this machine for a profile: what each backend does, what a client computes itself, a server that has nothing to do."""
+"""Measures this machine for a profile: each backend, what a client computes itself, and the overhead of a server's process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ __all__ = ["measure_machine"]
 
 
 def measure_machine(bandwidth_mbps: float = 1000.0, rtt_ms: float = 0.0, runs: int = 7) -> Machine:
-    """Measure this machine; some thirty seconds, Concrete's included where it is installed. The network is not measured."""
+    """Measure this machine, which takes about thirty seconds. The network is not measured: it is given.
+
+    Concrete is measured only where it is installed.
+    """
     from hecompile.measure.local import measure_local
     from hecompile.measure.server import measure_server_process
 
-    found = measure_local(runs) | measure_server_process()
+    fields = measure_local(runs) | measure_server_process()
     for name in backend_names():
         prices = backend(name).measure(runs)
-        found |= prices if is_own(name) else {f"{name}.{price}": value for price, value in prices.items()}
-    return machine_with(found | {"bandwidth_mbps": bandwidth_mbps, "rtt_ms": rtt_ms})
+        fields |= prices if is_own(name) else {f"{name}.{price}": value for price, value in prices.items()}
+    return machine_with(fields | {"bandwidth_mbps": bandwidth_mbps, "rtt_ms": rtt_ms})

@@ -1,6 +1,6 @@
-"""Measuring a server process that has nothing to multiply: its memory, and what requests and their bytes cost over loopback.
+"""Measures a server process that only echoes requests: its memory, and what requests and their bytes cost over loopback.
 
-Run as a module it is that server.
+This module, when it is run as a script, is that server.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Echo", "measure_server_process", "peak_mib", "process_seconds_of", "server_process"]
 
-PAYLOAD, LARGE = 65_536, 8 << 20  # bytes of a usual request, and of one whose bytes cost more than all else
+PAYLOAD, LARGE = 65_536, 8 << 20  # bytes of a usual request, and of one whose cost is mostly that of its bytes
 LARGE_REQUESTS = 20
-BETWEEN = 4 << 20  # bytes that a client touches between requests: as many as it does that encrypts and decrypts
+BETWEEN = 4 << 20  # bytes that the client touches between requests, about as many as by encrypting and decrypting
 
 
 class Echo(RegionServer):
-    """Answers what it was asked."""
+    """Answers every request with its own bytes."""
 
     max_batch = 1
 
@@ -39,21 +39,21 @@ class Echo(RegionServer):
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory that a process has had so far."""
+    """The largest memory in MiB that a process has had so far."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def process_seconds_of(pid: int) -> float:
-    """CPU seconds of another process so far, of all its threads."""
+    """The CPU seconds that another process has used so far, in all its threads."""
     import time
 
-    return time.clock_gettime(~pid << 3 | 2)  # its clock's number, as clock_getcpuclockid makes it
+    return time.clock_gettime(~pid << 3 | 2)  # the id of its clock, as clock_getcpuclockid makes it
 
 
 @dataclass(frozen=True)
 class _Exchange:
-    """What a request of so many bytes each way takes, on average; the wall seconds are a median."""
+    """What one request with its reply takes: the median of wall seconds, and the mean of CPU seconds of both sides."""
 
     wall_s: float
     client_s: float
@@ -61,7 +61,10 @@ class _Exchange:
 
 
 def measure_server_process() -> dict[str, float]:
-    """`base_mib`, with as many answers kept as a server keeps, and the fields of a profile that are about HTTP."""
+    """Measure the fields of a profile that are about a server's process and HTTP.
+
+    `base_mib` is its memory when it keeps as many answers as a server ever keeps.
+    """
     from hecompile.runtime.serving.limits import Limits
     from hecompile.runtime.transports import HttpTransport
 
@@ -83,7 +86,7 @@ def measure_server_process() -> dict[str, float]:
 
 
 def _exchanges(transport: Transport, server: int, size: int, requests: int) -> _Exchange:
-    """Requests of this size, a few before that are not counted."""
+    """Measure requests of this size, after a few to warm up."""
     import time
     from statistics import median
 
@@ -107,7 +110,7 @@ def _exchanges(transport: Transport, server: int, size: int, requests: int) -> _
 
 @contextmanager
 def server_process(command: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """A server in a second process: its id, and the first line that it writes."""
+    """Run a server in a second process within the `with` block. Gives its process id, and the first line that it writes."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -117,7 +120,7 @@ def server_process(command: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _serve() -> None:
-    """Serve until terminated; the address is the first line that is written."""
+    """Serve until terminated. The first line that it writes is its URL."""
     from hecompile.backends.bfv import server  # noqa: F401  (what a server of an artifact loads)
     from hecompile.backends.bfv.kernels import proved_kernel
     from hecompile.runtime.server import bind, serve_socket

@@ -1,4 +1,4 @@
-"""Canonical graphs as ONNX files: `to_onnx`."""
+"""Writes canonical graphs as ONNX files: `to_onnx`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How attention is written in ONNX: fused where ONNX Runtime can, else block by block of queries."""
+"""Writes attention in ONNX: as ONNX Runtime's fused operator where possible, else in blocks of queries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import fx
 
 Args = Sequence[Any]
-BLOCK_BYTES = 64 << 20  # of scores for a picture at once, where they are written out
+BLOCK_BYTES = 64 << 20  # largest size of the attention scores of one block, for one picture
 TURN = [0, 2, 1, 3]  # (B, H, L, D) to (B, L, H, D) and back
 
 
@@ -33,7 +33,7 @@ def _attention(w: Writer, node: fx.Node, args: Args) -> str:
 
 
 def _is_fusible(node: fx.Node) -> bool:
-    """Whether all three are (B, H, L, D) or (B, L, D) float32 of the same B and H, with heads that are not too wide."""
+    """Return whether all three are (B, H, L, D) or (B, L, D) float32 with the same B and H, and heads are not too wide."""
     query, key, value = (info(side) for side in node.args[:3])
     rank = len(query.shape)
     return (
@@ -49,14 +49,14 @@ def _fused(w: Writer, node: fx.Node, scale: float) -> str:
     shape = info(node).shape
     heads = int(str(shape[1])) if len(shape) == 4 else 1
     sides = [_heads_together(w, side) for side in node.args[:3]]  # type: ignore[arg-type]
-    found = w.call(FUSED, sides, domain=DOMAIN, num_heads=heads, scale=scale)  # (B, L, H D)
+    merged = w.call(FUSED, sides, domain=DOMAIN, num_heads=heads, scale=scale)  # (B, L, H D)
     if len(shape) == 3:
-        return found
-    return w.call("Transpose", [w.call("Reshape", [found, w.ints([0, 0, heads, int(str(shape[3]))])])], perm=TURN)
+        return merged
+    return w.call("Transpose", [w.call("Reshape", [merged, w.ints([0, 0, heads, int(str(shape[3]))])])], perm=TURN)
 
 
 def _heads_together(w: Writer, side: fx.Node) -> str:
-    """(B, H, L, D) as (B, L, H D): where it was made by parting and turning just that, no data is moved."""
+    """Return (B, H, L, D) as (B, L, H D). If it was made by just the inverse moves, no data is moved."""
     shape = info(side).shape
     if len(shape) == 3:
         return w.names[side]
@@ -73,10 +73,12 @@ def _heads_together(w: Writer, side: fx.Node) -> str:
 
 
 def _in_blocks(w: Writer, node: fx.Node, sides: Sequence[Any], scale: float) -> str:
-    """Scores, softmax and product of as many queries at once as `BLOCK_BYTES` hold, without control flow."""
+    """Compute scores, softmax and product for as many queries at once as `BLOCK_BYTES` allows, without control flow."""
     query, key, value, mask = sides
     rank, queries, keys = len(info(node).shape), info(node.args[0]).shape[-2], info(node.args[1]).shape[-2]
-    root = w.constant(math.sqrt(abs(scale)), np.float32)  # as torch does it: each side takes the root of the scale
+    root = w.constant(
+        math.sqrt(abs(scale)), np.float32
+    )  # like torch, queries and keys are each multiplied by the square root of the scale
     scaled = w.call("Mul", [query, root if scale >= 0 else w.constant(-math.sqrt(-scale), np.float32)])
     turned = w.call("Mul", [w.call("Transpose", [key], perm=[*range(rank - 2), rank - 1, rank - 2]), root])
     size = 4 * math.prod(concrete_shape((*info(node).shape[:-1], keys), 1))
@@ -84,14 +86,14 @@ def _in_blocks(w: Writer, node: fx.Node, sides: Sequence[Any], scale: float) -> 
     blocks = min(length, -(-size // BLOCK_BYTES))
     if blocks <= 1:
         return _attended(w, node, scaled, turned, value, mask)
-    step, found = -(-length // blocks), []
+    step, pieces = -(-length // blocks), []
     for start in range(0, length, step):
         bounds = (start, min(length, start + step))
         rows = mask
         if mask is not None and info(node.args[3]).shape[-2] == length:
             rows = _rows(w, mask, len(info(node.args[3]).shape) - 2, bounds)
-        found.append(_attended(w, node, _rows(w, scaled, rank - 2, bounds), turned, value, rows))
-    return w.call("Concat", found, axis=rank - 2)
+        pieces.append(_attended(w, node, _rows(w, scaled, rank - 2, bounds), turned, value, rows))
+    return w.call("Concat", pieces, axis=rank - 2)
 
 
 def _rows(w: Writer, name: str, axis: int, bounds: tuple[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""How linear layers, softmax, norms and embeddings are written in ONNX."""
+"""Writes linear layers, softmax, norms and embeddings in ONNX."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _layer_norm(w: Writer, node: fx.Node, args: Args) -> str:
 
 @emits("embedding.default")
 def _embedding(w: Writer, node: fx.Node, args: Args) -> str:
-    """Places are clipped: a client region must not fail by what a secret is."""
+    """Write a lookup of rows. Indices are clipped, since a client region must not fail depending on a secret value."""
     table, places = (info(arg) for arg in node.all_input_nodes[:2])
     bounds = [w.constant(bound, np.dtype(places.dtype)) for bound in (0, int(table.shape[0]) - 1)]  # type: ignore[arg-type]
     return w.call("Gather", [args[0], w.call("Clip", [args[1], *bounds])], axis=0)

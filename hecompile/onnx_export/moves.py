@@ -1,4 +1,4 @@
-"""How data is moved in ONNX: shapes, orders, parts and borders. Moves that undo each other are left out."""
+"""Writes moves of data in ONNX: shapes, orders, slices and padding. Moves that cancel each other are left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ Args = Sequence[Any]
 @emits("reshape.default")
 def _reshape(w: Writer, node: fx.Node, args: Args) -> str:
     made = w.made.get(args[0])
-    if made is not None and made.op_type == "Reshape" and 0 not in args[1]:  # the last one says it all; 0 means an operand's size
+    if (
+        made is not None and made.op_type == "Reshape" and 0 not in args[1]
+    ):  # only the last of several reshapes counts; 0 would mean a size of the operand
         return w.call("Reshape", [made.input[0], w.ints(args[1])])
     return w.call("Reshape", [args[0], w.ints(args[1])])
 
@@ -29,7 +31,7 @@ def _permute(w: Writer, node: fx.Node, args: Args) -> str:
     made = w.made.get(args[0])
     if made is not None and made.op_type == "Transpose":
         before = made.attribute[0].ints
-        if [before[axis] for axis in args[1]] == list(range(len(before))):  # it turns back
+        if [before[axis] for axis in args[1]] == list(range(len(before))):  # undoes the permutation before
             return str(made.input[0])
     return w.call("Transpose", args[:1], perm=list(args[1]))
 

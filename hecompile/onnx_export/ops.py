@@ -1,4 +1,4 @@
-"""How arithmetic, activations, reductions, pools and resizing are written in ONNX."""
+"""Writes arithmetic, activations, reductions, pools and resizing in ONNX."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Args = Sequence[Any]
 
 
 def operand(w: Writer, value: Any, dtype: str) -> str:
-    """A value's name, or a number as a constant of the other operand's type."""
+    """Return the name of a value, or of a constant of the other operand's type for a number."""
     return value if isinstance(value, str) else w.constant(value, np.dtype(dtype))
 
 
 def _operand_dtype(node: fx.Node) -> str:
-    """The type that both operands have: that of the arguments, after torch's promotion."""
+    """Return the type of both operands, which is that of the arguments after torch's promotion."""
     import torch
 
     kinds = [getattr(torch, info(arg).dtype) for arg in node.all_input_nodes]
@@ -72,7 +72,7 @@ def _fmod(w: Writer, node: fx.Node, args: Args) -> str:
 
 @emits("remainder.Tensor")
 def _remainder(w: Writer, node: fx.Node, args: Args) -> str:
-    """What fmod leaves, which is exact, and y more where that has the other sign."""
+    """Write the remainder: that of fmod, which is exact, plus y where its sign differs from y's."""
     dtype = info(node).dtype
     y = operand(w, args[1], dtype)
     if not dtype.startswith("float"):
@@ -94,7 +94,7 @@ def _where(w: Writer, node: fx.Node, args: Args) -> str:
 
 
 def _completed(given: Args, defaults: Args) -> list[Any]:
-    """The arguments that a node holds, then torch's defaults of the rest."""
+    """Return the arguments of a node, followed by torch's defaults for those that it leaves out."""
     return [*given, *defaults[len(given) :]]
 
 
@@ -122,7 +122,7 @@ def _gelu(w: Writer, node: fx.Node, args: Args) -> str:
         cube = w.call("Mul", [x, w.call("Mul", [x, w.call("Mul", [x, w.constant(0.044715, np.float32)])])])
         inner = w.call("Mul", [w.call("Add", [x, cube]), w.constant(np.sqrt(2 / np.pi), np.float32)])
         gate = w.call("Tanh", [inner])
-    else:  # ONNX Runtime makes one operator of this, three times as fast, but not where it is a product with the inverse
+    else:  # ONNX Runtime fuses this form into one operator, three times as fast; a product with the inverse is not fused
         gate = w.call("Erf", [w.call("Div", [x, w.constant(np.sqrt(2), np.float32)])])
     half = w.call("Mul", [x, w.constant(0.5, np.float32)])
     return w.call("Mul", [half, w.call("Add", [gate, w.constant(1.0, np.float32)])])
@@ -228,7 +228,7 @@ def _bilinear(w: Writer, node: fx.Node, args: Args) -> str:
     mode = "align_corners" if args[2] else "half_pixel"
     target: Any = info(node).shape[2:]
     exact = [size * factor for size, factor in zip(info(node.args[0]).shape[2:], args[3], strict=True)]
-    if np.allclose(exact, target, rtol=0, atol=1e-6):  # by sizes, as 7 / 6 in float32 is less than 7 / 6
+    if np.allclose(exact, target, rtol=0, atol=1e-6):  # by sizes, since 7 / 6 in float32 is less than 7 / 6
         return w.call("Resize", [args[0], "", "", w.ints(target)], axes=[2, 3], mode="linear", coordinate_transformation_mode=mode)
     scales = w.constant([1.0, 1.0, *args[3]], np.float32)
     return w.call("Resize", [args[0], "", scales], mode="linear", coordinate_transformation_mode=mode)

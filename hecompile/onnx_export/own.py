@@ -1,4 +1,4 @@
-"""How operators of our own are written in ONNX: by standard ones."""
+"""Writes hecompile's own operators in ONNX, by standard operators."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ if TYPE_CHECKING:
 
 
 def _bin(w: Writer, t: str, bins: int) -> str:
-    """The timestep's bin as an int64 scalar; in double precision, so that it is the bin that torch finds."""
+    """Write the timestep's bin as an int64 scalar. It is computed in double precision, so that it is the bin that torch
+    computes."""
     scaled = w.call("Mul", [w.call("Cast", [t], to=DTYPES["float64"]), w.constant(bins, np.float64)])
     place = w.call("Floor", [w.call("Div", [scaled, w.constant(TRAIN_STEPS, np.float64)])])
-    bounds = [w.constant(bound, np.int64) for bound in (0, bins - 1)]  # of integers: no float is left that makes another place
+    bounds = [w.constant(bound, np.int64) for bound in (0, bins - 1)]  # integers, so that rounding cannot change the index
     clipped = w.call("Clip", [w.call("Cast", [place], to=DTYPES["int64"]), *bounds])
     return w.call("Reshape", [clipped, w.ints([])])
 
 
-@emits("release.default", namespace="hecompile")
-def _release(w: Writer, node: fx.Node, args: Sequence[Any]) -> str:
+@emits("reveal.default", namespace="hecompile")
+def _reveal(w: Writer, node: fx.Node, args: Sequence[Any]) -> str:
     return w.call("Identity", [args[0]])
 
 
 @emits("polynomial.default", namespace="hecompile")
 def _polynomial(w: Writer, node: fx.Node, args: Sequence[Any]) -> str:
-    """Clenshaw's recurrence, as `own_ops` writes it."""
+    """Write a polynomial by Clenshaw's recurrence, as `own_ops` computes it."""
     x, t, *tables = args
     bins, terms = (int(str(dim)) for dim in info(node.args[4]).shape)
     place, dtype = _bin(w, t, bins), info(node.args[0]).dtype
 
     def row(table: str, argument: Any) -> str:
-        found = w.call("Gather", [table, place], axis=0)
-        return found if info(argument).dtype == dtype else w.call("Cast", [found], to=DTYPES[dtype])
+        entry = w.call("Gather", [table, place], axis=0)
+        return entry if info(argument).dtype == dtype else w.call("Cast", [entry], to=DTYPES[dtype])
 
     bottom, top, coefficients = (row(table, argument) for table, argument in zip(tables, node.args[2:], strict=True))
     two, zero = w.constant(2, np.dtype(dtype)), w.constant(0, np.dtype(dtype))

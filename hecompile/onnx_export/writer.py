@@ -1,4 +1,5 @@
-"""Canonical graphs as ONNX: standard operators and one of ONNX Runtime's, nothing of this machine, the same bytes every time."""
+"""Writes canonical graphs as ONNX: standard operators and one of ONNX Runtime's. Nothing depends on this machine, and equal graphs
+give equal bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ EMITTERS: dict[str, Emitter] = {}
 
 
 def emits(*names: str, namespace: str = "aten") -> Callable[[Emitter], Emitter]:
-    """Register how canonical ops are written."""
+    """Register the function that writes canonical ops."""
 
     def register(function: Emitter) -> Emitter:
         for name in names:
@@ -44,11 +45,11 @@ def emits(*names: str, namespace: str = "aten") -> Callable[[Emitter], Emitter]:
 
 
 class Writer:
-    """Nodes and constants of one ONNX graph in the making."""
+    """Nodes and constants of an ONNX graph while it is written."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.made: dict[str, onnx.NodeProto] = {}  # the node that made a name
+        self.made: dict[str, onnx.NodeProto] = {}  # the node that computes each name
         self.names: dict[fx.Node, str] = {}
         self.constants: dict[str, onnx.TensorProto] = {}
         self._count = 0
@@ -57,7 +58,7 @@ class Writer:
     def call(
         self, kind: str, inputs: Sequence[str], output: str | None = None, *, domain: str | None = None, **attributes: Any
     ) -> str:
-        """One node with one output; its name."""
+        """Add a node with one output, and return the output's name."""
         self._count += 1
         name = output or f"_{self._count}"
         self.made[name] = helper.make_node(kind, list(inputs), [name], name=f"n{self._count}", domain=domain, **attributes)
@@ -65,8 +66,8 @@ class Writer:
         return name
 
     def constant(self, value: Any, dtype: Any = None) -> str:
-        """An initializer; equal ones are shared."""
-        array = np.asarray(value, dtype, order="C")  # a number stays one: ascontiguousarray() makes a list of it
+        """Add a constant and return its name; equal constants are shared."""
+        array = np.asarray(value, dtype, order="C")  # keeps scalars scalar, which ascontiguousarray() does not
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._shared:
             name = f"c{len(self._shared)}"
@@ -79,12 +80,13 @@ class Writer:
 
 
 def value_shape(node: fx.Node) -> list[int | str]:
-    """The shape as ONNX writes it."""
+    """Return a value's shape as ONNX writes it."""
     return [str(dim) if isinstance(dim, Batch) else dim for dim in info(node).shape]
 
 
 def to_onnx(module: fx.GraphModule, name: str) -> bytes:
-    """A canonical graph, all weights inside. Inputs keep their placeholders' names, outputs those of their nodes.
+    """Return a canonical graph as ONNX with all weights inside. Inputs have the names of their placeholders, outputs those of their
+    nodes.
 
     Raises:
         InternalError: for a node outside the op table, or one that ONNX's checker refuses.
@@ -106,7 +108,7 @@ def to_onnx(module: fx.GraphModule, name: str) -> bytes:
         else:
             names[node] = _emit(writer, node)
     nodes = _read_nodes(writer.nodes, {value.name for value in outputs})
-    read = {name for node in nodes for name in node.input}  # a constant may be an argument that ONNX takes as an attribute
+    read = {name for node in nodes for name in node.input}  # a constant is unused if ONNX has its value as an attribute
     constants = [tensor for key, tensor in writer.constants.items() if key in read]
     graph = helper.make_graph(nodes, name, inputs, outputs, constants)
     opsets = [helper.make_opsetid("", OPSET)]
@@ -122,7 +124,7 @@ def to_onnx(module: fx.GraphModule, name: str) -> bytes:
 
 
 def _read_nodes(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """Without those that no output depends on, as moves of data that turned out to be needless."""
+    """Return the nodes without those that no output depends on, such as moves of data that cancelled each other."""
     read, kept = set(outputs), list[onnx.NodeProto]()
     for node in reversed(nodes):
         if node.output[0] in read:
@@ -142,7 +144,7 @@ def _emit(writer: Writer, node: fx.Node) -> str:
 
     emitter = EMITTERS.get(str(node.target))
     if emitter is None:
-        raise InternalError(f"no ONNX for %{node.name} ({node.target})")
+        raise InternalError(f"there is no ONNX for %{node.name} ({node.target})")
 
     def resolve(argument: Any) -> Any:
         if isinstance(argument, fx.Node):

@@ -1,7 +1,6 @@
-"""Which panels of options there are, and whose they are.
+"""Finds all panels of options, and tells which pass, policy or backend each belongs to.
 
-Panels of the passes, of own and registered policies and backends are gathered. Those of other installed packages are read only
-where they are named: none of a package's code runs before.
+Policies and backends of other installed packages count only if they are named, because nothing of a package is imported before.
 """
 
 from __future__ import annotations
@@ -25,30 +24,34 @@ PASSES = (CoreOptions, PlanOptions, ApproximationOptions)  # panels that every c
 
 @dataclass(frozen=True)
 class Gathered:
-    """Panels with a title each, and the options that they declare."""
+    """The panels of policies and backends, each with the names of the policies or backends that have it."""
 
-    policies: dict[type[Panel], list[str]]  # by panel, the names of all that have it
+    policies: dict[type[Panel], list[str]]
     backends: dict[type[Panel], list[str]]
 
     @property
     def titles(self) -> dict[type[Panel], str]:
-        """What stands over the flags of every panel."""
-        found: dict[type[Panel], str] = {kind: kind.title for kind in PASSES}
-        found |= {kind: f"--policy {in_words(names, 'or')}" for kind, names in self.policies.items()}
-        return found | {kind: f"--backend {in_words(names, 'or')}" for kind, names in self.backends.items()}
+        """The heading of every panel in help texts."""
+        titles: dict[type[Panel], str] = {kind: kind.title for kind in PASSES}
+        titles |= {kind: f"--policy {in_words(names, 'or')}" for kind, names in self.policies.items()}
+        return titles | {kind: f"--backend {in_words(names, 'or')}" for kind, names in self.backends.items()}
 
     @property
     def owners(self) -> dict[str, type[Panel]]:
-        """Which panel declares each option; of panels that extend each other, the first."""
-        found: dict[str, type[Panel]] = {}
+        """The panel that declares each option by name; the most general one, if panels extend each other.
+
+        Raises:
+            CompileError: if two panels that do not extend each other declare the same option.
+        """
+        owners: dict[str, type[Panel]] = {}
         for kind in (*PASSES, *self.policies, *self.backends):
             for name in declared(kind):
-                if not issubclass(kind, found.setdefault(name, kind)):
-                    raise CompileError(f"{kind.__name__} and {found[name].__name__} both declare an option '{name}'")
-        return found
+                if not issubclass(kind, owners.setdefault(name, kind)):
+                    raise CompileError(f"{kind.__name__} and {owners[name].__name__} both declare an option '{name}'")
+        return owners
 
     def unknown(self, name: str) -> Diagnostic:
-        """The refusal of an option that there is not."""
+        """Return the finding about an option that does not exist."""
         known = tuple(self.owners)
         similar = near(name, known)
         return Diagnostic(
@@ -56,31 +59,31 @@ class Gathered:
         )
 
     def unused(self, name: str, policy_name: str, backend_name: str) -> Diagnostic:
-        """The refusal of an option of a policy or backend that was not chosen."""
+        """Return the finding about an option that belongs to another policy or backend than the chosen one."""
         owner = self.owners[name]
         of_policy = owner in self.policies
-        what, chosen = ("policy", policy_name) if of_policy else ("backend", backend_name)
+        what, name_in_use = ("policy", policy_name) if of_policy else ("backend", backend_name)
         names = (self.policies if of_policy else self.backends)[owner]
         way_out = f"use --{what} {in_words(names, 'or')}, or leave {flag_of(name)} away"
-        return Diagnostic(f"{name} does nothing under --{what} {chosen}", help=way_out)
+        return Diagnostic(f"{name} does nothing under --{what} {name_in_use}", help=way_out)
 
 
 def gather(policies: Sequence[str] = (), backends: Sequence[str] = ()) -> Gathered:
-    """The panels of what is at hand, and of these policies and backends besides.
+    """Return the panels of this package's and registered policies and backends, and of those named here.
 
     Raises:
         CompileError: if a name does not exist.
     """
-    found = Gathered({}, {})
+    gathered = Gathered({}, {})
     for name in dict.fromkeys((*policies_at_hand(), *policies)):
         for kind in lineage(policy(name).options):
-            found.policies.setdefault(kind, []).append(name)
+            gathered.policies.setdefault(kind, []).append(name)
     for name in dict.fromkeys((*backends_at_hand(), *backends)):
         for kind in lineage(options_of(name)):
-            found.backends.setdefault(kind, []).append(name)
-    return found
+            gathered.backends.setdefault(kind, []).append(name)
+    return gathered
 
 
 def lineage(kind: type[Panel]) -> list[type[Panel]]:
-    """A panel and those that it extends, the most general first, without those that declare nothing."""
-    return [each for each in reversed(kind.__mro__) if issubclass(each, Panel) and declared(each)]
+    """Return a panel and those that it extends, the most general first, without panels that have no options."""
+    return [ancestor for ancestor in reversed(kind.__mro__) if issubclass(ancestor, Panel) and declared(ancestor)]

@@ -1,4 +1,4 @@
-"""The options of choosing which layer runs where."""
+"""The options that decide which layers run at the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.machine import GOALS
-from hecompile.panels import Chosen, Idle, Panel, declared, option
+from hecompile.panels import AllOptions, Idle, Panel, declared, option
 
 __all__ = ["PlanOptions"]
 
@@ -17,26 +17,34 @@ SIDES = ("client", "server")
 
 @dataclass(frozen=True)
 class PlanOptions(Panel):
-    """Every layer to the server, or the best plan within budgets."""
+    """Whether all secret layers run at the server, or the best plan within budgets decides."""
 
     title: ClassVar[str] = "Which layer runs where (goal and budgets are for --partition optimised)"
 
     partition: str = option(
-        "all", help="all secret convs and linears to the server, or optimised: the best plan", choices=("all", "optimised")
+        "all", help="all secret layers run at the server; or optimised: the best plan decides", choices=("all", "optimised")
     )
-    goal: str = option("latency", help="what the plan spares most: latency, client-cpu, server-cpu or bytes", choices=GOALS)
-    client_seconds: float | None = option(None, help="most CPU seconds of the client per call", at_least=0)
-    client_weights_mib: float | None = option(None, help="most MiB of int8 weights that the client holds", at_least=0)
-    most_mb_first: float | None = option(None, help="most MB of a run's first call, both ways, or of one alone", at_least=0)
-    most_mb_later: float | None = option(None, help="most MB of every other call of a run", at_least=0)
-    most_rounds: int | None = option(None, help="most requests in a row per call", at_least=0)
-    most_distortion: float | None = option(None, help="most relative variance of the output", at_least=0)
+    goal: str = option("latency", help="what the best plan minimises", choices=GOALS)
+    client_seconds: float | None = option(None, help="largest CPU time of the client per call, in seconds", at_least=0)
+    client_weights_mib: float | None = option(None, help="largest size of int8 weights at the client, in MiB", at_least=0)
+    most_mb_first: float | None = option(
+        None, help="largest traffic of the first call of a run, both ways together, in MB", at_least=0
+    )
+    most_mb_later: float | None = option(
+        None, help="largest traffic of every later call of a run, both ways together, in MB", at_least=0
+    )
+    most_rounds: int | None = option(None, help="largest number of requests in a row per call", at_least=0)
+    most_distortion: float | None = option(
+        None, help="largest variance of the output's error relative to the output's own", at_least=0
+    )
     most_leakage: float | None = option(
-        None, help="largest share of the layers' secret inputs that the server may see in the clear", at_least=0, at_most=1
+        None, help="largest share of layer inputs that may be revealed to the server", at_least=0, at_most=1
     )
-    server_mib: float | None = option(None, help="most MiB of memory of the server", at_least=0)
-    pin: tuple[str, ...] = option((), help="layer=side by name or pattern, sides client and server; may be repeated")
-    among: tuple[str, ...] = option((), help="backends that layers may run under besides --backend: concrete; may be repeated")
+    server_mib: float | None = option(None, help="largest memory of the server, in MiB", at_least=0)
+    pin: tuple[str, ...] = option(
+        (), help="layer=client or layer=server, with a layer's name or a pattern of names; may be repeated"
+    )
+    among: tuple[str, ...] = option((), help="further backends that layers may run under: concrete; may be repeated")
 
     def check(self) -> None:
         wrong = [pin for pin in self.pin if pin.rpartition("=")[2] not in SIDES or "=" not in pin]
@@ -49,10 +57,10 @@ class PlanOptions(Panel):
         if self.partition == "optimised":
             return ()
         budgets = tuple(name for name in declared(PlanOptions) if name != "partition")
-        return (Idle(budgets, "every layer goes to the server, whatever it costs", "--partition optimised"),)
+        return (Idle(budgets, "all layers run at the server, whatever that costs", "--partition optimised"),)
 
-    def judge(self, chosen: Chosen) -> list[Diagnostic]:
-        if self.most_leakage is None or chosen.value("budget"):
+    def conflicts(self, options: AllOptions) -> list[Diagnostic]:
+        if self.most_leakage is None or options.value("budget"):
             return []
         way_out = "add --policy min-distortion with a --budget, or leave --most-leakage away"
-        return [Diagnostic("most_leakage does nothing: no policy lets the server see anything in the clear", help=way_out)]
+        return [Diagnostic("most_leakage does nothing: the policy reveals nothing", help=way_out)]

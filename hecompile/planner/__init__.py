@@ -1,1 +1,2 @@
-"""Which layer runs where: candidates, a plan chosen within budgets, and what it will cost. Names no scheme."""
+"""The planner: it chooses which layer runs where, within budgets, and predicts what a plan costs. It is the same for every
+scheme."""

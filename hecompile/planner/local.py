@@ -1,4 +1,4 @@
-"""What the client computes in the clear: its operations, the entries that they make and the products among them, counted."""
+"""Counts the work of the client's own regions: their operations, the entries that these compute, and their multiply-adds."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalWork", "graph_work", "onnx_work"]
 
-# ONNX operators that an op becomes, where that is not one
+# number of ONNX operators that an op of this kind becomes, where that is not one
 OPERATORS = {"norm": 7, "activation": 2, "softmax": 1, "shape": 1, "resize": 1, "cast": 1}
 
 
 @dataclass(frozen=True)
 class LocalWork:
-    """Work of client regions."""
+    """The work of client regions: operations, entries that they compute, and multiply-adds."""
 
     operations: int = 0
     entries: int = 0
@@ -33,7 +33,7 @@ class LocalWork:
         return LocalWork(self.operations + other.operations, self.entries + other.entries, self.macs + other.macs)
 
     def seconds(self, machine: Machine) -> float:
-        """Predicted CPU seconds."""
+        """Return the predicted CPU seconds."""
         return (
             self.operations * machine.node_us * 1e-6
             + (self.entries * machine.entry_ns + self.macs * machine.float_ps * 1e-3) * 1e-9
@@ -41,7 +41,7 @@ class LocalWork:
 
 
 def graph_work(nodes: Iterable[fx.Node], batch: int) -> LocalWork:
-    """Work of a graph's nodes that are no linear layers of secret data."""
+    """Return the work of nodes that run at the client."""
     return sum((_node_work(node, batch) for node in nodes if node.op == "call_function"), LocalWork())
 
 
@@ -60,7 +60,7 @@ def _node_work(node: fx.Node, batch: int) -> LocalWork:
         keys = int(str(info(node.args[1]).shape[-2]))
         queries = prod(concrete_shape(info(node.args[0]).shape[:-1], batch))
         scores, width = queries * keys, int(str(info(node.args[0]).shape[-1]))
-        if node.args[3] is None:  # one operator, which makes scores but holds them in a cache
+        if node.args[3] is None:  # one fused operator, which keeps its scores in the cache
             return LocalWork(1, scores + size, 2 * scores * width)
         return LocalWork(4, 3 * scores + size, 2 * scores * width)
     operators = OPERATORS.get(kind, 1)
@@ -68,7 +68,7 @@ def _node_work(node: fx.Node, batch: int) -> LocalWork:
 
 
 def onnx_work(data: bytes, batch: int) -> LocalWork:
-    """Work of a client region's file."""
+    """Return the work of a client region's ONNX file."""
     import onnx
 
     model = onnx.load_from_string(data)
@@ -94,7 +94,7 @@ def onnx_work(data: bytes, batch: int) -> LocalWork:
 
 
 def _attention_work(node: Any, size: int, shapes: dict[str, tuple[int, ...]]) -> LocalWork:
-    """As `_node_work` counts it, from (B, L, H D) and (B, S, H D)."""
+    """Return the work of fused attention on (B, L, H D) and (B, S, H D), counted as in `_node_work`."""
     (batch, queries, width), keys = shapes[node.input[0]], shapes[node.input[1]][1]
     heads = next(attribute.i for attribute in node.attribute if attribute.name == "num_heads")
     return LocalWork(1, heads * batch * queries * keys + size, keys * (batch * queries * width + size))
@@ -105,7 +105,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _inner(kind: str, shapes: list[tuple[int, ...]]) -> int:
-    """Multiply-adds per entry of a result."""
+    """Return the multiply-adds per entry of a result."""
     if kind == "Conv":
         return prod(shapes[1][1:])
     if kind == "MatMul":

@@ -1,4 +1,4 @@
-"""What to say where no plan keeps the budgets: which they are, and what would be enough."""
+"""Explains that no plan keeps the budgets: names the budgets that were set, and limits that would be enough."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hecompile.wording import in_words, number_text
 
 __all__ = ["unkept"]
 
-SHARES = 1000  # of a total's range, in which excesses are compared
-DIGITS = 4  # of a value that would do, rounded up
-WORDS = {  # of every budget: its flag, and how it reads
+SHARES = 1000  # excesses are compared in this fraction of a total's range
+DIGITS = 4  # digits of a limit that would be enough, rounded up
+WORDS = {  # for every budget its flag, and its limit in words
     "client_s": ("--client-seconds", "{} CPU seconds of the client"),
     "rounds": ("--most-rounds", "{} requests in a row"),
     "client_weights_mib": ("--client-weights-mib", "{} MiB of weights at the client"),
     "distortion": ("--most-distortion", "a relative variance of {} in the output"),
-    "leakage": ("--most-leakage", "a share of {} of the secret inputs in the clear"),
+    "leakage": ("--most-leakage", "a share of {} of the layers' secret inputs revealed"),
     "server_mib": ("--server-mib", "{} MiB of memory at the server"),
     "mb_first": ("--most-mb-first", "{} MB in the first call of a run"),
     "mb_later": ("--most-mb-later", "{} MB in every later call"),
@@ -29,9 +29,10 @@ WORDS = {  # of every budget: its flag, and how it reads
 
 
 def unkept(problem: Problem, budgets: Budgets, pins: Mapping[str, str]) -> Diagnostic:
-    """The finding that no plan keeps these budgets, with the least value of each that would do, the others as they are.
+    """Return the error that no plan keeps these budgets, with the smallest limit for each that would be enough, the others
+    unchanged.
 
-    Where no single one is enough, the values of the plan that exceeds all of them together by the least.
+    If no single limit is enough, it names the limits of the plan that exceeds all budgets together by the least.
     """
     limits = budgets_set(budgets)
     if not limits:
@@ -58,7 +59,7 @@ def _flags(values: Mapping[str, float]) -> list[str]:
 
 
 def _rounded_up(value: float) -> float:
-    """To a few digits, and never below the value."""
+    """Round up to a few digits."""
     if value == int(value) or value <= 0:
         return value
     step = 10.0 ** (math.floor(math.log10(value)) - DIGITS + 1)
@@ -66,17 +67,17 @@ def _rounded_up(value: float) -> float:
 
 
 def _least(problem: Problem, budgets: Budgets, pins: Mapping[str, str], name: str) -> float | None:
-    """The least total that a plan within the other budgets has; None if there is no such plan."""
+    """Return the smallest total that a plan within the other budgets has; None if there is no such plan."""
     model = PlanModel(problem, pins)
     model.keep(replace(budgets, **{name: None}))
-    found = model.measured(name)
-    model.cp.minimize(found.amount)
+    total = model.measured(name)
+    model.cp.minimize(total.amount)
     solver = model.solve()
-    return None if solver is None else found.value(solver.value(found.amount))
+    return None if solver is None else total.value(solver.value(total.amount))
 
 
 def _nearest(problem: Problem, limits: Mapping[str, float], pins: Mapping[str, str]) -> dict[str, float]:
-    """The totals above their limits, of the plan with the least sum of excesses, each as a share of what the total may be."""
+    """Return the totals above their limits, for the plan with the least sum of excesses, each as a share of the total's range."""
     model, excesses = PlanModel(problem, pins), list[Any]()
     for name, limit in limits.items():
         total, most = model.measured(name), model.most(name)

@@ -1,12 +1,14 @@
-"""The partition as an optimisation: how every layer runs, so that a call of the model is best by a goal, within budgets.
+"""Chooses how every layer runs, so that a call of the model is best by a goal, within budgets.
 
-Every stack of linear layers of secret data takes one of its options: at the client, at the server with a share of its input
-encrypted, or in a chain of several stacks and what lies between them, all of which one request answers. Rounds follow from the
-graph: a server layer's answer is one round later than what it reads. Minimised is the machine's objective, for the goal latency
+Every group of linear layers of secret data takes one of its options: it runs at the client; or at the server, with a share of its
+input encrypted; or in a multi-layer region, where one request computes several groups and what lies between them. The number of
+rounds follows from the graph: a layer at the server is answered one round later than what it reads. For the goal latency, the
+objective is
 
-    sum of the chosen options' client, server and transfer seconds + rounds x (round trip + request)
+    sum of the taken options' client, server and transfer seconds + rounds x (round trip + request)
 
-by OR-tools' CP-SAT with one worker and a fixed seed: the same plan every time. In a run, amounts are those of a call on average.
+It is minimised by OR-tools' CP-SAT with one worker and a fixed seed, which gives the same plan every time. In a run, amounts are
+averages over its calls.
 """
 
 from __future__ import annotations
@@ -25,35 +27,35 @@ __all__ = ["Budgets", "OptimalPlan", "Problem", "Totals", "best_plan", "optimise
 
 @dataclass(frozen=True)
 class OptimalPlan:
-    """Which option every stack takes; `gap_s` is by how much another plan's objective could be lower at most."""
+    """The option that every group takes. `gap_s` is by how much another plan's objective could at most be lower, in seconds."""
 
     choice: tuple[int, ...]
-    encrypted: Mapping[str, float]  # layers at the server, and the share of their input's channels that is encrypted
+    encrypted: Mapping[str, float]  # for every layer at the server the share of its input's channels that is encrypted
     totals: Totals
     gap_s: float
-    backends: Mapping[str, str]  # of those layers
-    chains: tuple[tuple[str, ...], ...] = ()  # nodes of every chain that runs in one request
+    backends: Mapping[str, str]  # for every layer at the server its backend
+    multi_layer_regions: tuple[tuple[str, ...], ...] = ()  # nodes of every multi-layer region of the plan
 
     @property
     def server(self) -> frozenset[str]:
-        """Layers at the server."""
+        """The names of the layers at the server."""
         return frozenset(self.encrypted)
 
 
 def optimise(problem: Problem, budgets: Budgets | None = None, pins: Mapping[str, str] | None = None) -> OptimalPlan:
-    """The best plan within the budgets, by the goal of the problem's machine.
+    """Return the best plan within the budgets, by the goal of the problem's machine.
 
     Raises:
-        CompileError: if no plan keeps them, naming what would be enough; or if a pin fits nothing.
+        CompileError: if no plan keeps the budgets, with limits that would be enough; or if a pin matches no layer.
     """
-    found = best_plan(problem, budgets or Budgets(), pins or {})
-    if found is None:
+    plan = best_plan(problem, budgets or Budgets(), pins or {})
+    if plan is None:
         raise CompileError(unkept(problem, budgets or Budgets(), pins or {}))
-    return found
+    return plan
 
 
 def best_plan(problem: Problem, budgets: Budgets, pins: Mapping[str, str]) -> OptimalPlan | None:
-    """The best plan within the budgets; None if there is none. Raises `CompileError` if a pin fits nothing."""
+    """Return the best plan within the budgets; None if there is none. Raises `CompileError` if a pin matches no layer."""
     model = PlanModel(problem, pins)
     model.keep(budgets)
     model.minimise()
@@ -63,12 +65,15 @@ def best_plan(problem: Problem, budgets: Budgets, pins: Mapping[str, str]) -> Op
     choice = model.choice(solver)
     gap_s = max(0.0, solver.objective_value - solver.best_objective_bound) / TICKS
     taken = _at_server(problem, choice)
-    encrypted, backends = ({name: getattr(option, each) for name, option in taken.items()} for each in ("encrypted", "backend"))
-    chains = tuple(chain.nodes for chain, chosen in zip(problem.chains, model.chained, strict=True) if solver.value(chosen))
-    return OptimalPlan(choice, encrypted, totals_of(problem, choice), gap_s, backends, chains)
+    encrypted = {name: option.encrypted for name, option in taken.items()}
+    backends = {name: option.backend for name, option in taken.items()}
+    regions = tuple(
+        region.nodes for region, taken in zip(problem.multi_layer_regions, model.region_taken, strict=True) if solver.value(taken)
+    )
+    return OptimalPlan(choice, encrypted, totals_of(problem, choice), gap_s, backends, regions)
 
 
 def _at_server(problem: Problem, choice: Sequence[int]) -> dict[str, Option]:
-    """The options of layers that run there."""
-    chosen = zip(problem.names, problem.options, choice, strict=True)
-    return {name: options[number] for names, options, number in chosen if options[number].side == "server" for name in names}
+    """Return the options of the layers that run at the server, by the layer's name."""
+    choices = zip(problem.names, problem.options, choice, strict=True)
+    return {name: options[number] for names, options, number in choices if options[number].side == "server" for name in names}

@@ -1,4 +1,4 @@
-"""Fronts: the fastest plan for every budget of leakage, of distortion, and of what the client holds."""
+"""Pareto fronts: the fastest plan for each of a range of budgets, for leakage, distortion and the client's weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hecompile.planner.optimise import Budgets, OptimalPlan, Problem, Totals, be
 __all__ = ["AXES", "Front", "Point", "fronts", "plot", "write"]
 
 AXES = {
-    "leakage": "share of secret entries shown in clear",
+    "leakage": "share of secret entries revealed",
     "distortion": "relative variance of the output",
-    "client_weights_mib": "MiB of weights at the client, nothing shown",
+    "client_weights_mib": "MiB of weights at the client, nothing revealed",
 }
 
 
@@ -26,39 +26,39 @@ class Point:
 
     budget: float
     totals: Totals
-    encrypted: Mapping[str, float]  # layers at the server, and their encrypted shares
+    encrypted: Mapping[str, float]  # for every layer at the server the share of its input that is encrypted
     gap_s: float
 
 
 @dataclass(frozen=True)
 class Front:
-    """Points that no other one of the sweep beats both ways, slowest first."""
+    """The plans that no other plan of the range beats in both budget and latency, slowest first."""
 
     axis: str
     points: tuple[Point, ...]
 
 
 def fronts(problem: Problem, budgets: Budgets, pins: Mapping[str, str] | None = None, steps: int = 8) -> tuple[Front, ...]:
-    """One front per axis, the other budgets kept. The axis of what the client holds shows nothing in clear.
+    """Return one front per axis, with the other budgets kept. On the axis of the client's weights, nothing is revealed.
 
     Raises:
-        CompileError: if not even the plan without further limits keeps the budgets.
+        CompileError: if no plan keeps the budgets, even without a limit on the axis.
     """
     pins = pins or {}
     held = sum(options[0].client_weights for options in problem.options) / 2**20
     strict, free = replace(budgets, leakage=0.0), optimise(problem, budgets, pins).totals
-    found = []
+    best = []
     for axis in AXES:
         base = replace(strict, client_weights_mib=None) if axis == "client_weights_mib" else budgets
         low, high = _ends(problem, base, pins, axis, free, held)
         values = [low + (high - low) * step / steps for step in range(steps + 1)]
         plans = [(value, best_plan(problem, _within(base, axis, value), pins)) for value in values]
-        found.append(Front(axis, _undominated(axis, [(value, plan) for value, plan in plans if plan is not None])))
-    return tuple(found)
+        best.append(Front(axis, _undominated(axis, [(value, plan) for value, plan in plans if plan is not None])))
+    return tuple(best)
 
 
 def _ends(problem: Problem, base: Budgets, pins: Mapping[str, str], axis: str, free: Totals, held: float) -> tuple[float, float]:
-    """The budgets between which a sweep changes anything."""
+    """Return the smallest and largest budget between which plans differ."""
     if axis == "client_weights_mib":
         return 0.0, held
     if axis == "leakage":
@@ -69,13 +69,14 @@ def _ends(problem: Problem, base: Budgets, pins: Mapping[str, str], axis: str, f
 
 
 def _within(budgets: Budgets, axis: str, value: float) -> Budgets:
-    """The same budgets with one changed."""
+    """Return the budgets with one of them changed."""
     if axis == "leakage":
         return replace(budgets, leakage=value)
     return replace(budgets, distortion=value) if axis == "distortion" else replace(budgets, client_weights_mib=value)
 
 
 def _undominated(axis: str, plans: list[tuple[float, OptimalPlan]]) -> tuple[Point, ...]:
+    """Return the plans that no other plan beats in both budget and latency."""
     points = [Point(value, plan.totals, dict(plan.encrypted), plan.gap_s) for value, plan in plans]
     points.sort(key=lambda point: (getattr(point.totals, axis), point.totals.latency_s))
     kept: list[Point] = []
@@ -85,29 +86,29 @@ def _undominated(axis: str, plans: list[tuple[float, OptimalPlan]]) -> tuple[Poi
     return tuple(kept)
 
 
-def write(found: tuple[Front, ...], path: Path) -> tuple[Path, Path]:
-    """The fronts as `path` with .json and as a plot with .png. Raises `CompileError` if they cannot be written."""
+def write(best: tuple[Front, ...], path: Path) -> tuple[Path, Path]:
+    """Write the fronts to `path` with .json and, as a plot, with .png. Raises `CompileError` if they cannot be written."""
     data, picture = path.with_suffix(".json"), path.with_suffix(".png")
-    document = {"fronts": {front.axis: [asdict(point) for point in front.points] for front in found}}
-    drawn = plot(found)
+    document = {"fronts": {front.axis: [asdict(point) for point in front.points] for front in best}}
+    drawn = plot(best)
     write_file(data, (json.dumps(document, indent=1) + "\n").encode())
     write_file(picture, drawn)
     return data, picture
 
 
-def plot(found: tuple[Front, ...]) -> bytes:
-    """Latency against each axis, as the bytes of a PNG file."""
+def plot(best: tuple[Front, ...]) -> bytes:
+    """Plot latency against each axis, and return the bytes of a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(found), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(best), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for place, front in enumerate(found, start=1):
-        axes = figure.add_subplot(1, len(found), place)
+    for place, front in enumerate(best, start=1):
+        axes = figure.add_subplot(1, len(best), place)
         across = [getattr(point.totals, front.axis) for point in front.points]
         axes.step(across, [point.totals.latency_s for point in front.points], where="post", marker="o")
         axes.set_xlabel(AXES[front.axis])
-        axes.set_ylabel("seconds of a call, predicted")
+        axes.set_ylabel("predicted seconds per call")
         axes.set_ylim(bottom=0)
     data = BytesIO()
     figure.savefig(data, format="png", dpi=120, metadata={"Software": None})

@@ -1,4 +1,5 @@
-"""The problem of a graph within budgets: what backends propose, priced, with the reveals and distortions that the policy allows."""
+"""Sets up the problem of choosing a plan: the candidates of the backends with their prices, and the reveals that the policy
+allows."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from hecompile.ir.candidates import Candidate, disjoint
 from hecompile.ir.graph import ModelGraph
 from hecompile.machine import Machine
 from hecompile.options.plan import PlanOptions
-from hecompile.planner.choices import SHARES, Reveal
+from hecompile.planner.choices import SHARES, RevealOption
 from hecompile.planner.distortion import measure_distortions
-from hecompile.planner.problem import Budgets, Problem, Run, problem_of, stacks_of
+from hecompile.planner.problem import Budgets, Problem, Run, groups_of, problem_of
 
 __all__ = ["budgets_of", "calibration_for", "pins_of", "problem_within"]
 
@@ -25,25 +26,26 @@ def problem_within(
     candidates: Sequence[Candidate],
     run: Run | None = None,
 ) -> Problem:
-    """What the plan of a graph is chosen from: layers show what its releases show, or less; distortions if budgeted."""
-    chained = disjoint([each for each in candidates if each.whole])
-    backends = tuple(dict.fromkeys(each.backend for each in candidates if not each.whole))
+    """Return the problem of choosing a graph's plan. Layers may reveal what their reveals allow, or less; distortions are measured
+    only if there is a budget for them."""
+    multi_layer = disjoint([candidate for candidate in candidates if candidate.whole])
+    backends = tuple(dict.fromkeys(candidate.backend for candidate in candidates if not candidate.whole))
     reveals = {}
-    for each in (found := stacks_of(graph, chained)):
-        tiles = each.split.tiles
-        whole = tiles.count if tiles else each.geometry.channels
-        least = len(tiles.encrypted) if tiles else whole - len(each.split.released)
+    for group in (groups := groups_of(graph, multi_layer)):
+        tiles = group.split.tiles
+        whole = tiles.count if tiles else group.geometry.channels
+        least = len(tiles.encrypted) if tiles else whole - len(group.split.revealed)
         counts = {max(least, round(share * whole)) for share in (0.0, *SHARES)} - {whole}
         cut = (tiles.rows, tiles.columns) if tiles else None
-        shown = [Reveal(count, each.split.bits, cut) for count in sorted(counts, reverse=True)]
-        reveals[each.names[0]] = shown if each.split.shows else []
+        options = [RevealOption(count, group.split.bits, cut) for count in sorted(counts, reverse=True)]
+        reveals[group.names[0]] = options if group.split.reveals else []
     calibration = None if budgets.distortion is None else calibration_for(graph, None)
-    distortions = measure_distortions(graph, calibration, found) if calibration else None
-    return problem_of(graph, machine, reveals, distortions, backends, chained, run)
+    distortions = measure_distortions(graph, calibration, groups) if calibration else None
+    return problem_of(graph, machine, reveals, distortions, backends, multi_layer, run)
 
 
 def budgets_of(options: PlanOptions) -> Budgets | None:
-    """The limits of a plan; None where nothing is chosen and every layer goes to the server."""
+    """Return the limits of a plan; None if every layer runs at the server, so that nothing is chosen."""
     if options.partition != "optimised":
         return None
     return Budgets(
@@ -59,14 +61,14 @@ def budgets_of(options: PlanOptions) -> Budgets | None:
 
 
 def pins_of(pins: Sequence[str]) -> dict[str, str]:
-    """Pins as they are written, layer=side. Raises `CompileError` for what is not."""
+    """Parse pins, written as layer=side. Raises `CompileError` for a pin without an equals sign."""
     if broken := [pin for pin in pins if "=" not in pin]:
         raise CompileError(f"pins are written layer=side, not {', '.join(broken)}")
     return dict(pin.rsplit("=", 1) for pin in pins)
 
 
 def calibration_for(graph: ModelGraph, recorded: Path | None) -> Calibration | None:
-    """What was recorded, or a short run of the model's own sampler; None for a model without one."""
+    """Return the recorded calls, or those of a short run of the model's own sampler; None for a model without a sampler."""
     if recorded is not None:
         return load_calibration(recorded)
     if not {"sample", "timestep"} <= {spec.name for spec in graph.inputs}:

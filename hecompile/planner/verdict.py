@@ -1,4 +1,4 @@
-"""Whether it pays to send a model's work to a server, as one sentence."""
+"""States in one sentence whether it pays to send a model's work to a server."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from hecompile.planner.plan import Prediction
 
 __all__ = ["verdict", "verdict_of"]
 
-EVEN = (0.95, 1.05)  # ratios that are about one
-NEARLY = 0.05  # of the first call: later ones that differ by less are not told apart
+EVEN = (0.95, 1.05)  # between these, a ratio counts as one
+NEARLY = 0.05  # a later call whose ratio differs by less than this share is not mentioned separately
 
 
 def verdict_of(prediction: Prediction) -> str:
-    """The verdict on a predicted model, for a call alone or for the first and the later calls of a run."""
+    """Return the verdict on a predicted model, for a call alone, or for the first and the later calls of a run."""
     runs = prediction.later != prediction.total
     return verdict(prediction.offload_ratio, prediction.later_offload_ratio if runs else None)
 
 
 def verdict(first: float, later: float | None = None) -> str:
-    """What the client's CPU spends over what running the model alone would take, and whether that pays.
+    """Compare the client's CPU time with running the model alone, and say whether a server pays.
 
     Args:
-        first: that ratio for a call alone, or for the first call of a run.
-        later: the ratio for every other call of a run, where it differs.
+        first: the ratio of these times for a call alone, or for the first call of a run.
+        later: the ratio for every other call of a run, if it differs.
     """
     if not math.isfinite(first):
         return "running this model alone costs nothing: there is nothing to gain"
@@ -44,12 +44,13 @@ def verdict(first: float, later: float | None = None) -> str:
 
 
 def _share(ratio: float) -> str:
-    """`0.7 of`, `13 times`."""
+    """Return a ratio in words: `0.7 of`, `13 times`."""
     text = f"{ratio:,.0f}" if ratio >= 9.95 else f"{ratio:.1f}" if ratio >= 0.095 else f"{ratio:.1g}"
     return f"{text} of" if ratio < 1 and float(text) < 1 else f"{text} times"
 
 
 def _ending(ratio: float) -> str:
+    """Return the conclusion from a ratio."""
     if ratio >= 1:
         return "this model is cheaper to run at home"
     return f"it saves the client {1 - ratio:.0%} of the work"

@@ -1,4 +1,4 @@
-"""What a policy decides: which inputs are public, and which graphs and artifacts keep its promise."""
+"""What a policy is: it decides which inputs are public, and which graphs and backends keep its promise."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ __all__ = ["Policy"]
 
 
 class Policy(ABC):
-    """A promise to the owner of the data. `check_graph` is asked at compile time, `allows_backend` again by the client at load."""
+    """A promise to the owner of the data. The compiler asks `check_graph`; the client asks `allows_backend` when it loads."""
 
     name: str
-    needs_encryption: bool
-    may_reveal: bool = False  # whether artifacts may show secrets in part, declared and rounded
-    options: ClassVar[type[Panel]] = NoOptions  # what a user may choose about it
+    needs_encryption: bool  # whether every region at the server must be encrypted
+    may_reveal: bool = False  # whether artifacts may reveal a part of secret values, rounded and listed in the manifest
+    options: ClassVar[type[Panel]] = NoOptions  # the policy's own options
 
     def configured(self, panel: Panel) -> Policy:
-        """The policy with what its panel of options says; itself unless it has some. Raises `CompileError` for what is missing."""
+        """Return the policy with these values of its options. Raises `CompileError` if an option that it needs was not given."""
         return self
 
     def allows_backend(self, backend: Backend) -> bool:
-        """Whether a region may be of this backend; asked by the client of every region that it loads."""
+        """Return whether regions may run under this backend. The client asks this for every region that it loads."""
         return backend.guarantee.encrypts or not self.needs_encryption
 
     @abstractmethod
     def is_public(self, spec: InputSpec) -> bool:
-        """Whether the server may see this input."""
+        """Return whether the server may see this input."""
 
     @abstractmethod
     def check_graph(self, graph: ModelGraph) -> list[Diagnostic]:
-        """Every way in which the partitioned graph breaks the promise."""
+        """Return one finding for every way in which the partitioned graph breaks the promise; none if it keeps it."""

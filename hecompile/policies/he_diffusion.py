@@ -1,4 +1,5 @@
-"""The paper's own system (Chen et al., arXiv 2403.05794): the UNet at the client, the sampler's step on sparse ciphertexts."""
+"""The policy of the HE-Diffusion paper (Chen et al., arXiv 2403.05794): the server runs the sampler's step on partly encrypted
+latents, and the UNet stays at the client."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ __all__ = ["HeDiffusion"]
 
 
 class HeDiffusion(Strict):
-    """Entries of x and e off the support are declared, rounded reveals of the sampler's region; the UNet never leaves the client.
+    """The client runs the UNet. Of the latent x and the noise prediction e, the server sees the entries that the mask does not
+    encrypt, rounded.
 
-    No cryptographic guarantee for what is revealed: it assumes an honest server.
+    Revealed entries have no cryptographic guarantee: the policy assumes an honest server.
     """
 
     name = "he-diffusion"

@@ -1,4 +1,4 @@
-"""For the `clear` backend: the same plan as under `strict` or `min-distortion`, run without encryption. Promises nothing."""
+"""The policy of backends that do not encrypt, such as `clear`. It promises nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Simulation"]
 
 @dataclass(frozen=True)
 class Simulation(MinDistortion):
-    """The graph must still be one that the real policies would accept, so that what is simulated can be deployed."""
+    """Accepts the graphs that `strict` or, with a budget, `min-distortion` accepts, so that what is simulated can be deployed."""
 
     name = "simulation"
     needs_encryption = False

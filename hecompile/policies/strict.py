@@ -1,4 +1,4 @@
-"""The default policy: the server receives ciphertexts and public values, nothing else."""
+"""The default policy: the server receives nothing but ciphertexts and public values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Strict"]
 
 
 class Strict(Policy):
-    """No secret value reaches the server except as a ciphertext, and no reveal exists."""
+    """Secret values reach the server as ciphertexts alone. Nothing is revealed."""
 
     name = "strict"
     needs_encryption = True
@@ -25,10 +25,10 @@ class Strict(Policy):
             record = info(node)
             secrets = [arg.name for arg in node.all_input_nodes if info(arg).secret]
             if record.domain == "server_clear" and (secrets or record.secret):
-                shown = ", ".join(f"%{name}" for name in secrets) or f"%{node.name}"
+                names = ", ".join(f"%{name}" for name in secrets) or f"%{node.name}"
                 findings.append(
                     Diagnostic(
-                        f"{shown} would reach the server in clear",
+                        f"{names} would reach the server in the clear",
                         source=record.source,
                         line=print_node(node),
                         help="keep the node at the client or in an encrypted region; reveals need another policy",

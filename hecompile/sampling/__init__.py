@@ -1,1 +1,2 @@
-"""What drawing with a compiled model has in common, whatever tells it what to draw: the model, the noise, the file of pictures."""
+"""Draws pictures with a compiled model from labels or prompts: what both have in common is the model, the noise and the picture
+file."""

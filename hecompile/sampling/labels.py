@@ -1,4 +1,4 @@
-"""Drawing classes: a compiled class-conditional model within the pipeline of the digits, as `hecompile sample --label` does."""
+"""Draws pictures of classes with a compiled class-conditional model, as `hecompile sample --label` does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hecompile.errors import CompileError, Diagnostic, needing
 from hecompile.outputs import write_file
 from hecompile.sampling.models import figures, noise_options, opened_model
-from hecompile.sampling.pictures import encoded, judge_picture, picture_row
+from hecompile.sampling.pictures import check_picture, encoded, picture_row
 
 if TYPE_CHECKING:
     from hecompile.runtime.transports import AccessOptions
@@ -22,26 +22,30 @@ def draw_labels(
     artifact: Path, server: str | None, labels: Sequence[int], steps: int, seed: int | None, scheduler: str, policy: str,
     output: Path, progress: bool = True, simulate: bool = False, access: AccessOptions | None = None,
 ) -> dict[str, object]:  # fmt: skip
-    """Draw one picture per label and write them side by side; what was measured. Seeds count up from `seed`, 0 by default.
+    """Draw one picture per label, write them side by side to `output`, and return what was measured.
 
-    `simulate` encrypts nothing: regions are computed here with the noise that their library models. `access` is that of `load`.
+    Args:
+        seed: seed of the first picture, 0 by default; every further picture has the next seed.
+        simulate: encrypts nothing: regions are computed here with the noise that their library models.
+        access: certificates and credentials, as for `load`.
 
     Raises:
-        CompileError: if the model takes no labels, a label is out of range, or an artifact that reveals anything gets a seed.
-        ProtocolError: if the artifact or the server is not in order.
+        CompileError: if the model accepts no labels, a label is out of range, or a seed is given for an artifact that reveals
+            values.
+        ProtocolError: if the artifact is damaged, or the server refuses.
     """
-    judge_picture(output)
+    check_picture(output)
     with opened_model(artifact, server, policy, seed, simulate, access) as unet:
         classes = unet.config.get("num_class_embeds")
         if not isinstance(classes, int):
             raise CompileError(
                 Diagnostic(
-                    f"{artifact} takes no labels", help='give a prompt: hecompile sample DIR "..."; or set pipe.unet in Python'
+                    f"{artifact} accepts no labels", help='give a prompt: hecompile sample DIR "..."; or set pipe.unet in Python'
                 )
             )
         wrong = [label for label in labels if not 0 <= label < classes]
         if wrong:
-            raise CompileError(f"labels {wrong}: the model has classes 0 to {classes - 1}")
+            raise CompileError(f"there are no labels {', '.join(map(str, wrong))}: the model has classes 0 to {classes - 1}")
         with needing("sampling", "client"):
             from hecompile.models.digits import SCHEDULER
             from hecompile.models.digits.pipeline import ClassConditionalPipeline

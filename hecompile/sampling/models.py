@@ -1,4 +1,4 @@
-"""The compiled model that draws, its noise, and what drawing cost."""
+"""Loads the compiled model that draws, gives a pipeline its noise, and reports what drawing cost."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = ["figures", "noise_options", "opened_model"]
 def opened_model(
     artifact: Path, server: str | Transport | None, policy: str, seed: int | None, simulate: bool, access: AccessOptions | None
 ) -> Iterator[EncryptedUNet]:
-    """The model of an artifact, closed at the end also where drawing fails: a server keeps the keys of a session.
+    """Give the model of an artifact, and close it at the end even if drawing fails, since a server stores the keys of a session.
 
     Args:
-        seed: what the user gave; None if nothing.
+        seed: the seed that the user gave; None for no seed.
         simulate: encrypts nothing: regions are computed here with the noise that their library models.
-        access: that of `load`.
+        access: certificates and credentials, as for `load`.
 
     Raises:
-        CompileError: for a simulation that asks a server, or a seed for an artifact that reveals anything.
-        ProtocolError: if the artifact or the server is not in order.
+        CompileError: for a simulation with a server, or a seed for an artifact that reveals values.
+        ProtocolError: if the artifact is damaged, or the server refuses.
     """
     if simulate and any(value is not None for value in (access or {}).values()):
-        raise CompileError("a simulation asks no server: certificates, tokens and headers mean nothing")
+        raise CompileError("a simulation uses no server: certificates, tokens and headers have no effect")
     if simulate and server is not None:
-        raise CompileError(Diagnostic("a simulation that asks a server", help="leave --server away: everything is computed here"))
+        raise CompileError(Diagnostic("a simulation uses no server", help="leave --server out: everything is computed here"))
     with needing("sampling", "client"):
         from hecompile.runtime.loading import load
         from hecompile.runtime.simulation import load_simulation
@@ -45,16 +45,19 @@ def opened_model(
         if unet.reveals and seed is not None:
             raise CompileError(
                 Diagnostic(
-                    f"edge noise -> sample: seed {seed} for an artifact that reveals: what it shows gives that away",
-                    help="leave --seed away: the noise then comes from 128 bits that nobody knows",
+                    f"edge noise -> sample: seed {seed} could be found from the values that this artifact reveals",
+                    help="leave --seed out: the noise then comes from a secret seed of at least 128 bits",
                 )
             )
         yield unet
 
 
 def noise_options(unet: EncryptedUNet, pictures: int, seed: int | None) -> dict[str, Any]:
-    """How a pipeline is told the noise of so many pictures: `generator`, one a picture, whose seeds count up from `seed` (0);
-    `latents` of unknown seed where the artifact reveals anything."""
+    """Return the keyword arguments by which a pipeline gets the noise of its pictures.
+
+    They are `generator`, one per picture with seeds that count up from `seed` (0 by default); or, where the artifact reveals
+    values, `latents` from a secret seed.
+    """
     import torch
 
     if unet.reveals:
@@ -63,11 +66,11 @@ def noise_options(unet: EncryptedUNet, pictures: int, seed: int | None) -> dict[
     return {"generator": generators}
 
 
-def figures(unet: EncryptedUNet, output: Path, simulate: bool, wall_s: float, **chosen: object) -> dict[str, object]:
-    """What was drawn and what it cost, for people and `--json`."""
+def figures(unet: EncryptedUNet, output: Path, simulate: bool, wall_s: float, **settings: object) -> dict[str, object]:
+    """Return what was drawn and what it cost, for people and `--json`."""
     meter = unet.meter
     return {
-        "output": str(output), "simulation": simulate or not unet.encrypted, **chosen, "wall_s": wall_s,
+        "output": str(output), "simulation": simulate or not unet.encrypted, **settings, "wall_s": wall_s,
         "client_s": meter.client_s, "requests": meter.requests, "bytes_up": meter.bytes_up, "bytes_down": meter.bytes_down,
-        "excursions": dict(meter.excursions),
+        "out_of_range": dict(meter.out_of_range),
     }  # fmt: skip

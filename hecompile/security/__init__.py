@@ -1,1 +1,1 @@
-"""What the lattice parameters are worth, by our own table, and what is known about it."""
+"""How many bits of security lattice parameters have, by hecompile's own table and by estimates."""

@@ -1,8 +1,8 @@
-"""The least noise that hides an LWE secret at 128 bits of security: binary secrets, modulus 2^64.
+"""The least noise with which an LWE problem has 128 bits of security, for binary secrets and the modulus 2^64.
 
-The line log2(sigma / q) = slope n + bias is the one of Concrete 2.10 for 128 bits, fitted by its authors to the lattice estimator
-(Albrecht, Player, Scott 2015); it is kept here because a specification is judged before Concrete sees it. What its points are worth
-by today's estimator is in `docs/security-parameters.md`.
+The line log2(sigma / q) = slope n + bias is the one of Concrete 2.10 for 128 bits. Its authors fitted it to the lattice estimator
+(Albrecht, Player, Scott 2015). It is repeated here because a circuit's specification is checked before Concrete reads it.
+`docs/security-parameters.md` has the security of its points by today's estimator.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from hecompile.security.table import max_q_bits
 __all__ = ["LEAST_DIMENSION", "least_dimension", "least_noise_bits"]
 
 SLOPE, BIAS = -0.025696778711484593, 2.675931372549016
-LEAST_DIMENSION = 450  # the line was fitted from here on
-LEAST_NOISE_BITS = -62.0  # below two steps of the modulus rounding would hide nothing
-TOLERANCE = 1e-6  # the compiler rounds variances to doubles
+LEAST_DIMENSION = 450  # the line was fitted to this dimension and larger ones
+LEAST_NOISE_BITS = -62.0  # noise below four steps of the modulus 2^64 would vanish in rounding
+TOLERANCE = 1e-6  # Concrete's compiler rounds variances to doubles
 
 
 def least_noise_bits(dimension: int, security_bits: int = 128) -> float:
-    """log2 of the least standard deviation relative to the modulus; infinite where nothing is known.
+    """log2 of the noise's least standard deviation relative to the modulus; infinite for dimensions below the line's.
 
     Raises:
         CompileError: for a security level without a table.
@@ -32,5 +32,6 @@ def least_noise_bits(dimension: int, security_bits: int = 128) -> float:
 
 
 def least_dimension(noise_bits: float) -> int:
-    """The least dimension whose secret noise of 2^noise_bits of the modulus hides, at 128 bits of security."""
+    """Return the least dimension with 128 bits of security, if the noise has a standard deviation of 2^noise_bits times the
+    modulus."""
     return max(LEAST_DIMENSION, math.ceil((noise_bits - BIAS) / SLOPE))

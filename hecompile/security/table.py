@@ -1,10 +1,10 @@
-"""The security table: how many modulus bits a ring dimension carries at 128 bits of security.
+"""The security table: how many bits the modulus q may have, for each ring dimension, at 128 bits of security.
 
-`BITS_128` is what hecompile enforces at compile time and again at load: ternary secret, SEAL's errors, the classical limits of the
-Security Guidelines for Implementing Homomorphic Encryption (Bossuat et al., ePrint 2024/463). It is stricter than the table of the
-Homomorphic Encryption Standard (Albrecht et al. 2018, ePrint 2019/939, table 1) that SEAL enforces, which older cost models gave.
-The standard's classical and quantum rows are kept beside it for the reports. `docs/security-parameters.md` has the bits of every
-limit by attack and cost model, and a test holds that nothing else is chosen.
+hecompile enforces `BITS_128` when it compiles and again when it loads. It has the classical limits, for ternary secrets and SEAL's
+error distribution, of the Security Guidelines for Implementing Homomorphic Encryption (Bossuat et al., ePrint 2024/463). It is
+stricter than the table of the Homomorphic Encryption Standard (Albrecht et al. 2018, ePrint 2019/939, table 1) that SEAL enforces,
+which rests on older cost models. The standard's classical and quantum rows are here for reports. `docs/security-parameters.md` has
+the security of every limit by attack and cost model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = [
     "max_q_bits", "report", "security_bits",
 ]  # fmt: skip
 
-LEVELS = (128,)  # bits of security that there is a table for
+LEVELS = (128,)  # the bits of security for which there is a table
 BITS_128 = {1024: 26, 2048: 53, 4096: 106, 8192: 214, 16384: 430, 32768: 868}
 HE_STANDARD_128 = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
 HE_STANDARD_128_QUANTUM = {1024: 25, 2048: 51, 4096: 101, 8192: 202, 16384: 411, 32768: 827}
@@ -27,13 +27,13 @@ HE_STANDARD_128_QUANTUM = {1024: 25, 2048: 51, 4096: 101, 8192: 202, 16384: 411,
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bits of one secret: the least of the claimed classical attacks, and uSVP by a quantum sieve (LaaMosPol14)."""
+    """Bits of security of one secret: by the best known classical attack, and by uSVP with a quantum sieve (LaaMosPol14)."""
 
     classical: float
     quantum: float
 
 
-# rows of docs/security-parameters.json, by dimension and bits of q; 1024 and its 26 bits have no room for a message beside noise
+# Rows of docs/security-parameters.json, by dimension and bits of q. Dimension 1024 with 26 bits has no room for message and noise.
 ESTIMATES = {
     (2048, 48): Estimate(142.8, 137.1),
     (2048, 50): Estimate(137.1, 131.2),
@@ -47,7 +47,7 @@ ESTIMATES = {
 
 @dataclass(frozen=True)
 class SecurityReport:
-    """One parameter set against all three tables. `ok` is hecompile's own verdict."""
+    """Whether a parameter set is within hecompile's own table (`ok`), and within the two rows of the standard."""
 
     dimension: int
     q_bits: int
@@ -58,7 +58,7 @@ class SecurityReport:
 
 
 def max_q_bits(dimension: int, security_bits: int = 128) -> int:
-    """Most bits that the product of all primes may have; 0 where the dimension is not in the table.
+    """Return the most bits that the modulus, the product of all its primes, may have; 0 for a dimension that is not in the table.
 
     Raises:
         CompileError: for a security level without a table.
@@ -74,7 +74,7 @@ def max_q_bits(dimension: int, security_bits: int = 128) -> int:
 
 
 def report(dimension: int, q_bits: int, security_bits: int = 128) -> SecurityReport:
-    """Where a parameter set stands."""
+    """Compare a parameter set with the three tables."""
     return SecurityReport(
         dimension,
         q_bits,
@@ -86,15 +86,17 @@ def report(dimension: int, q_bits: int, security_bits: int = 128) -> SecurityRep
 
 
 def estimate(dimension: int, q_bits: int) -> Estimate:
-    """Bits of a ring with one secret, by the best row that it is no weaker than; zeros where there is none.
+    """Return the security of a ring with one secret: the best estimate of a row with no larger dimension and no smaller q, or
+    zeros.
 
-    A smaller q is at least as hard, and a larger dimension at the same q too: it only adds unknowns.
+    A smaller q is at least as hard to attack, and so is a larger dimension with the same q, which adds unknowns.
     """
     rows = [row for (n, most), row in ESTIMATES.items() if n <= dimension and q_bits <= most]
     return max(rows, key=lambda row: row.classical, default=Estimate(0.0, 0.0))
 
 
 def security_bits(dimension: int, q_bits: int, secrets: int, quantum: bool = False) -> float:
-    """Bits of so many secrets under the same polynomials `a`, any of which may be found: one secret's less log2 of their number."""
-    found = estimate(dimension, q_bits)
-    return (found.quantum if quantum else found.classical) - math.log2(secrets)
+    """Return the security against finding any of several secrets that share the polynomials `a`: one secret's bits minus
+    log2(secrets)."""
+    single = estimate(dimension, q_bits)
+    return (single.quantum if quantum else single.classical) - math.log2(secrets)

@@ -1,1 +1,1 @@
-"""What may be left in clear at a bounded cost: importance of entries, exact selection within a budget, and what it leaks."""
+"""Chooses which entries may be revealed: how important entries are, the selection within a budget, and what masks leak."""

@@ -1,6 +1,7 @@
-"""What it costs to touch an entry: distortions D_i = |x_i| rho_i by name (Chen et al., arXiv 2403.05794, section 4.1).
+"""Distortions, which tell how important entries are: D_i = |x_i| rho_i (Chen et al., arXiv 2403.05794, section 4.1).
 
-Every cost maps one sample x (C, H, W) to D >= 0 of the same shape. Means and filters reflect at the border without repeating it.
+A distortion maps one sample x (C, H, W) to D >= 0 of the same shape: what losing each entry costs. Means and filters reflect at the
+border without repeating it.
 """
 
 from __future__ import annotations
@@ -12,59 +13,59 @@ import numpy as np
 import numpy.typing as npt
 
 from hecompile.errors import CompileError, Diagnostic, unknown_name
-from hecompile.sparsity.cost_names import OF_MODEL, OF_SAMPLE, cost_names
+from hecompile.sparsity.distortion_names import OF_MODEL, OF_SAMPLE, distortion_names
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cost", "cost_function", "hill", "hill_summed", "jacobian", "magnitude", "variance"]
+__all__ = ["Distortion", "distortion_function", "hill", "hill_summed", "jacobian", "magnitude", "variance"]
 
 Floats = npt.NDArray[np.float64]
-Cost = Callable[[Floats], Floats]
+Distortion = Callable[[Floats], Floats]
 
-HILL = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]], np.float64)  # Ker and Boehme's high-pass filter
-FLAT = 1e-10  # least texture: flat places are costly, not infinitely so
+HILL = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]], np.float64)  # the high-pass filter H of Ker and Boehme
+FLAT = 1e-10  # the least texture, so that rho is finite where a picture is flat
 
 
 def _mean(x: Floats, size: int) -> Floats:
-    """Over windows size x size of each channel."""
+    """Return the mean over windows of size x size, in each channel."""
     from scipy.ndimage import uniform_filter
 
-    # a running sum cancels where values differ by many orders; a mean of what is not negative is not negative
+    # the filter is a running sum, whose rounding may fall below zero where values differ by many orders of magnitude
     result: Floats = np.maximum(uniform_filter(x, (0, size, size), mode="mirror"), 0.0)
     return result
 
 
 def _rho(texture: Floats) -> Floats:
-    """L2 * (1 / texture): cheap where there is texture around."""
+    """rho = L2 * (1 / texture), with L2 a 15x15 mean: small where there is much texture around."""
     return _mean(1.0 / np.maximum(texture, FLAT), 15)
 
 
 def _texture(x: Floats) -> Floats:
-    """L1 * |H * X|."""
+    """Return the texture L1 * |H * x|, with L1 a 3x3 mean and H the high-pass filter."""
     from scipy.ndimage import convolve
 
     return _mean(np.abs(convolve(x, HILL[None], mode="mirror")), 3)
 
 
 def hill(x: Floats) -> Floats:
-    """D = |x| L2 * (1 / (L1 * |H * x|)) per channel: L1 a 3x3 mean, L2 a 15x15 mean (Li et al., 2014)."""
+    """D = |x| L2 * (1 / (L1 * |H * x|)) in each channel, with L1 a 3x3 mean and L2 a 15x15 mean (Li et al., 2014)."""
     return np.abs(x) * _rho(_texture(x))
 
 
 def hill_summed(x: Floats) -> Floats:
-    """The same with the residuals H * x summed over the channels before |.|, as the paper's own code has it; rho is shared."""
+    """`hill` with one rho for all channels, from the sum of their residuals H * x, as the paper's own code has it."""
     return np.abs(x) * _rho(_texture(x.sum(axis=0, keepdims=True)))
 
 
 def magnitude(x: Floats) -> Floats:
-    """D = |x|: rho = 1, the sum of absolute changes."""
+    """D = |x|, that is rho = 1."""
     return np.abs(x)
 
 
 def variance(x: Floats) -> Floats:
-    """D = |x| L2 * (1 / v) with v the variance of the 3x3 window around the entry."""
-    centred = x - x.mean(axis=(1, 2), keepdims=True)  # v is a difference of large numbers otherwise
+    """D = |x| L2 * (1 / v), with v the variance of the 3x3 window around the entry."""
+    centred = x - x.mean(axis=(1, 2), keepdims=True)  # otherwise v is a difference of large numbers
     return np.abs(x) * _rho(_mean(centred**2, 3) - _mean_signed(centred) ** 2)
 
 
@@ -75,15 +76,15 @@ def _mean_signed(x: Floats) -> Floats:
     return result
 
 
-def jacobian(model: Callable[[torch.Tensor], torch.Tensor], probes: int = 32, seed: int = 0) -> Cost:
-    """D_i = |x_i| ||J e_i||, with J the Jacobian of `model` at x: the change of its output, to first order, when entry i is lost.
+def jacobian(model: Callable[[torch.Tensor], torch.Tensor], probes: int = 32, seed: int = 0) -> Distortion:
+    """D_i = |x_i| ||J e_i||, with J the Jacobian of `model` at x: to first order, how the output changes if entry i is lost.
 
-    Hutchinson: for v of independent signs E[(J^T v)_i^2] = sum_k J_ki^2 = ||J e_i||^2, so a mean over `probes` backward passes
-    has a relative standard error below sqrt(2 / probes). `model` maps (1, C, H, W) to a tensor of any shape: the decoder, or
-    the UNet at a fixed timestep.
+    The norms are estimated by Hutchinson's method: for v of independent random signs, E[(J^T v)_i^2] = sum_k J_ki^2 = ||J e_i||^2.
+    The mean over `probes` backward passes has a relative standard error below sqrt(2 / probes). `model` maps (1, C, H, W) to a
+    tensor of any shape, such as the decoder, or the UNet at a fixed timestep.
     """
 
-    def cost(x: Floats) -> Floats:
+    def distortion(x: Floats) -> Floats:
         import torch
 
         generator = torch.Generator().manual_seed(seed)
@@ -96,35 +97,35 @@ def jacobian(model: Callable[[torch.Tensor], torch.Tensor], probes: int = 32, se
         columns: Floats = (total[0] / probes).sqrt().numpy()
         return np.abs(x) * columns
 
-    return cost
+    return distortion
 
 
-_COSTS: dict[str, Cost] = dict(zip(OF_SAMPLE, (hill, hill_summed, magnitude, variance), strict=True))
+_DISTORTIONS: dict[str, Distortion] = dict(zip(OF_SAMPLE, (hill, hill_summed, magnitude, variance), strict=True))
 _OF_MODEL = dict(zip(OF_MODEL, (jacobian,), strict=True))
 
 
-def cost_function(choice: str | Cost, model: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Cost:
-    """The cost of this name, or a user's own callable, whose results are checked.
+def distortion_function(choice: str | Distortion, model: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Distortion:
+    """Return the distortion with this name, or the user's own function, with a check of its results.
 
     Raises:
-        CompileError: for an unknown name, or `jacobian` without a model; the returned cost raises it for results of another
-            shape, negative or not finite.
+        CompileError: for an unknown name, or for `jacobian` without a model. The returned function raises it if a result has
+            another shape than the sample, or is negative or not finite.
     """
-    if isinstance(choice, str) and choice in _COSTS:
-        return _checked(choice, _COSTS[choice])
+    if isinstance(choice, str) and choice in _DISTORTIONS:
+        return _checked(choice, _DISTORTIONS[choice])
     if isinstance(choice, str) and choice in _OF_MODEL:
         if model is None:
             raise CompileError(Diagnostic(f"cost '{choice}' needs a model", help="pass the decoder, or the UNet at a timestep"))
         return _checked(choice, _OF_MODEL[choice](model))
     if isinstance(choice, str):
-        raise unknown_name("cost", choice, cost_names())
+        raise unknown_name("cost", choice, distortion_names())
     return _checked(getattr(choice, "__name__", "of your own"), choice)
 
 
-def _checked(name: str, cost: Cost) -> Cost:
+def _checked(name: str, cost: Distortion) -> Distortion:
     def checked(x: Floats) -> Floats:
         if x.ndim != 3:
-            raise CompileError(f"cost '{name}' is of one sample (C, H, W), not of shape {x.shape}")
+            raise CompileError(f"cost '{name}' takes one sample (C, H, W), not an array of shape {x.shape}")
         result = np.asarray(cost(np.asarray(x, np.float64)), np.float64)
         if result.shape != x.shape:
             raise CompileError(f"cost '{name}' has shape {result.shape} for a sample of shape {x.shape}")

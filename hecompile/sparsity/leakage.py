@@ -1,7 +1,7 @@
-"""What masks give away, counted over the union of all steps.
+"""Counts what masks reveal, over all steps of a sampling run together.
 
-The sampler's step x_{k+1} = f x_k + g e_k has public f and g, so an entry in clear at two consecutive steps gives its noise
-prediction e_k exactly, whether or not e was revealed itself.
+The sampler's step x_{k+1} = f x_k + g e_k has public f and g. So a latent entry that is revealed at two consecutive steps gives its
+noise prediction e_k exactly, even if e is encrypted.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Leakage:
-    """Entries of one sample that the server has seen after all steps."""
+    """What the server has seen of one sample after all steps. Entries count once per sample, values once per step."""
 
     entries: int  # of a latent
     steps: int
-    latent_entries: int  # in clear at some step
-    noise_entries: int  # whose noise prediction is known for some step
-    latent_values: int  # entries times steps
-    noise_values: int
+    latent_entries: int  # revealed at some step
+    noise_entries: int  # with a known noise prediction at some step
+    latent_values: int  # revealed, counted at every step
+    noise_values: int  # known, counted at every step
 
     @property
     def fraction(self) -> float:
-        """Share of the entries that were in clear at some step."""
+        """The share of the latent's entries that were revealed at some step."""
         return self.latent_entries / self.entries
 
 
 def leakage(encrypted: Sequence[Mask], noise_revealed: bool = False) -> Leakage:
-    """Count what masks (C, H, W), True where encrypted, one per step, show together.
+    """Count what the masks of all steps reveal together. A mask (C, H, W) is True where an entry is encrypted.
 
     Args:
-        noise_revealed: whether the noise prediction itself is revealed where the latent is, as under `he-diffusion`.
+        noise_revealed: whether the same entries of the noise prediction are revealed too, as under `he-diffusion`.
 
     Raises:
         CompileError: if there are no masks, or they differ in shape.

@@ -1,7 +1,7 @@
-"""Which entries stay in clear: as many as a budget of distortion allows, exactly.
+"""Selects which entries are revealed: the largest number whose distortions add up to at most a share tau of the total.
 
-Every entry counts one, so the optimum is a prefix: sort the distortions, add them up, keep the longest prefix within tau of their
-total. (The paper's search by filters overshoots its budget by an entry.) Masks are True where an entry is encrypted.
+Sorted by distortion, these entries are the longest prefix whose sum is within the budget. (The paper's iterative search exceeds its
+budget by an entry.) Masks are True where an entry is encrypted.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Granularity = Literal["element", "tile", "channel"]
 
 
 def tile_size(text: str) -> tuple[int, int]:
-    """Rows and columns of a tile as they are written: 4x4. Raises `CompileError` for what is not."""
+    """Return rows and columns of a tile from a text such as `4x4`. Raises `CompileError` for any other text."""
     sizes = text.split("x")
     if len(sizes) != 2 or not all(size.isdecimal() and int(size) for size in sizes):
-        raise CompileError(Diagnostic(f"a tile of {text}", help="rows and columns as in --tile 4x4"))
+        raise CompileError(Diagnostic(f"'{text}' is not the size of a tile", help="give rows and columns, as in --tile 4x4"))
     return int(sizes[0]), int(sizes[1])
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Entries that are encrypted together: single ones, tiles of h x w of a channel, or whole channels.
+    """Which entries are encrypted or revealed together: single entries, tiles of h x w entries of a channel, or whole channels.
 
     Raises:
         CompileError: for an unknown granularity or a tile without entries.
@@ -49,7 +49,7 @@ class Grouping:
             raise CompileError(f"a tile of {self.tile[0]} x {self.tile[1]} has no entries")
 
     def _block(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Height and width of a group. Groups are equal: then most groups are most entries."""
+        """Return the height and width of a group. All groups are equal, so that the most groups are also the most entries."""
         _, height, width = shape
         block = {"element": (1, 1), "tile": self.tile, "channel": (height, width)}[self.granularity]
         if height % block[0] or width % block[1]:
@@ -57,74 +57,80 @@ class Grouping:
         return block
 
     def sums(self, distortion: Floats) -> Floats:
-        """D summed over every group: (C, H, W) -> (C, rows, columns)."""
+        """Return the distortion (C, H, W) summed over every group, as (C, rows, columns)."""
         channels, height, width = distortion.shape
         h, w = self._block(distortion.shape)
         result: Floats = distortion.reshape(channels, height // h, h, width // w, w).sum(axis=(2, 4))
         return result
 
     def spread(self, groups: Mask, shape: tuple[int, ...]) -> Mask:
-        """One value per group -> one per entry: (C, rows, columns) -> (C, H, W)."""
+        """Return a mask of groups (C, rows, columns) as a mask of entries (C, H, W)."""
         h, w = self._block(shape)
         return groups.repeat(h, axis=1).repeat(w, axis=2)
 
 
 def _prefix(ordered: Floats, tau: float) -> int:
-    """Length of the longest prefix that adds up to at most tau of all."""
+    """Return the length of the longest prefix whose sum is at most tau times the sum of all."""
     sums = np.cumsum(ordered)
     return int(np.searchsorted(sums, tau * sums[-1], side="right")) if sums.size else 0
 
 
-def _judge(distortion: Floats, tau: float) -> None:
+def _check(distortion: Floats, tau: float) -> None:
     if not 0 <= tau < 1:
-        raise CompileError(f"tau is {tau}: the share of distortion left in clear is at least 0 and below 1")
+        raise CompileError(f"tau is {tau}: the revealed share of distortion must be at least 0 and below 1")
     if distortion.ndim != 3 or not np.isfinite(distortion).all() or (distortion < 0).any():
-        raise CompileError("distortions are finite, not negative, and of one sample (C, H, W)")
+        raise CompileError("distortions must be finite, not negative, and of one sample (C, H, W)")
 
 
 def select(distortion: Floats, tau: float, grouping: Grouping | None = None) -> Mask:
-    """The mask of fewest encrypted groups whose clear rest has at most tau of the distortion; ties fall to the first: (C, H, W).
+    """Return the mask (C, H, W) with the fewest encrypted groups, so that revealed groups have at most tau of the distortion.
+
+    Of groups with equal distortion, the first are revealed.
 
     Raises:
         CompileError: if tau is not in [0, 1), or the distortions are negative or not finite.
     """
-    _judge(distortion, tau)
+    _check(distortion, tau)
     grouping = grouping or Grouping()
     sums = grouping.sums(distortion)
     ordered = np.sort(sums, axis=None)
     left = _prefix(ordered, tau)
     if not left:
         return np.ones(distortion.shape, np.bool_)
-    dearest = ordered[left - 1]  # sorting values and comparing is ten times faster than sorting places
-    encrypted = sums > dearest
-    ties = np.flatnonzero(sums == dearest)
-    encrypted.flat[ties[left - int((sums < dearest).sum()) :]] = True
+    largest = ordered[left - 1]  # of the revealed sums; sorting values and comparing is ten times as fast as sorting indices
+    encrypted = sums > largest
+    ties = np.flatnonzero(sums == largest)
+    encrypted.flat[ties[left - int((sums < largest).sum()) :]] = True
     return grouping.spread(encrypted, distortion.shape)
 
 
 def mean_share(distortions: Sequence[Floats]) -> Floats:
-    """The mean of D / D_tot: every sample weighs the same. Samples without distortion say nothing."""
+    """Return the mean over samples of each entry's share of its sample's distortion. Samples without any distortion are left out.
+
+    Raises:
+        CompileError: if no sample has any distortion.
+    """
     shares = [distortion / total for distortion in distortions if (total := distortion.sum()) > 0]
     if not shares:
-        raise CompileError("no calibration sample has any distortion: there is nothing to choose by")
+        raise CompileError("no calibration sample has any distortion, so no entry is more important than another")
     mean: Floats = np.mean(shares, axis=0)
     return mean
 
 
 def static_mask(distortions: Sequence[Floats], tau: float, grouping: Grouping | None = None) -> Mask:
-    """One mask for all inputs and steps, within tau of the mean normalised distortion of calibration samples."""
+    """Return one mask (C, H, W) for all inputs and steps, selected by the mean shares of calibration samples (see `select`)."""
     return select(mean_share(distortions), tau, grouping)
 
 
 def nested_masks(distortions: Mapping[int, Sequence[Floats]], tau: float, grouping: Grouping | None = None) -> dict[int, Mask]:
-    """One mask per timestep bin, each within tau of its bin's mean, all prefixes of one order: the clear parts are nested.
+    """Return one mask per timestep bin, each within tau of the mean shares of its bin.
 
-    So the union over all steps, which is what leaks, is the largest of them and not their sum.
+    All bins reveal entries in one order, so that what is revealed over all steps is the largest revealed part of a single bin.
     """
     grouping = grouping or Grouping()
     means = {place: mean_share(samples) for place, samples in distortions.items()}
     overall: Floats = np.mean(list(means.values()), axis=0)
-    _judge(overall, tau)
+    _check(overall, tau)
     order = np.argsort(grouping.sums(overall), axis=None, kind="stable")
     masks = {}
     for place, mean in means.items():
@@ -137,7 +143,7 @@ def nested_masks(distortions: Mapping[int, Sequence[Floats]], tau: float, groupi
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Static masks by timestep bin, or one for all: (1, C, H, W) or (bins, C, H, W)."""
+    """Masks that do not depend on the input: one for all timesteps, (1, C, H, W), or one for each bin, (bins, C, H, W)."""
 
     values: Mask
 
@@ -146,7 +152,7 @@ class Masks:
             raise CompileError(f"masks are bool (bins, C, H, W), not {self.values.dtype} {self.values.shape}")
 
     def at(self, t: float) -> Mask:
-        """The mask of a timestep: (C, H, W)."""
+        """Return the mask (C, H, W) of a timestep."""
         bins = len(self.values)
         mask: Mask = self.values[0 if bins == 1 else timestep_bin(t, bins)]
         return mask

@@ -1,6 +1,7 @@
-"""Class-conditional diffusion on scikit-learn's 8x8 digits: small enough to run encrypted in seconds, real enough to look at.
+"""Class-conditional diffusion on scikit-learn's 8x8 digits: small enough to run encrypted within a second, and its pictures can be
+checked.
 
-Samples are (B, 1, 8, 8) in [-1, 1]; labels 0 to 9. The unconditional model shares the data and the schedule.
+Samples are (B, 1, 8, 8) in [-1, 1], labels are 0 to 9. The unconditional model shares the data and the noise schedule.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["CLASSES", "FOLDER", "SCHEDULER", "build", "load", "load_unconditiona
 CLASSES = 10
 FOLDER = Path(__file__).parent
 
-# what every scheduler of diffusers needs to sample from these models: `DDIMScheduler(**SCHEDULER)`
+# keyword arguments for any scheduler of diffusers that samples from these models: `DDIMScheduler(**SCHEDULER)`
 SCHEDULER = {
     "num_train_timesteps": 1000,
     "beta_schedule": "squaredcos_cap_v2",
@@ -25,7 +26,8 @@ SCHEDULER = {
 
 
 def build(conditional: bool = True) -> UNet2DModel:
-    """The untrained network: 16 and 32 channels, two resolutions, about 160k parameters with labels."""
+    """Return the untrained network: 16 and 32 channels (8 and 16 without labels), two resolutions, about 160k parameters with
+    labels."""
     from diffusers import UNet2DModel
 
     channels = (16, 32) if conditional else (8, 16)
@@ -44,12 +46,12 @@ def build(conditional: bool = True) -> UNet2DModel:
 
 
 def load() -> UNet2DModel:
-    """The trained class-conditional model, in evaluation mode."""
+    """Return the trained class-conditional model in evaluation mode."""
     return _load(conditional=True, weights="model.safetensors")
 
 
 def load_unconditional() -> UNet2DModel:
-    """The trained unconditional model, in evaluation mode; works in `DDPMPipeline` and `DDIMPipeline`."""
+    """Return the trained unconditional model in evaluation mode; it works in `DDPMPipeline` and `DDIMPipeline`."""
     return _load(conditional=False, weights="unconditional.safetensors")
 
 

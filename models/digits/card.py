@@ -1,4 +1,4 @@
-"""Measures the trained model and writes `quality.json` and the model card: `python -m hecompile.models.digits.card`."""
+"""Measures the trained digits model and writes `quality.json` and the model card: `python -m hecompile.models.digits.card`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAMPLES, STEPS = 200, 10
 
 
 def measure() -> dict[str, Any]:
-    """What the card says: 20 samples per class, ten DDIM steps, each sample its own seed."""
+    """Return the figures of the model card, measured on 20 samples per class in ten DDIM steps, each with a seed of its own."""
     import torch
     from diffusers import DDIMScheduler
 
@@ -39,7 +39,7 @@ def measure() -> dict[str, Any]:
 
 
 def card(quality: Mapping[str, Any]) -> str:
-    """The model card for measured figures."""
+    """Return the text of the model card for these figures."""
     return f"""# Digits
 
 A class-conditional `UNet2DModel` of diffusers on scikit-learn's 8x8 digits (1797 pictures of handwritten digits, public domain
@@ -52,7 +52,7 @@ through the UCI repository). It is here so that encrypted sampling can be shown 
 | training | `train.py`: AdamW 2e-3, cosine decay, EMA, squaredcos_cap_v2, 4000 steps of 128, one thread |
 | last line of the log | `{quality["train_log"]}` |
 | recognised as their class | {quality["recognised_share"]:.1%} of {quality["samples"]} samples at {quality["steps"]} DDIM steps |
-| the judge | support vector machine, {quality["classifier_holdout_accuracy"]:.1%} on real digits it has not seen |
+| recognised by | a support vector machine, {quality["classifier_holdout_accuracy"]:.1%} right on real digits it has not seen |
 
 `unconditional.safetensors` is a smaller model without labels (8 and 16 channels, 1500 steps), for the pipelines of diffusers that
 take none. Both are trained with everything that the data set holds; their samples may resemble training pictures.
@@ -61,7 +61,7 @@ Figures are written by `python -m hecompile.models.digits.card`.
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure the model and write both files."""
     quality = measure()
     write_file(FOLDER / "quality.json", (json.dumps(quality, indent=1) + "\n").encode())
     write_file(FOLDER / "README.md", card(quality).encode())

@@ -1,4 +1,4 @@
-"""Sampling with labels, for any UNet with `class_labels` and any scheduler of diffusers."""
+"""A diffusers pipeline that draws labels, for any UNet that accepts `class_labels` and any scheduler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ __all__ = ["ClassConditionalPipeline"]
 
 
 class ClassConditionalPipeline(DiffusionPipeline):  # type: ignore[misc]
-    """`pipeline([7, 3], num_inference_steps=10, generator=[...])`; with one generator per label, samples are independent."""
+    """Draws one picture per label: `pipeline([7, 3], num_inference_steps=10, generator=[...])`. With one generator per label,
+    samples are independent."""
 
     def __init__(self, unet: torch.nn.Module, scheduler: Any) -> None:
         super().__init__()

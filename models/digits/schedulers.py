@@ -25,7 +25,7 @@ def _pndm(options: dict[str, Any]) -> Any:
 def _euler(options: dict[str, Any]) -> Any:
     from diffusers import EulerDiscreteScheduler
 
-    # without a bound, the cosine schedule starts at a noise level of 20,000, where a prediction of noise tells nothing
+    # without this bound the cosine schedule starts at a noise level of 20,000, where the predicted noise carries no information
     return EulerDiscreteScheduler(**options, use_karras_sigmas=True, sigma_max=50.0)
 
 
@@ -44,7 +44,7 @@ SCHEDULERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def make_scheduler(name: str, options: dict[str, Any]) -> Any:
-    """A scheduler of diffusers by its short name. Raises `CompileError` listing the names."""
+    """Return a scheduler of diffusers by its short name. For an unknown name, raises `CompileError` with the names that exist."""
     if name not in SCHEDULERS:
         raise unknown_name("scheduler", name, tuple(SCHEDULERS))
     return SCHEDULERS[name](options)

@@ -1,7 +1,7 @@
 """Trains the digits models: `python -m hecompile.models.digits.train`, and again with `--unconditional`.
 
-AdamW 2e-3 with cosine decay, an exponential moving average of the weights, squaredcos_cap_v2 noise; one thread, about seven
-minutes. Writes the weights and the log beside this file.
+AdamW at 2e-3 with cosine decay, an exponential moving average of the weights, squaredcos_cap_v2 noise. It takes about seven minutes
+on one thread, and writes the weights and the log beside this file.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ BATCH, LEARNING_RATE, EMA, SEED = 128, 2e-3, 0.999, 0
 
 
 def data() -> tuple[torch.Tensor, torch.Tensor]:
-    """All 1797 digits, (n, 1, 8, 8) in [-1, 1], and their labels (n)."""
+    """Return all 1797 digits, (n, 1, 8, 8) in [-1, 1], and their labels (n)."""
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1
     return images, torch.tensor(digits.target, dtype=torch.long)
 
 
 def train(conditional: bool, steps: int) -> torch.nn.Module:
-    """The averaged model after `steps` batches. Deterministic on one thread."""
+    """Train for `steps` batches and return the model with averaged weights. On one thread the result is always the same."""
     torch.manual_seed(SEED)
     images, labels = data()
     unet = build(conditional).train()
@@ -44,17 +44,17 @@ def train(conditional: bool, steps: int) -> torch.nn.Module:
     scheduler = DDIMScheduler(**SCHEDULER)
     started, losses = time.perf_counter(), []
     for step in range(1, steps + 1):
-        chosen = torch.randint(len(images), (BATCH,))
-        clean, noise = images[chosen], torch.randn(BATCH, 1, 8, 8)
+        picked = torch.randint(len(images), (BATCH,))
+        clean, noise = images[picked], torch.randn(BATCH, 1, 8, 8)
         t = torch.randint(scheduler.config.num_train_timesteps, (BATCH,))
         noisy = scheduler.add_noise(clean, noise, t)
-        condition = {"class_labels": labels[chosen]} if conditional else {}
+        condition = {"class_labels": labels[picked]} if conditional else {}
         loss = torch.nn.functional.mse_loss(unet(noisy, t, **condition).sample, noise)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         decay.step()
-        weight = min(EMA, (1 + step) / (10 + step))  # a short memory at first, when the weights still move far
+        weight = min(EMA, (1 + step) / (10 + step))  # average over few steps at first, while the weights still change much
         with torch.no_grad():
             for kept, new in zip(average.parameters(), unet.parameters(), strict=True):
                 kept.lerp_(new, 1 - weight)

@@ -1,7 +1,7 @@
-"""Text-to-image diffusion on drawn scenes: small enough to run encrypted in a second, with captions that can be checked.
+"""Text-to-image diffusion on drawn scenes: small enough to run encrypted within a second, with captions that a program can check.
 
 Captions such as "a small red circle above a large blue square on a yellow background" become pictures of (32, 32, 3). The folder
-`pipeline` is a stock `StableDiffusionPipeline` but for its autoencoder, which only rearranges pixels (`Patches`).
+`pipeline` is a stock `StableDiffusionPipeline`, except that its autoencoder only rearranges pixels (`Patches`).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ __all__ = [
 
 FOLDER = Path(__file__).parent
 PIPELINE = FOLDER / "pipeline"
-TOKENS = 16  # of a caption, its start and end included
+TOKENS = 16  # tokens of a caption, including start and end
 WIDTH = 128
-WORD_END = "</w>"  # after the last letter of a word, in the names of tokens
-STEPS, GUIDANCE = 4, 2.0  # enough for the quality that the card tells
+WORD_END = "</w>"  # marks the end of a word in the names of tokens
+STEPS, GUIDANCE = 4, 2.0  # enough for the quality that the model card states
 
-# `DDIMScheduler(**SCHEDULER)`. Clipping of the predicted picture stays off: with guidance it hurts
+# for `DDIMScheduler(**SCHEDULER)`; clipping the predicted picture is off, since it makes pictures with guidance worse
 SCHEDULER = {
     "num_train_timesteps": 1000,
     "beta_schedule": "squaredcos_cap_v2",
@@ -49,7 +49,8 @@ SCHEDULER = {
 
 
 def build_unet() -> UNet2DConditionModel:
-    """The untrained network on latents (B, 48, 8, 8): one resolution of 128 channels, cross-attention in the middle."""
+    """Return the untrained network for latents (B, 48, 8, 8): one resolution of 128 channels, with cross-attention in the
+    middle."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -67,7 +68,8 @@ def build_unet() -> UNet2DConditionModel:
 
 
 def build_text_encoder(vocabulary: int) -> CLIPTextModel:
-    """The untrained text encoder for that many tokens: two layers of width 128; its two last tokens are start and end."""
+    """Return the untrained text encoder for `vocabulary` tokens, of which the last two are start and end: two layers of width
+    128."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -87,7 +89,8 @@ def build_text_encoder(vocabulary: int) -> CLIPTextModel:
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """A byte-pair tokenizer in which every word of a caption is one token; other words are spelled. Always the same."""
+    """Return a byte-pair tokenizer in which every word of a caption is one token; other words are spelled. It is always the
+    same."""
     from transformers import CLIPTokenizer
 
     from hecompile.models.shapes.scenes import COLOURS, RELATIONS, SHAPES, SIZES
@@ -97,7 +100,7 @@ def build_tokenizer() -> CLIPTokenizer:
     merges: dict[tuple[str, str], None] = {}
     for word in dict.fromkeys(words):
         pieces = _merged([*word[:-1], word[-1] + WORD_END], merges)
-        while len(pieces) > 1:  # later merges are never tried before earlier ones, so no word before this one changes
+        while len(pieces) > 1:  # earlier merges apply first, so adding one changes no earlier word
             merges[pieces[0], pieces[1]] = None
             pieces = _merged(pieces, merges)
     tokens = dict.fromkeys([*letters, *(letter + WORD_END for letter in letters), *("".join(pair) for pair in merges)])
@@ -107,7 +110,7 @@ def build_tokenizer() -> CLIPTokenizer:
 
 
 def _merged(pieces: list[str], merges: Iterable[tuple[str, str]]) -> list[str]:
-    """The pieces of a word after these merges, the earliest first wherever it applies."""
+    """Apply merges to the pieces of a word, the earliest first wherever it applies, and return the remaining pieces."""
     pieces, ranks = list(pieces), {pair: rank for rank, pair in enumerate(merges)}
     while True:
         pairs = [pair for pair in pairwise(pieces) if pair in ranks]
@@ -118,11 +121,11 @@ def _merged(pieces: list[str], merges: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def load_pipeline(**parts: object) -> StableDiffusionPipeline:
-    """The trained pipeline in float32, without progress bars; `parts` replace its own, as in `from_pretrained`."""
+    """Return the trained pipeline in float32, without progress bars. `parts` replace its own parts, as in `from_pretrained`."""
     from diffusers import StableDiffusionPipeline
 
     from hecompile.models.quiet import quietly
-    from hecompile.models.shapes import patches  # noqa: F401 - the pipeline's index names it, and diffusers imports nothing for that
+    from hecompile.models.shapes import patches  # noqa: F401 - the pipeline's index names it, and diffusers does not import it
 
     with quietly():
         pipeline = StableDiffusionPipeline.from_pretrained(PIPELINE, **parts)
@@ -131,7 +134,7 @@ def load_pipeline(**parts: object) -> StableDiffusionPipeline:
 
 
 def load() -> UNet2DConditionModel:
-    """The trained network alone, in evaluation mode."""
+    """Return the trained network alone, in evaluation mode."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel.from_pretrained(PIPELINE, subfolder="unet").eval()

@@ -22,14 +22,15 @@ WORDS = {"all": "wholly right"}
 
 
 def held_out(count: int = CAPTIONS) -> list[Scene]:
-    """Scenes that training never saw, half with a shape in a colour that it never saw."""
+    """Return scenes that training never saw, half of them with a shape in a colour in which training never showed it."""
     rng = random.Random(SEED)
     splits: tuple[Split, Split] = ("pairs", "captions")
     return [random_scene(rng, splits[place % 2]) for place in range(count)]
 
 
 def plain_scenes(count: int = CAPTIONS) -> list[Scene]:
-    """Scenes that training never saw and of which little has to be said: large things, on white or black."""
+    """Return scenes that training never saw and whose caption can be short: large things on white, or on black where one is
+    white."""
     rng, scenes = random.Random(SEED + 1), list[Scene]()
     splits: tuple[Split, Split] = ("pairs", "captions")
     while len(scenes) < count:
@@ -43,7 +44,7 @@ def plain_scenes(count: int = CAPTIONS) -> list[Scene]:
 def sampled(
     pipeline: Any, scenes: list[Scene], steps: int = STEPS, guidance: float = GUIDANCE, short: bool = False
 ) -> list[npt.NDArray[np.uint8]]:
-    """A picture (32, 32, 3) for each caption, each from a seed of its own. `short`: from the shortest captions."""
+    """Return a picture (32, 32, 3) for each caption, each from a seed of its own. `short` uses the shortest captions."""
     import torch
 
     pictures: list[npt.NDArray[np.uint8]] = []
@@ -57,7 +58,7 @@ def sampled(
 
 
 def measure() -> dict[str, Any]:
-    """What the card says, by both judges, of 200 held-out captions at 4 and 25 steps."""
+    """Return the figures of the model card: how both checkers rate 200 held-out captions at 4 and 25 steps."""
     from hecompile.models.shapes.classifier import classified_shares
 
     pipeline, scenes = load_pipeline(), held_out()
@@ -85,19 +86,19 @@ def measure() -> dict[str, Any]:
 
 
 def _is_last(place: int, log: list[str]) -> bool:
-    """Whether a line is the last of a training: the next one begins to count anew."""
+    """Return whether a line is the last one of a training, so that the next line counts its steps from the start."""
     return place + 1 == len(log) or int(log[place + 1].split()[1]) < int(log[place].split()[1])
 
 
 def card(quality: Mapping[str, Any]) -> str:
-    """The model card for measured figures."""
-    judged = quality["by_steps"]
-    columns = [(steps, judge) for steps in judged for judge in ("reader", "reader_unseen_pairs", "classifier")]
+    """Return the text of the model card for these figures."""
+    by_steps = quality["by_steps"]
+    columns = [(steps, checker) for steps in by_steps for checker in ("reader", "reader_unseen_pairs", "classifier")]
     named = {"reader": "exact reader", "reader_unseen_pairs": "the same, unseen pairs alone", "classifier": "trained classifier"}
-    head = " | ".join(f"{steps} steps, {named[judge]}" for steps, judge in columns)
+    head = " | ".join(f"{steps} steps, {named[checker]}" for steps, checker in columns)
     rows = "\n".join(
         f"| {'wholly right' if name == 'all' else name} | "
-        + " | ".join(f"{judged[steps][judge][name]:.1%}" for steps, judge in columns)
+        + " | ".join(f"{by_steps[steps][checker][name]:.1%}" for steps, checker in columns)
         + " |"
         for name in ATTRIBUTES
     )
@@ -138,7 +139,7 @@ Figures are written by `python -m hecompile.models.shapes.card`.
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure the pipeline and write both files."""
     quality = measure()
     write_file(FOLDER / "quality.json", (json.dumps(quality, indent=1) + "\n").encode())
     write_file(FOLDER / "README.md", card(quality).encode())

@@ -1,8 +1,8 @@
-"""A second judge of pictures, which was trained: a small convolutional network that tells what is in a scene.
+"""A second checker of pictures, which was trained: a small convolutional network that recognises what is in a scene.
 
-Unlike `reader` it always names a shape, so it is the milder judge. Things are told by place: the first is the one on the left or at
-the top. It is trained on drawn pictures of all splits, blurred and with noise, and never sees a sampled one:
-`python -m hecompile.models.shapes.classifier`, three minutes on one thread.
+Unlike `reader` it always names a shape, so it is less strict. The first thing is the one on the left or at the top. It is trained
+on drawn pictures of all splits, blurred and with noise, and never sees a sampled one: `python -m
+hecompile.models.shapes.classifier`, three minutes on one thread.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ LOG = logging.getLogger(__name__)
 WEIGHTS = FOLDER / "classifier.safetensors"
 BATCH, STEPS, LEARNING_RATE, SEED = 64, 3000, 2e-3, 5
 SPLITS: tuple[Split, ...] = get_args(Split)
-NOISE = 0.08  # of pixels between -1 and 1, so that slightly grainy pictures are nothing new
-NOTHING = -100  # label of what a scene does not have; cross-entropy leaves it out
+NOISE = 0.08  # noise on pixels between -1 and 1 during training, since sampled pictures are slightly grainy
+NOTHING = -100  # label of an attribute that a scene does not have, which cross-entropy ignores
 
 _NAMES = {"shape": SHAPES, "colour": tuple(COLOURS), "size": tuple(SIZES)}
 _HEADS = {"background": len(COLOURS), "count": 2, "axis": 2} | {
@@ -38,7 +38,7 @@ _HEADS = {"background": len(COLOURS), "count": 2, "axis": 2} | {
 
 
 class Classifier(torch.nn.Module):
-    """Pictures (B, 3, 32, 32) in [-1, 1] to logits by name: background, count, axis, and each thing's attributes."""
+    """Turns pictures (B, 3, 32, 32) in [-1, 1] into logits by name: background, count, axis, and each thing's attributes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Classifier(torch.nn.Module):
 
 
 def _labels(scene: Scene) -> dict[str, int]:
-    """What the classifier should say of a scene."""
+    """Return the labels that the classifier should give a scene."""
     things = scene.things if scene.relation in (None, "above", "left of") else scene.things[::-1]
     labels = dict.fromkeys(_HEADS, NOTHING) | {"background": list(COLOURS).index(scene.background), "count": len(things) - 1}
     if scene.relation is not None:
@@ -69,7 +69,7 @@ def _as_batch(pictures: Sequence[Picture]) -> torch.Tensor:
 
 
 def train(steps: int = STEPS) -> Classifier:
-    """The trained classifier, in evaluation mode. Deterministic on one thread."""
+    """Train the classifier and return it in evaluation mode. On one thread the result is always the same."""
     torch.manual_seed(SEED)
     rng, model = random.Random(SEED), Classifier()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
@@ -94,7 +94,7 @@ def train(steps: int = STEPS) -> Classifier:
 
 
 def load_classifier() -> Classifier:
-    """The trained classifier."""
+    """Return the trained classifier."""
     model = Classifier()
     model.load_state_dict(load_file(WEIGHTS))
     return model.eval()
@@ -102,7 +102,7 @@ def load_classifier() -> Classifier:
 
 @torch.no_grad()
 def classified_shares(scenes: Sequence[Scene], pictures: Sequence[Picture]) -> dict[str, float]:
-    """The share of pictures in which the classifier sees what the scene has, by the attributes of `reader`."""
+    """Return, for the attributes of `reader`, the share of pictures in which the classifier sees what the scene has."""
     said = {name: logits.argmax(dim=1).tolist() for name, logits in load_classifier()(_as_batch(pictures)).items()}
     rows = []
     for place, scene in enumerate(scenes):
@@ -115,7 +115,7 @@ def classified_shares(scenes: Sequence[Scene], pictures: Sequence[Picture]) -> d
 
 
 def main() -> None:
-    """Train and write the weights."""
+    """Train the classifier and write its weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()

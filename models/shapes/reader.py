@@ -1,7 +1,7 @@
-"""What is in a picture, read exactly: nearest colours, connected components, and overlap with the shapes as they are drawn.
+"""Reads exactly what is in a picture, by nearest colours, connected components, and overlap with the shapes as they are drawn.
 
-It errs on no picture of `scenes.drawn`, so what it finds wrong in a sampled picture is the model's doing. A shape that overlaps
-less than seven tenths with every template is none of them.
+It makes no mistake on pictures of `scenes.drawn`, so what it finds wrong in a sampled picture is the model's fault. A shape that
+overlaps less than 0.7 with every template counts as unknown.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PALETTE = np.array(list(COLOURS.values()), np.float32)
 _FIELD = 41  # side of the window in which shapes are compared, at twice the picture's resolution
 _LEAST_PIXELS, _LEAST_OVERLAP, _CONTRAST = 60, 0.7, 50.0
 _BETWEEN_SIZES = sum(SIZES.values()) / 2
-_LEAST_SHIFT = 2.0  # pixels by which one thing is beside another
+_LEAST_SHIFT = 2.0  # pixels by which one thing must be shifted to count as beside another
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One thing in a picture. `shape` is "?" for a blob like none of the shapes; `x` and `y` are its centre in pixels."""
+    """A thing in a picture. `shape` is "?" for a blob like none of the shapes; `x` and `y` are its centre in pixels."""
 
     shape: str
     colour: str
@@ -43,14 +43,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reading:
-    """A picture's background and the things in it."""
+    """The background of a picture and the things in it."""
 
     background: str
     things: tuple[Seen, ...]
 
 
 def read(picture: Picture) -> Reading:
-    """What is in a picture (32, 32, 3)."""
+    """Return what is in a picture (32, 32, 3)."""
     from scipy import ndimage
 
     pixels = _twice(picture).astype(np.float32)
@@ -64,7 +64,7 @@ def read(picture: Picture) -> Reading:
 
 
 def _seen(pixels: Floats, inside: Floats, ground: Floats) -> Seen | None:
-    """The thing that these pixels show; None if they are too few."""
+    """Return the thing that these pixels show; None if they are too few."""
     from scipy import ndimage
 
     if inside.sum() < _LEAST_PIXELS:
@@ -89,7 +89,8 @@ def _seen(pixels: Floats, inside: Floats, ground: Floats) -> Seen | None:
 
 @cache
 def _templates() -> tuple[list[tuple[str, float]], Floats]:
-    """Every shape at radii from 3 to 7.5 pixels, half a pixel to and fro: their kinds, and their pixels a row each."""
+    """Return every shape at radii from 3 to 7.5 pixels, each also shifted by half a pixel: their kinds, and their pixels, one row
+    each."""
     kinds, rows = [], []
     for shape in SHAPES:
         for radius in np.arange(3, 7.6, 0.25):
@@ -102,7 +103,7 @@ def _templates() -> tuple[list[tuple[str, float]], Floats]:
 
 
 def _centred(rows: Floats, columns: Floats, shift: tuple[int, int] = (0, 0)) -> Floats:
-    """These pixels as a flat window of zeros and ones around their centre, moved by `shift`."""
+    """Return these pixels as a flat window of zeros and ones around their centre, moved by `shift`."""
     window = np.zeros((_FIELD, _FIELD), np.float32)
     middle = _FIELD // 2
     down = rows - round(float((rows - shift[0]).mean())) + middle
@@ -113,14 +114,16 @@ def _centred(rows: Floats, columns: Floats, shift: tuple[int, int] = (0, 0)) -> 
 
 
 def _twice(picture: Picture) -> npt.NDArray[np.uint8]:
+    """Return a picture at twice its resolution."""
     height, width = picture.shape[:2]
     return np.asarray(Image.fromarray(picture).resize((2 * width, 2 * height), Image.Resampling.BICUBIC))
 
 
 def agreement(scene: Scene, reading: Reading) -> dict[str, float]:
-    """For each of `ATTRIBUTES` the share of it that the picture got right; `relation` only for two things, `all` 1 or 0.
+    """Return, for each of `ATTRIBUTES`, the share that the picture has right. `relation` exists for two things only; `all` is 1 or
+    0.
 
-    Things are matched in the order that agrees best; a thing that is missing counts as wrong.
+    Things are matched in the order that agrees best. A thing that is missing counts as wrong.
     """
     order = max(_orders(scene, reading), key=lambda seen: _likeness(scene, seen))
     pairs = list(zip(scene.things, order, strict=True))
@@ -134,11 +137,13 @@ def agreement(scene: Scene, reading: Reading) -> dict[str, float]:
 
 
 def _orders(scene: Scene, reading: Reading) -> Iterable[tuple[Seen | None, ...]]:
+    """Return all ways to match what was seen to the things of the scene; None stands for a missing thing."""
     missing = max(0, len(scene.things) - len(reading.things))
     return permutations((*reading.things, *(None for _ in range(missing))), len(scene.things))
 
 
 def _likeness(scene: Scene, order: Sequence[Seen | None]) -> float:
+    """Return how well things in this order agree with the scene."""
     names = ("shape", "colour", "size")
     pairs = [(thing, seen) for thing, seen in zip(scene.things, order, strict=True) if seen is not None]
     alike = sum(getattr(thing, name) == getattr(seen, name) for thing, seen in pairs for name in names)
@@ -147,7 +152,7 @@ def _likeness(scene: Scene, order: Sequence[Seen | None]) -> float:
 
 
 def _related(relation: str, order: Sequence[Seen | None]) -> bool:
-    """Whether the first thing stands so to the second."""
+    """Return whether the first thing has this relation to the second."""
     first, second = order
     if first is None or second is None:
         return False
@@ -159,6 +164,6 @@ def _related(relation: str, order: Sequence[Seen | None]) -> bool:
 
 
 def shares(scenes: Sequence[Scene], pictures: Iterable[Picture]) -> dict[str, float]:
-    """The mean of `agreement` over pictures, by attribute."""
+    """Return the mean of `agreement` over all pictures, by attribute."""
     rows = [agreement(scene, read(picture)) for scene, picture in zip(scenes, pictures, strict=True)]
     return {name: float(np.mean([row[name] for row in rows if name in row])) for name in ATTRIBUTES}

@@ -1,4 +1,4 @@
-"""Scenes of one or two coloured shapes: their captions, their pictures, and which of them training never sees."""
+"""Scenes of one or two coloured shapes: their captions, their pictures, and which of them are kept out of training."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 SHAPES = ("circle", "square", "triangle", "cross")
 SIZES = {"small": 4.5, "large": 6.5}  # radii in pixels
 RELATIONS = ("above", "below", "left of", "right of")
-GAP, JITTER = 3, 1  # pixels between two things; how far the whole scene moves, each way
+GAP, JITTER = 3, 1  # pixels between two things; pixels by which the whole scene may move in each direction
 HELD_OUT_PAIRS = frozenset({("circle", "green"), ("square", "purple"), ("triangle", "yellow"), ("cross", "red")})
-UNSAID_SIZE = "large"  # of things whose size no caption names
-HELD_OUT_PERCENT = 15  # of the captions of two things
+UNSAID_SIZE = "large"  # size of things whose size the caption does not name
+HELD_OUT_PERCENT = 15  # share of captions of two things that training never sees
 _WINDOW, _OVERSAMPLING = 17, 16
 
 
@@ -49,7 +49,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One thing, or two with a relation ("above": the first is above the second), on a background of one colour."""
+    """One thing, or two things with a relation ("above": the first is above the second), on a background of one colour."""
 
     background: str
     things: tuple[Thing, ...]
@@ -57,21 +57,21 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """For example "a small red circle above a large blue square on a yellow background"."""
+        """The full caption, for example "a small red circle above a large blue square on a yellow background"."""
         things = str(self.things[0]) if self.relation is None else f"{self.things[0]} {self.relation} {self.things[1]}"
         return f"{things} on a {self.background} background"
 
     def short_caption(self, rng: random.Random) -> str:
-        """The caption, or one without a part of what goes without saying."""
+        """Return the caption, at random without the parts that have their default value."""
         return self._caption(size=rng.random() < 0.5, background=rng.random() < 0.5)
 
     @property
     def shortest_caption(self) -> str:
-        """The caption without all that goes without saying: "a red circle above a blue square"."""
+        """The caption without all parts that have their default value: "a red circle above a blue square"."""
         return self._caption(size=False, background=False)
 
     def _caption(self, size: bool, background: bool) -> str:
-        """The caption, size and background left away where they are not wanted and go without saying."""
+        """Return the caption. Size and background are left out where they are not wanted and have their default value."""
         text = self.caption
         if not size and all(thing.size == UNSAID_SIZE for thing in self.things):
             text = text.replace(f" {UNSAID_SIZE} ", " ")
@@ -80,7 +80,8 @@ class Scene:
         return text
 
     def plain(self, size: bool = True, background: bool = True) -> Scene:
-        """The same with the size, the background or both that go without saying; not with a background of a thing's colour."""
+        """Return the same scene with the default size, background or both. The background stays if a thing has the default
+        background's colour."""
         things = tuple(replace(thing, size=UNSAID_SIZE) for thing in self.things) if size else self.things
         wanted = background and self.unsaid_background not in {thing.colour for thing in things}
         return Scene(self.unsaid_background if wanted else self.background, things, self.relation)
@@ -92,7 +93,8 @@ class Scene:
 
     @property
     def split(self) -> Split:
-        """`pairs`: has a shape in a colour that training never shows; `captions`: only the whole caption is unseen."""
+        """`pairs` if it has a shape in a colour in which training never shows it, `captions` if only the whole caption is unseen,
+        or `train`."""
         if any((thing.shape, thing.colour) in HELD_OUT_PAIRS for thing in self.things):
             return "pairs"
         unseen = int(sha256(self.caption.encode()).hexdigest()[:8], 16) % 100 < HELD_OUT_PERCENT
@@ -100,7 +102,7 @@ class Scene:
 
 
 def random_scene(rng: random.Random, split: Split) -> Scene:
-    """A scene of that split, four times out of five with two things."""
+    """Return a random scene of that split; four out of five scenes have two things."""
     while True:
         background = rng.choice(list(COLOURS))
         others = [colour for colour in COLOURS if colour != background]
@@ -112,7 +114,7 @@ def random_scene(rng: random.Random, split: Split) -> Scene:
 
 
 def drawn(scene: Scene, rng: random.Random) -> Picture:
-    """The scene as (32, 32, 3): centred, then moved by up to a pixel each way."""
+    """Draw the scene as (32, 32, 3): centred, then moved by up to a pixel in each direction."""
     picture = np.empty((SIDE, SIDE, 3), np.float32)
     picture[:] = COLOURS[scene.background]
     shift = rng.randint(-JITTER, JITTER), rng.randint(-JITTER, JITTER)
@@ -129,7 +131,7 @@ def drawn(scene: Scene, rng: random.Random) -> Picture:
 
 
 def _centres(scene: Scene) -> list[tuple[int, int]]:
-    """x and y in pixels of each thing's centre before the scene moves."""
+    """Return x and y in pixels of each thing's centre before the scene is moved."""
     middle = SIDE // 2
     if scene.relation is None:
         return [(middle, middle)]
@@ -144,7 +146,7 @@ def _centres(scene: Scene) -> list[tuple[int, int]]:
 
 @cache
 def mask(shape: str, radius: float) -> npt.NDArray[Any]:
-    """How much of each pixel the shape covers: (17, 17) in [0, 1], centred, for a radius in pixels."""
+    """Return how much of each pixel the shape covers: (17, 17) in [0, 1], centred, for a radius in pixels."""
     side = _WINDOW * _OVERSAMPLING
     image = Image.new("L", (side, side), 0)
     ImageDraw.Draw(image).polygon(
@@ -154,7 +156,7 @@ def mask(shape: str, radius: float) -> npt.NDArray[Any]:
 
 
 def _outline(shape: str) -> list[tuple[float, float]]:
-    """Corners of the shape in a circle of radius one; y grows downward."""
+    """Return the corners of the shape in a circle of radius one; y grows downward."""
     if shape == "circle":
         return [(sin(2 * pi * corner / 120), cos(2 * pi * corner / 120)) for corner in range(120)]
     if shape == "square":
@@ -167,6 +169,7 @@ def _outline(shape: str) -> list[tuple[float, float]]:
 
 
 def _turned(point: tuple[float, float], turns: int) -> tuple[float, float]:
+    """Return the point turned by so many quarter turns."""
     x, y = point
     for _ in range(turns):
         x, y = -y, x

@@ -1,11 +1,12 @@
-"""Trains the model of scenes: `python -m hecompile.models.shapes.train`; two processes of one thread, some 75 minutes.
+"""Trains the model of scenes: `python -m hecompile.models.shapes.train`. Two processes of one thread each take about 75 minutes.
 
-The weights in the repository are of two runs: the first, of 18,000 steps, had full captions alone; the second went on for 2,400
-steps (`--further --steps 2400`) with captions that leave away what goes without saying. Now every training has both kinds.
+The weights in the repository come from two trainings: the first, of 18,000 steps, used full captions only; the second continued for
+2,400 steps (`--further --steps 2400`) with captions that leave out default values. Every training now uses both kinds.
 
-Pictures are drawn as they are needed. Timesteps lean to the noisy end, where the text decides. Matrices and convolutions of hidden
-layers learn by Muon (Jordan et al., 2024), all else by AdamW; weights are averaged over steps. Writes the pipeline's folder and the
-log beside this file. Processes sum gradients in no fixed order: two trainings agree in quality, not in bits.
+Pictures are drawn as they are needed. Noisy timesteps are drawn more often, since there the text matters most. Matrices and
+convolutions of hidden layers are trained by Muon (Jordan et al., 2024), everything else by AdamW; weights are averaged over steps.
+The pipeline's folder and the log are written beside this file. Processes add gradients in no fixed order, so two trainings agree in
+quality, not bit for bit.
 """
 
 from __future__ import annotations
@@ -45,11 +46,15 @@ from hecompile.models.shapes.scenes import drawn, random_scene
 __all__ = ["Denoiser", "save", "train"]
 
 LOG = logging.getLogger(__name__)
-BATCH, PROCESSES = 16, 2  # of each process
+BATCH, PROCESSES = 16, 2  # the batch is that of one process
 ADAMW_RATE, MUON_RATE, WEIGHT_DECAY, EMA = 2e-3, 0.02, 0.01, 0.998
-WARM_UP, LAST_RATE, FURTHER_RATE = 0.02, 0.02, 0.3  # share of the steps, shares of the full rate
-PLAIN = 0.35  # share of scenes that are made plain, so that short captions are frequent
-UNCONDITIONAL = 0.1  # share of empty captions, so that guidance has something to lead away from
+WARM_UP, LAST_RATE, FURTHER_RATE = (
+    0.02,
+    0.02,
+    0.3,
+)  # WARM_UP is a share of the steps, the others are shares of the full learning rate
+PLAIN = 0.35  # share of scenes that get default values, so that short captions are frequent
+UNCONDITIONAL = 0.1  # share of empty captions, which guidance needs
 TOWARD_NOISE = 0.6  # timesteps are 1000 u^0.6 for u uniform in [0, 1)
 
 
@@ -68,7 +73,8 @@ class Denoiser(torch.nn.Module):
 
 
 def optimizers(model: torch.nn.Module) -> tuple[list[torch.optim.Optimizer], list[tuple[torch.nn.Parameter, torch.nn.Parameter]]]:
-    """AdamW and Muon, and for each parameter of Muon's the matrix, of the same memory, that Muon sees in its place."""
+    """Return AdamW and Muon; and for each parameter that Muon trains, the parameter and the matrix in the same memory that Muon
+    sees."""
     matrices, others = [], []
     for name, parameter in model.named_parameters():
         outer = any(part in name for part in ("conv_in", "conv_out", "embedding"))
@@ -83,12 +89,12 @@ def optimizers(model: torch.nn.Module) -> tuple[list[torch.optim.Optimizer], lis
 
 
 def _as_matrix(weight: torch.Tensor) -> torch.Tensor:
-    """(O, I, H, W) in channels-last memory -> (O, H * W * I) of the same memory; a matrix stays one."""
+    """Return (O, I, H, W) in channels-last memory as (O, H * W * I) of the same memory; a matrix is returned unchanged."""
     return weight if weight.ndim == 2 else weight.permute(0, 2, 3, 1).flatten(1)
 
 
 def batches(seed: int, encode: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Latents (B, 48, 8, 8) in [-1, 1] and tokens (B, 16), without end."""
+    """Yield latents (B, 48, 8, 8) in [-1, 1] and tokens (B, 16), without end."""
     rng, patches = random.Random(seed), Patches()
     while True:
         scenes = [random_scene(rng, "train") for _ in range(BATCH)]
@@ -100,12 +106,13 @@ def batches(seed: int, encode: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor
 
 
 def rate(share: float) -> float:
-    """The learning rate's factor after that share of the training: a short warm-up, then a cosine."""
+    """Return the factor of the learning rate after this share of the training: a short warm-up, then a cosine."""
     return min(1.0, share / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * share)) / 2)
 
 
 def train(rank: int, steps: int, further: bool) -> None:
-    """One of the processes; the first writes the averaged model and the log. `further`: more slowly, from the weights there are."""
+    """Train in one of the processes; the first one writes the averaged model and the log. `further` continues from the saved
+    weights, at lower learning rates."""
     logging.basicConfig(
         filename=FOLDER / "train.log" if rank == 0 else os.devnull,
         filemode="a" if further else "w",
@@ -123,7 +130,7 @@ def train(rank: int, steps: int, further: bool) -> None:
         model.text_encoder.load_state_dict(trained.text_encoder.state_dict())
     model.train()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.unet.set_attn_processor(AttnProcessor())  # faster than torch's own at learning on so few positions
+    model.unet.set_attn_processor(AttnProcessor())  # faster than torch's own attention in training with so few positions
     together = DistributedDataParallel(model)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA))  # type: ignore[no-untyped-call]
     methods, matrices = optimizers(model)
@@ -140,7 +147,7 @@ def train(rank: int, steps: int, further: bool) -> None:
     for step, (clean, tokens) in enumerate(batches(100 + seed, encode), 1):
         for method, full in zip(methods, full_rates, strict=True):
             method.param_groups[0]["lr"] = full * rate(step / steps)
-        uniform = (torch.rand(1) + torch.arange(BATCH) / BATCH) % 1  # one in each part: gradients vary less
+        uniform = (torch.rand(1) + torch.arange(BATCH) / BATCH) % 1  # spread evenly over [0, 1), so that gradients vary less
         timesteps = (1000 * uniform**TOWARD_NOISE).long().clamp(max=999)
         noise = torch.randn_like(clean)
         signal = alphas[timesteps].sqrt()[:, None, None, None]
@@ -168,7 +175,7 @@ def train(rank: int, steps: int, further: bool) -> None:
 
 
 def save(model: Denoiser, tokenizer: Any) -> None:
-    """The pipeline's folder, the UNet's weights in float16."""
+    """Write the pipeline's folder, with the UNet's weights in float16."""
     pipeline = StableDiffusionPipeline(
         vae=Patches(), text_encoder=model.text_encoder, tokenizer=tokenizer, unet=deepcopy(model.unet).half(),
         scheduler=DDIMScheduler(**SCHEDULER), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
@@ -180,7 +187,7 @@ def main() -> None:
     """Start the processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=18000)
-    parser.add_argument("--further", action="store_true", help="go on from the weights that are there, at a third of the rates")
+    parser.add_argument("--further", action="store_true", help="continue from the saved weights, at 0.3 of the learning rates")
     arguments = parser.parse_args()
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29501")

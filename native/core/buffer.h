@@ -11,7 +11,7 @@ namespace hecompile {
 
 inline constexpr std::size_t kAlignment = 64;
 
-// `count` values of T on a 64-byte border, zeroed. With `kSecret` the bytes are wiped on every way out.
+// `count` values of T, aligned to 64 bytes and zeroed. With `kSecret` the bytes are overwritten with zeros before they are freed.
 template <typename T, bool kSecret = false>
 class Buffer {
  public:

@@ -19,52 +19,55 @@ namespace {
 using i64 = std::int64_t;
 using u64 = std::uint64_t;
 
-constexpr i64 kMostReach = i64{1} << 40;
-constexpr i64 kSlabUploads = 32;  // of one task: random bytes are asked for by about half a megabyte
-constexpr i64 kPlaced = 16;       // polynomials whose messages are placed at once: tokens are read by whole lines of the cache
-constexpr i64 kNoiseRows = 48;    // polynomials whose errors are asked for at once
+constexpr i64 kMostReach = i64{1} << 40;  // largest offset and step of a tensor's entries
+constexpr i64 kSlabUploads = 32;          // most uploads of one task: random bytes are then drawn about half a megabyte at a time
+constexpr i64 kPackedRows = 16;           // polynomials that are packed at once: tokens are then read by whole lines of the cache
+constexpr i64 kNoiseRows = 48;            // polynomials whose errors are drawn at once
 
 std::size_t size(i64 count) { return static_cast<std::size_t>(count); }
-i64 up(i64 a, i64 b) { return (a + b - 1) / b; }
+// a / b, rounded up.
+i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 
 void require(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
 }
 
+// Throws std::runtime_error unless doubles are rounded to nearest, which the proofs of exactness need.
 void check_rounding() {
   if (std::fegetround() != FE_TONEAREST) throw std::runtime_error("the processor does not round to nearest");
 }
 
-// Where a run of entries goes: entries of row `y` of a tile begin at row_start.
-struct Slot {
-  i64 element, first_row;  // first_row: of the picture, of the tile's row 0
+// Which image lies at a position of a block: a picture, or a row band of one.
+struct ImagePosition {
+  i64 element, first_row;  // first_row: the row of the picture that is row 0 of the image
 };
 
-// The picture or tile of slot `index` of a block; none for slots that no element fills.
-bool slot_of(const Layout& layout, i64 block, i64 index, Slot& slot) {
-  const i64 number = block * layout.shape.share + index;
-  if (number >= layout.shape.elements * layout.tiles) return false;
-  slot.element = number / layout.tiles;
-  slot.first_row = number % layout.tiles * layout.shape.tile_rows + layout.low_row;
+// Finds the image at position `index` of a block. Returns false for positions that no element fills.
+bool image_position(const Layout& layout, i64 block, i64 index, ImagePosition& position) {
+  const i64 number = block * layout.shape.images_per_poly + index;
+  if (number >= layout.shape.elements * layout.row_bands) return false;
+  position.element = number / layout.row_bands;
+  position.first_row = number % layout.row_bands * layout.shape.band_rows + layout.low_row;
   return true;
 }
 
-// Messages of uploads [first, first + count) of one block, into rows of (N) integers that are zero.
-class Placing {
+// Quantises the messages of uploads [first, first + count) of one block. They are written to their coefficients in `rows`,
+// (count, N) integers that were zero before.
+class Packer {
  public:
-  Placing(const Encryption& layer, const ClientKernels& kernel) : layer_(layer), kernel_(kernel) {
+  Packer(const Encryption& layer, const ClientKernels& kernel) : layer_(layer), kernel_(kernel) {
     if (layer.source == nullptr) return;
-    quantizers_.reserve(size(layer.layout->shape.elements));  // so that no copy is left behind
+    quantizers_.reserve(size(layer.layout->shape.elements));  // growing would leave a copy of secret scales behind
     for (i64 e = 0; e < layer.layout->shape.elements; e++) {
       const double scale = layer.scales[layer.source->scale_of[size(e)]];
       quantizers_.push_back({scale, 1.0 / scale, layer.limit});
     }
   }
-  ~Placing() {
+  ~Packer() {
     if (!quantizers_.empty()) explicit_bzero(static_cast<void*>(quantizers_.data()), quantizers_.size() * sizeof(Quantizer));
   }
-  Placing(const Placing&) = delete;
-  Placing& operator=(const Placing&) = delete;
+  Packer(const Packer&) = delete;
+  Packer& operator=(const Packer&) = delete;
 
   void operator()(i64 block, i64 first, i64 count, std::int32_t* rows) const {
     const Layout& layout = *layer_.layout;
@@ -76,34 +79,36 @@ class Placing {
       return;
     }
     const i64 low = first * shape.p_in, high = std::min((first + count) * shape.p_in, shape.channels);
-    const auto start = [&](i64 channel) { return rows + (channel / shape.p_in - first) * n + channel % shape.p_in * layout.area; };
-    for (i64 index = 0; index < shape.share; index++) {
-      Slot slot;
-      if (!slot_of(layout, block, index, slot)) break;
+    const auto start = [&](i64 channel) {
+      return rows + (channel / shape.p_in - first) * n + channel % shape.p_in * layout.channel_stride;
+    };
+    for (i64 index = 0; index < shape.images_per_poly; index++) {
+      ImagePosition position;
+      if (!image_position(layout, block, index, position)) break;
       for (i64 channel = low; channel < high;) {
-        if (channel + 16 <= high && place_tokens(slot, channel, 2, index * layout.slot, start))
-          channel += 16;  // a line of the cache
-        else if (channel + 8 <= high && place_tokens(slot, channel, 1, index * layout.slot, start)) channel += 8;
-        else place_image(slot, channel, start(channel) + index * layout.slot), channel++;
+        if (channel + 16 <= high && pack_tokens(position, channel, 2, index * layout.image_stride, start))
+          channel += 16;  // 16 floats are a line of the cache
+        else if (channel + 8 <= high && pack_tokens(position, channel, 1, index * layout.image_stride, start)) channel += 8;
+        else pack_image(position, channel, start(channel) + index * layout.image_stride), channel++;
       }
     }
   }
 
  private:
-  // Rows of the tile that lie in a picture of `height` rows: [begin, end).
-  void rows_of(const Slot& slot, i64 height, i64& begin, i64& end) const {
-    begin = std::max<i64>(0, -slot.first_row), end = std::min(layer_.layout->in_rows, height - slot.first_row);
+  // The rows [begin, end) of the image that lie within a picture of `height` rows.
+  void rows_of(const ImagePosition& position, i64 height, i64& begin, i64& end) const {
+    begin = std::max<i64>(0, -position.first_row), end = std::min(layer_.layout->in_rows, height - position.first_row);
   }
 
-  void place_image(const Slot& slot, i64 channel, std::int32_t* to) const {
+  void pack_image(const ImagePosition& position, i64 channel, std::int32_t* to) const {
     const Source& source = *layer_.source;
-    const i64 stride = layer_.layout->stride, width = source.widths[size(channel)];
+    const i64 stride = layer_.layout->row_stride, width = source.widths[size(channel)];
     i64 begin, end;
-    rows_of(slot, source.heights[size(channel)], begin, end);
+    rows_of(position, source.heights[size(channel)], begin, end);
     if (begin >= end || width == 0) return;
-    const Quantizer& how = quantizers_[size(slot.element)];
-    const float* from = source.data + source.elements[size(slot.element)] + source.channels[size(channel)];
-    from += (slot.first_row + begin) * source.row_step;
+    const Quantizer& how = quantizers_[size(position.element)];
+    const float* from = source.data + source.elements[size(position.element)] + source.channels[size(channel)];
+    from += (position.first_row + begin) * source.row_step;
     to += begin * stride;
     if (width == 1 && stride == 1)  // a column is a row of entries that lie row_step apart
       kernel_.quantize(from, 1, end - begin, 0, source.row_step, how, to, 0);
@@ -112,24 +117,24 @@ class Placing {
     else kernel_.quantize(from, end - begin, width, source.row_step, source.column_step, how, to, stride);
   }
 
-  // 8 or 16 channels that lie side by side in a picture of one column. Returns false for others.
+  // Packs 8 or 16 channels whose values lie side by side in a picture of one column. Returns false for other channels.
   template <typename Start>
-  bool place_tokens(const Slot& slot, i64 channel, int octets, i64 offset, const Start& start) const {
+  bool pack_tokens(const ImagePosition& position, i64 channel, int octets, i64 offset, const Start& start) const {
     const Source& source = *layer_.source;
-    if (layer_.layout->stride != 1) return false;
+    if (layer_.layout->row_stride != 1) return false;
     const std::int32_t height = source.heights[size(channel)];
     for (i64 i = 0; i < 8 * octets; i++)
       if (source.channels[size(channel + i)] != source.channels[size(channel)] + i || source.heights[size(channel + i)] != height ||
           source.widths[size(channel + i)] != 1)
         return false;
     i64 begin, end;
-    rows_of(slot, height, begin, end);
+    rows_of(position, height, begin, end);
     if (begin >= end) return true;
     std::int32_t* to[16];
     for (i64 i = 0; i < 8 * octets; i++) to[i] = start(channel + i) + offset + begin;
-    const float* from = source.data + source.elements[size(slot.element)] + source.channels[size(channel)];
-    kernel_.quantize_tokens(from + (slot.first_row + begin) * source.row_step, octets, end - begin, source.row_step,
-                            quantizers_[size(slot.element)], to);
+    const float* from = source.data + source.elements[size(position.element)] + source.channels[size(channel)];
+    kernel_.quantize_tokens(from + (position.first_row + begin) * source.row_step, octets, end - begin, source.row_step,
+                            quantizers_[size(position.element)], to);
     return true;
   }
 
@@ -138,38 +143,41 @@ class Placing {
   std::vector<Quantizer> quantizers_;  // (elements)
 };
 
-// Uploads [upload, upload + uploads) of blocks [block, block + blocks), all under one public seed.
+// One task: uploads [upload, upload + uploads) of blocks [block, block + blocks), all under one public seed.
 struct Slab {
   std::size_t layer;
   i64 block, blocks, upload, uploads;
 };
 
+// Cuts the uploads of a layer into about `wanted` tasks.
 void add_slabs(const Layout& layout, std::size_t layer, i64 wanted, std::vector<Slab>& slabs) {
   const i64 uploads = layout.uploads;
   for (i64 seed = 0; seed < layout.seeds; seed++) {
     const i64 first = seed * kBlocksPerSeed, blocks = std::min<i64>(kBlocksPerSeed, layout.blocks - first);
-    if (uploads > 8) {  // cut by uploads: `a` is expanded once
-      const i64 pieces = std::max(up(uploads, kSlabUploads), std::min(wanted, up(uploads, 8)));
-      const i64 each = std::min(kSlabUploads, up(up(uploads, pieces), 8) * 8);
-      for (i64 upload = 0; upload < uploads; upload += each)
-        slabs.push_back({layer, first, blocks, upload, std::min(each, uploads - upload)});
+    if (uploads > 8) {  // a task has some uploads of all blocks, so that every `a` is expanded once
+      const i64 pieces = std::max(ceil_div(uploads, kSlabUploads), std::min(wanted, ceil_div(uploads, 8)));
+      const i64 slab_uploads = std::min(kSlabUploads, ceil_div(ceil_div(uploads, pieces), 8) * 8);
+      for (i64 upload = 0; upload < uploads; upload += slab_uploads)
+        slabs.push_back({layer, first, blocks, upload, std::min(slab_uploads, uploads - upload)});
     } else {
-      const i64 pieces = std::clamp<i64>(wanted, 1, up(blocks * uploads, 16)), each = up(blocks, pieces);
-      for (i64 block = 0; block < blocks; block += each)
-        slabs.push_back({layer, first + block, std::min(each, blocks - block), 0, uploads});
+      const i64 pieces = std::clamp<i64>(wanted, 1, ceil_div(blocks * uploads, 16)), slab_blocks = ceil_div(blocks, pieces);
+      for (i64 block = 0; block < blocks; block += slab_blocks)
+        slabs.push_back({layer, first + block, std::min(slab_blocks, blocks - block), 0, uploads});
     }
   }
 }
 
+// The memory of one task, large enough for every layer.
 struct Sizes {
   i64 n = 0, bytes = 0, blocks = 0;
   std::size_t total() const {
     return Scratch::size_of<std::uint8_t>(size(bytes)) + Scratch::size_of<u64>(size(kSlabUploads * n)) +
            Scratch::size_of<Cell>(size(blocks * n)) + Scratch::size_of<Cell>(size(8 * n)) +
-           Scratch::size_of<std::int32_t>(size(kPlaced * n));
+           Scratch::size_of<std::int32_t>(size(kPackedRows * n));
   }
 };
 
+// Draws the secrets of up to eight blocks, from block `first` on.
 void draw_secrets(const Encryption& layer, i64 first, const ClientKernels& kernel, Scratch& scratch) {
   const Layout& layout = *layer.layout;
   const i64 n = layout.ring->n, count = std::min<i64>(8, layout.blocks - first);
@@ -188,19 +196,20 @@ void draw_secrets(const Encryption& layer, i64 first, const ClientKernels& kerne
   kernel.draw_secrets(layout.ring->view(), from, to, lanes);
 }
 
+// Encrypts the uploads of one task, with secrets that were drawn before.
 void encrypt_slab(const Encryption& layer, const Slab& slab, const ClientKernels& kernel, Scratch& scratch, const Sizes& sizes) {
   const Layout& layout = *layer.layout;
   const RingView ring = layout.ring->view();
   const i64 n = ring.n, rows = slab.blocks * slab.uploads;
   const Positions positions = layout.positions();
   const int group = static_cast<int>(slab.block / kBlocksPerSeed);
-  const Placing place(layer, kernel);
+  const Packer place(layer, kernel);
   Scratch::Room room(scratch);
   std::uint8_t* const bytes = room.take<std::uint8_t>(size(sizes.bytes));
   u64* const a = room.take<u64>(size(kSlabUploads * n));
   Cell* const secrets = room.take<Cell>(size(sizes.blocks * n));
   Cell* const lanes = room.take<Cell>(size(8 * n));
-  std::int32_t* const messages = room.take<std::int32_t>(size(kPlaced * n));
+  std::int32_t* const messages = room.take<std::int32_t>(size(kPackedRows * n));
 
   const i64 public_bytes = static_cast<i64>(positions.public_bytes()), error_bytes = static_cast<i64>(positions.error_bytes());
   layer.fill->fill(Stream::kPublic, group, positions.public_at(slab.upload), bytes, size(slab.uploads * public_bytes));
@@ -209,19 +218,21 @@ void encrypt_slab(const Encryption& layer, const Slab& slab, const ClientKernels
       throw std::runtime_error("a public seed gives too few words below the modulus");
   for (i64 j = 0; j < slab.blocks; j++) kernel.spectrum(ring, layer.secrets->data() + (slab.block + j) * n, secrets + j * n);
 
-  // whole blocks where these fill their lanes: fewer calls for random bytes
+  // How many polynomials' errors are drawn at once. Where the uploads of a block fill all lanes these are whole blocks, since fewer
+  // calls draw the random bytes of whole blocks.
   const i64 chunk = slab.uploads % 8 == 0 ? kNoiseRows / slab.uploads * slab.uploads : kNoiseRows;
   for (i64 first = 0; first < rows; first += chunk) {
     const i64 last = std::min(rows, first + chunk);
-    for (i64 row = first; row < last;) {  // runs of uploads of one block, or all of them where whole blocks follow each other
+    // One call draws for uploads of one block, or for all blocks where a task has all uploads, as their bytes follow each other.
+    for (i64 row = first; row < last;) {
       const i64 block = row / slab.uploads, upload = row % slab.uploads;
       const i64 count = slab.uploads == layout.uploads ? last - row : std::min(last - row, slab.uploads - upload);
       layer.fill->fill(Stream::kErrors, 0, positions.error_at(slab.block + block, slab.upload + upload),
                        bytes + (row - first) * error_bytes, size(count * error_bytes));
       row += count;
     }
-    for (i64 row = first; row < last; row += kPlaced) {
-      const i64 placed = std::min(kPlaced, last - row);
+    for (i64 row = first; row < last; row += kPackedRows) {
+      const i64 placed = std::min(kPackedRows, last - row);
       if (layer.integers == nullptr) std::memset(messages, 0, sizeof(std::int32_t) * size(placed * n));
       for (i64 j = 0; j < placed;) {
         const i64 block = (row + j) / slab.uploads, upload = (row + j) % slab.uploads;
@@ -231,13 +242,13 @@ void encrypt_slab(const Encryption& layer, const Slab& slab, const ClientKernels
       }
       for (i64 octet = 0; octet < placed; octet += 8) {
         const i64 count = std::min<i64>(8, placed - octet);
-        EncryptRow each[8];
+        EncryptRow eight[8];
         for (i64 j = 0; j < 8; j++) {
           const i64 used = octet + (j < count ? j : 0), block = (row + used) / slab.uploads, upload = (row + used) % slab.uploads;
-          each[j] = {a + upload * n, secrets + block * n, messages + used * n, bytes + (row + used - first) * error_bytes,
-                     ((slab.block + block) * layout.uploads + slab.upload + upload) * n};
+          eight[j] = {a + upload * n, secrets + block * n, messages + used * n, bytes + (row + used - first) * error_bytes,
+                      ((slab.block + block) * layout.uploads + slab.upload + upload) * n};
         }
-        kernel.encrypt(ring, each, static_cast<int>(count), lanes, layer.words, layout.up_words());
+        kernel.encrypt(ring, eight, static_cast<int>(count), lanes, layer.words, layout.up_words());
       }
     }
   }
@@ -264,7 +275,7 @@ void Source::check(const Layout& layout, std::size_t scales) const {
     require(heights[c] >= 0 && heights[c] <= shape.height && widths[c] >= 0 && widths[c] <= shape.width,
             "source: a channel larger than the picture");
     if (heights[c] == 0 || widths[c] == 0) continue;
-    // heights and widths are at most 2^20, so that products stay below 2^61
+    // Heights and widths are at most 2^20, so products are at most 2^60.
     const i64 rows = (heights[c] - 1) * row_step, columns = (widths[c] - 1) * column_step;
     low = std::min(low, channels[c] + std::min<i64>(0, rows) + std::min<i64>(0, columns));
     high = std::max(high, channels[c] + std::max<i64>(0, rows) + std::max<i64>(0, columns));
@@ -273,20 +284,20 @@ void Source::check(const Layout& layout, std::size_t scales) const {
   require(low_element + low >= 0 && high_element + high < static_cast<i64>(count), "source: an entry outside the tensor");
 }
 
-void find_scales(const float* data, std::size_t elements, std::size_t each, double limit, double* scales) {
-  require(limit > 0 && limit <= 2147483647.0, "the quantiser's limit is not from 1 to 2^31 - 1");
+void find_scales(const float* data, std::size_t elements, std::size_t element_size, double limit, double* scales) {
+  require(limit > 0 && limit <= 2147483647.0, "the quantiser's limit must be from 1 to 2^31 - 1");
   check_rounding();
   const ClientKernels& kernel = *kernels().client;
-  constexpr std::size_t kRun = std::size_t{1} << 18;
-  const std::size_t runs = (each + kRun - 1) / kRun;
-  SecretBuffer<double> peaks(elements * runs);
-  parallel(elements * runs, [&](std::size_t task) {
-    const std::size_t element = task / runs, from = task % runs * kRun;
-    peaks[task] = kernel.peak(data + element * each + from, static_cast<i64>(std::min(kRun, each - from)));
+  constexpr std::size_t kPiece = std::size_t{1} << 18;
+  const std::size_t pieces = (element_size + kPiece - 1) / kPiece;
+  SecretBuffer<double> peaks(elements * pieces);
+  parallel(elements * pieces, [&](std::size_t task) {
+    const std::size_t element = task / pieces, from = task % pieces * kPiece;
+    peaks[task] = kernel.peak(data + element * element_size + from, static_cast<i64>(std::min(kPiece, element_size - from)));
   });
   for (std::size_t e = 0; e < elements; e++) {
     double peak = 0;
-    for (std::size_t run = 0; run < runs; run++) peak = std::max(peak, peaks[e * runs + run]);
+    for (std::size_t piece = 0; piece < pieces; piece++) peak = std::max(peak, peaks[e * pieces + piece]);
     const double scale = peak / limit;
     const u64 positive = 0 - static_cast<u64>(scale > 0);  // a mask, not a branch
     scales[e] = std::bit_cast<double>((positive & std::bit_cast<u64>(scale)) | (~positive & std::bit_cast<u64>(1.0)));
@@ -313,10 +324,10 @@ void encrypt(const std::vector<Encryption>& layers) {
                   layer.limit < static_cast<double>(i64{1} << (layout.ring->t_bits - 1)),
               "encrypt: the quantiser's limit is no integer from 1 to 2^31 - 1 and below t/2");
       std::size_t scales = 0;
-      for (std::int32_t each : layer.source->scale_of) scales = std::max(scales, static_cast<std::size_t>(std::max(each, 0)) + 1);
+      for (std::int32_t index : layer.source->scale_of) scales = std::max(scales, static_cast<std::size_t>(std::max(index, 0)) + 1);
       layer.source->check(layout, scales);
     }
-    add_slabs(layout, l, up(wanted, static_cast<i64>(layers.size())), slabs);
+    add_slabs(layout, l, ceil_div(wanted, static_cast<i64>(layers.size())), slabs);
     for (i64 first = 0; first < layout.blocks; first += 8) draws.push_back({l, first});
     const Positions positions = layout.positions();
     sizes.n = std::max(sizes.n, layout.ring->n);

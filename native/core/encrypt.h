@@ -1,4 +1,5 @@
-// The client's half of a layer: float32 pictures to packed ciphertext words and back, one pass each way.
+// The client's half of a layer: float32 pictures become packed ciphertext words, and words of a reply become float32 values. Each
+// direction reads and writes its data once.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -16,7 +17,7 @@ struct Source {
   const float* data = nullptr;
   std::size_t count = 0;                      // floats of the tensor
   std::vector<std::int64_t> elements;         // (elements)
-  std::vector<std::int32_t> scale_of;         // (elements): which scale
+  std::vector<std::int32_t> scale_of;         // (elements): the index of each element's scale
   std::vector<std::int64_t> channels;         // (channels)
   std::vector<std::int32_t> heights, widths;  // (channels), at most the picture's
   std::int64_t row_step = 0, column_step = 0;
@@ -25,7 +26,7 @@ struct Source {
   void check(const Layout& layout, std::size_t scales) const;
 };
 
-// Where results go: row r of picture e at (y, x) becomes the float32 at
+// Where the results of one row (an output channel) go: the result of element e at (y, x) becomes the float32 at
 // elements[e] element_step + offset + y row_step + x column_step of its part's tensor, for y < height and x < width.
 // Value: float32(clip(integer * (value_scale * scale))) + bias, clipped to +-3.0e38 in double before the conversion.
 struct SinkRow {
@@ -44,19 +45,20 @@ struct Sink {
   std::vector<SinkRow> rows;         // (rows of the layout)
   std::vector<double> value_scales;  // (elements)
 
+  // Throws std::invalid_argument unless every result of the layout has a float within the tensor of its part.
   void check(const Layout& layout) const;
 };
 
-// Largest |entry| of each of `elements` runs of `size` floats, divided by `limit`, as scales: NaN counts as 0, infinities
-// as 3.0e38; 1 for a run of zeros. In double: peak / limit, the same bits as hecompile.ir.readout.quantize_picture. scales:
-// (elements).
-void find_scales(const float* data, std::size_t elements, std::size_t size, double limit, double* scales);
+// Writes the scale of each of `elements` runs of `element_size` floats to scales, (elements): the largest |entry| divided by
+// `limit` in double, or 1 for a run of zeros. NaN counts as 0, an infinity as 3.0e38. The same bits as
+// hecompile.ir.dequantizer.quantize_picture.
+void find_scales(const float* data, std::size_t elements, std::size_t element_size, double limit, double* scales);
 
-// The secrets of one request and layer, in evaluation form: (blocks, N). Wiped when they go.
+// The secrets of one request and layer, in evaluation form: (blocks, N). The memory is wiped before it is freed.
 using Secrets = SecretBuffer<std::uint64_t>;
 
-// One layer of one request. Messages are entries of `source`, quantised with `scales` to [-limit, limit]; or, where `integers` is
-// set, (blocks, uploads, N) of them, each below t/2 and 2^31 in absolute value.
+// What to encrypt of one layer of one request. Messages are the entries of `source`, quantised with `scales` to [-limit, limit]; or
+// `integers`, where that is set: (blocks, uploads, N) of them, each below t/2 and 2^31 in absolute value.
 struct Encryption {
   const Layout* layout = nullptr;
   const Source* source = nullptr;
@@ -69,19 +71,22 @@ struct Encryption {
 };
 
 // Draws secrets and errors, and encrypts: b = m (q-1)/t + e - a s for every upload of every block, packed.
-// Throws std::runtime_error if a public seed gives too few words below q (2^-80 for each polynomial at most): draw another.
+// Throws std::runtime_error if a public seed gives too few words below q: then draw another seed. The probability is at most 2^-80
+// for each polynomial.
 void encrypt(const std::vector<Encryption>& layers);
 
-// One layer of one reply: `b` at the coefficients that are read, (blocks, answers, reads) words without their drop_b low bits, and
-// `a` (seeds, answers, N) without drop_a, packed as on the wire. Every word decrypts: widened words are reduced modulo q.
+// What to decrypt of one layer of one reply: `b` at the gathered coefficients, (blocks, answers, gathered) words without their
+// drop_b low bits, and `a`, (seeds, answers, N) words without drop_a low bits, packed as on the wire. Any bits are accepted: words
+// are reduced modulo q.
 struct Decryption {
   const Layout* layout = nullptr;
   const Secrets* secrets = nullptr;
   const std::uint8_t* b = nullptr;
   const std::uint8_t* a = nullptr;
   const Sink* sink = nullptr;        // out: values; or, where this is not set,
-  std::int64_t* integers = nullptr;  // out: (blocks, answers, reads) in [-t/2, t/2)
+  std::int64_t* integers = nullptr;  // out: (blocks, answers, gathered) in [-t/2, t/2)
 };
+// Decrypts and decodes the layers. Throws std::invalid_argument for a sink or secrets that do not fit.
 void decrypt(const std::vector<Decryption>& layers);
 
 }  // namespace hecompile

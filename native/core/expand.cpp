@@ -6,9 +6,9 @@
 namespace hecompile {
 
 bool expand(const Ring& ring, const std::uint8_t* bytes, std::uint64_t* words) {
-  static_assert(kSpareWords >= kReadable, "what a kernel reads beyond the first N words is there");
+  static_assert(kSpareWords >= kReadable, "a kernel may read kReadable bytes beyond the first N words");
   if (kernels().client->expand(ring.view(), bytes, words)) return true;
-  // a word is not below q: everything here is public
+  // Some word is not below q, so all are looked at one by one. Branches may depend on them, as everything here is public.
   const Positions positions{ring.n, 1, ring.q_bits};
   const std::size_t width = static_cast<std::size_t>(positions.word_bytes());
   const std::uint64_t mask = (std::uint64_t{1} << ring.q_bits) - 1;

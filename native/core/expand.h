@@ -7,9 +7,9 @@
 
 namespace hecompile {
 
-// Words of `a` of one upload: little-endian words of word_bytes() bytes, masked to q_bits, those that are not below q skipped, the
-// first N kept, in evaluation order (value k at psi^(2 bitreverse(k) + 1)). `bytes` are Positions::public_bytes() of them. Returns
-// false if there are fewer than N.
+// Expands `a` of one upload from `bytes`, Positions::public_bytes() of a stream. They are read as little-endian words of
+// word_bytes() bytes and masked to q_bits; words that are not below q are skipped. The first N words left are the values of `a` in
+// evaluation order: value k at psi^(2 bitreverse(k) + 1). Returns false if fewer than N are left.
 bool expand(const Ring& ring, const std::uint8_t* bytes, std::uint64_t* words);
 
 }  // namespace hecompile

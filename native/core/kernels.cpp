@@ -34,8 +34,8 @@ bool has_avx512() {
 #if defined(HECOMPILE_AMX)
 const Kernels kAmx = {"amx", &kAvx512Client, &kAmxProduct};
 
-// Linux gives tiles to a process that asks, and to its threads and children with it. It refuses a process with a stack for signals
-// that is too small to hold them; then the processor's other instructions do.
+// Asks Linux for the tile registers, for this process with its threads and children, and returns whether they may be used. Linux
+// refuses where a stack for signals is too small to save tiles. Then the kernel avx512 is used.
 bool may_use_tiles() {
   constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
@@ -51,19 +51,20 @@ bool has_amx() {
 }
 #endif
 
+// The kernels of this name, or null if there are none that this processor runs.
 const Kernels* find(const std::string& name) {
-  for (const Kernels* each : runnable_kernels())
-    if (name == each->name) return each;
+  for (const Kernels* kernel : runnable_kernels())
+    if (name == kernel->name) return kernel;
   return nullptr;
 }
 
 const Kernels* choose() {
   const char* forced = std::getenv("HECOMPILE_KERNEL");
   if (forced == nullptr || *forced == 0) return runnable_kernels().front();
-  const Kernels* found = find(forced);
-  if (found == nullptr)
+  const Kernels* kernel = find(forced);
+  if (kernel == nullptr)
     throw std::runtime_error("HECOMPILE_KERNEL names a kernel that this processor cannot run: " + std::string(forced));
-  return found;
+  return kernel;
 }
 
 std::atomic<const Kernels*> current{nullptr};
@@ -71,29 +72,29 @@ std::atomic<const Kernels*> current{nullptr};
 }  // namespace
 
 std::vector<const Kernels*> runnable_kernels() {
-  std::vector<const Kernels*> found;
+  std::vector<const Kernels*> runnable;
 #if defined(HECOMPILE_AMX)
   static const bool amx = has_amx();
-  if (amx) found.push_back(&kAmx);
+  if (amx) runnable.push_back(&kAmx);
 #endif
 #if defined(__x86_64__)
-  if (has_avx512()) found.push_back(&kAvx512);
-  if (has_avx2()) found.push_back(&kAvx2);
+  if (has_avx512()) runnable.push_back(&kAvx512);
+  if (has_avx2()) runnable.push_back(&kAvx2);
 #endif
-  found.push_back(&kPortable);
-  return found;
+  runnable.push_back(&kPortable);
+  return runnable;
 }
 
 const Kernels& kernels() {
-  const Kernels* found = current.load();
-  if (found == nullptr) current.store(found = choose());
-  return *found;
+  const Kernels* kernel = current.load();
+  if (kernel == nullptr) current.store(kernel = choose());
+  return *kernel;
 }
 
 void use_kernel(const std::string& name) {
-  const Kernels* found = find(name);
-  if (found == nullptr) throw std::invalid_argument("no kernel of this name runs here: " + name);
-  current.store(found);
+  const Kernels* kernel = find(name);
+  if (kernel == nullptr) throw std::invalid_argument("no kernel of this name runs here: " + name);
+  current.store(kernel);
 }
 
 }  // namespace hecompile

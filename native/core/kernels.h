@@ -1,4 +1,5 @@
-// Which instructions the inner loops use: chosen once for this processor, or forced by HECOMPILE_KERNEL. All give the same bits.
+// The inner loops, compiled for several sets of instructions. At the first use the fastest set that this processor runs is
+// selected, or the one that HECOMPILE_KERNEL names. All sets give the same bits.
 #pragma once
 #include <string>
 #include <vector>
@@ -8,23 +9,24 @@ namespace hecompile {
 struct ClientKernels;   // kernels/client_kernels.h
 struct ProductKernels;  // kernels/product_kernels.h
 
+// The inner loops for one set of instructions.
 struct Kernels {
   const char* name;  // "amx", "avx512", "avx2", "portable"
   const ClientKernels* client;
   const ProductKernels* product;
 };
 
-// The fastest that this processor runs, or the one that HECOMPILE_KERNEL names. Throws std::runtime_error for one that it cannot
-// run.
+// The kernels in use: the fastest that this processor runs, or those that HECOMPILE_KERNEL names. Throws std::runtime_error if the
+// processor cannot run those.
 const Kernels& kernels();
 
 // Every kernel that was compiled in and that this processor runs, the fastest first.
 std::vector<const Kernels*> runnable_kernels();
 
-// Uses another one from now on. For tests and `doctor`. Throws std::invalid_argument for a name that is none of them.
+// Uses the kernels of this name from now on, for tests and `doctor`. Throws std::invalid_argument for an unknown name.
 void use_kernel(const std::string& name);
 
-// Runs one extreme and one random block through a kernel and the portable one. Returns whether all words are the same.
+// Computes one extreme and one random block with these kernels and with the portable ones. Returns whether all words are equal.
 bool self_test(const Kernels& kernel);
 
 }  // namespace hecompile

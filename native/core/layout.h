@@ -1,4 +1,5 @@
-// Where the entries of pictures lie in polynomials: the same formulas as hecompile/backends/bfv/packing.py, which explains them.
+// Where the pixels of images lie in polynomials. hecompile/backends/bfv/packing.py has the same formulas, with a drawing, a table
+// of the symbols and the proof that they give convolutions.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -9,41 +10,51 @@
 
 namespace hecompile {
 
+// One entry of a convolution's kernel: the result at (y, x) reads the picture at (y + dy, x + dx).
 struct Tap {
   std::int32_t dy, dx;
 };
 
-// What a program says of a layer at one batch size. Pictures are of the encrypted channels.
+// The sizes of one layer at one batch size, as the region's document states them. Only encrypted channels are counted.
 struct Shape {
   std::int64_t elements;                       // pictures of the whole batch
-  std::int64_t channels, height, width;        // of a picture
-  std::int64_t rows, grid_height, grid_width;  // of the result: rows are output channels
+  std::int64_t channels, height, width;        // the input picture of an element
+  std::int64_t rows, grid_height, grid_width;  // the result of an element; rows are output channels
   std::vector<Tap> taps;
-  std::int64_t share, tile_rows, p_in, p_out;  // the packing
-  int drop_b, drop_a;                          // low bits that answers leave away
+  std::int64_t images_per_poly, band_rows, p_in, p_out;  // the packing, as in packing.py
+  int drop_b, drop_a;                                    // how many low bits of an answer's words of b and of a are rounded off
 };
 
-// A shape in a ring, with all sizes. Throws std::invalid_argument for what does not fit or is out of range.
+// A shape in a ring, with all sizes that follow from the two. The constructor throws std::invalid_argument for a shape that does
+// not fit the ring or has numbers out of range.
 class Layout {
  public:
   Layout(std::shared_ptr<const Ring> ring, Shape shape);
 
   std::shared_ptr<const Ring> ring;
   Shape shape;
-  std::int64_t tiles, in_rows, stride, slot_rows, slot, area, groups, jump;
-  std::int64_t low_row;  // of the first row of a tile, against the tile's first output row; 0 for whole pictures
-  std::int64_t blocks;   // secrets; each has `uploads` polynomials up and `answers` down
-  std::int64_t uploads, answers;
-  std::int64_t seeds;               // groups of up to 64 blocks, each with a public seed and an `a`
-  std::vector<std::int32_t> reads;  // (p_out * share * tile_rows * grid_width) coefficients of an answer that are read, in order
-  // For output j of an answer, channel i of an upload and tap k, at (j * p_in + i) * taps + k: answers are sums of w X^-offset P,
-  // offset = i area + tap - j jump, in (-N, N).
+  std::int64_t row_bands;  // row bands of a picture; 1 where pictures are not cut
+  std::int64_t in_rows;    // input rows of an image, which is a picture or a row band
+  std::int64_t image_rows, row_stride, image_stride, channel_stride, coefficient_groups, output_stride;  // as in packing.py
+  std::int64_t low_row;           // first input row of a row band, relative to its first output row; 0 for whole pictures
+  std::int64_t blocks;            // every block is encrypted under a secret of its own
+  std::int64_t uploads, answers;  // polynomials of a block in the request, and in the reply
+  std::int64_t seeds;             // public seeds; up to 64 blocks share a seed, and with it the `a` of every answer
+  // Which coefficients of an answer hold results, by output, image, row and column:
+  // (p_out * images_per_poly * band_rows * grid_width).
+  std::vector<std::int32_t> gather_indices;
+  // By how many coefficients each term shifts its upload: (p_out * p_in * taps), by output j of an answer, channel i of an upload
+  // and tap. An answer is the sum of w X^-offset P over all terms of all uploads P, where w is a weight and
+  // offset = i channel_stride + tap - j output_stride. Offsets are brought into [-N, N), since X^(2 N) = 1.
   std::vector<std::int32_t> offsets;
 
   Positions positions() const { return {ring->n, uploads, ring->q_bits}; }
-  std::int64_t up_words() const { return blocks * uploads * ring->n; }                                      // of b, q_bits each
-  std::int64_t down_b_words() const { return blocks * answers * static_cast<std::int64_t>(reads.size()); }  // q_bits - drop_b each
-  std::int64_t down_a_words() const { return seeds * answers * ring->n; }                                   // q_bits - drop_a each
+  // Words of b in a request, of q_bits each.
+  std::int64_t up_words() const { return blocks * uploads * ring->n; }
+  // Words of b in a reply, of q_bits - drop_b each.
+  std::int64_t down_b_words() const { return blocks * answers * static_cast<std::int64_t>(gather_indices.size()); }
+  // Words of a in a reply, of q_bits - drop_a each.
+  std::int64_t down_a_words() const { return seeds * answers * ring->n; }
 };
 
 }  // namespace hecompile

@@ -1,11 +1,12 @@
-// Large memory without secrets, kept from call to call: fresh pages cost as much as the work on them.
+// Large memory for values that are not secret. It is kept from call to call, since getting fresh pages from the system takes
+// as long as the work on them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 namespace hecompile {
 
-// Bytes on a 64-byte border, with any content.
+// `bytes` bytes that are not initialised, aligned to at least 64 bytes.
 class MemoryBlock {
  public:
   explicit MemoryBlock(std::size_t bytes);
@@ -19,7 +20,7 @@ class MemoryBlock {
   std::size_t bytes_;
 };
 
-// `count` values, with any content.
+// `count` values that are not initialised.
 template <typename T>
 class Memory {
  public:

@@ -20,15 +20,15 @@
 namespace hecompile {
 namespace {
 
-// One call of `parallel`: whoever has time takes the next index.
+// One call of `parallel`. Every thread that is free takes the next index.
 struct Job {
   std::size_t count;
   const std::function<void(std::size_t)>* task;
   std::atomic<std::size_t> next{0};
-  std::size_t done = 0;  // under the pool's mutex
+  std::size_t done = 0;  // guarded by the pool's mutex
   std::exception_ptr failure;
 
-  // Works until no index is left. Returns how many it did.
+  // Calls the task until no index is left, and returns how many calls it made. The first exception of them becomes `failed`.
   std::size_t work(std::exception_ptr& failed) {
     std::size_t finished = 0;
     for (std::size_t index = next.fetch_add(1); index < count; index = next.fetch_add(1), finished++) {
@@ -57,7 +57,7 @@ class Pool {
     if (job->failure) std::rethrow_exception(job->failure);
   }
 
-  // Its threads end when they have nothing more to do; the last one gives the memory back.
+  // Asks the threads to end once they have nothing more to do. The last one that ends frees the pool.
   static void leave(const std::shared_ptr<Pool>& pool) {
     const std::lock_guard lock(pool->mutex_);
     pool->closed_ = true;
@@ -74,15 +74,16 @@ class Pool {
   void serve() {
     sigset_t all;
     sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals are for the threads of Python
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);  // so that the threads of Python get all signals
     std::unique_lock lock(mutex_);
     while (!closed_) {
-      const auto found = std::find_if(jobs_.begin(), jobs_.end(), [](const auto& job) { return job->next.load() < job->count; });
-      if (found == jobs_.end()) {
+      const auto unfinished =
+          std::find_if(jobs_.begin(), jobs_.end(), [](const auto& job) { return job->next.load() < job->count; });
+      if (unfinished == jobs_.end()) {
         wake_.wait(lock);
         continue;
       }
-      const std::shared_ptr<Job> job = *found;  // NOLINT(performance-unnecessary-copy-initialization): outlives the lock
+      const std::shared_ptr<Job> job = *unfinished;  // NOLINT(performance-unnecessary-copy-initialization): outlives the lock
       lock.unlock();
       finish(*job);
       lock.lock();
@@ -104,9 +105,9 @@ class Pool {
   bool closed_ = false;
 };
 
-std::mutex choosing;
+std::mutex pool_mutex;  // guards the three variables below
 
-// HECOMPILE_THREADS, or OMP_NUM_THREADS as other libraries, or the processors that this process may use.
+// HECOMPILE_THREADS if set, else OMP_NUM_THREADS as in other libraries, else the number of processors that this process may use.
 int usual_threads() {
   for (const char* name : {"HECOMPILE_THREADS", "OMP_NUM_THREADS"}) {
     const char* text = std::getenv(name);
@@ -118,38 +119,40 @@ int usual_threads() {
   return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 256U));
 }
 
-int wanted = usual_threads();
-std::shared_ptr<Pool> current;
-pid_t owner = 0;
+int thread_count = usual_threads();  // of the next pool, the calling thread among them
+std::shared_ptr<Pool> current_pool;
+pid_t pool_process = 0;  // the process that made the pool
 
-// The pool of this process. A child has none of its parent's threads: its parent's pool is left as it is, unreachable.
+// The pool of this process. A forked child has none of its parent's threads, so it gets a pool of its own. The copy of its parent's
+// pool is never used again, and never freed, as its mutex may be locked by a thread that the child does not have.
 std::shared_ptr<Pool> pool() {
-  const std::lock_guard lock(choosing);
-  if (current && owner != getpid()) new std::shared_ptr<Pool>(std::move(current));
-  if (!current) current = Pool::make(wanted), owner = getpid();
-  return current;
+  const std::lock_guard lock(pool_mutex);
+  if (current_pool && pool_process != getpid()) new std::shared_ptr<Pool>(std::move(current_pool));
+  if (!current_pool) current_pool = Pool::make(thread_count), pool_process = getpid();
+  return current_pool;
 }
 
+// A fork waits for the lock, so that the child finds the variables in order and the mutex free.
 const bool handlers = [] {
-  pthread_atfork([] { choosing.lock(); }, [] { choosing.unlock(); }, [] { choosing.unlock(); });
+  pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); }, [] { pool_mutex.unlock(); });
   return true;
 }();
 
 }  // namespace
 
 void set_threads(int count) {
-  if (count < 1 || count > 256) throw std::invalid_argument("threads: 1 to 256");
-  const std::lock_guard lock(choosing);
-  if (count == wanted) return;
-  wanted = count;
-  if (current && owner == getpid()) Pool::leave(current);
-  if (current && owner != getpid()) new std::shared_ptr<Pool>(std::move(current));
-  current.reset();
+  if (count < 1 || count > 256) throw std::invalid_argument("the number of threads must be from 1 to 256");
+  const std::lock_guard lock(pool_mutex);
+  if (count == thread_count) return;
+  thread_count = count;
+  if (current_pool && pool_process == getpid()) Pool::leave(current_pool);
+  if (current_pool && pool_process != getpid()) new std::shared_ptr<Pool>(std::move(current_pool));
+  current_pool.reset();
 }
 
 int threads() {
-  const std::lock_guard lock(choosing);
-  return wanted;
+  const std::lock_guard lock(pool_mutex);
+  return thread_count;
 }
 
 void parallel(std::size_t count, const std::function<void(std::size_t)>& task) {

@@ -1,11 +1,12 @@
-// One pool of threads per process. Whoever calls works along; several callers share the threads.
+// One pool of threads per process. The calling thread works too; several callers may use the threads at once.
 #pragma once
 #include <cstddef>
 #include <functional>
 
 namespace hecompile {
 
-// Threads that `parallel` uses from now on, the caller among them: 1 to 256. Results are the same bits for any number.
+// Sets how many threads `parallel` uses from now on, the caller among them. Results are the same bits for any number. Throws
+// std::invalid_argument for a number that is not from 1 to 256.
 void set_threads(int count);
 int threads();
 

@@ -14,12 +14,12 @@ namespace {
 using i64 = std::int64_t;
 using u64 = std::uint64_t;
 
-constexpr double kTaskNs = 30'000;  // shorter ones are put together
-constexpr i64 kPackAtOnce = 4096;   // words, a multiple of 8
+constexpr double kTaskNs = 30'000;  // a thread makes shorter calls in a row until they take about this long
+constexpr i64 kPackAtOnce = 4096;   // words that one task packs, a multiple of 8
 
 std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
 
-// Adds integers below t/2, encoded.
+// Encodes integers and adds them to words modulo q. Throws std::invalid_argument for one above t/2 in absolute value.
 void add_encoded(const Ring& ring, const i64* integers, i64 count, u64* words) {
   const u64 half = u64{1} << (ring.t_bits - 1);
   bool fits = true;
@@ -34,12 +34,12 @@ void add_encoded(const Ring& ring, const i64* integers, i64 count, u64* words) {
 
 }  // namespace
 
-void run(i64 count, double ns_each, const std::function<void(i64)>& task) {
-  const i64 together = std::clamp(static_cast<i64>(kTaskNs / std::max(ns_each, 1.0)), i64{1}, std::max(i64{1}, count));
+void run(i64 count, double task_ns, const std::function<void(i64)>& task) {
+  const i64 together = std::clamp(static_cast<i64>(kTaskNs / std::max(task_ns, 1.0)), i64{1}, std::max(i64{1}, count));
   const i64 tasks = (count + together - 1) / together;
   parallel(size(tasks), [&](std::size_t index) {
     const i64 first = static_cast<i64>(index) * together;
-    for (i64 each = first; each < std::min(first + together, count); each++) task(each);
+    for (i64 i = first; i < std::min(first + together, count); i++) task(i);
   });
 }
 
@@ -59,30 +59,30 @@ Scratches::Loan::~Loan() {
   owner_.free_.push_back(std::move(memory_));
 }
 
-std::vector<ReadRun> read_runs(const Layout& layout) {
-  std::vector<ReadRun> runs;
-  for (i64 i = 0; i < static_cast<i64>(layout.reads.size()); i++) {
-    const i64 read = layout.reads[size(i)];
-    if (runs.empty() || read != runs.back().coefficient + runs.back().count) runs.push_back({read, i, 0});
+std::vector<GatherRun> gather_runs(const Layout& layout) {
+  std::vector<GatherRun> runs;
+  for (i64 i = 0; i < static_cast<i64>(layout.gather_indices.size()); i++) {
+    const i64 coefficient = layout.gather_indices[size(i)];
+    if (runs.empty() || coefficient != runs.back().coefficient + runs.back().count) runs.push_back({coefficient, i, 0});
     runs.back().count++;
   }
   return runs;
 }
 
-ReadWords::ReadWords(const Evaluation& layer, i64 blocks_at_once)
+GatheredWords::GatheredWords(const Evaluation& layer, i64 blocks_at_once)
     : layer_(layer),
-      reads_(static_cast<i64>(layer.layout->reads.size())),
-      words_(size(8 + blocks_at_once * layer.layout->answers * reads_)) {}
+      gathered_(static_cast<i64>(layer.layout->gather_indices.size())),
+      words_(size(8 + blocks_at_once * layer.layout->answers * gathered_)) {}
 
-u64* ReadWords::at(i64 block, i64 answer) {
-  return words_.data() + size(kept_ + (block * layer_.layout->answers + answer) * reads_);
+u64* GatheredWords::at(i64 block, i64 answer) {
+  return words_.data() + size(kept_ + (block * layer_.layout->answers + answer) * gathered_);
 }
 
-void ReadWords::send(i64 blocks) {
+void GatheredWords::send(i64 blocks) {
   const Layout& layout = *layer_.layout;
   const Ring& ring = *layout.ring;
-  const i64 fresh = blocks * layout.answers * reads_, total = layout.down_b_words();
-  const i64 start = first_block_ * layout.answers * reads_;  // of the fresh words, on the wire
+  const i64 fresh = blocks * layout.answers * gathered_, total = layout.down_b_words();
+  const i64 start = first_block_ * layout.answers * gathered_;  // where the fresh words begin on the wire
   const int drop = layout.shape.drop_b, bits = ring.q_bits - drop;
   const i64* added = layer_.added == nullptr ? nullptr : layer_.added + start;
   const bool last = start + fresh == total;

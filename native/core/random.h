@@ -1,13 +1,15 @@
-// Where random bytes come from: streams that are read at any place, so that threads need no order.
+// Where random bytes come from: streams that can be read at any position, so that threads may draw in any order.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 namespace hecompile {
 
-enum class Stream { kPublic, kSecrets, kErrors };  // `a`, from the public seed of a group of blocks; secrets; errors
+// The three streams of docs/cryptography.md, section 2: of `a`, from the public seed of a group of blocks; of secrets; of errors.
+enum class Stream { kPublic, kSecrets, kErrors };
 
-// The bytes of one request and layer. The binding implements it with AES-256-CTR of `cryptography`, check programs with their own.
+// The random streams of one request and layer. The Python binding implements it with AES-256-CTR of `cryptography`, tests in C++
+// with generators of their own.
 class Fill {
  public:
   virtual ~Fill() = default;
@@ -16,13 +18,13 @@ class Fill {
   virtual void fill(Stream stream, int group, std::uint64_t position, std::uint8_t* out, std::size_t size) = 0;
 };
 
-inline constexpr int kBlocksPerSeed = 64;
-inline constexpr int kSpareWords = 64;  // of `a`, for words that are not below q: the least of any dimension
+inline constexpr int kBlocksPerSeed = 64;  // blocks of a request that share a public seed
+inline constexpr int kSpareWords = 64;     // least number of spare words of `a`, which replace words that are not below q
 
-// Spare words of a polynomial. With q of at least 2^12 t they suffice but for 2^-80 of all polynomials (a test counts).
+// Spare words of a polynomial. With q of at least 2^12 t, fewer than one polynomial in 2^80 needs more; a test computes this.
 inline constexpr std::int64_t spare_words(std::int64_t n) { return n / 32 < kSpareWords ? kSpareWords : n / 32; }
 
-// The one place that says where in their streams things lie (rule: every position is used once).
+// Where the bytes of uploads, secrets and errors lie in their streams (docs/cryptography.md, section 2). No two of them overlap.
 struct Positions {
   std::int64_t n;  // dimension
   std::int64_t uploads;

@@ -21,7 +21,7 @@ u64 power(u64 base, u64 exponent, u64 q) {
   return result;
 }
 
-// Miller-Rabin with the first twelve primes: certain below 2^64.
+// Whether q, an odd number above 37, is prime: Miller-Rabin with the first twelve primes as bases, which is certain below 2^64.
 bool prime(u64 q) {
   const int twos = std::countr_zero(q - 1);
   for (u64 base : {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37}) {
@@ -33,13 +33,15 @@ bool prime(u64 q) {
   return true;
 }
 
+// The number of (-q/2, q/2) that is `value` modulo q.
 double centred(u64 value, u64 q) {
   return value > q / 2 ? static_cast<double>(value) - static_cast<double>(q) : static_cast<double>(value);
 }
 
+// floor(value 2^64 / q).
 u64 fraction(u64 value, u64 q) { return static_cast<u64>((static_cast<u128>(value) << 64) / q); }
 
-// The smallest element of order 2N: the odd powers of any one are all there are.
+// The smallest element of order 2N modulo q. All such elements are odd powers of one of them, so these are compared.
 u64 smallest_root(u64 n, u64 q) {
   u64 root = 0;
   for (u64 base = 2; root == 0; base++) {
@@ -48,21 +50,21 @@ u64 smallest_root(u64 n, u64 q) {
   }
   const u64 square = times(root, root, q);
   u64 smallest = root;
-  for (u64 i = 1, each = root; i < n; i++) {
-    each = times(each, square, q);
-    if (each < smallest) smallest = each;
+  for (u64 i = 1, odd_power = root; i < n; i++) {
+    odd_power = times(odd_power, square, q);
+    if (odd_power < smallest) smallest = odd_power;
   }
   return smallest;
 }
 
 std::shared_ptr<const Ring> make(std::int64_t n, u64 q, int t_bits) {
   if (n < 1024 || n > 32768 || !std::has_single_bit(static_cast<u64>(n)))
-    throw std::invalid_argument("the dimension is not a power of two from 1024 to 32768");
-  if (t_bits < 1 || t_bits > 38) throw std::invalid_argument("the plaintext modulus has not 1 to 38 bits");
+    throw std::invalid_argument("the dimension must be a power of two from 1024 to 32768");
+  if (t_bits < 1 || t_bits > 38) throw std::invalid_argument("the plaintext modulus must have 1 to 38 bits");
   if (q >= u64{1} << 50 || q < u64{1} << 27 || static_cast<int>(std::bit_width(q)) <= t_bits)
-    throw std::invalid_argument("the modulus is not of 28 to 50 bits, or not above the plaintext modulus");
+    throw std::invalid_argument("the modulus must have 28 to 50 bits and be above the plaintext modulus");
   if ((q - 1) % (2 * static_cast<u64>(n)) != 0 || (q - 1) % (u64{1} << t_bits) != 0 || !prime(q))
-    throw std::invalid_argument("the modulus is no prime that is 1 modulo 2N and t");
+    throw std::invalid_argument("the modulus must be a prime that is 1 modulo 2N and modulo t");
   auto ring = std::make_shared<Ring>();
   const u64 size = static_cast<u64>(n);
   ring->n = n, ring->q = q, ring->q_bits = static_cast<int>(std::bit_width(q)), ring->t_bits = t_bits,

@@ -8,7 +8,8 @@
 
 namespace hecompile {
 
-// Tables of one ring. Twiddles lie in the order of the Cooley-Tukey transform: entry i is psi^bitreverse(i).
+// The numbers and tables of one ring. The powers of psi (twiddles) lie in the order in which the Cooley-Tukey transform reads them:
+// entry i is psi^bitreverse(i), and the inverse of that in the inverse tables.
 // psi is the smallest primitive 2N-th root of unity modulo q (a frozen part of the wire format).
 struct Ring {
   std::int64_t n = 0;       // dimension N, a power of two from 1024 to 32768
@@ -19,16 +20,17 @@ struct Ring {
   std::uint64_t psi = 0;
   std::vector<std::uint64_t> roots, inverse_roots;                    // (N) words below q
   std::vector<double> centred_roots, centred_inverse_roots;           // (N) the same in (-q/2, q/2)
-  std::vector<double> root_quotients, inverse_root_quotients;         // (N) centred ones by q, rounded
+  std::vector<double> root_quotients, inverse_root_quotients;         // (N) centred root / q, rounded to a double
   std::vector<std::uint64_t> root_fractions, inverse_root_fractions;  // (N) floor(root 2^64 / q)
-  std::uint64_t n_inverse = 0;
-  double centred_n_inverse = 0;
+  std::uint64_t n_inverse = 0;                                        // 1 / N modulo q
+  double centred_n_inverse = 0;                                       // the same in (-q/2, q/2)
 
-  // The same for inner loops. Valid as long as the ring.
+  // The same numbers as plain values and pointers, for the inner loops. Valid as long as the ring.
   RingView view() const;
 };
 
-// The ring of these numbers, made once and kept. Throws std::invalid_argument for numbers that make none, or whose q is not prime.
+// The ring with these numbers. It is made at the first call with them and kept. Throws std::invalid_argument if q is not prime or
+// does not fit n and t_bits.
 std::shared_ptr<const Ring> ring_of(std::int64_t n, std::uint64_t q, int t_bits);
 
 }  // namespace hecompile

@@ -21,7 +21,7 @@ std::uint64_t table_prime(int q_bits, int t_bits) {
   if (t_bits < 1) return 0;
   t_bits = std::max(t_bits, 16);
   const Row* row = std::find_if(std::begin(kTable), std::end(kTable),
-                                [&](const Row& each) { return each.q_bits == q_bits && each.t_bits == t_bits; });
+                                [&](const Row& entry) { return entry.q_bits == q_bits && entry.t_bits == t_bits; });
   return row == std::end(kTable) ? 0 : (std::uint64_t{1} << q_bits) - (row->k << t_bits) + 1;
 }
 

@@ -11,24 +11,26 @@ using Memory = SecretBuffer<std::uint8_t>;
 
 constexpr std::size_t kMostKept = std::size_t{64} << 20;
 
-// Wiped memory of earlier calls. Only tried, never waited for: a child may find the lock taken by a thread that it does not have.
+// Wiped memory of earlier calls. The lock is only tried, never waited for: after a fork it may be held by a thread that the child
+// does not have.
 struct Kept {
   std::mutex mutex;
   std::vector<Memory> idle;
   std::size_t bytes = 0;
 };
 Kept& kept() {
-  static Kept* const one = new Kept;  // threads may outlive the end of main
+  static Kept* const one = new Kept;  // never freed: threads may outlive the end of main
   return *one;
 }
 
+// Memory of at least `bytes` bytes: some of an earlier call, or fresh.
 Memory find(std::size_t bytes) {
   if (const std::unique_lock lock(kept().mutex, std::try_to_lock); lock.owns_lock()) {
     auto& idle = kept().idle;
-    const auto found = std::find_if(idle.begin(), idle.end(), [&](const Memory& each) { return each.size() >= bytes; });
-    if (found != idle.end()) {
-      Memory memory = std::move(*found);
-      idle.erase(found);
+    const auto large_enough = std::find_if(idle.begin(), idle.end(), [&](const Memory& memory) { return memory.size() >= bytes; });
+    if (large_enough != idle.end()) {
+      Memory memory = std::move(*large_enough);
+      idle.erase(large_enough);
       kept().bytes -= memory.size();
       return memory;
     }
@@ -48,7 +50,7 @@ Scratch::~Scratch() {
       const std::size_t size = memory.size();
       kept().idle.push_back(std::move(memory));
       kept().bytes += size;
-    } catch (const std::bad_alloc&) {  // then it is given back
+    } catch (const std::bad_alloc&) {  // this memory is freed, not kept
     }
   }
 }
@@ -69,7 +71,7 @@ Scratch::Room::~Room() {
   const std::lock_guard lock(owner_.mutex_);
   try {
     owner_.idle_.push_back(std::move(memory_));
-  } catch (const std::bad_alloc&) {  // then it is wiped and given back
+  } catch (const std::bad_alloc&) {  // this memory is wiped and freed, not kept
   }
 }
 

@@ -1,5 +1,5 @@
-// Memory that the threads of one call work in. It holds secrets, so it is wiped when the call ends; then it is kept for the next
-// one, since fresh pages cost as much as the work on them.
+// Memory that the threads of one call work in. It holds secrets, so it is wiped when the call ends. After that it is kept for the
+// next call, since getting fresh pages takes as long as the work on them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +10,7 @@
 
 namespace hecompile {
 
+// Memory of `bytes` bytes for each task of one call.
 class Scratch {
  public:
   explicit Scratch(std::size_t bytes) : bytes_(bytes) {}
@@ -17,7 +18,7 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  // Memory for one task at a time, cut into pieces from its start.
+  // The memory of one task. `take` gives it out in pieces, from its start on.
   class Room {
    public:
     explicit Room(Scratch& owner);
@@ -25,7 +26,8 @@ class Scratch {
     Room(const Room&) = delete;
     Room& operator=(const Room&) = delete;
 
-    // `count` values on a 64-byte border, with 64 bytes to spare. What they hold is left from other tasks of the call.
+    // Returns room for `count` values, aligned to 64 bytes and followed by 64 bytes that may be overwritten. It is not initialised:
+    // it holds what other tasks of the call left there.
     template <typename T>
     T* take(std::size_t count) {
       T* result = reinterpret_cast<T*>(memory_.data() + used_);
@@ -39,6 +41,7 @@ class Scratch {
     std::size_t used_ = 0;
   };
 
+  // How many bytes `take` uses for `count` values.
   template <typename T>
   static std::size_t size_of(std::size_t count) {
     return (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment + kAlignment;

@@ -1,4 +1,4 @@
-// One extreme and one random block through a kernel and the portable one, word for word.
+// The self-test of a kernel: it and the portable kernel compute one extreme and one random block, and all words must be equal.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -20,13 +20,14 @@ using i64 = std::int64_t;
 using u64 = std::uint64_t;
 
 constexpr i64 kN = 1024, kEight = 8;
-constexpr i64 kUploads = 136,
-              kAnswers = 48;  // of the product: several steps and blocks of every kernel, pairs of them and one alone
+// The product has several steps and several blocks of answers for every kernel. Blocks are multiplied in pairs: with 48 answers,
+// kernels of 6 rows have pairs only, and a kernel of 16 rows has one block left over.
+constexpr i64 kUploads = 136, kAnswers = 48;
 constexpr std::array<std::array<int, 2>, 2> kRings = {{{48, 26}, {50, 36}}};  // bits of q and t
 
 std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
 
-// The same numbers everywhere: xorshift.
+// Pseudo-random numbers, the same for every kernel (xorshift).
 struct Numbers {
   u64 state = 0x9E3779B97F4A7C15;
   u64 next() {
@@ -35,7 +36,7 @@ struct Numbers {
   }
 };
 
-// What a kernel makes of a block: secrets, packed words, integers, and words of a product.
+// All results of a kernel: secrets, packed words, decrypted integers, words of a product, and transformed words.
 struct Outcome {
   Buffer<u64> secrets{size(kEight * kN)};
   Buffer<std::uint8_t> packed{size(kEight * kN * 7)};
@@ -44,7 +45,7 @@ struct Outcome {
   Buffer<u64> coefficients{size(kEight * kN)};
 };
 
-// Random words and messages, or the largest that there are.
+// Encrypts and decrypts eight polynomials of random words and messages, or of the largest that there are.
 void client_half(const ClientKernels& kernels, const Ring& ring, bool extreme, Outcome& out) {
   const RingView view = ring.view();
   Numbers numbers;
@@ -81,6 +82,7 @@ void client_half(const ClientKernels& kernels, const Ring& ring, bool extreme, O
   }
 }
 
+// Computes a product of limbs by weights, and one transform, on random or on the largest words and weights.
 void server_half(const ProductKernels& kernels, const Ring& ring, bool extreme, Outcome& out) {
   Numbers numbers;
   const i64 group = kernels.group, groups = kUploads / group, limbs = kernels.limbs(ring.q), width = 2 * kStrip;
@@ -121,11 +123,12 @@ bool self_test(const Kernels& kernel) {
   for (const auto& [q_bits, t_bits] : kRings) {
     const auto ring = ring_of(kN, table_prime(q_bits, t_bits), t_bits);
     for (const bool extreme : {false, true}) {
-      Outcome found, wanted;
-      client_half(*kernel.client, *ring, extreme, found), client_half(*portable.client, *ring, extreme, wanted);
-      server_half(*kernel.product, *ring, extreme, found), server_half(*portable.product, *ring, extreme, wanted);
-      if (!same(found.secrets, wanted.secrets) || !same(found.packed, wanted.packed) || !same(found.values, wanted.values) ||
-          !same(found.product, wanted.product) || !same(found.coefficients, wanted.coefficients))
+      Outcome outcome, expected;
+      client_half(*kernel.client, *ring, extreme, outcome), client_half(*portable.client, *ring, extreme, expected);
+      server_half(*kernel.product, *ring, extreme, outcome), server_half(*portable.product, *ring, extreme, expected);
+      if (!same(outcome.secrets, expected.secrets) || !same(outcome.packed, expected.packed) ||
+          !same(outcome.values, expected.values) || !same(outcome.product, expected.product) ||
+          !same(outcome.coefficients, expected.coefficients))
         return false;
     }
   }

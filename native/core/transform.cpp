@@ -1,4 +1,4 @@
-// The product in evaluation form: transformed weights times transformed uploads, value by value.
+// The product in evaluation form: weights and uploads are transformed, and an answer is a sum of products value by value.
 #include <algorithm>
 #include <atomic>
 
@@ -12,25 +12,27 @@ namespace {
 using i64 = std::int64_t;
 using u64 = std::uint64_t;
 
-constexpr i64 kValueBytes = i64{128} << 20;  // of uploads at a time
-constexpr i64 kNear = 64;                    // coefficients that stay in the first cache for all blocks
-constexpr i64 kTasksPerThread = 4;           // so that no thread waits for another
-constexpr double kWordNs = 3;                // to transform one word, about
+constexpr i64 kValueBytes = i64{128} << 20;  // most bytes of the transformed uploads that are worked on at a time
+constexpr i64 kNear = 64;           // coefficients whose weights stay in the first cache while all blocks are multiplied by them
+constexpr i64 kTasksPerThread = 4;  // several, so that all threads end at about the same time
+constexpr double kWordNs = 3;       // about how many nanoseconds it takes to transform one word
 
 std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
-i64 up(i64 a, i64 b) { return (a + b - 1) / b; }
+// a / b, rounded up.
+i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 
-// Blocks and seeds ("sets" of uploads) that are worked on at a time.
+// How many sets of uploads are worked on at a time. The uploads of a block are a set, and so are the `a` of a seed.
 i64 sets_at_once(const Layout& layout) {
   return std::clamp(kValueBytes / (8 * layout.uploads * layout.ring->n), i64{1}, layout.blocks + layout.seeds);
 }
 
-// How many parts of the uploads have sums of their own, so that all threads have work.
+// Into how many pieces the uploads are cut so that all threads have work. Every piece has sums of its own; they are added later.
 i64 upload_pieces(const Layout& layout) {
-  const i64 octets = up(layout.answers, kLanes), batches = up(layout.uploads, kBatch);
-  return octets >= kTasksPerThread * threads() ? 1 : std::min(batches, up(kTasksPerThread * threads(), octets));
+  const i64 octets = ceil_div(layout.answers, kLanes), batches = ceil_div(layout.uploads, kBatch);
+  return octets >= kTasksPerThread * threads() ? 1 : std::min(batches, ceil_div(kTasksPerThread * threads(), octets));
 }
 
+// One evaluation of a layer by transforms. A set is the uploads of one block, or the `a` of one seed.
 class TransformRun {
  public:
   explicit TransformRun(const Evaluation& given)
@@ -42,11 +44,11 @@ class TransformRun {
         n(ring.n),
         sets(layout.blocks + (given.fill == nullptr ? 0 : layout.seeds)),
         at_once(std::min(sets_at_once(layout), sets)),
-        octets(up(layout.answers, kLanes)),
+        octets(ceil_div(layout.answers, kLanes)),
         pieces(upload_pieces(layout)),
         sum_size(kernels.sum_cells * kLanes),
         values(size(at_once * layout.uploads * n)),
-        runs(read_runs(layout)),
+        runs(gather_runs(layout)),
         replies(layer, std::min(at_once, layout.blocks)) {}
 
   Verdict all() {
@@ -63,19 +65,19 @@ class TransformRun {
   }
 
  private:
-  // Values of the uploads of sets [first, first + count): blocks, then seeds.
+  // Transforms the uploads of sets [first, first + count), which are numbered blocks first, then seeds.
   Verdict take(i64 first, i64 count) {
     const i64 blocks = std::clamp(layout.blocks - first, i64{0}, count), polynomials = blocks * layout.uploads;
-    const i64 block_octets = up(polynomials, kLanes), seed_octets = up(layout.uploads, kLanes);
+    const i64 block_octets = ceil_div(polynomials, kLanes), seed_octets = ceil_div(layout.uploads, kLanes);
     const i64 byte_words = kLanes * static_cast<i64>(layout.positions().public_bytes()) / 8;
     Scratches scratches(3 * kLanes * n + byte_words);
-    std::atomic<bool> small{true}, rich{true};
+    std::atomic<bool> words_fit{true}, seeds_suffice{true};
     run(block_octets + (count - blocks) * seed_octets, kWordNs * static_cast<double>(kLanes * n), [&](i64 task) {
       Scratches::Loan loan(scratches);
       u64 *words = loan.data(), *cells = words + kLanes * n, *eight = cells + kLanes * n;
       if (task < block_octets) {
         const i64 some = std::min(kLanes, polynomials - task * kLanes);
-        if (!take_uploads(layer, first * layout.uploads + task * kLanes, some, kLanes, words)) small = false;
+        if (!take_uploads(layer, first * layout.uploads + task * kLanes, some, kLanes, words)) words_fit = false;
         kernels.to_values(ring, words, cells, eight);
         std::copy(eight, eight + some * n, values.data() + task * kLanes * n);
         return;
@@ -83,13 +85,14 @@ class TransformRun {
       const i64 set = blocks + (task - block_octets) / seed_octets, upload = (task - block_octets) % seed_octets * kLanes;
       const i64 some = std::min(kLanes, layout.uploads - upload);
       std::uint8_t* bytes = reinterpret_cast<std::uint8_t*>(eight + kLanes * n);
-      if (!take_public(layer, first + set - layout.blocks, upload, some, some, bytes, words)) rich = false;
+      if (!take_public(layer, first + set - layout.blocks, upload, some, some, bytes, words)) seeds_suffice = false;
       kernels.to_cells(ring, words, some * n, values.data() + (set * layout.uploads + upload) * n);
     });
-    return !small ? Verdict::kWordTooLarge : !rich ? Verdict::kSeedTooPoor : Verdict::kDone;
+    return !words_fit ? Verdict::kWordTooLarge : !seeds_suffice ? Verdict::kSeedTooPoor : Verdict::kDone;
   }
 
-  // Sums of uploads [from, to) for eight answers and all sets: (sets, N, cells, 8). room: (kBatch, N, 8).
+  // Writes to `sums`, (count, N, sum_cells, 8), the sums of products of weights by uploads [from, to), for the eight answers of an
+  // octet and `count` sets. room: (kBatch, N, 8) to transform weights in.
   void multiply(i64 octet, i64 from, i64 to, i64 count, u64* sums, u64* room) const {
     const i64 weight_bytes = weights.terms * kLanes;
     const SparsePlan plan = weights.sparse.plan();
@@ -125,17 +128,17 @@ class TransformRun {
     if (pieces > 1) kernels.fold(ring, count * n, sums);
   }
 
-  // Answers of one set from their sums, which are lost. words: (8, N) to work in.
+  // Writes the eight answers of one set from their sums, which are overwritten. words: (8, N) to work in.
   void answer(i64 octet, i64 first, i64 set, u64* sums, u64* words) {
     kernels.to_words(ring, sums, words);
-    for (i64 each = kLanes * octet; each < std::min(kLanes * (octet + 1), layout.answers); each++) {
-      u64* row = words + (each - kLanes * octet) * n;
+    for (i64 number = kLanes * octet; number < std::min(kLanes * (octet + 1), layout.answers); number++) {
+      u64* row = words + (number - kLanes * octet) * n;
       if (first + set >= layout.blocks) {
-        send_public(layer, first + set - layout.blocks, each, 0, n, row);
+        send_public(layer, first + set - layout.blocks, number, 0, n, row);
         continue;
       }
-      u64* out = replies.at(set, each);
-      for (const ReadRun& run : runs) std::copy(row + run.coefficient, row + run.coefficient + run.count, out + run.read);
+      u64* out = replies.at(set, number);
+      for (const GatherRun& run : runs) std::copy(row + run.coefficient, row + run.coefficient + run.count, out + run.index);
     }
   }
 
@@ -143,6 +146,7 @@ class TransformRun {
     return static_cast<double>(layout.uploads * n / pieces) * (8.0 + 2.0 * static_cast<double>(count));
   }
 
+  // Computes the answers of `count` sets from set `first` on; a task has eight answers.
   void multiply_octets(i64 first, i64 count) {
     Scratches scratches((count * sum_size + kBatch * kLanes) * n);
     run(octets, piece_ns(count), [&](i64 octet) {
@@ -153,8 +157,10 @@ class TransformRun {
     });
   }
 
+  // The same where there are few answers; a task has eight answers and one piece of the uploads.
   void multiply_pieces(i64 first, i64 count) {
-    const i64 step = up(up(layout.uploads, pieces), kBatch) * kBatch, used = up(layout.uploads, step), cells = n * sum_size;
+    const i64 step = ceil_div(ceil_div(layout.uploads, pieces), kBatch) * kBatch, used = ceil_div(layout.uploads, step),
+              cells = n * sum_size;
     Memory<u64> sums(size(octets * used * count * cells));
     Scratches rooms(kBatch * kLanes * n), words(kLanes * n);
     run(octets * used, piece_ns(count), [&](i64 task) {
@@ -178,8 +184,8 @@ class TransformRun {
   const RingView ring;
   const i64 n, sets, at_once, octets, pieces, sum_size;
   Memory<u64> values;  // (sets at once, uploads, N) cells
-  const std::vector<ReadRun> runs;
-  ReadWords replies;
+  const std::vector<GatherRun> runs;
+  GatheredWords replies;
 };
 
 }  // namespace
@@ -188,8 +194,8 @@ Verdict evaluate_transform(const Evaluation& layer) { return TransformRun(layer)
 
 std::size_t transform_bytes(const Layout& layout) {
   const i64 at_once = sets_at_once(layout), n = layout.ring->n, cells = n * kLanes, workers = threads();
-  const i64 octets = up(layout.answers, kLanes), pieces = upload_pieces(layout);
-  const i64 words = 8 + std::min(at_once, layout.blocks) * layout.answers * static_cast<i64>(layout.reads.size());
+  const i64 octets = ceil_div(layout.answers, kLanes), pieces = upload_pieces(layout);
+  const i64 words = 8 + std::min(at_once, layout.blocks) * layout.answers * static_cast<i64>(layout.gather_indices.size());
   const i64 values = at_once * layout.uploads * n;
   const i64 taking = workers * (3 * cells + kLanes * static_cast<i64>(layout.positions().public_bytes()) / 8);
   const i64 sums = at_once * kernels().product->sum_cells * cells;
@@ -197,23 +203,21 @@ std::size_t transform_bytes(const Layout& layout) {
   return size(8 * (values + words + std::max(taking, working)));
 }
 
-// ------------------------------------------------------------------------------------------------
-
 SparseColumns::SparseColumns(i64 n, const std::vector<std::int32_t>& places) {
-  std::vector<bool> live(size(n));  // coefficients of a block where something is
+  std::vector<bool> live(size(n));  // whether a coefficient, or a column once levels are done, is not always zero
   for (const std::int32_t place : places) live[size(place)] = true;
   for (; levels_ < kMostSparse && n >> levels_ > 8; levels_++) {
     const i64 half = n >> (levels_ + 1);
     std::vector<bool> next(size(half));
     i64 count = 0;
     for (i64 c = 0; c < half; c++) next[size(c)] = live[size(c)] || live[size(c + half)], count += next[size(c)];
-    if (4 * count > 3 * half) break;  // most of it: the dense transform is faster
+    if (4 * count > 3 * half) break;  // most columns are not zero: the dense transform is faster
     live = std::move(next);
   }
   const i64 width = n >> levels_;
   for (i64 c = 0; c < width; c++) (live[size(c)] ? columns_ : empty_).push_back(static_cast<std::int32_t>(c));
   for (const std::int32_t column : columns_) {
-    std::vector<bool> filled(size(i64{1} << levels_));  // places of a block of the column
+    std::vector<bool> filled(size(i64{1} << levels_));  // places of the column whose value is not zero, in each block of the level
     for (std::size_t term = 0; term < places.size(); term++)
       if (places[term] % width == column) {
         const i64 place = places[term] / width;

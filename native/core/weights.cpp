@@ -10,11 +10,13 @@ namespace {
 
 using i64 = std::int64_t;
 
-constexpr i64 kMostNorm = i64{1} << 28;  // of an answer's weights: sums of limbs stay exact in doubles
+// The largest 1-norm of an answer's weights. With limbs of at most 25 bits all sums are then below 2^53, and exact in doubles.
+constexpr i64 kMostNorm = i64{1} << 28;
 
 std::size_t size(i64 value) { return static_cast<std::size_t>(value); }
 
-// Weights (rows, channels, taps) as (answers / rows, uploads / group, terms, rows, group), zeros where there is nothing.
+// Brings weights (output channels, channels, taps) into the order (answers / rows, uploads / group, terms, rows, group). Entries
+// beyond the last output channel or channel are zero.
 Buffer<std::int8_t> reorder(const Layout& layout, const std::int8_t* values, i64 rows, i64 group) {
   const Shape& s = layout.shape;
   const i64 taps = static_cast<i64>(s.taps.size()), terms = s.p_out * s.p_in * taps;
@@ -37,13 +39,14 @@ Buffer<std::int8_t> reorder(const Layout& layout, const std::int8_t* values, i64
   return ordered;
 }
 
-// Products of a step of limbs that are computed, those with zeros that fill up blocks and steps too.
+// How many products a kernel computes for one term and limb, including those with zeros that fill up its blocks and steps.
 i64 filled(const ProductKernels& kernels, i64 answers, i64 groups) {
   return (answers + kernels.rows - 1) / kernels.rows * kernels.rows * ((groups + kernels.depth - 1) / kernels.depth) *
          kernels.depth;
 }
 
-// The kernel that multiplies limbs of so many answers and groups of uploads: not one that would compute zeros for the most part.
+// The kernel for the limbs of so many answers and upload groups: the narrow one where the other would compute more than 2.5 times
+// as many products, most of them with the zeros that fill it up.
 const ProductKernels* limb_kernels(const ProductKernels* kernels, i64 answers, i64 groups) {
   if (kernels->narrow == nullptr) return kernels;
   const bool fits = 2 * filled(*kernels, answers, groups) <= 5 * filled(*kernels->narrow, answers, groups);
@@ -69,9 +72,9 @@ Weights::Weights(const Layout& layout, const std::int8_t* values, Form form, std
   const Shape& s = layout.shape;
   const i64 count = s.rows * s.channels * static_cast<i64>(s.taps.size());
   if (std::any_of(values, values + count, [](std::int8_t value) { return value == -128; }))
-    throw std::invalid_argument("weights: -128 is none");
+    throw std::invalid_argument("weights: -128 is not allowed");
   const i64 norm = largest_norm(layout, values);
-  if (norm > kMostNorm) throw std::invalid_argument("weights: an answer sums too many to be exact");
+  if (norm > kMostNorm) throw std::invalid_argument("weights: the 1-norm of an answer is too large for exact sums");
   State& state = *state_;
   state.form = form;
   state.kernels = kernels().product;
@@ -93,13 +96,13 @@ Weights::Weights(const Layout& layout, const std::int8_t* values, Form form, std
   const i64 n = layout.ring->n, pairs = (state.answers + kLanes - 1) / kLanes * state.uploads;
   std::vector<std::int32_t> places;
   for (i64 term = 0; term < state.terms; term++) {
-    // X^-offset, with X^N = -1
+    // X^-offset is a power of X from 0 to N - 1. Weights are negated where X^N = -1 was used for that.
     const i64 offset = layout.offsets[size(term)];
     places.push_back(static_cast<std::int32_t>(offset == -n ? 0 : offset > 0 ? n - offset : -offset));
     if (offset != -n && offset <= 0) continue;
-    std::int8_t* each = state.ordered.data() + term * kLanes;
-    for (i64 pair = 0; pair < pairs; pair++, each += state.terms * kLanes)
-      for (i64 lane = 0; lane < kLanes; lane++) each[lane] = static_cast<std::int8_t>(-each[lane]);
+    std::int8_t* lanes = state.ordered.data() + term * kLanes;
+    for (i64 pair = 0; pair < pairs; pair++, lanes += state.terms * kLanes)
+      for (i64 lane = 0; lane < kLanes; lane++) lanes[lane] = static_cast<std::int8_t>(-lanes[lane]);
   }
   state.sparse = SparseColumns(n, places);
   if (size(pairs) > keep_bytes / (sizeof(Cell) * size(n * kLanes))) return;

@@ -25,7 +25,8 @@ namespace {
 
 using Integers = nb::ndarray<const std::int64_t, nb::c_contig, nb::device::cpu>;
 
-// Streams that stand in memory: `a` by group, secrets and errors. Reading beyond their end is an error.
+// Streams that a test wrote: one of `a` for each group of blocks, one of secrets, one of errors. Reading beyond the end of one
+// throws std::invalid_argument.
 class PlantedFill final : public Fill {
  public:
   PlantedFill(std::vector<std::string> a, std::string secrets, std::string errors)
@@ -43,7 +44,7 @@ class PlantedFill final : public Fill {
   std::string secrets_, errors_;
 };
 
-// What encryption under planted streams leaves: the words as they travel, and the secrets to decrypt with.
+// The result of an encryption with such streams: the packed words, and the secrets to decrypt with.
 struct Planted {
   Planted() = default;
   Planted(const Planted&) = delete;
@@ -54,6 +55,7 @@ struct Planted {
 
 std::string text(const nb::bytes& bytes) { return std::string(bytes.c_str(), bytes.size()); }
 
+// Encrypts messages (blocks, uploads, N).
 std::unique_ptr<Planted> encrypt_planted(std::int64_t dimension, std::uint64_t q, int t_bits, std::int64_t blocks,
                                          std::int64_t uploads, const Integers& messages, const std::vector<nb::bytes>& a,
                                          const nb::bytes& secrets, const nb::bytes& errors) {
@@ -63,7 +65,7 @@ std::unique_ptr<Planted> encrypt_planted(std::int64_t dimension, std::uint64_t q
   if (messages.size() != static_cast<std::size_t>(planted->layout->up_words()))
     throw std::invalid_argument("messages of another size");
   std::vector<std::string> groups;
-  for (const nb::bytes& each : a) groups.push_back(text(each));
+  for (const nb::bytes& stream : a) groups.push_back(text(stream));
   PlantedFill fill(std::move(groups), text(secrets), text(errors));
   planted->words.resize(packed_bytes(messages.size(), planted->layout->ring->q_bits));
   Encryption job;
@@ -73,7 +75,7 @@ std::unique_ptr<Planted> encrypt_planted(std::int64_t dimension, std::uint64_t q
   return planted;
 }
 
-// b (blocks, 1, N) and a (seeds, 1, N), packed at q_bits -> integers (blocks, N).
+// Decrypts b (blocks, 1, N) and a (seeds, 1, N), packed at q_bits, to out, integers (blocks, N).
 void decrypt_planted(const Planted& planted, const nb::bytes& b, const nb::bytes& a,
                      const nb::ndarray<std::int64_t, nb::c_contig, nb::device::cpu>& out) {
   const Layout& layout = *planted.layout;
@@ -88,8 +90,8 @@ void decrypt_planted(const Planted& planted, const nb::bytes& b, const nb::bytes
   decrypt({job});
 }
 
-// The ternary secrets of the first layer of a request that was not answered yet: (blocks, N). Decrypting b = 0 and a = (q - 1) / t
-// tells.
+// The coefficients, -1, 0 or 1, of the secrets of a request's first layer: (blocks, N). The request must not have been answered
+// yet. An answer with b = 0 and a = (q - 1) / t decrypts to the secret.
 std::vector<std::vector<std::int64_t>> secrets_of(const python::Request& request) {
   const auto& layer = request.layers.at(0);
   const auto& ring = layer.layout->ring;
@@ -100,22 +102,22 @@ std::vector<std::vector<std::int64_t>> secrets_of(const python::Request& request
   std::vector<std::uint8_t> a(packed_bytes(words.size(), ring->q_bits)),
       b(packed_bytes(static_cast<std::size_t>(whole.down_b_words()), ring->q_bits));
   pack_words(words.data(), a.data(), words.size(), ring->q_bits, 0, words.size());
-  std::vector<std::int64_t> found(static_cast<std::size_t>(blocks * n));
+  std::vector<std::int64_t> coefficients(static_cast<std::size_t>(blocks * n));
   Decryption job;
-  job.layout = &whole, job.secrets = &layer.secrets, job.b = b.data(), job.a = a.data(), job.integers = found.data();
+  job.layout = &whole, job.secrets = &layer.secrets, job.b = b.data(), job.a = a.data(), job.integers = coefficients.data();
   decrypt({job});
   std::vector<std::vector<std::int64_t>> result;
-  for (auto at = found.begin(); at != found.end(); at += n) result.emplace_back(at, at + n);
+  for (auto at = coefficients.begin(); at != coefficients.end(); at += n) result.emplace_back(at, at + n);
   return result;
 }
 
-// The first 32 bytes of every secret of a request that was not answered yet, in evaluation form.
+// The first 32 bytes of every secret, in evaluation form, of a request that was not answered yet.
 std::vector<nb::bytes> fingerprints(const python::Request& request) {
-  std::vector<nb::bytes> found;
+  std::vector<nb::bytes> prefixes;
   for (const auto& layer : request.layers)
     for (std::int64_t block = 0; block < layer.layout->blocks && layer.secrets.size() > 0; block++)
-      found.emplace_back(layer.secrets.data() + block * layer.layout->ring->n, 32);
-  return found;
+      prefixes.emplace_back(layer.secrets.data() + block * layer.layout->ring->n, 32);
+  return prefixes;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The server's inner loops for processors with tiles (AMX): those of AVX-512 but for the products of limbs by weights. Only raw
-// pointers and functions of this file: no symbol of another file comes from here.
+// The server's inner loops for processors with tiles (AMX). Only the products of limbs by weights differ from those of AVX-512. The
+// file uses raw pointers and functions of its own only, so that the linker takes no code for other files from here.
 #include "kernels/ops_avx512.h"
 
 #include "kernels/client_kernels.h"

@@ -1,4 +1,5 @@
-// The inner loops for one instruction set. Only raw pointers and functions of this file: no symbol of another file comes from here.
+// The inner loops for one instruction set. The file uses raw pointers and functions of its own only, so that the linker takes no
+// code for other files from here.
 #include "kernels/ops_avx2.h"
 
 #include "kernels/client_kernels.h"

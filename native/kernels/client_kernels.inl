@@ -1,4 +1,5 @@
-// The client's inner loops, once for each instruction set. No branch or index depends on what is secret.
+// The client's inner loops, compiled once for each instruction set. No branch and no address depends on secrets, errors, messages
+// or decrypted values (docs/cryptography.md, section 8). client_kernels.h says what the functions compute.
 
 static void forward_entry(const RingView& ring, Cell* lanes) { forward(ring, lanes); }
 static void backward_entry(const RingView& ring, Cell* lanes) { backward(ring, lanes); }
@@ -19,15 +20,17 @@ static void centre(const RingView& ring, Cell* cells, std::int64_t count) {
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bytes of words are copied as they lie in memory");
 
-// The `count` lowest bytes, at most 8.
+// Writes the `count` lowest bytes of a value, at most 8.
 static inline void put_bytes(std::uint8_t* to, std::uint64_t value, std::int64_t count) {
   for (std::int64_t i = 0; i < count; i++) to[i] = static_cast<std::uint8_t>(value >> (8 * i));
 }
-// The same where `room` bytes will be written from `to` on, in this order: what is written too far is written over.
+// The same where all `room` bytes from `to` on will be written in order. Bytes beyond the `count` first may be written here, since
+// later writes replace them.
 static inline void put_on(std::uint8_t* to, std::uint64_t value, std::int64_t count, std::int64_t room) {
   if (room >= 8) __builtin_memcpy(to, &value, 8);
   else put_bytes(to, value, count);
 }
+// Reads `count` bytes, at most 8, as a little-endian number.
 static inline std::uint64_t get_bytes(const std::uint8_t* from, std::int64_t count) {
   std::uint64_t value = 0;
   for (std::int64_t i = 0; i < count; i++) value |= static_cast<std::uint64_t>(from[i]) << (8 * i);
@@ -61,7 +64,7 @@ static void pack(const std::uint64_t* words, std::uint8_t* data, std::int64_t to
   if (rest != 0) put_bytes(high, squeeze(octet, s), ((count - i) * rest + 7) / 8);
 }
 
-// Word `i` of `total`, alone.
+// Word `i` of `total` packed ones.
 static inline std::uint64_t unpack_one(const std::uint8_t* data, std::int64_t total, int whole, int rest, std::int64_t i) {
   std::uint64_t word = get_bytes(data + i * whole, whole);
   if (rest != 0) {
@@ -73,7 +76,7 @@ static inline std::uint64_t unpack_one(const std::uint8_t* data, std::int64_t to
   return word;
 }
 
-// Bytes of a reply are asked for this far ahead.
+// How many bytes ahead of the words that are unpacked the processor is asked to fetch.
 constexpr std::int64_t kBytesAhead = 2048;
 
 static void unpack(const std::uint8_t* data, std::int64_t total, int bits, std::int64_t first, std::int64_t count,
@@ -86,7 +89,7 @@ static void unpack(const std::uint8_t* data, std::int64_t total, int bits, std::
   std::int64_t i = first;
   for (; i < end && rest != 0 && i % 8 != 0; i++) words[i - first] = unpack_one(data, total, whole, rest, i);
   for (; i + 8 <= end && (i + 8) * whole + kReadsOver <= size; i += 8) {
-    // the address may lie beyond the bytes: it is a hint, and never a pointer that is read through
+    // The address may lie beyond the bytes. It is a hint only, and nothing is read from it.
     // NOLINTNEXTLINE(performance-no-int-to-ptr)
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(data + i * whole) + kBytesAhead));
     Words x = whole != 0 ? load_packed(data + i * whole, bytes) : every_word(0);
@@ -135,7 +138,8 @@ static void spectrum(const RingView& ring, const std::uint64_t* secret, Cell* ce
   for (std::int64_t i = 0; i < ring.n; i += 8) store(cells + i, reduced(times(from_words(load_words(secret + i)), inverse, m), m));
 }
 
-// a s in lanes. |a| < q and |s| <= q/2 make products of at most q (1/2 + 2^(q_bits - 53)) < 3/4 q.
+// Writes the coefficients of a s of eight rows to lanes, (N, 8). With |a| < q and |s| <= q/2 products are at most
+// q (1/2 + 2^(q_bits - 53)) < 3/4 q, as `backward_from` needs.
 template <typename Row>
 static inline void multiply_rows(const RingView& ring, const Row rows[8], Cell* lanes) {
   const Modulus m = modulus(ring);
@@ -145,7 +149,7 @@ static inline void multiply_rows(const RingView& ring, const Row rows[8], Cell* 
   });
 }
 
-// Coefficients that go from lanes to rows at once: they stay in the first cache.
+// How many coefficients are brought from lanes (N, 8) into rows (8, N) at a time. They stay in the first cache.
 constexpr std::int64_t kStrip = 64;
 
 static inline void strip_rows(const Cell* lanes, Cell strip[8][kStrip]) {
@@ -229,7 +233,7 @@ static void multiply_lanes(const RingView& ring, const Cell* a, const Cell* secr
   }
 }
 
-// |product| <= 9 q (or 3 q) and b < 2 q: their sum is exact.
+// |product| is at most 9 q, or 3 q where q has more than 48 bits, and b is below 2 q. So their sum is below 2^53 and exact.
 static void decode(const RingView& ring, const Cell* product, std::int64_t rows, std::int64_t width, std::int64_t stride,
                    const std::uint64_t* b, int drop, double* values) {
   const Modulus m = modulus(ring);
@@ -249,10 +253,13 @@ static double peak(const float* values, std::int64_t count) {
   return finite > infinite ? finite : infinite;
 }
 
-// The vector kernels divide by multiplying: with r = fl(1 / s), y0 = fl(x r) is within 2 ulp of x / s; y1 = fl(y0 + r (x - s y0))
-// has an error of half an ulp and less than 2^-50 ulp, so it is one of the two neighbours of x / s; then x - s y1 is exact, and by
-// Markstein's theorem (1990; Muller et al., Handbook of Floating-Point Arithmetic, 4.7) y2 = fl(y1 + r (x - s y1)) is fl(x / s):
-// r is correctly rounded, and nothing overflows or underflows, for x is a float32 or 3.0e38 and s between 2^-200 and 2^200.
+// The vector kernels divide x by a scale s by multiplying, and get fl(x / s), the correctly rounded quotient. Let r = fl(1 / s).
+// - y0 = fl(x r) is within 2 ulp of x / s.
+// - y1 = fl(y0 + r (x - s y0)) has an error of at most half an ulp and 2^-50 ulp, so it is one of the two neighbours of x / s.
+// - Then x - s y1 is exact, and by Markstein's theorem (1990; Muller et al., Handbook of Floating-Point Arithmetic, 4.7)
+//   y2 = fl(y1 + r (x - s y1)) is fl(x / s).
+// The theorem needs that r is correctly rounded and that nothing overflows or underflows. This holds, since x is a float32
+// or 3.0e38 and s lies between 2^-200 and 2^200.
 static void quantize(const float* from, std::int64_t rows, std::int64_t width, std::int64_t row_step, std::int64_t column_step,
                      const Quantizer& how, std::int32_t* to, std::int64_t stride) {
   const Quantizing q = quantizing(how.scale, how.reciprocal, how.limit);
@@ -262,14 +269,15 @@ static void quantize(const float* from, std::int64_t rows, std::int64_t width, s
       continue;
     }
     for (std::int64_t i = 0; i < width; i += 8) {
-      float each[8] = {};
-      for (std::int64_t k = 0; k < 8 && i + k < width; k++) each[k] = from[(i + k) * column_step];
-      store_ints(to + i, quantized(load_floats(each, 8), q), width - i);
+      float eight[8] = {};
+      for (std::int64_t k = 0; k < 8 && i + k < width; k++) eight[k] = from[(i + k) * column_step];
+      store_ints(to + i, quantized(load_floats(eight, 8), q), width - i);
     }
   }
 }
 
-// Tokens lie far apart, often each on a page of its own: they are asked for this many tokens ahead.
+// How many tokens ahead the processor is asked to fetch. Tokens lie far apart, often on different pages, and the
+// processor fetches nearby bytes only.
 constexpr std::int64_t kAhead = 32;
 
 static void quantize_tokens(const float* from, int octets, std::int64_t count, std::int64_t step, const Quantizer& how,
@@ -283,7 +291,7 @@ static void quantize_tokens(const float* from, int octets, std::int64_t count, s
     for (int octet = 0; octet < octets; octet++) {
       Doubles v[8];
       for (std::int64_t k = 0; k < 8; k++) {
-        const std::int64_t at = i + k < count ? i + k : i;  // what is beyond is not stored
+        const std::int64_t at = i + k < count ? i + k : i;  // values beyond the last token are not stored
         v[k] = quantized(load_floats(from + at * step + 8 * octet, 8), q);
       }
       transpose_doubles(v);
@@ -301,9 +309,9 @@ static void finish(const double* values, std::int64_t rows, std::int64_t width, 
       continue;
     }
     for (std::int64_t i = 0; i < width; i += 8) {
-      float each[8];
-      store_floats(each, scaled(load_doubles(values + i), by), bias, 8);
-      for (std::int64_t k = 0; k < 8 && i + k < width; k++) to[(i + k) * column_step] = each[k];
+      float eight[8];
+      store_floats(eight, scaled(load_doubles(values + i), by), bias, 8);
+      for (std::int64_t k = 0; k < 8 && i + k < width; k++) to[(i + k) * column_step] = eight[k];
     }
   }
 }

@@ -1,22 +1,23 @@
-// Sums of unsigned 8-bit limbs times int8 weights in tiles of 16 rows of 64 bytes (AMX-INT8): a step multiplies the weights of 16
-// answers and 64 uploads by limbs of these uploads at 16 coefficients, 16,384 products. Sums are 32-bit integers that wrap, never
-// saturate. Included into the namespace of an instruction set, behind product_kernels.h and immintrin.h and before limbs_bytes.inl.
+// Sums of unsigned 8-bit limbs times int8 weights in tiles of 16 rows of 64 bytes (AMX-INT8). A step multiplies the weights of 16
+// answers and 64 uploads by the limbs of these uploads at 16 coefficients: 16,384 products. Sums are 32-bit integers that wrap and
+// never saturate. Included into the namespace of an instruction set, behind product_kernels.h and immintrin.h and before
+// limbs_bytes.inl.
 //
-// Limbs are copied into tiles first, some steps at a time: the rows of a tile are `pitch` bytes apart where they lie, which neither
-// the caches nor what the processor fetches by itself are made for, and each tile is used for all blocks of a product.
+// Limbs are first copied into tiles, those of some steps at a time. In the planes the rows of a tile are `pitch` bytes apart, which
+// is slow to load, and every tile is used for all blocks of a product.
 
 namespace limbs {
 
 constexpr std::int64_t kGroup = 4, kRows = 16, kDepth = 16, kMostBlocks = 12;
-constexpr std::int64_t kTile = 16;  // coefficients of a tile
+constexpr std::int64_t kTile = 16;  // coefficients of a tile of limbs
 constexpr std::int64_t kTileBytes = 1024;
-constexpr std::int64_t kMostSums = kMostBlocks * kRows * kStrip;  // of a limb
+constexpr std::int64_t kMostSums = kMostBlocks * kRows * kStrip;  // sums of one limb
 constexpr std::int64_t kTileSums = kRows * kTile;
 constexpr long kRow = 64;           // bytes from one row of a tile to the next
-constexpr std::int64_t kSteps = 8;  // whose limbs are copied at a time: two blocks' weights stay in the first cache for all limbs
+constexpr std::int64_t kSteps = 8;  // steps that are copied at a time: the weights of two blocks then stay in the first cache
 
-// Tiles 0 to 3 hold sums, 4 and 5 weights, 6 and 7 limbs. While a thread has this configuration the system keeps 8 KiB of tiles for
-// it, so it is given back at the end of a product.
+// The configuration of the tile registers. Tiles 0 to 3 hold sums. While a thread has it the system keeps 8 KiB of tiles for the
+// thread, so it is given back at the end of a product.
 struct TileShapes {
   std::uint8_t palette, start_row, reserved[14];
   std::uint16_t row_bytes[16];
@@ -25,10 +26,11 @@ struct TileShapes {
 static_assert(sizeof(TileShapes) == 64);
 alignas(64) constexpr TileShapes kShapes = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
-// The compiler's intrinsics do not say that tiles read memory.
+// Makes the compiler finish all writes to memory here, since its intrinsics do not say that tiles read memory.
 static inline void memory_is_written() { __asm__ volatile("" ::: "memory"); }
 
-// Copies a step's limbs at 64 coefficients to two tiles at `to` and two at `to + half`: `groups` rows, and zeros in the others.
+// Copies the limbs of one step at 64 coefficients into two tiles at `to` and two at `to + half`. A row is one of `groups` upload
+// groups; rows beyond the last group are zero.
 static inline void copy_step(const std::uint8_t* rows, std::size_t pitch, std::int64_t groups, std::uint8_t* to, std::size_t half) {
   const std::int64_t full = groups < kDepth ? groups : kDepth;
   const auto put = [&](std::int64_t row, __m512i first, __m512i second, __m512i third, __m512i fourth) {
@@ -43,8 +45,8 @@ static inline void copy_step(const std::uint8_t* rows, std::size_t pitch, std::i
   for (std::int64_t row = full; row < kDepth; row++) put(row, zero, zero, zero, zero);
 }
 
-// One limb: two blocks of answers x 32 coefficients over `steps` steps, added to `sums` where `add`: two tiles of the first block,
-// and of the second one behind the first one's four. The second block's weights lie `next` bytes behind.
+// Sums one limb over `steps` steps, for two blocks of answers at 32 coefficients. Writes two tiles of sums for each block, or adds
+// to them where `add`. The sums of the second block begin four tiles behind the first one's, and its weights `next` bytes behind.
 __attribute__((noinline)) static void sum_pair(const std::uint8_t* x, const std::int8_t* w, std::size_t next, std::int64_t steps,
                                                bool add, std::int32_t* sums) {
   std::int32_t* const lower = sums + 4 * kTileSums;
@@ -76,7 +78,7 @@ __attribute__((noinline)) static void sum_pair(const std::uint8_t* x, const std:
   _tile_stored(3, lower + kTileSums, kRow);
 }
 
-// The same for one block x 64 coefficients, whose second half lies `half` bytes behind the first.
+// The same for one block at 64 coefficients. The limbs of the second half of them lie `half` bytes behind those of the first.
 __attribute__((noinline)) static void sum_one(const std::uint8_t* x, std::size_t half, const std::int8_t* w, std::int64_t steps,
                                               bool add, std::int32_t* sums) {
   memory_is_written();
@@ -108,15 +110,15 @@ __attribute__((noinline)) static void sum_one(const std::uint8_t* x, std::size_t
   _tile_stored(3, sums + 3 * kTileSums, kRow);
 }
 
-// Sums of all limbs of all blocks of a product over groups [first, first + groups), `first` a multiple of the depth, and terms
-// [term, term + terms): of two blocks at a time, and of the last one of an odd number alone.
+// Sums all limbs over upload groups [first, first + groups), where `first` is a multiple of the depth, and terms [term, term +
+// terms), for all blocks of a product: two blocks at a time, and the last one of an odd number by itself.
 static inline void sum_blocks(const LimbProduct& p, std::int64_t first, std::int64_t groups, std::int64_t term, std::int64_t terms,
                               std::int32_t (*sums)[kMostSums]) {
   alignas(64) std::uint8_t tiles[kMostLimbs * 4 * kSteps * kTileBytes];  // (limbs, halves, steps, 2 tiles)
   const std::int64_t all = (groups + kDepth - 1) / kDepth * terms;
   __asm__ volatile("ldtilecfg %0" ::"m"(kShapes));
   for (std::int64_t at = 0, some; at < all; at += some) {
-    // weights lie one step behind another, but where terms are left out
+    // The weights of all steps follow each other only where no terms are left out.
     const std::int64_t together = terms == p.terms ? all - at : terms - at % terms;
     some = together < kSteps ? together : kSteps;
     const std::size_t half = static_cast<std::size_t>(2 * some * kTileBytes);
@@ -139,7 +141,7 @@ static inline void sum_blocks(const LimbProduct& p, std::int64_t first, std::int
   _tile_release();
 }
 
-// Where the sum of a word (blocks, kRows, kStrip) lies among those of tiles (blocks, 4, kRows, kTile).
+// The index of a word's sum: words lie as (blocks, kRows, kStrip), and sums by tile, (blocks, 4, kRows, kTile).
 static inline std::int64_t place_of_sum(std::int64_t word) {
   const std::int64_t block = word / (kRows * kStrip), row = word / kStrip % kRows, tile = word / kTile % 4;
   return ((block * 4 + tile) * kRows + row) * kTile + word % kTile;

@@ -1,21 +1,21 @@
-// Products of balanced 16-bit digits by weights of 16 bits, two uploads at a time. Included into the namespace of an instruction
-// set, behind product_kernels.h and immintrin.h.
+// Products of limbs by weights, two uploads at a time. Limbs are signed digits of 16 bits, in [-2^15, 2^15), and weights are
+// widened to 16 bits. Included into the namespace of an instruction set, behind product_kernels.h and immintrin.h.
 
 namespace limbs {
 
 constexpr std::int64_t kGroup = 2, kLimbBytes = 2, kLimit = 0, kRows = 6, kDepth = 1, kMostBlocks = 16;
-constexpr std::int64_t kSteps = 256,
-                       kSafeSteps = kSteps;  // pairs of digits (at most 2^15) times weights (at most 127) that an int32 holds
-constexpr std::int64_t kPart = 16;           // coefficients whose sums stay in registers
+// An int32 holds the sum of 256 pairs of digits (at most 2^15) times weights (at most 127).
+constexpr std::int64_t kSteps = 256, kSafeSteps = kSteps;
+constexpr std::int64_t kPart = 16;  // coefficients whose sums stay in registers
 
-// Digits so that q/2 is at most the largest number, 32767 in each.
+// How many digits words need: q/2 is at most the largest number, all of whose digits are 32767.
 static std::int64_t count_limbs(std::uint64_t q) {
   std::int64_t digits = 1;
   for (std::uint64_t most = 32767; most < q / 2; most = (most << 16) + 32767) digits++;
   return digits;
 }
 
-// The even (from the low bits) or odd words of 32 bits of eight words of 64.
+// The low or the high 32 bits of eight words of 64, four in each register.
 static inline __m256i low_halves(__m256i a, __m256i b) {
   const __m256 both = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88);
   return _mm256_permute4x64_epi64(_mm256_castps_si256(both), 0xD8);
@@ -25,7 +25,8 @@ static inline __m256i high_halves(__m256i a, __m256i b) {
   return _mm256_permute4x64_epi64(_mm256_castps_si256(both), 0xD8);
 }
 
-// Balanced digits of x are the plain ones of x + 0x8000'8000..., each less 0x8000, which flips its highest bit.
+// The signed digits of x are the unsigned digits of x + 0x8000'8000..., less 0x8000 each, which is the same as to flip their
+// highest bits.
 static void split(const Split& s) {
   const std::uint64_t flip = 0x8000'8000'8000'8000, bias = s.limbs == 4 ? flip : flip & ((std::uint64_t{1} << (16 * s.limbs)) - 1);
   const __m256i q = _mm256_set1_epi64x(static_cast<long long>(s.q)), half = _mm256_set1_epi64x(static_cast<long long>(s.q / 2));
@@ -56,7 +57,7 @@ static void split(const Split& s) {
   for (; c < s.count; c++)
     for (std::int64_t u = 0; u < kGroup; u++) {
       std::uint64_t word = s.words[static_cast<std::size_t>(u) * s.stride + static_cast<std::size_t>(c)];
-      if (word > s.q / 2) word -= s.q;  // wraps: two's complement
+      if (word > s.q / 2) word -= s.q;  // wraps around: a negative number in two's complement
       if (s.negate) word = 0 - word;
       word = (word + bias) ^ flip;
       for (std::int64_t l = 0; l < s.limbs; l++, word >>= 16)
@@ -65,7 +66,7 @@ static void split(const Split& s) {
     }
 }
 
-// One digit: 6 answers x 16 coefficients in 12 registers over at most kSteps groups times terms. sums: (6, 16).
+// Sums one digit over at most kSteps groups times terms, for 6 answers at 16 coefficients, in 12 registers. sums: (6, 16).
 __attribute__((noinline)) static void sum_digits(const std::uint8_t* x, std::size_t pitch, const std::int64_t* offsets,
                                                  std::int64_t groups, std::int64_t terms, const std::int16_t* w,
                                                  std::int32_t* sums) {
@@ -94,7 +95,7 @@ __attribute__((noinline)) static void sum_digits(const std::uint8_t* x, std::siz
     for (int v = 0; v < 2; v++) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + kPart * r + 8 * v), sum[r][v]);
 }
 
-// Adds sums (6, 16) to those of all coefficients (6, 64), as doubles.
+// Adds sums (6, 16) to 16 neighbouring columns of the sums of all coefficients, (6, 64) doubles.
 static void widen(const std::int32_t* sums, double* wide) {
   for (std::int64_t r = 0; r < kRows; r++)
     for (std::int64_t c = 0; c < kPart; c += 4) {
@@ -104,7 +105,8 @@ static void widen(const std::int32_t* sums, double* wide) {
     }
 }
 
-// Digit sums below 2^44 -> words. A product modulo q is exact: h + l = a b by FMA, minus round(a b / q) q.
+// Makes words from the sums of digits, which are below 2^44: the sum of digit l counts 2^(16 l) times. Modulo q, h = total 2^16
+// becomes h - round(h / q) q, which one FMA computes exactly.
 static void join_digits(const double (*wide)[kRows * kStrip], std::int64_t digits, std::uint64_t q, std::uint64_t* words) {
   const __m256d modulus = _mm256_set1_pd(static_cast<double>(q)), inverse = _mm256_set1_pd(1.0 / static_cast<double>(q));
   const __m256d two16 = _mm256_set1_pd(65536.0), two52 = _mm256_set1_pd(4503599627370496.0);
@@ -132,8 +134,8 @@ static void multiply_one(const LimbProduct& p) {
       const std::int64_t some_groups = p.groups - g < groups ? p.groups - g : groups;
       const std::int64_t some_terms = p.terms - t < terms ? p.terms - t : terms;
       std::int16_t* to = weights;
-      for (std::int64_t each = g; each < g + some_groups; each++) {
-        const std::int8_t* from = p.weights + (each * p.terms + t) * kRows * kGroup;
+      for (std::int64_t group = g; group < g + some_groups; group++) {
+        const std::int8_t* from = p.weights + (group * p.terms + t) * kRows * kGroup;
         for (std::int64_t i = 0; i < some_terms * kRows * kGroup; i++) *to++ = from[i];
       }
       for (std::int64_t l = 0; l < p.limbs; l++)
@@ -148,13 +150,14 @@ static void multiply_one(const LimbProduct& p) {
 }
 
 static void multiply(const LimbProduct& p) {
-  LimbProduct each = p;
-  for (std::int64_t block = 0; block < p.blocks; block++, each.weights += p.next, each.words += kRows * kStrip) multiply_one(each);
+  LimbProduct block_product = p;
+  for (std::int64_t block = 0; block < p.blocks; block++, block_product.weights += p.next, block_product.words += kRows * kStrip)
+    multiply_one(block_product);
 }
 
 }  // namespace limbs
 
-// Eight weights as lanes.
+// Eight int8 weights as lanes.
 static inline Lanes from_bytes(const std::int8_t* weights, std::uint64_t) {
   long long eight;
   __builtin_memcpy(&eight, weights, 8);

@@ -5,10 +5,11 @@ namespace limbs {
 
 constexpr std::int64_t kLimbBytes = 1;
 constexpr std::int64_t kLimit = 255;         // largest limb
-constexpr std::int64_t kSafeSteps = 16'577;  // of four limbs times weights of at most 127, below 2^31
+constexpr std::int64_t kSafeSteps = 16'577;  // a step adds four limbs times weights of at most 127: all sums are below 2^31
 
 static std::int64_t count_limbs(std::uint64_t q) { return (64 - __builtin_clzll(q) + 7) / 8; }
 
+// The low or the high 32 bits of sixteen words of 64, eight in each register.
 static inline __m512i low_halves(__m512i a, __m512i b) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   return _mm512_permutex2var_epi32(a, even, b);
@@ -18,10 +19,11 @@ static inline __m512i high_halves(__m512i a, __m512i b) {
   return _mm512_permutex2var_epi32(a, odd, b);
 }
 
-// Four registers of 16 words of 32 bits -> byte l of all of them, the four beside each other, at out + l plane_bytes.
+// w: words of 32 bits of four uploads, at 16 coefficients. Writes byte l of all of them, for l below `bytes`, to out + l
+// plane_bytes, as (16 coefficients, 4 uploads).
 static inline void store_bytes(const __m512i w[4], std::int64_t bytes, std::uint8_t* out, std::size_t plane_bytes) {
   const __m512i low = _mm512_set1_epi32(0x00FF00FF), half = _mm512_set1_epi32(0xFFFF);
-  // 0xCA: where the mask (first operand) is set the second operand, else the third
+  // 0xCA takes bits of the second operand where those of the first one, the mask, are set, and of the third one elsewhere.
   const __m512i even01 = _mm512_ternarylogic_epi32(low, w[0], _mm512_slli_epi32(w[1], 8), 0xCA);
   const __m512i odd01 = _mm512_ternarylogic_epi32(low, _mm512_srli_epi32(w[0], 8), w[1], 0xCA);
   const __m512i even23 = _mm512_ternarylogic_epi32(low, w[2], _mm512_slli_epi32(w[3], 8), 0xCA);
@@ -61,8 +63,9 @@ static void split(const Split& s) {
 
 static inline __m512d rounded(__m512d x) { return _mm512_roundscale_pd(x, 0x08); }
 
-// Limb sums below 2^36 -> words. Low and high ones are put together exactly: below 2^53. The high ones times 2^24 modulo q, exact
-// as h + l = a b by FMA, minus round(a b / q) q.
+// Makes words from the sums of limbs, which are below 2^36; the sum of limb l counts 2^(8 l) times. Limbs 0 to 2 are put together
+// exactly, below 2^53, and so are limbs 3 to 5, which are then multiplied by 2^24 modulo q. That product is exact: h + l = a b by
+// FMA, less round(a b / q) q (docs/cryptography.md, section 6).
 template <typename Load>
 static inline void join_limbs(std::int64_t count, std::int64_t limbs, std::uint64_t q, Load load, std::uint64_t* words) {
   const __m512d modulus = _mm512_set1_pd(static_cast<double>(q)), inverse = _mm512_set1_pd(1.0 / static_cast<double>(q));
@@ -116,7 +119,7 @@ static void multiply(const LimbProduct& p) {
 
 }  // namespace limbs
 
-// Eight weights as lanes.
+// Eight int8 weights as lanes.
 static inline Lanes from_bytes(const std::int8_t* weights, std::uint64_t) {
   long long eight;
   __builtin_memcpy(&eight, weights, 8);

@@ -1,5 +1,5 @@
-// Products of 25-bit limbs by weights as doubles, exact below 2^53: for processors without other kernels. Included into the
-// namespace of an instruction set, behind product_kernels.h.
+// Products of 25-bit limbs by weights in doubles, which are exact below 2^53, for processors without the other kernels. Included
+// into the namespace of an instruction set, behind product_kernels.h.
 
 namespace limbs {
 
@@ -22,7 +22,7 @@ static void split(const Split& s) {
   }
 }
 
-// One limb: adds to the sums of 6 answers x 4 coefficients over groups and terms. sums: (6, 64).
+// Adds the products of one limb over groups and terms to the sums of 6 answers at 4 coefficients. sums: 4 columns of (6, 64).
 __attribute__((noinline)) static void sum_limb(const std::uint8_t* x, std::size_t pitch, const std::int64_t* offsets,
                                                std::int64_t groups, std::int64_t terms, const double* w, double* sums) {
   Pair sum[kRows][2];
@@ -56,8 +56,8 @@ static void multiply_one(const LimbProduct& p) {
       const std::int64_t some_groups = p.groups - g < groups ? p.groups - g : groups;
       const std::int64_t some_terms = p.terms - t < terms ? p.terms - t : terms;
       double* to = weights;
-      for (std::int64_t each = g; each < g + some_groups; each++) {
-        const std::int8_t* from = p.weights + (each * p.terms + t) * kRows;
+      for (std::int64_t group = g; group < g + some_groups; group++) {
+        const std::int8_t* from = p.weights + (group * p.terms + t) * kRows;
         for (std::int64_t i = 0; i < some_terms * kRows; i++) *to++ = from[i];
       }
       for (std::int64_t l = 0; l < 2; l++)
@@ -65,7 +65,8 @@ static void multiply_one(const LimbProduct& p) {
           sum_limb(p.planes + static_cast<std::size_t>(l) * p.plane_bytes + static_cast<std::size_t>(g) * p.pitch + 8 * c, p.pitch,
                    p.offsets + t, some_groups, some_terms, weights, sums[l] + c);
     }
-  // The low 64 bits of the whole are exact in wrapping arithmetic; the quotient is right to within one.
+  // A word is the sum of the low limb plus 2^25 times that of the high one, less a quotient times q. Integers that wrap around give
+  // the low 64 bits of this exactly. The quotient, computed in doubles, is wrong by at most one.
   const double modulus = static_cast<double>(p.q);
   for (std::int64_t c = 0; c < kRows * kStrip; c++) {
     const double quotient = (sums[1][c] * static_cast<double>(1 << kLimbBits) + sums[0][c]) / modulus;
@@ -73,7 +74,7 @@ static void multiply_one(const LimbProduct& p) {
     std::uint64_t word = (static_cast<std::uint64_t>(static_cast<std::int64_t>(sums[1][c])) << kLimbBits) +
                          static_cast<std::uint64_t>(static_cast<std::int64_t>(sums[0][c])) -
                          static_cast<std::uint64_t>(whole) * p.q;
-    word += p.q & (0 - (word >> 63));  // now from -2q to 2q
+    word += p.q & (0 - (word >> 63));  // it was between -2 q and 2 q
     word += p.q & (0 - (word >> 63));
     if (word >= p.q) word -= p.q;
     p.words[c] = word;
@@ -81,13 +82,14 @@ static void multiply_one(const LimbProduct& p) {
 }
 
 static void multiply(const LimbProduct& p) {
-  LimbProduct each = p;
-  for (std::int64_t block = 0; block < p.blocks; block++, each.weights += p.next, each.words += kRows * kStrip) multiply_one(each);
+  LimbProduct block_product = p;
+  for (std::int64_t block = 0; block < p.blocks; block++, block_product.weights += p.next, block_product.words += kRows * kStrip)
+    multiply_one(block_product);
 }
 
 }  // namespace limbs
 
-// Eight weights as lanes.
+// Eight int8 weights as lanes.
 static inline Lanes from_bytes(const std::int8_t* weights, std::uint64_t q) {
   Lanes lanes;
   for (int i = 0; i < 8; i++)

@@ -1,30 +1,41 @@
 // Negacyclic transforms of eight polynomials side by side: (N, 8) cells. Included once for each instruction set, after its ops.
 //
-// forward: coefficients -> values, value k at psi^(2 bitreverse(k) + 1) (Cooley-Tukey). backward: the way back, times N
-// (Gentleman-Sande); the caller puts n_inverse into a factor of his own.
+// `forward` (Cooley-Tukey) computes values from coefficients; value k is the polynomial's at psi^(2 bitreverse(k) + 1).
+// `backward` (Gentleman-Sande) computes N times the coefficients from values. The caller multiplies them by 1 / N, together with
+// a factor of its own.
 //
-// Bounds, in units of q (the portable kernel's values are always below one). Let b be 48 or 50, q < 2^b. `times` needs
-// |x w / q| < 2^51 with |w| < q/2, so |x| < 2^(52 - b): 16 where b = 48 (narrow) and 4 where b = 50 (wide). It gives at most
+// The rest of this comment proves that all doubles stay integers that are held exactly. Bounds are absolute values in units of q.
+// (The portable kernel's values are always below one.) Rings are narrow (q < 2^b with b = 48) or wide (b = 50). M is a bound on the
+// values before a step. A pass is two levels at once: it reads four values that lie a quarter of a block apart and writes four,
+// which are called A, B, C, D in this order, before and after.
+//
+// `times` needs |x w / q| < 2^51 with |w| < q/2, so |x| < 2^(52 - b): 16 in narrow rings and 4 in wide ones. It gives at most
 // 1/2 + |x| 2^(b - 54): 1/2 + x/64 and 1/2 + x/16. Sums must stay below 2^(53 - b): 32 and 8.
 //
-// forward, from at most 1: a level makes M + 1/2 + M/64 (or M/16) of M.
-//   narrow: 15 levels (N = 32768) end at 9.7: nothing is ever reduced.
-//   wide: a pass of two levels: 1 -> 1.57 -> 2.17. A pass that reduces A and B first: |A|, |B| <= 1/2 and |C|, |D| < 4 make
-//   1/2 + 3/4, then 1.25 + 1/2 + 1.25/16 < 1.83; the pass after it: 1.83 -> 2.45 -> 3.11 < 4. So every second pass reduces. A
-//   single level reduces its first operand: 1.25. The last three levels do so too: 1.25 -> 1.83 -> 2.45.
+// forward, where coefficients are at most 1. A level makes a + w c and a - w c from values a and c and a power w of psi. They are
+// at most M + 1/2 + M/64, or M + 1/2 + M/16 in wide rings.
+//   narrow: 15 levels (N = 32768) end at 9.7, so nothing needs to be reduced.
+//   wide: the levels of the first pass end at 1.57 and 2.17. A pass that reduces A and B first has |A|, |B| <= 1/2 and
+//   |C|, |D| < 4. Its levels end at 1/2 + 3/4 = 1.25 and 1.25 + 1/2 + 1.25/16 < 1.83. Those of the pass after it end at 2.45 and
+//   3.11, which is below 4. So every second pass reduces. A single level reduces its first operand and ends at 1.25. The first of
+//   the last three levels does so too: they end at 1.25, 1.83 and 2.45.
 //
-// backward, from at most 3/4: the first pass of three levels has sums of 2 M, 4 M, 8 M.
-//   narrow: 8 M = 6. Value 0 is reduced at the end; value 1 is a sum of two sums of two products, 4 (1/2 + 1.5/64) < 2.1.
-//   wide: 4 M = 3 is reduced before the third level, whose inputs are then below 2.4; values 0 to 3 are reduced at the end,
-//   4 to 7 are products, 1/2 + 2.4/16 < 3/4.
-//   A pass of two levels with inputs up to M has A and the products' inputs of up to 4 M, and B = 2 (1/2 + 2 M / 2^(54 - b)).
-//   narrow: M <= 2.2: 4 M = 8.8. A is reduced. B <= 1.14. C, D <= 1/2 + 8.8/64 = 0.64. So M <= 2.2 ever after.
-//   wide: M <= 3/4: 4 M = 3. A and B are reduced. C, D <= 1/2 + 3/16 < 3/4. So M <= 3/4 ever after.
+// backward, where values are at most 3/4. A level makes a + c and w (a - c).
+//   The first three levels have sums of at most 2 M, 4 M and 8 M.
+//     narrow: 8 M = 6. Value 0 is reduced at the end. Value 1 is a sum of four products, 4 (1/2 + 1.5/64) < 2.1.
+//     wide: values of 4 M = 3 are reduced before the third level, whose inputs are then below 2.4. Values 0 to 3 are reduced at
+//     the end. Values 4 to 7 are products, 1/2 + 2.4/16 < 3/4.
+//   In every other pass, A and the inputs of products are at most 4 M, B is at most 2 (1/2 + 2 M / 2^(54 - b)), and C and D are
+//   products.
+//     narrow, with M <= 2.2: 4 M = 8.8. A is reduced, B <= 1.14, and C, D <= 1/2 + 8.8/64 = 0.64. So M <= 2.2 still holds.
+//     wide, with M <= 3/4: 4 M = 3. A and B are reduced, and C, D <= 1/2 + 3/16 < 3/4. So M <= 3/4 still holds.
 //   A single level reduces its sums. The last pass reduces nothing and ends below 9 (narrow) and 3 (wide).
 
-// Coefficients that are worked on at once: 32 KiB of cells, two thirds of a common first cache.
+// All levels of blocks of at most so many coefficients are computed before the next block: their 32 KiB of cells fit a first cache
+// of 48 KiB.
 constexpr std::int64_t kNear = 512;
 
+// Whether bounds are those of wide rings.
 static inline bool wide(const RingView& ring) { return ring.q_bits > 48; }
 
 template <bool kReduce>
@@ -36,7 +47,8 @@ static inline void forward4(Lanes& a, Lanes& b, Lanes& c, Lanes& d, Factor w1, F
   a = add(a1, b1, m), b = sub(a1, b1, m), c = add(c1, d1, m), d = sub(c1, d1, m);
 }
 
-// Two levels of `count` blocks of `size` coefficients from block `first` on, where there are `all` of them.
+// Computes two levels of blocks [first, first + count), of `size` coefficients each, of which the level has `all`. x: block
+// `first`.
 template <bool kReduce>
 static inline void forward_pass(const TwiddleView& roots, Cell* x, std::int64_t all, std::int64_t first, std::int64_t count,
                                 std::int64_t size, const Modulus& m) {
@@ -51,7 +63,7 @@ static inline void forward_pass(const TwiddleView& roots, Cell* x, std::int64_t 
   }
 }
 
-// The last three levels of eight neighbours, the `group`-th of them.
+// Computes the last three levels of group `group`, which are the coefficients from 8 `group` on: v[j] holds the j-th of them.
 template <bool kWide>
 __attribute__((always_inline)) static inline void forward8(const RingView& ring, std::int64_t group, Lanes v[8], const Modulus& m) {
   const TwiddleView& roots = ring.forward;
@@ -64,10 +76,10 @@ __attribute__((always_inline)) static inline void forward8(const RingView& ring,
   }
 #pragma GCC unroll 8
   for (int i = 0; i < 2; i++) {
-    const Factor each = factor(roots, ring.n / 4 + 2 * group + i);
+    const Factor root = factor(roots, ring.n / 4 + 2 * group + i);
 #pragma GCC unroll 8
     for (int j = 4 * i; j < 4 * i + 2; j++) {
-      const Lanes t = times(v[j + 2], each, m);
+      const Lanes t = times(v[j + 2], root, m);
       v[j + 2] = sub(v[j], t, m), v[j] = add(v[j], t, m);
     }
   }
@@ -79,8 +91,8 @@ __attribute__((always_inline)) static inline void forward8(const RingView& ring,
   }
 }
 
-// What is left to do where levels are done down to blocks of `size` coefficients (at least 8), from at most 1.1. `last8(group, v)`
-// takes the eight values of a group, in lanes.
+// Computes the levels that are left when those above blocks of `size` coefficients (at least 8) are done, from cells of at most 1.1
+// q. Gives the eight values of each group to `last8(group, v)`, in lanes, and does not store them.
 template <bool kWide, typename Last>
 static inline void forward_rest(const RingView& ring, Cell* x, std::int64_t size, const Last& last8) {
   const Modulus m = modulus(ring);
@@ -131,7 +143,7 @@ static inline void forward(const RingView& ring, Cell* x) {
   });
 }
 
-// The first three levels of eight neighbours, the `group`-th of them.
+// Computes the first three levels of group `group`, which are the values from 8 `group` on: v[j] holds the j-th of them.
 template <bool kWide>
 static inline void backward8(const RingView& ring, std::int64_t group, Lanes v[8], const Modulus& m) {
   const TwiddleView& roots = ring.backward;
@@ -157,7 +169,8 @@ static inline void backward8(const RingView& ring, std::int64_t group, Lanes v[8
   if constexpr (kWide) v[1] = reduced(v[1], m), v[2] = reduced(v[2], m), v[3] = reduced(v[3], m);
 }
 
-// Two levels: `count` blocks of `size` coefficients, from block `first` of `all`, are made of four neighbouring ones each.
+// Computes two levels, which make blocks [first, first + count) of `size` coefficients, out of `all`, from four smaller ones each.
+// x: block `first`.
 template <bool kReduceA, bool kReduceB>
 static inline void backward_pass(const TwiddleView& roots, Cell* x, std::int64_t all, std::int64_t first, std::int64_t count,
                                  std::int64_t size, const Modulus& m) {
@@ -174,7 +187,8 @@ static inline void backward_pass(const TwiddleView& roots, Cell* x, std::int64_t
   }
 }
 
-// `first8(group, v)` gives the eight values of a group, in lanes, of at most 3/4 q in absolute value.
+// Computes all levels from values that `first8(group, v)` gives, eight of a group at a time, in lanes, at most 3/4 q in absolute
+// value.
 template <bool kWide, typename First>
 static inline void backward_all(const RingView& ring, Cell* x, const First& first8) {
   const Modulus m = modulus(ring);

@@ -1,4 +1,5 @@
-// Eight values modulo q in two registers of doubles: the same arithmetic as ops_avx512.h. Included by avx2.cpp only.
+// Eight values modulo q in two registers of doubles. The functions and their arithmetic are those of ops_avx512.h, which describes
+// them. Included by avx2.cpp only.
 #pragma once
 #include <immintrin.h>
 
@@ -66,7 +67,7 @@ static inline Lanes times(Lanes x, Factor w, const Modulus& m) { return {times(x
 static inline Lanes product(Lanes a, Lanes b, const Modulus& m) { return {product(a.low, b.low, m), product(a.high, b.high, m)}; }
 static inline Lanes reduced(Lanes x, const Modulus& m) { return {reduced(x.low, m), reduced(x.high, m)}; }
 
-// Integers of up to 51 bits and doubles: in [2^52, 2^53) the bits of a double are its integer.
+// Converts between integers of up to 51 bits and doubles: the low 52 bits of a double in [2^52, 2^53) are its distance from 2^52.
 static inline __m256d from_words(__m256i x) {
   const __m256d two52 = _mm256_set1_pd(4503599627370496.0);
   return _mm256_sub_pd(_mm256_or_pd(_mm256_castsi256_pd(x), two52), two52);
@@ -108,8 +109,8 @@ static inline void within([[maybe_unused]] Lanes x, [[maybe_unused]] double boun
 #ifdef HECOMPILE_CHECK_BOUNDS
   const __m256d most = _mm256_mul_pd(m.q, _mm256_set1_pd(bound)), least = _mm256_sub_pd(_mm256_setzero_pd(), most);
   const __m256d halves[] = {x.low, x.high};
-  for (const __m256d each : halves) {
-    const __m256d beyond = _mm256_or_pd(_mm256_cmp_pd(each, most, _CMP_NLE_UQ), _mm256_cmp_pd(each, least, _CMP_NGE_UQ));
+  for (const __m256d half : halves) {
+    const __m256d beyond = _mm256_or_pd(_mm256_cmp_pd(half, most, _CMP_NLE_UQ), _mm256_cmp_pd(half, least, _CMP_NGE_UQ));
     if (_mm256_movemask_pd(beyond)) __builtin_trap();
   }
 #endif
@@ -140,7 +141,7 @@ static inline Words load_packed(const std::uint8_t* from, const Bytes& b) {
   return {_mm256_shuffle_epi8(_mm256_set_m128i(load_half(from + pair), load_half(from)), b.spread),
           _mm256_shuffle_epi8(_mm256_set_m128i(load_half(from + 3 * pair), load_half(from + 2 * pair)), b.spread)};
 }
-// Writes 8 `whole` bytes; `over`: up to 16 bytes more may be overwritten.
+// Writes 8 `whole` bytes. Where `over`, up to 16 bytes behind them may be overwritten.
 static inline void store_packed(std::uint8_t* to, Words x, const Bytes& b, int whole, bool over) {
   alignas(32) std::uint8_t room[80];
   std::uint8_t* at = over ? to : room;
@@ -159,10 +160,10 @@ static inline std::uint64_t octets(Words x, int whole) {
   return result;
 }
 static inline Words spread_octets(std::uint64_t octets, int whole) {
-  const __m128i each = _mm_cvtsi64_si128(static_cast<long long>(octets)), by = _mm_cvtsi32_si128(8 * whole);
-  return {_mm256_sll_epi64(_mm256_cvtepu8_epi64(each), by), _mm256_sll_epi64(_mm256_cvtepu8_epi64(_mm_srli_si128(each, 4)), by)};
+  const __m128i bytes = _mm_cvtsi64_si128(static_cast<long long>(octets)), by = _mm_cvtsi32_si128(8 * whole);
+  return {_mm256_sll_epi64(_mm256_cvtepu8_epi64(bytes), by), _mm256_sll_epi64(_mm256_cvtepu8_epi64(_mm_srli_si128(bytes, 4)), by)};
 }
-// The low `bits` bits of each byte, side by side, and back.
+// squeeze puts the low `bits` bits of each of eight bytes side by side, unsqueeze puts them back.
 struct Squeeze {
   std::uint64_t mask;
 };
@@ -192,7 +193,7 @@ static inline Encoder encoder(const RingView& ring) {
   return {_mm256_set1_pd(static_cast<double>(ring.delta)), _mm256_set1_pd(21.0), _mm256_set1_epi64x((1LL << 42) - 1),
           _mm256_set1_epi64x(((1LL << 21) - 1) << 21)};
 }
-// Ones of each word, by shifts and masks.
+// The number of ones in each word, by shifts and masks.
 static inline __m256i ones_of(__m256i x) {
   const __m256i one = _mm256_set1_epi8(0x55), two = _mm256_set1_epi8(0x33), four = _mm256_set1_epi8(0x0f);
   x = _mm256_sub_epi8(x, _mm256_and_si256(_mm256_srli_epi64(x, 1), one));
@@ -258,7 +259,7 @@ static inline void store_ints(std::int32_t* to, Doubles x, std::int64_t count) {
 }
 static inline void transpose_doubles(Doubles v[8]) { transpose(v); }
 
-// Eight floats of each of eight runs -> eight floats side by side, `count` of eight times.
+// Transposes eight floats, from index `at` on, of each of eight runs: float k of all runs goes to to + k step, for k below `count`.
 static inline void interleave8(const float* const rows[8], std::int64_t at, float* to, std::int64_t step, std::int64_t count) {
   __m256 a[8], b[8];
   for (int j = 0; j < 8; j++) a[j] = _mm256_loadu_ps(rows[j] + at);
@@ -289,7 +290,7 @@ static inline Peak peak_of(const float* from, std::int64_t count) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(most), finite), _mm256_store_si256(reinterpret_cast<__m256i*>(seen), infinite);
   Peak peak{0, 0};
   for (int i = 0; i < 8; i++) {
-    const std::int32_t gap = most[i] - peak.finite;  // both are from 0 to 2^31 - 1
+    const std::int32_t gap = most[i] - peak.finite;  // cannot overflow: both are from 0 to 2^31 - 1
     peak.finite += gap & ~(gap >> 31), peak.infinite |= seen[i];
   }
   return peak;

@@ -1,8 +1,9 @@
-// Eight values modulo q in one register of doubles. Included by avx512.cpp only.
+// Eight values modulo q in one register of doubles. Included by avx512.cpp and amx.cpp.
 //
-// Values are integers, held exactly: all of them stay below 2^53. A product x w modulo q is exact: h = fl(x w) and
-// l = x w - h (one FMA), c an integer next to x w / q, then (h - c q) + l. h, l, c, q are integers and |h - c q| < 2^53, so both
-// last steps are exact. c is rounded by adding and taking away 1.5 2^52, which is right for |x w / q| < 2^51.
+// Values are integers below 2^53, which doubles hold exactly. A product x w modulo q is exact too: h = fl(x w), l = x w - h by one
+// FMA, c is an integer next to x w / q, and the result is (h - c q) + l. As h, l, c and q are integers and |h - c q| < 2^53, the
+// last two steps are exact. c is rounded by adding and subtracting `magic`, 1.5 2^52, which is right for |x w / q| < 2^51. See
+// docs/cryptography.md, section 6.
 #pragma once
 #include <immintrin.h>
 
@@ -44,7 +45,7 @@ static inline Lanes every(const Cell* one) {  // eight times the same value
 static inline Lanes add(Lanes a, Lanes b, const Modulus&) { return _mm512_add_pd(a, b); }
 static inline Lanes sub(Lanes a, Lanes b, const Modulus&) { return _mm512_sub_pd(a, b); }
 
-// x w modulo q, at most q (1/2 + |x w / q| 2^-53) in absolute value: c is the exact product x fl(w/q), rounded once.
+// x w modulo q, at most q (1/2 + |x w / q| 2^-53) in absolute value, as c is the product x fl(w/q) rounded once.
 static inline Lanes times(Lanes x, Factor w, const Modulus& m) {
   const Lanes h = _mm512_mul_pd(x, w.value), l = _mm512_fmsub_pd(x, w.value, h);
   const Lanes c = _mm512_sub_pd(_mm512_fmadd_pd(x, w.quotient, m.magic), m.magic);
@@ -61,16 +62,17 @@ static inline Lanes reduced(Lanes x, const Modulus& m) {
   return _mm512_fnmadd_pd(_mm512_sub_pd(_mm512_fmadd_pd(x, m.inverse, m.magic), m.magic), m.q, x);
 }
 
-// Words below q (or below 2^52) as values, and values in (-q, q) as words below q.
+// Words below 2^52 as values, and values in (-q, q) as words below q.
 static inline Lanes from_words(Words x) { return _mm512_cvtepi64_pd(x); }
 static inline Words to_words(Lanes x, const Modulus& m) {
   const Words v = _mm512_cvtpd_epi64(x);
-  return _mm512_min_epu64(v, _mm512_add_epi64(v, m.word));  // as unsigned numbers, negative ones are the larger
+  return _mm512_min_epu64(v, _mm512_add_epi64(v, m.word));  // of v and v + q: a negative number is large as an unsigned one
 }
 static inline Words load_words(const std::uint64_t* from) { return _mm512_loadu_si512(from); }
 static inline void store_words(std::uint64_t* to, Words x) { _mm512_storeu_si512(to, x); }
 
-// Rows become columns: eight values of each of eight polynomials <-> lanes of eight coefficients.
+// Transposes 8x8 values: rows of eight coefficients of one polynomial become lanes of one coefficient of eight polynomials, and
+// back.
 static inline void transpose(Lanes v[8]) {
   const Lanes a0 = _mm512_unpacklo_pd(v[0], v[1]), a1 = _mm512_unpackhi_pd(v[0], v[1]);
   const Lanes a2 = _mm512_unpacklo_pd(v[2], v[3]), a3 = _mm512_unpackhi_pd(v[2], v[3]);
@@ -86,7 +88,7 @@ static inline void transpose(Lanes v[8]) {
   v[6] = _mm512_shuffle_f64x2(b2, b6, 0xdd), v[7] = _mm512_shuffle_f64x2(b3, b7, 0xdd);
 }
 
-// Stops where a value is beyond bound * q, in builds that check the bounds derived in ntt.inl.
+// Ends the program if a value is above bound q in absolute value, in builds that check the bounds of ntt.inl.
 static inline void within([[maybe_unused]] Lanes x, [[maybe_unused]] double bound, [[maybe_unused]] const Modulus& m) {
 #ifdef HECOMPILE_CHECK_BOUNDS
   if (_mm512_cmp_pd_mask(_mm512_abs_pd(x), _mm512_mul_pd(m.q, _mm512_set1_pd(bound)), _CMP_NLE_UQ)) __builtin_trap();
@@ -95,7 +97,7 @@ static inline void within([[maybe_unused]] Lanes x, [[maybe_unused]] double boun
 
 // ---- words of `whole` bytes
 
-// How eight words lie in 8 `whole` bytes.
+// The permutations between eight words in a register and their `whole` low bytes, packed into 8 `whole` bytes.
 struct Bytes {
   Words spread, gather;
   __mmask64 spread_mask, byte_mask;
@@ -110,7 +112,7 @@ static inline Bytes bytes_of(int whole) {
     }
   return {_mm512_load_si512(spread), _mm512_load_si512(gather), mask, (std::uint64_t{1} << (8 * whole)) - 1};
 }
-// Reads and writes exactly 8 `whole` bytes; kReadsOver bytes beyond them must be there to read.
+// load_packed reads and store_packed writes exactly 8 `whole` bytes. kReadsOver: how many bytes more a kernel may read.
 constexpr std::int64_t kReadsOver = 0;
 static inline Words load_packed(const std::uint8_t* from, const Bytes& b) {
   return _mm512_maskz_permutexvar_epi8(b.spread_mask, b.spread, _mm512_maskz_loadu_epi8(b.byte_mask, from));
@@ -118,16 +120,16 @@ static inline Words load_packed(const std::uint8_t* from, const Bytes& b) {
 static inline void store_packed(std::uint8_t* to, Words x, const Bytes& b, int, bool) {
   _mm512_mask_storeu_epi8(to, b.byte_mask, _mm512_permutexvar_epi8(b.gather, x));
 }
-// Byte `whole` of each word.
+// Byte `whole` of each of eight words, as one number of eight bytes; and the words that have only this byte.
 static inline std::uint64_t octets(Words x, int whole) {
   const __m512i places = _mm512_add_epi8(_mm512_set1_epi64(0x3830282018100800), _mm512_set1_epi8(static_cast<char>(whole)));
   return static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm512_castsi512_si128(_mm512_permutexvar_epi8(places, x))));
 }
 static inline Words spread_octets(std::uint64_t octets, int whole) {
-  const Words each = _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(static_cast<long long>(octets)));
-  return _mm512_sll_epi64(each, _mm_cvtsi32_si128(8 * whole));
+  const Words bytes = _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(static_cast<long long>(octets)));
+  return _mm512_sll_epi64(bytes, _mm_cvtsi32_si128(8 * whole));
 }
-// The low `bits` bits of each byte, side by side, and back.
+// squeeze puts the low `bits` bits of each of eight bytes side by side, unsqueeze puts them back.
 struct Squeeze {
   std::uint64_t mask;
 };
@@ -139,7 +141,7 @@ static inline Words both(Words a, Words b) { return _mm512_and_si512(a, b); }
 static inline Words less(Words a, Words b) { return _mm512_sub_epi64(a, b); }
 static inline Words every_word(std::uint64_t x) { return _mm512_set1_epi64(static_cast<long long>(x)); }
 static inline bool any_negative(Words x) { return _mm512_movepi64_mask(x) != 0; }
-// word 2^bits, not reduced: below 2 q.
+// word 2^bits, not reduced. For a word of q_bits - bits bits it is below 2^q_bits, and so below 2 q.
 static inline Lanes widened(Words x, int bits, const Modulus&) { return from_words(_mm512_sll_epi64(x, _mm_cvtsi32_si128(bits))); }
 
 // ---- messages and errors
@@ -152,8 +154,9 @@ static inline Encoder encoder(const RingView& ring) {
   return {_mm512_set1_pd(static_cast<double>(ring.delta)), _mm512_set1_pd(21.0), _mm512_set1_epi64((1LL << 42) - 1),
           _mm512_set1_epi64(((1LL << 21) - 1) << 21)};
 }
-// m delta + e - z as words below q. e = ones among bits 0-20 less ones among bits 21-41 of `noise`, that is, the ones after those
-// bits were flipped, less 21. |m delta| < q/2 and |z| <= 9 q (or 3 q): all sums are exact.
+// m delta + e - z as words below q. The error e is the number of ones among bits 0 to 20 of `noise` less that among bits 21 to 41.
+// This is the number of ones among all 42 bits after bits 21 to 41 were flipped, less 21. All sums are exact, since |m delta| < q/2
+// and |z| <= 9 q, or 3 q in wide rings.
 static inline Words encrypted(Lanes z, const std::int32_t* messages, Words noise, const Encoder& e, const Modulus& m) {
   const Words ones = _mm512_popcnt_epi64(_mm512_ternarylogic_epi64(noise, e.flip, e.bits, 0x28));  // (noise ^ flip) & bits
   const Lanes message = _mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(messages)));
@@ -185,7 +188,7 @@ static inline Quantizing quantizing(double scale, double reciprocal, double limi
   return {_mm512_set1_pd(scale), _mm512_set1_pd(reciprocal), _mm512_set1_pd(limit), _mm512_set1_pd(-limit),
           _mm512_set1_pd(6755399441055744.0)};
 }
-// clip(rint(x / scale)): see client_kernels.inl. A quotient that is no number is clipped to the limit.
+// clip(rint(x / scale), -limit, limit); client_kernels.inl proves the division. A quotient that is NaN is clipped to the limit.
 static inline Doubles quantized(Doubles x, const Quantizing& q) {
   const Doubles large = _mm512_set1_pd(3.0e38);
   x = _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(x, x, _CMP_ORD_Q), x);
@@ -203,7 +206,7 @@ static inline void store_ints(std::int32_t* to, Doubles x, std::int64_t count) {
 }
 static inline void transpose_doubles(Doubles v[8]) { transpose(v); }
 
-// Eight floats of each of eight runs -> eight floats side by side, `count` of eight times.
+// Transposes eight floats, from index `at` on, of each of eight runs: float k of all runs goes to to + k step, for k below `count`.
 static inline void interleave8(const float* const rows[8], std::int64_t at, float* to, std::int64_t step, std::int64_t count) {
   __m256 a[8], b[8];
   for (int j = 0; j < 8; j++) a[j] = _mm256_loadu_ps(rows[j] + at);
@@ -218,7 +221,8 @@ static inline void interleave8(const float* const rows[8], std::int64_t at, floa
   for (std::int64_t k = 0; k < 8 && k < count; k++) _mm256_storeu_ps(to + k * step, b[k]);
 }
 
-// Largest magnitude among `count` floats, and whether there are infinities, as bits; NaN counts as zero.
+// The largest absolute value of `count` floats, as the bits of a float, without infinities and NaN; and a number that is not zero
+// if there are infinities.
 struct Peak {
   std::int32_t finite, infinite;
 };
@@ -243,8 +247,9 @@ static inline Decoder decoder(const RingView& ring) {
   const double t = static_cast<double>(std::int64_t{1} << ring.t_bits), half = static_cast<double>(ring.q / 2);
   return {_mm512_set1_pd(t), _mm512_set1_pd(t / 2), _mm512_set1_pd(half), _mm512_set1_pd(-half), _mm512_set1_pd(1.0)};
 }
-// round(t x / q), centred: exact for every x. h = t x is exact, g is next to h / q, and so the remainder h - g q, an integer below
-// q, is exact; it moves g by one where it is beyond q/2. (t x / q is never half an integer, q being odd and t a power of two.)
+// round(t x / q) modulo t, in [-t/2, t/2), exact for every x. h = t x is exact, and g is an integer next to h / q. So the remainder
+// h - g q is an integer below q in absolute value, and exact. Where it is beyond q/2, g is corrected by one. (t x / q is never half
+// an odd integer, since q is odd and t a power of two.)
 static inline Doubles decoded(Lanes x, const Decoder& d, const Modulus& m) {
   x = reduced(x, m);
   const Lanes h = _mm512_mul_pd(x, d.t);
@@ -255,15 +260,15 @@ static inline Doubles decoded(Lanes x, const Decoder& d, const Modulus& m) {
   g = _mm512_mask_sub_pd(g, _mm512_cmp_pd_mask(g, d.half_t, _CMP_GE_OQ), g, d.t);
   return _mm512_add_pd(g, _mm512_setzero_pd());  // no negative zero
 }
-// clip(x scale, +-3.0e38); what is no number stays.
+// x scale, clipped to +-3.0e38; NaN stays NaN.
 static inline Doubles scaled(Doubles x, Doubles scale) {
   const Doubles large = _mm512_set1_pd(3.0e38), small = _mm512_set1_pd(-3.0e38);
   return _mm512_min_pd(large, _mm512_max_pd(small, _mm512_mul_pd(x, scale)));
 }
 static inline Doubles every_double(double x) { return _mm512_set1_pd(x); }
 
-// Ternary digits of eight words of 64 random bits: floor(3 r / 2^64) - 1. 3 r / 2^64 = (3 (r / 2^32) + (3 (r mod 2^32)) / 2^32) /
-// 2^32.
+// Eight coefficients of a secret, floor(3 r / 2^64) - 1, from eight words r of 64 random bits. With r = u 2^32 + v, floor(3 r /
+// 2^64) is floor((3 u + floor(3 v / 2^32)) / 2^32).
 static inline Lanes ternary(const std::uint8_t* random, const Modulus&) {
   const Words r = _mm512_loadu_si512(random), three = _mm512_set1_epi64(3);
   const Words low = _mm512_srli_epi64(_mm512_mul_epu32(r, three), 32), high = _mm512_mul_epu32(_mm512_srli_epi64(r, 32), three);

@@ -1,4 +1,5 @@
-// Eight values modulo q as words below q: 64-bit integers for any processor. Included by portable.cpp only.
+// Eight values modulo q as words below q, with 64-bit integers, for any processor. The functions are those of ops_avx512.h, which
+// describes them. Included by portable.cpp only.
 #pragma once
 #include <cstdint>
 
@@ -26,17 +27,17 @@ static inline Modulus modulus(const RingView& ring) { return {ring.q, ring.one_f
 static inline Factor factor(const TwiddleView& table, std::int64_t i) { return {table.word[i], table.fraction[i]}; }
 static inline Factor n_inverse(const RingView& ring) { return {ring.n_inverse, ring.n_inverse_fraction}; }
 
-// x - q where x >= q, for x below 2^63: the sign of the difference chooses, not a branch.
+// x, less q if x >= q, for x below 2^63. There is no branch: the sign of the difference makes a mask.
 static inline u64 below(u64 x, u64 q) {
   const u64 less = x - q;
   return less + (q & (0 - (less >> 63)));
 }
-// x w modulo q for any x (Shoup): the quotient by the fraction is right or one too small.
+// x w modulo q for any x (Shoup's method), with fraction = floor(w 2^64 / q). The quotient is right or too small by one.
 static inline u64 times(u64 x, u64 word, u64 fraction, u64 q) {
   const u64 quotient = static_cast<u64>(static_cast<u128>(x) * fraction >> 64);
   return below(x * word - quotient * q, q);
 }
-// x modulo q for any x: times one.
+// x modulo q for any x: x times one.
 static inline u64 reduced(u64 x, const Modulus& m) { return times(x, 1, m.one_fraction, m.q); }
 // a b modulo q for a, b below q (Barrett): with k = q_bits and mu = floor(4^k / q), the quotient floor(floor(a b / 2^(k-1)) mu /
 // 2^(k+1)) is right or at most two too small. All products stay below 2^102.
@@ -128,7 +129,7 @@ static inline Words spread_octets(u64 octets, int whole) {
   for (int i = 0; i < 8; i++) x.v[i] = (octets >> (8 * i) & 0xff) << (8 * whole);
   return x;
 }
-// The low `bits` bits of each byte, side by side, and back.
+// squeeze puts the low `bits` bits of each of eight bytes side by side, unsqueeze puts them back.
 struct Squeeze {
   int bits;
 };
@@ -176,7 +177,7 @@ struct Encoder {
   u64 delta;
 };
 static inline Encoder encoder(const RingView& ring) { return {ring.delta}; }
-// Ones of a word, by shifts and masks.
+// The number of ones in a word, by shifts and masks.
 static inline u64 ones_of(u64 x) {
   x -= x >> 1 & 0x5555555555555555;
   x = (x & 0x3333333333333333) + (x >> 2 & 0x3333333333333333);
@@ -273,7 +274,8 @@ struct Decoder {
   int t_bits;
 };
 static inline Decoder decoder(const RingView& ring) { return {ring.t_fraction, ring.t_bits}; }
-// round(t x / q), centred. With f = floor(2^64 t / q), floor(x f / 2^64) is the floor of t x / q or one less, as x < 2^64.
+// round(t x / q) modulo t, in [-t/2, t/2). With f = floor(2^64 t / q), floor(x f / 2^64) is floor(t x / q) or one less, as x <
+// 2^64.
 static inline Doubles decoded(const Lanes& x, const Decoder& d, const Modulus& m) {
   Doubles result;
   for (int i = 0; i < 8; i++) {

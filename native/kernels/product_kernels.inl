@@ -1,5 +1,5 @@
-// The server's part of an instruction set. Included once into its namespace, behind product_kernels.h, its ops, ntt.inl, its
-// limbs_*.inl and a sums_*.inl.
+// The server's inner loops as one table. Included once into the namespace of each instruction set, behind product_kernels.h, its
+// ops_*.h, ntt.inl, its limbs_*.inl and a sums_*.inl.
 
 #include "kernels/transform.inl"
 

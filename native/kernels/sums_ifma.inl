@@ -1,12 +1,12 @@
 // Sums of products of transformed polynomials with 52-bit integer multiply-add: the low and the high 52 bits of products are added
-// apart, in 64-bit lanes, and brought together at the end. Included into the namespace of an instruction set.
+// separately, in 64-bit lanes, and put together at the end. Included into the namespace of an instruction set.
 //
 // Weights are words below 2 q and values below q, so with q below 2^50 a product's high part is below 2^49 and its low part below
 // 2^52: sums of 4096 stay below 2^64.
 
 namespace sums {
 
-constexpr std::int64_t kCells = 2;    // of a sum: low, high
+constexpr std::int64_t kCells = 2;    // cells of a sum: low, high
 constexpr std::int64_t kMost = 2048;  // products between two folds
 
 static inline Lanes weight_cells(Lanes x, const Modulus& m) {
@@ -18,7 +18,7 @@ static inline Lanes value_cells(Lanes x, const Modulus& m) { return _mm512_casts
 
 template <int kCount>
 static inline void accumulate_of(const Cell* const* weights, const Cell* const* values, std::int64_t count, Cell* sums) {
-  const Cell *weight_at[kCount], *value_at[kCount];  // locals: stores to sums cannot change them
+  const Cell *weight_at[kCount], *value_at[kCount];  // local copies, which stores to sums cannot change
 #pragma GCC unroll 4
   for (int k = 0; k < kCount; k++) weight_at[k] = weights[k], value_at[k] = values[k];
   for (std::int64_t i = 0; i < count; i++, sums += 16) {
@@ -40,7 +40,8 @@ static void accumulate(const RingView&, std::int64_t batch, const Cell* const* w
     for (std::int64_t k = 0; k < batch; k++) accumulate_of<1>(weights + k, values + k, count, sums);
 }
 
-// high 2^52 + low, reduced: high is below 2^61 and is cut into 32 bits and the rest, so that all parts are exact.
+// The i-th sum, high 2^52 + low, reduced modulo q. high is below 2^61 and is cut at bit 26, so that both parts are exact as
+// doubles.
 static inline Lanes total(const Cell* sums, std::int64_t i, const Modulus& m) {
   const __m512i low = _mm512_load_si512(sums + 16 * i), mask = _mm512_set1_epi64((1LL << 52) - 1);
   const __m512i high = _mm512_add_epi64(_mm512_load_si512(sums + 16 * i + 8), _mm512_srli_epi64(low, 52));

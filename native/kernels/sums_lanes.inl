@@ -1,12 +1,12 @@
 // Sums of products of transformed polynomials in lanes modulo q. Included into the namespace of an instruction set.
 //
-// Bounds, in units of q, narrow being up to 48 bits and wide up to 50 (see ntt.inl): transformed weights are below 9.7 and 3.2, the
-// other factor is reduced, at most 1/2. A product is then below 1/2 + 4.9/16 and 1/2 + 1.6/4, and a reduced sum with kBatch of them
-// below 4.2: sums must stay below 32 and 8.
+// Bounds in units of q, for narrow and for wide rings (see ntt.inl): transformed weights are below 9.7 and 3.2. The other factor is
+// reduced and at most 1/2. So a product is below 1/2 + 4.9/16 and 1/2 + 1.6/4. A reduced sum plus kBatch products is below 4.2, and
+// sums must stay below 32 and 8.
 
 namespace sums {
 
-constexpr std::int64_t kCells = 1;  // of a sum
+constexpr std::int64_t kCells = 1;  // cells of a sum
 constexpr std::int64_t kMost = std::int64_t{1} << 40;
 
 static inline Lanes weight_cells(Lanes x, const Modulus&) { return x; }
@@ -15,7 +15,7 @@ static inline Lanes value_cells(Lanes x, const Modulus& m) { return reduced(x, m
 template <int kCount>
 static inline void accumulate_of(const Cell* const* weights, const Cell* const* values, std::int64_t count, Cell* sums,
                                  const Modulus& m) {
-  const Cell *weight_at[kCount], *value_at[kCount];  // locals: stores to sums cannot change them
+  const Cell *weight_at[kCount], *value_at[kCount];  // local copies, which stores to sums cannot change
 #pragma GCC unroll 4
   for (int k = 0; k < kCount; k++) weight_at[k] = weights[k], value_at[k] = values[k];
   for (std::int64_t i = 0; i < count; i++) {

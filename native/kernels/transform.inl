@@ -1,5 +1,5 @@
-// Polynomials there and back. Included into the namespace of an instruction set, behind its ops, ntt.inl, a sums_*.inl and the
-// limbs_*.inl, which has `from_bytes`.
+// The server's transforms of polynomials and weights (see product_kernels.h). Included into the namespace of an instruction set,
+// behind its ops_*.h, ntt.inl, a sums_*.inl, and its limbs_*.inl for `from_bytes`.
 
 // N times coefficients (N, 8), as `backward` leaves them -> words below q (8, N).
 static inline void scale_to_words(const RingView& ring, const Cell* cells, std::uint64_t* words, const Modulus& m) {
@@ -21,7 +21,7 @@ static void to_coefficients(const RingView& ring, std::uint64_t* words, Cell* ce
   scale_to_words(ring, cells, words, m);
 }
 
-// Works in the sums' place: a group's values are read before anything is written beyond them.
+// Works in the memory of the sums: the sums of a group are read before its values are written, and values take no more room.
 static void sums_to_words(const RingView& ring, Cell* cells, std::uint64_t* words) {
   const Modulus m = modulus(ring);
   backward_from(ring, cells, [&](std::int64_t group, Lanes v[8]) {
@@ -50,7 +50,8 @@ static void words_to_values(const RingView& ring, const std::uint64_t* words, Ce
   });
 }
 
-// In the wide case u is reduced, so that values stay below 1/2 + 1/2 + 1.1/16; else a level makes M + 1/2 + M/64 of M.
+// Transforms weights by a SparsePlan. Bounds in units of q, as in ntt.inl: in wide rings u is reduced, so that values stay below
+// 1/2 + 1/2 + 1.1/16. In narrow ones a level makes M + 1/2 + M/64 of M, as the dense transform does.
 template <bool kWide>
 static void transform_sparse(const RingView& ring, const SparsePlan& plan, const std::int8_t* weights, Cell* x) {
   alignas(64) Cell column[8 << kMostSparse];
@@ -59,8 +60,8 @@ static void transform_sparse(const RingView& ring, const SparsePlan& plan, const
   const std::int64_t height = std::int64_t{1} << plan.levels, width = ring.n >> plan.levels;
   const SparsePlan::Term* term = plan.terms;
   const std::int32_t *pair = plan.pairs, *ends = plan.ends;
-  for (std::int64_t each = 0; each < plan.column_count; each++) {
-    const SparsePlan::Term* last = plan.terms + plan.term_ends[each];
+  for (std::int64_t index = 0; index < plan.column_count; index++) {
+    const SparsePlan::Term* last = plan.terms + plan.term_ends[index];
     for (const SparsePlan::Term* t = term; t < last; t++) store(column + 8 * t->place, zero);
     for (; term < last; term++) {
       Cell* at = column + 8 * term->place;
@@ -88,7 +89,7 @@ static void transform_sparse(const RingView& ring, const SparsePlan& plan, const
         }
       }
     }
-    Cell* to = x + 8 * plan.columns[each];
+    Cell* to = x + 8 * plan.columns[index];
     for (std::int64_t i = 0; i < height; i++) store(to + 8 * i * width, load(column + 8 * i));
   }
   for (std::int64_t i = 0; i < height; i++)

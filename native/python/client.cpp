@@ -1,5 +1,5 @@
-// The client's calls: values in, request bytes out; reply bytes in, values out. Secrets stay in objects that Python cannot look
-// into.
+// The client's functions: `encrypt` makes a request from values, and `decrypt` makes values from the reply. Secrets stay in objects
+// that Python cannot look into.
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
@@ -28,7 +28,8 @@ using FloatsOut = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using Integers = nb::ndarray<const std::int64_t, nb::c_contig, nb::device::cpu>;
 using IntegersOut = nb::ndarray<std::int64_t, nb::c_contig, nb::device::cpu>;
 
-// Rule: the secrets of one request are pairwise different. The first eight values of each are compared without a branch on them.
+// Throws std::logic_error if two blocks of a layer have the same secret. Compares the first eight values of each, without a branch
+// that depends on them.
 void require_different(const Request::Layer& layer) {
   const std::size_t n = static_cast<std::size_t>(layer.layout->ring->n), blocks = static_cast<std::size_t>(layer.layout->blocks);
   std::uint64_t same = 0;
@@ -41,7 +42,8 @@ void require_different(const Request::Layer& layer) {
   if (same != 0) throw std::logic_error("two blocks drew the same secret: nothing is sent");
 }
 
-// Whether all layers whose seeds may serve several requests have an answer for them, at this batch.
+// Whether a request may use the seeds of the run's earlier requests. This holds in the process that made the run, if every layer
+// whose seeds are shared has them at this batch size, has the `a` of the first reply, and has requests left.
 bool may_continue(const Run& run, const std::vector<std::shared_ptr<const ClientLayer>>& layers) {
   if (run.owner != getpid() || run.layers.size() != layers.size()) return false;
   for (std::size_t i = 0; i < layers.size(); i++) {
@@ -52,6 +54,8 @@ bool may_continue(const Run& run, const std::vector<std::shared_ptr<const Client
   return true;
 }
 
+// Encrypts the values of all layers of a request, and writes words and seeds of layer i to `out` from offsets[i] on. Values are
+// float32 tensors for layers with a ClientLayer, and integers (blocks, uploads, N) for those with a Layout only.
 std::unique_ptr<Request> encrypt_request(const std::vector<nb::object>& layers, const std::vector<nb::object>& values,
                                          const std::vector<nb::bytes>& contexts, nb::handle out,
                                          const std::vector<std::size_t>& offsets, const std::shared_ptr<Run>& run) {
@@ -121,12 +125,14 @@ std::unique_ptr<Request> encrypt_request(const std::vector<nb::object>& layers, 
   return request;
 }
 
+// Throws std::invalid_argument unless the unused bits of the last byte are zero.
 void require_padding(const std::uint8_t* data, std::int64_t words, int bits) {
   if (!padding_is_zero(data, static_cast<std::size_t>(words), bits))
     throw std::invalid_argument("the bits after the last word are not zero");
 }
 
-// results[i]: the float32 tensors of a layer's parts, or an int64 array (blocks, answers, reads).
+// Decrypts a reply into `results`. results[i]: a list of the float32 tensors of layer i's parts, or an int64 array
+// (blocks, answers, gathered).
 void decrypt_reply(Request& request, nb::handle reply, const std::vector<std::size_t>& offsets,
                    const std::vector<nb::object>& results) {
   if (request.used) throw std::logic_error("a reply to a request that was answered");

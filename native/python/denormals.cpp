@@ -10,11 +10,11 @@ namespace hecompile::python {
 namespace {
 
 #if defined(__x86_64__)
-constexpr unsigned kFlush = 0x8040;  // MXCSR: results (bit 15) and operands (bit 6) below 2^-126 are zero
+constexpr unsigned kFlush = 0x8040;  // bits of MXCSR: results (15) and operands (6) below 2^-126 count as zero
 
 void flush_denormals(bool on) { _mm_setcsr(on ? _mm_getcsr() | kFlush : _mm_getcsr() & ~kFlush); }
 #else
-constexpr std::uint64_t kFlush = std::uint64_t{1} << 24;  // FPCR.FZ: both
+constexpr std::uint64_t kFlush = std::uint64_t{1} << 24;  // bit FZ of FPCR: results and operands below 2^-126 count as zero
 
 void flush_denormals(bool on) {
   std::uint64_t control = 0;

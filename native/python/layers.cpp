@@ -38,7 +38,7 @@ std::shared_ptr<const Layout> make_layout(
   shape.elements = elements;
   std::tie(shape.channels, shape.height, shape.width) = picture;
   std::tie(shape.rows, shape.grid_height, shape.grid_width) = result;
-  std::tie(shape.share, shape.tile_rows, shape.p_in, shape.p_out) = packing;
+  std::tie(shape.images_per_poly, shape.band_rows, shape.p_in, shape.p_out) = packing;
   std::tie(shape.drop_b, shape.drop_a) = drops;
   for (std::size_t i = 0; i < taps.shape(0); i++) shape.taps.push_back({taps.data()[2 * i], taps.data()[2 * i + 1]});
   auto ring = ring_of(dimension, q, t_bits);
@@ -66,37 +66,38 @@ std::shared_ptr<ClientLayer> make_client(std::shared_ptr<const Layout> layout, d
   source.elements = copied(elements), source.scale_of = copied(scale_of), source.channels = copied(channels);
   source.heights = copied(heights), source.widths = copied(widths);
   std::tie(source.row_step, source.column_step) = steps;
-  source.data = &kNoTensor;  // there is none yet: places are judged by its size
+  source.data = &kNoTensor;  // there is no tensor yet: only its size is checked
   source.check(*layer->layout, static_cast<std::size_t>(layer->runs));
   source.data = nullptr;
   return layer;
 }
 
-// rows: (rows, 7) of part, offset, element step, row step, column step, height, width.
+// Says where the results of a layer go. rows: (rows, 7) integers, which are the fields of SinkRow in its order without the last
+// two.
 void set_results(ClientLayer& layer, const nb::ndarray<const std::int64_t, nb::shape<-1, 7>, nb::c_contig, nb::device::cpu>& rows,
                  const Vector<double>& scales, const Vector<float>& bias, const std::vector<std::size_t>& part_sizes) {
   if (rows.shape(0) != scales.size() || rows.shape(0) != bias.size())
     throw std::invalid_argument("rows, scales and biases of different lengths");
-  std::vector<SinkRow> found;
+  std::vector<SinkRow> sink_rows;
   for (std::size_t i = 0; i < rows.shape(0); i++) {
     const std::int64_t* row = rows.data() + 7 * i;
     if (row[0] < 0 || row[0] > INT32_MAX || row[5] < 0 || row[5] > INT32_MAX || row[6] < 0 || row[6] > INT32_MAX)
       throw std::invalid_argument("a row out of range");
-    found.push_back({static_cast<std::int32_t>(row[0]), row[1], row[2], row[3], row[4], static_cast<std::int32_t>(row[5]),
-                     static_cast<std::int32_t>(row[6]), scales.data()[i], bias.data()[i]});
+    sink_rows.push_back({static_cast<std::int32_t>(row[0]), row[1], row[2], row[3], row[4], static_cast<std::int32_t>(row[5]),
+                         static_cast<std::int32_t>(row[6]), scales.data()[i], bias.data()[i]});
   }
-  float none = 0;  // there are no tensors yet: places are judged by their sizes
+  float none = 0;  // there are no tensors yet: only their sizes are checked
   Sink sink;
-  sink.rows = found;
+  sink.rows = sink_rows;
   for (const std::size_t size : part_sizes) sink.parts.push_back({&none, size});
   sink.value_scales.resize(static_cast<std::size_t>(layer.layout->shape.elements));
   sink.check(*layer.layout);
-  layer.rows = std::move(found), layer.part_sizes = part_sizes;
+  layer.rows = std::move(sink_rows), layer.part_sizes = part_sizes;
 }
 
 }  // namespace
 
-// Bytes for what travels, with any content, from memory that is kept from call to call.
+// A NumPy array of bytes for a request or reply. It is not initialised, and its memory is kept from call to call.
 nb::object traveling_bytes(std::size_t size) {
   auto* block = new MemoryBlock(std::max<std::size_t>(size, 1));
   const nb::capsule owner(block, [](void* held) noexcept { delete static_cast<MemoryBlock*>(held); });
@@ -110,7 +111,7 @@ void bind_layers(nb::module_& module) {
       .def_prop_ro("uploads", [](const Layout& self) { return self.uploads; })
       .def_prop_ro("answers", [](const Layout& self) { return self.answers; })
       .def_prop_ro("seeds", [](const Layout& self) { return self.seeds; })
-      .def_prop_ro("reads", [](const Layout& self) { return self.reads; })
+      .def_prop_ro("gather_indices", [](const Layout& self) { return self.gather_indices; })
       .def_prop_ro("offsets", [](const Layout& self) { return self.offsets; })
       .def_prop_ro("up_bytes",
                    [](const Layout& self) { return packed_bytes(static_cast<std::size_t>(self.up_words()), self.ring->q_bits); })

@@ -1,4 +1,4 @@
-// What Python keeps of a layer: its layout, and at the client where its values lie.
+// Layers as Python holds them. A server has a layout only; a client also knows where the layer's values lie in tensors.
 #pragma once
 #include <nanobind/nanobind.h>
 
@@ -9,16 +9,16 @@
 
 namespace hecompile::python {
 
-// A layer at one batch size, as a client runs it.
+// A layer of the client, at one batch size.
 struct ClientLayer {
   std::shared_ptr<const Layout> layout;
-  Source source;          // without data
-  std::int64_t runs = 0;  // elements of the value that have a scale each, of `run_size` floats one after another
+  Source source;          // without its data, which comes with every request
+  std::int64_t runs = 0;  // pictures of the value; each has `run_size` consecutive floats and a scale of its own
   std::int64_t run_size = 0;
-  std::vector<SinkRow> rows;            // empty where results are read as integers
+  std::vector<SinkRow> rows;            // empty where results stay integers
   std::vector<std::size_t> part_sizes;  // floats of each part's tensor
-  double limit = 0;
-  std::int64_t requests = 1;  // that one public seed may serve
+  double limit = 0;                     // of the quantiser: messages are in [-limit, limit]
+  std::int64_t requests = 1;            // how many requests of a run one public seed may serve
 };
 
 void bind_layers(nanobind::module_& module);

@@ -11,14 +11,15 @@ namespace {
 
 namespace nb = nanobind;
 
-constexpr std::size_t kZeros = std::size_t{1} << 20;
+constexpr std::size_t kZeros = std::size_t{1} << 20;  // bytes that are encrypted at a time
 
-// Kept for the life of the process: threads may need them until its very end.
+// Classes of Python's libraries and a block of zeros. Never freed, since threads may need them until the process ends.
 struct Library {
   nb::object cipher, aes, counter, shake, zeros;
 };
 Library* library = nullptr;
 
+// Fills `out` with bytes from the operating system's generator. Throws std::runtime_error if it gives none.
 void draw(std::uint8_t* out, std::size_t size) {
   for (std::size_t done = 0; done < size;) {
     const ssize_t got = getrandom(out + done, size - done, 0);
@@ -28,6 +29,7 @@ void draw(std::uint8_t* out, std::size_t size) {
   }
 }
 
+// A memoryview of bytes of ours.
 nb::object view(const std::uint8_t* data, std::size_t size, int access) {
   auto* bytes = const_cast<char*>(reinterpret_cast<const char*>(data));  // the flag says whether it may be written
   return nb::steal(PyMemoryView_FromMemory(bytes, static_cast<Py_ssize_t>(size), access));

@@ -1,4 +1,5 @@
-// Random bytes for the core: seeds from the operating system, streams by AES-256-CTR of `cryptography`, keys of `a` by SHAKE-256.
+// Random bytes for the core, as docs/cryptography.md, section 2, says: seeds come from the operating system, keys of `a` from
+// SHAKE-256, and streams from AES-256 in counter mode, as the Python package `cryptography` computes it.
 #pragma once
 #include <nanobind/nanobind.h>
 
@@ -14,14 +15,15 @@ namespace hecompile::python {
 inline constexpr std::size_t kSeedBytes = 32;
 using Seed = std::array<std::uint8_t, kSeedBytes>;
 
-// 32 fresh bytes of the operating system's generator. Throws std::runtime_error if it gives none.
+// 32 fresh bytes from the operating system's random generator. Throws std::runtime_error if that fails.
 Seed draw_seed();
 
-// K_a of one group of blocks: SHAKE-256(context || u32 group || seed)[0:32]. `context` names artifact, region and layer. Holds the
-// GIL.
+// The key K_a of one group of blocks: the first 32 bytes of SHAKE-256(context || group in 4 bytes || seed). `context` names
+// artifact, region and layer. The caller must hold the GIL.
 Seed public_key(const nanobind::bytes& context, std::uint32_t group, const std::uint8_t* seed);
 
-// Streams of one request and layer. The keys of secrets and errors are drawn here, wiped when this goes, and never told.
+// The random streams of one request and layer. The keys of secrets and errors are drawn in the constructor, wiped in the
+// destructor, and never given out.
 class CipherFill final : public Fill {
  public:
   explicit CipherFill(std::vector<Seed> public_keys, bool secret);
@@ -29,10 +31,10 @@ class CipherFill final : public Fill {
 
  private:
   std::vector<Seed> public_keys_;
-  SecretBuffer<std::uint8_t> keys_;  // of secrets, then of errors; empty at a server
+  SecretBuffer<std::uint8_t> keys_;  // the key of secrets, then that of errors; no bytes at a server
 };
 
-// Takes the classes of `cryptography`, and memory of zeros, once. Called when the module is loaded.
+// Imports the classes of `cryptography` and allocates a block of zeros, once. Called when the module is loaded.
 void prepare_randomness();
 
 }  // namespace hecompile::python

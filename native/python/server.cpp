@@ -1,4 +1,4 @@
-// The server's calls: weights in the product's order, and request bytes to reply bytes.
+// The server's functions: `make_weights` brings weights into the order of the product, and `evaluate` makes a reply from a request.
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
@@ -22,6 +22,7 @@ namespace {
 namespace nb = nanobind;
 using namespace nb::literals;
 
+// values: (output channels, channels, taps), from -127 to 127.
 std::shared_ptr<Weights> make_weights(const std::shared_ptr<const Layout>& layout,
                                       const nb::ndarray<const std::int8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>& values,
                                       bool transform, std::size_t keep_bytes) {
@@ -33,7 +34,8 @@ std::shared_ptr<Weights> make_weights(const std::shared_ptr<const Layout>& layou
   return std::make_shared<Weights>(*layout, values.data(), transform ? Form::kTransform : Form::kLimbs, keep_bytes);
 }
 
-// Writes `b` of the answers at `offset` of `out`, then `a` unless there are no seeds. Returns why not, or None.
+// Writes the b part of all answers of a layer to `out` from `offset` on, and behind it the a part if there are seeds. Returns None,
+// or a sentence that says why the request is refused.
 std::optional<std::string> evaluate_layer(const std::shared_ptr<const Layout>& layout, const std::shared_ptr<Weights>& weights,
                                           nb::handle words, std::optional<nb::object> seeds, const nb::bytes& context,
                                           std::optional<nb::ndarray<const std::int64_t, nb::c_contig, nb::device::cpu>> added,
@@ -72,7 +74,8 @@ std::optional<std::string> evaluate_layer(const std::shared_ptr<const Layout>& l
   return std::nullopt;
 }
 
-// `a` of every upload as coefficients, from its seeds: (seeds, uploads, N) words below q.
+// The coefficients of `a` of every upload, expanded from the seeds: one flat array of (seeds, uploads, N) words below q. Throws
+// std::invalid_argument for a seed that gives too few words.
 nb::object public_words_of(const std::shared_ptr<const Layout>& layout, nb::handle seeds, const nb::bytes& context) {
   const View given(seeds, false);
   std::vector<Seed> keys;

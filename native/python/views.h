@@ -1,4 +1,4 @@
-// Python buffers as pointers, and errors in Python's terms.
+// Python buffers as pointers.
 #pragma once
 #include <nanobind/nanobind.h>
 
@@ -10,7 +10,8 @@ namespace hecompile::python {
 
 namespace nb = nanobind;
 
-// A contiguous buffer of bytes, held as long as this lives. Throws nb::python_error for what is none.
+// The bytes of a Python object, which stay in place while the View lives. Throws nb::python_error for an object without a
+// contiguous buffer, or one that may not be written where `writable`.
 class View {
  public:
   View(nb::handle object, bool writable) {

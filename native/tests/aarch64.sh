@@ -1,10 +1,11 @@
 #!/bin/sh
-# Builds the core for aarch64 and runs its tests in an emulator: aarch64.sh BUILD TOOLS. Where compiler or emulator are not installed,
-# packages of Debian are unpacked into the folder TOOLS; where there are none, says so and ends well.
+# aarch64.sh BUILD TOOLS: builds the core for aarch64 in the folder BUILD and runs its tests in an emulator. If the compiler or the
+# emulator is not installed, Debian's packages are unpacked into the folder TOOLS. If there are none either, the script says so and
+# exits with 0.
 set -e
 build=$1 tools=$2
 PATH="$PATH:$tools/usr/bin"
-# what is unpacked, not installed, finds its own libraries nowhere else
+# Programs that are unpacked and not installed find their libraries by this path only.
 export LD_LIBRARY_PATH="$tools/usr/lib/$(uname -m)-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 emulator() { command -v qemu-aarch64-static || command -v qemu-aarch64; }
 tools_exist() { command -v aarch64-linux-gnu-g++ && emulator; }
@@ -15,7 +16,7 @@ if ! tools_exist >/dev/null; then
     names() { apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
       g++-aarch64-linux-gnu qemu-user-static | grep -E '^[a-z]' | grep -E 'aarch64|arm64-cross|^qemu-user-static$'; }
     apt-get download $(names) || { apt-get update && apt-get download $(names); }
-    for each in *.deb; do dpkg -x "$each" . && rm "$each"; done
+    for package in *.deb; do dpkg -x "$package" . && rm "$package"; done
   ) >/dev/null 2>&1 || true
 fi
 if ! tools_exist >/dev/null; then

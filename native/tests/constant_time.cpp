@@ -1,5 +1,5 @@
-// Whether anything that is secret chooses a branch or an address. Run under valgrind: secrets, errors, messages and decrypted
-// values are marked undefined, and memcheck reports every jump and index that depends on them.
+// Checks that no branch and no address depends on a secret. It runs under memcheck of valgrind. Secrets, errors, messages and
+// decrypted values are marked as undefined, and memcheck reports every branch and every address that depends on them.
 //
 //   HECOMPILE_KERNEL=avx2 valgrind --error-exitcode=9 ./constant_time
 //
@@ -26,18 +26,20 @@ namespace {
 
 using namespace hecompile;
 
+// Marks bytes as undefined for memcheck.
 void poison([[maybe_unused]] const void* data, [[maybe_unused]] std::size_t bytes) {
 #ifndef HECOMPILE_NO_MEMCHECK
   (void)VALGRIND_MAKE_MEM_UNDEFINED(data, bytes);
 #endif
 }
+// Marks bytes as defined again, since they are public from here on.
 void publish([[maybe_unused]] const void* data, [[maybe_unused]] std::size_t bytes) {
 #ifndef HECOMPILE_NO_MEMCHECK
   (void)VALGRIND_MAKE_MEM_DEFINED(data, bytes);
 #endif
 }
 
-// Bytes of chance: what makes secrets and errors is undefined.
+// Streams of pseudo-random bytes. Those of secrets and errors are marked as undefined.
 class SecretFill : public Fill {
  public:
   void fill(Stream stream, int, std::uint64_t position, std::uint8_t* out, std::size_t size) override {
@@ -50,7 +52,7 @@ class SecretFill : public Fill {
   }
 };
 
-// Whether memcheck takes these bytes for undefined (without a report).
+// Whether memcheck has some of four bytes marked as undefined. Asking makes no report.
 [[maybe_unused]] bool poisoned([[maybe_unused]] const void* data) {
   std::uint8_t bits[4] = {};
 #ifndef HECOMPILE_NO_MEMCHECK
@@ -59,8 +61,9 @@ class SecretFill : public Fill {
   return (bits[0] | bits[1] | bits[2] | bits[3]) != 0;
 }
 
-volatile int sink_of_leaks;  // so that the compiler keeps the leaks
+volatile int sink_of_leaks;  // volatile, so that the compiler keeps the leaks
 
+// Branches on an error, or reads a table at it: memcheck must report both.
 void leak(const std::string& kind, Fill& fill) {
   std::uint8_t noise[16];
   fill.fill(Stream::kErrors, 0, 0, noise, sizeof noise);
@@ -74,6 +77,7 @@ void leak(const std::string& kind, Fill& fill) {
   }
 }
 
+// Encrypts a picture of this shape and decrypts a reply of constant bytes, to floats and to integers.
 void run(const Shape& shape, bool tokens, int q_bits, std::uint64_t q, int t_bits) {
   const Layout layout(ring_of(1024, q, t_bits), shape);
   const Shape& s = layout.shape;
@@ -109,7 +113,7 @@ void run(const Shape& shape, bool tokens, int q_bits, std::uint64_t q, int t_bit
   encryption.layout = &layout, encryption.source = &source, encryption.scales = scales.data(), encryption.limit = 127;
   encryption.fill = &fill, encryption.secrets = &secrets, encryption.words = words.data();
   encrypt({encryption});
-  publish(words.data(), words.size());  // what is sent is public
+  publish(words.data(), words.size());  // the request is sent, so it is public
 
   std::vector<std::uint8_t> a(packed_bytes(size(layout.down_a_words()), q_bits - s.drop_a), 0x5a);
   std::vector<std::uint8_t> b(packed_bytes(size(layout.down_b_words()), q_bits - s.drop_b), 0x5a);
@@ -121,7 +125,7 @@ void run(const Shape& shape, bool tokens, int q_bits, std::uint64_t q, int t_bit
   decryption.sink = nullptr, decryption.integers = integers.data();
   decrypt({decryption});
 #ifndef HECOMPILE_NO_MEMCHECK
-  // all of this is worth nothing if what came out were not undefined
+  // If results were not marked as undefined, memcheck would have had nothing to report.
   if (RUNNING_ON_VALGRIND && !(poisoned(result.data()) && poisoned(secrets.data()) && poisoned(integers.data())))
     std::puts("results are not marked"), std::exit(1);
 #endif

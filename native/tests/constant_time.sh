@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs constant_time under memcheck, which reports every branch and every address that depends on bytes marked as undefined: secrets,
-# noise, messages. constant_time.sh BUILD TOOLS. Both planted leaks must be reported too, or the check would find nothing.
-# memcheck knows no AVX-512; tests/native/test_symbols.py looks at that kernel's instructions.
+# constant_time.sh BUILD TOOLS: runs constant_time under memcheck, which reports every branch and every address that depends on
+# secrets, errors or messages. Both planted leaks must be reported too, to show that the check works. valgrind is the installed one,
+# or the one in the folder TOOLS. memcheck does not know AVX-512: tests/native/test_symbols.py looks at that kernel's instructions.
 set -e
 build=$1 tools=$2
 if ! command -v valgrind >/dev/null; then

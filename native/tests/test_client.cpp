@@ -1,4 +1,4 @@
-// The client's half against slow and simple versions of itself, for every kernel that this processor runs.
+// Compares the client's half with slow and simple versions of it, for every kernel that this processor runs.
 #include <time.h>
 
 #include <algorithm>
@@ -40,7 +40,7 @@ int failures = 0;
     }                                                                 \
   } while (false)
 
-// splitmix64
+// Pseudo-random words (splitmix64).
 struct Random {
   u64 state;
   u64 next() {
@@ -75,6 +75,7 @@ std::shared_ptr<const Ring> ring_with(i64 n, int bits, int t_bits) {
   return ring_of(n, q, t_bits);
 }
 
+// A ring to test.
 struct Case {
   i64 n;
   int q_bits, t_bits;
@@ -82,7 +83,7 @@ struct Case {
 const Case kCases[] = {{2048, 33, 21}, {2048, 40, 16}, {2048, 47, 33}, {2048, 48, 25},  {2048, 50, 36},  {4096, 50, 20},
                        {4096, 48, 33}, {1024, 28, 13}, {8192, 50, 30}, {16384, 49, 20}, {32768, 50, 30}, {32768, 48, 30}};
 
-// Words of extremes and of chance.
+// Fills words: kind 0 is random ones, 1 is q - 1, 2 is words next to q / 2, 3 is a mixture of 0 and q - 1.
 void fill_words(Random& random, u64 q, u64* words, i64 count, int kind) {
   for (i64 i = 0; i < count; i++) {
     const u64 r = random.next();
@@ -105,7 +106,7 @@ void test_transforms() {
         for (const Kernels* kernel : runnable_kernels()) {
           const ClientKernels& client = *kernel->client;
           client.to_cells(view, words.data(), 8 * c.n, lanes.data());
-          if (back) {  // centred first: at most q / 2
+          if (back) {  // `backward` takes values of at most 3/4 q
             client.centre(view, lanes.data(), 8 * c.n);
             client.backward(view, lanes.data());
           } else {
@@ -115,7 +116,7 @@ void test_transforms() {
           if (kernel == runnable_kernels().front()) std::memcpy(reference.data(), out.data(), 8 * out.size());
           else CHECK(std::memcmp(reference.data(), out.data(), 8 * out.size()) == 0);
           if (!first || kind > 1 || c.n > 4096) continue;
-          // against the definition, at some places
+          // some results are compared with the definition
           for (i64 k : {i64{0}, i64{1}, c.n / 2 + 3, c.n - 1}) {
             u64 reversed = 0;
             for (int bit = 0; bit < view.levels; bit++) reversed |= (static_cast<u64>(k) >> bit & 1) << (view.levels - 1 - bit);
@@ -154,7 +155,7 @@ void test_wire() {
       std::vector<u64> words(total);
       for (u64& word : words) word = random.next() & ((u64{1} << bits) - 1);
       const std::size_t bytes = packed_bytes(total, bits);
-      std::vector<std::uint8_t> expected(bytes, 0);  // bit by bit
+      std::vector<std::uint8_t> expected(bytes, 0);  // packed bit by bit
       const std::size_t whole = size(bits / 8), rest = size(bits % 8);
       for (std::size_t i = 0; i < total; i++) {
         for (std::size_t k = 0; k < whole; k++) expected[i * whole + k] = static_cast<std::uint8_t>(words[i] >> (8 * k));
@@ -205,7 +206,8 @@ double scale_of(const float* data, std::size_t count, double limit) {
 
 double quantized(float x, double scale, double limit) { return std::clamp(std::nearbyint(finite(x) / scale), -limit, limit); }
 
-// Floats of many kinds: 0 numbers, 1 with infinities and NaN, 2 denormals, 3 zeros, 4 anything at all, 5 numbers next to halves.
+// Random floats. kind 0: usual numbers; 1: with infinities and NaN; 2: denormal ones; 3: zeros; 4: any bits; 5: numbers next to
+// halves.
 std::vector<float> floats(Random& random, std::size_t count, int kind) {
   std::vector<float> result(count);
   for (float& x : result) {
@@ -240,23 +242,23 @@ void test_quantizing() {
     use_kernel(kernel->name);
     for (int kind = 0; kind < 6; kind++)
       for (double limit : {1.0, 127.0, 2047.0, 2147483647.0}) {
-        const std::size_t each = 5003;
-        const std::vector<float> data = floats(random, 2 * each, kind);
+        const std::size_t count = 5003;
+        const std::vector<float> data = floats(random, 2 * count, kind);
         double scales[2];
-        find_scales(data.data(), 2, each, limit, scales);
+        find_scales(data.data(), 2, count, limit, scales);
         for (std::size_t e = 0; e < 2; e++) {
-          CHECK(scales[e] == scale_of(data.data() + e * each, each, limit));
-          std::vector<std::int32_t> out(each);
+          CHECK(scales[e] == scale_of(data.data() + e * count, count, limit));
+          std::vector<std::int32_t> out(count);
           for (double scale : {scales[e], scales[e] / 7.0, 1.0, 0.999999999999, std::nextafter(2.0, 0.0), 1.0 / 3.0}) {
             bool same = true;
-            const float* from = data.data() + e * each;
-            kernel->client->quantize(from, 1, static_cast<i64>(each), 0, 1, {scale, 1.0 / scale, limit}, out.data(), 0);
-            for (std::size_t i = 0; i < each; i++) same &= out[i] == static_cast<std::int32_t>(quantized(from[i], scale, limit));
+            const float* from = data.data() + e * count;
+            kernel->client->quantize(from, 1, static_cast<i64>(count), 0, 1, {scale, 1.0 / scale, limit}, out.data(), 0);
+            for (std::size_t i = 0; i < count; i++) same &= out[i] == static_cast<std::int32_t>(quantized(from[i], scale, limit));
             CHECK(same);
           }
         }
       }
-    // quotients on both sides of a half: x = h s (1 +- some units in the last place)
+    // Quotients next to a half h, on both sides of it: the scale is moved by up to three units in its last place.
     i64 wrong = 0;
     for (int i = 0; i < 200000; i++) {
       const double half = static_cast<double>(random.next() % 4096) + 0.5;
@@ -274,7 +276,7 @@ void test_quantizing() {
 
 // ---------------------------------------------------------------- whole layers
 
-// The same bytes at the same place of a stream, whoever asks and in whatever pieces.
+// Streams of pseudo-random bytes that depend on seed, stream, group and position only, not on how they are asked for.
 class TestFill : public Fill {
  public:
   explicit TestFill(u64 seed) : seed_(seed) {}
@@ -304,12 +306,13 @@ std::vector<Tap> square(int low, int high) {
   return taps;
 }
 
+// A layer to test.
 struct Problem {
   Case ring;
   Shape shape;
   bool tokens;
-  int step;  // of columns and rows in the source and the sink: 2 for space-to-depth and back
-  int kind;  // of floats
+  int step;  // between columns, and between rows, of a tensor: 2 for space-to-depth and back
+  int kind;  // see `floats`
 };
 
 const Problem kProblems[] = {
@@ -326,11 +329,11 @@ const Problem kProblems[] = {
     {{1024, 28, 10}, {2, 3, 8, 8, 3, 8, 8, square(-1, 1), 1, 8, 1, 1, 0, 0}, false, 1, 0},
 };
 
-// A tensor of a problem's input, with every entry's place.
+// The input tensor of a problem, and where the entries of pictures lie in it.
 struct Input {
   std::vector<float> tensor;
   Source source;
-  // Picture entry, zero outside.
+  // The entry of a picture, or zero outside of it.
   float at(i64 e, i64 c, i64 y, i64 x) const {
     if (y < 0 || x < 0 || y >= source.heights[size(c)] || x >= source.widths[size(c)]) return 0;
     return tensor[size(source.elements[size(e)] + source.channels[size(c)] + y * source.row_step + x * source.column_step)];
@@ -356,6 +359,7 @@ Input input_of(const Problem& p, Random& random) {
   return in;
 }
 
+// The result tensors of a problem: its rows are shared out between two.
 struct Output {
   std::vector<float> tensors[2];
   Sink sink;
@@ -382,8 +386,8 @@ void output_of(const Problem& p, Random& random, Output& out) {
   for (i64 e = 0; e < s.elements; e++) out.sink.value_scales.push_back(e == 0 ? 1e37 : 0.125 * static_cast<double>(e));
 }
 
-// The integer that a row of the identity-like weights selects: 2 x channel (r mod C) at tap (r mod K), less one of the next channel
-// at tap 0.
+// One weight of an output channel. `picks` gives the weights of output channel `row` that are not zero: 2 for channel row mod C at
+// tap row mod K, and -1 for the next channel at tap 0.
 struct Pick {
   i64 channel, tap, weight;
 };
@@ -393,7 +397,7 @@ std::vector<Pick> picks(const Shape& s, i64 row) {
   return result;
 }
 
-// out += weight X^-offset in
+// Adds weight X^-offset `in` to `out`, modulo q and X^N + 1. Polynomials are of (N) coefficients.
 void add_rolled(const u64* in, i64 offset, i64 weight, i64 n, u64 q, u64* out) {
   const u64 factor = weight < 0 ? q - static_cast<u64>(-weight) : static_cast<u64>(weight);
   for (i64 d = 0; d < n; d++) {
@@ -410,7 +414,7 @@ u64 rounded_off(u64 word, int bits, int q_bits) {
   return bits == 0 ? word : ((word + (u64{1} << (bits - 1))) >> bits) & ((u64{1} << (q_bits - bits)) - 1);
 }
 
-// Values of a polynomial -> coefficients, by the portable kernel, which `test_transforms` judges.
+// The coefficients of a polynomial from its values, by the portable kernel, which `test_transforms` compares with the definition.
 std::vector<u64> coefficients(const Ring& ring, std::vector<u64> values) {
   const std::size_t n = values.size();
   Buffer<Cell> lanes(8 * n);
@@ -420,12 +424,13 @@ std::vector<u64> coefficients(const Ring& ring, std::vector<u64> values) {
   return values;
 }
 
+// Encrypts a layer, compares the words with the definition, computes a reply by the formula, decrypts it, and compares the results.
 void test_layer(const Problem& p, u64 seed) {
   Random random{seed};
   const auto ring = ring_with(p.ring.n, p.ring.q_bits, p.ring.t_bits);
   const Layout layout(ring, p.shape);
   const Shape& s = layout.shape;
-  const i64 n = ring->n, share = s.share;
+  const i64 n = ring->n, per_poly = s.images_per_poly;
   const u64 q = ring->q;
   const double limit = std::min(2047.0, std::exp2(p.ring.t_bits - 4) - 1);
   const Input in = input_of(p, random);
@@ -442,22 +447,22 @@ void test_layer(const Problem& p, u64 seed) {
     return static_cast<i64>(quantized(in.at(e, c, y, x), scales[size(e)], limit));
   };
 
-  // encryption: the same bytes from every kernel and number of threads
+  // Encryption gives the same bytes for every kernel and number of threads.
   TestFill fill(seed);
   std::vector<std::uint8_t> words(packed_bytes(size(layout.up_words()), ring->q_bits)), others(words.size());
   Secrets secrets, other_secrets;
   bool first = true;
   std::vector<i64> integers(size(layout.blocks * layout.uploads * n), 0);
   for (i64 b = 0; b < layout.blocks; b++)
-    for (i64 slot = 0; slot < share; slot++) {
-      const i64 number = b * share + slot, e = number / layout.tiles, tile = number % layout.tiles;
-      if (number >= s.elements * layout.tiles) continue;
+    for (i64 position = 0; position < per_poly; position++) {
+      const i64 number = b * per_poly + position, e = number / layout.row_bands, band = number % layout.row_bands;
+      if (number >= s.elements * layout.row_bands) continue;
       for (i64 c = 0; c < s.channels; c++)
         for (i64 r = 0; r < layout.in_rows; r++)
           for (i64 x = 0; x < s.width; x++) {
-            const i64 at =
-                ((b * layout.uploads + c / s.p_in) * n) + c % s.p_in * layout.area + slot * layout.slot + r * layout.stride + x;
-            integers[size(at)] = integer(e, c, tile * s.tile_rows + r + layout.low_row, x);
+            const i64 at = ((b * layout.uploads + c / s.p_in) * n) + c % s.p_in * layout.channel_stride +
+                           position * layout.image_stride + r * layout.row_stride + x;
+            integers[size(at)] = integer(e, c, band * s.band_rows + r + layout.low_row, x);
           }
     }
   for (const Kernels* kernel : runnable_kernels())
@@ -477,11 +482,11 @@ void test_layer(const Problem& p, u64 seed) {
       first = false;
     }
 
-  // b + a s = m delta + e, from the definition
+  // By the definition of the scheme, b + a s = m delta + e.
   const Positions positions = layout.positions();
   std::vector<u64> b(size(layout.up_words()));
   unpack_words(words.data(), b.size(), ring->q_bits, 0, b.size(), b.data());
-  std::vector<std::vector<u64>> a;  // (seeds uploads) coefficients
+  std::vector<std::vector<u64>> a;  // (seeds * uploads) polynomials, as coefficients; below the same as values
   std::vector<std::vector<u64>> values;
   for (i64 group = 0; group < layout.seeds; group++)
     for (i64 u = 0; u < layout.uploads; u++) {
@@ -532,8 +537,8 @@ void test_layer(const Problem& p, u64 seed) {
   CHECK(wrong == 0);
   CHECK(errors == 0);
 
-  // a server that applies weights of two entries a row
-  const i64 reads = static_cast<i64>(layout.reads.size()), taps = static_cast<i64>(s.taps.size());
+  // A server computes answers with two weights for each output channel.
+  const i64 gathered = static_cast<i64>(layout.gather_indices.size()), taps = static_cast<i64>(s.taps.size());
   std::vector<u64> down_b(size(layout.down_b_words())), down_a(size(layout.down_a_words()));
   const auto answer = [&](const auto& upload, i64 number) {
     std::vector<u64> sum(size(n), 0);
@@ -546,9 +551,9 @@ void test_layer(const Problem& p, u64 seed) {
   for (i64 number = 0; number < layout.answers; number++) {
     for (i64 block = 0; block < layout.blocks; block++) {
       const auto sum = answer([&](i64 u) { return b.data() + (block * layout.uploads + u) * n; }, number);
-      for (i64 k = 0; k < reads; k++)
-        down_b[size((block * layout.answers + number) * reads + k)] =
-            rounded_off(sum[size(layout.reads[size(k)])], s.drop_b, ring->q_bits);
+      for (i64 k = 0; k < gathered; k++)
+        down_b[size((block * layout.answers + number) * gathered + k)] =
+            rounded_off(sum[size(layout.gather_indices[size(k)])], s.drop_b, ring->q_bits);
     }
     for (i64 group = 0; group < layout.seeds; group++) {
       const auto sum = answer([&](i64 u) { return a[size(group * layout.uploads + u)].data(); }, number);
@@ -596,7 +601,7 @@ void test_layer(const Problem& p, u64 seed) {
       decrypt({layer});
       for (int part = 0; part < 2; part++)
         CHECK(std::memcmp(out.tensors[part].data(), expected.tensors[part].data(), 4 * out.tensors[part].size()) == 0);
-      // words of chance decrypt to the same integers on every kernel
+      // Random words decrypt to the same integers with every kernel.
       static std::vector<i64> reference;
       Random chance{seed};
       std::vector<std::uint8_t> any_a(packed_a.size()), any_b(packed_b.size());
@@ -613,7 +618,7 @@ void test_layer(const Problem& p, u64 seed) {
   set_threads(1);
 }
 
-// round(t x / q) next to the borders between integers, by integer arithmetic.
+// Decoding of words next to the borders between two results equals round(t x / q), computed with integers.
 void test_decoding() {
   Random random{5};
   for (const Case& c : kCases) {
@@ -645,7 +650,7 @@ void test_decoding() {
   }
 }
 
-// Layers of one call come out as they do alone, and a seed of too few words is refused.
+// Layers that are encrypted in one call give the same words as those encrypted alone, and a seed of too few words is refused.
 void test_several_layers() {
   Random random{9};
   use_kernel(runnable_kernels().front()->name);
@@ -701,6 +706,7 @@ void test_several_layers() {
   CHECK(refused);
 }
 
+// Whether `work` throws std::invalid_argument.
 template <typename Work>
 bool refuses(const Work& work) {
   try {
@@ -755,13 +761,14 @@ void test_refusals() {
   CHECK(refuses([&] { unpack_words(data, 16, 12, 10, 7, words); }));
 }
 
-// CPU time of this thread: other processes do not count.
+// Seconds of processor time of this thread.
 double now() {
   timespec time;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
+// The least time that `work` takes, of the runs that fit into about `seconds`.
 template <typename Work>
 double best(const Work& work, double seconds = 0.3) {
   double least = 1e9;
@@ -773,7 +780,7 @@ double best(const Work& work, double seconds = 0.3) {
   return least;
 }
 
-// Random bytes about as cheap as AES: the figures are for everything but these.
+// Copies bytes that were drawn before, about as fast as AES. The time that this takes is left out of the figures for encryption.
 class CheapFill : public Fill {
  public:
   void fill(Stream, int, u64 position, std::uint8_t* out, std::size_t count) override {

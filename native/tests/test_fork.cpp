@@ -1,4 +1,4 @@
-// A child after a fork has threads of its own, though its parent's pool was at work.
+// A forked child runs tasks on a thread pool of its own, even though its parent had a pool. The parent's pool goes on as well.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +10,7 @@
 
 namespace {
 
+// Whether all of 100 tasks ran.
 bool all_run() {
   std::atomic<std::size_t> runs = 0;
   hecompile::parallel(100, [&](std::size_t) { runs++; });

@@ -1,5 +1,5 @@
-// What a stranger may send: layouts of any numbers, requests and replies of any bytes. They are refused, or computed without a
-// fault; the sanitizers watch. HECOMPILE_TEST_CASES sets how many are tried.
+// Layouts of arbitrary numbers, and requests and replies of arbitrary bytes, as an attacker may send them, are refused or computed
+// without a fault. Builds with sanitizers report faults. HECOMPILE_TEST_CASES sets how many are tried.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -24,16 +24,18 @@ std::mt19937_64 generator(20);
 
 i64 between(i64 low, i64 high) { return low + static_cast<i64>(generator() % static_cast<u64>(high - low + 1)); }
 
-// A number that is usual most of the time, and anything otherwise.
+// A number of [low, high] most of the time, and a strange one once in twenty times.
 i64 number(i64 low, i64 high) {
   static const i64 odd[] = {0, -1, 1, INT32_MAX, INT64_MAX, INT64_MIN, i64{1} << 31, i64{1} << 20, 65537};
   return between(0, 19) == 0 ? odd[between(0, 8)] : between(low, high);
 }
 
+// Overwrites bytes with random ones.
 void scramble(std::vector<std::uint8_t>& bytes) {
-  for (std::uint8_t& each : bytes) each = static_cast<std::uint8_t>(generator());
+  for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(generator());
 }
 
+// Streams of pseudo-random bytes.
 class AnyFill final : public Fill {
  public:
   void fill(Stream, int, u64 position, std::uint8_t* out, std::size_t size) override {
@@ -46,7 +48,7 @@ Shape any_shape() {
   Shape shape;
   shape.elements = number(1, 3), shape.channels = number(1, 9), shape.height = number(1, 40), shape.width = number(1, 40);
   shape.rows = number(1, 9), shape.grid_height = number(1, 40), shape.grid_width = number(1, 40);
-  shape.share = number(1, 3), shape.tile_rows = number(1, 20), shape.p_in = number(1, 3), shape.p_out = number(1, 3);
+  shape.images_per_poly = number(1, 3), shape.band_rows = number(1, 20), shape.p_in = number(1, 3), shape.p_out = number(1, 3);
   shape.drop_b = static_cast<int>(between(-1, 20)), shape.drop_a = static_cast<int>(between(-1, 30));
   const i64 taps = between(0, 5);
   for (i64 i = 0; i < taps; i++)
@@ -54,13 +56,13 @@ Shape any_shape() {
   return shape;
 }
 
-// Sizes that a test bears.
+// Whether a layout is small enough for a test.
 bool small(const Layout& layout) {
   return layout.up_words() < (1 << 17) && layout.down_a_words() + layout.down_b_words() < (1 << 18) &&
          layout.shape.rows * layout.shape.channels < 4096;
 }
 
-// Both halves of a layout, with a request and a reply of any bytes, and numbers of any size for places in tensors.
+// Evaluates a request of random words in both forms, encrypts random integers, and decrypts a reply of random words.
 void run(const Layout& layout) {
   AnyFill fill;
   const auto sized = [](i64 words, int bits) {
@@ -68,7 +70,7 @@ void run(const Layout& layout) {
   };
   const int q_bits = layout.ring->q_bits;
   std::vector<std::int8_t> values(static_cast<std::size_t>(layout.shape.rows * layout.shape.channels) * layout.shape.taps.size());
-  for (auto& each : values) each = static_cast<std::int8_t>(between(-127, 127));
+  for (auto& weight : values) weight = static_cast<std::int8_t>(between(-127, 127));
   auto words = sized(layout.up_words(), q_bits), b = sized(layout.down_b_words(), q_bits - layout.shape.drop_b),
        a = sized(layout.down_a_words(), q_bits - layout.shape.drop_a);
   scramble(words);
@@ -80,21 +82,21 @@ void run(const Layout& layout) {
   }
   std::vector<i64> integers(static_cast<std::size_t>(layout.up_words()));
   const i64 half = (i64{1} << (std::min(layout.ring->t_bits, 32) - 1)) - 1;
-  for (i64& each : integers) each = between(-half, half);
+  for (i64& integer : integers) integer = between(-half, half);
   Secrets secrets;
   Encryption encryption;
   encryption.layout = &layout, encryption.integers = integers.data(), encryption.fill = &fill, encryption.secrets = &secrets,
   encryption.words = words.data();
   encrypt({encryption});
   scramble(b), scramble(a);
-  std::vector<i64> found(static_cast<std::size_t>(layout.down_b_words()));
+  std::vector<i64> decrypted(static_cast<std::size_t>(layout.down_b_words()));
   Decryption decryption;
   decryption.layout = &layout, decryption.secrets = &secrets, decryption.b = b.data(), decryption.a = a.data(),
-  decryption.integers = found.data();
+  decryption.integers = decrypted.data();
   decrypt({decryption});
 }
 
-// Places of entries in tensors: refused, or within them.
+// Encrypts floats that lie at arbitrary places of a tensor. Places outside the tensor must be refused.
 void places(const Layout& layout) {
   const Shape& shape = layout.shape;
   Source source;

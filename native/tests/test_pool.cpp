@@ -1,4 +1,4 @@
-// The pool: every task runs once, whoever calls, and exceptions arrive.
+// The thread pool runs every task once, also for several callers at a time, and throws a task's exception again.
 #include <atomic>
 #include <cstddef>
 #include <cstdio>
@@ -18,6 +18,7 @@ void check(bool holds, const char* fact) {
   failures++;
 }
 
+// Whether each of `count` tasks runs once.
 bool each_once(std::size_t count) {
   std::vector<std::atomic<int>> runs(count);
   hecompile::parallel(count, [&](std::size_t task) { runs[task]++; });
@@ -26,6 +27,7 @@ bool each_once(std::size_t count) {
   return once;
 }
 
+// Whether the exception of a task reaches the caller.
 bool fails(std::size_t count) {
   try {
     hecompile::parallel(count, [](std::size_t task) {

@@ -1,4 +1,5 @@
-// The server's product against its formula, for every kernel, form and number of threads. With --bench: how fast it is.
+// Compares the server's product with its formula, for every kernel, both forms and two numbers of threads. With --bench, measures
+// it.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -46,7 +47,7 @@ bool prime(u64 q) {
   return true;
 }
 
-// The largest ring of so many bits; of 48 bits, one whose words fit three balanced digits.
+// The largest ring of so many bits. Of 48 bits, the largest one whose words have three signed digits of 16 bits.
 std::shared_ptr<const Ring> ring_with(i64 n, int q_bits, int t_bits) {
   const u64 step = std::max(static_cast<u64>(2 * n), u64{1} << t_bits);
   u64 most = u64{1} << q_bits;
@@ -56,7 +57,7 @@ std::shared_ptr<const Ring> ring_with(i64 n, int q_bits, int t_bits) {
   return ring_of(n, q, t_bits);
 }
 
-// Bytes of a stream from their place alone: a mixing function of the counter.
+// Streams of pseudo-random bytes, which depend on seed, group and position only.
 class Mixed : public Fill {
  public:
   explicit Mixed(u64 seed) : seed_(seed) {}
@@ -76,7 +77,7 @@ struct Case {
   std::string name;
   std::shared_ptr<const Ring> ring;
   Shape shape;
-  int weight = 0;        // 0: random ones; else all of this size, with random signs where it is negative
+  int weight = 0;        // 0: random weights; positive: all have this value; negative: all have this size and random signs
   bool largest = false;  // words are q - 1
   bool fill = true, added = true;
 };
@@ -131,7 +132,7 @@ Reply reply_to(const Layout& layout, const Weights& weights, const Request& requ
   return reply;
 }
 
-// The formula: answer[c] = sum of w P[c + offset], negacyclic.
+// The formula: coefficient c of an answer is the sum of w P[c + offset] over all terms and uploads P, where P[i + N] = -P[i].
 u64 answer_at(const Layout& layout, const std::vector<std::int8_t>& weights, const u64* polynomials, i64 answer, i64 c) {
   const Shape& s = layout.shape;
   const i64 n = layout.ring->n, taps = static_cast<i64>(s.taps.size());
@@ -157,7 +158,7 @@ u64 power(u64 base, u64 exponent, u64 q) {
   return result;
 }
 
-// Coefficients of values in evaluation order (Gentleman-Sande, by the book).
+// Makes coefficients from values in evaluation order, in place, by the plain Gentleman-Sande transform.
 void to_coefficients(const Ring& ring, u64* x) {
   const u64 q = ring.q, n = static_cast<u64>(ring.n);
   const auto times = [&](u64 a, u64 b) { return static_cast<u64>(static_cast<u128>(a) * b % q); };
@@ -170,12 +171,12 @@ void to_coefficients(const Ring& ring, u64* x) {
   for (u64 i = 0; i < n; i++) x[i] = times(x[i], power(n, q - 2, q));
 }
 
-// Some answers of the formula, as the words that the wire carries, against the reply.
+// Compares some words of a reply with the formula.
 void check_reply(const Case& c, const Layout& layout, const Request& request, const Reply& reply, std::mt19937_64& random,
                  const std::string& where) {
   const Ring& ring = *layout.ring;
   check(reply.verdict == Verdict::kDone, "verdict", where);
-  const i64 n = ring.n, reads = static_cast<i64>(layout.reads.size());
+  const i64 n = ring.n, gathered = static_cast<i64>(layout.gather_indices.size());
   std::vector<u64> b(size(layout.down_b_words()));
   unpack_words(reply.b.data(), b.size(), ring.q_bits - layout.shape.drop_b, 0, b.size(), b.data());
   const i64 cost = layout.shape.p_out * layout.shape.channels * static_cast<i64>(layout.shape.taps.size());
@@ -183,9 +184,9 @@ void check_reply(const Case& c, const Layout& layout, const Request& request, co
   bool right = true;
   for (i64 i = 0; i < samples; i++) {
     const i64 index = i == 0 ? 0 : i == 1 ? layout.down_b_words() - 1 : static_cast<i64>(random() % b.size());
-    const i64 block = index / reads / layout.answers, answer = index / reads % layout.answers;
+    const i64 block = index / gathered / layout.answers, answer = index / gathered % layout.answers;
     u64 word = answer_at(layout, request.weights, request.words.data() + block * layout.uploads * n, answer,
-                         layout.reads[size(index % reads)]);
+                         layout.gather_indices[size(index % gathered)]);
     if (!request.added.empty()) {
       const i128 message = static_cast<i128>(request.added[size(index)]) * static_cast<i128>(ring.delta);
       word = static_cast<u64>(((message + static_cast<i128>(word)) % static_cast<i128>(ring.q) + static_cast<i128>(ring.q)) %
@@ -219,6 +220,7 @@ void check_reply(const Case& c, const Layout& layout, const Request& request, co
 
 std::vector<Form> forms() { return {Form::kLimbs, Form::kTransform}; }
 
+// Compares the first kernel's reply with the formula, and all others with the first.
 void check_case(const Case& c, std::mt19937_64& random) {
   const Layout layout(c.ring, c.shape);
   const Request request = request_of(c, layout, random);
@@ -257,11 +259,11 @@ std::vector<Case> cases() {
   std::vector<Case> all;
   const auto ring = [](int bits) { return ring_with(2048, bits, 16); };
   all.push_back({"conv, whole pictures", ring(48), {3, 13, 12, 12, 11, 12, 12, square(3), 1, 12, 2, 3, 5, 9}});
-  all.push_back({"conv, tiles", ring(47), {2, 10, 40, 40, 7, 40, 40, square(3), 1, 20, 2, 1, 3, 0}});
-  all.push_back({"conv, two tiles share", ring(50), {2, 9, 24, 20, 14, 24, 20, square(3), 2, 12, 3, 1, 0, 11}});
+  all.push_back({"conv, row bands", ring(47), {2, 10, 40, 40, 7, 40, 40, square(3), 1, 20, 2, 1, 3, 0}});
+  all.push_back({"conv, two row bands to a polynomial", ring(50), {2, 9, 24, 20, 14, 24, 20, square(3), 2, 12, 3, 1, 0, 11}});
   all.push_back({"conv with stride, far taps", ring(40), {1, 6, 10, 10, 20, 5, 5, square(5, 2), 1, 5, 1, 4, 2, 3}});
   all.push_back({"linear, tokens", ring(33), {1, 21, 1, 77, 50, 1, 77, {{0, 0}}, 1, 1, 5, 4, 1, 4}});
-  all.push_back({"linear, one token a slot", ring(48), {64, 8, 1, 1, 6, 1, 1, {{0, 0}}, 20, 1, 7, 6, 0, 0}});
+  all.push_back({"linear, one token an image", ring(48), {64, 8, 1, 1, 6, 1, 1, {{0, 0}}, 20, 1, 7, 6, 0, 0}});
   all.push_back({"one upload, one answer", ring_with(1024, 33, 12), {1, 1, 8, 8, 1, 8, 8, square(3), 1, 8, 1, 1, 0, 0}});
   all.push_back({"drops of words to few bits", ring(49), {1, 5, 9, 9, 6, 9, 9, square(3), 1, 9, 2, 2, 40, 45}});
   all.push_back({"larger ring", ring_with(4096, 48, 20), {1, 17, 16, 16, 9, 16, 16, square(3), 1, 16, 3, 2, 6, 12}});
@@ -284,7 +286,7 @@ Case random_case(std::mt19937_64& random, int number) {
     const i64 taps = pick(1, 9);
     for (i64 i = 0; i < taps; i++)
       s.taps.push_back({static_cast<std::int32_t>(pick(-3, 3)), static_cast<std::int32_t>(pick(-3, 3))});
-    s.share = pick(1, 4), s.tile_rows = pick(0, 1) == 0 ? s.grid_height : pick(1, s.grid_height);
+    s.images_per_poly = pick(1, 4), s.band_rows = pick(0, 1) == 0 ? s.grid_height : pick(1, s.grid_height);
     s.p_in = pick(1, std::min<i64>(5, s.channels)), s.p_out = pick(1, std::min<i64>(9, s.rows));
     s.drop_b = static_cast<int>(pick(0, 12)), s.drop_a = static_cast<int>(pick(0, 12));
     c.fill = pick(0, 3) > 0, c.added = pick(0, 1) == 0;
@@ -327,7 +329,7 @@ void check_refusals(std::mt19937_64& random) {
   }
 }
 
-// 2560 channels of 3x3, all weights at their largest: beyond what an int32 holds.
+// Layers with the largest weights, of so many terms that sums must be cut into parts to fit 32 bits.
 void check_long_sums(std::mt19937_64& random) {
   for (const int weight : {127, -127}) {
     Case c{"long sums", ring_with(2048, 48, 16), {1, 2560, 8, 8, 6, 8, 8, square(3), 1, 8, 3, 6, 0, 0}, weight, weight > 0};
@@ -349,7 +351,7 @@ struct Timed {
   bool transform;
 };
 
-// The least of some runs: by the clock, and of processor time of all threads.
+// The least of several runs: of the time that passed, and of the processor time of all threads.
 struct Milliseconds {
   double wall = 1e30, cpu = 1e30;
 };
@@ -366,7 +368,7 @@ Milliseconds best_ms(int repeats, const std::function<void()>& action) {
   return best;
 }
 
-// Bytes that were drawn before: what remains is to copy them, which is about as fast as AES.
+// Streams of bytes that were drawn before and are only copied, which is about as fast as AES.
 class Drawn : public Fill {
  public:
   explicit Drawn(const Layout& layout) : bytes_(layout.positions().public_at(layout.uploads)) {
@@ -404,13 +406,14 @@ void bench(const char* only, const char* kernel) {
     Drawn stream(layout);
     Reply reply = reply_to(layout, Weights(layout, request.weights.data(), Form::kLimbs, 0), request, true);
     const double pairs = static_cast<double>(layout.uploads * layout.answers) * static_cast<double>(layout.offsets.size());
-    const double words = static_cast<double>(layout.seeds * layout.ring->n + layout.blocks * static_cast<i64>(layout.reads.size()));
+    const double words =
+        static_cast<double>(layout.seeds * layout.ring->n + layout.blocks * static_cast<i64>(layout.gather_indices.size()));
     for (const Form form : forms()) {
       if (form == Form::kTransform && !layer.transform) continue;
       for (const std::size_t keep : {std::size_t{0}, std::size_t{256} << 20}) {
         if (form == Form::kLimbs && keep == 0) continue;
         const Weights weights(layout, request.weights.data(), form, keep);
-        if (form == Form::kTransform && keep > 0 && weights.bytes() < (std::size_t{16} << 20)) continue;  // it did not fit
+        if (form == Form::kTransform && keep > 0 && weights.bytes() < (std::size_t{16} << 20)) continue;  // it was not kept
         set_threads(1);
         const Milliseconds one = best_ms(
             5, [&] { evaluate({&layout, &weights, request.packed.data(), &stream, nullptr, reply.b.data(), reply.a.data()}); });
@@ -438,7 +441,7 @@ int main(int count, char** arguments) {
   }
   std::mt19937_64 random(20);
   for (const Case& c : cases()) check_case(c, random);
-  const char* wanted = std::getenv("HECOMPILE_TEST_CASES");  // for builds that are slow; without the longest sums then
+  const char* wanted = std::getenv("HECOMPILE_TEST_CASES");  // if it is set, as for slow builds, the longest sums are left out
   const int number = wanted == nullptr ? 40 : std::atoi(wanted);
   for (int i = 0; i < number; i++) check_case(random_case(random, i), random);
   check_refusals(random);

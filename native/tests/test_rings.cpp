@@ -1,4 +1,4 @@
-// Rings: roots are the known ones (tests/native/vectors.json), tables hold together, and numbers that make no ring are refused.
+// Rings have the roots of tests/native/vectors.json, their tables agree with each other, and numbers that make no ring are refused.
 #include <cstdint>
 #include <cstdio>
 #include <stdexcept>

@@ -1,1 +1,1 @@
-"""The server on the network: what it takes from strangers, in which order it answers, and what it tells of itself."""
+"""The server on the network: what it accepts, in which order it answers, and which metrics it publishes."""

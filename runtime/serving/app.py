@@ -1,4 +1,4 @@
-"""The routes of a server: regions, sessions, and what it tells of itself. FastAPI in front of a `Desk`."""
+"""The routes of a server, in FastAPI: evaluation of regions, sessions, health and metrics. A `RequestHandler` does the work."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.service import Service
-from hecompile.runtime.serving.desk import Desk
-from hecompile.runtime.serving.documented import ADDRESS, ANSWERS, GREETING, HEALTH, OPENED, REFUSED, taken
+from hecompile.runtime.serving.client_identity import Tokens
 from hecompile.runtime.serving.incoming import Incoming
 from hecompile.runtime.serving.limits import Limits
 from hecompile.runtime.serving.metrics import CONTENT_TYPE, Metrics
-from hecompile.runtime.serving.owners import Tokens
+from hecompile.runtime.serving.openapi import ADDRESS, ANSWERS, GREETING, HEALTH, OPENED, REFUSED, binary_request
 from hecompile.runtime.serving.refusals import GoneError, RefusalError, reason_of
+from hecompile.runtime.serving.request_handler import RequestHandler
 
 __all__ = ["create_app"]
 
@@ -31,26 +31,26 @@ Digest = Annotated[str, Path(description=ADDRESS)]
 
 
 def create_app(service: Service, limits: Limits | None = None, tokens: Tokens | None = None, openapi: bool = False) -> FastAPI:
-    """The application that serves one artifact.
+    """Return the application that serves one artifact.
 
     Args:
-        limits: what it allows; those of connections take effect through `serve_socket` only.
-        tokens: those that open it; None opens it to everybody.
-        openapi: whether it serves a description of itself, `/openapi.json`.
+        limits: how much it accepts; those of connections take effect through `serve_socket` only.
+        tokens: bearer tokens that it accepts; None serves everybody.
+        openapi: whether it serves a description of its routes, `/openapi.json`.
     """
-    return application(Desk(service, limits or Limits(), tokens), openapi)
+    return application(RequestHandler(service, limits or Limits(), tokens), openapi)
 
 
-def application(desk: Desk, openapi: bool) -> FastAPI:
-    """The same for a desk."""
+def application(handler: RequestHandler, openapi: bool) -> FastAPI:
+    """Return the application for a request handler."""
     described_at = "/openapi.json" if openapi else None
     app = FastAPI(title="hecompile", docs_url=None, redoc_url=None, openapi_url=described_at, redirect_slashes=False)
-    service = desk.service
-    app.state.desk = desk
+    service = handler.service
+    app.state.handler = handler
 
     def refused(error: ProtocolError, incoming: Incoming | None = None) -> Response:
-        """`incoming`: a body that was not read whole, so that nothing more can be understood on its connection."""
-        desk.metrics.refusals.labels(reason_of(error)).inc()
+        """Return a refusal. `incoming` is a body that was not read to its end, so that its connection must be closed."""
+        handler.metrics.refusals.labels(reason_of(error)).inc()
         headers = {"Connection": "close"} if incoming is not None else {}
         if error.status == 503:
             headers["Retry-After"] = str(error.retry_after_s if isinstance(error, RefusalError) else 1)
@@ -59,16 +59,16 @@ def application(desk: Desk, openapi: bool) -> FastAPI:
         document = {"error": str(error)}
         if incoming is None:
             return JSONResponse(document, status_code=error.status, headers=headers)
-        return Parting(document, status_code=error.status, headers=headers, incoming=incoming)
+        return EarlyRefusal(document, status_code=error.status, headers=headers, incoming=incoming)
 
     @app.get("/healthz", responses=HEALTH, summary="Whether the server runs")
     async def health() -> dict[str, Any]:
         return {"status": "ok", "name": service.name, "artifact": service.digest, "encrypted": service.encrypted}
 
-    @app.get("/readyz", responses=HEALTH, summary="Whether another request would be taken now")
+    @app.get("/readyz", responses=HEALTH, summary="Whether another request would be accepted now")
     async def ready(request: Request) -> Response:
         try:
-            desk.queue.judge()
+            handler.queue.check()
         except ProtocolError as error:
             return refused(error)
         return JSONResponse({"status": "ready"})
@@ -76,55 +76,55 @@ def application(desk: Desk, openapi: bool) -> FastAPI:
     @app.get("/metrics", responses=REFUSED, response_class=Response, summary="What the server counts, for Prometheus")
     async def metrics(request: Request) -> Response:
         try:
-            desk.owner(request)
+            handler.client_id(request)
         except ProtocolError as error:
             return refused(error)
-        return Response(desk.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+        return Response(handler.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    @app.get("/v1/artifacts/{digest}", responses=GREETING, summary="What is served here, whatever the client asks for")
+    @app.get("/v1/artifacts/{digest}", responses=GREETING, summary="Which artifact is served here, whatever digest the path names")
     async def greet(digest: Digest, request: Request) -> Response:
         try:
-            desk.owner(request)
+            handler.client_id(request)
         except ProtocolError as error:
             return refused(error)
-        return JSONResponse(service.greeting.document())  # the client compares, and can say what is served here
+        return JSONResponse(service.greeting.document())  # the client compares the digests, and can name what is served here
 
     @app.post(
         "/v1/artifacts/{digest}/regions/{region}", responses=ANSWERS, response_class=Response,
-        openapi_extra=taken("a request's header and ciphertexts"), summary="Evaluate a region",
+        openapi_extra=binary_request("a request's header and ciphertexts"), summary="Evaluate a region",
     )  # fmt: skip
     async def evaluate(digest: Digest, region: str, request: Request) -> Response:
-        return await answer(request, lambda incoming: desk.evaluate(request, incoming, digest, region))
+        return await answer(request, lambda incoming: handler.evaluate(request, incoming, digest, region))
 
     @app.post(
         "/v1/artifacts/{digest}/sessions", responses=OPENED, response_class=Response,
-        openapi_extra=taken("evaluation keys"), summary="Leave evaluation keys",
+        openapi_extra=binary_request("evaluation keys"), summary="Leave evaluation keys",
     )  # fmt: skip
     async def open_session(digest: Digest, request: Request) -> Response:
-        return await answer(request, lambda incoming: desk.open_session(request, incoming, digest))
+        return await answer(request, lambda incoming: handler.open_session(request, incoming, digest))
 
     @app.delete(
         "/v1/artifacts/{digest}/sessions/{identifier}", responses=REFUSED, response_class=Response, summary="Forget evaluation keys"
     )
     async def close_session(digest: Digest, identifier: str, request: Request) -> Response:
         try:
-            desk.owner(request)
+            handler.client_id(request)
             service.close_session(digest, identifier)
         except ProtocolError as error:
             return refused(error)
         return Response()
 
     async def answer(request: Request, work: Callable[[Incoming], Awaitable[Buffer]]) -> Response:
-        """The response to a request with a body, whatever happens to it."""
-        incoming = desk.incoming(request)
+        """Return the response to a request with a body: its reply, or a refusal."""
+        incoming = handler.incoming(request)
         try:
             reply = await work(incoming)
         except GoneError:
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # the client is gone, and nobody reads this
         except ProtocolError as error:
             await incoming.drain()
             return refused(error, None if incoming.complete else incoming)
-        except asyncio.CancelledError:  # uvicorn's, of what is still under way a while after the server was told to stop
+        except asyncio.CancelledError:  # uvicorn cancels what is still under way some seconds after the server was told to stop
             return refused(RefusalError("this server is being stopped", 503, "stopping"))
         except Exception:
             LOG.exception("a request failed: this is a bug of hecompile, please report it")
@@ -136,12 +136,13 @@ def application(desk: Desk, openapi: bool) -> FastAPI:
         headers = dict(error.headers or {})
         return JSONResponse({"error": str(error.detail)}, status_code=error.status_code, headers=headers)
 
-    app.add_middleware(Noted, metrics=desk.metrics)
+    app.add_middleware(RequestCounter, metrics=handler.metrics)
     return app
 
 
-class Parting(JSONResponse):
-    """A refusal while its request is still being sent. The connection ends when the other side has had time to read it."""
+class EarlyRefusal(JSONResponse):
+    """A refusal that is sent while its request is still arriving. The connection is closed after the client had time to read the
+    refusal."""
 
     def __init__(self, *args: Any, incoming: Incoming, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -154,8 +155,9 @@ class Parting(JSONResponse):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class Noted:
-    """Counts requests and answers. Routes are told by their pattern, since an address may hold a session's identifier."""
+class RequestCounter:
+    """Counts requests and replies by route. A route is named by its pattern, since a path can contain the identifier of a
+    session."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -166,7 +168,7 @@ class Noted:
             return
         started, metrics, status = time.monotonic(), self._metrics, 0
 
-        async def noted(message: Message) -> None:
+        async def counted_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -174,7 +176,7 @@ class Noted:
                 metrics.sent.inc(len(message.get("body", b"")))
             await send(message)
 
-        await self._app(scope, receive, noted)
+        await self._app(scope, receive, counted_send)
         route = getattr(scope.get("route"), "path", "unknown")
         metrics.requests.labels(route, str(status)).inc()
         metrics.request_s.labels(route).observe(time.monotonic() - started)

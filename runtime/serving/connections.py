@@ -1,6 +1,6 @@
-"""Connections: how many may be open, how long each may be silent, and which one is closed when there are too many.
+"""Limits on connections: how many may be open, how long each may be silent, and which one is closed when there are too many.
 
-The protocol is uvicorn's own for HTTP/1.1 with h11, which knows a limit between two requests only.
+The protocol extends uvicorn's own for HTTP/1.1 with h11, which limits only the time between two requests.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hecompile.runtime.serving.client_identity import client_id_of
 from hecompile.runtime.serving.limits import Limits
-from hecompile.runtime.serving.owners import owner_of
 
 __all__ = ["Connections", "GuardedProtocol", "protocol_of"]
 
 HEADER_BYTES = 16 << 10
 _SWEEP_S = 0.5
-_STALLED_S = 1.0  # below the least rate, after which a connection may be closed for another
-_UNWANTED_BYTES, _UNWANTED_S = 1 << 20, 2.0  # of a body that are read after its answer, so that its sender reads the answer
-_FREE_CHUNKS, _CHUNK_BYTES = 256, 1024  # beyond so many chunks, a body's chunks must have so many bytes on average
+_STALLED_S = 1.0  # after so long below the least rate, a connection may be closed for another
+_UNWANTED_BYTES, _UNWANTED_S = (
+    1 << 20,
+    2.0,
+)  # bytes and seconds for reading a body after its reply was sent, so that its sender reads the reply
+_FREE_CHUNKS, _CHUNK_BYTES = 256, 1024  # beyond so many chunks, the chunks of a body must have so many bytes on average
 _HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\nConnection: close\r\n"
@@ -37,12 +40,17 @@ _FULL = (
 
 
 class Connections:
-    """All open connections of a server. Overdue ones are closed twice a second."""
+    """All open connections of a server. Those that exceed a limit are closed twice per second."""
 
     def __init__(self, limits: Limits, proxies: Collection[str] = (), closed: Callable[[str], None] = lambda reason: None) -> None:
-        """`proxies`: addresses whose connections belong to many clients; `closed` is told why one was closed by a limit."""
+        """Start without connections.
+
+        Args:
+            proxies: addresses whose connections belong to many clients.
+            closed: called with the reason when a limit closes a connection.
+        """
         self._limits, self._closed = limits, closed
-        self._proxies = frozenset(owner_of((proxy, 0)) for proxy in proxies)
+        self._proxies = frozenset(client_id_of((proxy, 0)) for proxy in proxies)
         self._open: set[GuardedProtocol] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -50,7 +58,8 @@ class Connections:
         return len(self._open)
 
     def admit(self, connection: GuardedProtocol) -> bool:
-        """Count a new connection; beyond the limit others are closed for it, or, where all are at work, this one is refused."""
+        """Add a new connection. If there are too many, idle ones are closed for it; if all are busy, it is refused and False is
+        returned."""
         if len(self._open) >= self._limits.connections and not self._make_room():
             self._closed("full")
             return False
@@ -60,36 +69,37 @@ class Connections:
         return True
 
     def forget(self, connection: GuardedProtocol) -> None:
-        """It was closed."""
+        """Remove a connection that was closed."""
         self._open.discard(connection)
 
     def close_unfinished(self) -> None:
-        """Close those whose request has not come whole."""
+        """Close the connections whose request has not arrived completely."""
         for connection in list(self._open):
             if connection.arriving:
                 self.end(connection, "stopping")
 
     def end(self, connection: GuardedProtocol, reason: str) -> None:
-        """Close a connection, and count why. Replies that its client does not read are thrown away."""
+        """Close a connection at once and count the reason. A reply that the client has not read is discarded."""
         self._closed(reason)
         self._open.discard(connection)
         connection.abort()
 
     def _make_room(self) -> bool:
-        """Close some connections that are idle or slow, first those of the address that has most, then those that are so longest.
+        """Close some idle or slow connections: those of the client with most of them first, then those that are idle longest.
 
         Returns:
-            whether there was one. Several are closed at once, since looking at all of them takes a while.
+            Whether there were any. Several are closed at once, since looking at all connections takes a while.
         """
         now = time.monotonic()
         idle = [connection for connection in self._open if connection.expendable(now)]
-        held = Counter(connection.owner for connection in self._open if connection.owner not in self._proxies)
-        idle.sort(key=lambda connection: (-held[connection.owner], connection.since))
+        held = Counter(connection.client_id for connection in self._open if connection.client_id not in self._proxies)
+        idle.sort(key=lambda connection: (-held[connection.client_id], connection.since))
         for connection in idle[: max(1, self._limits.connections // 64)]:
             self.end(connection, "pressed")
         return bool(idle)
 
     def _sweep(self) -> None:
+        """Close all connections that exceed a limit."""
         now = time.monotonic()
         for connection in list(self._open):
             reason = connection.overdue(now)
@@ -99,7 +109,7 @@ class Connections:
 
 
 class _Parser(h11.Connection):
-    """h11's, which refuses bodies in tiny chunks: taking each one apart costs as much as a kilobyte."""
+    """h11's parser, which also refuses bodies in tiny chunks: parsing a chunk costs as much as a kilobyte of data."""
 
     _chunks = _bytes = 0
 
@@ -111,12 +121,12 @@ class _Parser(h11.Connection):
             self._chunks += event.chunk_start
             self._bytes += len(event.data)
             if self._chunks > _FREE_CHUNKS + self._bytes // _CHUNK_BYTES:
-                raise h11.RemoteProtocolError("a body in tiny chunks")
+                raise h11.RemoteProtocolError("the body has too many tiny chunks")
         return event
 
 
 class GuardedProtocol(H11Protocol):
-    """One connection of uvicorn's, with limits from its first byte to its last."""
+    """A connection of uvicorn with limits from its first byte to its last."""
 
     registry: Connections
     limits: Limits
@@ -124,11 +134,11 @@ class GuardedProtocol(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn = _Parser(h11.SERVER, HEADER_BYTES)
-        self.owner = ""
-        self.since = time.monotonic()  # the beginning of what is awaited: a first byte, a header, a body, another request
-        self._came = 0  # bytes since then
-        self._used = self._header = False  # whether a request was answered, and whether one's header has begun
-        self._unread: tuple[float, int] | None = None  # when, and how many bytes of replies the client had still to read
+        self.client_id = ""
+        self.since = time.monotonic()  # when the wait began for a first byte, a header, a body or another request
+        self._came = 0  # bytes received since then
+        self._used = self._header = False  # whether a request was answered; whether the header of one has begun
+        self._unread: tuple[float, int] | None = None  # a time, and how many bytes of replies the client had not read then
 
     @property
     def silent(self) -> bool:
@@ -137,17 +147,17 @@ class GuardedProtocol(H11Protocol):
 
     @property
     def arriving(self) -> bool:
-        """Whether the body of a request is on its way and read on."""
+        """Whether the body of a request is arriving, and the server reads it."""
         return not self.silent and bool(self.cycle.more_body) and not self.flow.read_paused
 
     @property
     def _unwanted(self) -> bool:
-        """Whether the body of a request is still on its way that was answered already."""
+        """Whether the body of a request that was already answered is still arriving."""
         return self.silent and self.cycle is not None and self.conn.their_state is h11.SEND_BODY
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.owner = owner_of(self.client)
+        self.client_id = client_id_of(self.client)
         if not self.registry.admit(self):
             transport.write(_FULL)
             transport.close()
@@ -171,7 +181,7 @@ class GuardedProtocol(H11Protocol):
             self._start()
 
     def send_400_response(self, msg: str) -> None:
-        """Tell the client that it does not speak HTTP, unless its request is answered already."""
+        """Tell the client that its request is not HTTP, unless the request was answered already."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:
@@ -186,19 +196,19 @@ class GuardedProtocol(H11Protocol):
         self.since, self._came = time.monotonic(), 0
 
     def abort(self) -> None:
-        """Close at once. The system throws away, too, what it holds of replies."""
+        """Close at once. The operating system also discards what it has buffered of replies."""
         if self._unsent():
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def expendable(self, now: float) -> bool:
-        """Whether it may be closed for another one: it waits for its client, which sends and reads nothing, or slowly."""
+        """Return whether it may be closed for a new connection: it is idle, or its client sends or reads too slowly."""
         if self._unsent():
             return self._reads_slowly(now, _STALLED_S)
         return self.silent or (self.arriving and self._came < (now - self.since - _STALLED_S) * self.limits.least_rate)
 
     def overdue(self, now: float) -> str:
-        """Why the connection is to be closed; empty if it is not."""
+        """Return why the connection must be closed; an empty text if it need not."""
         if self._unsent():
             return "unread" if self._reads_slowly(now, self.limits.grace_s) else ""
         self._unread = None
@@ -214,7 +224,7 @@ class GuardedProtocol(H11Protocol):
         return "silent" if waited_s > self.limits.first_byte_s else ""
 
     def _reads_slowly(self, now: float, grace_s: float) -> bool:
-        """Whether a reply is read below the least rate, after a time of grace."""
+        """Return whether the client reads a reply below the least rate, after `grace_s` seconds."""
         left = self._unsent()
         if self._unread is None or left > self._unread[1]:
             self._unread = (now, left)
@@ -222,7 +232,7 @@ class GuardedProtocol(H11Protocol):
         return before - left < (now - since - grace_s) * self.limits.least_rate
 
     def _unsent(self) -> int:
-        """Bytes of replies that have not reached the client, in this process and in the system."""
+        """Return how many bytes of replies have not reached the client, in this process and in the operating system."""
         if not self._used:
             return 0
         try:
@@ -232,7 +242,7 @@ class GuardedProtocol(H11Protocol):
         return int(system) + self.transport.get_write_buffer_size()
 
     def _hung_up(self) -> bool:
-        """Whether the client has closed a connection on which nothing is read, because it sent more than its request."""
+        """Return whether the client has closed a connection that is not being read, because it sent more than its request."""
         if self.cycle.more_body or not self.flow.read_paused:
             return False
         poll = select.poll()
@@ -241,5 +251,5 @@ class GuardedProtocol(H11Protocol):
 
 
 def protocol_of(connections: Connections, limits: Limits) -> type[GuardedProtocol]:
-    """The protocol class of one server."""
+    """Return the protocol class of one server."""
     return type("Protocol", (GuardedProtocol,), {"registry": connections, "limits": limits})

@@ -1,4 +1,5 @@
-"""What a process and its children listen on, from /proc: that nothing but this machine can reach them is looked at, not assumed."""
+"""Finds the addresses on which a process and its children listen, from /proc, in order to check that only this machine reaches
+them."""
 
 from __future__ import annotations
 
@@ -9,15 +10,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["family", "listening_elsewhere"]
+__all__ = ["listening_elsewhere", "process_tree"]
 
 _PROC = Path("/proc")
 _LISTEN = "0A"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
-def family(pid: int) -> Iterator[int]:
-    """A process and all that descend from it."""
+def process_tree(pid: int) -> Iterator[int]:
+    """Yield the id of a process and of all its descendants."""
     yield pid
     for path in (_PROC / str(pid) / "task").glob("*/children"):
         try:
@@ -25,14 +26,14 @@ def family(pid: int) -> Iterator[int]:
         except OSError:  # the thread has ended
             continue
         for child in children:
-            yield from family(int(child))
+            yield from process_tree(int(child))
 
 
 def listening_elsewhere(pids: Iterator[int]) -> list[str]:
-    """Addresses, with ports, beyond this machine's own at which these processes take TCP connections."""
+    """Return the addresses and ports, other than loopback, on which these processes accept TCP connections."""
     own = {inode for pid in pids for inode in _sockets(pid)}
-    found = [(address, port) for address, port, inode in _listening() if inode in own and not _is_loopback(address)]
-    return sorted(f"{address} port {port}" for address, port in found)
+    outside = [(address, port) for address, port, inode in _listening() if inode in own and not _is_loopback(address)]
+    return sorted(f"{address} port {port}" for address, port in outside)
 
 
 def _is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
@@ -41,7 +42,7 @@ def _is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool
 
 
 def _sockets(pid: int) -> Iterator[str]:
-    """The inodes of a process's sockets; none of one that has ended."""
+    """Yield the inodes of a process's sockets; nothing for a process that has ended."""
     try:
         names = os.listdir(_PROC / str(pid) / "fd")
     except OSError:
@@ -56,7 +57,7 @@ def _sockets(pid: int) -> Iterator[str]:
 
 
 def _listening() -> Iterator[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int, str]]:
-    """Address, port and inode of every listening socket here."""
+    """Yield address, port and inode of every listening TCP socket of this machine."""
     for table in ("tcp", "tcp6"):
         try:
             lines = (_PROC / "net" / table).read_text().splitlines()[1:]
@@ -70,7 +71,7 @@ def _listening() -> Iterator[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Hexadecimal words of four bytes, each in this machine's order."""
+    """Parse an address of /proc/net/tcp: words of four bytes in hexadecimal, each in this machine's byte order."""
     words = bytes.fromhex(text)
     octets = b"".join(
         int.from_bytes(words[start : start + 4], "big").to_bytes(4, sys.byteorder) for start in range(0, len(words), 4)

@@ -1,4 +1,4 @@
-"""What a server tells of its own state, in the text format of Prometheus: counts, seconds and bytes, never what it is asked."""
+"""The server's metrics in the text format of Prometheus: counts, seconds and bytes, never the contents of requests."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Metrics:
 
         self.requests = counter("requests", "Requests that were answered, by route and status", ("route", "status"))
         self.refusals = counter("refusals", "Requests that were refused, by reason", ("reason",))
-        self.received = counter("received_bytes", "Bytes of requests' bodies that came")
-        self.sent = counter("sent_bytes", "Bytes of answers")
+        self.received = counter("received_bytes", "Bytes of request bodies that were received")
+        self.sent = counter("sent_bytes", "Bytes of replies that were sent")
         self.dropped = counter("dropped_requests", "Requests whose client was gone before they were evaluated")
-        self.repeated = counter("repeated_requests", "Requests that came again and found their evaluation or its answer")
-        self.retried = counter("retried_evaluations", "Evaluations that began again because their worker had ended")
+        self.repeated = counter("repeated_requests", "Requests that were repeated and found their evaluation or its reply")
+        self.retried = counter("retried_evaluations", "Evaluations that started again because their worker ended")
         self.closed = counter("connections_closed", "Connections that a limit closed, by reason", ("reason",))
         self.sessions_ended = counter("sessions_ended", "Sessions that ended, by reason", ("reason",))
         self.request_s = Histogram(
-            "hecompile_request_seconds", "Seconds from a request's header to its answer", ("route",), registry=registry,
+            "hecompile_request_seconds", "Seconds from a request's header to its reply", ("route",), registry=registry,
             buckets=_SECONDS,
         )  # fmt: skip
         self.evaluation_s = Histogram(
@@ -41,10 +41,10 @@ class Metrics:
         )
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A number that is asked for when metrics are read."""
+        """Add a number that `value` computes whenever metrics are read."""
         Gauge(f"hecompile_{name}", text, registry=self._registry).set_function(value)
 
     def text(self) -> bytes:
-        """All of them."""
-        found: bytes = generate_latest(self._registry)
-        return found
+        """Return all metrics as Prometheus reads them."""
+        exposition: bytes = generate_latest(self._registry)
+        return exposition

@@ -1,4 +1,4 @@
-"""Why a request is not answered."""
+"""The errors with which a server refuses a request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REASONS = {
 
 
 class RefusalError(ProtocolError):
-    """A refusal by one of the server's limits. `reason` is a word for metrics, `retry_after_s` when to come again."""
+    """Raised when a limit of the server refuses a request. `reason` is a word for metrics, `retry_after_s` is when to try again."""
 
     def __init__(self, message: str, status: int, reason: str, retry_after_s: float = 1.0) -> None:
         self.reason = reason
@@ -31,9 +31,9 @@ class RefusalError(ProtocolError):
 
 
 class GoneError(Exception):
-    """The client has closed its connection: nobody reads an answer."""
+    """Raised when the client has closed its connection, so that nobody reads a reply."""
 
 
 def reason_of(error: ProtocolError) -> str:
-    """A word for metrics, one of a fixed few."""
+    """Return one of a fixed set of words for metrics."""
     return error.reason if isinstance(error, RefusalError) else _REASONS.get(error.status, "malformed")

@@ -1,7 +1,6 @@
-"""What one worker of several does: it loads an artifact's server half, or one shard of it, and evaluates payloads.
+"""A worker: it loads an artifact's server half, or one shard of it, and evaluates payloads.
 
-It is the same whoever starts it. Nothing is kept between payloads, so that any worker may evaluate any of them, and once more
-where another one ended.
+It keeps nothing between payloads, so any worker may evaluate any of them, and again where another worker ended.
 """
 
 from __future__ import annotations
@@ -19,41 +18,42 @@ from hecompile.errors import CompileError, Diagnostic, HecompileError, ProtocolE
 from hecompile.ir.halves import ServerHalf
 from hecompile.untrusted import parse_json
 
-__all__ = ["Described", "DescribedRegion", "Refused", "Replica", "judge_stateless"]
+__all__ = ["RegionDescription", "Replica", "WorkerDescription", "WorkerRefusal", "check_stateless"]
 
 
 @dataclass(frozen=True)
-class Refused:
-    """Why there is no reply, as `ProtocolError` says it."""
+class WorkerRefusal:
+    """Why a worker has no reply, with the reason and status of a `ProtocolError`."""
 
     reason: str
     status: int
 
 
 @dataclass(frozen=True)
-class DescribedRegion:
-    """What whoever hands out the work must know of a region: the bytes of payloads by batch, and how shards' replies are joined."""
+class RegionDescription:
+    """What the server must know of a region that workers evaluate: sizes of payloads in bytes, by batch, and how replies of shards
+    are joined."""
 
     payload_bytes: tuple[int, ...]
     joining: ReplyJoin | None
 
 
 @dataclass(frozen=True)
-class Described:
-    """What a worker says of what it loaded."""
+class WorkerDescription:
+    """What a worker loaded: the artifact's digest, and its regions by name."""
 
     digest: str
-    regions: dict[str, DescribedRegion]
+    regions: dict[str, RegionDescription]
 
 
 class Replica:
-    """Evaluates some of the work of an artifact's regions.
+    """Evaluates requests to an artifact's regions, or to one shard of them.
 
-    Failing to load is told by `describe` instead of raised: whoever starts workers would start them again and again.
+    An artifact that cannot be loaded is reported by `describe`: if this raised, the worker would be started again and again.
     """
 
     def __init__(self, folder: str, index: int, count: int) -> None:
-        """`index` of `count` shards of each region; of one, the whole region."""
+        """Load shard `index` of `count` of each region; with a count of 1, whole regions."""
         self._regions: dict[str, RegionServer] = {}
         self._digest, self._refused = "", ""
         try:
@@ -65,45 +65,46 @@ class Replica:
         manifest, self._digest, root = read_server(folder)
         for name in manifest.regions:
             half = read_server_half(root, manifest.files, name)
-            found = backend_of(half)
-            self._regions[name] = found.load_server(half) if count == 1 else found.load_shard(half, index, count)
+            scheme = backend_of(half)
+            self._regions[name] = scheme.load_server(half) if count == 1 else scheme.load_shard(half, index, count)
 
-    async def describe(self) -> Described | Refused:
-        """What was loaded, or why nothing was."""
+    async def describe(self) -> WorkerDescription | WorkerRefusal:
+        """Return what was loaded, or why nothing was."""
         if self._refused:
-            return Refused(self._refused, 503)
+            return WorkerRefusal(self._refused, 503)
         regions = {
-            name: DescribedRegion(
+            name: RegionDescription(
                 tuple(region.request_bytes(batch) for batch in range(1, region.max_batch + 1)),
                 region.joining if isinstance(region, RegionShard) else None,
             )
             for name, region in self._regions.items()
         }
-        return Described(self._digest, regions)
+        return WorkerDescription(self._digest, regions)
 
-    async def evaluate(self, region: str, payload: bytes, batch: int) -> bytes | Refused:
-        """A region's reply to a payload, or this shard's part of it. In a thread, so that questions for its health are answered."""
+    async def evaluate(self, region: str, payload: bytes, batch: int) -> bytes | WorkerRefusal:
+        """Return a region's reply to a payload, or this shard's part of it. It runs in a thread, so that health checks are still
+        answered."""
         try:
             return bytes(await asyncio.to_thread(self._regions[region].evaluate, payload, batch))
         except ProtocolError as error:
-            return Refused(str(error), error.status)
+            return WorkerRefusal(str(error), error.status)
 
 
-def judge_stateless(folder: Path) -> tuple[str, str, bool]:
-    """Name and digest of an artifact that any of several workers may answer for, and whether it encrypts.
+def check_stateless(folder: Path) -> tuple[str, str, bool]:
+    """Return name and digest of an artifact whose requests several workers can share, and whether it encrypts.
 
     Raises:
-        CompileError: if a backend's server keeps anything of a client's, such as evaluation keys.
+        CompileError: if a backend's server stores anything for a client, such as evaluation keys.
         ProtocolError: if anything is missing, changed or malformed.
     """
     manifest, digest, root = read_server(folder)
     for name in manifest.regions:
-        found = backend_of(ServerHalf(_document(root, manifest.files, name), {}))
-        if not found.guarantee.stateless:
+        scheme = backend_of(ServerHalf(_document(root, manifest.files, name), {}))
+        if not scheme.guarantee.stateless:
             raise CompileError(
                 Diagnostic(
-                    f"region '{name}' is of backend '{found.name}', which does not promise that its servers keep nothing of a "
-                    "client's, such as keys: workers cannot share its requests",
+                    f"region '{name}' is of backend '{scheme.name}', whose servers may store something for a client, such as keys: "
+                    "workers cannot share its requests",
                     help="serve it without --ray, or compile it with --backend bfv",
                 )
             )
@@ -111,8 +112,8 @@ def judge_stateless(folder: Path) -> tuple[str, str, bool]:
 
 
 def _document(root: Path, files: Mapping[str, str], name: str) -> dict[str, object]:
-    """A region's program, without its weights."""
+    """Return a region's program, without its weights."""
     document = parse_json(checked(root, files, f"{name}.json"), str(root / f"{name}.json"))
     if not isinstance(document, dict):
-        raise ProtocolError(f"{root / name}.json: no document")
+        raise ProtocolError(f"{root / name}.json: not a JSON object")
     return document

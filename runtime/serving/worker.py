@@ -1,4 +1,4 @@
-"""A thread that works off what the server's event loop must not wait for."""
+"""A thread for work that the server's event loop must not wait for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Result = TypeVar("Result")
 
 
 class Worker(Generic[Result]):
-    """One job after the other, in one thread that a process which ends does not wait for, unlike those of `ThreadPoolExecutor`."""
+    """Runs one job after the other in one thread. Unlike the threads of `ThreadPoolExecutor` it does not delay the end of the
+    process."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -24,7 +25,7 @@ class Worker(Generic[Result]):
         self._thread: threading.Thread | None = None
 
     async def run(self, job: Callable[[], Result]) -> Result:
-        """What the job returns or raises. A job that nobody waits for any more is left out, or finished if it has begun."""
+        """Return what the job returns, or raise what it raises. If the caller is cancelled, a job that has not begun is skipped."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
 
@@ -38,7 +39,7 @@ class Worker(Generic[Result]):
                 tell = partial(done.set_exception, error)
             else:
                 tell = partial(done.set_result, result)
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits
                 loop.call_soon_threadsafe(lambda: None if done.cancelled() else tell())
 
         self._jobs.put(work)

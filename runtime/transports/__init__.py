@@ -1,4 +1,4 @@
-"""How a request's bytes reach a server: within the process, or over HTTP. The bytes are the same."""
+"""How a request's bytes reach a server: within this process, or over HTTP. The bytes are the same either way."""
 
 from hecompile.runtime.transports.access import Access, AccessOptions
 from hecompile.runtime.transports.base import LocalTransport, ServerGoneError, Transport

@@ -1,4 +1,4 @@
-"""Whom a client trusts and what it shows: certificates, a token, headers. From options, else from environment variables."""
+"""Which certificates a client trusts and which credentials it sends: from options, else from environment variables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TOKEN = re.compile(r"[!-~]+")  # printable ASCII without spaces
-_OWN = frozenset(  # headers that say how a message is framed, which is the transport's own business
+_OWN = frozenset(  # headers that only the transport may set, since they say how a message is framed
     [
         "accept-encoding",
         "connection",
@@ -44,10 +44,11 @@ _OWN = frozenset(  # headers that say how a message is framed, which is the tran
 
 
 class AccessOptions(TypedDict, total=False):
-    """Keywords of `load` and `EncryptedScheduler`; what is left away or None comes from the environment.
+    """Keyword arguments of `load` and `EncryptedScheduler`. What is missing or None is taken from the environment.
 
-    `verify`: True for the machine's own certificates, or a file or folder of others, or an `ssl.SSLContext`; False trusts anybody.
-    `cert`: the client's certificate, or that and the file of its key. `token`: sent as `Authorization: Bearer`. `headers`: more.
+    `verify`: True trusts the machine's own certificates, a file, a folder or an `ssl.SSLContext` others, and False anybody. `cert`:
+    the client's certificate, or a pair of it and the file with its key. `token`: sent as `Authorization: Bearer`. `headers`:
+    further headers.
     """
 
     verify: bool | str | Path | ssl.SSLContext | None
@@ -58,7 +59,7 @@ class AccessOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Access:
-    """The same, decided. Raises `CompileError` when it is made of what cannot be sent."""
+    """The access options with all defaults filled in. Raises `CompileError` for headers or tokens that cannot be sent."""
 
     verify: bool | str | Path | ssl.SSLContext = True
     cert: str | Path | tuple[str | Path, str | Path] | None = None
@@ -67,12 +68,14 @@ class Access:
 
     def __post_init__(self) -> None:
         if self.token is not None and not _TOKEN.fullmatch(self.token):
-            raise CompileError(Diagnostic("the token is no token", help="printable ASCII without spaces, on one line"))
+            raise CompileError(Diagnostic("the token is malformed", help="a token is printable ASCII without spaces, on one line"))
         for name, value in self.headers.items():
             if not _NAME.fullmatch(name) or not all(" " <= char <= "~" for char in value) or value != value.strip():
-                raise CompileError(Diagnostic(f"the header {name[:60]!r} cannot be sent", help="one line of printable ASCII"))
+                raise CompileError(
+                    Diagnostic(f"the header {name[:60]!r} cannot be sent", help="a header is one line of printable ASCII")
+                )
             if name.lower() in _OWN:
-                raise CompileError(Diagnostic(f"the header '{name}' is the transport's own", help="leave it away"))
+                raise CompileError(Diagnostic(f"the header '{name}' is set by hecompile itself", help="leave it out"))
         names = [name.lower() for name in self.headers]
         if len(set(names)) != len(names):
             raise CompileError("a header is given twice")
@@ -80,34 +83,34 @@ class Access:
             raise CompileError("both a token and the header Authorization are given")
 
     def sent(self, address: Address) -> dict[str, str]:
-        """The headers of every request.
+        """Return the headers that are sent with every request.
 
         Raises:
-            CompileError: if anything of it would travel in clear to another machine.
+            CompileError: if credentials would be sent to another machine without encryption.
         """
-        found = dict(self.headers)
+        headers = dict(self.headers)
         if self.token is not None:
-            found["Authorization"] = f"Bearer {self.token}"
+            headers["Authorization"] = f"Bearer {self.token}"
         if address.user:
-            if any(name.lower() == "authorization" for name in found):
+            if any(name.lower() == "authorization" for name in headers):
                 raise CompileError(f"{address}: both a password and an Authorization are given")
-            found["Authorization"] = "Basic " + base64.b64encode(address.user).decode()
-        if found and not address.secure and not address.loopback:
+            headers["Authorization"] = "Basic " + base64.b64encode(address.user).decode()
+        if headers and not address.secure and not address.loopback:
             raise CompileError(
                 Diagnostic(
-                    f"{address}: {', '.join(sorted(found))} would travel in clear, for everybody on the way to read and to use",
+                    f"{address}: {', '.join(sorted(headers))} would be sent without encryption, for everybody on the way to use",
                     help="use https://, or a tunnel to loopback",
                 )
             )
-        return found
+        return headers
 
     def context(self, address: Address) -> ssl.SSLContext | None:
-        """For TLS; None for plain HTTP. Raises `CompileError` for files that are no certificates."""
+        """Return the context for TLS; None for plain HTTP. Raises `CompileError` for certificate files that cannot be used."""
         if not address.secure:
             return None
         context = self.verify if isinstance(self.verify, ssl.SSLContext) else _trusting(self.verify)
         if self.verify is False:
-            LOG.warning("%s: verify=False: whoever answers is believed to be the server", address)
+            LOG.warning("%s: verify=False: whoever answers is trusted to be the server", address)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if self.cert is not None:
             file, key = self.cert if isinstance(self.cert, tuple) else (self.cert, None)
@@ -119,7 +122,7 @@ class Access:
 
 
 def _trusting(verify: bool | str | Path) -> ssl.SSLContext:
-    """A context that trusts the machine's own certificates (SSL_CERT_FILE names others), or those of a file or folder."""
+    """Return a context that trusts the machine's own certificates (SSL_CERT_FILE names others), or those of a file or folder."""
     if isinstance(verify, bool):
         return ssl.create_default_context()
     try:
@@ -130,6 +133,7 @@ def _trusting(verify: bool | str | Path) -> ssl.SSLContext:
 
 
 def _told(error: Exception) -> str:
+    """Return what an error says, in words."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -138,14 +142,17 @@ def _no_password() -> bytes:
 
 
 def access_of(options: AccessOptions, credentials: bool = True) -> Access:
-    """The access of options, and of HECOMPILE_CA, _CERT, _KEY, _TOKEN and _HEADERS (lines of `Name: value`) for what they leave.
+    """Return the access that options describe; what they leave out is read from environment variables.
+
+    The variables are HECOMPILE_CA, HECOMPILE_CERT, HECOMPILE_KEY, HECOMPILE_TOKEN and HECOMPILE_HEADERS (lines of `Name: value`).
 
     Args:
-        credentials: False for an address that the user did not name: then of the environment only HECOMPILE_CA counts, which says
-            whom to trust; certificates, tokens and headers are not shown.
+        credentials: False for an address that the user did not name. Then only HECOMPILE_CA, which says whom to trust, is read:
+            certificates, tokens and headers of the environment are not sent.
 
     Raises:
-        CompileError: for options that are no access.
+        CompileError: for options that are malformed.
+        TypeError: for options that do not exist.
     """
     unknown = set(options) - set(AccessOptions.__annotations__)
     if unknown:
@@ -166,13 +173,13 @@ def access_of(options: AccessOptions, credentials: bool = True) -> Access:
 
 
 def parse_headers(lines: Sequence[str]) -> dict[str, str]:
-    """`Name: value` lines. Raises `CompileError` for others."""
-    found = dict[str, str]()
+    """Parse lines of `Name: value` to headers by name. Raises `CompileError` for other lines."""
+    headers = dict[str, str]()
     for line in filter(str.strip, lines):
         name, colon, value = line.partition(":")
         if not colon:
             raise CompileError(Diagnostic("a header without a colon", help="write it as 'Name: value'"))
-        if name.strip() in found:
+        if name.strip() in headers:
             raise CompileError(f"the header '{name.strip()[:60]}' is given twice")
-        found[name.strip()] = value.strip()
-    return found
+        headers[name.strip()] = value.strip()
+    return headers

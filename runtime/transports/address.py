@@ -1,4 +1,4 @@
-"""The address of a server: an http or https URL, taken apart and judged once."""
+"""Parses the address of a server, an http or https URL, and refuses malformed ones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Address:
-    """Where requests go. `user` is the `user:password` of the URL, which is never printed."""
+    """Where requests are sent. `user` is the `user:password` of the URL, which is never printed."""
 
     scheme: str
-    host: str  # a name, or an address of IPv4 or IPv6 without brackets
+    host: str  # a name, or an IPv4 or IPv6 address without brackets
     port: int
-    prefix: str  # of every path, without a slash at its end
+    prefix: str  # start of every path, without a slash at its end
     user: bytes = field(default=b"", repr=False)
 
     def __str__(self) -> str:
@@ -30,11 +30,12 @@ class Address:
 
     @property
     def secure(self) -> bool:
+        """Whether the connection is encrypted (https)."""
         return self.scheme == "https"
 
     @property
     def authority(self) -> str:
-        """Host and port, the port only where it is not the scheme's own."""
+        """Host and port as in a `Host` header; the port is left out where it is the scheme's default."""
         host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -50,36 +51,36 @@ class Address:
 
 
 def parse_url(url: str) -> Address:
-    """A server's URL, such as `https://host:8100`.
+    """Parse the URL of a server, such as `https://host:8100`.
 
     Raises:
-        CompileError: for anything else, without repeating what may be a password.
+        CompileError: for anything else. The message does not repeat what may be a password.
     """
     if not isinstance(url, str) or not url or len(url) > 2000 or not url.isascii() or not url.isprintable() or " " in url:
-        raise _refused("", "text of up to 2000 ASCII letters without spaces is expected; write other hosts as xn--...")
+        raise _refused("", "use up to 2000 ASCII characters without spaces; write hosts with other letters as xn--...")
     try:
         parts = urlsplit(url)
         port, name = parts.port, parts.hostname or ""
     except ValueError as error:
-        raise _refused("", "brackets stand around addresses of IPv6 only, and a port is a number up to 65535") from error
+        raise _refused("", "only IPv6 addresses have brackets, and a port is a number up to 65535") from error
     user, at, place = parts.netloc.rpartition("@")
-    if "@" in url.removeprefix(f"{url.partition('//')[0]}//{parts.netloc}"):  # the host would be a part of a password
+    if "@" in url.removeprefix(f"{url.partition('//')[0]}//{parts.netloc}"):  # a part of a password would be read as the host
         raise _refused("", "write the / ? # @ of a password as %2F %3F %23 %40, and the @ of a path as %40")
     shown = f"'{parts.scheme[:20]}://{place}'"
     if parts.scheme not in _PORTS:
-        raise _refused(shown, "it begins with http:// or https://")
+        raise _refused(shown, "it must begin with http:// or https://")
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise _refused(shown, "a path may follow the host, but no ? and no #")
+        raise _refused(shown, "a path may follow the host, but not ? or #")
     if not _is_host(name) or port == 0 or place.endswith(":"):
-        raise _refused(shown, "a host and a port stand behind the scheme, as in https://host:8100")
+        raise _refused(shown, "after the scheme come a host and a port, as in https://host:8100")
     if at and not user:
-        raise _refused(shown, "a name stands before the @")
+        raise _refused(shown, "a user name must come before the @")
     prefix = quote(parts.path.rstrip("/"), safe="/%-._~!$&'()*+,;=:@")
     return Address(parts.scheme, name, port or _PORTS[parts.scheme], prefix, unquote_to_bytes(user))
 
 
 def _is_host(name: str) -> bool:
-    """Whether it is a name or an address."""
+    """Return whether this is the name of a host, or an IP address."""
     if ":" not in name:
         return _NAME.fullmatch(name) is not None and all(0 < len(label) <= 63 for label in name.rstrip(".").split("."))
     try:
@@ -89,4 +90,5 @@ def _is_host(name: str) -> bool:
 
 
 def _refused(shown: str, help: str) -> CompileError:
-    return CompileError(Diagnostic(f"{shown or 'the URL'} is no address of a server", help=help))
+    """Return the error for a malformed address."""
+    return CompileError(Diagnostic(f"{shown or 'the URL'} is not an address of a server", help=help))

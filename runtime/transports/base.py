@@ -1,4 +1,4 @@
-"""What every transport does, and the one that needs no network."""
+"""The interface of all transports, and the transport within one process, which needs no network."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ __all__ = ["LocalTransport", "ServerGoneError", "Transport"]
 
 
 class ServerGoneError(ProtocolError):
-    """The server did not answer, also not after retries."""
+    """Raised if the server did not answer, even after retries."""
 
 
 class Transport(ABC):
-    """A way to a server. A request is a sequence of buffers, which are sent in order and never joined."""
+    """A way to send requests to a server. A request is a sequence of buffers that are sent in order, without being joined."""
 
     @abstractmethod
     def send(self, digest: str, region: str, body: Sequence[Buffer], reply: Buffer) -> None:
-        """Send a request and fill `reply`, which is writable and exactly as long as the answer must be.
+        """Send a request and write its reply into `reply`, which is writable and exactly as long as the reply must be.
 
         Raises:
-            ProtocolError: if the request is refused, or the answer is of another length.
-            ServerGoneError: if there is no answer.
+            ProtocolError: if the request is refused, or the reply has another length.
+            ServerGoneError: if there is no reply.
         """
 
     @abstractmethod
     def open_session(self, digest: str, body: Sequence[Buffer]) -> str:
-        """Leave evaluation keys at the server; the identifier of their session. Raises as `send` does."""
+        """Leave evaluation keys at the server and return the identifier of their session. Raises as `send` does."""
 
     @abstractmethod
     def close_session(self, digest: str, identifier: str) -> None:
-        """Ask the server to forget them. Raises as `send` does."""
+        """Ask the server to forget the keys of a session. Raises as `send` does."""
 
     def greet(self, digest: str) -> Greeting | None:
-        """What the server says of itself, asked for when a client is loaded; None from a transport that cannot ask."""
+        """Ask the server for its greeting, when a client is loaded. A transport that cannot ask returns None."""
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Give up connections. May be called twice."""
+        """Close all connections. It may be called twice."""
 
     def __enter__(self) -> Transport:
         return self
@@ -57,7 +57,7 @@ class Transport(ABC):
 
 
 class LocalTransport(Transport):
-    """The server's code in the same process, for tests and first steps."""
+    """Runs the server's code in this process, for tests and first steps."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

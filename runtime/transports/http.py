@@ -1,4 +1,4 @@
-"""HTTP to a server that may be hostile, busy or away: within a total time, or not at all."""
+"""Requests over HTTP to a server that may be hostile, busy or unreachable: each ends within a total time."""
 
 from __future__ import annotations
 
@@ -31,32 +31,33 @@ LOG = logging.getLogger(__name__)
 BUSY = (408, 429, 502, 503, 504)  # statuses after which the same request may be sent again
 LEAST_PAUSE_S, MOST_PAUSE_S = 0.1, 5.0
 MOST_RETRY_AFTER_S = 60.0
-GREETING_S, GREETING_RETRY_S = 20.0, 10.0  # a server that is down is noticed when a client is loaded
-FAREWELL_S = 5.0  # a server that is gone forgets keys by itself
-UPLOAD_RATE = 1 << 20  # bytes per second of evaluation keys, which may have gigabytes
-_IDLE = 8  # connections that are kept
+GREETING_S, GREETING_RETRY_S = 20.0, 10.0  # shorter than for requests, so that loading soon tells that a server is down
+FAREWELL_S = 5.0  # for closing a session; a server that does not answer forgets keys by itself
+UPLOAD_RATE = 1 << 20  # bytes per second expected while evaluation keys, which may be gigabytes, are sent
+_IDLE = 8  # idle connections that are kept for reuse
 
 
 class HttpTransport(Transport):
-    """HTTP/1.1 with connections that are kept. Retries send the same bytes again: a second encryption would be new traffic.
+    """HTTP/1.1 with connections that are reused. A retry sends the same bytes again: a second encryption would need new randomness.
 
-    Replies must have the length that is known beforehand. Redirects, cookies, encodings and proxies of the environment do not
-    exist for it. May be used by several threads, and after a fork by both processes: every request has a connection to itself.
+    Replies must have exactly the expected length. Redirects, cookies, content encodings and proxies of the environment are not
+    used. Each request has a connection to itself, so several threads, and after a fork both processes, may use it.
     """
 
     def __init__(self, url: str, timeout_s: float = 120.0, retry_s: float = 60.0, access: Access | None = None) -> None:
-        """Connect to nothing yet.
+        """Store the address; connections are opened when they are needed.
 
         Args:
-            timeout_s: of a request, all attempts, pauses and transfers included. Evaluation keys have a second more per MiB.
-            retry_s: no attempt begins later than this after the first one failed.
-            access: whom to trust, and what to show.
+            timeout_s: seconds for one request with all its attempts, pauses and transfers. Evaluation keys have a second more per
+                MiB.
+            retry_s: no attempt begins more than this many seconds after the first one failed.
+            access: certificates to trust, and credentials to send.
 
         Raises:
-            CompileError: for a URL that is none, certificates that are none, or secrets on plain HTTP to another machine.
+            CompileError: for a malformed URL, certificates that cannot be used, or credentials on plain HTTP to another machine.
         """
         if not (0 < timeout_s < float("inf") and 0 <= retry_s < float("inf")):
-            raise CompileError(f"timeout_s {timeout_s} and retry_s {retry_s}: seconds are above zero, and finite")
+            raise CompileError(f"timeout_s {timeout_s} and retry_s {retry_s}: both must be finite, and timeout_s above zero")
         access = access or Access()
         self._address = parse_url(url)
         self._timeout_s, self._retry_s = timeout_s, retry_s
@@ -64,12 +65,12 @@ class HttpTransport(Transport):
         self._context = access.context(self._address)
         self._idle, self._process = deque[Connection](), os.getpid()
         self._random = random.SystemRandom()
-        self._met = False  # whether the server ever answered: then a name that is not found may come back
+        self._reached = False  # whether the server ever answered: then a failed lookup of its name is retried
         self.url = str(self._address)
         if not self._address.secure and not self._address.loopback:
             LOG.warning(
                 "%s: plain HTTP to another machine: everybody on the way sees which artifact is used and the sizes and times of "
-                "all messages, and can answer in the server's place; use https://",
+                "all messages, and can pose as the server; use https://",
                 self.url,
             )
 
@@ -88,7 +89,7 @@ class HttpTransport(Transport):
         self._request("POST", path, body, target, "the evaluation keys", timeout_s=timeout_s)
         identifier = reply.decode("ascii", "replace")
         if not identifier.isascii() or not identifier.isalnum():
-            raise ProtocolError(f"{self.url} answers with {len(identifier)} characters that name no session")
+            raise ProtocolError(f"{self.url} replied with {len(identifier)} characters that are not the identifier of a session")
         return identifier
 
     def close_session(self, digest: str, identifier: str) -> None:
@@ -102,7 +103,7 @@ class HttpTransport(Transport):
             size = self._request("GET", path, [], target, "a greeting", timeout_s=timeout_s, retry_s=retry_s, exact=False)
         except ProtocolError as error:
             if error.status in (404, 405):
-                help = "it is no hecompile server, or one older than this client: use the same version on both sides"
+                help = "it is not a hecompile server, or it is older than this client: use the same version on both sides"
                 raise ProtocolError(f"{error}; {help}", status=error.status) from error
             raise
         return parse_greeting(bytes(reply[:size]), self.url)
@@ -111,7 +112,8 @@ class HttpTransport(Transport):
         self, method: str, path: str, body: Sequence[Buffer], reply: memoryview, what: str,
         *, timeout_s: float | None = None, retry_s: float | None = None, exact: bool = True,
     ) -> int:  # fmt: skip
-        """Fill `reply` with the answer, trying again while the server is busy or away; the answer's length."""
+        """Send a request, again while the server is busy or unreachable, until `timeout_s`. Fills `reply` and returns the reply's
+        length."""
         started = time.monotonic()
         timeout_s, retry_s = timeout_s or self._timeout_s, self._retry_s if retry_s is None else min(retry_s, self._retry_s)
         deadline, headers = started + timeout_s, self._headers | ({TAG_HEADER: new_tag()} if method == "POST" else {})
@@ -129,7 +131,7 @@ class HttpTransport(Transport):
             except OutOfTimeError:
                 raise self._gone(f"no answer within {timeout_s:g} s{reason and ', before that '}{reason}", attempts) from None
             except OSError as error:
-                reason = self._judged(error)
+                reason = self._reason(error)
             now = time.monotonic()
             last = min(last, now + retry_s, deadline)
             if last - now <= least_s:
@@ -138,18 +140,19 @@ class HttpTransport(Transport):
             time.sleep(min(least_s + spread_s, last - now))  # random, so that clients do not come all at once
 
     def _gone(self, reason: str, attempts: int) -> ServerGoneError:
-        times = "an attempt" if attempts == 1 else f"{attempts} attempts"
+        """Return the error for a server that does not answer."""
+        times = "one attempt" if attempts == 1 else f"{attempts} attempts"
         return ServerGoneError(f"{self.url} does not answer, after {times}: {reason}", status=503)
 
-    def _judged(self, error: OSError) -> str:
-        """Why a connection failed. Raises `ProtocolError` where trying again would not help."""
+    def _reason(self, error: OSError) -> str:
+        """Return why a connection failed. Raises `ProtocolError` where trying again would not help."""
         reason = f"{type(error).__name__}: {printable(error.strerror or str(error))}"
         if isinstance(error, ssl.SSLCertVerificationError):
             help = "name the certificates to trust with verify=, --ca or HECOMPILE_CA"
             raise ProtocolError(f"{self.url}: {printable(error.verify_message)}: {help}", status=503) from None
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            raise ProtocolError(f"{self.url} speaks no TLS with this client: {reason}", status=503) from None
-        if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN and not self._met:
+            raise ProtocolError(f"{self.url} and this client cannot agree on TLS: {reason}", status=503) from None
+        if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN and not self._reached:
             raise self._gone(reason, 1) from None
         return reason
 
@@ -157,7 +160,7 @@ class HttpTransport(Transport):
         self, method: str, path: str, headers: Mapping[str, str], body: Sequence[Buffer], reply: memoryview, exact: bool,
         deadline: float,
     ) -> int:  # fmt: skip
-        """Send a request once; once more at once, if a kept connection turns out to be closed."""
+        """Send a request once, and immediately once more if a reused connection turns out to be closed."""
         while True:
             connection = self._connection(deadline)
             known = connection.used
@@ -169,15 +172,15 @@ class HttpTransport(Transport):
                     raise
             else:
                 self._keep(connection, usable)
-                self._met = True
+                self._reached = True
                 return size
 
     def _connection(self, deadline: float) -> Connection:
-        """A connection that no other request uses. Those of a parent process are the parent's."""
+        """Return a connection that no other request uses. Connections of a parent process are not reused."""
         if os.getpid() != self._process:
             self.close()
             self._process = os.getpid()
-        while (connection := self._taken()) is not None:
+        while (connection := self._pop_idle()) is not None:
             if connection.fresh:
                 return connection
             connection.drop()
@@ -185,26 +188,27 @@ class HttpTransport(Transport):
             raise OutOfTimeError
         return Connection(self._address, self._context, deadline)
 
-    def _taken(self) -> Connection | None:
-        """A kept connection, which is then nobody else's."""
+    def _pop_idle(self) -> Connection | None:
+        """Remove an idle connection from the kept ones and return it; None if there is none."""
         try:
             return self._idle.pop()
         except IndexError:
             return None
 
     def _keep(self, connection: Connection, usable: bool) -> None:
+        """Keep a connection for the next request, if it is usable and not too many are kept."""
         if usable and len(self._idle) < _IDLE:
             self._idle.append(connection)
         else:
             connection.drop()
 
     def close(self) -> None:
-        while (connection := self._taken()) is not None:
+        while (connection := self._pop_idle()) is not None:
             connection.drop()
 
 
 def _seconds(retry_after: str | None) -> float:
-    """A `Retry-After` in seconds, a number or a date; zero if it is neither."""
+    """Return the seconds of a `Retry-After` header, which is a number or a date; 0 if it is neither."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), MOST_RETRY_AFTER_S)

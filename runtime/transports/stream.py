@@ -1,4 +1,4 @@
-"""A socket on which nothing lasts longer than it may: every read and write ends by a deadline and keeps a least rate."""
+"""A socket whose reads and writes end by a deadline, and on which a body must keep a minimal rate."""
 
 from __future__ import annotations
 
@@ -13,58 +13,59 @@ from hecompile.errors import ProtocolError
 
 __all__ = ["GRACE_S", "HEAD_LIMIT", "LEAST_RATE", "OutOfTimeError", "Stream"]
 
-HEAD_LIMIT = 16_384  # bytes of status lines and headers, those of every `100 Continue` included
+HEAD_LIMIT = 16_384  # bytes of status line and headers, including those of every `100 Continue`
 LEAST_RATE = 16_384  # bytes of a body per second, on average
-GRACE_S = 10.0  # before that is asked for
-_JOINED = 65_536  # smaller buffers are sent together: a packet each would cost more than a copy
+GRACE_S = 10.0  # seconds before the least rate is required
+_JOINED = 65_536  # smaller buffers are joined, since a packet each would cost more than a copy
 _READ = 4096
 
 
 class OutOfTimeError(Exception):
-    """The deadline has passed."""
+    """Raised when the deadline of a request has passed."""
 
 
 class Stream:
-    """One connection's bytes. It stands where `http.client` expects a socket, whose calls for a head it answers."""
+    """The bytes of one connection. It takes the place of the socket in `http.client`, which reads and writes heads through it."""
 
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._socket = connected
-        self._held, self._waiting = bytearray(), bytearray()  # received and not yet read; not yet sent
+        self._held, self._waiting = bytearray(), bytearray()  # received but not read; not sent yet
         self.start(deadline)
 
     def start(self, deadline: float) -> None:
-        """Begin with a request: the time (of `time.monotonic`) by which its reply must have come."""
+        """Start a request whose reply must be complete by `deadline`, a time of `time.monotonic`."""
         self._deadline, self._head_left = deadline, HEAD_LIMIT
-        self._started, self._moved = 0.0, 0  # of the body under way: when its first byte could move, and bytes so far
-        self.answered = False  # whether any byte of a reply has come
+        self._started, self._moved = 0.0, 0  # when the current body started, and how many of its bytes were sent or received
+        self.answered = False  # whether any byte of a reply has arrived
 
-    def unasked(self) -> bytes | None:
-        """What has come that nobody asked for: some bytes, none at the connection's end, None while there is nothing."""
+    def unexpected(self) -> bytes | None:
+        """Return bytes that arrived without a request: empty bytes if the connection has ended, None if nothing has arrived."""
         if self._held:
             return bytes(self._held)
         try:
             self._socket.settimeout(0)
-            return self._socket.recv(1)  # no loss: whatever it is, the connection will not be used again
+            return self._socket.recv(1)  # reading it loses nothing: the connection will not be used again
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
         except OSError:
             return b""
 
     def _wait(self, body: bool) -> None:
-        """Let the next call on the socket last as long as anything may."""
+        """Set the socket's timeout to the time that is left. Raises `OutOfTimeError`, or `ProtocolError` for a body below the least
+        rate."""
         now = time.monotonic()
         left = self._deadline - now
         if left <= 0:
             raise OutOfTimeError
         if body:
-            patience = self._started + GRACE_S + self._moved / LEAST_RATE - now
-            if patience <= 0:
+            allowed_s = self._started + GRACE_S + self._moved / LEAST_RATE - now
+            if allowed_s <= 0:
                 raise ProtocolError(f"slower than {LEAST_RATE >> 10} KiB/s: {self._moved} bytes in {now - self._started:.0f} s")
-            left = min(left, patience)
+            left = min(left, allowed_s)
         self._socket.settimeout(left)
 
     def send_body(self, parts: Sequence[Buffer]) -> None:
-        """Send all parts in order, after the head that is waiting. Raises `OSError` if the connection ends."""
+        """Send the head that is waiting, then all parts in order. Raises `OSError` if the connection ends."""
         self._started, self._moved = time.monotonic(), 0
         for part in parts:
             view = memoryview(part).cast("B")
@@ -77,7 +78,7 @@ class Stream:
         self._flush()
 
     def sendall(self, head: bytes) -> None:
-        """What `http.client` sends: the head, which leaves together with the body's first bytes."""
+        """Keep the head that `http.client` sends, so that it leaves together with the first bytes of the body."""
         self._waiting += head
 
     def _flush(self) -> None:
@@ -90,19 +91,19 @@ class Stream:
             try:
                 count = self._socket.send(view)
             except TimeoutError:
-                continue  # `_wait` says which limit it was
+                continue  # `_wait` raises the error of the limit that was reached
             self._moved += count
             view = view[count:]
 
     def makefile(self, mode: str) -> io.BufferedIOBase:
-        """What `http.client` reads a reply's head from."""
+        """Return the file from which `http.client` reads the head of a reply."""
         return _Head(self)
 
     def close(self) -> None:
-        """What `http.client` calls when a reply is the connection's last one; its body is still to be read."""
+        """Do nothing: `http.client` calls this after the head of a connection's last reply, whose body is still to be read."""
 
     def readline(self) -> bytes:
-        """A line of the head. Raises `ProtocolError` beyond the limit of heads, `ConnectionError` if the connection ends."""
+        """Return a line of the head. Raises `ProtocolError` beyond `HEAD_LIMIT`, and `ConnectionError` if the connection ends."""
         while (end := self._held.find(b"\n")) < 0:
             if not self._head_left:
                 raise ProtocolError(f"status line and headers of more than {HEAD_LIMIT} bytes")
@@ -115,7 +116,7 @@ class Stream:
         return line
 
     def fill(self, view: memoryview) -> None:
-        """Read a body of a known length. Raises `ConnectionError` if the connection ends before."""
+        """Read a body of the length of `view` into it. Raises `ConnectionError` if the connection ends first."""
         self._started, self._moved = time.monotonic(), 0
         count = min(len(self._held), len(view))
         view[:count] = self._held[:count]
@@ -127,7 +128,7 @@ class Stream:
             view = view[count:]
 
     def _receive(self, view: memoryview, body: bool) -> int:
-        """At least one byte."""
+        """Receive at least one byte and return how many were received."""
         while True:
             self._wait(body)
             try:
@@ -140,12 +141,12 @@ class Stream:
             return count
 
     def drop(self) -> None:
-        """Close this process's hold of the connection; nothing is sent, so another process may go on with it."""
+        """Close the connection in this process. Nothing is sent, so a forked process can go on using its copy."""
         self._socket.close()
 
 
 class _Head(io.BufferedIOBase):
-    """The lines of a head, as a file."""
+    """The head of a reply as a file of lines."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

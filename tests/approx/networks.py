@@ -47,9 +47,9 @@ class Only(torch.nn.Module):
 def marked(source: Any, inputs: Any = None) -> ModelGraph:
     """A source after mark-secrets."""
     program: Any = load_source(source, inputs)
-    for each in (Trace(), Canonicalize(), MarkSecrets("strict")):
-        program = each.run(program)
-    return program  # type: ignore[no-any-return]
+    for step in (Trace(), Canonicalize(), MarkSecrets("strict")):
+        program = step.run(program)
+    return program
 
 
 def tiny() -> ModelGraph:

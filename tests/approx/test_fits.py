@@ -9,9 +9,10 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from hecompile.approx.fits import Density, depth, mean_square_error, weighted
+from hecompile.ir.linear import Array
 
 
-def silu(x: np.ndarray) -> np.ndarray:
+def silu(x: Array) -> Array:
     return x / (1 + np.exp(-x))
 
 
@@ -22,7 +23,7 @@ def density(low: float = -6.0, high: float = 6.0) -> Density:
     return Density(low, high, edges, np.exp(-(middle**2)))
 
 
-def largest_error(coefficients: np.ndarray, over: Density) -> float:
+def largest_error(coefficients: Array, over: Density) -> float:
     x = np.linspace(over.low, over.high, 2001)
     return float(np.abs(chebyshev.chebval(over.mapped(x), coefficients) - silu(x)).max())
 

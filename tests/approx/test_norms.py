@@ -8,7 +8,7 @@ import torch
 
 from hecompile.approx.norms import secret_norms, with_norms
 from hecompile.approx.sites import find_sites
-from hecompile.approx.trial import Trial, psnr_db
+from hecompile.approx.validation import ValidationRun, psnr_db
 from hecompile.calibration import Calibration, Call, from_sampler
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.verify import verify_graph
@@ -22,8 +22,8 @@ def mixer() -> ModelGraph:
 
 def quality(before: ModelGraph, after: ModelGraph, calls: Calibration) -> float:
     verify_graph(after)
-    trial = Trial(calls, None)
-    return psnr_db(trial.run(before), trial.run(after))
+    validation = ValidationRun(calls, None)
+    return psnr_db(validation.run(before), validation.run(after))
 
 
 def test_arithmetic_is_the_norm_itself(mixer: ModelGraph) -> None:

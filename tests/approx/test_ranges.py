@@ -7,22 +7,24 @@ import pytest
 
 from hecompile.approx.ranges import ranges
 from hecompile.calibration import NodeStatistics
+from hecompile.ir.linear import Array
 
 BINS, ENTRIES, VALUES = 5, 50, 512
 
 
-def statistics(extremes: list[np.ndarray]) -> NodeStatistics:
+def statistics(extremes: list[Array]) -> NodeStatistics:
     """Of which only extremes are read."""
     nothing = np.zeros(len(extremes))
     return NodeStatistics(nothing, nothing, nothing, nothing, nothing, nothing, nothing, tuple(extremes))
 
 
-def drawn(law: str, entries: int, rng: np.random.Generator) -> np.ndarray:
-    values = {"normal": rng.standard_normal, "laplace": lambda size: rng.laplace(size=size)}[law]((entries, VALUES))
+def drawn(law: str, entries: int, rng: np.random.Generator) -> Array:
+    size = (entries, VALUES)
+    values = rng.standard_normal(size) if law == "normal" else rng.laplace(size=size)
     return np.stack([values.min(1), values.max(1)], 1)
 
 
-def share_outside(extremes: np.ndarray, low: float, high: float) -> float:
+def share_outside(extremes: Array, low: float, high: float) -> float:
     return float(np.mean((extremes[:, 0] < low) | (extremes[:, 1] > high)))
 
 
@@ -41,8 +43,8 @@ def test_new_data_stays_inside(law: str) -> None:
 def test_the_extremes_of_near_bins_count_and_those_of_far_ones_do_not() -> None:
     seen = [np.array([[-1.0, 1.0]]) for _ in range(9)]
     seen[6] = np.array([[-1.0, 9.0]])
-    found = ranges(statistics(seen), list(range(9)), positive=False)
-    assert [high > 9 for _, high in found] == [False] * 4 + [True] * 5
+    bounds = ranges(statistics(seen), list(range(9)), positive=False)
+    assert [high > 9 for _, high in bounds] == [False] * 4 + [True] * 5
 
 
 def test_positive_values_keep_a_positive_range() -> None:

@@ -45,14 +45,14 @@ def text_of(module: str) -> str:
 
 def names_of(module: str) -> set[str]:
     """Every name that a module of hecompile defines, imports or uses, what it imports for its types alone included."""
-    found = set[str]()
+    names = set[str]()
     for node in ast.walk(ast.parse(text_of(module))):
         if isinstance(node, ast.Name):
-            found.add(node.id)
+            names.add(node.id)
         elif isinstance(node, ast.Attribute):
-            found.add(node.attr)
+            names.add(node.attr)
         elif isinstance(node, ast.ClassDef | ast.FunctionDef):
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, ast.ImportFrom | ast.Import):
-            found.update(alias.name for alias in node.names)
-    return found
+            names.update(alias.name for alias in node.names)
+    return names

@@ -66,13 +66,13 @@ class Relay:
 
     def requests(self) -> list[Recorded]:
         """Everything that clients said, connection by connection, as requests."""
-        found = list[Recorded]()
+        recorded = list[Recorded]()
         for number, said in enumerate(self._said, start=1):
             rest = bytes(said)
             while rest:
                 head, _, rest = rest.partition(b"\r\n\r\n")
                 line, *headers = head.decode("ascii").split("\r\n")
-                lengths = [int(each.split(":")[1]) for each in headers if each.lower().startswith("content-length:")]
-                found.append(Recorded(number, line, tuple(headers), rest[: sum(lengths)]))
+                lengths = [int(header.split(":")[1]) for header in headers if header.lower().startswith("content-length:")]
+                recorded.append(Recorded(number, line, tuple(headers), rest[: sum(lengths)]))
                 rest = rest[sum(lengths) :]
-        return found
+        return recorded

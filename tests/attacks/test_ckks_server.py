@@ -54,17 +54,17 @@ def test_the_server_reads_keys_and_requests_without_tenseal(tmp_path: Path) -> N
     (name,) = read_server(folder)[0].regions
     half = read_client_half(folder, read_manifest(folder).files, f"client/{name}")
     client, secrets = backend_of(half).load_client(half), Secrets()
-    files = [tmp_path / each for each in ("keys", "body", "reply")]
+    files = [tmp_path / file for file in ("keys", "body", "reply")]
     files[0].write_bytes(b"".join(pack_keys(client.evaluation_keys(secrets))))
     shapes = {piece.input: (1, *piece.shape) for upload in read_document(half).body.uploads for piece in upload.pieces}
-    values = [np.zeros(shapes.get(each, ()), np.float32) for each in client.inputs]
+    values = [np.zeros(shapes.get(source, ()), np.float32) for source in client.inputs]
     payload, pending = encrypt_whole(client, values, 1, secrets)
     files[1].write_bytes(b"".join(pack_request(1, [payload], "?" * 32)))
     command = [sys.executable, "-c", SERVES, str(folder), name, *map(str, files)]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert {"seal", "hecompile.backends.ckks.seal_engine"} <= set(loaded)
-    assert not [each for each in loaded if "tenseal" in each]
-    assert all(np.isfinite(each).all() for each in client.decrypt(files[2].read_bytes(), pending))
+    assert not [module for module in loaded if "tenseal" in module]
+    assert all(np.isfinite(output).all() for output in client.decrypt(files[2].read_bytes(), pending))
 
 
 @pytest.mark.promise("no-key-at-the-server")

@@ -1,4 +1,4 @@
-"""Artifacts whose compiler is the server: each would make a client tell a secret in clear, and none of them loads."""
+"""Artifacts whose compiler is the server: each would make a client tell a secret in the clear, and none of them loads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hecompile.artifact_writing import to_json
 from hecompile.backends.registry import register_backend
 from hecompile.errors import ProtocolError
 from hecompile.ir.signature import Signature
-from hecompile.runtime.arguments import as_array, judge_places
+from hecompile.runtime.arguments import as_array, check_places
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import InputError
 from tests.attacks.hostile import change_manifest, change_program, put
@@ -48,10 +48,10 @@ def graph(
     name: str, nodes: list[onnx.NodeProto], inputs: dict[str, list[Any]], outputs: dict[str, list[Any]], **constants: Any
 ) -> bytes:
     """A client region in the compiler's form."""
-    sides = [[helper.make_tensor_value_info(*each[:1], 1, each[1]) for each in side.items()] for side in (inputs, outputs)]
+    given, results = ([helper.make_tensor_value_info(*item[:1], 1, item[1]) for item in side.items()] for side in (inputs, outputs))
     tensors = [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()]
-    found = helper.make_graph(nodes, name, *sides, tensors)
-    data: bytes = helper.make_model(found, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    built = helper.make_graph(nodes, name, given, results, tensors)
+    data: bytes = helper.make_model(built, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
     return data
 
 
@@ -61,7 +61,7 @@ def insert(artifact: Path, region: str, data: bytes, inputs: dict[str, list[Any]
 
     def change(manifest: dict[str, Any]) -> None:
         plan = manifest["plan"]
-        step = {"kind": "client", "region": region, "inputs": [*inputs], "outputs": [*outputs], "once": False}
+        step = {"kind": "client", "region": region, "inputs": [*inputs], "outputs": [*outputs], "per_run": False}
         plan["steps"].insert(0, step)
         plan["values"] += [{"name": name, "shape": shape, "dtype": "float32", "secret": False} for name, shape in outputs.items()]
 
@@ -99,7 +99,7 @@ def test_a_timestep_that_is_made_of_the_latent_is_refused(chain: Path) -> None:
         step["inputs"] = ["leaked" if name == "timestep" else name for name in inputs]
 
     change_manifest(chain, planned)
-    with pytest.raises(ProtocolError, match=rf"{region}.json.*would tell the server 'leaked', made of sample"):
+    with pytest.raises(ProtocolError, match=rf"{region}.json.*would reveal 'leaked' to the server, computed from sample"):
         hecompile.load(chain)
 
 
@@ -109,7 +109,7 @@ def test_a_timestep_that_is_made_of_the_latent_is_refused(chain: Path) -> None:
 def test_what_is_told_is_public_by_the_name_that_the_caller_uses(chain: Path, keyword: str) -> None:
     """The manifest calls the input `timestep` and public; the caller passes it as something else."""
     change_manifest(chain, lambda manifest: manifest["inputs"][1].update(keyword=[keyword, "inner"], public=True))
-    with pytest.raises(ProtocolError, match=r"would tell the server 'timestep'|passed together"):
+    with pytest.raises(ProtocolError, match=r"would reveal 'timestep' to the server|passed together"):
         hecompile.load(chain)
 
 
@@ -123,7 +123,7 @@ def test_a_timestep_has_few_numbers(chain: Path) -> None:
         next(value for value in manifest["plan"]["values"] if value["name"] == "timestep")["shape"] = ["B", 1, 4, 4]
 
     change_manifest(chain, change)
-    with pytest.raises(ProtocolError, match=r"would tell the server 'timestep'|has shape"):
+    with pytest.raises(ProtocolError, match=r"would reveal 'timestep' to the server|has shape"):
         hecompile.load(chain)
 
 
@@ -158,7 +158,7 @@ def test_arguments_by_position_mean_one_thing(artifact: Path, arguments: list[st
 @pytest.mark.parametrize("arguments", [("*timestep",), ("sample", "*timestep"), ("sample", "labels", "*timestep")], ids=str)
 def test_what_gathers_arguments_is_not_told(arguments: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="by its name"):
-        judge_places(Signature(arguments), [], (0, 1, 2), [("timestep", 0)])
+        check_places(Signature(arguments), [], (0, 1, 2), [("timestep", 0)])
 
 
 @pytest.mark.promise("graphs")
@@ -167,12 +167,12 @@ def test_what_a_tensor_holds_does_not_decide_on_a_request(artifact: Path) -> Non
     constant = {"keyword": ["class_labels"], "value": 3, "optional": True}
     change_manifest(artifact, lambda manifest: manifest["signature"].update(constants=[constant]))
     unet = hecompile.load(artifact)
-    found = []
+    messages = []
     for label in (3, 4):
         with pytest.raises(InputError, match="class_labels is a tensor") as caught:
             unet(**tiny_inputs(1), class_labels=torch.tensor([label]))
-        found.append(str(caught.value))
-    assert found[0] == found[1]
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
     for labels in ([3, 3], [3, 4]):
         with pytest.raises(InputError, match="the model wants one number"):
             as_array(torch.tensor(labels), Input("labels", ("class_labels",), (), "int64", False), 2)
@@ -202,7 +202,7 @@ def sampler(tmp_path: Path) -> Path:
 
 @pytest.mark.promise("sampler-step")
 def test_a_sampler_step_is_no_region_of_a_model(artifact: Path, sampler: Path) -> None:
-    """Its third input is sent in clear, so a model's plan could send anything there."""
+    """Its third input is sent in the clear, so a model's plan could send anything there."""
     region = "call_02"
     for kind in ("json", "safetensors"):
         put(artifact, f"client/{region}.{kind}", (sampler / f"client/sampler.{kind}").read_bytes())
@@ -231,7 +231,7 @@ def test_a_sampler_sends_its_own_coefficients_only(sampler: Path) -> None:
     insert(sampler, "client_99", leak, {"sample": []}, {"leaked": shape[1:3]})
     change_program(sampler, "sampler", lambda program: program["inputs"].__setitem__(2, "leaked"))
     change_manifest(sampler, lambda manifest: manifest["plan"]["steps"][1]["inputs"].__setitem__(2, "leaked"))
-    with pytest.raises(ProtocolError, match="would tell the server 'leaked', made of sample"):
+    with pytest.raises(ProtocolError, match="would reveal 'leaked' to the server, computed from sample"):
         load_scheduler(make("plms"), sampler)
 
 
@@ -278,7 +278,7 @@ def test_regions_that_take_time_or_stop_by_a_secret_are_refused(artifact: Path, 
     region = onnx.load_model_from_string((artifact / "client/client_02.onnx").read_bytes())
     first = region.graph.node[0]
     if kind == "loop":
-        region.graph.initializer.append(numpy_helper.from_array(np.int64(3), "trips"))
+        region.graph.initializer.append(numpy_helper.from_array(np.array(3, np.int64), "trips"))
         extra = [_loop(first.input[0])]
     else:
         region.graph.initializer.append(numpy_helper.from_array(np.arange(3, dtype=np.float32), "few"))
@@ -324,7 +324,7 @@ def test_what_regions_make_of_constants_and_their_slow_operators_are_bounded_tog
         insert(artifact, f"client_9{place}", data, {"sample": []}, {f"noted{place}": []})
         if not place:
             load_bundle(artifact)
-    with pytest.raises(ProtocolError, match="made of constants"):
+    with pytest.raises(ProtocolError, match="computed from constants"):
         load_bundle(artifact)
 
 
@@ -347,7 +347,7 @@ def test_a_backend_from_elsewhere_loads_only_where_the_caller_names_it(artifact:
     monkeypatch.setattr(registry, "_REGISTERED", {})
     register_backend("elsewhere", Elsewhere)
     change_program(artifact, "call_02", lambda program: program.update(backend="elsewhere"))
-    with pytest.raises(ProtocolError, match=r"call_02.json.*'elsewhere' is not hecompile's own"):
+    with pytest.raises(ProtocolError, match=r"call_02.json.*'elsewhere' comes from another package"):
         load_bundle(artifact)
     load_bundle(artifact, backends=["elsewhere"])
 
@@ -358,10 +358,10 @@ def test_a_label_beyond_the_table_is_clipped_and_told_at_the_end(digits_clear: P
     unet = hecompile.load(digits_clear, policy="simulation")
     sample = torch.zeros(1, 1, 8, 8)
     expected = unet(sample, 500, class_labels=torch.tensor([9])).sample
-    with pytest.raises(InputError, match="'class_labels' left 0 to 9"), unet.run():
-        found = unet(sample, 500, class_labels=torch.tensor([12])).sample
-    assert torch.equal(found, expected)
-    assert "'class_labels' left 0 to 9 and was clipped" in caplog.text
+    with pytest.raises(InputError, match="'class_labels' was outside 0 to 9"), unet.run():
+        result = unet(sample, 500, class_labels=torch.tensor([12])).sample
+    assert torch.equal(result, expected)
+    assert "'class_labels' was outside 0 to 9 and was clipped" in caplog.text
 
 
 def test_digests_name_files_as_they_are(artifact: Path) -> None:

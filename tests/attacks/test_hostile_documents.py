@@ -1,4 +1,4 @@
-"""A client is given documents of regions that were written to make it send secrets in clear, stop, or take all memory."""
+"""A client is given documents of regions that were written to make it send secrets in the clear, stop, or take all memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
-from hecompile.ir.halves import Half
+from hecompile.ir.halves import ClientHalf
 from hecompile.ir.plan import Plan, Step, Value
-from hecompile.ir.signature import Constant, Results, judge_keywords
+from hecompile.ir.signature import Constant, Results, check_keywords
 from hecompile.runtime.bundle import load_bundle
-from hecompile.runtime.results import judge_count, judge_structure
+from hecompile.runtime.results import check_count, check_structure
 from hecompile.runtime.stand_ins import stand_ins
 from hecompile.runtime.transports import Transport
 from hecompile.sampler_artifact import SamplerOptions, compile_sampler
@@ -61,16 +61,16 @@ def whole_dimension(dimension: int) -> Change:
     def change(document: dict[str, Any]) -> None:
         key_dimension(dimension)(document)
         circuit = document["circuits"][0]
-        for each in (*circuit["inputs"], *circuit["outputs"]):
-            each["typeInfo"]["lweCiphertext"]["encryption"]["lweDimension"] = dimension
+        for terminal in (*circuit["inputs"], *circuit["outputs"]):
+            terminal["typeInfo"]["lweCiphertext"]["encryption"]["lweDimension"] = dimension
         for holder, name in ((circuit["outputs"][0]["rawInfo"], "shape"), (cipher(circuit["outputs"][0]), "concreteShape")):
             holder[name]["dimensions"][-1] = dimension + 1
 
     return change
 
 
-def cipher(found: dict[str, Any]) -> Any:
-    return found["typeInfo"]["lweCiphertext"]
+def cipher(terminal: dict[str, Any]) -> Any:
+    return terminal["typeInfo"]["lweCiphertext"]
 
 
 SPECIFICATIONS: dict[str, Change] = {
@@ -136,26 +136,26 @@ def test_an_artifact_with_such_a_specification_does_not_load(attack: str, tiny_c
         SPECIFICATIONS[attack](document)
         layer["specs"] = json.dumps(document)
         if "plaintext" in attack:
-            layer["request"]["size"] = 256  # of quantised entries in clear
+            layer["request"]["size"] = 256  # of quantised entries in the clear
 
     change_program(artifact, "call_01", change)
     with pytest.raises(ProtocolError, match="circuit specification"):
         load_bundle(artifact)
 
 
-def changed(half: Half, *place: str | int, value: Any) -> Half:
+def changed(half: ClientHalf, *place: str | int, value: Any) -> ClientHalf:
     """A half whose document has another value at a place."""
     program = json.loads(json.dumps(half.program))
     node = program
     for key in place[:-1]:
         node = node[key]
     node[place[-1]] = value
-    return Half(program, half.tensors)
+    return ClientHalf(program, half.tensors)
 
 
 HUGE = 10**9
-CONCRETE: list[tuple[Callable[[], Half], tuple[str | int, ...], Any]] = [
-    (concrete_half, ("layers", 0, "multiple"), HUGE),
+CONCRETE: list[tuple[Callable[[], ClientHalf], tuple[str | int, ...], Any]] = [
+    (concrete_half, ("layers", 0, "images_per_sample"), HUGE),
     (concrete_half, ("max_batch",), HUGE),
     (concrete_half, ("max_batch",), "3"),
     (concrete_half, ("max_batch",), True),
@@ -183,11 +183,13 @@ CONCRETE: list[tuple[Callable[[], Half], tuple[str | int, ...], Any]] = [
 
 @pytest.mark.promise("documents")
 @pytest.mark.parametrize(("half", "place", "value"), CONCRETE)
-def test_circuits_with_numbers_out_of_range_are_refused(half: Callable[[], Half], place: tuple[str | int, ...], value: Any) -> None:
-    chosen = backend(str(half().program["backend"]))
-    chosen.load_client(half())
+def test_circuits_with_numbers_out_of_range_are_refused(
+    half: Callable[[], ClientHalf], place: tuple[str | int, ...], value: Any
+) -> None:
+    scheme = backend(str(half().program["backend"]))
+    scheme.load_client(half())
     with pytest.raises(ProtocolError):
-        chosen.load_client(changed(half(), *place, value=value))
+        scheme.load_client(changed(half(), *place, value=value))
 
 
 @pytest.mark.promise("documents")
@@ -195,12 +197,12 @@ def test_a_quantiser_does_not_make_values_larger_than_they_are() -> None:
     half = lookup_half()
     for zero in (np.zeros((1000, 1, 1, 1, 1)), np.zeros((1, 7, 1, 1)), np.full(1, 1e300), np.full(1, np.nan)):
         with pytest.raises(ProtocolError, match=r"source\.zero"):
-            backend("concrete_lookups").load_client(Half(half.program, {**half.tensors, "source.zero": zero}))
+            backend("concrete_lookups").load_client(ClientHalf(half.program, {**half.tensors, "source.zero": zero}))
 
 
 LAYERS: list[tuple[tuple[str | int, ...], Any]] = [
-    (("multiple",), HUGE),
-    (("multiple",), True),
+    (("images_per_sample",), HUGE),
+    (("images_per_sample",), True),
     (("geometry", "channels"), 10**12),
     (("geometry", "size"), [10**6, 10**6]),
     (("geometry", "taps"), [[10**12, 0]]),
@@ -213,7 +215,7 @@ LAYERS: list[tuple[tuple[str | int, ...], Any]] = [
     (("parameters", "t_bits"), 60),
     (("q",), -1),
     (("packings", 0, "p_out"), 10**15),
-    (("packings", 0, "share"), 1 << 62),
+    (("packings", 0, "images_per_poly"), 1 << 62),
     (("packings", 0, "noise_bits"), 1e300),
     (("packings",), []),
     (("more",), {}),
@@ -258,9 +260,9 @@ STEPS: list[tuple[tuple[str | int, ...], Any]] = [
 def test_sampler_steps_with_numbers_out_of_range_are_refused(place: tuple[str | int, ...], value: Any, tmp_path: Path) -> None:
     compile_sampler(tmp_path / "sampler", (1, 8, 8), options=SamplerOptions(dynamic=True))
     (half,) = stored_halves(tmp_path / "sampler")
-    backend("affine").load_client(half)
+    backend("sampler_step").load_client(half)
     with pytest.raises(ProtocolError):
-        backend("affine").load_client(changed(half, *place, value=value))
+        backend("sampler_step").load_client(changed(half, *place, value=value))
 
 
 @pytest.mark.promise("documents")
@@ -297,7 +299,7 @@ def test_plans_with_names_or_shapes_that_are_none_are_refused() -> None:
 def test_signatures_that_cannot_be_called_are_refused() -> None:
     for keywords in ([("a",), ("a", "b")], [("a",), ("a",)], [()], [(0,)], [("a", -1)], [("a\0",)], [("a",) * 20]):
         with pytest.raises(ProtocolError, match="signature"):
-            judge_keywords(keywords)
+            check_keywords(keywords)
     for value in (10**30, "a" * 5000, float("inf"), float("nan")):
         with pytest.raises(ProtocolError, match="signature"):
             Constant(("a",), value)
@@ -314,7 +316,14 @@ class Nobody(Transport):
     def send(self, digest: str, region: str, body: object, reply: object) -> None:
         raise AssertionError
 
-    open_session = close_session = greet = send
+    def open_session(self, digest: str, body: object) -> str:
+        raise AssertionError
+
+    def close_session(self, digest: str, identifier: str) -> None:
+        raise AssertionError
+
+    def greet(self, digest: str) -> None:
+        raise AssertionError
 
     def close(self) -> None:
         raise AssertionError
@@ -341,15 +350,15 @@ class Nobody(Transport):
 def test_results_that_cannot_be_built_are_refused(results: Results) -> None:
     """When loading: afterwards it would be an error of Python's or of another library's in the middle of a call."""
     with pytest.raises(ProtocolError, match="results"):
-        judge_structure(Results("tuple", items=(LEAF, results)), 1)
+        check_structure(Results("tuple", items=(LEAF, results)), 1)
 
 
 @pytest.mark.promise("documents")
 def test_results_beyond_the_plans_outputs_are_refused() -> None:
     """Also by a client on arrays, which builds no structure."""
-    judge_count(Results("tuple", items=(LEAF, Results("tensor", 1))), 2)
+    check_count(Results("tuple", items=(LEAF, Results("tensor", 1))), 2)
     with pytest.raises(ProtocolError, match="results"):
-        judge_count(Results("tuple", items=(LEAF, Results("tensor", 1))), 1)
+        check_count(Results("tuple", items=(LEAF, Results("tensor", 1))), 1)
 
 
 @pytest.mark.promise("documents")
@@ -364,16 +373,16 @@ def test_results_are_judged_before_a_server_is_asked(tiny: Compiled, tmp_path: P
 
 @pytest.mark.promise("specifications")
 @pytest.mark.parametrize("half", [concrete_half, stack_half])
-def test_an_encoding_without_negative_numbers_is_refused(half: Callable[[], Half]) -> None:
+def test_an_encoding_without_negative_numbers_is_refused(half: Callable[[], ClientHalf]) -> None:
     """A client stops at the first negative number that such an encoding does not hold."""
-    found = json.loads(json.dumps(half().program))
-    layer = found if "specs" in found else found["layers"][0]
+    document = json.loads(json.dumps(half().program))
+    layer = document if "specs" in document else document["layers"][0]
     specs = json.loads(layer["specs"])
     cipher(gate(specs))["encoding"]["integer"]["isSigned"] = False
     layer["specs"] = json.dumps(specs)
     layer["request"] = asdict(parse_specs(layer["specs"]).request)
     with pytest.raises(ProtocolError, match=r"limits|does not hold"):
-        backend(str(found["backend"])).load_client(Half(found, half().tensors))
+        backend(str(document["backend"])).load_client(ClientHalf(document, half().tensors))
 
 
 def test_documents_of_millions_of_values_are_not_made() -> None:
@@ -391,7 +400,7 @@ def test_stand_ins_are_few() -> None:
 
 @pytest.mark.promise("graphs")
 @pytest.mark.parametrize("half", [concrete_half, stack_half])
-def test_no_value_keeps_a_client_from_encrypting(half: Callable[[], Half]) -> None:
+def test_no_value_keeps_a_client_from_encrypting(half: Callable[[], ClientHalf]) -> None:
     """A region may make any type, and numbers that no float32 holds: a client that stopped there would tell."""
     client = backend(str(half().program["backend"])).load_client(half())
     shapes = [(1, 2, 4, 4), (1, 5)][: len(client.inputs)]

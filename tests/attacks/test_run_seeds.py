@@ -59,7 +59,7 @@ def test_later_requests_are_uniform_and_fresh(modes: Modes) -> None:
     _, *later = [modes.call(900.0 - place)[1] for place in range(3)]
     for one, two in zip(*later, strict=True):
         assert len(one) == len(two)
-        first, second = (np.frombuffer(each[1:], np.uint8) for each in (one, two))
+        first, second = (np.frombuffer(payload[1:], np.uint8) for payload in (one, two))
         assert abs(float((first == second).mean()) - 1 / 256) < 6 * (1 / 256 / len(first)) ** 0.5
     looks_uniform((np.frombuffer(b"".join(payload[1:] for call in later for payload in call), np.uint8) + 0.5) / 256)
 

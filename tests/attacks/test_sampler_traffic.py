@@ -18,10 +18,11 @@ import torch
 from hecompile.artifact import read_manifest
 from hecompile.artifact_files import digest, read_client_half
 from hecompile.artifact_writing import to_json
-from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, affine_program
-from hecompile.backends.sampler_step.server import AffineServer
+from hecompile.backends.sampler_step.program import HEADER_BYTES, SamplerStepProgram, sampler_step_program
+from hecompile.backends.sampler_step.server import SamplerStepServer
 from hecompile.backends.words import unpack_bits, unpack_signed
 from hecompile.errors import ProtocolError
+from hecompile.ir.linear import Array
 from hecompile.runtime.client import InputError
 from hecompile.runtime.noise import secure_noise
 from hecompile.runtime.scheduler import coefficients
@@ -39,8 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def program_of(folder: Path) -> AffineProgram:
-    return affine_program(read_client_half(folder, read_manifest(folder).files, "client/sampler"))
+def program_of(folder: Path) -> SamplerStepProgram:
+    return sampler_step_program(read_client_half(folder, read_manifest(folder).files, "client/sampler"))
 
 
 def traffic(folder: Path, seed: int = 0, steps: int = 4, spoil: float | None = None) -> list[bytes]:
@@ -81,7 +82,7 @@ def test_every_byte_is_public_declared_or_ciphertext(folder: Path) -> None:
 
 
 def read_manifest_entries(folder: Path) -> int:
-    """What the manifest tells people of the entries in clear."""
+    """What the manifest tells people of the entries in the clear."""
     return int(read_manifest(folder).reveals[0].split()[1].replace(",", ""))
 
 
@@ -125,13 +126,18 @@ def test_a_static_support_tells_nothing_of_the_input_and_a_dynamic_one_is_declar
 
 
 @pytest.mark.promise("sampler-budget")
-def test_a_run_never_shows_more_entries_than_its_budget(tmp_path: Path) -> None:
-    """The server keeps everything: together all steps show at most what the manifest says."""
+def test_a_run_never_reveals_more_entries_than_its_budget(tmp_path: Path) -> None:
+    """The server keeps everything: together all steps reveal at most what the manifest says."""
     artifact(tmp_path / "a", SHAPE, dynamic=True, most_clear=0.3)
     scheduler = load(make("plms"), tmp_path / "a")
     support = scheduler._executor.bundle.calls["sampler"].support  # type: ignore[attr-defined]
-    choose, seen = support.choose, []
-    support.choose = lambda x, t: seen.append(~choose(x, t)) or ~seen[-1]
+    choose, seen = support.choose, list[Array]()
+
+    def noted(x: Array, t: float) -> Array:
+        seen.append(~choose(x, t))
+        return ~seen[-1]
+
+    support.choose = noted
     draw(scheduler, scheduler.initial_noise(1), 20)
     assert 0 < np.logical_or.reduce(seen).sum() <= int(0.3 * math.prod(SHAPE))
 
@@ -142,9 +148,9 @@ def tampered(folder: Path, target: Path, manifest: dict[str, object], program: d
     document = json.loads((folder / "client/sampler.json").read_text()) | program
     (target / "client/sampler.json").write_bytes(to_json(document))
     (target / "client/sampler.safetensors").write_bytes((folder / "client/sampler.safetensors").read_bytes())
-    found = json.loads((folder / "manifest.json").read_text()) | manifest
-    found["files"]["client/sampler.json"] = digest((target / "client/sampler.json").read_bytes())
-    (target / "manifest.json").write_bytes(to_json(found))
+    changed = json.loads((folder / "manifest.json").read_text()) | manifest
+    changed["files"]["client/sampler.json"] = digest((target / "client/sampler.json").read_bytes())
+    (target / "manifest.json").write_bytes(to_json(changed))
     return target
 
 
@@ -179,7 +185,7 @@ def test_the_server_holds_no_key_no_mask_and_no_torch(folder: Path) -> None:
     from safetensors.numpy import load_file
 
     assert load_file(folder / "server/sampler.safetensors") == {}
-    fields = {node.attr for node in ast.walk(ast.parse(inspect.getsource(AffineServer))) if isinstance(node, ast.Attribute)}
+    fields = {node.attr for node in ast.walk(ast.parse(inspect.getsource(SamplerStepServer))) if isinstance(node, ast.Attribute)}
     assert not [name for name in fields if "key" in name.lower() or "secret" in name.lower() or "mask" in name.lower()]
     code = (
         "import sys, pathlib\nfrom hecompile.runtime.service import load_service\n"

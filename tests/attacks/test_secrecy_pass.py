@@ -38,9 +38,9 @@ def test_the_partition_itself_passes(partitioned: ModelGraph) -> None:
 
 @pytest.mark.promise("ciphertexts-only")
 def test_eps_sent_in_clear_is_refused(partitioned: ModelGraph) -> None:
-    """The output, or anything made of it, on the server in clear."""
+    """The output, or anything made of it, on the server in the clear."""
     leaking = retag(partitioned, partitioned.outputs[0], domain="server_clear")
-    with pytest.raises(CompileError, match="would reach the server in clear"):
+    with pytest.raises(CompileError, match="would reach the server in the clear"):
         CHECK.run(leaking)
 
 

@@ -9,8 +9,9 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,8 @@ def test_keys_hide_their_text() -> None:
     out = bytearray(layout.up_bytes + _core.SEED_BYTES)
     request = _core.encrypt([layout], [np.zeros((1, 1, 2048), np.int64)], [b""], out, [0])
     assert str(request) == repr(request) == "Request(hidden)"
-    for read in (vars, pickle.dumps, copy.copy, copy.deepcopy, bytes, list):
+    readers: list[Callable[[Any], object]] = [vars, pickle.dumps, copy.copy, copy.deepcopy, bytes, list]
+    for read in readers:
         with pytest.raises((TypeError, AttributeError)):
             read(request)
     assert {name for name in dir(request) if not name.startswith("_")} == {"brings_seeds", "scales"}
@@ -135,7 +137,7 @@ def test_the_servers_memory_holds_no_latent(digits: Path) -> None:
 
 def readable_memory(pid: int) -> bytes:
     """All anonymous readable memory of a process of ours."""
-    found = []
+    pieces = []
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
         for line in maps:
             fields = line.split()
@@ -144,10 +146,10 @@ def readable_memory(pid: int) -> bytes:
             start, stop = (int(part, 16) for part in fields[0].split("-"))
             try:
                 memory.seek(start)
-                found.append(memory.read(stop - start))
+                pieces.append(memory.read(stop - start))
             except (OSError, ValueError, OverflowError):
                 continue
-    return b"".join(found)
+    return b"".join(pieces)
 
 
 @pytest.mark.fhe

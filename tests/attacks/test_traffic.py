@@ -19,6 +19,7 @@ from hecompile.backends.bfv.messages import FIRST, mode_bytes
 from hecompile.backends.bfv.program import region_program
 from hecompile.backends.words import unpack_bits
 from hecompile.buffers import Buffer
+from hecompile.ir.linear import Array
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet
 from hecompile.runtime.service import load_service
@@ -96,7 +97,7 @@ def test_every_byte_is_public_or_ciphertext(digits: Path) -> None:
         assert len(zlib.compress(payload, 9)) > 0.98 * len(payload)  # nothing compressible is among it
 
 
-def looks_uniform(values: np.ndarray) -> None:
+def looks_uniform(values: Array) -> None:
     """The mean and variance of uniform numbers in [0, 1), within six standard errors."""
     count = values.size
     assert abs(values.mean() - 0.5) < 6 * math.sqrt(1 / 12 / count)

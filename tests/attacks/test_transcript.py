@@ -121,8 +121,8 @@ def _transcript(folder: Path, calls: list[tuple[int, float]], title: str) -> lis
         names = [spec.name for spec in read_manifest(folder).inputs]
 
         def call(batch: int, t: float) -> None:
-            found = tiny_inputs(batch) | {"timestep": torch.tensor(t)}
-            unet(**{name: found[name][:, :1] if name == "sample" and len(names) == 2 else found[name] for name in names})
+            inputs = tiny_inputs(batch) | {"timestep": torch.tensor(t)}
+            unet(**{name: inputs[name][:, :1] if name == "sample" and len(names) == 2 else inputs[name] for name in names})
 
         with unet.run():
             for batch, t in calls:

@@ -36,7 +36,8 @@ SERVING = (
     | _within("runtime", "greeting server service sessions wire")
     | _within(
         "runtime.serving",
-        "app connections desk documented evaluations incoming limits metrics owners queue quiet refusals room worker",
+        "app body_memory client_identity connections evaluations incoming limits log_limits metrics openapi queue refusals "
+        "request_handler worker",
     )
 )
 PICTURES = frozenset({"ir.channels", "ir.linear", "ir.tiles"})
@@ -45,32 +46,33 @@ LOADED: Mapping[str, frozenset[str]] = {
     "bfv": SERVING | PICTURES | {"_core", "backends.words"}
     | _within(
         "backends.bfv",
-        "backend expansion forms integer kernels messages packing parameters program released released_product rings server "
+        "backend expansion forms integer kernels messages packing parameters program revealed revealed_product rings server "
         "weights",
     ),
     "ckks": SERVING | SEAL | {"ir.timesteps"}
     | _within(
         "backends.ckks",
-        "backend document engine judge_program key_files keys layout library moduli plaintexts polynomial processes program ring "
+        "backend document engine check_program key_files keys layout library plaintexts polynomial processes program ring "
         "seal seal_engine server value",
     ),
     "concrete": SERVING | PICTURES
     | _within("backends.concrete", "frames jobs limits messages parameters server specs tensors worker_process workers")
     | _within("backends.concrete.linear", "backend program"),
-    "affine": SERVING | {"_core", "backends.words", "ir.timesteps"} | _within("backends.bfv", "expansion parameters rings")
-    | _within("backends.sampler_step", "backend layout program server") | _within("sparsity", "cost_names"),
+    "sampler_step": SERVING | {"_core", "backends.words", "ir.timesteps"} | _within("backends.bfv", "expansion parameters rings")
+    | _within("backends.sampler_step", "backend layout program server") | _within("sparsity", "distortion_names"),
 }  # fmt: skip
 SHARED_OUT = _within("runtime.serving", "cluster listening remote replica") | {"backends.bfv.shards"}
 WORKER = frozenset({"backends", "errors", "version"}) | _within("backends.concrete", "library messages worker")
 COMPILES = (
     "approx", "artifact_writing", "backends.context", "backends.lower", "backends.quantize", "calibration", "cli.compiling",
-    "cli.flags", "compiler", "frontend", "ir.builder", "ir.candidates", "ir.graph", "ir.products", "ir.regions", "machine",
+    "cli.flags", "compiler", "frontend", "ir.builder", "ir.candidates", "ir.graph", "ir.linear_ops", "ir.regions", "machine",
     "measure", "models", "onnx_export", "options", "panels", "passes", "planner", "policies", "predict", "rehearsal", "report",
     "sampler_artifact", "security", "sparsity.importance", "sparsity.selection",
 )  # fmt: skip
 SCHEMES = ("bfv", "ckks", "concrete", "concrete.linear", "concrete.lookups", "concrete.stacks", "sampler_step")
 COMPILES_A_SCHEME = (
-    "chains", "choose", "circuits", "costs", "lower", "lowering", "measure", "options", "pricing", "provable", "stages",
+    "admission", "candidates", "choose", "circuits", "costs", "linear_maps", "lower", "lowering", "measure", "options", "pricing",
+    "provable", "scaled_polynomial", "stages",
 )  # fmt: skip
 HOLDS_A_KEY = {"SecretKey", "Secrets", "KeyGenerator", "Encryptor", "Decryptor", "Pending"}
 TOOLS = {"torch", "diffusers", "onnx", "onnxruntime", "ortools", "scipy", "jinja2"}
@@ -80,9 +82,9 @@ OF_CKKS = {"seal", "tenseal", "zstandard"}  # which the base install does not ha
 Case = tuple[Path, Callable[[str], object]]
 
 
-def _model(found: Compiled, inputs: Mapping[str, torch.Tensor]) -> Case:
+def _model(model: Compiled, inputs: Mapping[str, torch.Tensor]) -> Case:
     """An artifact, and a call of its model through a server."""
-    folder = found.artifact
+    folder = model.artifact
     assert folder is not None
     return folder, lambda url: hecompile.load(folder, url)(**inputs)
 
@@ -102,11 +104,11 @@ def _sampler(folder: Path) -> Case:
 FHE = [pytest.param(scheme, marks=pytest.mark.fhe) for scheme in ("ckks", "concrete")]
 
 
-@pytest.fixture(scope="module", params=["bfv", "affine", *FHE])
+@pytest.fixture(scope="module", params=["bfv", "sampler_step", *FHE])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, frozenset[str]]:
     """A scheme, and all modules of a real server process that has answered requests under it."""
     scheme = str(request.param)
-    if scheme == "affine":
+    if scheme == "sampler_step":
         case = _sampler(tmp_path_factory.mktemp("sampler") / "sampler.he")
     elif scheme == "ckks":
         case = _model(compiled("ckks")[0], {"sample": torch.zeros(1, 1, 4, 4), "timestep": torch.tensor(500.0)})
@@ -126,13 +128,13 @@ def test_a_server_loads_the_modules_that_are_listed_and_no_other(served: tuple[s
 def test_no_module_of_a_server_has_a_name_for_a_secret_key(served: tuple[str, frozenset[str]]) -> None:
     """Not in a class, a function, an import, nor in what is imported for types alone."""
     named = {name: names_of(name) & HOLDS_A_KEY for name in own(served[1])}
-    assert {name: found for name, found in named.items() if found} == {}
+    assert {name: keys for name, keys in named.items() if keys} == {}
 
 
 def test_a_server_loads_no_compiler_and_none_of_its_tools(served: tuple[str, frozenset[str]]) -> None:
     modules = served[1]
     forbidden = (*COMPILES, *(f"backends.{scheme}.{room}" for scheme in SCHEMES for room in COMPILES_A_SCHEME))
-    assert [name for name in sorted(own(modules)) if f"{name}.".startswith(tuple(f"{each}." for each in forbidden))] == []
+    assert [name for name in sorted(own(modules)) if f"{name}.".startswith(tuple(f"{prefix}." for prefix in forbidden))] == []
     packages = {name.partition(".")[0] for name in modules}
     assert TOOLS & packages == set()
     assert OF_CKKS & packages == ({"seal"} if served[0] == "ckks" else set())
@@ -165,8 +167,8 @@ def test_a_client_loads_no_compiler(tiny: Compiled) -> None:
     command = [sys.executable, "-c", code, str(tiny.artifact)]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     modules = own(frozenset(json.loads(loaded)))
-    kept = {"ir.graph", "ir.products", "panels", "policies", "security"}  # a client judges its own regions' graphs, and the ring
-    forbidden = [each for each in COMPILES if each not in kept]
+    kept = {"ir.graph", "ir.linear_ops", "panels", "policies", "security"}  # a client judges its own regions' graphs, and the ring
+    forbidden = [part for part in COMPILES if part not in kept]
     forbidden += [f"backends.{scheme}.{room}" for scheme in SCHEMES for room in COMPILES_A_SCHEME]
     assert {"_core", "backends.bfv.client", "backends.bfv.places"} <= modules
-    assert [name for name in sorted(modules) if f"{name}.".startswith(tuple(f"{each}." for each in forbidden))] == []
+    assert [name for name in sorted(modules) if f"{name}.".startswith(tuple(f"{prefix}." for prefix in forbidden))] == []

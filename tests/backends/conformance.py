@@ -23,20 +23,22 @@ from hecompile.backends.registry import backend, backend_names, proposals
 from hecompile.compiler import Compiled, compile_model
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.halves import ClientHalf, ServerHalf
+from hecompile.ir.linear import Array
 from hecompile.options import CompileOptions
 from tests.artifacts import compile_once, shared
-from tests.backends.ckks.network import Chained
-from tests.backends.ckks.network import compiled as compiled_chain
-from tests.backends.concrete.test_lookups import EXAMPLE as CHAIN_EXAMPLE
-from tests.backends.concrete.test_lookups import Chain
+from tests.backends.ckks.network import WithPolynomials
+from tests.backends.ckks.network import compiled as compiled_with_polynomials
+from tests.backends.concrete.test_lookups import EXAMPLE as LOOKUPS_EXAMPLE
+from tests.backends.concrete.test_lookups import ConvSiluConv
 from tests.backends.concrete.test_stacks import EXAMPLE as TIMED_EXAMPLE
 from tests.backends.concrete.test_stacks import Timed
 from tests.networks import Tiny, tiny_inputs
 from tests.payloads import encrypt_whole
+from tests.programs import program_of
 from tests.sampling import artifact as sampler_artifact
 
 Inputs = Mapping[str, torch.Tensor]
-CHAINED_EXAMPLE = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
+POLYNOMIALS_EXAMPLE = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Row:
     max_batch: int = 3
     tolerance: float = 0.0  # of a result, as a share of the largest
     noisy: bool = False  # whether the same request has another result each time
-    twin: str = ""  # the backend whose halves are the same
+    same_halves: str = ""  # the backend whose halves are the same
     refuses: str = ""  # why values far out of range end a simulation with an error
     marks: Sequence[pytest.MarkDecorator] = ()
 
@@ -58,31 +60,31 @@ ROWS: Mapping[str, Row] = {
     "bfv": Row(),
     "clear": Row(),
     # scales of 28 bits; `ckks/test_encrypted.py` has the predicted bound
-    "ckks": Row(Chained, CHAINED_EXAMPLE, 3, 1e-2, noisy=True, marks=[fhe]),
+    "ckks": Row(WithPolynomials, POLYNOMIALS_EXAMPLE, 3, 1e-2, noisy=True, marks=[fhe]),
     # float32 at both sides, times the polynomials' slopes
-    "ckks_clear": Row(Chained, CHAINED_EXAMPLE, 3, 2e-4, twin="ckks", refuses="where its polynomial holds"),
+    "ckks_clear": Row(WithPolynomials, POLYNOMIALS_EXAMPLE, 3, 2e-4, same_halves="ckks", refuses="its polynomial is valid up to"),
     "concrete": Row(marks=[fhe]),
-    "concrete_lookups": Row(Chain, CHAIN_EXAMPLE, 2, 0.2, marks=[fhe, slow]),  # values of five bits, in two stages
+    "concrete_lookups": Row(ConvSiluConv, LOOKUPS_EXAMPLE, 2, 0.2, marks=[fhe, slow]),  # values of five bits, in two stages
     "concrete_stacks": Row(Timed, TIMED_EXAMPLE, 2, 0.02, marks=[fhe]),  # inputs of some seven bits
-    "affine": Row(tolerance=2e-3),  # x and e of twelve bits
+    "sampler_step": Row(tolerance=2e-3),  # x and e of twelve bits
 }
 
 
 def names(*, models: bool = False) -> list[Any]:
     """Every backend as a test's parameter; with `models` those that run parts of models."""
-    found = [name for name in backend_names() if not (models and isinstance(backend(name), SamplerStep))]
-    return [pytest.param(name, marks=ROWS.get(name, Row()).marks) for name in found]
+    listed = [name for name in backend_names() if not (models and isinstance(backend(name), SamplerStep))]
+    return [pytest.param(name, marks=ROWS.get(name, Row()).marks) for name in listed]
 
 
 @dataclass(frozen=True)
 class Answer:
     """One request with its reply, and what came of it."""
 
-    values: Sequence[np.ndarray]
+    values: Sequence[Array]
     payload: bytes
     reply: bytes
     pending: Pending
-    outputs: Sequence[np.ndarray]
+    outputs: Sequence[Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +94,8 @@ class Piece:
     backend: Backend
     client_half: ClientHalf
     server_half: ServerHalf
-    draw: Callable[[int], list[np.ndarray]]  # inputs of a batch
-    reference: Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+    draw: Callable[[int], list[Array]]  # inputs of a batch
+    reference: Callable[[Sequence[Array]], list[Array]]
     batched: Sequence[bool]  # whether an input has an entry for each element
     secrets: Secrets = field(default_factory=Secrets)
     answers: dict[int, Answer] = field(default_factory=dict)
@@ -118,7 +120,7 @@ class Piece:
             return None
         return Session("0" * 32, {name: self.server.load_key(name, memoryview(data)) for name, data in self.keys.items()})
 
-    def ask(self, values: Sequence[np.ndarray], batch: int) -> Answer:
+    def ask(self, values: Sequence[Array], batch: int) -> Answer:
         """The answer to a request of these values."""
         session = self.session
         payload, pending = encrypt_whole(self.client, values, batch, self.secrets if session else None)
@@ -168,9 +170,9 @@ class Case:
         """The network as it is before its layers are shared out."""
         options = CompileOptions(backend=self.name, max_batch=self.row.max_batch)
         model = self.row.network().eval()
-        found = compile_model(model, options=options, example_inputs=dict(self.row.inputs), until="approximate-activations")
-        assert isinstance(found.program, ModelGraph)
-        return found.program
+        compiled = compile_model(model, options=options, example_inputs=dict(self.row.inputs), until="approximate-activations")
+        assert isinstance(compiled.program, ModelGraph)
+        return compiled.program
 
 
 @cache
@@ -179,8 +181,8 @@ def case_of(name: str) -> Case:
     row = ROWS.get(name, Row())
     if isinstance(backend(name), SamplerStep):
         return _sampler_case(name, row)
-    if row.network is Chained:
-        compiled = compiled_chain(name)[0]
+    if row.network is WithPolynomials:
+        compiled = compiled_with_polynomials(name)[0]
     else:
         compiled = compile_once(row.network, CompileOptions(backend=name, max_batch=row.max_batch), row.inputs)
     assert compiled.artifact is not None
@@ -189,29 +191,29 @@ def case_of(name: str) -> Case:
 
 def _pieces(name: str, row: Row, compiled: Compiled) -> list[Piece]:
     """The backend's own regions of a model. Their inputs are what the network makes of noise, so that ranges hold."""
-    found = []
+    pieces = []
 
     @cache
-    def values(batch: int) -> Mapping[str, np.ndarray]:
-        rng, inputs = np.random.default_rng(batch), dict[str, np.ndarray]()
+    def values(batch: int) -> Mapping[str, Array]:
+        rng, inputs = np.random.default_rng(batch), dict[str, Array]()
         for spec in compiled.program.inputs:
-            shape = compiled.program.plan.value(spec.name).at(batch)
+            shape = program_of(compiled).plan.value(spec.name).at(batch)
             drawn = rng.standard_normal(shape) if spec.name in row.inputs and spec.name != "timestep" else np.full(shape, 31.0)
             inputs[spec.name] = np.asarray(drawn, np.float32)
-        return compiled.program.run(inputs)
+        return program_of(compiled).run(inputs)
 
-    for region in compiled.program.calls.values():
+    for region in program_of(compiled).calls.values():
         if region.backend == name:
             assert region.lowered is not None
 
-            def draw(batch: int, inputs: Sequence[str] = region.inputs) -> list[np.ndarray]:
-                return [np.asarray(values(batch)[each]) for each in inputs]
+            def draw(batch: int, inputs: Sequence[str] = region.inputs) -> list[Array]:
+                return [np.asarray(values(batch)[source]) for source in inputs]
 
-            shapes = [compiled.program.plan.value(each).shape for each in region.inputs]
+            shapes = [program_of(compiled).plan.value(source).shape for source in region.inputs]
             batched = [bool(shape) and isinstance(shape[0], str) for shape in shapes]
             halves = region.lowered
-            found.append(Piece(backend(name), halves.client, halves.server, draw, region.reference, batched))
-    return found
+            pieces.append(Piece(backend(name), halves.client, halves.server, draw, region.reference, batched))
+    return pieces
 
 
 def _sampler_case(name: str, row: Row) -> Case:
@@ -222,11 +224,11 @@ def _sampler_case(name: str, row: Row) -> Case:
         sampler_artifact(folder, shape)
         return folder
 
-    def draw(batch: int) -> list[np.ndarray]:
+    def draw(batch: int) -> list[Array]:
         x, e = np.random.default_rng(batch).standard_normal((2, batch, *shape))
         return [x, e, np.array([500.0, 1.02, -0.05])]
 
-    def reference(values: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def reference(values: Sequence[Array]) -> list[Array]:
         x, e, (_, f, g) = values
         return [f * x + g * e]
 

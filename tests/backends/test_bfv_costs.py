@@ -47,8 +47,8 @@ def test_blocks_of_a_seed_share_it_and_the_answers_a(elements: int, groups: int)
     assert client_work(layout) == Work(
         encrypts=4 * 2048 * (elements + ENCRYPT_A * groups),
         decrypts=6 * 2048 * (elements + DECRYPT_A * groups),
-        reads=6 * 64 * elements,
-        ways=3,
+        gathered=6 * 64 * elements,
+        client_layers=3,
     )
 
 
@@ -56,9 +56,9 @@ def test_wide_layers_of_small_pictures_are_multiplied_in_ntt_form() -> None:
     """Above some sixty products of taps, channels and outputs that meet in one; narrow layers keep their transformed weights."""
     cases = [(1280, 8, 20, 1, "ntt"), (640, 32, 1, 1, "limbs"), (320, 32, 1, 1, "limbs"), (16, 8, 6, 4, "ntt")]
     for channels, size, p_in, p_out, name in cases:
-        found = product_form(whole(conv(channels, channels, size), 1, p_in, p_out), 48)
-        assert found.name == name
-        assert (found.ntt_s < found.limbs_s) == (name == "ntt")
+        form = product_form(whole(conv(channels, channels, size), 1, p_in, p_out), 48)
+        assert form.name == name
+        assert (form.ntt_s < form.limbs_s) == (name == "ntt")
     tokens = linear(np.ones((1280, 1280)), 256)[0]
     assert product_form(Layout(tokens, Packing(2048, 1, 1, 256, 8, 1)), 48).name == "limbs"
 
@@ -73,26 +73,26 @@ def test_a_server_with_tiles_takes_limbs_where_the_prediction_has_the_transform(
 
 def test_operations_of_limbs_are_counted_in_the_kernels_steps() -> None:
     layout = whole(conv(320, 320, 32), 2)
-    name, found = form_operations(layout, 48)
+    name, operations = form_operations(layout, 48)
     assert name == "limbs"
-    assert layout.area == 33 * 33
+    assert layout.channel_stride == 33 * 33
     coefficients = 2048 + 2 * 18 * 64  # all of a; of b eighteen strips for each of two blocks
-    assert found.macs == 324 * 320 * 9 * 6 * coefficients
-    assert found.words == 320 * 2048 * (2 + 3) + 2 * 320 * coefficients
-    assert found.ntts == 320 * 2048
-    assert form_operations(layout, 49)[1].macs == found.macs * 7 / 6
-    priced = Machine(**asdict(PRICES), layer_us=100.0)
-    assert server_work(layout, 48).seconds(priced) == pytest.approx(found.seconds(PRICES) + 1e-4)
+    assert operations.macs == 324 * 320 * 9 * 6 * coefficients
+    assert operations.words == 320 * 2048 * (2 + 3) + 2 * 320 * coefficients
+    assert operations.ntts == 320 * 2048
+    assert form_operations(layout, 49)[1].macs == operations.macs * 7 / 6
+    priced = Machine(**asdict(PRICES), server_layer_us=100.0)
+    assert server_work(layout, 48).seconds(priced) == pytest.approx(operations.seconds(PRICES) + 1e-4)
 
 
 def test_weights_in_ntt_form_are_kept_up_to_a_bound() -> None:
     kept, anew = whole(conv(96, 64, 8), 1, 6, 4), whole(conv(102, 64, 8), 1, 6, 4)
     assert 8 * kept.uploads * kept.answers * 2048 == KEPT_BYTES < 8 * anew.uploads * anew.answers * 2048
     for layout, transformed in ((kept, 0), (anew, 17 * 16 * 2048)):
-        name, found = form_operations(layout, 48)
+        name, operations = form_operations(layout, 48)
         assert name == "ntt"
-        assert found.ntts == transformed + (layout.uploads + 2 * layout.answers) * 2048
-        assert found.pairs == 2 * layout.uploads * layout.answers * 2048
+        assert operations.ntts == transformed + (layout.uploads + 2 * layout.answers) * 2048
+        assert operations.pairs == 2 * layout.uploads * layout.answers * 2048
 
 
 def test_a_second_block_costs_less_than_the_first() -> None:
@@ -134,7 +134,7 @@ def test_memory_is_what_the_core_allocates(layout: Layout, form: FormName) -> No
     """Of weights all but a header and offsets, of the rest all but some scratch."""
     geometry, packing, threads = layout.geometry, layout.packing, _core.threads()
     picture, result = geometry.picture, (geometry.rows, *geometry.grid)
-    packed = (packing.share, packing.tile_rows, packing.p_in, packing.p_out)
+    packed = (packing.images_per_poly, packing.band_rows, packing.p_in, packing.p_out)
     core = _core.make_layout(
         2048, prime(48, 26), 26, packing.elements, picture, result, np.array(geometry.taps, np.int32), packed, (0, 0)
     )
@@ -162,17 +162,17 @@ def test_a_layer_takes_what_it_holds_at_its_fullest() -> None:
 def test_the_layers_that_are_measured_tell_every_price() -> None:
     """Prices come back from exact times, and nearly so from times that are a few per cent off."""
     works, rng = layer_works(), np.random.default_rng(0)
-    server, client = [each[0] for each in works], [each[way] for way in (1, 2) for each in works]
+    server, client = [work[0] for work in works], [work[way] for way in (1, 2) for work in works]
     machine = Machine(
-        mac_ps=4.0, word_ns=2.5, ntt_ns=8.0, pair_ns=0.5, weight_ns=1.2, fresh_ns=0.9, layer_us=80.0,
-        encrypt_ns=5.0, decrypt_ns=2.0, read_ns=4.0, way_us=90.0,
+        mac_ps=4.0, word_ns=2.5, ntt_ns=8.0, pair_ns=0.5, weight_ns=1.2, fresh_memory_ns=0.9, server_layer_us=80.0,
+        encrypt_ns=5.0, decrypt_ns=2.0, gather_ns=4.0, client_layer_us=90.0,
     )  # fmt: skip
     for name, price in (
-        prices_of(server, [each.seconds(machine) for each in server], SERVER)
-        | prices_of(client, [each.seconds(machine) for each in client], CLIENT)
+        prices_of(server, [work.seconds(machine) for work in server], SERVER)
+        | prices_of(client, [work.seconds(machine) for work in client], CLIENT)
     ).items():
         assert price == pytest.approx(getattr(machine, name), rel=1e-3)
-    noisy = [each.seconds(machine) * rng.normal(1, 0.05) for each in server]
-    found = prices_of(server, noisy, SERVER)
-    assert found["mac_ps"] == pytest.approx(4.0, rel=0.2)
-    assert set(NEVER_ZERO) & set(found) == {"mac_ps"}
+    noisy = [work.seconds(machine) * rng.normal(1, 0.05) for work in server]
+    prices = prices_of(server, noisy, SERVER)
+    assert prices["mac_ps"] == pytest.approx(4.0, rel=0.2)
+    assert set(NEVER_ZERO) & set(prices) == {"mac_ps"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from hecompile.backends.region_server import RegionServer
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
-from hecompile.ir.halves import Half
+from hecompile.ir.halves import ServerHalf
 from hecompile.ir.regions import CallRegion
+from tests.programs import call_regions
 
 
 def halves(region: CallRegion) -> tuple[RegionClient, RegionServer]:
@@ -22,7 +24,7 @@ def halves(region: CallRegion) -> tuple[RegionClient, RegionServer]:
 
 
 def test_words_that_are_not_below_q_are_refused(tiny: Compiled) -> None:
-    region = next(iter(tiny.program.calls.values()))
+    region = next(iter(call_regions(tiny).values()))
     client, server = halves(region)
     with pytest.raises(ProtocolError, match="not below q"):
         server.evaluate(b"\0" + b"\xff" * (client.request_bytes(1) - 1), 1)
@@ -30,11 +32,12 @@ def test_words_that_are_not_below_q_are_refused(tiny: Compiled) -> None:
 
 @pytest.mark.parametrize("damage", ["dimension", "q", "limit", "packings", "missing", "dtype"])
 def test_halves_that_make_no_sense_are_refused(tiny: Compiled, damage: str) -> None:
-    region = next(iter(tiny.program.calls.values()))
+    region = next(iter(call_regions(tiny).values()))
     assert region.lowered is not None
     half = region.lowered.server
-    program, tensors = copy.deepcopy(dict(half.program)), dict(half.tensors)
-    layer = program["layers"][0]  # type: ignore[index]
+    program: dict[str, Any] = copy.deepcopy(dict(half.program))
+    tensors = dict(half.tensors)
+    layer = program["layers"][0]
     if damage == "dimension":
         layer["parameters"]["dimension"] = 100
     elif damage == "q":
@@ -48,4 +51,4 @@ def test_halves_that_make_no_sense_are_refused(tiny: Compiled, damage: str) -> N
     else:
         tensors["0.weights"] = tensors["0.weights"].astype(np.int16)
     with pytest.raises(ProtocolError):
-        backend("bfv").load_server(Half(program, tensors))
+        backend("bfv").load_server(ServerHalf(program, tensors))

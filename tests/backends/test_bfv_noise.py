@@ -24,7 +24,7 @@ from tests.native.core_hooks import secrets_of
 from tests.native.reference import Ring, multiply
 
 
-def int8(weights: Array) -> np.ndarray:
+def int8(weights: Array) -> Array:
     peaks = np.abs(weights).max(axis=(1, 2), keepdims=True)
     return np.rint(weights / peaks * 127).astype(np.int8)
 
@@ -33,29 +33,31 @@ def in_core(layout: Layout, ring: Ring, drops: tuple[int, int]) -> _core.Layout:
     geometry, packing = layout.geometry, layout.packing
     return _core.make_layout(
         ring.n, ring.q, ring.t_bits, packing.elements, geometry.picture, (geometry.rows, *geometry.grid),
-        np.array(geometry.taps, np.int32), (packing.share, packing.tile_rows, packing.p_in, packing.p_out), drops,
+        np.array(geometry.taps, np.int32), (packing.images_per_poly, packing.band_rows, packing.p_in, packing.p_out), drops,
     )  # fmt: skip
 
 
-def measured_noise(ring: Ring, layout: Layout, weights: np.ndarray, limit: int, drops: tuple[int, int]) -> tuple[int, Array, Array]:
+def measured_noise(ring: Ring, layout: Layout, weights: Array, limit: int, drops: tuple[int, int]) -> tuple[int, Array, Array]:
     """Largest |b + a s - m (q - 1) / t| over the read coefficients, with what is decrypted and what it should be."""
     rng = np.random.default_rng(5)
     geometry = layout.geometry
     picture = rng.choice([-limit, limit], (layout.packing.elements, *geometry.picture))  # the worst inputs
     layer = in_core(layout, ring, drops)
-    messages = np.ascontiguousarray(layout.place(picture))
+    messages = np.ascontiguousarray(layout.pack(picture))
     out = bytearray(layer.up_bytes + layer.seeds * _core.SEED_BYTES)
     request = _core.encrypt([layer], [messages], [b"noise"], out, [0])
     reply = bytearray(layer.down_b_bytes + layer.down_a_bytes)
     words, seeds = memoryview(out)[: layer.up_bytes], memoryview(out)[layer.up_bytes :]
     for transform in (False, True):  # the same bits
-        found = bytearray(len(reply))
+        other_reply = bytearray(len(reply))
         made = _core.make_weights(layer, np.ascontiguousarray(weights), transform, 0)
-        assert _core.evaluate(layer, made, words, seeds, b"noise", None, found, 0) is None
-        assert not transform or found == reply
-        reply = found
+        assert _core.evaluate(layer, made, words, seeds, b"noise", None, other_reply, 0) is None
+        assert not transform or other_reply == reply
+        reply = other_reply
     q_bits = ring.q.bit_length()
-    b = unpack_bits(memoryview(reply)[: layer.down_b_bytes], layer.blocks * layer.answers * len(layer.reads), q_bits - drops[0])
+    b = unpack_bits(
+        memoryview(reply)[: layer.down_b_bytes], layer.blocks * layer.answers * len(layer.gather_indices), q_bits - drops[0]
+    )
     a = unpack_bits(memoryview(reply)[layer.down_b_bytes :], layer.seeds * layer.answers * ring.n, q_bits - drops[1])
     b = (b << np.uint64(drops[0])).reshape(layer.blocks, layer.answers, -1) % np.uint64(ring.q)
     a = (a << np.uint64(drops[1])).reshape(layer.seeds, layer.answers, -1) % np.uint64(ring.q)
@@ -65,15 +67,15 @@ def measured_noise(ring: Ring, layout: Layout, weights: np.ndarray, limit: int, 
     worst = 0
     for block in range(layer.blocks):
         for answer in range(layer.answers):
-            product = np.array(multiply(ring, a[block // 64, answer].tolist(), secrets[block]), object)[layer.reads]
+            product = np.array(multiply(ring, a[block // 64, answer].tolist(), secrets[block]), object)[layer.gather_indices]
             message = decrypted[block, answer].astype(object) * ((ring.q - 1) // ring.t)
             noise = (b[block, answer].astype(object) + product - message + ring.q // 2) % ring.q - ring.q // 2
             worst = max(worst, int(np.abs(noise).max()))
     expected = correlate(picture.astype(float), weights.astype(float), geometry.taps, geometry.grid)
-    return worst, layout.read(decrypted), expected
+    return worst, layout.gather(decrypted), expected
 
 
-def check(choice: Choice, weights: np.ndarray) -> None:
+def check(choice: Choice, weights: Array) -> None:
     parameters = choice.parameters
     ring = Ring(parameters.dimension, prime(parameters.q_bits, parameters.t_bits), parameters.t_bits)
     noise, read, expected = measured_noise(ring, choice.layout, weights, parameters.limit, (choice.drop_b, choice.drop_a))

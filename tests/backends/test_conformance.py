@@ -26,6 +26,7 @@ from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.service import load_service
 from tests.backends.conformance import ROWS, Case, Piece, case_of, names
 from tests.payloads import encrypt_whole
+from tests.programs import program_of
 
 Parts = dict[str, Any]
 
@@ -42,7 +43,7 @@ def model(request: pytest.FixtureRequest) -> Case:
     return case_of(request.param)
 
 
-def shown(piece: Piece) -> bool:
+def reveals_entries(piece: Piece) -> bool:
     """Whether sizes depend on what is revealed; the declared ones are then the largest."""
     return piece.backend.describe(piece.client_half).reveals != ()
 
@@ -68,10 +69,10 @@ def test_sizes_are_those_that_both_halves_declare(case: Case) -> None:
         for batch in range(1, piece.client.max_batch + 1):
             answer, largest = piece.answer(batch), piece.client.request_bytes(batch)
             assert piece.server.request_bytes(batch) == largest
-            assert len(answer.payload) <= largest if shown(piece) else len(answer.payload) == largest
+            assert len(answer.payload) <= largest if reveals_entries(piece) else len(answer.payload) == largest
             assert len(answer.reply) == piece.client.reply_size(answer.pending)
             assert len(answer.reply) <= piece.client.reply_bytes(batch)
-            assert shown(piece) or len(answer.reply) == piece.client.reply_bytes(batch)
+            assert reveals_entries(piece) or len(answer.reply) == piece.client.reply_bytes(batch)
 
 
 def test_results_are_float32_under_the_declared_names(case: Case) -> None:
@@ -104,7 +105,7 @@ def test_odd_values_go_through_with_the_same_sizes(case: Case, fill: float) -> N
             piece.ask(odd, 1)
         return
     answer = piece.ask(odd, 1)
-    assert len(answer.payload) == piece.client.request_bytes(1) or shown(piece)
+    assert len(answer.payload) == piece.client.request_bytes(1) or reveals_entries(piece)
     assert len(answer.reply) == piece.client.reply_size(answer.pending)
     assert all(output.dtype == np.float32 for output in answer.outputs)
 
@@ -149,11 +150,11 @@ def findings(document: Parts, client: Parts, server: Parts, security_bits: int |
     """Why halves with this document and these tensors are not to be used: refused at load, or found by a check."""
     halves = ClientHalf(document, client), ServerHalf(document, server)
     try:
-        chosen = backend_of(halves[0])
-        loaded = chosen.load_client(halves[0]), chosen.load_server(halves[1])
+        scheme = backend_of(halves[0])
+        loaded = scheme.load_client(halves[0]), scheme.load_server(halves[1])
         assert loaded[0].inputs
-        own = 128 if chosen.guarantee.encrypts else 0
-        return [finding.message for finding in chosen.check(*halves, own if security_bits is None else security_bits)]
+        own = 128 if scheme.guarantee.encrypts else 0
+        return [finding.message for finding in scheme.check(*halves, own if security_bits is None else security_bits)]
     except ProtocolError as error:
         return [str(error)]
 
@@ -176,7 +177,7 @@ def test_both_halves_hold_one_document(case: Case) -> None:
 
 def test_a_backend_of_another_name_does_not_take_the_halves(case: Case) -> None:
     """Simulations say that they do not encrypt, others refuse what is not theirs."""
-    for name in {*backend_names(), "nothing"} - {case.name, case.row.twin}:
+    for name in {*backend_names(), "nothing"} - {case.name, case.row.same_halves}:
         document, client, server = of(case.piece)
         assert findings(document | {"backend": name}, client, server, 128), name
 
@@ -205,7 +206,7 @@ def test_a_missing_a_foreign_or_a_changed_tensor_is_refused(case: Case) -> None:
     more = {"foreign": np.zeros(3)}
     assert findings(document, client | more, server)
     assert findings(document, client, server | more)
-    for own, changed in ((client, lambda each: (each, server)), (server, lambda each: (client, each))):
+    for own, changed in ((client, lambda tensors: (tensors, server)), (server, lambda tensors: (client, tensors))):
         for name, tensor in own.items():
             without = {key: value for key, value in own.items() if key != name}
             assert findings(document, *changed(without)), name
@@ -218,10 +219,10 @@ def test_a_missing_a_foreign_or_a_changed_tensor_is_refused(case: Case) -> None:
 
 def test_a_half_is_described(case: Case) -> None:
     for piece in case.pieces:
-        facts = piece.backend.describe(piece.client_half)
-        assert facts.layers > 0
-        assert facts.parameters
-        assert facts.noise_bits <= facts.budget_bits or not facts.budget_bits
+        description = piece.backend.describe(piece.client_half)
+        assert description.layers > 0
+        assert description.parameters
+        assert description.noise_bits <= description.budget_bits or not description.budget_bits
 
 
 def test_nothing_is_revealed_under_strict(model: Case) -> None:
@@ -255,7 +256,7 @@ def test_a_request_has_a_price_or_there_is_no_cost_model(case: Case) -> None:
 
 def test_options_say_what_they_do(case: Case) -> None:
     assert case.backend.options() == case.backend.options()
-    assert all(each.help for each in declared(case.backend.options).values())
+    assert all(option.help for option in declared(case.backend.options).values())
 
 
 def test_names_agree(case: Case) -> None:
@@ -268,18 +269,18 @@ def test_names_agree(case: Case) -> None:
 
 def test_it_runs_something_of_its_network(model: Case) -> None:
     assert model.pieces
-    assert {region.backend for region in model.program.program.calls.values()} <= set(family((model.name,)))
+    assert {region.backend for region in program_of(model.program).calls.values()} <= set(family((model.name,)))
 
 
 def test_what_it_proposes_is_of_the_graph_and_of_its_family(model: Case) -> None:
-    found = model.backend.propose(model.graph, model.context)
-    assert any(each.backend == model.name for each in found)
+    candidates = model.backend.propose(model.graph, model.context)
+    assert any(candidate.backend == model.name for candidate in candidates)
     nodes = {node.name for node in model.graph.nodes}
-    for each in found:
-        assert each.nodes
-        assert nodes.issuperset(each.nodes)
-        assert each.backend in family((model.name,))
-        assert each.depth >= 1
+    for candidate in candidates:
+        assert candidate.nodes
+        assert nodes.issuperset(candidate.nodes)
+        assert candidate.backend in family((model.name,))
+        assert candidate.depth >= 1
 
 
 def test_its_passes_have_names_and_change_its_own_regions(model: Case) -> None:
@@ -293,13 +294,13 @@ def test_its_passes_have_names_and_change_its_own_regions(model: Case) -> None:
 
 def test_a_samplers_step_runs_nothing_of_a_model() -> None:
     for name in backend_names():
-        chosen = backend(name)
-        if isinstance(chosen, SamplerStep):
+        scheme = backend(name)
+        if isinstance(scheme, SamplerStep):
             graph, context = case_of("clear").graph, case_of("clear").context
             with pytest.raises(CompileError, match="runs a sampler's step"):
-                chosen.propose(graph, context)
+                scheme.propose(graph, context)
             with pytest.raises(CompileError, match="runs a sampler's step"):
-                chosen.lowering(context)
+                scheme.lowering(context)
 
 
 # keys, and what each side needs

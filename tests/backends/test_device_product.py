@@ -22,8 +22,9 @@ from hecompile.ir.regions import CallRegion
 from hecompile.options import CompileOptions
 from hecompile.runtime.service import load_service
 from tests.artifacts import compile_once
-from tests.backends.test_released import shown
+from tests.backends.test_revealed import revealing
 from tests.payloads import encrypt_whole, sizes
+from tests.programs import call_regions, program_of
 
 DEVICES = [
     pytest.param("cpu", id="by the processor"),
@@ -55,7 +56,7 @@ def requests(compiled: Compiled, region: CallRegion, batch: int) -> bytes:
     assert region.lowered is not None
     rng, values = np.random.default_rng(batch), []
     for name in region.inputs:
-        shape = compiled.program.plan.value(name).shape
+        shape = program_of(compiled).plan.value(name).shape
         values.append(rng.standard_normal([batch if dim == "B" else int(dim) for dim in shape]).astype(np.float32))
     return encrypt_whole(backend("bfv").load_client(region.lowered.client), values, batch)[0]
 
@@ -73,9 +74,9 @@ def servers(region: CallRegion, device: str) -> tuple[BfvServer, BfvServer]:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", ["plain", "wide", "channel", "tile"])
 def test_a_device_gives_the_cores_bits(kind: str, device: str, tiny: Compiled) -> None:
-    compiled = {"plain": lambda: tiny, "wide": wide}.get(kind, lambda: shown("bfv", kind))()
+    compiled = {"plain": lambda: tiny, "wide": wide}.get(kind, lambda: revealing("bfv", kind))()
     answered = 0
-    for region in compiled.program.calls.values():
+    for region in call_regions(compiled).values():
         core, other = servers(region, device)
         for batch in range(1, compiled.options.max_batch + 1):
             payload = requests(compiled, region, batch)
@@ -86,7 +87,7 @@ def test_a_device_gives_the_cores_bits(kind: str, device: str, tiny: Compiled) -
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_later_request_of_a_run_has_the_same_bits(device: str, tiny: Compiled) -> None:
-    region = next(iter(tiny.program.calls.values()))
+    region = next(iter(call_regions(tiny).values()))
     assert region.lowered is not None
     core, other = servers(region, device)
     payload, start, kept = requests(tiny, region, 2), 1, bytes([LATER])
@@ -101,7 +102,7 @@ def test_a_later_request_of_a_run_has_the_same_bits(device: str, tiny: Compiled)
 def test_columns_in_pieces_and_sums_in_parts_give_the_same_bits(tiny: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_product, "COLUMN_BYTES", 40_000)
     monkeypatch.setattr(device_product, "MOST_SUMMED", 19)
-    region = next(iter(tiny.program.calls.values()))
+    region = next(iter(call_regions(tiny).values()))
     core, other = servers(region, "cpu")
     payload = requests(tiny, region, 3)
     assert other.evaluate(payload, 3) == core.evaluate(payload, 3)
@@ -115,14 +116,14 @@ def test_digits_are_balanced_and_make_the_word(word: int) -> None:
 
 
 def test_words_that_are_not_below_q_are_refused_on_a_device(tiny: Compiled) -> None:
-    region = next(iter(tiny.program.calls.values()))
+    region = next(iter(call_regions(tiny).values()))
     other = servers(region, "cpu")[1]
     with pytest.raises(ProtocolError, match="not below q"):
         other.evaluate(b"\0" + b"\xff" * (other.request_bytes(1) - 1), 1)
 
 
 def test_another_scheme_has_no_device(tiny_clear: Compiled) -> None:
-    for region in tiny_clear.program.calls.values():
+    for region in call_regions(tiny_clear).values():
         assert region.lowered is not None
         with pytest.raises(ProtocolError, match="only the scheme bfv"):
             backend("clear").load_server(region.lowered.server).use_device("cuda")
@@ -155,14 +156,14 @@ print("torch" in sys.modules, "hecompile.backends.bfv.device_product" in sys.mod
 
 def test_torch_is_loaded_with_a_device_only(tiny: Compiled) -> None:
     assert isinstance(tiny.artifact, Path)
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", QUIET, str(tiny.artifact)], capture_output=True, text=True, timeout=100, check=True
     )
-    assert found.stdout.split() == ["False", "False"]
+    assert process.stdout.split() == ["False", "False"]
 
 
 def test_serve_says_which_devices_there_are(tiny: Compiled) -> None:
     command = [sys.executable, "-c", "from hecompile.cli import main; main()", "serve", str(tiny.artifact), "--device", "gpu"]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert found.returncode == 2
-    assert found.stderr == "error: --device gpu: the devices are cpu, cuda, and cuda:1 and so on\n"
+    process = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert process.returncode == 2
+    assert process.stderr == "error: --device gpu: the devices are cpu, cuda, and cuda:1 and so on\n"

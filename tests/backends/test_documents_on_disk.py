@@ -14,8 +14,8 @@ from hecompile.ir.halves import Half
 from hecompile.options import CompileOptions
 from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 from tests.backends.ckks.network import compiled
-from tests.backends.concrete.test_lookups import EXAMPLE as CHAIN_EXAMPLE
-from tests.backends.concrete.test_lookups import Chain
+from tests.backends.concrete.test_lookups import EXAMPLE as LOOKUPS_EXAMPLE
+from tests.backends.concrete.test_lookups import ConvSiluConv
 from tests.backends.concrete.test_stacks import EXAMPLE as TIMED_EXAMPLE
 from tests.backends.concrete.test_stacks import Timed
 from tests.fuzz.halves import concrete_half, lookup_half, stack_half
@@ -37,7 +37,7 @@ def documents(artifact: Path | None) -> str:
 
 def rounded(text: str) -> str:
     """With four digits of every float: the last ones depend on the machine that calibrated."""
-    return re.sub(r"\d+\.\d+(e[+-]?\d+)?", lambda found: f"{float(found[0]):.4g}", text)
+    return re.sub(r"\d+\.\d+(e[+-]?\d+)?", lambda match: f"{float(match[0]):.4g}", text)
 
 
 def test_layers_under_bfv(tiny: Compiled) -> None:
@@ -50,16 +50,16 @@ def test_layers_under_clear(tiny_clear: Compiled) -> None:
 
 def test_sampler_steps(tmp_path: Path) -> None:
     compile_sampler(tmp_path / "dynamic", (1, 8, 8), options=SamplerOptions(dynamic=True))
-    check("documents/affine with dynamic masks", documents(tmp_path / "dynamic"))
+    check("documents/sampler step with dynamic masks", documents(tmp_path / "dynamic"))
     compile_sampler(tmp_path / "static", (1, 8, 8), calls((1, 8, 8)), SamplerOptions(tau=0.05, fill=False))
-    check("documents/affine with static masks", documents(tmp_path / "static"))
+    check("documents/sampler step with static masks", documents(tmp_path / "static"))
 
 
 @pytest.mark.parametrize("half", [concrete_half, stack_half, lookup_half])
 def test_circuits_of_concrete(half: Callable[[], Half]) -> None:
     """Written by hand: no circuit is compiled."""
-    found = half().program
-    check(f"documents/{found['backend']} by hand", to_json(found).decode())
+    document = half().program
+    check(f"documents/{document['backend']} by hand", to_json(document).decode())
 
 
 @pytest.mark.fhe
@@ -78,12 +78,12 @@ def test_stacks_under_concrete(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_lookups_under_concrete(tmp_path: Path) -> None:
     options = CompileOptions(backend="concrete_lookups", max_batch=2)
-    compile_model(Chain().eval(), tmp_path / "lookups", options=options, example_inputs=CHAIN_EXAMPLE)
+    compile_model(ConvSiluConv().eval(), tmp_path / "lookups", options=options, example_inputs=LOOKUPS_EXAMPLE)
     check("documents/concrete_lookups", rounded(documents(tmp_path / "lookups")))
 
 
 @pytest.mark.fhe
 @pytest.mark.parametrize("backend", ["ckks", "ckks_clear"])
 def test_slot_programs(backend: str) -> None:
-    found, _ = compiled(backend)
-    check(f"documents/{backend}", rounded(documents(found.artifact)))
+    model, _ = compiled(backend)
+    check(f"documents/{backend}", rounded(documents(model.artifact)))

@@ -16,8 +16,8 @@ from hecompile.ir.linear import Array, Geometry, correlate
 
 def through_polynomials(layout: Layout, weights: Array, picture: Array) -> Array:
     """Place, multiply in the clear, read."""
-    answers = [_multiply(block, weights, layout) for block in layout.place(picture)]
-    return layout.read(np.stack(answers))
+    answers = [_multiply(block, weights, layout) for block in layout.pack(picture)]
+    return layout.gather(np.stack(answers))
 
 
 @st.composite
@@ -44,20 +44,20 @@ def test_every_packing_computes_the_layer(
     layer: tuple[Geometry, Array], elements: int, dimension: int, data: st.DataObject
 ) -> None:
     geometry, weights = layer
-    found = layouts(geometry, dimension, elements)
-    if not found:
-        assert Layout(geometry, Packing(1 << 40, elements, 1, 1, 1, 1)).slot > dimension
+    choices = layouts(geometry, dimension, elements)
+    if not choices:
+        assert Layout(geometry, Packing(1 << 40, elements, 1, 1, 1, 1)).image_stride > dimension
         return
-    layout = data.draw(st.sampled_from(found))
+    layout = data.draw(st.sampled_from(choices))
     picture = np.random.default_rng(0).integers(-9, 10, (elements, *geometry.picture))
     expected = correlate(picture, weights.astype(np.int64), geometry.taps, geometry.grid)
     np.testing.assert_array_equal(through_polynomials(layout, weights.astype(np.int8), picture), expected)
 
 
-def test_large_pictures_are_cut_into_tiles() -> None:
+def test_large_pictures_are_cut_into_row_bands() -> None:
     geometry, weights = forms.conv2d(np.random.default_rng(0).integers(-5, 6, (3, 2, 3, 3)), (40, 40), (1, 1), (1, 1), (1, 1), 1)
     layout = layouts(geometry, 1024, 2)[0]
-    assert layout.tiled
+    assert layout.banded
     picture = np.random.default_rng(1).integers(-9, 10, (2, 2, 40, 40))
     expected = correlate(picture, weights.astype(np.int64), geometry.taps, geometry.grid)
     np.testing.assert_array_equal(through_polynomials(layout, weights.astype(np.int8), picture), expected)
@@ -68,12 +68,12 @@ def test_norms_are_those_of_the_polynomials(meet: bool) -> None:
     """Against the definition: the answer's weights as polynomials, added up coefficient by coefficient."""
     size = (1, 1) if meet else (3, 4)
     geometry, weights = forms.conv2d(np.random.default_rng(0).integers(-50, 51, (4, 5, 3, 3)), size, (1, 1), (1, 1), (1, 1), 1)
-    assert any(layout.meeting > 1 for layout in layouts(geometry, 256, 1)) == meet
+    assert any(layout.max_collisions > 1 for layout in layouts(geometry, 256, 1)) == meet
     for layout in layouts(geometry, 256, 1):
         sums: dict[tuple[int, int, int], int] = {}
         packing = layout.packing
         for (row, channel, tap), weight in np.ndenumerate(weights):
-            power = row % packing.p_out * layout.jump - int(layout.shifts[channel, tap])
+            power = row % packing.p_out * layout.output_stride - int(layout.shifts[channel, tap])
             turns, place = divmod(power, packing.dimension)
             key = (row // packing.p_out, channel // packing.p_in, place)
             sums[key] = sums.get(key, 0) + int(weight) * (-1) ** turns
@@ -83,18 +83,18 @@ def test_norms_are_those_of_the_polynomials(meet: bool) -> None:
         assert second == pytest.approx(max(sum(value * value for value in values) for values in by_answer) ** 0.5)
         rows = layout.summed_norms(*row_norms(weights.astype(np.int8)))
         assert first <= rows[0]
-        assert second <= rows[1] * layout.meeting**0.5 + 1e-9
+        assert second <= rows[1] * layout.max_collisions**0.5 + 1e-9
         assert meet or (first, second) == rows
 
 
 def test_a_batch_fills_polynomials_or_makes_blocks() -> None:
-    """Every number of blocks that six pictures can make, with one output an answer among the choices."""
+    """There are layouts for every number of blocks that six pictures can make, each also with one output per answer."""
     geometry, _ = forms.conv2d(np.ones((4, 5, 3, 3)), (4, 4), (1, 1), (1, 1), (1, 1), 1)
-    found = layouts(geometry, 256, 6)
-    assert {layout.blocks for layout in found} == {1, 2, 3, 6}
-    for share in {layout.packing.share for layout in found}:
-        assert any(layout.packing.p_out == 1 for layout in found if layout.packing.share == share)
-    assert found[0].blocks == 1
+    choices = layouts(geometry, 256, 6)
+    assert {layout.blocks for layout in choices} == {1, 2, 3, 6}
+    for share in {layout.packing.images_per_poly for layout in choices}:
+        assert any(layout.packing.p_out == 1 for layout in choices if layout.packing.images_per_poly == share)
+    assert choices[0].blocks == 1
 
 
 def test_a_packing_that_does_not_fit_is_refused() -> None:

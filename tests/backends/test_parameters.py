@@ -18,8 +18,8 @@ from hecompile.backends.bfv.packing import layouts
 from hecompile.backends.bfv.parameters import LIMITS, T_BITS, Parameters, ProofKind, noise_bound, noise_budget
 from hecompile.backends.bfv.provable import Carrier, best_drops, carriers, carriers_of
 from hecompile.backends.bfv.rings import Q_BITS, ROOM_BITS, prime
-from hecompile.ir.layer_groups import stacks
-from hecompile.ir.linear import Geometry, conv2d, linear
+from hecompile.ir.layer_groups import layer_groups
+from hecompile.ir.linear import Array, Geometry, conv2d, linear
 from hecompile.machine import Machine, seconds_of
 from hecompile.predict import partitioned
 
@@ -28,7 +28,7 @@ KINDS: tuple[ProofKind, ...] = ("worst-case", "probabilistic")
 
 
 @st.composite
-def layers(draw: st.DrawFn) -> tuple[Geometry, np.ndarray]:
+def layers(draw: st.DrawFn) -> tuple[Geometry, Array]:
     """Small convolutions and linear layers with int8 weights of any size."""
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     channels, outputs, size = draw(st.integers(1, 6)), draw(st.integers(1, 6)), draw(st.sampled_from([1, 4, 8, 20]))
@@ -70,7 +70,7 @@ def judge(choice: Choice, weights: Weights) -> None:
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(layer=layers(), machine=MACHINES, t_bits=st.integers(16, 33), elements=st.sampled_from([1, 5]))
-def test_no_choice_is_below_the_bound(layer: tuple[Geometry, np.ndarray], machine: Machine, t_bits: int, elements: int) -> None:
+def test_no_choice_is_below_the_bound(layer: tuple[Geometry, Array], machine: Machine, t_bits: int, elements: int) -> None:
     geometry, values = layer
     weights, sizes = Weights(geometry, values.astype(np.int8)), range(max(Q_BITS[0], t_bits + ROOM_BITS), Q_BITS[1] + 1)
     for layout in layouts(geometry, 2048, elements):
@@ -78,35 +78,33 @@ def test_no_choice_is_below_the_bound(layer: tuple[Geometry, np.ndarray], machin
         for kind in KINDS:
             for q_bits in sizes:
                 proof = Carrier(kind, t_bits, 127, (q_bits, q_bits))
-                found = priced.best_q(proof, norms, math.inf)
-                assert found is None or priced.floor(q_bits, t_bits) <= found.seconds
+                choice = priced.best_q(proof, norms, math.inf)
+                assert choice is None or priced.floor(q_bits, t_bits) <= choice.seconds
 
 
 @settings(max_examples=12, deadline=None)
 @given(layer=layers(), machine=MACHINES, elements=st.sampled_from([1, 3]))
-def test_small_layers_get_what_they_get_without_pruning(
-    layer: tuple[Geometry, np.ndarray], machine: Machine, elements: int
-) -> None:
+def test_small_layers_get_what_they_get_without_pruning(layer: tuple[Geometry, Array], machine: Machine, elements: int) -> None:
     weights = Weights(layer[0], layer[1].astype(np.int8))
-    found, best = choose(weights, elements, machine), without_pruning(weights, elements, machine)
-    assert found is not None
+    choice, best = choose(weights, elements, machine), without_pruning(weights, elements, machine)
+    assert choice is not None
     assert best is not None
-    assert found.seconds == best.seconds
-    judge(found, weights)
+    assert choice.seconds == best.seconds
+    judge(choice, weights)
 
 
 @settings(max_examples=12, deadline=None)
 @given(layer=layers(), machine=MACHINES)
-def test_what_is_chosen_costs_what_its_layer_does(layer: tuple[Geometry, np.ndarray], machine: Machine) -> None:
-    found = choose(Weights(layer[0], layer[1].astype(np.int8)), 2, machine)
-    assert found is not None
-    cost = layer_cost(found.layout, found.parameters.q_bits, (found.drop_b, found.drop_a), machine)
-    assert found.seconds == pytest.approx(seconds_of(cost, machine))
+def test_what_is_chosen_costs_what_its_layer_does(layer: tuple[Geometry, Array], machine: Machine) -> None:
+    choice = choose(Weights(layer[0], layer[1].astype(np.int8)), 2, machine)
+    assert choice is not None
+    cost = layer_cost(choice.layout, choice.parameters.q_bits, (choice.drop_b, choice.drop_a), machine)
+    assert choice.seconds == pytest.approx(seconds_of(cost, machine))
 
 
 @settings(max_examples=12, deadline=None)
 @given(layer=layers(), elements=st.integers(2, 9))
-def test_parameters_of_one_picture_carry_every_batch(layer: tuple[Geometry, np.ndarray], elements: int) -> None:
+def test_parameters_of_one_picture_carry_every_batch(layer: tuple[Geometry, Array], elements: int) -> None:
     weights = Weights(layer[0], layer[1].astype(np.int8))
     one = choose(weights, 1, Machine())
     assert one is not None
@@ -138,21 +136,25 @@ def test_as_many_bits_are_dropped_as_the_proof_allows(
 def test_the_quantisers_steps_are_traded_for_48_bits_down_to_512() -> None:
     """The norms of bell-shaped weights, of 11,520 and 23,040 terms; all of 127 needs more, or has no parameters."""
     norms = [(terms * 22, 28 * math.sqrt(terms)) for terms in (2880, 11520, 23040)]
-    found = [carriers(each, each[0])[0] for each in norms]
-    assert [(each.limit, each.q_bits[1]) for each in found] == [(2047, 48), (2047, 48), (529, 48)]
-    assert all(each.kind == "probabilistic" for each in found)
+    choices = [carriers(norm, norm[0])[0] for norm in norms]
+    assert [(choice.limit, choice.q_bits[1]) for choice in choices] == [(2047, 48), (2047, 48), (529, 48)]
+    assert all(choice.kind == "probabilistic" for choice in choices)
     full = [(127 * terms, 127 * math.sqrt(terms)) for terms in (2880, 11520, 23040)]
-    assert [[(each.limit, each.q_bits[1]) for each in carriers(norm, norm[0])] for norm in full] == [[(733, 48)], [(366, 50)], []]
+    assert [[(choice.limit, choice.q_bits[1]) for choice in carriers(norm, norm[0])] for norm in full] == [
+        [(733, 48)],
+        [(366, 50)],
+        [],
+    ]
 
 
 def test_no_proof_leaves_the_quantiser_more_steps() -> None:
     for norms, message_norm in (((1000, 900.0), 1000), ((253440, 3005.0), 300000), ((1463040, 13630.0), 1463040)):
-        found = carriers(norms, message_norm)
-        assert len({each.limit for each in found}) == 1
-        limit, t_bits = found[0].limit, found[0].t_bits
+        choices = carriers(norms, message_norm)
+        assert len({choice.limit for choice in choices}) == 1
+        limit, t_bits = choices[0].limit, choices[0].t_bits
         assert LIMITS[0] <= limit == min(LIMITS[1], (2 ** (t_bits - 1) - 1) // message_norm)
         for wider in range(t_bits + 1, T_BITS[1] + 1):
-            if limit == LIMITS[1] or (limit >= 512 and found[0].q_bits[1] == 48):
+            if limit == LIMITS[1] or (limit >= 512 and choices[0].q_bits[1] == 48):
                 bound = noise_bound("probabilistic", norms, 2048, 0, 0)
                 assert limit == LIMITS[1] or bound > noise_budget(prime(48, wider), wider)
             else:
@@ -161,23 +163,23 @@ def test_no_proof_leaves_the_quantiser_more_steps() -> None:
 
 def test_a_probable_proof_is_taken_where_it_saves_a_tenth() -> None:
     weights = bell_shaped(640, 1280, 1, 1)
-    found = choose(weights, 1, Machine())
-    assert found is not None
-    assert found.proof == "probabilistic"
+    choice = choose(weights, 1, Machine())
+    assert choice is not None
+    assert choice.proof == "probabilistic"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "LESS_TIME", 0.0)
         worst = choose(weights, 1, Machine())
     assert worst is not None
     assert worst.proof == "worst-case"
-    assert found.seconds < 0.9 * worst.seconds
+    assert choice.seconds < 0.9 * worst.seconds
 
 
 def test_a_batch_becomes_blocks_where_they_are_cheaper() -> None:
     """A wide layer on a small picture: two elements fill a polynomial, and the `a` half is of as many products as channels."""
     weights = bell_shaped(640, 640, 3, 8)
-    found = choose(weights, 4, Machine())
-    assert found is not None
-    assert found.layout.blocks > 1
+    choice = choose(weights, 4, Machine())
+    assert choice is not None
+    assert choice.layout.blocks > 1
     assert {layout.blocks for layout in layouts(weights.geometry, 2048, 4)} == {1, 2, 4}
 
 
@@ -195,10 +197,13 @@ def test_wide_layers_are_chosen_in_a_second() -> None:
 
 @pytest.mark.slow
 def test_the_layers_of_digits_get_what_they_get_without_pruning() -> None:
-    for each in stacks(partitioned("digits"))[::5]:
-        weights = Weights(each.geometry, each.weights)
+    for group in layer_groups(partitioned("digits"))[::5]:
+        weights = Weights(group.geometry, group.weights)
         for machine in (Machine(), Machine(bandwidth_mbps=1.0)):
-            found, best = choose(weights, each.multiple, machine), without_pruning(weights, each.multiple, machine)
-            assert found is not None
+            choice, best = (
+                choose(weights, group.images_per_sample, machine),
+                without_pruning(weights, group.images_per_sample, machine),
+            )
+            assert choice is not None
             assert best is not None
-            assert found.seconds == best.seconds
+            assert choice.seconds == best.seconds

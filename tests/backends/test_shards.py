@@ -20,6 +20,7 @@ from hecompile.options import CompileOptions
 from tests.artifacts import compile_once
 from tests.networks import Long, Tiny, tiny_inputs
 from tests.payloads import encrypt_whole, sizes
+from tests.programs import program_of
 
 
 def wide() -> Long:
@@ -29,7 +30,7 @@ def wide() -> Long:
 
 @cache
 def compiled(kind: str) -> Compiled:
-    """Networks whose layers have answers of one and of many outputs, several blocks, and what is shown by channels and by tiles."""
+    """Networks whose layers have answers of one and of many outputs, several blocks, and reveals by channels and by tiles."""
     if kind == "wide":
         return compile_once(wide, CompileOptions(max_batch=5), {"sample": torch.ones(2, 9, 24, 24)})
     if kind == "tiny":
@@ -42,7 +43,7 @@ def compiled(kind: str) -> Compiled:
 
 
 def regions(kind: str) -> Iterator[tuple[ClientHalf, ServerHalf]]:
-    for region in compiled(kind).program.calls.values():
+    for region in program_of(compiled(kind)).calls.values():
         assert region.lowered is not None
         yield region.lowered.client, region.lowered.server
 
@@ -52,7 +53,7 @@ def requests(client_half: ClientHalf, batch: int) -> Iterator[bytes]:
     client, program = backend("bfv").load_client(client_half), region_program(client_half)
     numbers, values = np.random.default_rng(batch), {}
     for layer in program.body.layers:
-        geometry, count = layer.geometry, batch * layer.multiple
+        geometry, count = layer.geometry, batch * layer.images_per_sample
         shape = (count, *geometry.size[:1], geometry.channels) if geometry.tokens else (count, geometry.channels, *geometry.size)
         values[layer.input] = numbers.standard_normal(shape).astype(np.float32)
     payload, _ = encrypt_whole(client, [values[name] for name in client.inputs], batch)
@@ -81,7 +82,7 @@ def test_shards_together_answer_with_the_bytes_of_one_server(kind: str, count: i
                 replies = {index: shards[index].evaluate(payload, batch) for index in joining.shards(batch)}
                 assert joining.join(payload, batch, replies) == whole.evaluate(payload, batch)
                 modes += 1
-    assert modes > len(compiled(kind).program.calls)
+    assert modes > len(program_of(compiled(kind)).calls)
 
 
 def test_every_shard_of_a_wide_layer_has_less_to_do_than_the_whole() -> None:
@@ -116,7 +117,7 @@ def test_replies_of_another_length_are_no_shares() -> None:
 
 
 def test_backends_that_do_not_divide_their_regions_say_so(tiny_clear: Compiled) -> None:
-    region = next(iter(tiny_clear.program.calls.values()))
+    region = next(iter(program_of(tiny_clear).calls.values()))
     assert region.lowered is not None
     with pytest.raises(CompileError, match="backend 'clear', whose regions are not divided"):
         backend("clear").load_shard(region.lowered.server, 0, 2)

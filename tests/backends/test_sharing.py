@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from hecompile.planner.plan import Prediction, predict_graph, predict_regions
 from hecompile.planner.problem import Run, problem_of
 from hecompile.security.table import security_bits
 from tests.networks import Tiny, tiny_inputs
+from tests.programs import program_of
 from tests.stages import partitioned
 
 CALLS = 25
@@ -38,8 +40,8 @@ def compiled(cache_mib: float = 256.0, calls: int = CALLS) -> Compiled:
     return compile_model(Tiny(), options=options, example_inputs=tiny_inputs())
 
 
-def layers_of(found: Compiled) -> dict[str, tuple[LayerProgram, ...]]:
-    halves = {name: region.lowered for name, region in found.program.calls.items()}
+def layers_of(model: Compiled) -> dict[str, tuple[LayerProgram, ...]]:
+    halves = {name: region.lowered for name, region in program_of(model).calls.items()}
     return {name: region_program(half.client).body.layers for name, half in halves.items() if half is not None}
 
 
@@ -49,29 +51,29 @@ def most_kept(layer: LayerProgram) -> int:
     return max(kept_bytes(layer.layout(batch), layer.parameters.q_bits, (row.drop_b, row.drop_a)) for batch, row in rows)
 
 
-def predicted(found: Compiled) -> Prediction:
-    """Of the regions of a compiled model, as `inspect --measured` predicts."""
-    regions = {name: region.lowered for name, region in found.program.calls.items()}
-    per_run = {step.region for step in found.program.plan.steps if step.once}
+def predicted(model: Compiled) -> Prediction:
+    """The prediction for the regions of a compiled model, as `inspect --measured` makes it."""
+    regions = {name: region.lowered for name, region in program_of(model).calls.items()}
+    per_run = {step.region for step in program_of(model).plan.steps if step.per_run}
     parts = {name: BfvBackend().price(half.client, Machine(), 1) for name, half in regions.items() if half is not None}
     return predict_regions(parts, Machine(), per_run=per_run)
 
 
 def test_every_layer_of_a_run_shares_if_there_is_room() -> None:
     layers = layers_of(compiled())
-    assert {layer.requests for name, each in layers.items() for layer in each if name != "once_01"} == {CALLS}
-    assert [layer.requests for layer in layers["once_01"]] == [1]  # what is sent once a run has no later request
+    assert {layer.requests for name, of_region in layers.items() for layer in of_region if name != "per_run_01"} == {CALLS}
+    assert [layer.requests for layer in layers["per_run_01"]] == [1]  # what is sent once a run has no later request
 
 
 def test_none_does_without_room() -> None:
-    assert {layer.requests for each in layers_of(compiled(0.0)).values() for layer in each} == {1}
+    assert {layer.requests for of_region in layers_of(compiled(0.0)).values() for layer in of_region} == {1}
 
 
 def test_the_clients_memory_is_a_limit() -> None:
-    everything = [most_kept(layer) for each in layers_of(compiled()).values() for layer in each if layer.requests > 1]
+    everything = [most_kept(layer) for of_region in layers_of(compiled()).values() for layer in of_region if layer.requests > 1]
     for share in (0.05, 0.3):
         budget = share * sum(everything)
-        layers = [layer for each in layers_of(compiled(budget / 2**20)).values() for layer in each]
+        layers = [layer for of_region in layers_of(compiled(budget / 2**20)).values() for layer in of_region]
         kept = [most_kept(layer) for layer in layers if layer.requests > 1]
         assert 0 < len(kept) < len(everything)
         assert sum(kept) <= budget
@@ -96,23 +98,25 @@ def test_no_seed_serves_more_than_the_gate_allows() -> None:
 
 
 def test_a_document_of_a_longer_run_than_is_safe_is_refused() -> None:
-    """What the compiler would not write, a server might."""
-    region = compiled().program.calls["call_01"]
+    """A hostile server may write a document that the compiler would not."""
+    region = program_of(compiled()).calls["call_01"]
     assert region.lowered is not None
-    program = dict(region.lowered.client.program)
-    program["layers"] = [{**layer, "requests": 1 << 15} for layer in program["layers"]]  # type: ignore[union-attr]
+    program: dict[str, Any] = dict(region.lowered.client.program)
+    program["layers"] = [{**layer, "requests": 1 << 15} for layer in program["layers"]]
     assert BfvBackend().check_security(region.lowered.client, 128) == []
-    assert any("128 bits" in each for each in BfvBackend().check_security(replace(region.lowered.client, program=program), 128))
+    assert any(
+        "128 bits" in message for message in BfvBackend().check_security(replace(region.lowered.client, program=program), 128)
+    )
 
 
 def test_predicted_bytes_are_those_of_first_and_later_requests() -> None:
-    found = compiled()
+    model = compiled()
     first_up = later_up = first_down = later_down = 0
-    for name, region in found.program.calls.items():
+    for name, region in program_of(model).calls.items():
         assert region.lowered is not None
         client, server = BfvBackend().load_client(region.lowered.client), BfvBackend().load_server(region.lowered.server)
         assert isinstance(client, BfvClient)
-        shapes = [found.program.plan.value(each).at(1) for each in region.inputs]
+        shapes = [program_of(model).plan.value(source).at(1) for source in region.inputs]
         client.start_run()
         seen = []
         for _ in range(2):
@@ -121,12 +125,12 @@ def test_predicted_bytes_are_those_of_first_and_later_requests() -> None:
             reply = server.evaluate(payload, 1)
             client.decrypt(reply, pending)
             seen.append((payload, reply))
-        once = name == "once_01"
-        assert once or [payload[0] for payload, _ in seen] == [FIRST, LATER]
+        per_run = name == "per_run_01"
+        assert per_run or [payload[0] for payload, _ in seen] == [FIRST, LATER]
         first_up, first_down = first_up + len(seen[0][0]), first_down + len(seen[0][1])
-        if not once:
+        if not per_run:
             later_up, later_down = later_up + len(seen[1][0]), later_down + len(seen[1][1])
-    prediction = predicted(found)
+    prediction = predicted(model)
     assert (prediction.total.up_bytes, prediction.total.down_bytes) == (first_up, first_down)
     assert (prediction.later.up_bytes, prediction.later.down_bytes) == (later_up, later_down)
     assert prediction.later.server_s < prediction.total.server_s
@@ -157,19 +161,19 @@ def test_the_fastest_plan_keeps_what_the_client_has_room_for() -> None:
 
     def latency_s(cache_mib: float) -> float:
         problem = problem_of(graph, Machine(), backends=("bfv",), run=Run(CALLS, int(cache_mib * 2**20)))
-        found = best_plan(problem, Budgets(), server)
-        assert found is not None
-        taken = [options[number] for options, number in zip(problem.options, found.choice, strict=True)]
+        plan = best_plan(problem, Budgets(), server)
+        assert plan is not None
+        taken = [options[number] for options, number in zip(problem.options, plan.choice, strict=True)]
         assert sum(option.client_cache for option in taken) <= cache_mib * 2**20
-        return found.totals.latency_s
+        return plan.totals.latency_s
 
-    none, some, much = (latency_s(each) for each in (0.0, 0.02, 256.0))
+    none, some, much = (latency_s(cache_mib) for cache_mib in (0.0, 0.02, 256.0))
     assert much < some < none
 
 
 def best_gain(offers: list[list[tuple[float, int]]], most: int) -> float:
-    """By trying everything."""
-    ways = itertools.product(*([(0.0, 0), *each] for each in offers))
+    """The largest gain that fits into `most`, by trying every combination."""
+    ways = itertools.product(*([(0.0, 0), *offer] for offer in offers))
     return max(sum(gain for gain, _ in way) for way in ways if sum(size for _, size in way) <= most)
 
 
@@ -184,5 +188,5 @@ def test_what_is_kept_is_worth_its_bytes(seed: int) -> None:
         taken = [offers[place][number] for place, number in kept.items()]
         assert sum(size for _, size in taken) <= most
         assert all(gain > 0 for gain, _ in taken)
-        largest = max((gain for each in offers for gain, _ in each), default=0.0)
+        largest = max((gain for offer in offers for gain, _ in offer), default=0.0)
         assert sum(gain for gain, _ in taken) >= best_gain(offers, most) - (largest if most < 1000 else 1e-9)

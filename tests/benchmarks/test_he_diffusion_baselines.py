@@ -21,13 +21,13 @@ def keys() -> Any:
 
 def test_every_baseline_computes_the_step(keys: Any) -> None:
     want = 1.05 * X - 0.1 * E
-    for found in (
+    for result in (
         baselines.packed_dense(keys, X, E, 1.05, -0.1),
         baselines.packed_dense_both(keys, X, E, 1.05, -0.1),
         baselines.paper(keys, X, E, 1.05, -0.1, 0.01),
         baselines.paper(keys, X, E, 1.05, -0.1, 0.01, by_index=False),
     ):
-        assert np.abs(found - want).max() < 0.02
+        assert np.abs(result - want).max() < 0.02
     assert np.abs(baselines.per_scalar(keys, X, E, 1.05, -0.1, 5) - want.ravel()[:5]).max() < 0.02
 
 

@@ -44,9 +44,9 @@ def test_without_a_peer_there_is_no_ratio() -> None:
 
 
 def test_an_exception_is_a_row_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = told(program(tmp_path, "import no_such_library"), tmp_path, monkeypatch)
-    assert found["reason"] == "ModuleNotFoundError: No module named 'no_such_library'"
-    assert not found["counts"]
+    figures = told(program(tmp_path, "import no_such_library"), tmp_path, monkeypatch)
+    assert figures["reason"] == "ModuleNotFoundError: No module named 'no_such_library'"
+    assert not figures["counts"]
 
 
 def test_what_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,10 +86,10 @@ def test_programs_run_on_one_core_and_one_thread(tmp_path: Path, monkeypatch: py
         "print('a log'), print(json.dumps({'security_bits': 127, 'cores': len(os.sched_getaffinity(0)), "
         "'threads': os.environ['OMP_NUM_THREADS']}))"
     )
-    found = told(program(tmp_path, text), tmp_path, monkeypatch)
-    assert found["cores"] == 1
-    assert found["threads"] == "1"
-    assert not found["counts"], "fewer bits than 128"
+    figures = told(program(tmp_path, text), tmp_path, monkeypatch)
+    assert figures["cores"] == 1
+    assert figures["threads"] == "1"
+    assert not figures["counts"], "fewer bits than 128"
 
 
 def test_the_line_of_the_exception_is_found_among_others() -> None:
@@ -114,7 +114,7 @@ def test_the_packing_is_the_convolution(shape: tuple[int, int, int], dimension: 
                 product = np.append(np.convolve(upload, weight), 0)
                 sums[tile, reply] += product[:dimension] - product[dimension:]
     padded = np.pad(values, ((0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (1, 3, 3))[..., 0, :, :]
     assert np.array_equal(layout.results(sums[:, :, layout.places()]), np.einsum("cyxab,ocab->oyx", windows, weights))
 
 

@@ -76,9 +76,9 @@ def test_bad_files(tmp_path: Path) -> None:
 
 
 def test_statistics_are_those_of_the_values(graph: ModelGraph, calibration: Calibration) -> None:
-    found = collect(graph, calibration, ["sample", graph.outputs[0]])
+    collected = collect(graph, calibration, ["sample", graph.outputs[0]])
     values = [call.inputs["sample"] for call in calibration]
-    node = found["sample"]
+    node = collected["sample"]
     for call, value in zip(calibration, values, strict=True):
         place = timestep_bin(call.t)
         assert node.count[place] == value.size
@@ -89,7 +89,7 @@ def test_statistics_are_those_of_the_values(graph: ModelGraph, calibration: Cali
     assert node.histogram.sum() == sum(value.size for value in values)
     with torch.no_grad():
         eps = graph(*(torch.from_numpy(np.asarray(calibration.calls[0].inputs[spec.name])) for spec in graph.inputs))[0]
-    assert found[graph.outputs[0]].high[timestep_bin(800.0)] == pytest.approx(float(eps.max()))
+    assert collected[graph.outputs[0]].high[timestep_bin(800.0)] == pytest.approx(float(eps.max()))
 
 
 @pytest.mark.slow

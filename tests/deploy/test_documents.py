@@ -18,8 +18,8 @@ from typer.main import get_command
 from hecompile.cli.app import app
 from hecompile.runtime.service import Service
 from hecompile.runtime.serving import limits
-from hecompile.runtime.serving.desk import Desk
 from hecompile.runtime.serving.limits import Limits
+from hecompile.runtime.serving.request_handler import RequestHandler
 from tests.deploy.proxy import ROOT
 from tests.runtime.keyed import KeyedServer
 
@@ -47,16 +47,16 @@ def serve_options() -> set[str]:
 @pytest.fixture(scope="module")
 def families() -> dict[str, set[str]]:
     """Every metric that a server tells, with the names of its labels."""
-    metrics = Desk(Service("keyed", "d" * 64, True, {"call_01": KeyedServer()}), Limits()).metrics
+    metrics = RequestHandler(Service("keyed", "d" * 64, True, {"call_01": KeyedServer()}), Limits()).metrics
     metrics.requests.labels("route", "200").inc()
     metrics.request_s.labels("route").observe(1)
     for counter in (metrics.refusals, metrics.closed, metrics.sessions_ended):
         counter.labels("reason").inc()
-    found = dict[str, set[str]]()
+    known = dict[str, set[str]]()
     for family in text_string_to_metric_families(metrics.text().decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        found[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
-    return {name: labels for name, labels in found.items() if not name.endswith("_created")}
+        known[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
+    return {name: labels for name, labels in known.items() if not name.endswith("_created")}
 
 
 def test_every_limit_is_explained_with_its_default() -> None:
@@ -124,5 +124,5 @@ def test_the_unit_waits_longer_than_the_server() -> None:
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     copied = tmp_path / UNIT.name
     copied.write_text(UNIT.read_text().replace(command_of_unit()[0], sys.executable))  # a program that exists
-    found = subprocess.run(["systemd-analyze", "verify", str(copied)], capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stderr) == (0, "")
+    process = subprocess.run(["systemd-analyze", "verify", str(copied)], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")

@@ -45,9 +45,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(artifact: Path) -> Service:
-    found = load_service(artifact)
-    assert found.body_limit > NGINX_DEFAULT
-    return found
+    served = load_service(artifact)
+    assert served.body_limit > NGINX_DEFAULT
+    return served
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def asked(proxy: Proxy, path: str, body: bytes | None = None, token: str = TOKEN
     connection = http.client.HTTPSConnection("127.0.0.1", proxy.port, timeout=60, context=context)
     connection.request("GET" if body is None else "POST", path, body, {"Authorization": f"Bearer {token}"})
     response = connection.getresponse()
-    found = response.status, response.read()
+    answer = response.status, response.read()
     connection.close()
-    return found
+    return answer
 
 
 def held_bytes(upstream: Upstream) -> float:
@@ -158,9 +158,9 @@ class Slow:
 
     def refused(self) -> int:
         """The status of the answer that comes before the body is there."""
-        found = self.status()
+        status = self.status()
         self.give_up()
-        return found
+        return status
 
     def status(self) -> int:
         return int(self.connection.recv(12).split()[1])
@@ -168,7 +168,7 @@ class Slow:
 
 @pytest.mark.promise("behind-a-proxy")
 def test_clients_are_told_apart_by_their_address_and_not_by_what_they_say(artifact: Path, service: Service, tmp_path: Path) -> None:
-    """Where nobody shows a token, one address may have half of the room for bodies: here two of the longest requests."""
+    """Without tokens one address may fill half of the memory for bodies, which is two of the longest requests here."""
     mib = str(4 * service.body_limit / 2**20)
     with Upstream(artifact, "--body-mib", mib) as upstream, Proxy(tmp_path, upstream) as proxy:
         slow = [Slow(proxy, service, "127.0.0.1", "203.0.113.1") for _ in range(2)]
@@ -178,8 +178,8 @@ def test_clients_are_told_apart_by_their_address_and_not_by_what_they_say(artifa
             time.sleep(0.02)
         assert Slow(proxy, service, "127.0.0.1", "203.0.113.2").refused() == 503
         assert Slow(proxy, service, "127.0.0.2", "203.0.113.1").finish() == 422
-        for each in slow:
-            each.give_up()
+        for sender in slow:
+            sender.give_up()
 
 
 def test_a_server_killed_and_started_again_within_a_run_loses_nothing(artifact: Path, upstream: Upstream, proxy: Proxy) -> None:
@@ -198,7 +198,7 @@ def test_a_server_killed_and_started_again_within_a_run_loses_nothing(artifact: 
 
     disturbing = threading.Thread(target=disturb, daemon=True)
     disturbing.start()
-    answers = []
+    answers: list[torch.Tensor] = []
     while disturbing.is_alive() or len(answers) < 4:
         answers.append(unet(**given))
     disturbing.join()

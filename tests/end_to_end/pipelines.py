@@ -31,7 +31,13 @@ SDXL = {  # what the second text encoder and the sizes add
     "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": WIDTH + 6 * 8,
 }
-CLIP = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "projection_dim": WIDTH}
+CLIP: dict[str, Any] = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "projection_dim": WIDTH,
+}
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -69,7 +75,7 @@ def tokenizer() -> CLIPTokenizer:
     merges = [("r", "e"), ("re", "d</w>"), ("c", "a"), ("ca", "t</w>"), ("d", "o"), ("g", "re")]
     words = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
     vocabulary = {word: place for place, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)  # type: ignore[arg-type]  # pairs, as its tokenizer has them
 
 
 def text_encoder(words: CLIPTokenizer, kind: Any = CLIPTextModel) -> Any:
@@ -126,7 +132,7 @@ def image_prompt_adapter(unet: UNet2DConditionModel, seed: int) -> dict[str, dic
     prompt = unet.config.cross_attention_dim
     projection = {"proj.weight": random(4 * prompt, WIDTH), "proj.bias": random(4 * prompt)}
     projection |= {"norm.weight": torch.ones(prompt), "norm.bias": torch.zeros(prompt)}
-    keys = {}
+    keys: dict[str, torch.Tensor] = {}
     for place, name in enumerate(unet.attn_processors):
         if name.endswith("attn2.processor"):
             width = unet.get_submodule(name.removesuffix(".processor")).to_k.out_features

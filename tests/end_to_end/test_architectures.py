@@ -33,9 +33,9 @@ def both(model: torch.nn.Module, folder: Path, examples: dict[str, Any] | None =
     compile_model(model, folder / "bfv", options=options, example_inputs=examples, observer=keep)
     program: Any = traced[0]
     passes = pipeline(CompileOptions(backend="clear", max_batch=2), folder / "clear")
-    names = [each.name for each in passes]
-    for each in passes[names.index("canonicalize") + 1 :]:
-        program = each.run(program)
+    names = [step.name for step in passes]
+    for step in passes[names.index("canonicalize") + 1 :]:
+        program = step.run(program)
     return folder
 
 
@@ -55,7 +55,7 @@ def loaded(folder: Path) -> tuple[torch.nn.Module, torch.nn.Module]:
 def test_unets_of_diffusers(name: str) -> None:
     model = build(name)
     encrypted, simulated = loaded(of_diffusers(name))
-    arguments = nested(dict(load_source(model).inputs))
+    arguments = nested({**load_source(model).inputs})
     with torch.no_grad():
         expected = model(**arguments).sample
     result = simulated(**arguments).sample
@@ -78,7 +78,7 @@ def test_a_unet_written_by_hand(tmp_path: Path) -> None:
 def test_a_prompt_is_sent_once_a_run() -> None:
     model = build("cross attention")
     simulated: Any = hecompile.load(of_diffusers("cross attention") / "clear", policy="simulation")
-    arguments = nested(dict(load_source(model).inputs))
+    arguments = nested({**load_source(model).inputs})
     sent = []
     with simulated.run():
         for t in (900.0, 500.0):
@@ -98,7 +98,7 @@ def test_attention_as_diffusers_plain_processor_computes_it(tmp_path: Path) -> N
     for layer in layers:
         layer.set_processor(AttnProcessor())
     compile_model(model, tmp_path / "clear", options=CompileOptions(backend="clear", max_batch=2))
-    arguments = nested(dict(load_source(model).inputs))
+    arguments = nested({**load_source(model).inputs})
     with torch.no_grad():
         expected = model(**arguments).sample
     result = hecompile.load(tmp_path / "clear", policy="simulation")(**arguments).sample

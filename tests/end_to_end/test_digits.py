@@ -11,6 +11,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
 import hecompile
 from hecompile.compiler import Compiled
+from hecompile.ir.linear import Array
 from hecompile.models import digits as model
 from hecompile.models.digits.classifier import recognised_share
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
@@ -22,15 +23,15 @@ from tests.works import works
 TRAINED = "with the zoo's `digits-unconditional`"
 
 
-def draw(unet: torch.nn.Module, scheduler: str, labels: list[int], steps: int) -> np.ndarray:
+def draw(unet: torch.nn.Module, scheduler: str, labels: list[int], steps: int) -> Array:
     pipeline = ClassConditionalPipeline(unet, make_scheduler(scheduler, dict(model.SCHEDULER)))
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(100 + label) for label in labels]
-    images: np.ndarray = pipeline(labels, steps, generators, output_type="np").images
+    images: Array = pipeline(labels, steps, generators, output_type="np").images
     return images
 
 
-def psnr(first: np.ndarray, second: np.ndarray) -> float:
+def psnr(first: Array, second: Array) -> float:
     """Pixels in [0, 1]."""
     return float(10 * np.log10(1 / np.mean((first.astype(np.float64) - second) ** 2)))
 
@@ -86,8 +87,8 @@ def test_the_pipelines_of_diffusers(unconditional: dict[str, Compiled], pipeline
     images = []
     for unet in (
         model.load_unconditional(),
-        hecompile.load(unconditional["clear"].artifact, policy="simulation"),
-        hecompile.load(unconditional["bfv"].artifact),
+        hecompile.load(unconditional["clear"].artifact or "", policy="simulation"),
+        hecompile.load(unconditional["bfv"].artifact or ""),
     ):
         pipe = pipeline(unet=model.load_unconditional(), scheduler=scheduler(**model.SCHEDULER))
         pipe.unet = unet

@@ -16,6 +16,7 @@ from hecompile.compiler import compile_model
 from hecompile.models import digits as model
 from hecompile.options import CompileOptions
 from tests.end_to_end.test_digits import draw, psnr
+from tests.programs import program_of
 
 SERVE = [sys.executable, "-c", "from hecompile.cli import main; main()", "serve"]
 
@@ -26,10 +27,10 @@ def test_a_digit_in_two_steps_is_close_to_the_float_model(tmp_path: Path) -> Non
     """Ten steps take minutes; they reach 43 dB."""
     folder = tmp_path / "digits"
     compiled = compile_model("digits", folder, options=CompileOptions(backend="concrete", max_batch=1))
-    halves = [(region.backend, region.lowered.client) for region in compiled.program.calls.values() if region.lowered]
+    halves = [(region.backend, region.lowered.client) for region in program_of(compiled).calls.values() if region.lowered]
     layers = [(name, backend(name).describe(half).layers) for name, half in halves]
     assert sum(count for _, count in layers) == 33
-    assert [each for each in layers if each[0] != "concrete"] == [("concrete_stacks", 2)] * 5  # every conv beside a shortcut
+    assert [layer for layer in layers if layer[0] != "concrete"] == [("concrete_stacks", 2)] * 5  # every conv beside a shortcut
     server = subprocess.Popen([*SERVE, str(folder), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None

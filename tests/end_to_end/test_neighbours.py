@@ -211,7 +211,7 @@ def test_all_linear_layers_of_the_segmenter_run_encrypted() -> None:
 
     network = module("camo_diffusion").Segmenter().eval()
     inputs = {"mask": torch.randn(2, 1, 16, 16), "timestep": torch.tensor(1.0), "photo": torch.randn(2, 3, 16, 16)}
-    paths = {layer.product.parts[0].path for layer in secret_layers(partitioned(network, inputs))}
+    paths = {layer.linear_op.parts[0].path for layer in secret_layers(partitioned(network, inputs))}
     assert {"texture", "patches", "reduce", "query", "pair", "wide", "near", "narrow", "head"} <= paths
 
 

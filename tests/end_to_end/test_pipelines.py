@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import pytest
@@ -108,7 +109,7 @@ def test_encrypted_pictures_are_the_simulated_ones_bit_for_bit(tmp_path: Path, t
 @works("pipelines", "`StableDiffusionXLPipeline`", NEAR_DB)
 def test_stable_diffusion_xl(tmp_path: Path) -> None:
     words, second = tokenizer(), tokenizer()
-    unet = network(cross_attention_dim=64, **SDXL)
+    unet = network(cross_attention_dim=64, **dict[str, Any](SDXL))
     parts = {"text_encoder_2": text_encoder(second, CLIPTextModelWithProjection), "tokenizer_2": second, "add_watermarker": False}
     pair = encrypted(pipeline(unet, StableDiffusionXLPipeline, **parts), tmp_path / "xl")
     assert words.model_max_length == second.model_max_length

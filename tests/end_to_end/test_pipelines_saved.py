@@ -87,7 +87,7 @@ def test_a_saved_pipeline_draws_the_same(artifact: Path, served: str, tmp_path: 
         again.unet.close()
 
 
-@refused(SAVING, "a saved pipeline whose server is not told", "`... holds the client's half alone; help: name its server`")
+@refused(SAVING, "a saved pipeline whose server is not told", "`... holds only the client's half; help: name its server`")
 def test_a_saved_pipeline_without_a_server(artifact: Path, tmp_path: Path) -> None:
     pipeline(hecompile.load(artifact)).save_pretrained(tmp_path)
     with pytest.raises(CompileError, match="name its server"):

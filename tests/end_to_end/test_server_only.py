@@ -53,7 +53,7 @@ def test_a_wheel_in_a_fresh_environment_serves(server: Environment, digits: Path
 @pytest.mark.slow
 @pytest.mark.fhe
 def test_the_base_install_is_what_a_server_needs(server: Environment) -> None:
-    assert {each.split()[0].lower().replace("_", "-") for each in server.packages()} == INSTALLED
+    assert {package.split()[0].lower().replace("_", "-") for package in server.packages()} == INSTALLED
     assert NOT_AT_A_SERVER.isdisjoint(INSTALLED)
     refused = server.run("hecompile", "serve", str(compiled("ckks")[0].artifact), status=2)
     assert refused.stderr == "error: backend 'ckks' needs the extra 'ckks': pip install 'hecompile[ckks]'\n"

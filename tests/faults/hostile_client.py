@@ -20,11 +20,12 @@ def outcome(url: str, ask: Callable[[HttpTransport], object]) -> dict[str, objec
     """The kind of error, its text, and seconds."""
     started = time.monotonic()
     try:
-        with HttpTransport(url, timeout_s=TIMEOUT_S, retry_s=0.5) as transport:
+        transport = HttpTransport(url, timeout_s=TIMEOUT_S, retry_s=0.5)
+        with transport:
             ask(transport)
         kind, text = "none", ""
     except BaseException as error:
-        kind, text = " ".join(each.__name__ for each in type(error).__mro__), str(error)
+        kind, text = " ".join(ancestor.__name__ for ancestor in type(error).__mro__), str(error)
     return {"kind": kind, "text": text, "seconds": time.monotonic() - started}
 
 
@@ -40,8 +41,8 @@ def main(url: str) -> None:
         asks[f"send {name}"] = lambda http, name=name: http.send(name, "region", [large, large], bytearray(SIZE))  # type: ignore[misc]
     before = peak_mib(os.getpid())
     with ThreadPoolExecutor(40) as pool:
-        found = dict(zip(asks, pool.map(lambda ask: outcome(url, ask), asks.values()), strict=True))
-    sys.stdout.write(json.dumps({"grown_mib": peak_mib(os.getpid()) - before, "outcomes": found}) + "\n")
+        outcomes = dict(zip(asks, pool.map(lambda ask: outcome(url, ask), asks.values()), strict=True))
+    sys.stdout.write(json.dumps({"grown_mib": peak_mib(os.getpid()) - before, "outcomes": outcomes}) + "\n")
 
 
 if __name__ == "__main__":

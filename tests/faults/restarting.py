@@ -33,10 +33,12 @@ class RestartingServer:
         return process
 
     def disturb(self, requests: int, restarts: int, request_s: float, seed: int) -> None:
-        """Choose when to die in a run of so many requests: after which ones, and how far into the next, which takes `request_s`."""
-        chosen = random.Random(seed)
+        """Choose after which of a run's requests the server dies, and how many of the next one's `request_s` seconds later."""
+        generator = random.Random(seed)
         self._requests, self.kills = 0, 0
-        self._moments = {place: chosen.uniform(0, request_s) for place in chosen.sample(range(1, requests * 9 // 10), restarts)}
+        self._moments = {
+            place: generator.uniform(0, request_s) for place in generator.sample(range(1, requests * 9 // 10), restarts)
+        }
 
     def observe(self, region: str) -> None:
         """Called after each of the client's requests (`Meter.observers`)."""

@@ -17,10 +17,11 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.runtime.server import bind, serve_socket
 from hecompile.runtime.service import Service
+from hecompile.runtime.serving.client_identity import Tokens
 from hecompile.runtime.serving.limits import Limits
-from hecompile.runtime.serving.owners import Tokens
 from hecompile.runtime.wire import pack_request
 
 __all__ = [
@@ -54,7 +55,7 @@ class Echo(RegionServer):
         self.evaluated = 0
         self.started = threading.Event()
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         self.evaluated += 1
         self.started.set()
         time.sleep(self.seconds)
@@ -71,7 +72,7 @@ class Held(Echo):
         super().__init__(size=size)
         self.released, self.payloads = threading.Event(), list[bytes]()
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         self.payloads.append(bytes(payload))
         self.evaluated += 1
         self.started.set()
@@ -158,8 +159,8 @@ def answer(connection: socket.socket) -> tuple[int, bytes]:
 
 
 def _length(came: bytes) -> int:
-    found = re.search(rb"content-length: (\d+)", came, re.I)
-    return came.index(b"\r\n\r\n") + 4 + (int(found[1]) if found else 0)
+    match = re.search(rb"content-length: (\d+)", came, re.I)
+    return came.index(b"\r\n\r\n") + 4 + (int(match[1]) if match else 0)
 
 
 def closed_within(connections: Sequence[socket.socket], seconds: float) -> int:

@@ -12,12 +12,13 @@ from urllib.request import urlopen
 import pytest
 import uvicorn
 
+from hecompile.buffers import Buffer
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
 from hecompile.runtime.server import bind, create_app
 from hecompile.runtime.service import Service
+from hecompile.runtime.serving.client_identity import Tokens
 from hecompile.runtime.serving.limits import Limits
-from hecompile.runtime.serving.owners import Tokens
 from hecompile.runtime.transports import HttpTransport
 from hecompile.runtime.wire import TAG_HEADER, new_tag, pack_request
 from tests.faults.strangers import (
@@ -171,10 +172,10 @@ def test_a_queue_that_would_take_too_long_sends_away_with_the_time_to_come_again
         crowd = [connect(address) for _ in range(12)]
         for connection in crowd:
             connection.sendall(good_request("echo"))
-        found = [answer(connection) for connection in crowd]
-    sent_away = [came for status, came in found if status == 503]
-    assert {status for status, _ in found} == {200, 503}
-    assert 4 <= len(found) - len(sent_away) <= 7
+        answers = [answer(connection) for connection in crowd]
+    sent_away = [came for status, came in answers if status == 503]
+    assert {status for status, _ in answers} == {200, 503}
+    assert 4 <= len(answers) - len(sent_away) <= 7
     assert all(b"retry-after: " in came.lower() for came in sent_away)
 
 
@@ -185,7 +186,7 @@ def test_giving_up_one_evaluation_never_meets_the_next() -> None:
         cancelling = False
         met = 0
 
-        def evaluate(self, payload: bytes, batch: int, session: object = None) -> bytes:
+        def evaluate(self, payload: Buffer, batch: int, session: object = None) -> Buffer:
             self.met += self.cancelling
             return super().evaluate(payload, batch)
 
@@ -230,7 +231,7 @@ def test_what_waits_when_a_server_stops_is_told_to_come_again() -> None:
         connection.sendall(good_request("echo"))
     assert region.started.wait(30)
     assert until(lambda: metric(address, "hecompile_waiting_requests") == 2)
-    app.state.desk.queue.close()
+    app.state.handler.queue.close()
     region.released.set()
     assert sorted(answer(connection)[0] for connection in waiting) == [200, 503, 503]
     assert ask(address, b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n")[0] == 503
@@ -239,7 +240,7 @@ def test_what_waits_when_a_server_stops_is_told_to_come_again() -> None:
 
 def test_a_region_that_breaks_answers_with_an_error_and_goes_on() -> None:
     class Broken(Echo):
-        def evaluate(self, payload: bytes, batch: int, session: object = None) -> bytes:
+        def evaluate(self, payload: Buffer, batch: int, session: object = None) -> Buffer:
             if payload == b"fail":
                 raise RuntimeError("a bug")
             if payload == b"no..":
@@ -247,12 +248,12 @@ def test_a_region_that_breaks_answers_with_an_error_and_goes_on() -> None:
             return payload
 
     with serving(Service("echo", DIGEST, True, {"echo": Broken()})) as address:
-        assert [ask(address, good_request("echo", each))[0] for each in (b"fail", b"no..", b"fine")] == [500, 422, 200]
+        assert [ask(address, good_request("echo", payload))[0] for payload in (b"fail", b"no..", b"fine")] == [500, 422, 200]
 
 
 def _digest(address: tuple[str, int]) -> str:
-    found: str = json.load(urlopen(f"http://{address[0]}:{address[1]}/healthz"))["artifact"]
-    return found
+    digest: str = json.load(urlopen(f"http://{address[0]}:{address[1]}/healthz"))["artifact"]
+    return digest
 
 
 class Cutting:

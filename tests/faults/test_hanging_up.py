@@ -63,13 +63,13 @@ class Server:
         return {int(child) for task in tasks for child in task.read_text().split()}
 
     def settled(self) -> set[int]:
-        """Its workers, when the spare one has the circuit too: both have used as good as no time for a while."""
+        """The server's workers, once the spare one has loaded the circuit too and both were idle for a second."""
         end = time.monotonic() + LONGEST_S
         while time.monotonic() < end:
-            found, before = self.workers(), self._used()
+            present, before = self.workers(), self._used()
             time.sleep(1)
-            if len(found) == 2 and self._used() - before < 0.05:
-                return found
+            if len(present) == 2 and self._used() - before < 0.05:
+                return present
         raise AssertionError(f"{len(self.workers())} workers, which go on computing")
 
     def _used(self) -> float:

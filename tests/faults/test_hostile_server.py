@@ -32,8 +32,8 @@ def met() -> Met:
         command = [sys.executable, "-m", "tests.faults.hostile_client", hostile.url]
         result = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr[-2000:]
-        found = json.loads(result.stdout)
-        return Met(found["grown_mib"], found["outcomes"], list(hostile.requests))
+        report = json.loads(result.stdout)
+        return Met(report["grown_mib"], report["outcomes"], list(hostile.requests))
 
 
 @pytest.mark.promise("replies", "total-time", "refusals")
@@ -42,14 +42,14 @@ def met() -> Met:
 def test_an_attack_ends_in_a_protocol_error_in_time(met: Met, ask: str, attack: str) -> None:
     if attack in UNREAD and ask != "send":
         ask = "send"
-    found = met.outcomes[f"{ask} {attack}"]
+    outcome = met.outcomes[f"{ask} {attack}"]
     if f"{ask} {attack}" in FINE:
-        assert found["kind"] == "none"
+        assert outcome["kind"] == "none"
     else:
-        assert "ProtocolError" in str(found["kind"]).split(), found
-        assert str(found["text"]).isprintable()
-        assert 0 < len(str(found["text"])) < 600
-    assert float(str(found["seconds"])) < TIMEOUT_S + SLACK_S
+        assert "ProtocolError" in str(outcome["kind"]).split(), outcome
+        assert str(outcome["text"]).isprintable()
+        assert 0 < len(str(outcome["text"])) < 600
+    assert float(str(outcome["seconds"])) < TIMEOUT_S + SLACK_S
 
 
 @pytest.mark.promise("replies")

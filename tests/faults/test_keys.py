@@ -21,12 +21,13 @@ from hecompile.artifact_files import read_client_half
 from hecompile.backends.ckks import server
 from hecompile.backends.ckks.document import SlotDocument, read_document
 from hecompile.backends.ckks.keys import galois_element, relin_name, rotation_name
-from hecompile.backends.ckks.ring import Ring
+from hecompile.backends.ckks.ring import CkksRing
 from hecompile.backends.ckks.secret import SecretKey
 from hecompile.backends.region_client import RegionClient, Secrets
 from hecompile.backends.registry import backend
 from hecompile.backends.seal_files import header
 from hecompile.errors import ProtocolError
+from hecompile.ir.linear import Array
 from hecompile.runtime.service import load_service
 from hecompile.runtime.wire import pack_keys, pack_request
 from tests.backends.ckks.network import compiled
@@ -50,7 +51,7 @@ class Side:
         self.keys: Mapping[str, bytes] = self.client.evaluation_keys(self.secrets)
 
     @property
-    def ring(self) -> Ring:
+    def ring(self) -> CkksRing:
         return self.document.body.program.ring
 
     @property
@@ -65,12 +66,12 @@ class Side:
     def secret(self) -> SecretKey:
         return self.secrets[self.ring.name].key  # type: ignore[attr-defined]
 
-    def inputs(self) -> list[np.ndarray]:
+    def inputs(self) -> list[Array]:
         """Zeros for every input of the region."""
         shapes = {piece.input: (1, *piece.shape) for upload in self.document.body.uploads for piece in upload.pieces}
         return [np.zeros(shapes.get(name, ()), np.float32) for name in self.client.inputs]
 
-    def answer(self, session: str) -> list[np.ndarray]:
+    def answer(self, session: str) -> list[Array]:
         """What the region makes of zeros."""
         payload, pending = encrypt_whole(self.client, self.inputs(), 1, self.secrets)
         body = b"".join(pack_request(1, [payload], session))
@@ -95,17 +96,17 @@ def refused(side: Side, keys: Mapping[str, bytes], name: str, reason: str) -> No
 
 
 def lists(key: bytes, count: int) -> list[bytes]:
-    """The lists of a key's file, each with its length before it; of empty ones nothing but that."""
-    found, start = list[bytes](), 56
+    """The lists of a key's file, each with its length in front; an empty list is its length alone."""
+    pieces, start = list[bytes](), 56
     for _ in range(count):
         (entries,) = struct.unpack_from("<Q", key, start)
         stop = start + 8
         for _ in range(entries):
             stop += struct.unpack_from("<Q", key, stop + 8)[0]
-        found.append(key[start:stop])
+        pieces.append(key[start:stop])
         start = stop
     assert start == len(key)
-    return found
+    return pieces
 
 
 def key_file(key: bytes, parts: list[bytes]) -> bytes:
@@ -124,7 +125,7 @@ def test_two_rotation_keys_in_each_others_place_are_refused(side: Side) -> None:
     one, other = side.rotations
     assert len(side.keys[one]) == len(side.keys[other])
     swapped = dict(side.keys) | {one: side.keys[other], other: side.keys[one]}
-    refused(side, swapped, one, "another key, or none, is in its file")
+    refused(side, swapped, one, "its file holds another key, or no key")
 
 
 def test_a_relinearization_key_in_the_place_of_a_rotation_is_refused(side: Side) -> None:
@@ -149,7 +150,7 @@ def test_files_without_a_key_are_refused(side: Side, kind: str) -> None:
     if "zeros" in kind:
         empty = header(len(key) - 16) + empty[16:] + bytes(len(key) - len(empty))
         assert len(empty) == len(key)
-    refused(side, dict(side.keys) | {name: empty}, name, "none" if "zeros" in kind else "bytes instead of")
+    refused(side, dict(side.keys) | {name: empty}, name, "another key, or no key" if "zeros" in kind else "bytes instead of")
 
 
 def test_files_with_further_keys_are_refused(side: Side) -> None:
@@ -164,7 +165,7 @@ def test_files_with_further_keys_are_refused(side: Side) -> None:
     short = [shortened(theirs, entry) if len(theirs) > 8 else own for own, theirs in zip(short, more, strict=True)]
     padded = key_file(side.keys[one], short)
     assert len(padded) == len(side.keys[one])
-    refused(side, dict(side.keys) | {one: padded}, one, "another key, or none, is in its file")
+    refused(side, dict(side.keys) | {one: padded}, one, "its file holds another key, or no key")
 
 
 def shortened(part: bytes, size: int) -> bytes:
@@ -180,7 +181,7 @@ def test_a_key_beside_an_empty_place_is_refused(side: Side) -> None:
     name = side.rotations[0]
     key = bytearray(side.keys[name])
     struct.pack_into("<Q", key, len(key) - 8, 1)
-    refused(side, dict(side.keys) | {name: bytes(key)}, name, "another key besides")
+    refused(side, dict(side.keys) | {name: bytes(key)}, name, "its file holds a second key")
 
 
 def test_keys_for_other_rings_are_refused(side: Side) -> None:
@@ -195,7 +196,7 @@ def test_keys_for_other_rings_are_refused(side: Side) -> None:
     ):
         assert len(key) == len(side.keys[name])
         refused(side, dict(side.keys) | {name: key}, name, "for another ring")
-    small = Ring(4096, (30, 22, 22), 30)
+    small = CkksRing(4096, (30, 22, 22), 30)
     refused(side, dict(side.keys) | {side.rotations[0]: SecretKey(small).galois_key(steps)}, side.rotations[0], "instead of")
 
 
@@ -216,7 +217,7 @@ def test_any_flipped_bit_outside_words_and_seeds_is_refused(side: Side) -> None:
         for at in (*range(56), *range(first, words), words + 7, *range(seed, seed + 17)):
             flipped = bytearray(key)
             flipped[at] ^= 0x80
-            with pytest.raises(ProtocolError, match=f"region '{REGION}'.*damaged or another") as caught:
+            with pytest.raises(ProtocolError, match=f"region '{REGION}'.*damaged, or it is another key") as caught:
                 side.service.regions[REGION].load_key(name, memoryview(bytes(flipped)))
             assert name in str(caught.value)
 
@@ -237,7 +238,7 @@ def test_compressed_keys_are_refused_before_they_are_unpacked(side: Side, kind: 
     start = 56 + 8 * place + 8 if inner else 0
     mode, packed = BOMBS[kind](bytes(256 << 20))
     bomb = key[:start] + struct.pack("<HBBBBHQ", 0xA15E, 16, 4, 3, mode, 0, 16 + len(packed)) + packed
-    reason = "a ciphertext of another form" if inner else "without compression"
+    reason = "a ciphertext of another form" if inner else "not an uncompressed file"
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what there is
     before = peak_bytes()
     refused(side, dict(side.keys) | {name: bomb + key[len(bomb) :]}, name, reason)
@@ -267,7 +268,7 @@ def test_what_seal_refuses_while_it_evaluates_names_region_and_layer(side: Side)
 @pytest.mark.parametrize("forked", [False, True])
 def test_a_server_without_memory_says_come_back(side: Side, monkeypatch: pytest.MonkeyPatch, forked: bool) -> None:
     """Whichever process of a batch has none left."""
-    own, load = os.getpid(), server.load_fresh
+    own, load = os.getpid(), vars(server)["load_fresh"]
 
     def exhausted(*args: Any) -> Any:
         if forked and os.getpid() == own:
@@ -302,7 +303,7 @@ print(*resident)
 
 
 def test_memory_of_a_session_is_what_its_keys_take(side: Side, tmp_path: Path) -> None:
-    """Both polynomials of a ciphertext for every prime: so much was measured; and keys that are forgotten take none."""
+    """It is both polynomials of a ciphertext for every prime, as was measured. Keys that are dropped take no memory."""
     region, ring, name = side.service.regions[REGION], side.ring, side.rotations[0]
     primes = len(ring.bits) + 1
     words = 16 * ring.dimension * primes * (primes - 1)
@@ -311,7 +312,7 @@ def test_memory_of_a_session_is_what_its_keys_take(side: Side, tmp_path: Path) -
     assert side.service.session_bytes == sum(map(region.held_bytes, side.keys))
     (tmp_path / "key").write_bytes(side.keys[name])
     command = [sys.executable, "-c", LOADS, str(side.folder), REGION, name, str(tmp_path / "key")]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    one, seventeen, many = map(int, found)
+    sizes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    one, seventeen, many = map(int, sizes)
     assert 0.9 * region.held_bytes(name) < (seventeen - one) / 16 < 1.1 * region.held_bytes(name)
     assert many - seventeen < 32 << 20

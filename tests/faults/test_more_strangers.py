@@ -38,8 +38,8 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
     """A server that echoes up to a megabyte."""
-    with serving(Service("echo", DIGEST, True, {"echo": Echo(size=1 << 20)})) as found:
-        yield found
+    with serving(Service("echo", DIGEST, True, {"echo": Echo(size=1 << 20)})) as host_and_port:
+        yield host_and_port
 
 
 def swallowed_mib(connection: socket.socket, piece: bytes, most_mib: int = 200) -> float:
@@ -383,10 +383,10 @@ def test_a_long_evaluation_does_not_keep_a_server_from_ending(signal: int) -> No
 
 def _sockets() -> int:
     """Sockets that this process has open."""
-    found = 0
+    count = 0
     for descriptor in os.listdir("/proc/self/fd"):
         try:
-            found += os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
+            count += os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
         except OSError:
             continue
-    return found
+    return count

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.server import bind, create_app
 from hecompile.runtime.service import Service
@@ -24,7 +25,7 @@ class Slow(RegionServer):
 
     max_batch = 1
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         time.sleep(0.01)
         return payload
 
@@ -44,7 +45,7 @@ def url() -> Iterator[str]:
     thread.join(10)
 
 
-@pytest.mark.promise("patience")
+@pytest.mark.promise("retries")
 def test_clients_wait_for_a_busy_server(url: str) -> None:
     """Three times as many clients as may wait at the server: all get their own answers."""
     lost, right = list[str](), list[int]()

@@ -54,7 +54,7 @@ def test_a_reply_is_itself_or_an_error(monkeypatch: pytest.MonkeyPatch, data: by
     assert size < 0 or (size == 6 and data.endswith(bytes(reply)))
 
 
-NOT_QUITE = st.dictionaries(st.text(max_size=8), st.integers()).map(lambda found: repr(found).encode())
+NOT_QUITE = st.dictionaries(st.text(max_size=8), st.integers()).map(lambda document: repr(document).encode())
 
 
 @pytest.mark.promise("greeting")

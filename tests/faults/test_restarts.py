@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import hecompile
+from hecompile.ir.linear import Array
 from hecompile.models import digits as model
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from hecompile.models.digits.schedulers import make_scheduler
@@ -17,17 +17,17 @@ from tests.faults.restarting import RestartingServer
 STEPS, RESTARTS = 2, 3
 
 
-def draw(unet: EncryptedUNet) -> np.ndarray:
+def draw(unet: EncryptedUNet) -> Array:
     """One digit from the same noise each time, (1, 8, 8, 1)."""
     import torch
 
     pipeline = ClassConditionalPipeline(unet, make_scheduler("ddim", dict(model.SCHEDULER)))
     pipeline.set_progress_bar_config(disable=True)
-    picture: np.ndarray = pipeline([7], STEPS, [torch.Generator().manual_seed(0)], output_type="np").images
+    picture: Array = pipeline([7], STEPS, [torch.Generator().manual_seed(0)], output_type="np").images
     return picture
 
 
-@pytest.mark.promise("patience")
+@pytest.mark.promise("retries")
 @pytest.mark.fhe
 def test_a_server_killed_and_restarted_within_a_run_gives_the_same_picture(digits: Path) -> None:
     with RestartingServer(digits) as server:

@@ -47,14 +47,14 @@ def keyed(limits: SessionLimits) -> Service:
 
 
 def test_room_is_held_while_keys_are_on_their_way() -> None:
-    """Of sixteen that come at once only as many are taken as fit; the others are told at once."""
+    """Of sixteen uploads at once only those that fit are accepted; the others are refused immediately."""
     with serving(keyed(SessionLimits(sessions=64, total_bytes=10 << 20))) as address:
         slow = [connect(address) for _ in range(2)]
         for connection in slow:
             connection.sendall(upload()[:-1])
         assert until(lambda: metric(address, "hecompile_session_bytes") > 8 << 20)
-        found = [ask(address, upload()[:1000])[0] for _ in range(14)]
-        assert found == [503] * 14
+        statuses = [ask(address, upload()[:1000])[0] for _ in range(14)]
+        assert statuses == [503] * 14
         for connection in slow:
             connection.sendall(KEYS[-1:])
         assert [answer(connection)[0] for connection in slow] == [200, 200]
@@ -148,7 +148,7 @@ def test_a_session_at_work_is_never_idle() -> None:
 def test_one_owner_has_a_part_of_all_sessions() -> None:
     """The quota is on those that can be told apart: tokens and addresses of other machines."""
     clock = Clock()
-    store = SessionStore(SessionLimits(sessions=10, per_owner=3), clock)
+    store = SessionStore(SessionLimits(sessions=10, per_client=3), clock)
     for _ in range(3):
         store.open({}, 1, store.reserve(1, "192.0.2.1"))
     with pytest.raises(ProtocolError, match="you have 3 sessions"):

@@ -59,7 +59,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored() -> None:
 
 @pytest.mark.parametrize("first", STATUS)
 def test_a_second_signal_does_not_disturb_the_clearing_up(first: signal.Signals) -> None:
-    before, cleared = {each: signal.getsignal(each) for each in STATUS}, list[str]()
+    before, cleared = {number: signal.getsignal(number) for number in STATUS}, list[str]()
 
     def stopped() -> None:
         with signals_as_exits():
@@ -67,15 +67,15 @@ def test_a_second_signal_does_not_disturb_the_clearing_up(first: signal.Signals)
                 os.kill(os.getpid(), first)
                 time.sleep(LONGEST_S)  # another thread of this process may get it: Python's handler runs a little later
             finally:
-                for each in STATUS:
-                    os.kill(os.getpid(), each)
+                for number in STATUS:
+                    os.kill(os.getpid(), number)
                 cleared.append("all")
 
     with pytest.raises(KeyboardInterrupt if first == signal.SIGINT else SystemExit) as end:
         stopped()
     assert first == signal.SIGINT or end.value.args == (STATUS[first],)
     assert cleared == ["all"]
-    assert {each: signal.getsignal(each) for each in STATUS} == before
+    assert {number: signal.getsignal(number) for number in STATUS} == before
 
 
 @pytest.mark.slow
@@ -90,6 +90,6 @@ with own_exit_status():
     assert circuit.encrypt_run_decrypt(2) == 3
     {ending}
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == (2 if "SystemExit" in ending else 1)
-    assert ("broken" in found.stderr) == ("broken" in ending)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == (2 if "SystemExit" in ending else 1)
+    assert ("broken" in process.stderr) == ("broken" in ending)

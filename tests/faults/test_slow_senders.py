@@ -34,9 +34,9 @@ QUICK = Limits(grace_s=1.0, first_byte_s=1.0, header_s=1.0, idle_s=1.0)
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
-    """A server that echoes up to a megabyte, with short patience."""
-    with serving(Service("echo", DIGEST, True, {"echo": Echo(size=1 << 20)}), QUICK) as found:
-        yield found
+    """A server that echoes up to a megabyte, with a short timeout."""
+    with serving(Service("echo", DIGEST, True, {"echo": Echo(size=1 << 20)}), QUICK) as host_and_port:
+        yield host_and_port
 
 
 def stalled(address: tuple[str, int]) -> list[socket.socket]:

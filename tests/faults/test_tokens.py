@@ -8,7 +8,7 @@ import pytest
 
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.runtime.service import Service
-from hecompile.runtime.serving.owners import Tokens, is_local, judge_proxies, owner_of, read_tokens, spellings
+from hecompile.runtime.serving.client_identity import Tokens, check_proxies, client_id_of, is_local, read_tokens, spellings
 from hecompile.runtime.transports import Access, HttpTransport
 from hecompile.runtime.wire import pack_request
 from tests.faults.strangers import DIGEST, Echo, ask, good_request, head, serving
@@ -67,7 +67,7 @@ def test_a_client_with_its_token_is_answered_and_without_it_told() -> None:
         with HttpTransport(url, access=Access(token=GOOD)) as http:
             http.send(DIGEST, "echo", pack_request(1, [b"good"]), reply)
         assert reply == b"good"
-        with HttpTransport(url) as http, pytest.raises(ProtocolError, match="wants a token") as caught:
+        with HttpTransport(url) as http, pytest.raises(ProtocolError, match="needs a token") as caught:
             http.send(DIGEST, "echo", pack_request(1, [b"good"]), reply)
         assert caught.value.status == 401
 
@@ -81,8 +81,8 @@ def test_tokens_are_not_kept_as_they_are() -> None:
     [
         ("", "0 tokens"),
         ("# none\n\n", "0 tokens"),
-        ("short", "line 1: no token"),
-        (f"{GOOD}\nwith a space in it\n", "line 2: no token"),
+        ("short", "line 1: malformed token"),
+        (f"{GOOD}\nwith a space in it\n", "line 2: malformed token"),
         (f"{GOOD}\n{GOOD}\n", "twice"),
         ("ä" * 20, "ASCII"),
     ],
@@ -100,33 +100,33 @@ def test_a_file_has_a_token_a_line(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"# the clinic\n{GOOD}\n\n  {OTHER}  \n")
     tokens = read_tokens(file)
-    assert (len(tokens), tokens.owner(f"bearer {OTHER}"), tokens.owner(None)) == (2, "token 2", None)
+    assert (len(tokens), tokens.client_id(f"bearer {OTHER}"), tokens.client_id(None)) == (2, "token 2", None)
 
 
 def test_addresses_are_told_apart_by_what_one_person_has() -> None:
-    assert owner_of(("192.0.2.1", 5)) == "192.0.2.1"
-    assert owner_of(("2001:db8:1:2:3::4", 5)) == owner_of(("2001:db8:1:2::9", 5)) != owner_of(("2001:db8:1:3::9", 5))
-    assert owner_of(("fe80::1%eth0", 5)) == "fe80::/64"
-    assert (owner_of(None), owner_of(("::1", 5)), owner_of(("a name", 5))) == ("", "::1", "a name")
+    assert client_id_of(("192.0.2.1", 5)) == "192.0.2.1"
+    assert client_id_of(("2001:db8:1:2:3::4", 5)) == client_id_of(("2001:db8:1:2::9", 5)) != client_id_of(("2001:db8:1:3::9", 5))
+    assert client_id_of(("fe80::1%eth0", 5)) == "fe80::/64"
+    assert (client_id_of(None), client_id_of(("::1", 5)), client_id_of(("a name", 5))) == ("", "::1", "a name")
 
 
 def test_a_proxy_is_an_address() -> None:
-    assert judge_proxies(["127.0.0.1", "::1"]) == ["127.0.0.1", "::1"]
-    with pytest.raises(CompileError, match="no address of a proxy"):
-        judge_proxies(["localhost"])
+    assert check_proxies(["127.0.0.1", "::1"]) == ["127.0.0.1", "::1"]
+    with pytest.raises(CompileError, match="not an IP address of a proxy"):
+        check_proxies(["localhost"])
 
 
 def test_one_address_is_one_owner_however_a_socket_shows_it() -> None:
     """A socket of both families shows 192.0.2.1 as ::ffff:192.0.2.1, whose network of 64 bits is everybody's."""
-    assert owner_of(("::ffff:192.0.2.1", 5)) == owner_of(("192.0.2.1", 5))
-    assert is_local(owner_of(("::ffff:127.0.0.1", 5)))
-    assert owner_of(("192.0.2.1:40000", 0)) == "192.0.2.1"  # by X-Forwarded-For, where uvicorn is old
-    assert owner_of(("[2001:db8::1]:40000", 0)) == "2001:db8::/64"
+    assert client_id_of(("::ffff:192.0.2.1", 5)) == client_id_of(("192.0.2.1", 5))
+    assert is_local(client_id_of(("::ffff:127.0.0.1", 5)))
+    assert client_id_of(("192.0.2.1:40000", 0)) == "192.0.2.1"  # by X-Forwarded-For, where uvicorn is old
+    assert client_id_of(("[2001:db8::1]:40000", 0)) == "2001:db8::/64"
     assert spellings(["192.0.2.1", "2001:db8::1"]) == ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"]
 
 
 def test_a_file_that_is_no_list_of_tokens_is_not_read_whole(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_bytes(bytes(2 << 20))
-    with pytest.raises(CompileError, match="longer than a file of tokens"):
+    with pytest.raises(CompileError, match="a file of tokens may have"):
         read_tokens(file)

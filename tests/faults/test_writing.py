@@ -16,15 +16,25 @@ import numpy as np
 import pytest
 
 from hecompile.artifact_files import digest
-from hecompile.artifact_writing import checksums, judge_target, remove, to_json, write_folder
+from hecompile.artifact_writing import check_target, checksums, remove, to_json, write_folder
 from hecompile.calibration.calls import Calibration, Call, save_calibration
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError
 from hecompile.machine import Machine, save_machine
-from hecompile.outputs import judge_file, write_file
+from hecompile.outputs import check_file, write_file
 from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 
 MAIN = "from hecompile.cli import main; main()"
+
+
+def written(folder: Path, name: str) -> None:
+    """Write a file that names itself."""
+    (folder / name).write_text(name)
+
+
+def copied(compiled: Compiled, folder: Path) -> None:
+    """Copy an artifact into a folder that is there."""
+    shutil.copytree(compiled.artifact or "", folder, dirs_exist_ok=True)
 
 
 @pytest.fixture
@@ -46,7 +56,7 @@ def refused(target: Path, message: str, root: Path) -> None:
     before = snapshot(root)
     filled = list[Path]()
     with pytest.raises(CompileError, match=message) as first:
-        judge_target(target)
+        check_target(target)
     assert len(str(first.value).splitlines()) == 2  # a sentence, and what helps
     with pytest.raises(CompileError, match=message):
         write_folder(target, filled.append)
@@ -85,27 +95,27 @@ def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path, files: dict[str, s
 
 def add_file(artifact: Path) -> str:
     (artifact / "notes.txt").write_text("mine")
-    return "'notes.txt' is not of it"
+    return "'notes.txt' does not belong to it"
 
 
 def add_hidden(artifact: Path) -> str:
     (artifact / "client" / ".notes").write_text("mine")
-    return "'client/.notes' is not of it"
+    return "'client/.notes' does not belong to it"
 
 
 def add_folder(artifact: Path) -> str:
     (artifact / "pictures").mkdir()
-    return "'pictures' is not of it"
+    return "'pictures' does not belong to it"
 
 
 def add_link(artifact: Path) -> str:
     (artifact / "server" / "model").symlink_to("/etc")
-    return "'server/model' is not of it"
+    return "'server/model' does not belong to it"
 
 
 def add_pipe(artifact: Path) -> str:
     os.mkfifo(artifact / "pipe")
-    return "'pipe' is not of it"
+    return "'pipe' does not belong to it"
 
 
 def edit(artifact: Path) -> str:
@@ -135,7 +145,7 @@ def replace_by_link(artifact: Path) -> str:
 def replace_by_folder(artifact: Path) -> str:
     (artifact / "report.html").unlink()
     (artifact / "report.html").mkdir()
-    return "'report.html' is not of it"
+    return "'report.html' does not belong to it"
 
 
 CHANGES = [
@@ -180,7 +190,7 @@ def test_what_fails_at_the_last_moment_keeps_the_old_artifact(
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(CompileError if isinstance(error, OSError) else type(error)):
-        write_folder(artifact, lambda folder: (folder / "new").write_text("new") and None)
+        write_folder(artifact, lambda folder: written(folder, "new"))
     assert snapshot(artifact.parent) == before
 
 
@@ -191,7 +201,7 @@ def test_an_artifact_of_any_format_so_far_is_replaced(artifact: Path, version: i
         for key in ("written_by", "signature"):
             del manifest[key]
     (artifact / "manifest.json").write_bytes(to_json(manifest))
-    write_folder(artifact, lambda folder: (folder / "new").write_text("new") and None)
+    write_folder(artifact, lambda folder: written(folder, "new"))
     assert snapshot(artifact.parent) == {"artifact": "", "artifact/new": digest(b"new")}
 
 
@@ -205,9 +215,9 @@ def test_an_artifact_of_another_format_is_not(artifact: Path, version: object) -
 def test_an_empty_folder_is_filled_and_an_artifact_is_removed(tmp_path: Path, tiny: Compiled) -> None:
     assert tiny.artifact is not None
     (tmp_path / "empty").mkdir()
-    write_folder(tmp_path / "empty", lambda folder: shutil.copytree(tiny.artifact or "", folder, dirs_exist_ok=True) and None)
+    write_folder(tmp_path / "empty", lambda folder: copied(tiny, folder))
     assert checksums(tmp_path / "empty") == checksums(tiny.artifact)
-    write_folder(tmp_path / "empty" / "", lambda folder: shutil.copytree(tiny.artifact or "", folder, dirs_exist_ok=True) and None)
+    write_folder(tmp_path / "empty" / "", lambda folder: copied(tiny, folder))
     remove(tmp_path / "empty")
     assert list(tmp_path.iterdir()) == []
 
@@ -228,7 +238,7 @@ def test_links_are_neither_followed_nor_replaced(artifact: Path) -> None:
 def test_a_folder_behind_a_link_is_written_to(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    write_folder(tmp_path / "link" / "new", lambda folder: (folder / "x").write_text("x") and None)
+    write_folder(tmp_path / "link" / "new", lambda folder: written(folder, "x"))
     assert (tmp_path / "real" / "new" / "x").read_text() == "x"
 
 
@@ -255,9 +265,9 @@ def test_places_that_take_no_artifact(artifact: Path, monkeypatch: pytest.Monkey
 def test_a_closed_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a user who is not root, whom nothing is closed to."""
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
-    refused(tmp_path / "new", "takes no new folder", tmp_path)
+    refused(tmp_path / "new", "no folder can be made in", tmp_path)
     with pytest.raises(CompileError, match="cannot be written"):
-        judge_file(tmp_path / "picture.png")
+        check_file(tmp_path / "picture.png")
 
 
 def test_what_cannot_be_replaced_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,10 +315,10 @@ def test_devices_are_written_to_and_stay(tmp_path: Path) -> None:
 
 
 def test_a_pipe_behind_dev_stdout_is_written_to() -> None:
-    code = "from hecompile.outputs import *; path = Path('/dev/stdout'); judge_file(path); write_file(path, b'data')"
+    code = "from hecompile.outputs import *; path = Path('/dev/stdout'); check_file(path); write_file(path, b'data')"
     code = f"from pathlib import Path; {code}"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=100)
-    assert (found.stdout, found.stderr) == (b"data", b"")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=100)
+    assert (process.stdout, process.stderr) == (b"data", b"")
 
 
 def test_long_names_in_any_script_are_written(tmp_path: Path) -> None:
@@ -317,7 +327,7 @@ def test_long_names_in_any_script_are_written(tmp_path: Path) -> None:
         write_file(tmp_path / name, b"data")
         assert (tmp_path / name).read_bytes() == b"data"
         (tmp_path / name).unlink()
-        write_folder(tmp_path / name, lambda folder: (folder / "x").write_text("x") and None)
+        write_folder(tmp_path / name, lambda folder: written(folder, "x"))
         assert (tmp_path / name / "x").is_file()
 
 
@@ -329,11 +339,11 @@ def test_a_file_in_a_closed_folder_is_refused_before_the_work(tmp_path: Path, mo
     (tmp_path / "link.png").symlink_to(closed / "picture.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "absent" / "picture.png")
     with pytest.raises(CompileError, match="there is no folder"):
-        judge_file(tmp_path / "dangling.png")
+        check_file(tmp_path / "dangling.png")
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
     for path in (closed / "picture.png", tmp_path / "link.png", closed / "new.png"):
         with pytest.raises(CompileError, match="cannot be written"):
-            judge_file(path)
+            check_file(path)
 
 
 @pytest.mark.parametrize("name", ["absent/file", "folder", "nul\0", "x" * 300, "file/below"])
@@ -341,10 +351,10 @@ def test_files_that_cannot_be_written_are_one_sentence(tmp_path: Path, name: str
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("mine")
     before = snapshot(tmp_path)
-    for write in (judge_file, lambda path: write_file(path, b"data")):
-        with pytest.raises(CompileError) as found:
+    for write in (check_file, lambda path: write_file(path, b"data")):
+        with pytest.raises(CompileError) as error:
             write(tmp_path / name)
-        assert len(str(found.value).splitlines()) == 2
+        assert len(str(error.value).splitlines()) == 2
     assert snapshot(tmp_path) == before
 
 
@@ -364,13 +374,13 @@ def test_a_full_disk_keeps_the_old_artifact_and_leaves_nothing(artifact: Path) -
     shutil.rmtree(artifact)
     compile_sampler(artifact, (1, 8, 8), options=SamplerOptions(dynamic=True, most_clear=0.9))
     before = snapshot(artifact.parent)
-    found = on_a_small_disk(MAIN, "compile-sampler", "-o", artifact, "--dynamic", "--most-clear", "0.8", "--shape", "1x8x8")
-    assert found.returncode == 2, found.stderr
-    assert found.stderr.splitlines()[0] == f"error: {artifact} cannot be written: File too large"
-    assert "Traceback" not in found.stderr
+    process = on_a_small_disk(MAIN, "compile-sampler", "-o", artifact, "--dynamic", "--most-clear", "0.8", "--shape", "1x8x8")
+    assert process.returncode == 2, process.stderr
+    assert process.stderr.splitlines()[0] == f"error: {artifact} cannot be written: File too large"
+    assert "Traceback" not in process.stderr
     assert snapshot(artifact.parent) == before
-    found = on_a_small_disk(MAIN, "compile-sampler", "-o", artifact.parent / "new", "--dynamic", "--shape", "1x8x8")
-    assert found.returncode == 2
+    process = on_a_small_disk(MAIN, "compile-sampler", "-o", artifact.parent / "new", "--dynamic", "--shape", "1x8x8")
+    assert process.returncode == 2
     assert snapshot(artifact.parent) == before
 
 
@@ -387,7 +397,7 @@ def calibration(path):
 
 def fronts(path):
     from hecompile.planner import pareto
-    pareto.plot = lambda found: b"p" * 5000
+    pareto.plot = lambda fronts: b"p" * 5000
     pareto.write((), path)
 
 def picture(path):
@@ -408,8 +418,8 @@ except CompileError as error:
 @pytest.mark.parametrize(("writer", "name"), [("calibration", "calls.safetensors"), ("fronts", "fronts.png"), ("picture", "x.png")])
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path, writer: str, name: str) -> None:
     (tmp_path / name).write_text("old")
-    found = on_a_small_disk(WRITERS, writer, tmp_path / name)
-    assert found.stdout.startswith(f"error: {tmp_path / name} cannot be written: File too large"), found.stderr
+    process = on_a_small_disk(WRITERS, writer, tmp_path / name)
+    assert process.stdout.startswith(f"error: {tmp_path / name} cannot be written: File too large"), process.stderr
     assert (tmp_path / name).read_text() == "old"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -443,12 +453,14 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["doctor", "--json"], ["doctor"]])
 def test_output_that_nobody_takes(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
-        found = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", MAIN, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=100
         )
-    assert (found.returncode, found.stderr) == (2, "error: cannot write: No space left on device\n")
+    assert (process.returncode, process.stderr) == (2, "error: cannot write: No space left on device\n")
     reader, writer = os.pipe()
     os.close(reader)
-    found = subprocess.run([sys.executable, "-c", MAIN, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=100)
+    process = subprocess.run(
+        [sys.executable, "-c", MAIN, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=100
+    )
     os.close(writer)
-    assert (found.returncode, found.stderr) == (1, "")
+    assert (process.returncode, process.stderr) == (1, "")

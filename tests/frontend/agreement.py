@@ -10,6 +10,7 @@ import torch
 
 from hecompile.frontend.sources import Source
 from hecompile.ir.graph import ModelGraph, concrete_shape
+from hecompile.ir.linear import Array
 from hecompile.ir.verify import verify_graph
 from hecompile.onnx_export import to_onnx
 from hecompile.passes.canonicalize import Canonicalize
@@ -20,7 +21,7 @@ __all__ = ["arguments", "call", "inputs_at", "worst_difference"]
 BATCHES = (1, 3)  # the trace is made at 2
 
 
-def inputs_at(source: Source, graph: ModelGraph, batch: int) -> dict[tuple[str, ...], torch.Tensor]:
+def inputs_at(source: Source, graph: ModelGraph, batch: int) -> dict[tuple[str | int, ...], torch.Tensor]:
     """Inputs of a batch size, by keyword, different from the examples where they may be."""
     generator = torch.Generator().manual_seed(batch)
     values = {}
@@ -35,18 +36,18 @@ def inputs_at(source: Source, graph: ModelGraph, batch: int) -> dict[tuple[str, 
     return values
 
 
-def arguments(values: dict[tuple[str, ...], torch.Tensor]) -> dict[str, Any]:
+def arguments(values: dict[tuple[str | int, ...], torch.Tensor]) -> dict[str, Any]:
     """The keyword arguments of a call."""
     nested: dict[str, Any] = {}
     for keyword, value in values.items():
         if len(keyword) == 1:
-            nested[keyword[0]] = value
+            nested[str(keyword[0])] = value
         else:
-            nested.setdefault(keyword[0], {})[keyword[1]] = value
+            nested.setdefault(str(keyword[0]), {})[keyword[1]] = value
     return nested
 
 
-def call(source: Source, values: dict[tuple[str, ...], torch.Tensor]) -> np.ndarray:
+def call(source: Source, values: dict[tuple[str | int, ...], torch.Tensor]) -> Array:
     """What the model gives."""
     given = arguments(values)
     if source.config.get("_class_name") == "UNet2DConditionModel":

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hecompile.errors import CompileError
 from hecompile.frontend.sources import load_source
 from hecompile.ir.graph import Batch, ModelGraph, info
+from hecompile.ir.linear import Array
 from hecompile.ir.ops import LINEAR
 from hecompile.ir.verify import verify_graph
 from hecompile.onnx_export import to_onnx
@@ -121,7 +122,7 @@ def _each_once(graph: ModelGraph) -> tuple[ModelGraph, list[int]]:
     return replace(graph, outputs=tuple(names)), [names.index(name) for name in graph.outputs]
 
 
-def _difference(value: np.ndarray, right: np.ndarray) -> float:
+def _difference(value: Array, right: Array) -> float:
     """Relative to the largest entry; infinite where shape or type differ, or something is no number."""
     if value.shape != right.shape or value.dtype != right.dtype:
         return math.inf

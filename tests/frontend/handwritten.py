@@ -127,12 +127,14 @@ class HandwrittenUNet(nn.Module):
         x = self.first(2 * x - 1)
         kept, t = x.clone(), self.time(time) + self.label(label)
         skips = []
-        for block, attention, down in self.downs:
+        for stage in self.downs:
+            block, attention, down = stage.children()
             x = attention(block(x, t))
             skips.append(x)
             x = down(x)
         x = self.middle2(self.attention(self.middle1(x, t)), t)
-        for up, block, attention in self.ups:
+        for stage in self.ups:
+            up, block, attention = stage.children()
             x = F.leaky_relu(up(x), 0.2)
             x = attention(block(torch.cat((x, skips.pop()), dim=1), t))
         block, project = self.last

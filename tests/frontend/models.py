@@ -269,4 +269,4 @@ def adapted(name: str) -> torch.nn.Module:
                 layers[f"{2 * place + 1}.{part}.weight"] = torch.randn(width, cross) / 2
         states.append({"image_proj": projection(cross), "ip_adapter": layers})
     unet._load_ip_adapter_weights(states, low_cpu_mem_usage=False)
-    return unet.eval()  # type: ignore[no-any-return]
+    return unet.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,7 @@ def normal(*shape: int, seed: int = 0) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def node(
-    kind: str, inputs: Sequence[str] = ("x",), outputs: Sequence[str] = ("y",), name: str = "", **more: object
-) -> onnx.NodeProto:
+def node(kind: str, inputs: Sequence[str] = ("x",), outputs: Sequence[str] = ("y",), name: str = "", **more: Any) -> onnx.NodeProto:
     return helper.make_node(kind, list(inputs), list(outputs), name=name, **more)
 
 
@@ -95,14 +94,14 @@ def difference(data: bytes, batches: Sequence[int] = (1, 3), feeds: Mapping[str,
         types = {"float16": np.float32, "float64": np.float32, "int8": np.int32, "uint8": np.int32, "int16": np.int32}
         own = [torch.from_numpy(np.asarray(given[str(spec.keyword[0])])) for spec in graph.inputs]
         own = [torch.from_numpy(value.numpy().astype(types.get(str(value.numpy().dtype), value.numpy().dtype))) for value in own]
-        for found, expected in zip(graph(*own), reference(data, given), strict=True):
-            if tuple(found.shape) != expected.shape:
+        for result, expected in zip(graph(*own), reference(data, given), strict=True):
+            if tuple(result.shape) != expected.shape:
                 return float("inf")
             wanted = expected.astype(np.float64)
             scale = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=1e-6))
             with np.errstate(invalid="ignore"):
-                gap = np.abs(found.numpy().astype(np.float64) - wanted)
-            same = (found.numpy() == wanted) | (np.isnan(found.numpy()) & np.isnan(wanted))
+                gap = np.abs(result.numpy().astype(np.float64) - wanted)
+            same = (result.numpy() == wanted) | (np.isnan(result.numpy()) & np.isnan(wanted))
             worst = max(worst, float(np.where(same, 0.0, gap).max(initial=0.0)) / scale)
     return worst
 

@@ -19,7 +19,7 @@ APART = {"q": ("B", 4, 6, 8), "k": ("B", 4, 5, 8), "v": ("B", 4, 5, 3)}
 SIDE_BY_SIDE = {"q": ("B", 6, 32), "k": ("B", 5, 16), "v": ("B", 5, 12)}
 
 
-def attention(inputs: dict[str, Any], mask: str = "none", **more: object) -> bytes:
+def attention(inputs: dict[str, Any], mask: str = "none", **more: Any) -> bytes:
     given = [*inputs, *([] if mask == "none" else ["m"])]
     return file_of([node("Attention", given, **more)], {} if mask == "none" else {"m": MASKS[mask]}, opset=23, inputs=inputs)
 

@@ -48,9 +48,9 @@ class Flat(torch.nn.Module):
         given: dict[str, Any] = {"encoder_hidden_states": None} if self.condition else {}
         for keyword, value in zip(self.keywords, values, strict=True):
             if len(keyword) == 1:
-                given[keyword[0]] = value
+                given[str(keyword[0])] = value
             else:
-                given.setdefault(keyword[0], {})[keyword[1]] = value
+                given.setdefault(str(keyword[0]), {})[keyword[1]] = value
         result = self.module(**given)
         return result if isinstance(result, torch.Tensor) else result.sample
 
@@ -58,7 +58,7 @@ class Flat(torch.nn.Module):
 def export(module: torch.nn.Module, names: list[str], values: list[torch.Tensor], opset: int, dynamo: bool = False) -> bytes:
     """The file of a module whose inputs have a batch of two, which is dynamic in the file."""
     grows = {name: {0: "batch"} for name, value in zip(names, values, strict=True) if value.dim()}
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # torch writes into one, although it asks for a path
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         if not dynamo:
@@ -96,29 +96,29 @@ def inputs_at(source: Source, batch: int) -> dict[str, torch.Tensor]:
     for keyword, example in source.inputs.items():
         shape = (batch, *example.shape[1:])
         if not example.dim():
-            values[keyword[-1]] = example + 1
+            values[str(keyword[-1])] = example + 1
         elif example.is_floating_point():
-            values[keyword[-1]] = torch.randn(shape, generator=generator) * example.abs().mean()
+            values[str(keyword[-1])] = torch.randn(shape, generator=generator) * example.abs().mean()
         else:
-            values[keyword[-1]] = torch.randint(0, 2, shape, generator=generator)
+            values[str(keyword[-1])] = torch.randint(0, 2, shape, generator=generator)
     return values
 
 
 def worst_difference(source: Source, opset: int, dynamo: bool = False) -> float:
     """The largest difference to the model, as imported and as canonical, relative to the model's largest entry."""
-    module, names = Flat(source).eval(), [keyword[-1] for keyword in source.inputs]
+    module, names = Flat(source).eval(), [str(keyword[-1]) for keyword in source.inputs]
     imported = import_onnx(exported(module, names, list(source.inputs.values()), opset, dynamo), frozenset(PUBLIC))
     verify_graph(imported, canonical=False)
     canonical = Canonicalize().run(imported)
     verify_graph(canonical)
-    found = [spec.name for spec in canonical.inputs]
-    assert found == [name for name in names if name in found]  # the exporter leaves out what nothing reads
+    kept = [spec.name for spec in canonical.inputs]
+    assert kept == [name for name in names if name in kept]  # the exporter leaves out what nothing reads
     worst = 0.0
     for batch in (1, 3):
         values = inputs_at(source, batch)
         with torch.no_grad():
             expected = module(*values.values())
-            results = [graph(*(values[name] for name in found))[0] for graph in (imported, canonical)]
+            results = [graph(*(values[name] for name in kept))[0] for graph in (imported, canonical)]
         for result in results:
             assert result.shape == expected.shape
             worst = max(worst, float((result - expected).abs().max() / expected.abs().max()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hecompile.errors import CompileError
 from hecompile.frontend.onnx import import_onnx
 from hecompile.frontend.sources import load_source
 from hecompile.ir.graph import Batch
+from hecompile.ir.linear import Array
 from hecompile.passes.canonicalize import Canonicalize
 from hecompile.passes.trace import Trace
 
@@ -21,8 +23,8 @@ WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
 def model(
-    nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray] | None = None, opset: int = 17,
-    shape: tuple[object, ...] = ("B", 2), inputs: list[onnx.ValueInfoProto] | None = None, domain: str = "",
+    nodes: list[onnx.NodeProto], weights: dict[str, Array] | None = None, opset: int = 17,
+    shape: Sequence[str | int | None] = ("B", 2), inputs: list[onnx.ValueInfoProto] | None = None, domain: str = "",
 ) -> onnx.ModelProto:  # fmt: skip
     """A model from `x` to `y`."""
     given = inputs or [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
@@ -66,8 +68,8 @@ def test_inputs_keep_names_order_and_types_and_the_timestep_is_a_scalar() -> Non
     graph = import_onnx(
         model(nodes, {"w": WEIGHT.T.copy()}, inputs=inputs).SerializeToString(), frozenset({"timestep", "time_ids"})
     )
-    found = [(spec.name, spec.keyword, spec.shape, spec.dtype, spec.public) for spec in graph.inputs]
-    assert found == [
+    inputs_of_graph = [(spec.name, spec.keyword, spec.shape, spec.dtype, spec.public) for spec in graph.inputs]
+    assert inputs_of_graph == [
         ("time_ids", ("time_ids",), (Batch(), 2), "float32", True),
         ("timestep", ("timestep",), (), "float32", True),
         ("labels_1", ("labels.1",), (Batch(),), "int64", False),
@@ -77,7 +79,7 @@ def test_inputs_keep_names_order_and_types_and_the_timestep_is_a_scalar() -> Non
 
 
 @pytest.mark.parametrize(("kind", "shape"), [(TensorProto.FLOAT, ()), (TensorProto.INT64, ("B",)), (TensorProto.DOUBLE, (1, 1))])
-def test_every_form_of_timestep_takes_a_scalar(kind: int, shape: tuple[object, ...]) -> None:
+def test_every_form_of_timestep_takes_a_scalar(kind: int, shape: Sequence[str | int | None]) -> None:
     inputs = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, ("B", 2)),
         helper.make_tensor_value_info("timestep", kind, shape),
@@ -153,7 +155,7 @@ def test_sizes_computed_from_the_batch_become_multiples_of_it() -> None:
 
 def test_a_fixed_batch_is_refused_with_the_export_that_helps() -> None:
     error = refusal(linear(shape=(1, 2)))
-    assert "input x has the fixed batch 1" in str(error)
+    assert "input x has the fixed batch size 1" in str(error)
     assert "dynamic_axes={'x': {0: 'batch'}}" in str(error)
     assert "dynamic_shapes={'x'" in str(error)
 

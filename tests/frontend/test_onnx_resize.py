@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ FACTORS = ((0.3, 1.5), (2 / 3, 2.0), (7 / 6, 3.0), (2.5, 1 / 3))
 
 
 def resize(
-    how: str, numbers: tuple[float, ...] | list[int], sizes: tuple[int, ...] = (7, 9), opset: int = 19, **more: object
+    how: str, numbers: tuple[float, ...] | list[int], sizes: tuple[int, ...] = (7, 9), opset: int = 19, **more: Any
 ) -> bytes:
     """A file that resizes a picture of three channels, or what else has these sizes, by `scales` or to `sizes`."""
     axes = [2 + place for place in range(len(sizes))]
@@ -32,7 +33,7 @@ def test_nearest_takes_the_entries_that_onnx_runtime_takes(place: str, rounding:
 
 @pytest.mark.parametrize(("place", "rounding"), [*itertools.product(PLACES, ROUNDINGS)])
 def test_nearest_to_sizes_does_too(place: str, rounding: str) -> None:
-    more = {"mode": "nearest", "coordinate_transformation_mode": place, "nearest_mode": rounding}
+    more: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": place, "nearest_mode": rounding}
     assert difference(resize("sizes", [6, 11], (20, 3), **more), [2]) == 0
 
 
@@ -63,7 +64,7 @@ def test_sizes_of_the_bilinear_operation_are_met_though_the_product_rounds_down(
     ],
 )
 def test_whole_factors_stay_a_replication(place: str, rounding: str, factor: int) -> None:
-    more = {"coordinate_transformation_mode": place, "nearest_mode": rounding}
+    more: dict[str, Any] = {"coordinate_transformation_mode": place, "nearest_mode": rounding}
     assert calls(resize("scales", (factor, factor), **more)) == ["upsample_nearest2d"]
     assert calls(resize("scales", (1.0, factor), **more)) == ["upsample_nearest2d"]
     assert "upsample_nearest2d" in calls(resize("scales", (factor,), (9,), **more))
@@ -71,7 +72,7 @@ def test_whole_factors_stay_a_replication(place: str, rounding: str, factor: int
 
 @pytest.mark.parametrize(("place", "rounding"), [("asymmetric", "ceil"), ("half_pixel", "floor"), ("align_corners", "floor")])
 def test_whole_factors_that_move_the_picture_are_no_replication(place: str, rounding: str) -> None:
-    more = {"coordinate_transformation_mode": place, "nearest_mode": rounding}
+    more: dict[str, Any] = {"coordinate_transformation_mode": place, "nearest_mode": rounding}
     assert "upsample_nearest2d" not in calls(resize("scales", (2, 2), **more))
 
 
@@ -106,18 +107,18 @@ def test_without_axes_all_sizes_are_given_and_the_batch_stays() -> None:
     "more",
     [{"mode": "cubic"}, {"mode": "linear", "antialias": 1}, {"coordinate_transformation_mode": "tf_crop_and_resize"}],
 )
-def test_other_resizing_is_refused_with_what_is_supported(more: dict[str, object]) -> None:
+def test_other_resizing_is_refused_with_what_is_supported(more: dict[str, Any]) -> None:
     error = refusal(resize("scales", (0.5, 0.5), **more))
     assert "Resize by [0.5, 0.5]" in str(error)
     assert "use nearest or linear" in str(error)
 
 
 def test_the_batch_is_not_resized() -> None:
-    assert "Resize of the batch" in str(refusal(resize("scales", (2, 1, 1, 1), axes=[0, 1, 2, 3])))
-    assert "batch of the export" in str(refusal(resize("sizes", [2, 3, 5, 5], axes=[0, 1, 2, 3])))
+    assert "Resize of the batch dimension" in str(refusal(resize("scales", (2, 1, 1, 1), axes=[0, 1, 2, 3])))
+    assert "batch size of the export" in str(refusal(resize("sizes", [2, 3, 5, 5], axes=[0, 1, 2, 3])))
 
 
 def test_a_resizing_that_changes_nothing_is_left_out() -> None:
     nodes = [node("Resize", ["x", "", "n"], ["h"]), node("Relu", ["h"])]
     graph = canonical(file_of(nodes, {"n": np.ones(4, np.float32)}))
-    assert [str(found.target) for found in graph.nodes if found.op == "call_function"] == ["aten.relu.default"]
+    assert [str(operator.target) for operator in graph.nodes if operator.op == "call_function"] == ["aten.relu.default"]

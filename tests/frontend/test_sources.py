@@ -43,11 +43,11 @@ def test_the_schedule_comes_from_the_pipeline_folder_or_the_zoo(saved: Path) -> 
     assert load_source(saved).schedule is None
     scheduler = diffusers.DDIMScheduler(beta_schedule="scaled_linear")
     scheduler.save_pretrained(saved / "scheduler")
-    found = load_source(saved)
-    assert found.schedule is not None
-    assert found.schedule["beta_schedule"] == "scaled_linear"
-    assert "_class_name" not in found.schedule
-    assert Trace().run(found).schedule == found.schedule
+    source = load_source(saved)
+    assert source.schedule is not None
+    assert source.schedule["beta_schedule"] == "scaled_linear"
+    assert "_class_name" not in source.schedule
+    assert Trace().run(source).schedule == source.schedule
     assert load_source("digits").schedule == SCHEDULER
     assert load_source("sd15-shaped").schedule is None
 
@@ -71,7 +71,7 @@ def test_weights_that_are_not_finite_are_all_named(wrong: float) -> None:
     module = Tiny().eval()
     with torch.no_grad():
         module.first.weight[0, 0, 0, 0] = wrong
-        module.last.bias[1] = wrong
+        module.last.get_parameter("bias")[1] = wrong
     with pytest.raises(CompileError) as caught:
         load_source(module, tiny_inputs())
     assert [finding.message for finding in caught.value.diagnostics] == [
@@ -96,17 +96,17 @@ def test_an_onnx_file_is_read_when_it_is_traced(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_unet(tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match=r"no UNet here\n.*config.json"):
+    with pytest.raises(CompileError, match=r"no UNet in this folder\n.*config.json"):
         load_source(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not a model's configuration"),
-        ("[]", "not a model's configuration"),
-        ('{"_class_name": "AutoencoderKL"}', "a AutoencoderKL\n.*UNet2DModel"),
-        ("{}", "a None\n.*UNet2DModel"),
+        ("{", "not the configuration of a model"),
+        ("[]", "not the configuration of a model"),
+        ('{"_class_name": "AutoencoderKL"}', "the class AutoencoderKL is not supported\n.*UNet2DModel"),
+        ("{}", "the class None is not supported\n.*UNet2DModel"),
         ('{"_class_name": "UNet2DModel"}', "no safetensors weights"),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_name_that_the_zoo_has_not() -> None:
 
 
 def test_a_module_of_ones_own_needs_examples() -> None:
-    with pytest.raises(CompileError, match=r"Tiny: cannot guess how it is called\n.*example_inputs"):
+    with pytest.raises(CompileError, match=r"Tiny: it is not known how this module is called\n.*example_inputs"):
         load_source(Tiny())
 
 
@@ -157,7 +157,7 @@ def test_examples_that_are_no_tensors() -> None:
 
 
 def test_examples_that_the_module_does_not_take() -> None:
-    with pytest.raises(CompileError, match=r"Tiny takes no argument 'labels'\n.*known: sample, timestep, condition"):
+    with pytest.raises(CompileError, match=r"Tiny accepts no argument 'labels'\n.*its arguments are sample, timestep, condition"):
         load_source(Tiny(), {**tiny_inputs(), "labels": torch.ones(2)})
 
 
@@ -196,7 +196,7 @@ def test_a_pipeline_stands_for_its_unet(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_what_is_no_model_at_all() -> None:
     for wrong in (3, None, object(), {"unet": 1}):
-        with pytest.raises(CompileError, match=r"is no model\n.*pipeline with a unet"):
+        with pytest.raises(CompileError, match=r"is not a model\n.*pipeline with a unet"):
             load_source(wrong)
 
 
@@ -232,7 +232,7 @@ def test_a_folder_with_the_weights_of_one_variant(tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     assert all(torch.equal(first.float(), second) for first, second in zip(unet.parameters(), loaded.parameters(), strict=True))
     unet.save_pretrained(tmp_path / "unet", variant="ema")  # type: ignore[operator]
-    with pytest.raises(CompileError, match=r"variants ema, fp16\n.*leave one"):
+    with pytest.raises(CompileError, match=r"variants ema, fp16\n.*keep only one"):
         load_source(tmp_path)
 
 
@@ -243,7 +243,7 @@ def test_a_size_and_a_length_of_prompts_are_chosen_when_compiling() -> None:
 
 
 def test_a_size_that_does_nothing_is_refused() -> None:
-    with pytest.raises(CompileError, match="beside example inputs"):
+    with pytest.raises(CompileError, match="cannot be combined with example inputs"):
         load_source(Tiny(), tiny_inputs(), size=(8, 8))
     with pytest.raises(CompileError, match="tokens"):
         load_source(build("plain"), tokens=77)
@@ -251,12 +251,12 @@ def test_a_size_that_does_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize("size", ["64", "0x8", "8x", (8,), (8, 8, 8), 0, "8x8x8", True, 2.5])
 def test_a_size_that_is_none_is_refused(size: object) -> None:
-    with pytest.raises(CompileError, match="a size of"):
-        CompileOptions(size=size)  # type: ignore[arg-type]
+    with pytest.raises(CompileError, match="is not a size"):
+        CompileOptions(size=size)
 
 
 def test_a_size_may_be_written_in_three_ways() -> None:
-    assert {CompileOptions(size=size).sample_size for size in ("8x8", (8, 8), 8)} == {(8, 8)}  # type: ignore[arg-type]
+    assert {CompileOptions(size=size).sample_size for size in ("8x8", (8, 8), 8)} == {(8, 8)}
 
 
 def test_a_public_input_that_is_not_there_lists_those_that_are() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,17 @@ W = torch.linspace(-1, 1, 16).reshape(4, 4)
 KERNEL = torch.linspace(-1, 1, 144).reshape(4, 4, 3, 3)
 MASK = torch.ones(6, 6).tril().bool()
 
+
+def total(parts: Iterable[torch.Tensor]) -> Any:
+    """Python's own sum, which begins with the number 0."""
+    return sum(parts)
+
+
+def product(parts: Iterable[torch.Tensor]) -> Any:
+    """Python's own product, which begins with the number 1."""
+    return math.prod(parts)
+
+
 SHAPES: Calls = {
     "movedim": lambda x: x.movedim(1, -1),
     "swapaxes": lambda x: x.swapaxes(1, 2),
@@ -29,7 +41,7 @@ SHAPES: Calls = {
     "hstack": lambda x: torch.hstack([x, x]),
     "split": lambda x: torch.cat(x.split([1, 3], dim=1)[::-1], dim=1),
     "tensor_split": lambda x: torch.cat(torch.tensor_split(x, 3, dim=2), dim=1 + 1),
-    "unbind": lambda x: sum(x.unbind(1)),
+    "unbind": lambda x: total(x.unbind(1)),
     "repeat": lambda x: x.repeat(1, 2, 1, 3),
     "tile": lambda x: x.tile((1, 1, 2, 1)),
     "repeat_interleave": lambda x: x.repeat_interleave(2, dim=1),
@@ -63,7 +75,7 @@ ARITHMETIC: Calls = {
     "activations": lambda x: F.relu6(x) + F.selu(x) + F.celu(x) + F.hardtanh(x) + F.softsign(x) + F.logsigmoid(x) + F.hardswish(x),
     "prelu": lambda x: F.prelu(x, torch.tensor([0.1, 0.2, 0.3, 0.4])) + F.threshold(x, 0.1, 0.0),
     "glu": lambda x: F.glu(x, dim=1),
-    "geglu": lambda x: math.prod(part if place else F.gelu(part, approximate="tanh") for place, part in enumerate(x.chunk(2, 1))),
+    "geglu": lambda x: product(part if place else F.gelu(part, approximate="tanh") for place, part in enumerate(x.chunk(2, 1))),
     "log": lambda x: torch.log1p(x.abs()) + torch.expm1(x) + torch.exp2(x),
     "angles": lambda x: torch.sin(x) + torch.cos(x) + torch.tan(x / 4),
     "integers": lambda x: x * (torch.arange(6) // 2) + torch.arange(6).float() % 4,
@@ -99,7 +111,7 @@ STATISTICS: Calls = {
     "normalize": lambda x: F.normalize(x, dim=1),
     "norms": lambda x: x.norm(dim=1, keepdim=True) + torch.linalg.vector_norm(x, dim=1, keepdim=True),
     "variance": lambda x: x.var(1, keepdim=True) + x.std((2, 3), keepdim=True) + x.var(dim=-1, correction=0, keepdim=True),
-    "var_mean": lambda x: sum(torch.var_mean(x, dim=(2, 3), keepdim=True)),
+    "var_mean": lambda x: total(torch.var_mean(x, dim=(2, 3), keepdim=True)),
     "extremes": lambda x: x.amax(1, keepdim=True) - x.amin((2, 3), keepdim=True),
     "extremes without their places": lambda x: x.max(dim=1, keepdim=True).values + x.min(1, True)[0],
     "sums": lambda x: x.sum(1, keepdim=True) + x.sum(dim=(2, 3), keepdim=True) + x.sum(-1)[..., None],

@@ -58,6 +58,10 @@ def interleaved(x: Tensor) -> Tensor:
     return y
 
 
+def apart(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return first - 3 * second
+
+
 CALLS: dict[str, Call] = {
     "a list": lambda x: x[:, [2, 0, 1]],
     "a list of negative places": lambda x: x[..., [-1, 0]],
@@ -104,7 +108,7 @@ CALLS: dict[str, Call] = {
     "fold of what overlaps": (lambda x, there, back: back(there(x)), nn.Unfold(3, padding=1), nn.Fold((6, 6), 3, padding=1)),
     "shuffled pixels": lambda x: F.pixel_unshuffle(F.pixel_shuffle(x, 2), 3),
     "shuffled channels": nn.ChannelShuffle(2),
-    "halves of a batch": lambda x: (lambda first, second: first - 3 * second)(*torch.cat([x, 2 * x]).chunk(2)),
+    "halves of a batch": lambda x: apart(*torch.cat([x, 2 * x]).chunk(2)),
     "pieces of a batch": lambda x: torch.cat(torch.cat([x, x + 1, -x]).split(x.shape[0]), 1),
 }  # fmt: skip
 QUICK = ("a mask", "two dimensions apart", "gather by a table", "writes of values", "writes in steps", "fold of what overlaps")
@@ -122,8 +126,8 @@ def test_canonical_entries_stay_as_they_are() -> None:
 
 
 REFUSED: dict[str, tuple[str, Call]] = {
-    "places that are computed": ("make the places a constant", lambda x: x.gather(1, (x > 0).long())),
-    "elements of the batch": ("treat all elements alike", lambda x: x[[1, 0]]),
+    "indices that are computed": ("make the indices a constant", lambda x: x.gather(1, (x > 0).long())),
+    "elements of the batch": ("treat all elements of the batch alike", lambda x: x[[1, 0]]),
     "elements that are counted": ("x[:, place] in place of x[arange(batch), place]", lambda x: x[torch.arange(x.shape[0]), 1]),
     "a mask that is computed": ("torch.where(mask, x, 0)", lambda x: x[x > 0]),
     "a roll over everything": ("x.roll(shifts, dims)", lambda x: x.roll(3)),

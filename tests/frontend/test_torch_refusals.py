@@ -28,11 +28,11 @@ REFUSED: dict[str, tuple[str, Call]] = {
     "bits of whole numbers": ("x % 2 in place of x & 1", lambda x: x.long() & 1),
     "inverse": ("solves a matrix", lambda x: torch.linalg.inv(x)),
     "embedding bag": ("use nn.Embedding and sum(1)", lambda x: F.embedding_bag(x[:, 0, 0].long(), torch.ones(5, 3))),
-    "weights that are computed": ("make them constant", lambda x: F.conv2d(x, x.mean(0, keepdim=True))),
+    "weights that are computed": ("do not compute them from inputs", lambda x: F.conv2d(x, x.mean(0, keepdim=True))),
     "a mean over the batch": ("reduce the other dimensions only", lambda x: x - x.mean()),
-    "a running sum over the batch": ("treat all elements alike", lambda x: x.cumsum(0)),
+    "a running sum over the batch": ("treat all elements of the batch alike", lambda x: x.cumsum(0)),
     "padding of the batch": ("a multiple of the batch", lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 1, 0))),
-    "the batch as a number": ("must not depend on how many there are", lambda x: x / x.shape[0]),
+    "the batch as a number": ("must not depend on the batch size", lambda x: x / x.shape[0]),
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ LATER = torch.ones(5, 5).triu(1).bool()  # what a token must not see
 
 
 def attention(**options: object) -> nn.MultiheadAttention:
-    layer = nn.MultiheadAttention(8, 2, **options)  # type: ignore[arg-type]
+    layer = nn.MultiheadAttention(8, 2, **options)
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.3)
     return layer

@@ -74,12 +74,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("network", "backend"), CASES)
-def test_a_network_of_another_layout_compiles_and_runs(network: type[nn.Module], backend: str, tmp_path: Path) -> None:
+def test_a_network_of_another_layout_compiles_and_runs(network: type[Signal | Film | Halves], backend: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = network().eval()
-    x = torch.randn(3, *network.inputs[1:])  # type: ignore[attr-defined, misc]
+    x = torch.randn(3, *network.inputs[1:])
     options = hecompile.CompileOptions(backend=backend)
-    hecompile.compile(module, tmp_path / "m.he", options=options, example_inputs=[torch.randn(network.inputs)])  # type: ignore[arg-type]
+    hecompile.compile(module, tmp_path / "m.he", options=options, example_inputs=[torch.randn(network.inputs)])
     loaded = hecompile.load(tmp_path / "m.he", policy="simulation" if backend == "clear" else "strict")
     with torch.no_grad():
         expected, result, alone = module(x), loaded(x), loaded(x[1:2])

@@ -51,6 +51,6 @@ def bounded_memory() -> Iterator[None]:
 
 
 def _mib(what: str) -> float:
-    found = re.search(rf"{what}:\s+(\d+) kB", _STATUS.read_text())
-    assert found
-    return int(found[1]) / 1024
+    match = re.search(rf"{what}:\s+(\d+) kB", _STATUS.read_text())
+    assert match
+    return int(match[1]) / 1024

@@ -14,7 +14,7 @@ __all__ = ["damaged_bytes", "damaged_document", "damaged_onnx", "damaged_text"]
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 2, 255, 2**31, -(2**31), 2**53, 2**63, 2**64, 10**30, -(10**300), 0.0, -0.0, 0.5, 1e-320, 1e308,
     "", "0", "B", "xB", "0B", "999999999B", "..", "../..", "/etc/passwd", "a" * 5000, "\0", "\x1b[31m", "é", "%s",
-    "client", "call_01", "sample", "timestep", "affine", "clear", "bfv", "nothing",
+    "client", "call_01", "sample", "timestep", "sampler_step", "clear", "bfv", "nothing",
     [], [[]], {}, {"a": {}}, [0] * 1000, [[0] * 50] * 50,
 ]  # fmt: skip
 
@@ -23,14 +23,14 @@ KINDS = ["Loop", "If", "Gather", "Div", "Mod", "Expand", "Reshape", "MatMul", "C
 
 def _places(document: Any) -> list[tuple[Any, Any]]:
     """Every container and key within a document."""
-    found, stack = list[tuple[Any, Any]](), [document]
+    places, stack = list[tuple[Any, Any]](), [document]
     while stack:
         node = stack.pop()
         keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
         for key in keys:
-            found.append((node, key))
+            places.append((node, key))
             stack.append(node[key])
-    return found
+    return places
 
 
 def damaged_document(document: Any, random: Random, times: int = 3) -> Any:
@@ -108,7 +108,7 @@ def damaged_onnx(data: bytes, random: Random) -> bytes:
             )
         elif kind == 1 and node.input:
             node.input[random.randrange(len(node.input))] = random.choice(
-                [each.name for each in (*graph.initializer, *graph.input)] + [""]
+                [item.name for item in (*graph.initializer, *graph.input)] + [""]
             )
         elif kind == 2 and node.attribute:
             attribute = random.choice(node.attribute)
@@ -134,5 +134,5 @@ def damaged_onnx(data: bytes, random: Random) -> bytes:
             del graph.node[random.randrange(len(graph.node))]
             if not graph.node:
                 break
-    found: bytes = model.SerializeToString()
-    return found
+    changed: bytes = model.SerializeToString()
+    return changed

@@ -11,14 +11,14 @@ import numpy as np
 
 from hecompile.artifact import read_manifest
 from hecompile.artifact_files import read_client_half
-from hecompile.backends.concrete.limits import Limits
-from hecompile.backends.concrete.linear.program import LayerProgram, LinearBody
+from hecompile.backends.concrete.limits import ValueLimits
+from hecompile.backends.concrete.linear.program import ConcreteLayer, LinearBody
 from hecompile.backends.concrete.lookups.program import LookupBody, Range
-from hecompile.backends.concrete.parameters import Bootstrap, Gate, Keyswitch, Numbers
+from hecompile.backends.concrete.parameters import Bootstrap, EncryptedTensor, Keyswitch, Numbers
 from hecompile.backends.concrete.specs import Specs
 from hecompile.backends.concrete.stacks.program import StackBody
 from hecompile.backends.program_io import Document
-from hecompile.ir.halves import Half
+from hecompile.ir.halves import ClientHalf
 from hecompile.ir.linear import Part, conv2d
 
 __all__ = ["concrete_half", "concrete_specs", "lookup_half", "stack_half", "stored_halves"]
@@ -28,26 +28,29 @@ NOISE = 5.380630583400453e-19  # of Concrete's own choice for the dimension
 
 def concrete_specs(source: tuple[int, ...], result: tuple[int, ...], dimension: int = 1285, name: str = "convolve") -> Specs:
     """Of a circuit without lookups, as Concrete chooses it."""
-    gates = (Gate(source, 17, True, 0, dimension, NOISE, True), Gate(result, 17, True, 0, dimension, NOISE, False))
+    gates = (
+        EncryptedTensor(source, 17, True, 0, dimension, NOISE, True),
+        EncryptedTensor(result, 17, True, 0, dimension, NOISE, False),
+    )
     return Specs(Numbers(name, *gates, (dimension,), (), ()))
 
 
-def _half(document: Document[Any], **tensors: Any) -> Half:
+def _half(document: Document[Any], **tensors: Any) -> ClientHalf:
     program: Mapping[str, object] = json.loads(json.dumps(document.as_json()))
-    return Half(program, tensors)
+    return ClientHalf(program, tensors)
 
 
-def concrete_half() -> Half:
+def concrete_half() -> ClientHalf:
     """A convolution of 2 channels of 4x4 to 6, under `concrete`."""
     geometry, _ = conv2d(np.ones((6, 2, 3, 3)), (4, 4), (1, 1), (1, 1), (1, 1), 1)
     specs = concrete_specs((1, 2, 4, 4), (1, 6, 4, 4))
     parts = (Part("first", 6, "first", "net.py:1"),)
-    layer = LayerProgram("sample", 1, geometry, parts, Limits(165, 180), 65250, specs.text, specs.request, specs.reply)
+    layer = ConcreteLayer("sample", 1, geometry, parts, ValueLimits(165, 180), 65250, specs.text, specs.request, specs.reply)
     document = Document("call_01", "concrete", ("sample",), ("first",), LinearBody(3, 2.0**-40, (layer,)))
     return _half(document, **{"0.scales": np.ones(6), "0.bias": np.zeros(6, np.float32)})
 
 
-def stack_half() -> Half:
+def stack_half() -> ClientHalf:
     """Two inputs of 32 and 5 entries to one of 48, under `concrete_stacks`."""
     specs = concrete_specs((1, 37), (1, 48), name="evaluate")
     body = StackBody(
@@ -58,10 +61,10 @@ def stack_half() -> Half:
     return _half(document, units=np.ones(48), offset=np.zeros(48, np.float32))
 
 
-def lookup_half() -> Half:
+def lookup_half() -> ClientHalf:
     """A region of 2 channels of 4x4 with two kinds of bootstraps, under `concrete_lookups`."""
     noise = 8.442253112932959e-31
-    source, result = (Gate((1, 2, 4, 4), 9, True, 0, 2048, noise, seeded) for seeded in (True, False))
+    source, result = (EncryptedTensor((1, 2, 4, 4), 9, True, 0, 2048, noise, seeded) for seeded in (True, False))
     numbers = Numbers(
         "_clear_forward_proxy", source, result, (2048, 596, 4096, 787),
         (Bootstrap(1, 0, 596, 4, 512, 23, 1, noise), Bootstrap(3, 2, 787, 1, 4096, 15, 2, 4.70197740328915e-38)),
@@ -79,7 +82,7 @@ def lookup_half() -> Half:
     return _half(document, **{"source.zero": np.zeros(1), "result.zero": np.zeros((1, 2, 1, 1))})
 
 
-def stored_halves(artifact: Path) -> list[Half]:
+def stored_halves(artifact: Path) -> list[ClientHalf]:
     """Of every call region of an artifact."""
     manifest = read_manifest(artifact)
     return [

@@ -63,7 +63,7 @@ def convolution(random: Random, value: Value) -> Step | None:
         size + 2 * pad < reach * (k - 1) + 1 for size, pad, reach, k in zip((height, width), padding, dilation, kernel, strict=True)
     ):
         return None
-    mode = random.choice(("zeros", "zeros", "replicate", "circular")) if padding != "same" else "zeros"
+    mode: Any = random.choice(("zeros", "zeros", "replicate", "circular")) if padding != "same" else "zeros"
     layer = nn.Conv2d(channels, outputs, kernel, stride, padding, dilation, groups, random.random() < 0.8, mode)
     return Step("conv", layer, lambda layer, x: layer(x))
 
@@ -105,6 +105,7 @@ def resized(random: Random, value: Value) -> Step | None:
     if height * width > 80:
         return Step("small", None, lambda _, x: F.interpolate(x, scale_factor=0.5, mode="nearest"))
     size = (random.randint(1, 9), random.randint(1, 9))
+    random_corners = False  # drawn after the layers are listed, so that a seed gives the networks that it always gave
     modes = [
         lambda x: F.interpolate(x, scale_factor=2, mode="nearest"),
         lambda x: F.interpolate(x, size=size, mode="nearest"),

@@ -20,8 +20,8 @@ from hecompile.artifact_writing import to_json
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
 from hecompile.runtime.bundle import load_bundle
+from hecompile.runtime.check_onnx import check_onnx
 from hecompile.runtime.greeting import parse_greeting
-from hecompile.runtime.judge_graph import judge_graph
 from hecompile.runtime.local_region import LocalRegion
 from tests.attacks.hostile import put
 from tests.fuzz.budget import BRIEFLY_AND_LONGER, bounded_memory, damaged_for_a_while
@@ -115,7 +115,7 @@ def test_client_regions(digits_clear: Path, damage: Callable[[bytes, Random], by
 
     def example(random: Random) -> None:
         def load() -> None:
-            graph = judge_graph(damage(random.choice(regions), random), "client_00", 3)
+            graph = check_onnx(damage(random.choice(regions), random), "client_00", 3)
             LocalRegion(graph.data, "client_00", 1)
 
         refused(load)

@@ -14,7 +14,7 @@ import pytest
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
-from hecompile.ir.halves import Half
+from hecompile.ir.halves import ClientHalf
 from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 from hecompile.untrusted import parse_json
 from tests.backends.ckks.network import compiled
@@ -28,13 +28,13 @@ WORDS = ["-1", "0", "9" * 30, "1e999", "%x0", "{", "he.rotate", "=", "nan", "\u0
 pytestmark = pytest.mark.promise("documents")
 
 
-def use(name: str, half: Half) -> None:
+def use(name: str, half: ClientHalf) -> None:
     """Everything that a client does with a half before it encrypts."""
-    chosen = backend(name)
-    chosen.check_security(half, 128)
-    chosen.clear_inputs(half)
-    chosen.describe(half)
-    client = chosen.load_client(half)
+    scheme = backend(name)
+    scheme.check_security(half, 128)
+    scheme.clear_inputs(half)
+    scheme.describe(half)
+    client = scheme.load_client(half)
     client.key_sizes()
     for batch in (1, client.max_batch):
         assert 0 < client.request_bytes(batch) <= 1 << 31
@@ -42,17 +42,17 @@ def use(name: str, half: Half) -> None:
 
 
 def damaged_tensors(tensors: Mapping[str, Any], random: Random) -> dict[str, Any]:
-    """One of them left away, renamed, or with another type, shape or value; all of them, where there are none."""
-    found = dict(tensors)
-    if not found:
+    """The tensors with one removed, renamed, or given another type, shape or value; an unknown tensor if there were none."""
+    changed = dict(tensors)
+    if not changed:
         return {"more": np.zeros(3)}
-    name = random.choice(list(found))
-    tensor = found.pop(name)
+    name = random.choice(list(changed))
+    tensor = changed.pop(name)
     kind = random.randrange(7)
     if kind == 0:
-        return found
+        return changed
     if kind == 1:
-        return {**found, name + "_": tensor}
+        return {**changed, name + "_": tensor}
     changes = [
         lambda: tensor.astype(random.choice([np.float16, np.int64, np.uint8, np.float64])),
         lambda: tensor[..., None],
@@ -60,10 +60,10 @@ def damaged_tensors(tensors: Mapping[str, Any], random: Random) -> dict[str, Any
         lambda: np.full(tensor.shape, random.choice([np.nan, np.inf, -3e38] if tensor.dtype.kind == "f" else [255]), tensor.dtype),
         lambda: tensor[:0],
     ]
-    return {**found, name: changes[kind - 2]()}
+    return {**changed, name: changes[kind - 2]()}
 
 
-def damage(name: str, halves: list[Half], seconds: float) -> None:
+def damage(name: str, halves: list[ClientHalf], seconds: float) -> None:
     """Each half is fine as it is, and refused in words, or fine, when it is damaged."""
     for half in halves:
         use(name, half)
@@ -81,7 +81,7 @@ def damage(name: str, halves: list[Half], seconds: float) -> None:
                 program = parse_json(damaged_text(program, random), "document")
                 if not isinstance(program, dict):
                     return
-            use(name, Half(program, tensors))
+            use(name, ClientHalf(program, tensors))
         except ProtocolError:
             pass
 
@@ -141,7 +141,7 @@ def test_layers_under_clear(tiny_clear: Compiled, seconds: float) -> None:
 def test_sampler_steps(tmp_path: Path, seconds: float) -> None:
     compile_sampler(tmp_path / "dynamic", (1, 8, 8), options=SamplerOptions(dynamic=True))
     compile_sampler(tmp_path / "static", (1, 8, 8), calls((1, 8, 8)), SamplerOptions(tau=0.05, fill=False))
-    damage("affine", [*stored_halves(tmp_path / "dynamic"), *stored_halves(tmp_path / "static")], seconds)
+    damage("sampler_step", [*stored_halves(tmp_path / "dynamic"), *stored_halves(tmp_path / "static")], seconds)
 
 
 @BRIEFLY_AND_LONGER
@@ -162,8 +162,8 @@ def test_lookups_of_concrete(seconds: float) -> None:
 @pytest.mark.fhe
 @BRIEFLY_AND_LONGER
 def test_slot_programs(seconds: float) -> None:
-    found, _ = compiled("ckks")
-    assert found.artifact is not None
-    halves = [half for half in stored_halves(found.artifact) if half.program["backend"] == "ckks"]
+    model, _ = compiled("ckks")
+    assert model.artifact is not None
+    halves = [half for half in stored_halves(model.artifact) if half.program["backend"] == "ckks"]
     assert halves
     damage("ckks", halves, seconds)

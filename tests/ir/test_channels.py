@@ -1,4 +1,4 @@
-"""How channels are split between ciphertexts and what is shown."""
+"""How channels are split between ciphertexts and what is revealed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hecompile.ir.linear import conv2d
 
 
 @given(bits=st.integers(2, 11), limit=st.integers(127, 2047))
-def test_what_is_shown_has_the_declared_bits_and_one_less_than_the_quantiser(bits: int, limit: int) -> None:
+def test_what_is_revealed_has_the_declared_bits_and_one_less_than_the_quantiser(bits: int, limit: int) -> None:
     step, most = ChannelSplit(2, (1,), (), bits).steps(limit)
     assert step >= 2
     assert most <= 2 ** (bits - 1) - 1

@@ -77,4 +77,4 @@ def test_a_geometry_that_makes_no_sense_is_refused() -> None:
 )
 def test_layers_are_stacked_as_far_as_a_geometry_goes(rows: list[int], expected: list[list[int]]) -> None:
     """As the modulations of Flux, which all read one value: a million rows and more."""
-    assert [rows[places] for places in forms.stackable(rows)] == expected
+    assert [rows[places] for places in forms.row_groups(rows)] == expected

@@ -7,14 +7,14 @@ import torch
 from torch import fx
 
 from hecompile.approx.inner import is_inner
-from hecompile.backends.ckks.chains import chains
+from hecompile.backends.ckks.candidates import region_nodes
 from hecompile.compiler import compile_model
 from hecompile.ir.graph import ModelGraph
 from hecompile.ir.linear_regions import LinearRegion, linear_in_secrets
 from hecompile.ir.ops import OPS
 from hecompile.options import CompileOptions
 from tests.approx.networks import marked
-from tests.backends.ckks.network import Chained, Kept, compiled
+from tests.backends.ckks.network import Kept, WithPolynomials, compiled
 from tests.networks import Tiny, tiny_inputs
 
 
@@ -79,9 +79,9 @@ def test_a_region_takes_what_it_alone_reads() -> None:
     _, nodes = ladder()
     region = LinearRegion(linear_in_secrets)
     region.take(nodes["mul"])
-    assert [each.name for each in region.nodes] == ["mul", "add", "second_conv2d"]  # the first conv is read by silu too
+    assert [node.name for node in region.nodes] == ["mul", "add", "second_conv2d"]  # the first conv is read by silu too
     made = region.made_by(lambda node: node.name == "second_conv2d")
-    assert {each.name for each in made} == {"mul", "add", "second_conv2d"}
+    assert {node.name for node in made} == {"mul", "add", "second_conv2d"}
     assert region.made_by(lambda node: False) == set()
 
 
@@ -91,7 +91,7 @@ def test_readers_join_unless_what_they_read_comes_back_from_outside() -> None:
     region.take(nodes["first_conv2d"])
     assert region.is_late(graph, nodes["add"])
     region.grow(graph, linear_in_secrets)
-    assert [each.name for each in region.nodes] == ["first_conv2d", "second_conv2d"]
+    assert [node.name for node in region.nodes] == ["first_conv2d", "second_conv2d"]
 
 
 def test_the_pictures_that_layers_alone_make_are_inner() -> None:
@@ -108,10 +108,10 @@ NORM2 = ("norm2_embedding", "norm2_reshape", "norm2_embedding_2", "norm2_reshape
 def test_ckks_takes_polynomials_with_the_layers_around_them() -> None:
     _, graph = compiled("ckks_clear")
     layers = ("polynomial", "second_conv2d", "add", *NORM2, "polynomial_2", "last_conv2d", "mul_2", "add_2")
-    assert chains(graph) == [("first_conv2d", *ROW, *NORM, *layers)]
+    assert region_nodes(graph) == [("first_conv2d", *ROW, *NORM, *layers)]
 
 
-class Squared(Chained):
+class Squared(WithPolynomials):
     """The first activation's square, before the last conv."""
 
     def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
@@ -125,4 +125,4 @@ def test_ckks_leaves_squares_to_the_client() -> None:
     inputs = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
     passes = {"approximate-activations": [kept]}
     compile_model(Squared().eval(), None, options=options, example_inputs=inputs, extra_passes=passes)
-    assert chains(kept.graphs[0]) == [("first_conv2d", *ROW, *NORM, "polynomial")]
+    assert region_nodes(kept.graphs[0]) == [("first_conv2d", *ROW, *NORM, "polynomial")]

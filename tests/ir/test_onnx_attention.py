@@ -13,13 +13,14 @@ from torch import nn
 from hecompile.frontend.sources import load_source
 from hecompile.ir.builder import Builder
 from hecompile.ir.graph import Batch, InputSpec
+from hecompile.ir.linear import Array
 from hecompile.onnx_attention import DOMAIN, FUSED, WIDEST_HEAD, attention_holds_scores
 from hecompile.onnx_export import attention, to_onnx
 from hecompile.onnx_sessions import OnnxSession
 from hecompile.passes.canonicalize import Canonicalize
 from hecompile.passes.trace import Trace
 from hecompile.planner.local import graph_work, onnx_work
-from hecompile.runtime.judge_graph import judge_graph
+from hecompile.runtime.check_onnx import check_onnx
 from tests.fuzz.budget import bounded_memory
 
 B = Batch()
@@ -31,24 +32,24 @@ def exported(shapes: Sequence[tuple[int | Batch, ...]], mask: torch.Tensor | Non
     builder = Builder()
     sides = [builder.input(InputSpec(name, (name,), shape, "float32")) for name, shape in zip("qkv", shapes, strict=True)]
     given = None if mask is None else builder.constant(mask)
-    found = builder.emit("aten.scaled_dot_product_attention.default", *sides, given, 0.0, False, scale=scale)
-    return to_onnx(builder.finish([found], "attention", {}).graph_module, "attention")
+    attended = builder.emit("aten.scaled_dot_product_attention.default", *sides, given, 0.0, False, scale=scale)
+    return to_onnx(builder.finish([attended], "attention", {}).graph_module, "attention")
 
 
-def feeds(shapes: Sequence[tuple[int | Batch, ...]], batch: int, size: float = 2.0) -> dict[str, np.ndarray]:
+def feeds(shapes: Sequence[tuple[int | Batch, ...]], batch: int, size: float = 2.0) -> dict[str, Array]:
     rng = np.random.default_rng(batch)
     sizes = [[side.multiple * batch if isinstance(side, Batch) else side for side in shape] for shape in shapes]
     return {name: size * rng.standard_normal(shape, dtype=np.float32) for name, shape in zip("qkv", sizes, strict=True)}
 
 
-def doubled(values: dict[str, np.ndarray], mask: np.ndarray | None = None, scale: float = 0.1) -> np.ndarray:
+def doubled(values: dict[str, Array], mask: Array | None = None, scale: float = 0.1) -> Array:
     """In double precision."""
     q, k, v = (values[name].astype(np.float64) for name in "qkv")
     scores = scale * q @ np.swapaxes(k, -1, -2)
     if mask is not None:
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
     weights = np.exp(scores - scores.max(-1, keepdims=True))
-    result: np.ndarray = weights @ v / weights.sum(-1, keepdims=True)
+    result: Array = weights @ v / weights.sum(-1, keepdims=True)
     return result
 
 
@@ -56,10 +57,10 @@ def operators(data: bytes) -> list[str]:
     return [node.op_type for node in onnx.load_from_string(data).graph.node]
 
 
-def error(data: bytes, values: dict[str, np.ndarray], expected: np.ndarray) -> float:
-    found = OnnxSession(data, 1).run(None, values)[0]
-    assert found.shape == expected.shape
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+def error(data: bytes, values: dict[str, Array], expected: Array) -> float:
+    result = OnnxSession(data, 1).run(None, values)[0]
+    assert result.shape == expected.shape
+    return float(np.abs(result - expected).max() / np.abs(expected).max())
 
 
 SHAPES = [
@@ -76,7 +77,7 @@ SHAPES = [
 def test_it_is_one_operator_that_is_exact(shapes: list[tuple[int | Batch, ...]]) -> None:
     data = exported(shapes)
     assert operators(data).count(FUSED) == 1
-    judge_graph(data, "client_00", 3)
+    check_onnx(data, "client_00", 3)
     for batch in (1, 3):
         values = feeds(shapes, batch)
         assert error(data, values, doubled(values)) < EXACT
@@ -126,10 +127,10 @@ def test_masked_attention_is_computed_in_blocks(
     shapes = [(B, 3, 50, 8), (B, 3, 70, 8), (B, 3, 70, 8)]
     monkeypatch.setattr(attention, "BLOCK_BYTES", block_bytes)
     data = exported(shapes, mask, scale)
-    judge_graph(data, "client_00", 3)
-    found = operators(data)
-    assert FUSED not in found
-    assert found.count("Softmax") == {1 << 30: 1, 20_000: 3, 1: 50}[block_bytes]
+    check_onnx(data, "client_00", 3)
+    names = operators(data)
+    assert FUSED not in names
+    assert names.count("Softmax") == {1 << 30: 1, 20_000: 3, 1: 50}[block_bytes]
     for batch in (1, 3):
         values = feeds(shapes, batch)
         assert error(data, values, doubled(values, mask.numpy(), scale)) < EXACT
@@ -140,8 +141,8 @@ class Attending(nn.Module):
 
     def forward(self, x: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
         split = [side.view(side.shape[0], -1, 4, 6).transpose(1, 2) for side in (x, prompt, 0.5 * prompt)]
-        found = nn.functional.scaled_dot_product_attention(*split)
-        return 2.0 * found.transpose(1, 2).reshape(x.shape[0], -1, 24)
+        attended = nn.functional.scaled_dot_product_attention(split[0], split[1], split[2])
+        return 2.0 * attended.transpose(1, 2).reshape(x.shape[0], -1, 24)
 
 
 def test_no_data_is_moved_around_it() -> None:
@@ -151,8 +152,8 @@ def test_no_data_is_moved_around_it() -> None:
     data = to_onnx(graph.graph_module, "attending")
     assert "Transpose" not in operators(data)
     assert sorted(operators(data)) == sorted(["Mul", FUSED, "Reshape", "Mul", "Identity"])
-    found = OnnxSession(data, 1).run(None, {name: value.numpy() for name, value in inputs.items()})[0]
-    np.testing.assert_allclose(found, module(**inputs).numpy(), atol=1e-5)
+    result = OnnxSession(data, 1).run(None, {name: value.numpy() for name, value in inputs.items()})[0]
+    np.testing.assert_allclose(result, module(**inputs).numpy(), atol=1e-5)
 
 
 def test_only_its_own_domain_is_imported() -> None:
@@ -175,8 +176,8 @@ def test_its_work_is_counted_the_same_from_graph_and_file() -> None:
     shapes = [(B, 8, 300, 40), (B, 8, 77, 40), (B, 8, 77, 40)]
     builder = Builder()
     sides = [builder.input(InputSpec(name, (name,), shape, "float32")) for name, shape in zip("qkv", shapes, strict=True)]
-    found = builder.emit("aten.scaled_dot_product_attention.default", *sides, None, 0.0, False, scale=0.3)
-    graph = builder.finish([found], "attention", {})
+    attended = builder.emit("aten.scaled_dot_product_attention.default", *sides, None, 0.0, False, scale=0.3)
+    graph = builder.finish([attended], "attention", {})
     work, of_file = graph_work(graph.graph_module.graph.nodes, 2), onnx_work(to_onnx(graph.graph_module, "attention"), 2)
     assert of_file.macs == work.macs == 2 * 2 * 8 * 300 * 77 * 40
     assert of_file.entries >= work.entries

@@ -79,7 +79,7 @@ CASES: list[Case] = [
     ("group_norm.default", (X,), (ARG_X, 4, None, None, 1e-5), {}),
     ("layer_norm.default", (X,), (ARG_X, [6], weight(6), weight(6), 1e-5), {}),
     ("layer_norm.default", (X,), (ARG_X, [6, 6], None, None, 1e-5), {}),
-    ("hecompile.release.default", (X,), (ARG_X, weight(4) > 0, weight(4), 8), {}),
+    ("hecompile.reveal.default", (X,), (ARG_X, weight(4) > 0, weight(4), 8), {}),
     ("softmax.int", (X,), (ARG_X, 1), {}),
     *((name, (X,), (ARG_X, [1, 3], keep), {}) for keep in (True, False) for name in (
         "mean.dim", "sum.dim_IntList", "amax.default", "amin.default",
@@ -211,5 +211,5 @@ def test_a_polynomial_is_numpys(degree: int) -> None:
     rng = np.random.default_rng(0)
     row, x = rng.standard_normal(degree + 1), rng.uniform(-2, 5, 50)
     tables = (torch.tensor([-2.0]), torch.tensor([5.0]), torch.from_numpy(row[None]))
-    found = torch.ops.hecompile.polynomial(torch.from_numpy(x), torch.tensor(3.0), *tables)
-    np.testing.assert_allclose(found.numpy(), np.polynomial.Chebyshev(row, [-2, 5])(x), atol=1e-12)
+    result = torch.ops.hecompile.polynomial(torch.from_numpy(x), torch.tensor(3.0), *tables)
+    np.testing.assert_allclose(result.numpy(), np.polynomial.Chebyshev(row, [-2, 5])(x), atol=1e-12)

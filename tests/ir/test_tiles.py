@@ -1,4 +1,4 @@
-"""Layers in tiles: what is encrypted and what is released add up to the layer, whatever its form."""
+"""Layers in tiles: what is encrypted and what is revealed add up to the layer, whatever its form."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def in_tiles(picture: Array, geometry: Geometry, weights: Array, split: ChannelS
     assert split.tiles is not None
     small = split.encrypted_geometry(geometry)
     answers = correlate(split.sent(picture, geometry), weights, small.taps, small.grid)
-    shown = split.tiles.spread(split.shown(picture, geometry), split.tiles.released)
-    return split.tiles.merge(answers, geometry) + correlate(shown, weights, geometry.taps, geometry.grid)
+    revealed_part = split.tiles.spread(split.revealed_entries(picture, geometry), split.tiles.revealed)
+    return split.tiles.merge(answers, geometry) + correlate(revealed_part, weights, geometry.taps, geometry.grid)
 
 
 @settings(max_examples=15, deadline=None)
@@ -55,8 +55,8 @@ def test_the_parts_add_up_to_the_layer(form: str, data: st.DataObject) -> None:
 
 def test_tiles_are_cut_and_put_back_where_they_were() -> None:
     tiles, picture = Tiles(2, 3, (0, 4)), RNG.integers(1, 99, (5, 2, 8, 12))
-    encrypted, released = (tiles.spread(tiles.cut(picture, which), which) for which in (tiles.encrypted, tiles.released))
-    np.testing.assert_array_equal(encrypted + released, picture)
+    encrypted, revealed = (tiles.spread(tiles.cut(picture, which), which) for which in (tiles.encrypted, tiles.revealed))
+    np.testing.assert_array_equal(encrypted + revealed, picture)
     np.testing.assert_array_equal(encrypted[2, 1] != 0, tiles.mask(8, 12))
     assert tiles.mask(8, 12).sum() == 2 * 4 * 4
 
@@ -72,13 +72,13 @@ def test_the_server_gets_the_picture_rounded_outside_the_encrypted_tiles_only() 
     assert (np.abs(seen - picture).max(axis=(0, 2, 3)) <= split.errors(geometry, 500) - 0.5).all()
 
 
-def test_channels_without_weights_are_neither_encrypted_nor_shown() -> None:
+def test_channels_without_weights_are_neither_encrypted_nor_revealed() -> None:
     geometry, _ = FORMS["strided"]
     split = ChannelSplit(2, absent=(0,), tiles=Tiles(2, 2, (1, 2)))
     picture = RNG.integers(-9, 10, (3, *geometry.picture))
     assert split.sent(picture, geometry).shape == (6, 4, 2, 3)
-    assert split.shown(picture, geometry).shape == split.shown_shape(geometry, 3) == (6, 4, 2, 3)
-    assert split.encrypted_share(geometry) == 0.75  # half of one of two channels is shown
+    assert split.revealed_entries(picture, geometry).shape == split.revealed_shape(geometry, 3) == (6, 4, 2, 3)
+    assert split.encrypted_share(geometry) == 0.75  # half of one of two channels is revealed
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_tiles_that_make_no_sense_are_refused(arguments: tuple[int, int, tuple[i
         Tiles(*arguments)
 
 
-def test_a_layer_shows_channels_or_tiles() -> None:
+def test_a_layer_reveals_channels_or_tiles() -> None:
     with pytest.raises(ProtocolError, match="at once"):
         ChannelSplit(2, (0,), tiles=Tiles(2, 2, (0,)))
 
@@ -106,11 +106,11 @@ def test_what_is_encrypted_spreads_as_far_as_the_taps(form: str) -> None:
     geometry, weights = FORMS[form]
     inside = np.zeros(geometry.size, np.int64)
     inside[3:5] = 1
-    found = Coo(tuple(np.flatnonzero(inside).tolist()), inside.size, "places").through(geometry, weights)
+    spread = Coo(tuple(np.flatnonzero(inside).tolist()), inside.size, "places").through(geometry, weights)
     value = np.broadcast_to(inside, (1, 2, *geometry.size))
     picture = geometry.to_picture(value[..., 0].transpose(0, 2, 1) if geometry.tokens else value)
     grid = correlate(picture, np.abs(weights), geometry.taps, geometry.grid)
     output = geometry.from_picture(grid, (1, geometry.size[0]))
     reached = output[0].any(axis=-1) if geometry.tokens else output[0].any(axis=0)
-    assert found.encrypted == tuple(np.flatnonzero(reached).tolist())
-    assert found.count == np.prod(geometry.out_size)
+    assert spread.encrypted == tuple(np.flatnonzero(reached).tolist())
+    assert spread.count == np.prod(geometry.out_size)

@@ -103,9 +103,9 @@ BREACHES: list[tuple[Callable[[ModelGraph], ModelGraph], str]] = [
     (drop_a_record, "%last_conv2d has no record"),
     (drop_a_record_that_others_read, "%first_conv2d has no record"),
     (leave_the_table, "%down_conv2d calls aten.cumsum.default, which is not in the op table"),
-    (compute_a_weight, "%label_linear has weights that are no constant"),
-    (compute_a_bias, "%label_linear has weights that are no constant"),
-    (call_a_secret_public, r"%first_conv2d is public and reads the secret \['sample'\]"),
+    (compute_a_weight, "%label_linear has weights that are not constant"),
+    (compute_a_bias, "%label_linear has weights that are not constant"),
+    (call_a_secret_public, r"%first_conv2d is public but reads secret values: \['sample'\]"),
     (read_before_it_is_there, "which come later"),
     (rename_an_input, "the signature says .'picture'"),
     (swap_inputs, "the signature says .'condition'"),
@@ -144,7 +144,7 @@ def test_only_the_shape_of_a_secret_may_be_read_by_what_is_public(graph: ModelGr
     with graph.graph_module.graph.inserting_after(node):
         like = graph.graph_module.graph.call_function(torch.ops.aten.expand_as.default, (node, node))
     set_info(like, replace(info(node), secret=False))
-    secret = graph.with_infos(lambda each, record: replace(record, secret=each.name != like.name and each.op != "get_attr"))
+    secret = graph.with_infos(lambda other, record: replace(record, secret=other.name != like.name and other.op != "get_attr"))
     verify_graph(secret)
 
 

@@ -23,25 +23,26 @@ def folder_of(module: str) -> str:
     return module.split(".")[1] if "." in module else module
 
 
-def between_folders(found: Iterable[Import]) -> Counter[tuple[str, str]]:
-    """How many modules of one folder ask how many of another: arrows from file to file, each once."""
-    arrows = {(each.module, each.imported) for each in found}
+def between_folders(statements: Iterable[Import]) -> Counter[tuple[str, str]]:
+    """For each pair of folders, the number of imports from files of the first to files of the second, each pair of files once."""
+    arrows = {(statement.module, statement.imported) for statement in statements}
     pairs = Counter((folder_of(start), folder_of(end)) for start, end in arrows)
     return Counter({pair: count for pair, count in pairs.items() if pair[0] != pair[1]})
 
 
-def mutual(found: Iterable[Import]) -> list[tuple[str, str]]:
+def mutual(statements: Iterable[Import]) -> list[tuple[str, str]]:
     """The pairs of folders that import each other."""
-    pairs = between_folders(found)
+    pairs = between_folders(statements)
     return sorted(pair for pair in pairs if pair[0] < pair[1] and pair[::-1] in pairs)
 
 
-def climbing(found: Iterable[Import]) -> int:
-    """How many arrows between folders climb, in the order of the folders in which the fewest do.
+def climbing(statements: Iterable[Import]) -> int:
+    """The least number of imports between folders that go against an order of the folders, over all orders.
 
-    Of the folders of a circle every order is tried, by the set of those that lie lowest (Held and Karp 1962).
+    The orders of each circle of folders are compared by dynamic programming over the set of its lowest folders
+    (Held and Karp 1962).
     """
-    arrows = between_folders(found)
+    arrows = between_folders(statements)
     return sum(_fewest(sorted(circle), arrows) for circle in circles(set(arrows)))
 
 
@@ -60,17 +61,17 @@ def _fewest(names: list[str], arrows: Counter[tuple[str, str]]) -> int:
 
 def static_figures(root: Path) -> dict[str, int]:
     """What the sources alone tell."""
-    found, known = imports(root), modules(root)
-    loops = circles({(each.module, each.imported) for each in found})
+    statements, known = imports(root), modules(root)
+    loops = circles({(statement.module, statement.imported) for statement in statements})
     attributes, required, optional = _backend(root)
     return {
         "modules": len(known),
         "lines": sum(len(path.read_text().splitlines()) for path in known.values()),
-        "arrows": len({(each.module, each.imported) for each in found}),
+        "arrows": len({(statement.module, statement.imported) for statement in statements}),
         "files in circles": sum(map(len, loops)),
         "files of the largest circle": max(map(len, loops), default=0),
-        "pairs of folders that import each other": len(mutual(found)),
-        "arrows between folders that climb": climbing(found),
+        "pairs of folders that import each other": len(mutual(statements)),
+        "arrows between folders that climb": climbing(statements),
         "attributes of `Backend` beside its name": attributes,
         "methods that a backend must have": required,
         "methods that it may have": optional,
@@ -82,10 +83,14 @@ def _backend(root: Path) -> tuple[int, int, int]:
     for path in (root / LIBRARY / "backends").rglob("*.py"):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and node.name == "Backend":
-                fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and ast.unparse(each.target) != "name"]
-                marks = [_marks(each) for each in node.body if isinstance(each, ast.FunctionDef)]
-                methods = [each for each in marks if "property" not in each]
-                required = sum("abstractmethod" in each for each in methods)
+                fields = [
+                    statement
+                    for statement in node.body
+                    if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) != "name"
+                ]
+                marks = [_marks(statement) for statement in node.body if isinstance(statement, ast.FunctionDef)]
+                methods = [decorators for decorators in marks if "property" not in decorators]
+                required = sum("abstractmethod" in decorators for decorators in methods)
                 return len(fields) + len(marks) - len(methods), required, len(methods) - required
     raise LookupError("there is no class Backend")
 

@@ -53,17 +53,17 @@ def room_of(module: str, table: list[Floor]) -> str:
     raise KeyError(module)
 
 
-def unlawful(found: Iterable[Import], table: list[Floor]) -> list[str]:
-    """Every import that climbs, goes to a room beside its own that no pair allows, or to a floor that its room may not ask."""
+def unlawful(statements: Iterable[Import], table: list[Floor]) -> list[str]:
+    """Every import that goes up a floor, to another room of its floor without an allowed pair, or to a floor closed to its room."""
     height = {room: number for number, floor in enumerate(table) for room in floor.rooms} | {SCRIPTS: len(table)}
     allowed = {pair for floor in table for pair in floor.beside}
     broken = set[str]()
-    for each in found:
-        rooms = room_of(each.module, table), room_of(each.imported, table)
+    for statement in statements:
+        rooms = room_of(statement.module, table), room_of(statement.imported, table)
         heights, askers = (height[rooms[0]], height[rooms[1]]), table[height[rooms[1]]].askers
         lawful = not askers or rooms[0] in askers if heights[0] > heights[1] else rooms in allowed
         if rooms[0] != rooms[1] and not lawful:
-            broken.add(f"{each.module} -> {each.imported}")
+            broken.add(f"{statement.module} -> {statement.imported}")
     return sorted(broken)
 
 

@@ -36,21 +36,21 @@ class Import:
 def modules(root: Path) -> dict[str, Path]:
     """Files of the library below `root` by the names of their modules, folders that are linked into it included. A compiled
     module's is the file of its types."""
-    found = dict[str, Path]()
+    files = dict[str, Path]()
     for folder, _, names in os.walk(root / LIBRARY, followlinks=True):
         for name in names:
             if name.endswith((".py", ".pyi")):
                 path = Path(folder, name)
                 parts = path.relative_to(root).with_suffix("").parts
-                found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return dict(sorted(found.items()))
+                files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return dict(sorted(files.items()))
 
 
 @cache
 def imports(root: Path) -> tuple[Import, ...]:
-    """Every import between the modules below `root`, and what pyproject.toml there has as commands; read once."""
+    """Every import between the modules below `root`, and the commands that its pyproject.toml declares. The result is cached."""
     known = modules(root)
-    found = dict[tuple[str, str, Kind], Import]()
+    statements = dict[tuple[str, str, Kind], Import]()
     for module, path in known.items():
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         for node, kind in _places(ast.parse(path.read_text()), "module"):
@@ -58,8 +58,8 @@ def imports(root: Path) -> tuple[Import, ...]:
                 imported = _longest(name, known)
                 if imported not in ("", module) and (imported != LIBRARY or form != "text"):  # `hecompile.dot` is an operator
                     own = Import(module, imported, form or kind, getattr(node, "lineno", 0))
-                    found.setdefault((module, imported, own.kind), own)
-    return tuple(sorted([*found.values(), *_commands(root, known)]))
+                    statements.setdefault((module, imported, own.kind), own)
+    return tuple(sorted([*statements.values(), *_commands(root, known)]))
 
 
 def _commands(root: Path, known: dict[str, Path]) -> Iterator[Import]:
@@ -116,9 +116,9 @@ def circles(arrows: set[tuple[str, str]]) -> list[set[str]]:
 
 
 def _reached(start: str, after: dict[str, set[str]]) -> set[str]:
-    found, waiting = set[str](), [start]
+    reached, waiting = set[str](), [start]
     while waiting:
-        new = after[waiting.pop()] - found
-        found |= new
+        new = after[waiting.pop()] - reached
+        reached |= new
         waiting += new
-    return found
+    return reached

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from hecompile.errors import CompileError
+from hecompile.ir.linear import Array
 from hecompile.models import digits, load_model, zoo
 from hecompile.models.digits.card import card, measure
 from hecompile.models.digits.pipeline import ClassConditionalPipeline
 from hecompile.models.digits.schedulers import make_scheduler
 
 
-def draw(labels: list[int], seeds: list[int]) -> np.ndarray:
+def draw(labels: list[int], seeds: list[int]) -> Array:
     pipeline = ClassConditionalPipeline(digits.load(), make_scheduler("ddim", dict(digits.SCHEDULER)))
     pipeline.set_progress_bar_config(disable=True)
-    images: np.ndarray = pipeline(labels, 3, [torch.Generator().manual_seed(seed) for seed in seeds], output_type="np").images
+    images: Array = pipeline(labels, 3, [torch.Generator().manual_seed(seed) for seed in seeds], output_type="np").images
     return images
 
 

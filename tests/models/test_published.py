@@ -17,6 +17,6 @@ PARAMETERS = {  # millions; in diffusers every block of DiT has an embedding of 
 def test_a_shape_has_its_models_parameters(name: str) -> None:
     model = load_model(name)
     parameters = list(model.parameters())
-    assert sum(each.numel() for each in parameters) / 1e6 == pytest.approx(PARAMETERS[name], rel=0.01)
-    assert all(each.is_meta for each in parameters)
+    assert sum(parameter.numel() for parameter in parameters) / 1e6 == pytest.approx(PARAMETERS[name], rel=0.01)
+    assert all(parameter.is_meta for parameter in parameters)
     assert SHAPES[name].model in zoo()[name]

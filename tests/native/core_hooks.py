@@ -25,9 +25,9 @@ Words = npt.NDArray[np.uint64]
 def hooks() -> Any:
     """The module. Fails with what to do if it was not built."""
     folder = Path(__file__).parents[2] / "build" / "native"
-    found = sorted(folder.rglob("_core_hooks*.so"))
-    assert found, f"no _core_hooks in {folder}: `make core-tests` builds it"
-    spec = importlib.util.spec_from_file_location("_core_hooks", found[0])
+    built = sorted(folder.rglob("_core_hooks*.so"))
+    assert built, f"no _core_hooks in {folder}: `make core-tests` builds it"
+    spec = importlib.util.spec_from_file_location("_core_hooks", built[0])
     assert spec is not None
     assert isinstance(spec.loader, importlib.machinery.ExtensionFileLoader)
     module = importlib.util.module_from_spec(spec)
@@ -43,7 +43,7 @@ def secret_bytes(secrets: Integers) -> bytes:
 
 def secrets_of(request: _core.Request) -> list[list[int]]:
     """The ternary secrets of a request of the installed module that was not answered yet, block by block."""
-    return [list(each) for each in hooks().secrets(request)]
+    return [list(block) for block in hooks().secrets(request)]
 
 
 class Planted:

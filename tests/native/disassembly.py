@@ -22,8 +22,8 @@ class Instruction:
     @property
     def jumps_to(self) -> int | None:
         """The address that a jump within the function goes to."""
-        found = re.match(r"([0-9a-f]+) <", self.operands)
-        return int(found[1], 16) if self.name.startswith("j") and found else None
+        match = re.match(r"([0-9a-f]+) <", self.operands)
+        return int(match[1], 16) if self.name.startswith("j") and match else None
 
     def __str__(self) -> str:
         return f"{self.address:x}: {self.name} {self.operands}"
@@ -43,14 +43,14 @@ def symbols(file: Path, *options: str) -> dict[str, str]:
 
 def functions(file: Path) -> dict[str, list[Instruction]]:
     """Instructions of every function of an object file, by its name."""
-    found: dict[str, list[Instruction]] = {}
+    by_name: dict[str, list[Instruction]] = {}
     current: list[Instruction] = []
     for line in _run("objdump", "--disassemble", "--demangle", "--no-show-raw-insn", "--wide", file).splitlines():
         if head := re.match(r"[0-9a-f]+ <(.+)>:$", line):
-            current = found.setdefault(head[1], [])
+            current = by_name.setdefault(head[1], [])
         elif code := re.match(r"\s+([0-9a-f]+):\s+(\S+)\s*(.*?)\s*(?:#.*)?$", line):
             current.append(Instruction(int(code[1], 16), code[2], code[3]))
-    return found
+    return by_name
 
 
 def innermost_loops(code: list[Instruction]) -> list[list[Instruction]]:
@@ -58,4 +58,4 @@ def innermost_loops(code: list[Instruction]) -> list[list[Instruction]]:
     jumps = [(jump.jumps_to, jump.address) for jump in code if jump.jumps_to is not None]
     loops = {(first, last) for first, last in jumps if code[0].address <= first <= last}
     inner = {one for one in loops if not any(one[0] <= first and last <= one[1] for first, last in loops - {one})}
-    return [[each for each in code if first <= each.address <= last] for first, last in sorted(inner)]
+    return [[instruction for instruction in code if first <= instruction.address <= last] for first, last in sorted(inner)]

@@ -23,7 +23,7 @@ def answers(words: Words, weights: npt.NDArray[np.int8], layout: Layout, q: int)
     total: Array = np.zeros((layout.answers, dimension), object)
     for piece in range(4):
         digits = (words >> np.uint64(16 * piece) & np.uint64(0xFFFF)).astype(np.float64)
-        rolled = gather_terms(extend(digits, -digits)[None], layout, terms, layout.jump)[0]
+        rolled = gather_terms(extend(digits, -digits)[None], layout, terms, layout.output_stride)[0]
         sums = (matrix @ rolled).reshape(layout.answers, dimension)
         total = total + sums.astype(np.int64).astype(object) * (1 << 16 * piece)
     return total % q

@@ -47,14 +47,14 @@ def in_core(layout: Layout, q_bits: int, t_bits: int, drops: tuple[int, int]) ->
     geometry, packing = layout.geometry, layout.packing
     return _core.make_layout(
         packing.dimension, prime(q_bits, t_bits), t_bits, packing.elements, geometry.picture, (geometry.rows, *geometry.grid),
-        np.array(geometry.taps, np.int32), (packing.share, packing.tile_rows, packing.p_in, packing.p_out), drops,
+        np.array(geometry.taps, np.int32), (packing.images_per_poly, packing.band_rows, packing.p_in, packing.p_out), drops,
     )  # fmt: skip
 
 
 def some_layouts(geometry: Geometry, elements: int) -> list[Layout]:
     """The first, the last and one in the middle of those worth trying."""
-    found = layouts(geometry, 2048, elements)
-    return [found[place] for place in sorted({0, len(found) // 2, len(found) - 1})]
+    choices = layouts(geometry, 2048, elements)
+    return [choices[place] for place in sorted({0, len(choices) // 2, len(choices) - 1})]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -65,14 +65,14 @@ def test_answers_are_those_of_plain_arithmetic(case: str, q_bits: int, t_bits: i
     for layout in some_layouts(geometry, elements):
         layer = in_core(layout, q_bits, t_bits, drops)
         assert (layer.blocks, layer.uploads, layer.answers) == (layout.blocks, layout.uploads, layout.answers)
-        assert layer.reads == layout.reads.tolist()
+        assert layer.gather_indices == layout.gather_indices.tolist()
         b = rng.integers(0, q, (layer.blocks, layer.uploads, 2048)).astype(np.uint64)
         b[0, 0, :2] = [0, q - 1]
-        added = rng.integers(-(1 << t_bits - 1) + 1, 1 << t_bits - 1, (layer.blocks, layer.answers, len(layer.reads)))
+        added = rng.integers(-(1 << t_bits - 1) + 1, 1 << t_bits - 1, (layer.blocks, layer.answers, len(layer.gather_indices)))
         words, seeds = pack_bits(b, q_bits), os.urandom(32 * layer.seeds)
         a = _core.public_words(layer, seeds, b"test").reshape(layer.seeds, layer.uploads, 2048)
         delta = (q - 1) >> t_bits
-        exact_b = np.stack([answers(block, weights, layout, q)[:, layout.reads] for block in b])
+        exact_b = np.stack([answers(block, weights, layout, q)[:, layout.gather_indices] for block in b])
         exact_b = (exact_b + added.astype(object) * delta) % q
         exact_a = np.stack([answers(group, weights, layout, q) for group in a])
         want = [rounded(exact_b, drops[0], q_bits), rounded(exact_a, drops[1], q_bits)]
@@ -154,7 +154,7 @@ def test_layouts_out_of_range_are_refused(change: dict[str, object]) -> None:
 
 
 def test_every_kernel_proves_itself_and_a_wrong_one_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert all(report.exact for report in kernel_reports())
+    assert all(report.passed for report in kernel_reports())
     assert proved_kernel() == _core.kernel() in _core.kernels()
     proved_kernel.cache_clear()
     monkeypatch.setattr(_core, "self_test", lambda name: False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_seeds_are_the_same_to_plans_and_to_the_core() -> None:
 def test_no_argument_brings_a_seed_or_a_secret() -> None:
     names = [name for name in dir(_core) if not name.startswith("_")]
     assert not [name for name in names if any(word in name.lower() for word in ("secret", "plant", "error", "random", "hook"))]
-    assert "seed" not in _core.encrypt.__doc__.lower()
+    assert "seed" not in (_core.encrypt.__doc__ or "").lower()
     assert {name for name in dir(_core.Run()) if not name.startswith("_")} == {"kept_bytes"}
 
 
@@ -145,5 +146,6 @@ def test_values_of_another_size_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=reason):
             _core.encrypt([layer], [values], [b""], buffer, [0])
+    doubles: Any = np.zeros((1, 1, N), np.float64)
     with pytest.raises((TypeError, RuntimeError)):
-        _core.encrypt([layer], [np.zeros((1, 1, N), np.float64)], [b""], out, [0])
+        _core.encrypt([layer], [doubles], [b""], out, [0])

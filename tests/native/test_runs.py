@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hecompile.backends.bfv.backend import BfvBackend
 from hecompile.backends.bfv.client import BfvClient
 from hecompile.backends.bfv.messages import FIRST, LATER
 from hecompile.backends.bfv.server import BfvServer
+from hecompile.buffers import Buffer
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array, ClientHalf, ServerHalf
@@ -21,6 +23,7 @@ from hecompile.options import CompileOptions
 from tests.artifacts import compile_once
 from tests.networks import Tiny, tiny_inputs
 from tests.payloads import encrypt_whole
+from tests.programs import program_of
 
 REQUESTS = 3
 
@@ -32,10 +35,10 @@ def compiled() -> Compiled:
 
 def halves(requests: int = REQUESTS) -> tuple[AnyCall, ClientHalf, ServerHalf]:
     """The first region, its seeds serving so many requests."""
-    region = next(iter(compiled().program.calls.values()))
+    region = next(iter(program_of(compiled()).calls.values()))
     assert region.lowered is not None
-    program = copy.deepcopy(dict(region.lowered.client.program))
-    for layer in program["layers"]:  # type: ignore[attr-defined]
+    program: dict[str, Any] = copy.deepcopy(dict(region.lowered.client.program))
+    for layer in program["layers"]:
         layer["requests"] = requests
     return region, ClientHalf(program, region.lowered.client.tensors), ServerHalf(program, region.lowered.server.tensors)
 
@@ -49,14 +52,14 @@ def sides() -> tuple[AnyCall, BfvClient, BfvServer]:
 
 
 def values_of(region: AnyCall, batch: int, seed: int) -> list[Array]:
-    rng, found = np.random.default_rng(seed), []
+    rng, arrays = np.random.default_rng(seed), []
     for name in region.inputs:
-        shape = compiled().program.plan.value(name).shape
-        found.append(rng.standard_normal([batch if dim == "B" else int(dim) for dim in shape]).astype(np.float32))
-    return found
+        shape = program_of(compiled()).plan.value(name).shape
+        arrays.append(rng.standard_normal([batch if dim == "B" else int(dim) for dim in shape]).astype(np.float32))
+    return arrays
 
 
-def exchanged(region: AnyCall, client: BfvClient, server: BfvServer, seed: int, batch: int = 1) -> tuple[bytes, bytes]:
+def exchanged(region: AnyCall, client: BfvClient, server: BfvServer, seed: int, batch: int = 1) -> tuple[bytes, Buffer]:
     """A request and its reply, after the values were compared with the reference."""
     values = values_of(region, batch, seed)
     payload, pending = encrypt_whole(client, values, batch)
@@ -71,14 +74,14 @@ def exchanged(region: AnyCall, client: BfvClient, server: BfvServer, seed: int, 
 def test_later_requests_of_a_run_are_smaller_and_as_exact() -> None:
     region, client, server = sides()
     client.start_run()
-    found = [exchanged(region, client, server, seed) for seed in range(2 * REQUESTS)]
-    modes = [payload[0] for payload, _ in found]
+    exchanges = [exchanged(region, client, server, seed) for seed in range(2 * REQUESTS)]
+    modes = [payload[0] for payload, _ in exchanges]
     assert modes == [FIRST, LATER, LATER] * 2  # a seed serves as many requests as it may, then comes another
-    assert len(found[0][0]) == client.request_bytes(1) == server.request_bytes(1)
-    assert len(found[0][1]) == client.reply_bytes(1)
-    assert len(found[1][0]) < len(found[0][0])
-    assert len(found[1][1]) < 0.75 * len(found[0][1])
-    assert {len(payload) for payload, _ in found[1:3]} == {len(found[1][0])}
+    assert len(exchanges[0][0]) == client.request_bytes(1) == server.request_bytes(1)
+    assert len(exchanges[0][1]) == client.reply_bytes(1)
+    assert len(exchanges[1][0]) < len(exchanges[0][0])
+    assert len(exchanges[1][1]) < 0.75 * len(exchanges[0][1])
+    assert {len(payload) for payload, _ in exchanges[1:3]} == {len(exchanges[1][0])}
 
 
 @pytest.mark.promise("own-encryption")
@@ -102,13 +105,13 @@ def test_no_answer_no_later_request() -> None:
 
 
 def test_answers_come_to_the_seeds_that_they_were_asked_with() -> None:
-    """Two first requests under way: the older one's answer is not kept for the younger one's seeds."""
+    """With two first requests under way, the answer to the older one is not kept for the seeds of the newer one."""
     region, client, server = sides()
     client.start_run()
     values = [values_of(region, 1, seed) for seed in range(2)]
-    (old, old_pending), (new, new_pending) = (encrypt_whole(client, each, 1) for each in values)
-    for payload, pending, each in ((new, new_pending, values[1]), (old, old_pending, values[0])):
-        for got, want in zip(client.decrypt(server.evaluate(payload, 1), pending), region.reference(each), strict=True):
+    (old, old_pending), (new, new_pending) = (encrypt_whole(client, sample, 1) for sample in values)
+    for payload, pending, inputs in ((new, new_pending, values[1]), (old, old_pending, values[0])):
+        for got, want in zip(client.decrypt(server.evaluate(payload, 1), pending), region.reference(inputs), strict=True):
             np.testing.assert_array_equal(got, want)
     assert exchanged(region, client, server, 2)[0][0] == LATER
 

@@ -14,6 +14,7 @@ from scipy.stats import chi2
 from hecompile import _core
 from hecompile.backends.bfv.rings import prime
 from hecompile.backends.words import pack_bits
+from hecompile.ir.linear import Array
 from tests.native.core_hooks import Planted, hooks
 from tests.native.reference import Ring, multiply
 
@@ -28,7 +29,7 @@ def layout(blocks: int = 1, uploads: int = 1) -> _core.Layout:
     return _core.make_layout(N, Q, T_BITS, blocks, (uploads, N, 1), (1, N, 1), taps, (1, N, 1, 1), (0, 0))
 
 
-def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
+def chi_square(counts: Array, probabilities: Array) -> float:
     """The chance of a sample at least this far from the distribution."""
     expected = probabilities * counts.sum()
     few = expected < 10  # the tails together
@@ -45,8 +46,8 @@ def test_errors_are_centred_binomial() -> None:
     planted_zero = np.full(blocks * N, 2**63, "<u8").tobytes()
     for _ in range(SAMPLES // (blocks * N) + 1):
         words = Planted(ring, zeros, bytes(ring.upload_bytes), planted_zero, os.urandom(6 * blocks * N)).words.astype(np.int64)
-        values, found = np.unique(np.where(words > Q // 2, words - Q, words), return_counts=True)
-        counts.update(dict(zip(values.tolist(), found.tolist(), strict=True)))
+        values, occurrences = np.unique(np.where(words > Q // 2, words - Q, words), return_counts=True)
+        counts.update(dict(zip(values.tolist(), occurrences.tolist(), strict=True)))
     assert sum(counts.values()) >= SAMPLES
     assert max(map(abs, counts)) <= 21
     places = range(-21, 22)
@@ -76,7 +77,7 @@ def test_noise_of_the_installed_module_is_what_is_claimed() -> None:
     out = bytearray(layer.up_bytes + _core.SEED_BYTES)
     request = _core.encrypt([layer], [np.zeros((1, 1, N), np.int64)], [b"test"], out, [0])
     b = np.frombuffer(bytes(out[: layer.up_bytes]), np.uint8).reshape(N, 6)
-    words = sum(b[:, k].astype(np.int64) << (8 * k) for k in range(6))
+    words = np.sum([b[:, k].astype(np.int64) << (8 * k) for k in range(6)], axis=0)
     a = _core.public_words(layer, memoryview(out)[layer.up_bytes :], b"test").tolist()
     probe, result = np.zeros(N, np.uint64), np.empty((1, 1, N), np.int64)
     probe[0] = (Q - 1) >> T_BITS  # decrypting b = 0 and a = (q - 1) / t gives the secret

@@ -19,23 +19,23 @@ PRODUCTS = {"amx": "tdpbsud", "avx512": "vpdpbusd", "avx2": "vpmaddwd"}  # the i
 
 
 def kernel_objects() -> list[Path]:
-    found = sorted((BUILD / "CMakeFiles" / "core.dir" / "kernels").glob("*.o"))
-    assert found, f"there is no kernel in {BUILD}: `make core-tests` builds it"
-    return found
+    objects = sorted((BUILD / "CMakeFiles" / "core.dir" / "kernels").glob("*.o"))
+    assert objects, f"there is no kernel in {BUILD}: `make core-tests` builds it"
+    return objects
 
 
 def kernel(name: str) -> Path:
-    found = [path for path in kernel_objects() if path.name == f"{name}.cpp.o"]
-    if not found and name == "amx":
+    objects = [path for path in kernel_objects() if path.name == f"{name}.cpp.o"]
+    if not objects and name == "amx":
         pytest.skip("the compiler knows no AMX")
-    return found[0]
+    return objects[0]
 
 
 def on_the_stack(code: list[Instruction]) -> set[Instruction]:
     """Instructions of a function with an operand on the stack, by its pointer or by that of the frame, if there is one."""
-    framed = any(each.name == "mov" and each.operands == "%rsp,%rbp" for each in code)
+    framed = any(instruction.name == "mov" and instruction.operands == "%rsp,%rbp" for instruction in code)
     stack = re.compile(r"\(%(rsp|rbp)" if framed else r"\(%rsp")
-    return {each for each in code if stack.search(each.operands)}
+    return {instruction for instruction in code if stack.search(instruction.operands)}
 
 
 def test_kernels_have_no_weak_symbols() -> None:
@@ -64,14 +64,14 @@ def test_the_installed_module_has_no_hooks() -> None:
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_inner_loops_of_products_stay_in_registers(name: str) -> None:
     """One accumulator that goes through memory halves the speed, and only the compiler decides it."""
-    found, loops = [], 0
+    spilled, loops = [], 0
     for function, code in functions(kernel(name)).items():
         for loop in innermost_loops(code):
-            if any(each.name == PRODUCTS[name] for each in loop):
+            if any(instruction.name == PRODUCTS[name] for instruction in loop):
                 loops += 1
-                found += [f"{function}: {each}" for each in loop if each in on_the_stack(code)]
+                spilled += [f"{function}: {instruction}" for instruction in loop if instruction in on_the_stack(code)]
     assert loops
-    assert not found
+    assert not spilled
 
 
 @X86
@@ -80,13 +80,13 @@ def test_no_value_takes_time_by_what_it_is(name: str) -> None:
     """No look-up by lanes of a vector anywhere, and no division of integers in an innermost loop, where values are: those outside
     divide sizes."""
     lookups = re.compile(r"v?p?gather|v?p?scatter")
-    found = []
+    forbidden = []
     for function, code in functions(kernel(name)).items():
-        found += [f"{function}: {each}" for each in code if lookups.match(each.name)]
-        loops = (loop for loop in innermost_loops(code) if not any(each.name.startswith("call") for each in loop))
-        divisions = (each for loop in loops for each in loop if re.match(r"i?div", each.name))
-        found += [f"{function}: {each}" for each in divisions]
-    assert not found
+        forbidden += [f"{function}: {instruction}" for instruction in code if lookups.match(instruction.name)]
+        loops = (loop for loop in innermost_loops(code) if not any(instruction.name.startswith("call") for instruction in loop))
+        divisions = (instruction for loop in loops for instruction in loop if re.match(r"i?div", instruction.name))
+        forbidden += [f"{function}: {division}" for division in divisions]
+    assert not forbidden
 
 
 @X86
@@ -95,18 +95,21 @@ def test_vectors_decide_no_jump() -> None:
     values, by which a jump or an address could depend on them. Whole registers may move, since the compiler parks pointers in
     vectors: that none of these is secret is for memcheck to say, of the same source compiled for AVX2."""
     telling = re.compile(r"v?ptest|vtestp|kortest|ktest|v?u?comis|v?cvtt?[sp][sdh]2u?si|v?p?movmsk|v?pextr|kmov")
-    found = []
+    leaks = []
     for function, code in functions(kernel("avx512")).items():
         if re.search(PUBLIC, function):
             continue
         # masks of all ones or none, which the compiler keeps in a register and takes for a number of its own, say nothing
-        masks = {f"%k{number}": [each for each in code if each.operands.endswith(f"%k{number}")] for number in range(8)}
-        constant = {name for name, writes in masks.items() if writes and all(re.match("kxn?or", each.name) for each in writes)}
-        for each in code:
-            if each.name.startswith("kmov") and each.operands.partition(",")[0] in constant:
+        masks = {
+            f"%k{number}": [instruction for instruction in code if instruction.operands.endswith(f"%k{number}")]
+            for number in range(8)
+        }
+        constant = {name for name, writes in masks.items() if writes and all(re.match("kxn?or", write.name) for write in writes)}
+        for instruction in code:
+            if instruction.name.startswith("kmov") and instruction.operands.partition(",")[0] in constant:
                 continue
-            general = re.fullmatch(r"%[re]\w+", each.operands.rpartition(",")[2]) is not None
-            masked = "::peak(" in function and each.name == "vpextrd"  # whether a value is infinite, which becomes a mask
-            if telling.match(each.name) and (general or not each.name.startswith("kmov")) and not masked:
-                found.append(f"{function}: {each}")
-    assert not found
+            general = re.fullmatch(r"%[re]\w+", instruction.operands.rpartition(",")[2]) is not None
+            masked = "::peak(" in function and instruction.name == "vpextrd"  # whether a value is infinite, which becomes a mask
+            if telling.match(instruction.name) and (general or not instruction.name.startswith("kmov")) and not masked:
+                leaks.append(f"{function}: {instruction}")
+    assert not leaks

@@ -77,7 +77,7 @@ def test_the_core_gives_the_known_answers(vector: dict[str, Any]) -> None:
     ring, group, fields = ring_of(vector), vector["group"], (bytes.fromhex(vector["digest"]), vector["region"].encode())
     context = (
         b"hecompile bfv a v1"
-        + b"".join(struct.pack("<I", len(each)) + each for each in fields)
+        + b"".join(struct.pack("<I", len(field)) + field for field in fields)
         + struct.pack("<I", vector["layer"])
     )
     shape, taps, uploads = (1, ring.n, 1), np.zeros((1, 2), np.int32), len(vector["uploads"])
@@ -89,8 +89,8 @@ def test_the_core_gives_the_known_answers(vector: dict[str, Any]) -> None:
     try:
         for kernel in _core.kernels():
             _core.use_kernel(kernel)
-            found = _core.public_words(layout, seeds, context).reshape(group + 1, uploads, ring.n)[group]
-            assert found.tolist() == wanted, kernel
+            words = _core.public_words(layout, seeds, context).reshape(group + 1, uploads, ring.n)[group]
+            assert words.tolist() == wanted, kernel
     finally:
         _core.use_kernel(before)
 

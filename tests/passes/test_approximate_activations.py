@@ -20,6 +20,7 @@ from hecompile.passes.approximate_activations import ApproximateActivations
 from tests.approx.networks import tiny
 from tests.golden_files import check
 from tests.networks import Tiny, tiny_inputs
+from tests.programs import program_of
 
 ON = CompileOptions(backend="clear", activations="polynomial", max_batch=2)
 
@@ -48,16 +49,16 @@ def test_off_it_returns_its_argument() -> None:
 @pytest.mark.slow
 def test_an_artifact_computes_what_the_graph_computes(tmp_path: Path) -> None:
     """Up to the integers of the clear backend; the report shows sites and plot."""
-    options = replace(ON, total_depth=10, norms="static")
+    options = CompileOptions(choices=ON.choices, total_depth=10, norms="static")
     compiled = compile_model(Tiny().eval(), tmp_path / "artifact", options=options, example_inputs=tiny_inputs())
     record = compiled.program.approximation
     assert record is not None
     assert record.total_depth <= 10
     unet = hecompile.load(tmp_path / "artifact", policy="simulation")
     inputs = {name: torch.from_numpy(np.asarray(value)) for name, value in record.example.items()}
-    expected = compiled.program.run(record.example)[compiled.program.plan.outputs[0]]
-    found = unet(**inputs, return_dict=False)[0].numpy()
-    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    expected = program_of(compiled).run(record.example)[program_of(compiled).plan.outputs[0]]
+    result = unet(**inputs, return_dict=False)[0].numpy()
+    assert np.abs(result - expected).max() <= 1e-4 * np.abs(expected).max()
     report = (tmp_path / "artifact" / "report.html").read_text()
     assert all(site.name in report for site in record.sites)
     assert "PSNR against total depth" in report
@@ -67,9 +68,9 @@ def test_an_artifact_computes_what_the_graph_computes(tmp_path: Path) -> None:
     ("flags", "message"),
     [
         ({"degree": 3, "budget_db": 30.0, "activations": "polynomial"}, "degree and budget_db each choose the degrees"),
-        ({"degree": 3}, "degree does nothing: it is about polynomials"),
-        ({"clamp": True}, "clamp does nothing: it is about polynomials"),
-        ({"norms": "polynomial"}, "norms does nothing: their inverse square roots"),
+        ({"degree": 3}, "degree does nothing: it concerns polynomials"),
+        ({"clamp": True}, "clamp does nothing: it concerns polynomials"),
+        ({"norms": "polynomial"}, "norms does nothing: their inverse square roots count"),
         ({"degree": 40, "activations": "polynomial"}, "between 1 and 31"),
         ({"norms": "none"}, "norms is 'none': it must be exact, static or polynomial"),
         ({"activations": "relu"}, "activations is 'relu': it must be exact or polynomial"),
@@ -92,7 +93,9 @@ def test_digits_keep_what_was_promised_on_other_noise(tmp_path: Path) -> None:
     from hecompile.models.digits.classifier import recognised_share
 
     labels = [place % 10 for place in range(40)]
-    compiled = compile_model("digits", tmp_path / "artifact", options=replace(ON, budget_db=35.0, max_batch=16))
+    compiled = compile_model(
+        "digits", tmp_path / "artifact", options=CompileOptions(choices=ON.choices, budget_db=35.0, max_batch=16)
+    )
     images = draw(hecompile.load(tmp_path / "artifact", policy="simulation"), labels, 10)
     error = np.mean((images.astype(np.float64) - draw(digits.load(), labels, 10)) ** 2)
     assert 10 * np.log10(1 / error) >= 34.5  # of 35, as int8 weights add the error of 46 dB

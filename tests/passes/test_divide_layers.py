@@ -15,9 +15,9 @@ from hecompile.compiler import compile_model
 from hecompile.errors import CompileError
 from hecompile.ir.divisions import divisions_of
 from hecompile.ir.graph import ModelGraph, info
-from hecompile.ir.layer_groups import stacks
+from hecompile.ir.layer_groups import layer_groups
 from hecompile.ir.layers import secret_layers
-from hecompile.ir.ops import RELEASE
+from hecompile.ir.ops import REVEAL
 from hecompile.ir.printing import print_graph
 from hecompile.machine import Machine
 from hecompile.options import CompileOptions
@@ -28,7 +28,7 @@ from tests.networks import Long, Tiny, tiny_inputs
 
 
 class Shown(torch.nn.Module):
-    """A long layer of a value that a policy may show in part."""
+    """A long layer of a value that a policy may reveal in part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ def conv() -> Long:
 
 def upsampled() -> Long:
     """Taps meet, so that rows have fewer weights, but they are not of one size any more."""
-    layer = torch.nn.Sequential(torch.nn.Upsample(scale_factor=2), torch.nn.Conv2d(12800, 1, 3, padding=1))
-    long = Long(layer)
-    torch.nn.init.constant_(layer[1].weight, 0.001)
+    conv = torch.nn.Conv2d(12800, 1, 3, padding=1)
+    long = Long(torch.nn.Sequential(torch.nn.Upsample(scale_factor=2), conv))
+    torch.nn.init.constant_(conv.weight, 0.001)
     return long
 
 
@@ -78,16 +78,16 @@ def divided(module: torch.nn.Module, shape: tuple[int, ...], until: str = "divid
 
 def parts_of(graph: ModelGraph) -> list[tuple[str, ...]]:
     """The names of the layers that share what is sent, for each thing that is sent."""
-    return [each.names for each in stacks(graph)]
+    return [group.names for group in layer_groups(graph)]
 
 
 @pytest.mark.parametrize(("make", "shape", "count"), CASES.values(), ids=list(CASES))
 def test_as_few_parts_as_are_carried(make: Callable[[], Long], shape: tuple[int, ...], count: int) -> None:
     before = divided(make(), shape, "approximate-activations")
     after = DivideLayers(("bfv",), 128).run(before)
-    assert [carried(each, 128) for each in stacks(before)].count(False) == 1
-    assert len(stacks(after)) == len(stacks(before)) + count - 1
-    assert all(carried(each, 128) for each in stacks(after))
+    assert [carried(group, 128) for group in layer_groups(before)].count(False) == 1
+    assert len(layer_groups(after)) == len(layer_groups(before)) + count - 1
+    assert all(carried(group, 128) for group in layer_groups(after))
     assert after.outputs == before.outputs
 
 
@@ -115,15 +115,15 @@ def test_layers_that_are_sent_together_are_proved_and_divided_together() -> None
     graph = divided(Long(torch.nn.Linear(24000, 2), torch.nn.Linear(24000, 3)), TOKENS[1:])
     check("divide-layers/long layers that share what is sent", print_graph(graph))
     names = parts_of(graph)
-    assert [len(each) for each in names] == [2, 2]
-    assert len({name for each in names for name in each}) == 4
+    assert [len(part) for part in names] == [2, 2]
+    assert len({name for part in names for name in part}) == 4
 
 
 def test_what_a_ring_carries_is_not_touched() -> None:
     graph = compile_model(Tiny().eval(), example_inputs=tiny_inputs(), until="approximate-activations").program
     assert DivideLayers(("bfv",), 128).run(graph) is graph  # type: ignore[arg-type]
     bell = conv()
-    torch.nn.init.normal_(bell.layers[0].weight, std=0.01, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(bell.layers[0].get_parameter("weight"), std=0.01, generator=torch.Generator().manual_seed(0))
     before = divided(bell, IMAGE, "approximate-activations")
     assert DivideLayers(("bfv",), 128).run(before) is before  # the largest weights would not be carried, these are
 
@@ -140,7 +140,7 @@ def test_a_model_without_weights_is_not_touched() -> None:
     graph = compile_model(module, example_inputs=signal(IMAGE), until="divide-layers").program
     assert isinstance(graph, ModelGraph)
     assert graph.is_meta
-    assert len(stacks(graph)) == 1
+    assert len(layer_groups(graph)) == 1
 
 
 @pytest.mark.parametrize("backend", ["bfv", "clear"])
@@ -153,11 +153,11 @@ def test_a_layer_whose_single_channels_are_too_long_is_refused_by_name(backend: 
 def test_plans_count_the_parts_as_layers_of_one_request() -> None:
     prediction = predict_graph(divided(conv(), IMAGE, "check-secrecy"), Machine())
     assert prediction.total.rounds == 1
-    assert [each.layers for each in prediction.regions] == [2]
+    assert [region.layers for region in prediction.regions] == [2]
     assert prediction.worst_case is None
 
 
-def test_of_a_divided_layer_nothing_is_shown(tmp_path: Path) -> None:
+def test_of_a_divided_layer_nothing_is_revealed(tmp_path: Path) -> None:
     options = CompileOptions(policy="min-distortion", budget=0.02, importance="magnitude", max_batch=1)
     call = signal((2, 4, 4)) | {"timestep": torch.tensor(1.0)}
     graphs = []
@@ -166,11 +166,11 @@ def test_of_a_divided_layer_nothing_is_shown(tmp_path: Path) -> None:
     before, after = graphs
     assert isinstance(before, ModelGraph)
     assert isinstance(after, ModelGraph)
-    (long,) = [each for each in stacks(before) if each.split.shows]
-    assert len(long.split.released) > 100
-    assert len(stacks(after)) == len(stacks(before)) + 1
-    assert not [each for each in stacks(after) if each.split.shows]
-    assert not [node for node in after.nodes if info(node).coo is not None or str(node.target) == RELEASE]
+    (long,) = [group for group in layer_groups(before) if group.split.reveals]
+    assert len(long.split.revealed) > 100
+    assert len(layer_groups(after)) == len(layer_groups(before)) + 1
+    assert not [group for group in layer_groups(after) if group.split.reveals]
+    assert not [node for node in after.nodes if info(node).coo is not None or str(node.target) == REVEAL]
     compile_model(Shown().eval(), tmp_path / "shown", options=options, example_inputs=call)
     assert read_manifest(tmp_path / "shown").reveals == ()
 
@@ -179,10 +179,10 @@ def test_of_a_divided_layer_nothing_is_shown(tmp_path: Path) -> None:
 def test_divisions_hold_every_channel_once_and_of_every_group_as_many(channels: int, groups: int, counts: list[int]) -> None:
     graph = divided(Long(torch.nn.Conv2d(channels, groups, 1, groups=groups)), (channels, 2, 2))
     (layer,) = secret_layers(graph)
-    found = list(divisions_of(graph, layer.product))
-    assert [len(each.parts) for each in found] == counts
-    for each in found:
-        assert sorted(channel for part in each.parts for channel in part) == list(range(channels))
-        for part in each.parts:
+    divisions = list(divisions_of(graph, layer.linear_op))
+    assert [len(division.parts) for division in divisions] == counts
+    for division in divisions:
+        assert sorted(channel for part in division.parts for channel in part) == list(range(channels))
+        for part in division.parts:
             of_group = [sum(channel * groups // channels == group for channel in part) for group in range(groups)]
             assert len(set(of_group)) == 1

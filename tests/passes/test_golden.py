@@ -25,12 +25,12 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The program after every pass, by the pass's name."""
     target = tmp_path_factory.mktemp("golden") / "artifact"
     program: Any = load_source(Tiny().eval(), tiny_inputs())
-    found = {}
-    for each in pipeline(CompileOptions(max_batch=2), target):
-        program = each.run(program)
-        found[each.name] = program
-    found["folder"] = target
-    return found
+    programs = {}
+    for step in pipeline(CompileOptions(max_batch=2), target):
+        program = step.run(program)
+        programs[step.name] = program
+    programs["folder"] = target
+    return programs
 
 
 def tree(folder: Path) -> str:
@@ -43,7 +43,7 @@ def tree(folder: Path) -> str:
     return json.dumps(manifest, indent=1, sort_keys=True) + "\n"
 
 
-NAMES = [each.name for each in pipeline(CompileOptions(), Path("unused"))]
+NAMES = [step.name for step in pipeline(CompileOptions(), Path("unused"))]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,9 +57,9 @@ def test_the_program_after_each_pass(stages: dict[str, Any], name: str) -> None:
 
 
 def test_a_second_run_changes_nothing(stages: dict[str, Any]) -> None:
-    again = [each for each in pipeline(CompileOptions(max_batch=2), None)[2:] if each.name != "split"]  # it changes the kind
-    for each in again:
-        assert each.run(stages[each.name]) is stages[each.name]
+    again = [step for step in pipeline(CompileOptions(max_batch=2), None)[2:] if step.name != "split"]  # it changes the kind
+    for step in again:
+        assert step.run(stages[step.name]) is stages[step.name]
 
 
 @pytest.mark.parametrize("name", ["quantize", "select-parameters", "pack", "lower"])
@@ -67,26 +67,26 @@ def test_a_pass_that_changes_a_weight_too_far_is_caught(stages: dict[str, Any], 
     """The comparison between passes, on a pass that goes wrong."""
     import numpy as np
 
-    from hecompile.backends.bfv.stages import PackedProduct, ParameterizedProduct
+    from hecompile.backends.bfv.stages import PackedLinearOp, ParameterizedLinearOp
     from hecompile.errors import InternalError
-    from hecompile.ir.products import QuantizedProduct
+    from hecompile.ir.linear_ops import QuantizedLinearOp
     from hecompile.ir.regions import CallRegion
     from hecompile.ir.verify import compare_regions, example_inputs
 
-    def spoil(product: Any) -> Any:
-        if isinstance(product, PackedProduct):
-            return replace(product, parameterized=spoil(product.parameterized))
-        if isinstance(product, ParameterizedProduct):
-            return replace(product, quantized=spoil(product.quantized))
-        assert isinstance(product, QuantizedProduct)
-        weights = product.weights.copy()
+    def spoil(linear_op: Any) -> Any:
+        if isinstance(linear_op, PackedLinearOp):
+            return replace(linear_op, parameterized=spoil(linear_op.parameterized))
+        if isinstance(linear_op, ParameterizedLinearOp):
+            return replace(linear_op, quantized=spoil(linear_op.quantized))
+        assert isinstance(linear_op, QuantizedLinearOp)
+        weights = linear_op.weights.copy()
         weights.reshape(-1)[0] += np.int8(3 if weights.reshape(-1)[0] < 100 else -3)
-        return replace(product, weights=weights)
+        return replace(linear_op, weights=weights)
 
     order = list(stages)
     before, after = stages[order[order.index(name) - 1]], stages[name]
     inputs = example_inputs(before)
     compare_regions(before, after, inputs, name)
-    wrong = after.with_calls(lambda region: region.with_products(spoil) if isinstance(region, CallRegion) else region)
+    wrong = after.with_calls(lambda region: region.with_linear_ops(spoil) if isinstance(region, CallRegion) else region)
     with pytest.raises(InternalError, match=f"{name} changed"):
         compare_regions(before, wrong, inputs, name)

@@ -37,8 +37,8 @@ class Chains(BfvBackend):
 def marked(monkeypatch: pytest.MonkeyPatch) -> ModelGraph:
     monkeypatch.setitem(registry._REGISTERED, "chains", Chains)
     program: Any = load_source(Tiny().eval(), tiny_inputs())
-    for each in pipeline(CompileOptions(), None)[:3]:
-        program = each.run(program)
+    for step in pipeline(CompileOptions(), None)[:3]:
+        program = step.run(program)
     assert isinstance(program, ModelGraph)
     return program
 

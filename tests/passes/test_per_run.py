@@ -19,17 +19,17 @@ def renamed() -> ModelGraph:
     """`Tiny` with the region of its condition, which does not change within a run, under another name."""
     graph = partitioned(CompileOptions())
     return graph.with_infos(
-        lambda _, record: replace(record, region="prompt") if record.region == "once_01" else record
+        lambda _, record: replace(record, region="prompt") if record.region == "per_run_01" else record
     )  # fmt: skip
 
 
 def test_the_plan_sends_it_once(renamed: ModelGraph) -> None:
-    once = {step.region: step.once for step in Split().run(renamed).plan.steps if step.kind == "call"}
-    assert once == {"call_01": False, "call_02": False, "call_03": False, "call_04": False, "prompt": True}
+    per_run = {step.region: step.per_run for step in Split().run(renamed).plan.steps if step.kind == "call"}
+    assert per_run == {"call_01": False, "call_02": False, "call_03": False, "call_04": False, "prompt": True}
 
 
 def test_it_is_predicted_to_cost_a_call_no_round(renamed: ModelGraph) -> None:
-    rounds = {each.region: each.cost.rounds for each in predict_graph(renamed, Machine()).regions}
+    rounds = {region.region: region.cost.rounds for region in predict_graph(renamed, Machine()).regions}
     assert rounds["prompt"] == 0
     assert rounds["call_01"] == 1
 

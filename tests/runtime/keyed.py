@@ -72,7 +72,7 @@ class KeyedServer(RegionServer):
     def request_bytes(self, batch: int) -> int:
         return 32 + 4 * batch
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         assert session is not None
         if payload[:32] != session.keys["mask"]:
             raise ProtocolError("encrypted for the keys of another session: open a new session")

@@ -6,6 +6,7 @@ import socket
 import threading
 
 from hecompile.backends.region_server import RegionServer, Session
+from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.runtime.server import bind, serve_socket
 from hecompile.runtime.service import Service
@@ -27,7 +28,7 @@ class Slow(RegionServer):
     def cancel(self) -> None:
         self.cancelled.set()
 
-    def evaluate(self, payload: bytes, batch: int, session: Session | None = None) -> bytes:
+    def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         self.started.set()
         if not self.cancelled.wait(60):
             raise AssertionError("not cancelled")

@@ -138,7 +138,7 @@ def test_values_that_are_not_finite_are_reported_at_the_end(unet: EncryptedUNet,
     with caplog.at_level(logging.WARNING, "hecompile"):
         unet(**broken)
     assert "NaN" in caplog.text
-    with pytest.raises(InputError, match="means nothing"), unet.run():
+    with pytest.raises(InputError, match="is not usable"), unet.run():
         unet(**broken)
 
 

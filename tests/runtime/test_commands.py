@@ -33,7 +33,7 @@ def test_serve_tells_its_address_and_warns_of_other_machines(tiny: Compiled, hos
     if not line and host == "::1":
         pytest.skip("no address of IPv6 here")
     assert json.loads(line)["url"].startswith(address)
-    assert ("plain HTTP for other machines" in said) is warned
+    assert ("plain HTTP that other machines can reach" in said) is warned
 
 
 @pytest.mark.parametrize(
@@ -42,16 +42,16 @@ def test_serve_tells_its_address_and_warns_of_other_machines(tiny: Compiled, hos
         (["--key", "a.key"], "--key without --cert"),
         (["--server", "https://127.0.0.1:9", "--ca", "absent.pem"], "absent.pem cannot be used"),
         (["--server", "https://127.0.0.1:9", "--cert", "absent.pem"], "absent.pem or its key cannot be used"),
-        (["--server", "http://192.0.2.1:9", "--token-file", "token"], "Authorization would travel in clear"),
-        (["--server", "http://192.0.2.1:9", "--header", "X-Key: open-sesame"], "X-Key would travel in clear"),
+        (["--server", "http://192.0.2.1:9", "--token-file", "token"], "Authorization would be sent without encryption"),
+        (["--server", "http://192.0.2.1:9", "--header", "X-Key: open-sesame"], "X-Key would be sent without encryption"),
         (["--server", "http://127.0.0.1:9", "--header", "open-sesame"], "without a colon"),
-        (["--server", "http://127.0.0.1:9", "--header", "Host: open-sesame"], "the transport's own"),
+        (["--server", "http://127.0.0.1:9", "--header", "Host: open-sesame"], "set by hecompile itself"),
         (["--server", "http://127.0.0.1:9", "--token-file", "absent"], "absent cannot be read"),
-        (["--server", "http://127.0.0.1:9", "--token-file", "two"], "the token is no token"),
-        (["--server", "http://127.0.0.1:9", "--ca", "token"], "mean nothing without TLS"),
-        (["--server", "http://[::1"], "no address of a server"),
-        (["--token-file", "token"], "mean nothing without a URL"),
-        (["--token-file", "token", "--simulate"], "a simulation asks no server"),
+        (["--server", "http://127.0.0.1:9", "--token-file", "two"], "the token is malformed"),
+        (["--server", "http://127.0.0.1:9", "--ca", "token"], "have no effect without TLS"),
+        (["--server", "http://[::1"], "not an address of a server"),
+        (["--token-file", "token"], "no effect without a URL"),
+        (["--token-file", "token", "--simulate"], "a simulation uses no server"),
     ],
 )
 def test_options_of_sample_are_judged(

@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from hecompile.backends.bfv.rings import prime
 from hecompile.backends.concrete.workers import workers
 from hecompile.backends.seal_files import FILE
 from hecompile.compiler import Compiled
+from hecompile.runtime.call_lock import CallLock
 from hecompile.runtime.client import EncryptedUNet
-from hecompile.runtime.turns import Turns
 from tests.networks import tiny_inputs
 from tests.runtime.onnx_product import product_session
 
@@ -67,7 +68,7 @@ def encrypts_its_own(value: int, times: int) -> None:
 @pytest.mark.fhe
 def test_parent_and_children_encrypt_at_once() -> None:
     encrypts_its_own(1, 2)
-    children = [fork(lambda value=value: encrypts_its_own(value, 150)) for value in range(2, 2 + CHILDREN)]
+    children = [fork(partial(encrypts_its_own, value, 150)) for value in range(2, 2 + CHILDREN)]
     encrypts_its_own(1, 150)
     assert ended(children) == [0] * CHILDREN
 
@@ -144,7 +145,7 @@ def test_a_fork_in_the_middle_of_another_threads_call(tiny: Compiled) -> None:
 
 
 def test_a_run_goes_on_in_the_child_of_its_own_thread() -> None:
-    turns = Turns()
+    turns = CallLock()
 
     def call() -> None:
         with turns.call():
@@ -187,8 +188,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.parametrize("how", ["used", "unused"])
 def test_a_child_with_an_inherited_session_ends_by_itself(how: str) -> None:
-    found = subprocess.run([sys.executable, "-c", ENDS, how], capture_output=True, text=True, timeout=100, check=True)
-    assert found.stdout.strip() == "7", found.stderr
+    process = subprocess.run([sys.executable, "-c", ENDS, how], capture_output=True, text=True, timeout=100, check=True)
+    assert process.stdout.strip() == "7", process.stderr
 
 
 def test_concretes_workers_are_not_shared_with_a_child() -> None:

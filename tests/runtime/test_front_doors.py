@@ -35,7 +35,7 @@ def test_both_wait_for_the_slowest_region_and_show_the_same_token(
     tiny: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(opening, "HttpTransport", Way)
-    monkeypatch.setattr(RegionClient, "patience_s", 200.0)
+    monkeypatch.setattr(RegionClient, "timeout_s", 200.0)
     assert tiny.artifact is not None
     sampling.artifact(tmp_path / "sampler")
     load(tiny.artifact, URL, token="open-sesame")

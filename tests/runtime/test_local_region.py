@@ -40,13 +40,13 @@ def filled(value: float) -> npt.NDArray[np.float32]:
 
 
 def seconds(region: LocalRegion, value: float) -> float:
-    """The least of several times."""
-    x, found = filled(value), []
+    """Wall seconds of the fastest of seven runs."""
+    x, taken = filled(value), []
     for _ in range(7):
         started = time.perf_counter()
         region.run(["y"], {"x": x})
-        found.append(time.perf_counter() - started)
-    return min(found)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
 
 
 def test_names_and_values() -> None:
@@ -64,12 +64,12 @@ def test_denormal_numbers_take_no_longer_than_others(threads: int | None) -> Non
 
 @pytest.mark.promise("denormals")
 def test_denormal_numbers_take_no_longer_in_another_thread() -> None:
-    """The mode belongs to a thread: one that did not make the session runs it."""
-    region, found = product(2), list[float]()
-    thread = threading.Thread(target=lambda: found.extend(seconds(region, value) for value in (DENORMAL, 0.5)))
+    """The mode is set per thread. Here a thread runs the session that did not create it."""
+    region, taken = product(2), list[float]()
+    thread = threading.Thread(target=lambda: taken.extend(seconds(region, value) for value in (DENORMAL, 0.5)))
     thread.start()
     thread.join()
-    assert found[0] < MOST_TIMES_SLOWER * found[1]
+    assert taken[0] < MOST_TIMES_SLOWER * taken[1]
 
 
 @pytest.mark.parametrize("flush", [False, True])
@@ -106,9 +106,9 @@ for flush in (False, True):
 
 
 def test_the_first_session_of_a_process_leaves_its_arithmetic_alone() -> None:
-    """ONNX Runtime sets the mode of the thread that makes its first session. A process each, of one that has imported."""
-    found = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, timeout=100, check=True)
-    assert found.stdout.split() == ["False", "False", "True", "True"], found.stderr
+    """ONNX Runtime sets the mode of the thread that creates its first session. Each case is a fork of one process."""
+    process = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, timeout=100, check=True)
+    assert process.stdout.split() == ["False", "False", "True", "True"], process.stderr
 
 
 @pytest.mark.parametrize("data", [b"", b"no graph at all", b"\x08\x09" * 40])
@@ -145,8 +145,8 @@ print(len(os.listdir("/proc/self/task")))
 def test_onnx_runtime_starts_no_thread_that_reports() -> None:
     quiet = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     quiet.pop("ORT_DISABLE_TELEMETRY", None)
-    found = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=100, check=True, env=quiet)
-    assert found.stdout.strip() == "1"
+    process = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=100, check=True, env=quiet)
+    assert process.stdout.strip() == "1"
 
 
 @pytest.mark.promise("denormals")

@@ -19,7 +19,7 @@ import hecompile
 from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, HecompileError, ProtocolError
 from hecompile.runtime.client import EncryptedUNet
-from hecompile.runtime.saved import CONFIG, named_server
+from hecompile.runtime.saving import CONFIG, named_server
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport
 from tests.networks import tiny_inputs
@@ -104,7 +104,7 @@ def test_it_is_saved_again_over_itself(artifact: Path, tmp_path: Path) -> None:
 def test_a_folder_of_somebody_elses_is_left_as_it_was(artifact: Path, tmp_path: Path) -> None:
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "notes.txt").write_text("mine")
-    with pytest.raises(CompileError, match=r"config\.json of ours"):
+    with pytest.raises(CompileError, match=r"config\.json was not written by save_pretrained"):
         hecompile.load(artifact).save_pretrained(tmp_path / "unet")
     assert [path.name for path in (tmp_path / "unet").iterdir()] == ["notes.txt"]
 
@@ -167,7 +167,7 @@ def test_a_server_that_only_a_folder_names_is_shown_no_secret(
 
 @pytest.mark.promise("named-servers")
 def test_a_token_is_not_taken_for_a_server_that_only_a_folder_names(artifact: Path, site: str, tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match="token for a server that only the folder names"):
+    with pytest.raises(CompileError, match="token: not sent to a server that only the folder names"):
         EncryptedUNet.from_pretrained(saved_for(site, artifact, tmp_path / "unet"), token="t")
     assert not Files.seen
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+from typing import Any
+
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
@@ -14,6 +17,7 @@ from hecompile.runtime.service import Service, load_service
 from hecompile.runtime.serving.limits import Limits
 from hecompile.runtime.wire import pack_request
 from tests.payloads import encrypt_whole
+from tests.programs import program_of
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def url(service: Service, region: str = "call_01") -> str:
 def good_body(tiny: Compiled) -> bytes:
     import numpy as np
 
-    region = tiny.program.calls["call_01"]
+    region = program_of(tiny).calls["call_01"]
     assert region.lowered is not None
     payload, _ = encrypt_whole(backend("bfv").load_client(region.lowered.client), [np.ones((1, 2, 4, 4), np.float32)], 1)
     return b"".join(pack_request(1, [payload]))
@@ -103,13 +107,13 @@ def test_a_request_that_never_ends_times_out(service: Service) -> None:
     app = create_app(service, Limits(grace_s=0.05))
 
     async def call() -> int:
-        status = []
+        status: list[int] = []
 
-        async def receive() -> dict[str, object]:
+        async def receive() -> MutableMapping[str, Any]:
             await asyncio.sleep(10)
             return {}
 
-        async def send(message: dict[str, object]) -> None:
+        async def send(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 status.append(message["status"])
 
@@ -117,6 +121,6 @@ def test_a_request_that_never_ends_times_out(service: Service) -> None:
         await app(
             scope | {"raw_path": url(service).encode(), "server": ("x", 1), "client": ("y", 2), "scheme": "http"}, receive, send
         )
-        return status[0]  # type: ignore[return-value]
+        return status[0]
 
     assert asyncio.run(call()) == 408

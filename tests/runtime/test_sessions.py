@@ -59,7 +59,7 @@ def executor(service: Service) -> tuple[Executor, KeyedClient]:
 def test_keys_are_sent_once(service: Service) -> None:
     runner, client = executor(service)
     for number in (1.0, 2.0):
-        assert runner.run({"x": np.float32([number])}, 1)[0] == [number]
+        assert runner.run({"x": np.array([number], np.float32)}, 1)[0] == [number]
     assert (client.made, len(service.sessions), runner.meter.requests) == (1, 1, 2)
     assert 32 < runner.meter.key_bytes < 100
     runner.close()
@@ -69,21 +69,21 @@ def test_keys_are_sent_once(service: Service) -> None:
 
 def test_a_forgotten_session_is_opened_again_once_with_fresh_secrets(service: Service, clock: Clock) -> None:
     runner, client = executor(service)
-    runner.run({"x": np.float32([1])}, 1)
+    runner.run({"x": np.array([1], np.float32)}, 1)
     clock.now = 11
-    assert runner.run({"x": np.float32([2])}, 1)[0] == [2]
+    assert runner.run({"x": np.array([2], np.float32)}, 1)[0] == [2]
     assert client.made == 2
     other, _ = executor(Service("keyed", DIGEST, True, {"call_02": KeyedServer()}))
     with pytest.raises(ProtocolError, match="no region"):
-        other.run({"x": np.float32([2])}, 1)
+        other.run({"x": np.array([2], np.float32)}, 1)
 
 
 @pytest.mark.promise("evaluation-keys")
 def test_identifiers_are_unguessable() -> None:
     store = SessionStore(SessionLimits(sessions=100))
-    found = {store.open({}, 1) for _ in range(100)}
-    assert len(found) == 100
-    assert all(len(bytes.fromhex(identifier)) == 16 for identifier in found)
+    identifiers = {store.open({}, 1) for _ in range(100)}
+    assert len(identifiers) == 100
+    assert all(len(bytes.fromhex(identifier)) == 16 for identifier in identifiers)
 
 
 @pytest.mark.promise("evaluation-keys")

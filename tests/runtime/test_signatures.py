@@ -117,7 +117,7 @@ def test_lists_tuples_and_dictionaries_of_tensors_at_any_depth(tmp_path: Path) -
     assert agree(model(X, [X, Y], {"deep": ({"a": Y},), "scale": 2}), expected)
     with pytest.raises(InputError, match=r"not compiled in: residuals\[2\]"):
         model(X, [X, Y, Y], arguments["extra"])
-    with pytest.raises(InputError, match=r"residuals is a Tensor, compiled as a list"):
+    with pytest.raises(InputError, match=r"residuals is a Tensor, but was compiled as a list"):
         model(X, X, arguments["extra"])
     with pytest.raises(InputError, match=r"extra.scale differs from 2.0, which was compiled in"):
         model(X, [X, Y], {"deep": [{"a": Y}], "scale": 3.0})
@@ -148,7 +148,8 @@ def test_a_default_that_no_file_can_hold_may_be_left_away(tmp_path: Path) -> Non
 def test_a_default_that_was_compiled_in_may_be_given_or_left_away(tmp_path: Path) -> None:
     module = module_with(lambda self, x, factor=2.0, flag=None: self.conv(x) * factor)
     model = loaded(module, tmp_path, {"x": X})
-    for arguments in ((), (2.0,), (2.0, None), (2.0, {})):
+    several: tuple[tuple[Any, ...], ...] = ((), (2.0,), (2.0, None), (2.0, {}))
+    for arguments in several:
         assert agree(model(X, *arguments), module(X))
     with pytest.raises(InputError, match=r"factor differs from 2.0"):
         model(X, 3.0)
@@ -162,7 +163,7 @@ def test_an_argument_that_the_model_has_not_lists_those_that_it_has(tmp_path: Pa
         model(X, mask=Y)
     with pytest.raises(InputError, match="given twice"):
         model(X, x=Y)
-    with pytest.raises(InputError, match="3 arguments, the model takes 2 by position: x, low"):
+    with pytest.raises(InputError, match="3 positional arguments were given, the model takes 2: x, low"):
         model(X, None, None)
 
 
@@ -280,6 +281,7 @@ class Counting(Module):
     def __init__(self, used: bool) -> None:
         super().__init__()
         self.used = used
+        self.calls: torch.Tensor
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

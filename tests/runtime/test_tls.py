@@ -46,7 +46,7 @@ def tls_server(client_ca: Path | None = None, host: str = "127.0.0.1") -> Iterat
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(client_ca)
     server = ThreadingHTTPServer((host, 0), Handler)
-    server.handle_error = lambda request, address: None  # type: ignore[method-assign]  # refused clients are not its errors
+    server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]  # refused clients are not its errors
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -92,16 +92,16 @@ def test_a_forked_child_leaves_its_parents_session_alone() -> None:
             finally:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        (kept,) = http._idle
+        (kept,) = vars(http)["_idle"]
         http.send("digest", "region", [b"tri."], reply)
         assert reply == b"tri."
-        assert list(http._idle) == [kept]
+        assert list(vars(http)["_idle"]) == [kept]
 
 
 def test_trusting_anybody_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     with tls_server() as url:
         echo(url, Access(verify=False))
-    assert "whoever answers is believed to be the server" in caplog.text
+    assert "whoever answers is trusted to be the server" in caplog.text
 
 
 def test_a_client_shows_its_certificate() -> None:
@@ -150,11 +150,11 @@ def test_what_options_leave_comes_from_the_environment(monkeypatch: pytest.Monke
     monkeypatch.setenv("HECOMPILE_KEY", str(CERT[1]))
     monkeypatch.setenv("HECOMPILE_TOKEN", "abc")
     monkeypatch.setenv("HECOMPILE_HEADERS", "X-One: 1\nX-Two: 2")
-    found = access_of({})
-    assert (found.verify, found.cert, found.token) == (str(CA), (str(CERT[0]), str(CERT[1])), "abc")
-    assert found.headers == {"X-One": "1", "X-Two": "2"}
+    access = access_of({})
+    assert (access.verify, access.cert, access.token) == (str(CA), (str(CERT[0]), str(CERT[1])), "abc")
+    assert access.headers == {"X-One": "1", "X-Two": "2"}
     with tls_server(client_ca=CA) as url:
-        echo(url, found)
+        echo(url, access)
     other = access_of({"verify": False, "token": "other", "headers": {}})
     assert (other.verify, other.token, other.headers) == (False, "other", {})
     monkeypatch.setenv("HECOMPILE_HEADERS", "no colon")

@@ -25,7 +25,7 @@ from hecompile.runtime.wire import (
 @given(st.integers(1, 256), st.binary(max_size=100), st.sampled_from(["", "0" * SESSION_DIGITS]))
 def test_round_trip(batch: int, payload: bytes, session: str) -> None:
     body = b"".join(pack_request(batch, [payload], session))
-    assert unpack_request(body) == (batch, session, payload)
+    assert unpack_request(body) == (batch, session, memoryview(payload))
     assert len(body) - len(payload) <= HEADER_LIMIT
 
 

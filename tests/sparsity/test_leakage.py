@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hecompile.errors import CompileError
+from hecompile.ir.linear import Array
 from hecompile.sparsity.leakage import leakage
 
 
-def mask(*encrypted: bool) -> np.ndarray:
+def mask(*encrypted: bool) -> Array:
     return np.array(encrypted).reshape(1, 1, -1)
 
 
@@ -24,26 +25,26 @@ def test_an_entry_clear_at_two_consecutive_steps_gives_its_noise_prediction() ->
 
 
 def test_the_union_counts() -> None:
-    found = leakage([mask(False, True, True), mask(True, False, True)])
-    assert found.fraction == pytest.approx(2 / 3)
+    leak = leakage([mask(False, True, True), mask(True, False, True)])
+    assert leak.fraction == pytest.approx(2 / 3)
 
 
 def test_a_revealed_prediction_counts_at_every_step() -> None:
-    found = leakage([mask(False, True), mask(True, True)], noise_revealed=True)
-    assert (found.noise_entries, found.noise_values) == (1, 1)
+    leak = leakage([mask(False, True), mask(True, True)], noise_revealed=True)
+    assert (leak.noise_entries, leak.noise_values) == (1, 1)
 
 
 @given(st.lists(arrays(np.bool_, (2, 2, 3)), min_size=1, max_size=6))
-def test_counts_are_those_of_a_loop(masks: list[np.ndarray]) -> None:
-    found = leakage(masks)
+def test_counts_are_those_of_a_loop(masks: list[Array]) -> None:
+    leak = leakage(masks)
     latent, noise = set(), set()
     for step, encrypted in enumerate(masks):
         for place in map(tuple, np.argwhere(~encrypted)):
             latent.add(place)
             if step and not masks[step - 1][place]:
                 noise.add(place)
-    assert (found.latent_entries, found.noise_entries) == (len(latent), len(noise))
-    assert found.noise_entries <= found.latent_entries <= found.entries == 12
+    assert (leak.latent_entries, leak.noise_entries) == (len(latent), len(noise))
+    assert leak.noise_entries <= leak.latent_entries <= leak.entries == 12
 
 
 def test_no_steps_are_refused() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from hecompile.errors import CompileError
-from hecompile.sparsity.importance import cost_function
+from hecompile.ir.linear import Array
+from hecompile.sparsity.importance import distortion_function
 from hecompile.sparsity.selection import Grouping, Masks, nested_masks, select, static_mask
 
 # whole numbers add up exactly, and a tau of 2^-k multiplies exactly: the properties hold without a tolerance
@@ -21,7 +22,7 @@ taus = st.integers(0, 255).map(lambda numerator: numerator / 256)
 
 
 @given(distortions, taus)
-def test_never_over_budget_and_of_maximal_cardinality(distortion: np.ndarray, tau: float) -> None:
+def test_never_over_budget_and_of_maximal_cardinality(distortion: Array, tau: float) -> None:
     clear = ~select(distortion, tau)
     budget = tau * distortion.sum()
     assert distortion[clear].sum() <= budget
@@ -31,14 +32,14 @@ def test_never_over_budget_and_of_maximal_cardinality(distortion: np.ndarray, ta
 
 
 @given(arrays(np.float64, st.just((1, 2, 4)), elements=st.integers(0, 20).map(float)), taus)
-def test_a_brute_force_agrees(distortion: np.ndarray, tau: float) -> None:
+def test_a_brute_force_agrees(distortion: Array, tau: float) -> None:
     values, budget = distortion.ravel(), tau * distortion.sum()
     most = max(k for k in range(9) if any(sum(choice) <= budget for choice in combinations(values, k)))
     assert (~select(distortion, tau)).sum() == most
 
 
 @given(distortions, taus, st.sampled_from(["tile", "channel"]), st.integers(1, 3))
-def test_groups_stay_together_within_the_same_budget(distortion: np.ndarray, tau: float, kind: str, repeat: int) -> None:
+def test_groups_stay_together_within_the_same_budget(distortion: Array, tau: float, kind: str, repeat: int) -> None:
     grown = distortion.repeat(2, axis=1).repeat(repeat, axis=2)
     mask = select(grown, tau, Grouping(kind, (2, repeat)))  # type: ignore[arg-type]
     assert grown[~mask].sum() <= tau * grown.sum()
@@ -48,7 +49,7 @@ def test_groups_stay_together_within_the_same_budget(distortion: np.ndarray, tau
 
 
 @given(arrays(np.float64, (3, 4, 4), elements=st.floats(0, 1e6)), st.floats(0, 0.999))
-def test_floats_keep_the_budget_up_to_their_rounding(distortion: np.ndarray, tau: float) -> None:
+def test_floats_keep_the_budget_up_to_their_rounding(distortion: Array, tau: float) -> None:
     assert distortion[~select(distortion, tau)].sum() <= tau * distortion.sum() * (1 + 1e-12)
 
 
@@ -59,12 +60,12 @@ SHARES = {0.005: 0.078, 0.01: 0.111, 0.05: 0.249, 0.1: 0.352, 0.2: 0.495, 0.5: 0
 @pytest.mark.parametrize(("tau", "share"), SHARES.items())
 def test_the_share_in_clear_of_gaussian_latents_is_the_papers(name: str, tau: float, share: float) -> None:
     latents = np.random.default_rng(0).standard_normal((4, 4, 64, 64))
-    found = [1 - select(cost_function(name)(latent), tau).mean() for latent in latents]
-    assert np.mean(found) == pytest.approx(share, abs=0.01)
+    shares = [1 - select(distortion_function(name)(latent), tau).mean() for latent in latents]
+    assert np.mean(shares) == pytest.approx(share, abs=0.01)
 
 
 @given(st.lists(arrays(np.float64, (2, 3, 3), elements=st.integers(1, 50).map(float)), min_size=1, max_size=5), taus)
-def test_a_static_mask_is_the_selection_of_the_mean_share(samples: list[np.ndarray], tau: float) -> None:
+def test_a_static_mask_is_the_selection_of_the_mean_share(samples: list[Array], tau: float) -> None:
     mean = np.mean([sample / sample.sum() for sample in samples], axis=0)
     assert np.array_equal(static_mask(samples, tau), select(mean, tau))
 
@@ -76,7 +77,7 @@ def test_a_static_mask_is_the_selection_of_the_mean_share(samples: list[np.ndarr
     st.floats(0, 0.999),
 )
 @settings(max_examples=30)
-def test_masks_of_bins_are_nested_and_each_within_its_budget(samples: dict[int, list[np.ndarray]], tau: float) -> None:
+def test_masks_of_bins_are_nested_and_each_within_its_budget(samples: dict[int, list[Array]], tau: float) -> None:
     masks = nested_masks(samples, tau)
     ordered = sorted(masks.values(), key=lambda mask: mask.sum())
     for smaller, larger in pairwise(ordered):
@@ -110,7 +111,7 @@ def test_what_cannot_be_selected_is_refused() -> None:
         Grouping("row")  # type: ignore[arg-type]
     with pytest.raises(CompileError, match="no entries"):
         Grouping("tile", (0, 2))
-    with pytest.raises(CompileError, match="nothing to choose by"):
+    with pytest.raises(CompileError, match="no entry is more important"):
         static_mask([np.zeros((1, 2, 2))], 0.1)
     with pytest.raises(CompileError, match="bins, C, H, W"):
         Masks(np.zeros((2, 2), np.bool_))

@@ -1,4 +1,4 @@
-"""The client's half of a `bfv` region: fresh secrets, encryption, decryption. The server never imports this module."""
+"""The client's half of a `bfv` region: it draws fresh secrets, encrypts and decrypts. The server never imports this module."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from hecompile.backends.bfv.kernels import proved_kernel
 from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
 from hecompile.backends.bfv.places import client_layer
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
-from hecompile.backends.bfv.released import pack_released, unpack_sums
-from hecompile.backends.bfv.values import Reading, shown_of, to_values
+from hecompile.backends.bfv.revealed import pack_revealed, unpack_sums
+from hecompile.backends.bfv.values import Reading, revealed_values, to_values
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
+from hecompile.ir.dequantizer import Dequantizer, leading
 from hecompile.ir.halves import Array
-from hecompile.ir.readout import Readout, leading
 
 __all__ = ["BfvClient"]
 
 
 @dataclass(frozen=True, repr=False)
 class _Pending(Pending):
-    """What one request leaves behind: its secrets, and the shape around the channels of every layer's input."""
+    """Kept from a request to its reply: the secrets, and every layer's input shape without the channels."""
 
     request: _core.Request
     leading: list[tuple[int, ...]]
@@ -38,19 +38,19 @@ class _Pending(Pending):
 
 @dataclass(frozen=True, eq=False)
 class _Layers:
-    """A region at one batch size, in the core."""
+    """The layers of a region at one batch size as objects of the core."""
 
     clients: list[_core.ClientLayer]
     layouts: list[_core.Layout]
 
 
 class BfvClient(RegionClient):
-    """Encrypts a region's inputs and decrypts its outputs; every request has secrets of its own."""
+    """Encrypts a region's inputs and decrypts its outputs. Every request has secrets of its own."""
 
-    def __init__(self, program: RegionProgram, readouts: list[Readout]) -> None:
+    def __init__(self, program: RegionProgram, dequantizers: list[Dequantizer]) -> None:
         proved_kernel()
         self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
-        self._program, self._readouts = program, readouts
+        self._program, self._dequantizers = program, dequantizers
         self._contexts = contexts(program, len(program.body.layers))
         self._layers, self._sizes = cache(self._make_layers), cache(self._make_sizes)
         self._run: _core.Run | None = None
@@ -63,7 +63,7 @@ class BfvClient(RegionClient):
         given = [np.ascontiguousarray(named[layer.input], np.float32) for layer in layers]
         for layer, value in zip(layers, given, strict=True):
             count = layer.geometry.pictures(value.shape)
-            if count != batch * layer.multiple:
+            if count != batch * layer.images_per_sample:
                 raise ProtocolError(f"layer of {layer.input}: {count} pictures for a batch of {batch}")
         sizes = self._sizes(batch, FIRST)
         offsets = np.cumsum([0, *(size.up_words + size.up_seeds for size in sizes)]).tolist()
@@ -73,8 +73,8 @@ class BfvClient(RegionClient):
         parts: list[Buffer] = [bytes([mode])] * mode_bytes(self._program)
         for index, (layer, size) in enumerate(zip(layers, self._sizes(batch, mode), strict=True)):
             parts.append(view[offsets[index] : offsets[index] + size.up_words + size.up_seeds])
-            if size.up_released:
-                parts.append(pack_released(layer, shown_of(layer, given[index], np.array(request.scales(index)))))
+            if size.up_revealed:
+                parts.append(pack_revealed(layer, revealed_values(layer, given[index], np.array(request.scales(index)))))
         around = [leading(value, layer.geometry) for layer, value in zip(layers, given, strict=True)]
         return parts, _Pending(sum(size.down for size in self._sizes(batch, mode)), request, around, batch, mode)
 
@@ -103,7 +103,7 @@ class BfvClient(RegionClient):
                 outputs += result
             else:
                 reading = Reading(np.array(pending.request.scales(index)), pending.leading[index])
-                outputs += to_values(layer, self._readouts[index], result, reading, batch, sums[index])
+                outputs += to_values(layer, self._dequantizers[index], result, reading, batch, sums[index])
         return outputs
 
     def request_bytes(self, batch: int) -> int:
@@ -115,8 +115,8 @@ class BfvClient(RegionClient):
     def _make_layers(self, batch: int) -> _Layers:
         layers = self._program.body.layers
         layouts = [core_layout(layer, batch) for layer in layers]
-        made = [client_layer(*each, batch) for each in zip(layers, layouts, self._readouts, strict=True)]
-        return _Layers(made, layouts)
+        clients = [client_layer(*parts, batch) for parts in zip(layers, layouts, self._dequantizers, strict=True)]
+        return _Layers(clients, layouts)
 
     def _make_sizes(self, batch: int, mode: int) -> list[LayerSizes]:
         layers = self._program.body.layers
@@ -124,16 +124,16 @@ class BfvClient(RegionClient):
 
 
 def _results(layer: LayerProgram, around: tuple[int, ...], batch: int) -> list[Array] | Array:
-    """Room for a layer's values, or with tiles for the integers that are read."""
-    geometry, pictures = layer.geometry, batch * layer.multiple
+    """Empty arrays for a layer's results: float32 tensors of its parts, or, with tiles, int64 coefficients."""
+    geometry, pictures = layer.geometry, batch * layer.images_per_sample
     if layer.split.tiles:
         layout = layer.layout(batch)
-        return np.empty((layout.blocks, layout.answers, layout.read_count), np.int64)
+        return np.empty((layout.blocks, layout.answers, layout.gather_count), np.int64)
     if geometry.tokens:
         return [_kept((*around, part.outputs)) for part in layer.parts]
     return [_kept((pictures, part.outputs, *geometry.out_size)) for part in layer.parts]
 
 
 def _kept(shape: tuple[int, ...]) -> Array:
-    """Room for float32 values in memory that is kept from call to call: fresh pages take as long as decryption."""
+    """An uninitialised float32 array in memory that is kept from call to call: fresh memory would take as long as decrypting."""
     return _core.traveling_bytes(4 * math.prod(shape)).view(np.float32).reshape(shape)

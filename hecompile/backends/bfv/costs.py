@@ -1,8 +1,8 @@
-"""What one encrypted layer costs, from its packing and parameters: what there is to do, counted, times a profile's times.
+"""What one encrypted layer costs: how many operations its packing and parameters need, times what each takes on a machine.
 
-The client encrypts every coefficient of an upload and decrypts every one of an answer. The server computes the `a` half of a layer
-once for all blocks that share a seed and the `b` half of every block, in one of two forms (see `forms`). `Work` has the numbers,
-`Machine` the time of each.
+The client encrypts every coefficient of an upload and decrypts every coefficient of an answer. The server computes the `a` half of
+a layer once for all blocks with one seed, and the `b` half for every block, in one of two forms (see `forms`). `Work` counts
+operations, `Machine` has the time of each.
 """
 
 from __future__ import annotations
@@ -18,21 +18,32 @@ from hecompile.ir.candidates import Cost
 from hecompile.machine import Machine
 
 __all__ = [
-    "ENCRYPT_WAYS", "PRICES", "Released", "Traffic", "Work", "client_work", "fresh_bytes", "kept_bytes", "layer_cost",
-    "released_cost", "reply_words", "server_work", "traffic",
+    "ENCRYPT_OVERHEADS",
+    "PRICES",
+    "Revealed",
+    "Traffic",
+    "Work",
+    "client_work",
+    "fresh_bytes",
+    "kept_bytes",
+    "layer_cost",
+    "reply_words",
+    "revealed_cost",
+    "server_work",
+    "traffic",
 ]  # fmt: skip
 
-ENCRYPT_A, DECRYPT_A = 0.4, 1.6  # what a coefficient of `a` takes the client, once for all blocks of a seed, beside one of `b`
+ENCRYPT_A, DECRYPT_A = 0.4, 1.6  # the client's time for a coefficient of `a`, once per seed, relative to one of `b`
 FLOAT_BYTES = 4
-ENCRYPT_WAYS = 2  # what encrypting a layer takes whatever its size, beside decrypting one
-MOST_KEPT = 32 << 20  # bytes of the largest buffer whose memory malloc uses again: a larger one gets fresh pages every time
+ENCRYPT_OVERHEADS = 2  # overhead of encrypting a layer, relative to that of decrypting one
+MOST_KEPT = 32 << 20  # bytes of the largest buffer that malloc reuses; a larger one gets fresh memory every time
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Polynomials and bytes of a layer's request and reply."""
+    """Polynomials and bytes of a layer's request (`up`) and reply (`down`)."""
 
-    uploads: int  # of all blocks
+    uploads: int  # polynomials, of all blocks
     answers: int
     up_bytes: int
     down_bytes: int
@@ -40,23 +51,23 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Work:
-    """Numbers of things to do. Every field has its time in the field of `Machine` with the same beginning."""
+    """How many operations there are of each kind. `PRICES` names the field of `Machine` with the time of each."""
 
-    macs: float = 0.0  # u8 by s8
-    words: float = 0.0  # words cut into limbs, put together, packed or unpacked
-    ntts: float = 0.0  # coefficients transformed
-    pairs: float = 0.0  # values multiplied in NTT form
-    encrypts: float = 0.0  # coefficients of `b`, and a share of those of `a`
-    decrypts: float = 0.0
-    layers: float = 0.0  # layers, for the server
-    releases: float = 0.0  # those of them with a part in clear
-    ways: float = 0.0  # layers, for the client, each way: encrypting counts twice
-    weights: float = 0.0  # values of weights in NTT form that are not kept
-    fresh: float = 0.0  # bytes of memory that nothing had before
-    reads: float = 0.0  # words of `b` that the client decodes
+    macs: float = 0.0  # multiply-adds of a byte of a word by an int8 weight
+    words: float = 0.0  # words cut into limbs, put together from them, packed or unpacked
+    ntts: float = 0.0  # coefficients that are transformed
+    pairs: float = 0.0  # products of two values in NTT form
+    encrypts: float = 0.0  # encrypted coefficients of `b`, and `ENCRYPT_A` times those of `a`
+    decrypts: float = 0.0  # decrypted coefficients of `b`, and `DECRYPT_A` times those of `a`
+    server_layers: float = 0.0  # layers that the server computes
+    reveals: float = 0.0  # layers with a revealed part
+    client_layers: float = 0.0  # layers that the client decrypts, and `ENCRYPT_OVERHEADS` for each that it encrypts
+    weights: float = 0.0  # values of weights that are transformed to NTT form for this request
+    fresh: float = 0.0  # bytes of fresh memory
+    gathered: float = 0.0  # gathered words of `b`, which the client decodes
 
     def seconds(self, machine: Machine) -> float:
-        """Predicted."""
+        """Predicted seconds on this machine."""
         return sum(float(getattr(self, name) * getattr(machine, field)) * unit for name, field, unit in PRICES)
 
 
@@ -67,38 +78,38 @@ PRICES = (
     ("pairs", "pair_ns", 1e-9),
     ("encrypts", "encrypt_ns", 1e-9),
     ("decrypts", "decrypt_ns", 1e-9),
-    ("layers", "layer_us", 1e-6),
-    ("releases", "release_us", 1e-6),
-    ("ways", "way_us", 1e-6),
+    ("server_layers", "server_layer_us", 1e-6),
+    ("reveals", "server_reveal_us", 1e-6),
+    ("client_layers", "client_layer_us", 1e-6),
     ("weights", "weight_ns", 1e-9),
-    ("fresh", "fresh_ns", 1e-9),
-    ("reads", "read_ns", 1e-9),
+    ("fresh", "fresh_memory_ns", 1e-9),
+    ("gathered", "gather_ns", 1e-9),
 )
 
 
 @dataclass(frozen=True)
-class Released:
-    """The part of a layer's input that the server sees in clear: a product of integers, computed in floats."""
+class Revealed:
+    """The part of a layer's input that the server sees in the clear, and multiplies as integers in floats."""
 
     entries: int
-    bits: int  # of each
+    bits: int  # of each entry
     rows: int
     terms: int  # channels of the picture times taps
-    columns: int  # of the result: its grid, for all elements
-    sum_bits: int = 0  # of sums that travel beside the answers, as with tiles; 0: they are encoded and added to them
+    columns: int  # of the result: the points of its grid, for all elements
+    sum_bits: int = 0  # of sums that are sent beside the answers, as with tiles; 0: sums are added to the answers
 
 
 def reply_words(layout: Layout) -> tuple[int, int]:
-    """Words of `b` and of `a` of a reply. Blocks of one seed share the answers' `a`."""
-    answers = layout.blocks * layout.answers * layout.read_count
+    """How many words of `b` and of `a` a reply has. Blocks with one seed have the same `a`."""
+    answers = layout.blocks * layout.answers * layout.gather_count
     return answers, groups_of(layout.blocks) * layout.answers * layout.packing.dimension
 
 
 def traffic(layout: Layout, q_bits: int, drops: tuple[int, int], a_share: float = 1.0) -> Traffic:
-    """What travels; `drops` are the low bits that answers leave out of b and a.
+    """What is sent for a layer. `drops` are the low bits that the answers' `b` and `a` leave out.
 
     Args:
-        a_share: of the requests, how many bring seeds and are answered with `a`: 1 or 0, or a mean over those of a run.
+        a_share: the fraction of requests that bring seeds and are answered with `a`: 1, 0, or an average over a run.
     """
     uploads, b = layout.blocks * layout.uploads, reply_words(layout)[0]
     up_bytes = packed_bytes(uploads * layout.packing.dimension, q_bits) + a_share * SEED_BYTES * groups_of(layout.blocks)
@@ -107,63 +118,62 @@ def traffic(layout: Layout, q_bits: int, drops: tuple[int, int], a_share: float 
 
 
 def kept_bytes(layout: Layout, q_bits: int, drops: tuple[int, int]) -> int:
-    """What the `a` of answers takes: in a first reply, and at a client that keeps it for a run."""
+    """Bytes of the answers' `a`: in the first reply of a run, and at a client that keeps it for the run."""
     return packed_bytes(reply_words(layout)[1], q_bits - drops[1])
 
 
 def server_work(layout: Layout, q_bits: int, requests: int = 1, a_share: float = 1.0) -> Work:
-    """What a server does to answer one request for a layer whose seeds serve `requests` (see `form_operations`)."""
+    """The server's work for one request for a layer whose seeds serve `requests` requests (see `form_operations`)."""
     form, operations = form_operations(layout, q_bits, requests, a_share)
     if form == "ntt":
         return _lanes_work(layout, operations)
-    return Work(operations.macs, operations.words, operations.ntts, operations.pairs, layers=1)
+    return Work(operations.macs, operations.words, operations.ntts, operations.pairs, server_layers=1)
 
 
 def _lanes_work(layout: Layout, operations: Operations) -> Work:
-    """What is done in NTT form, for whole lanes of uploads and of answers."""
+    """The same in NTT form, where uploads and answers are computed in whole lanes."""
     dimension, answers = layout.packing.dimension, in_lanes(layout.answers)
-    sets = operations.pairs / (layout.answers * layout.uploads * dimension)  # of uploads, blocks' and seeds'
+    sets = operations.pairs / (layout.answers * layout.uploads * dimension)  # of uploads: one for each block, and for each seed
     values = answers * layout.uploads * dimension
     return Work(
         words=operations.words,
         ntts=dimension * (in_lanes(layout.blocks * layout.uploads) + answers * sets),
         pairs=values * sets,
-        layers=1,
+        server_layers=1,
         weights=0 if keeps_values(layout) else values,
     )
 
 
 def fresh_bytes(sent: Traffic) -> int:
-    """Bytes of fresh memory that the server needs for a reply: as it is filled, and as it is handed on."""
+    """Bytes of fresh memory that a reply takes the server: it holds a large one twice."""
     return 2 * sent.down_bytes if sent.down_bytes > MOST_KEPT else 0
 
 
 def client_work(layout: Layout) -> Work:
-    """What a client does for one request for a layer: both ways."""
+    """The client's work for one request for a layer: encrypting and decrypting."""
     dimension, blocks, groups = layout.packing.dimension, layout.blocks, groups_of(layout.blocks)
     return Work(
         encrypts=layout.uploads * dimension * (blocks + ENCRYPT_A * groups),
         decrypts=layout.answers * dimension * (blocks + DECRYPT_A * groups),
-        reads=blocks * layout.answers * layout.read_count,
-        ways=ENCRYPT_WAYS + 1,
+        gathered=blocks * layout.answers * layout.gather_count,
+        client_layers=ENCRYPT_OVERHEADS + 1,
     )
 
 
 def _peak_bytes(layout: Layout, q_bits: int, first: Traffic, form: FormName) -> int:
-    """What a server holds at its fullest for a layer, at the first request of a run, beside weights: request and reply, and the
-    core's memory."""
+    """The most memory that a server needs for a layer in a run's first request, without weights: messages and scratch memory."""
     return REQUEST_COPIES * first.up_bytes + REPLY_COPIES * first.down_bytes + working_bytes(layout, q_bits, form)
 
 
 def layer_cost(
-    layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine, released: Released | None = None,
+    layout: Layout, q_bits: int, drops: tuple[int, int], machine: Machine, revealed: Revealed | None = None,
     requests: int = 1, a_share: float = 1.0,
 ) -> Cost:  # fmt: skip
-    """One request for this layer, `layout` being that of its encrypted channels. Rounds are the region's, not the layer's: zero.
+    """The cost of one request for this layer. `layout` is that of its encrypted channels; rounds are counted for regions, not here.
 
     Args:
         requests: how many requests of a run its seeds serve.
-        a_share: as of `traffic`.
+        a_share: as in `traffic`.
     """
     sent = traffic(layout, q_bits, drops, a_share)
     work = replace(server_work(layout, q_bits, requests, a_share), fresh=fresh_bytes(sent))
@@ -171,20 +181,20 @@ def layer_cost(
     form = product_form(layout, q_bits, requests).name
     peak_mib = _peak_bytes(layout, q_bits, traffic(layout, q_bits, drops), form) / 2**20
     cost = Cost(server_s, client_s, sent.up_bytes, sent.down_bytes, peak_mib=peak_mib)
-    if released is None:
+    if revealed is None:
         return cost
-    clear = released_cost(released, machine)
-    return replace(cost + clear, peak_mib=max(peak_mib, clear.peak_mib))  # one after the other
+    clear = revealed_cost(revealed, machine)
+    return replace(cost + clear, peak_mib=max(peak_mib, clear.peak_mib))  # the two parts are computed one after the other
 
 
-def released_cost(released: Released, machine: Machine) -> Cost:
-    """The released part."""
-    up = packed_bytes(released.entries, released.bits)
-    sums = released.rows * released.columns
-    down = packed_bytes(sums, released.sum_bits)
-    words = released.entries + sums
-    product_s = released.terms * sums * machine.float_ps * 1e-12
-    server_s = Work(words=words, releases=1).seconds(machine) + product_s
-    client_s = Work(words=released.entries + (sums if released.sum_bits else 0)).seconds(machine) + 1e-6 * machine.client_release_us
-    peak = FLOAT_BYTES * released.terms * (released.columns + released.rows) + 8 * sums
-    return Cost(server_s, client_s, up, down, peak_mib=peak / 2**20, released=released.entries)
+def revealed_cost(revealed: Revealed, machine: Machine) -> Cost:
+    """The cost of the revealed part of a layer."""
+    up = packed_bytes(revealed.entries, revealed.bits)
+    sums = revealed.rows * revealed.columns
+    down = packed_bytes(sums, revealed.sum_bits)
+    words = revealed.entries + sums
+    product_s = revealed.terms * sums * machine.float_ps * 1e-12
+    server_s = Work(words=words, reveals=1).seconds(machine) + product_s
+    client_s = Work(words=revealed.entries + (sums if revealed.sum_bits else 0)).seconds(machine) + 1e-6 * machine.client_reveal_us
+    peak = FLOAT_BYTES * revealed.terms * (revealed.columns + revealed.rows) + 8 * sums
+    return Cost(server_s, client_s, up, down, peak_mib=peak / 2**20, revealed=revealed.entries)

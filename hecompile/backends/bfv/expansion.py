@@ -1,4 +1,4 @@
-"""What the key of a layer's `a` depends on (wire format: docs/cryptography.md has it whole, with test vectors)."""
+"""The text that a layer's `a` is derived from, beside its seed. docs/cryptography.md has the derivation, with test vectors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DOMAIN = b"hecompile bfv a v1"
 
 
 def contexts(document: Document[Any], layers: int) -> list[bytes]:
-    """For each layer: domain, digest of the document, region and layer, what varies in size with its length.
+    """For each layer the bytes that name it: domain, digest of the document, region, layer number, with lengths where they vary.
 
-    The core adds the group of blocks and the seed, and hashes.
+    The core appends the group of blocks and the seed, and hashes.
     """
     digest = hashlib.sha256(json.dumps(document.as_json(), sort_keys=True, separators=(",", ":")).encode()).digest()
     fields = b"".join(struct.pack("<I", len(field)) + field for field in (digest, document.region.encode()))

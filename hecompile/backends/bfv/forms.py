@@ -1,13 +1,13 @@
-"""In which of two forms a server multiplies a layer's ciphertexts by its weights, and what there is to do in each.
+"""In which of two forms a server multiplies a layer's ciphertexts by its weights, and how many operations each form takes.
 
-Limbs: words are cut into bytes, an answer is a sum of bytes times int8 weights, put together modulo q at the end. NTT: polynomials
-and weights are transformed, an answer is a sum of products of single values. Both give the same words, so the choice is of time
-only. A prediction takes it from sizes and the constants of `PRICES`, whatever the machine. A server whose kernel multiplies limbs
-much faster has constants of its own, and may take limbs where the prediction has NTT: nobody has to agree with it.
+Limbs: words are cut into bytes, an answer is a sum of bytes times int8 weights, and the sums are put together modulo q at the end.
+NTT: polynomials and weights are transformed, and an answer is a sum of products value by value. Both give the same words, so only
+the time differs. A prediction uses the constants in `PRICES`, the same for every machine. A server whose kernel is much faster at
+limbs uses constants of its own, and may take another form than was predicted.
 
-The polynomials `a` are needed at every coefficient, once per group of blocks that share them, and where a seed serves several
-requests of a run in the first of them only; of `b`, which every block has, only the spans of coefficients that are read count,
-rounded up to strips of 64. One form serves all requests of a run, as weights lie in its order: the one that is faster on average.
+`a` is needed at every coefficient, but only once per group of blocks with one seed, and only in the first of the requests that a
+seed serves. `b` belongs to every block, but is needed only around gathered coefficients, in strips of 64. All requests of a run use
+the same form, the one that is faster on average, since the weights are kept in its order.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = [
 ]
 
 FormName = Literal["limbs", "ntt"]
-KEPT_BYTES = 4 << 20  # of a layer's weights in NTT form that a server keeps; more are transformed anew for every request
-STRIP, ROWS, CHANNELS = 64, 6, 4  # coefficients, answers and uploads that the kernel of limbs takes at a time
+KEPT_BYTES = 4 << 20  # most weights of a layer in NTT form that a server keeps; larger ones are transformed for every request
+STRIP, ROWS, CHANNELS = 64, 6, 4  # coefficients, answers and uploads that most kernels of limbs take at a time
 
 
 class Prices(Protocol):
-    """What single operations take."""
+    """The times that single operations take: picoseconds or nanoseconds, by the end of the name (see `Machine`)."""
 
     @property
     def mac_ps(self) -> float: ...
@@ -52,7 +52,7 @@ class Prices(Protocol):
 
 @dataclass(frozen=True)
 class FormPrices:
-    """`Prices` as constants."""
+    """`Prices` with constants that are typical for any machine."""
 
     mac_ps: float = 3.5
     word_ns: float = 1.5
@@ -62,7 +62,7 @@ class FormPrices:
 
 @dataclass(frozen=True)
 class _Kernel:
-    """What decides the form at a server: prices, and how many answers and uploads are multiplied at a time."""
+    """What a server decides the form by: prices, and how many answers and uploads its kernel multiplies at a time."""
 
     prices: FormPrices
     rows: int = ROWS
@@ -71,27 +71,27 @@ class _Kernel:
 
 PRICES = FormPrices()
 _ANY = _Kernel(PRICES)
-_KERNELS = MappingProxyType({"amx": _Kernel(FormPrices(mac_ps=1.3), 16, 64)})  # those far from the prediction's
+_KERNELS = MappingProxyType({"amx": _Kernel(FormPrices(mac_ps=1.3), 16, 64)})  # kernels that are far from `PRICES`
 
 
 @dataclass(frozen=True)
 class Operations:
-    """Numbers of operations of a layer's products."""
+    """How many operations the products of a layer take."""
 
-    macs: float  # byte by int8 multiply-adds
-    words: float  # cut into limbs or unpacked; drawn from a seed or put together from limbs counts twice
-    ntts: float  # coefficients transformed
-    pairs: float  # values multiplied in NTT form
+    macs: float  # multiply-adds of a byte of a word by an int8 weight
+    words: float  # words cut into limbs or unpacked; expanding one from a seed or putting one together from limbs counts twice
+    ntts: float  # coefficients that are transformed
+    pairs: float  # products of two values in NTT form
 
     def seconds(self, prices: Prices) -> float:
-        """Predicted."""
+        """Predicted seconds at these prices."""
         nanoseconds = self.words * prices.word_ns + self.ntts * prices.ntt_ns + self.pairs * prices.pair_ns
         return 1e-12 * self.macs * prices.mac_ps + 1e-9 * nanoseconds
 
 
 @dataclass(frozen=True)
 class ProductForm:
-    """The form that is faster by its prices, and the predicted seconds of both."""
+    """The faster form, and the predicted seconds of both."""
 
     name: FormName
     limbs_s: float
@@ -99,10 +99,10 @@ class ProductForm:
 
 
 def product_form(layout: Layout, q_bits: int, requests: int = 1, kernel: str | None = None) -> ProductForm:
-    """The form for a layer's products at one batch size, where a seed serves so many requests.
+    """The form for a layer's products at one batch size, where a seed serves `requests` requests of a run.
 
     Args:
-        kernel: of the server that asks; without it, the form is a prediction for any machine.
+        kernel: name of the kernel of the server that asks. None: predict the form for any machine.
     """
     server = _ANY if kernel is None else _KERNELS.get(kernel, _ANY)
     both = _limbs(layout, q_bits, 1 / requests, server), _ntt(layout, 1 / requests)
@@ -111,30 +111,34 @@ def product_form(layout: Layout, q_bits: int, requests: int = 1, kernel: str | N
 
 
 def form_operations(layout: Layout, q_bits: int, requests: int = 1, a_share: float = 1.0) -> tuple[FormName, Operations]:
-    """The form for a layer's products, and what there is to do in it for a request that computes this share of the `a` half."""
+    """The form for a layer's products, and the operations of one request in it.
+
+    Args:
+        a_share: the fraction of requests for which the `a` half is computed: 1, 0, or an average over a run.
+    """
     name = product_form(layout, q_bits, requests).name
     return name, _ntt(layout, a_share) if name == "ntt" else _limbs(layout, q_bits, a_share)
 
 
 def limbs_operations(layout: Layout, q_bits: int) -> Operations:
-    """What there is to do for a request that brings seeds, as a product of limbs."""
+    """The operations of a request that brings seeds, in the form of limbs."""
     return _limbs(layout, q_bits, 1.0)
 
 
 def limbs_of_b_seconds(layout: Layout, q_bits: int) -> float:
-    """Predicted seconds of a product of limbs that computes the `b` half alone."""
+    """Predicted seconds of a product in the form of limbs that computes the `b` half alone."""
     return _limbs(layout, q_bits, 0.0).seconds(PRICES)
 
 
 def _limbs(layout: Layout, q_bits: int, a_share: float, kernel: _Kernel = _ANY) -> Operations:
     dimension, blocks, groups = layout.packing.dimension, layout.blocks, a_share * groups_of(layout.blocks)
-    span = min(dimension, layout.packing.p_out * _up(layout.area, STRIP))
+    span = min(dimension, layout.packing.p_out * _up(layout.channel_stride, STRIP))
     coefficients = groups * dimension + blocks * span
     terms = layout.packing.p_in * layout.packing.p_out * len(layout.geometry.taps)
     return Operations(
         macs=_up(layout.answers, kernel.rows) * _up(layout.uploads, kernel.channels) * terms * -(-q_bits // 8) * coefficients,
         words=layout.uploads * dimension * (blocks + 3 * groups) + 2 * layout.answers * coefficients,
-        ntts=layout.uploads * dimension * groups,  # `a` is drawn in NTT order
+        ntts=layout.uploads * dimension * groups,  # `a` is expanded in NTT order
         pairs=0,
     )
 
@@ -152,5 +156,5 @@ def _ntt(layout: Layout, a_share: float) -> Operations:
 
 
 def _up(count: int, step: int) -> int:
-    """The next multiple of a step."""
+    """The next multiple of `step` that is not below the number."""
     return -(-count // step) * step

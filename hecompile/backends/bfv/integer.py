@@ -1,4 +1,4 @@
-"""What `bfv` and `clear` have in common: exact integer layers, with parameters by proof and a packing per batch size."""
+"""The base of the backends `bfv` and `clear`: exact integer layers, with proved parameters and a packing per batch size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hecompile.backends.base import Backend, Facts, Guarantee
+from hecompile.backends.base import Backend, Description, Guarantee
 from hecompile.backends.bfv.parameters import Parameters
 from hecompile.backends.bfv.program import LayerProgram, region_program
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hecompile.ir.channels import ChannelSplit
     from hecompile.ir.graph import ModelGraph
     from hecompile.ir.halves import ClientHalf, Half
-    from hecompile.ir.layer_groups import Stack
+    from hecompile.ir.layer_groups import LayerGroup
     from hecompile.ir.passes import RegionPass
     from hecompile.ir.regions import AnyCall, Lowered, Program
     from hecompile.machine import Machine
@@ -26,13 +26,13 @@ __all__ = ["IntegerBackend"]
 
 
 class IntegerBackend(Backend):
-    """Backends whose regions are exact integer products of single layers."""
+    """A backend whose regions are exact integer products, each of a single linear layer."""
 
     guarantee = Guarantee(stateless=True)
 
     @abstractmethod
     def prime(self, parameters: Parameters) -> int:
-        """The ciphertext modulus that stands in the program."""
+        """The ciphertext modulus q that the document gets for these parameters."""
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
         from hecompile.backends.bfv.pricing import candidates
@@ -54,7 +54,7 @@ class IntegerBackend(Backend):
         )
 
     def packed(self, context: Context) -> Sequence[RegionPass]:
-        """Further passes over packed products."""
+        """Passes that a subclass runs between packing and lowering."""
         return ()
 
     def _halves(self, program: Program) -> Callable[[AnyCall], Lowered]:
@@ -62,13 +62,13 @@ class IntegerBackend(Backend):
 
         return lambda region: lower_layers(region, self.name, self.prime)
 
-    def carries(self, group: Stack, security_bits: int) -> bool:
+    def carries(self, group: LayerGroup, security_bits: int) -> bool:
         from hecompile.backends.bfv.carried import carried
 
         return carried(group, security_bits)
 
     def price_layers(
-        self, group: Stack, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1, calls: int = 1
+        self, group: LayerGroup, machine: Machine, splits: Sequence[ChannelSplit] = (), batch: int = 1, calls: int = 1
     ) -> list[LayerPrice]:
         from hecompile.backends.bfv.pricing import layer_prices
 
@@ -79,27 +79,27 @@ class IntegerBackend(Backend):
 
         return program_costs(region_program(half), machine, batch)
 
-    def describe(self, half: Half) -> Facts:
+    def describe(self, half: Half) -> Description:
         layers = region_program(half).body.layers
-        rings = sorted({(each.parameters.dimension, each.parameters.q_bits, each.parameters.t_bits) for each in layers})
+        rings = sorted({(layer.parameters.dimension, layer.parameters.q_bits, layer.parameters.t_bits) for layer in layers})
         first = [layer.packings[0] for layer in layers]
         tightest = min(first, key=lambda row: row.budget_bits - row.noise_bits)
-        return Facts(
+        return Description(
             layers=sum(len(layer.parts) for layer in layers),
             parameters="; ".join(f"N{dimension} q{q} t{t}" for dimension, q, t in rings),
             proof=", ".join(sorted({row.proof for row in first})),
             noise_bits=tightest.noise_bits,
             budget_bits=tightest.budget_bits,
-            reveals=tuple(_reveal(layer) for layer in layers if layer.split.shows),
+            reveals=tuple(_reveal(layer) for layer in layers if layer.split.reveals),
         )
 
 
 def _reveal(layer: LayerProgram) -> str:
-    """What is shown of a layer's input, with what it comes to in entries of a sample."""
+    """A sentence for `Description.reveals`: what a request reveals of a layer's input, and how many entries of a sample that is."""
     split, tiles = layer.split, layer.split.tiles
     if tiles is None:
-        what = f"{len(split.released)} of {split.channels} channels"
+        what = f"{len(split.revealed)} of {split.channels} channels"
     else:
-        what = f"{len(tiles.released)} of {tiles.rows} x {tiles.columns} tiles"
-    shape = split.shown_shape(layer.geometry, layer.multiple)
+        what = f"{len(tiles.revealed)} of {tiles.rows} x {tiles.columns} tiles"
+    shape = split.revealed_shape(layer.geometry, layer.images_per_sample)
     return f"{layer.input}: {what} at {split.bits} bits, {math.prod(shape)} entries"

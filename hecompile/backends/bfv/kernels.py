@@ -1,4 +1,4 @@
-"""The core's kernel on this machine, which proves itself before anything is computed with it."""
+"""The core's kernel on this machine, tested before anything is computed with it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["UnsafeMachineError", "proved_kernel"]
 
 
 class UnsafeMachineError(HecompileError):
-    """The kernel computes wrongly on this machine: neither a server nor a client may use it."""
+    """The kernel computes wrongly on this machine, so neither a server nor a client may use it."""
 
 
 @cache
 def proved_kernel() -> str:
-    """The name of the kernel in use, after its self-test.
+    """The name of the kernel in use, after it passed its self-test.
 
     Raises:
-        UnsafeMachineError: if it does not give the portable kernel's words.
+        UnsafeMachineError: if its words differ from those of the portable kernel.
     """
     name = _core.kernel()
     if not _core.self_test(name):

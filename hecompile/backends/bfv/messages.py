@@ -1,11 +1,11 @@
-"""What travels for a region, and the core's view of its layers: functions of the program and the batch, never of the data.
+"""What a request and a reply of a region consist of, and how long each part is. Both follow from document and batch size alone.
 
-A request is its layers' parts one after another: `b` of every upload, q_bits a word; a seed of 32 bytes for each group of up to
-64 blocks, from which their `a` is expanded; released entries, if any. A reply's part is `b` at the coefficients that are read, then
-one `a` for each group, without their dropped low bits, then with tiles the sums over what is released.
+A request has one part per layer: `b` of every upload, q_bits per word; a seed of 32 bytes for each group of up to 64 blocks, from
+which their `a` is expanded; and revealed entries, if any. A reply has one part per layer, too: `b` at the gathered coefficients,
+then one `a` for each group of blocks, both without their dropped low bits; and, where tiles are revealed, the sums over those.
 
-Where seeds may serve several requests of a run, a request begins with a byte: `FIRST` brings the seeds, `LATER` does not, and is
-answered by `b` alone, for those layers.
+In regions where one seed may serve several requests of a run, a request begins with a byte. `FIRST`: the request brings the seeds.
+`LATER`: layers with shared seeds send none, and the reply leaves out their `a`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from hecompile import _core
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
-from hecompile.backends.bfv.released import released_bytes, sums_bytes
+from hecompile.backends.bfv.revealed import revealed_bytes, sums_bytes
 from hecompile.backends.bfv.rings import MODE_BYTES
 from hecompile.errors import ProtocolError
 
@@ -27,18 +27,18 @@ FIRST, LATER = 0, 1
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """Bytes of one layer's part of a request and its reply."""
+    """The bytes of each piece of one layer's part of a request (`up`) and of its reply (`down`)."""
 
     up_words: int
     up_seeds: int
-    up_released: int
+    up_revealed: int
     down_b: int
     down_a: int
     down_sums: int
 
     @property
     def up(self) -> int:
-        return self.up_words + self.up_seeds + self.up_released
+        return self.up_words + self.up_seeds + self.up_revealed
 
     @property
     def down(self) -> int:
@@ -46,7 +46,7 @@ class LayerSizes:
 
 
 def core_layout(layer: LayerProgram, batch: int) -> _core.Layout:
-    """The layer's layout in the core. Raises `ProtocolError` for numbers that make none."""
+    """The layer's layout as an object of the core. Raises `ProtocolError` for numbers that the core refuses."""
     layout, row, parameters = layer.layout(batch), layer.packings[batch - 1], layer.parameters
     geometry, packing = layout.geometry, layout.packing
     try:
@@ -58,7 +58,7 @@ def core_layout(layer: LayerProgram, batch: int) -> _core.Layout:
             geometry.picture,
             (geometry.rows, *geometry.grid),
             np.array(geometry.taps, np.int32),
-            (packing.share, packing.tile_rows, packing.p_in, packing.p_out),
+            (packing.images_per_poly, packing.band_rows, packing.p_in, packing.p_out),
             (row.drop_b, row.drop_a),
         )
     except ValueError as error:
@@ -66,12 +66,12 @@ def core_layout(layer: LayerProgram, batch: int) -> _core.Layout:
 
 
 def layer_sizes(layer: LayerProgram, layout: _core.Layout, batch: int, mode: int = FIRST) -> LayerSizes:
-    """What travels for a layer at this batch size."""
+    """The sizes of a layer's part of a request and reply at this batch size. `mode` is `FIRST` or `LATER`."""
     brings = mode == FIRST or layer.requests == 1
     return LayerSizes(
         layout.up_bytes,
         layout.seeds * _core.SEED_BYTES if brings else 0,
-        released_bytes(layer, batch),
+        revealed_bytes(layer, batch),
         layout.down_b_bytes,
         layout.down_a_bytes if brings else 0,
         sums_bytes(layer, batch),
@@ -79,5 +79,5 @@ def layer_sizes(layer: LayerProgram, layout: _core.Layout, batch: int, mode: int
 
 
 def mode_bytes(program: RegionProgram) -> int:
-    """Bytes of the mode that requests begin with: none where no seed serves several."""
+    """How many bytes for the mode stand before a request: 0 in regions where every request has seeds of its own."""
     return MODE_BYTES if any(layer.requests > 1 for layer in program.body.layers) else 0

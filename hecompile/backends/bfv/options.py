@@ -12,7 +12,7 @@ __all__ = ["BfvOptions"]
 
 @dataclass(frozen=True)
 class BfvOptions(Panel):
-    """What the client keeps of a run's first replies, so that later ones are smaller and take the server less time."""
+    """What the client keeps of the first replies of a run, so that later replies are smaller and take the server less time."""
 
     client_cache_mib: float = option(
         256.0, help="most MiB of replies that the client keeps for a run, at the largest batch; 0: nothing", at_least=0

@@ -1,4 +1,4 @@
-"""What can be proved for a layer's norms: its plaintext modulus, quantiser and least q, and the low bits that answers may drop."""
+"""What the norms of a layer's weights prove: t, the quantiser's limit, the smallest q, and the low bits that answers may drop."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hecompile.backends.bfv.rings import Q_BITS, ROOM_BITS, prime
 
 __all__ = ["ENOUGH_LIMIT", "WHOLE_Q_BITS", "Carrier", "best_drops", "carriers", "carriers_of"]
 
-WHOLE_Q_BITS = 48  # whole bytes, and six limbs
-ENOUGH_LIMIT = 512  # steps of the quantiser for which no wider q is taken: they lose about a decibel beside int8 weights
+WHOLE_Q_BITS = 48  # a word is then six whole bytes
+ENOUGH_LIMIT = 512  # limit of the quantiser that needs no wider q: together with int8 weights it loses about a decibel
 
 Norms = tuple[int, float]  # W1 and W2
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """Parameters that carry answers of single outputs, q having any number of bits from `q_bits[0]` to `q_bits[1]`."""
+    """Proved parameters of a layer whose answers have one output. q may have from `q_bits[0]` to `q_bits[1]` bits."""
 
     kind: ProofKind
     t_bits: int
@@ -28,9 +28,9 @@ class Carrier:
 
 
 def carriers(norms: Norms, message_norm: int, most_q_bits: int = MAX_WORD_BITS) -> list[Carrier]:
-    """The proofs that leave the quantiser most steps, the worst case first if it is among them; none if it needs more.
+    """The proofs with the largest limit of the quantiser, the worst case first if it is among them; empty if none holds.
 
-    A q of at most 48 bits is preferred, if the quantiser keeps 512 steps or a wider one would not give it more.
+    A q of at most 48 bits is preferred if the quantiser keeps 512 steps, or if a wider q would not give it more.
 
     Args:
         norms: W1 and W2 of answers with one output.
@@ -44,12 +44,12 @@ def carriers(norms: Norms, message_norm: int, most_q_bits: int = MAX_WORD_BITS) 
 
 
 def carriers_of(parameters: Parameters, norms: Norms) -> list[Carrier]:
-    """The proofs for given parameters, none if they do not carry answers of single outputs."""
+    """The proofs that hold for given parameters and answers with one output; empty if none holds."""
     return _proved(norms, parameters.t_bits, parameters.limit, (parameters.q_bits, parameters.q_bits))
 
 
 def _widest(norms: Norms, message_norm: int, most_q_bits: int) -> list[Carrier]:
-    """The proofs with most steps of the quantiser at a q of so many bits at most."""
+    """The proofs with the largest limit of the quantiser, for a q of at most this many bits."""
     candidates = (_proved(norms, t_bits, limit, (Q_BITS[0], most_q_bits)) for t_bits, limit in _messages(message_norm))
     return next(filter(None, candidates), [])
 
@@ -61,33 +61,33 @@ def _proved(norms: Norms, t_bits: int, limit: int, q_range: tuple[int, int]) -> 
 
 
 def _messages(message_norm: int) -> list[tuple[int, int]]:
-    """Plaintext moduli (bits) with the steps that they leave the quantiser, from the one that leaves it all down to the least."""
-    found = []
+    """Pairs of t_bits and the limit that it leaves the quantiser, from the t that leaves it whole down to the smallest t."""
+    moduli = []
     for t_bits in range(T_BITS[0], T_BITS[1] + 1):
         limit = (2 ** (t_bits - 1) - 1) // max(message_norm, 1)
         if limit >= LIMITS[0]:
-            found.append((t_bits, min(limit, LIMITS[1])))
+            moduli.append((t_bits, min(limit, LIMITS[1])))
         if limit >= LIMITS[1]:
             break
-    return found[::-1]
+    return moduli[::-1]
 
 
 def _least_q_bits(kind: ProofKind, norms: Norms, t_bits: int, q_range: tuple[int, int]) -> int | None:
-    """The least q whose budget holds the noise of an answer of which nothing is dropped."""
+    """The smallest q_bits whose budget holds the noise of an answer that drops nothing."""
     bound = noise_bound(kind, norms, 0, 0, 0)
     sizes = range(max(q_range[0], t_bits + ROOM_BITS), q_range[1] + 1)
     return next((q_bits for q_bits in sizes if bound <= noise_budget(prime(q_bits, t_bits), t_bits)), None)
 
 
 def best_drops(kind: ProofKind, norms: Norms, dimension: int, budget: float, words: Norms) -> tuple[int, int] | None:
-    """The low bits of `b` and `a` whose loss saves most bits of a reply within the budget; None if it does not even hold without.
+    """How many low bits of `b` and `a` to drop to save most bits of a reply within the budget; None if nothing fits it.
 
     Args:
         words: how many words of `b` and of `a` a reply has.
     """
 
     def most(fits: Callable[[int], bool], room: float) -> int:
-        """The largest drop l that fits, about where 2^(l-1) is `room`."""
+        """The largest drop l that `fits`, searched around 2^(l-1) = `room`."""
         return next(drop for drop in range(max(0, math.frexp(max(room, 0.0))[1]) + 1, -1, -1) if fits(drop) or drop == 0)
 
     free = budget - noise_bound(kind, norms, dimension, 0, 0)

@@ -1,8 +1,8 @@
-"""The client's own table of rings: for every size of q and t one prime, which no artifact can choose.
+"""The client's own table of rings: one prime q for every number of bits of q and of t. An artifact cannot choose another one.
 
-It is the largest prime q below 2^q_bits with q = 1 modulo 2^t_bits. So round(q m / t) is m (q - 1) / t without an error for every
-message, and q = 1 modulo 2N for every N up to 2^15, as t_bits is 16 at least. Primes of 48 bits are at most `MOST_48`, which leaves
-room for a word in three balanced digits of 16 bits. The core has the same table, `native/core/ring_table.inc`.
+The prime is the largest below 2^q_bits with q = 1 modulo 2^t_bits. Two things follow. For every message m, round(q m / t) is
+exactly m (q - 1) / t. And q = 1 modulo 2N for every N up to 2^15, since the table's t_bits is at least 16. Primes of 48 bits are at
+most `MOST_48`, so that a word fits in three balanced digits of 16 bits. The core has the same table, `native/core/ring_table.inc`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = [
 
 Q_BITS = (28, 50)
 TABLE_T_BITS = (16, 38)
-ROOM_BITS = 10  # q has at least so many bits more than t
+ROOM_BITS = 10  # q has at least this many bits more than t
 MOST_48 = 2**48 - 2**32 - 2**16 - 1
 BLOCKS_PER_SEED = 64  # blocks of a request, each with a secret of its own, that share the polynomials `a` of one seed
 SEED_BYTES = 32
-MODE_BYTES = 1  # of a request of a region where seeds serve several of a run: whether it brings them
-REUSED_Q_BITS = 48  # most bits of q where one seed serves several requests
+MODE_BYTES = 1  # before requests of a region with shared seeds: whether the request brings them
+REUSED_Q_BITS = 48  # most bits of q if one seed serves several requests
 
 # k of q = 2^q_bits - k 2^t_bits + 1, by q_bits, for t_bits from 16 up
 _TABLE: dict[int, tuple[int, ...]] = {
@@ -52,10 +52,10 @@ _TABLE: dict[int, tuple[int, ...]] = {
 
 
 def prime(q_bits: int, t_bits: int) -> int:
-    """The prime of a ring with plaintext modulus 2^t_bits; below 16 bits the one for 16.
+    """The prime of the ring with plaintext modulus 2^t_bits; for t_bits below 16, the one for 16.
 
     Raises:
-        ProtocolError: if there is none.
+        ProtocolError: if the table has none.
     """
     row = _TABLE.get(q_bits, ())
     place = max(t_bits, TABLE_T_BITS[0]) - TABLE_T_BITS[0]
@@ -65,22 +65,22 @@ def prime(q_bits: int, t_bits: int) -> int:
 
 
 def table_rows() -> list[tuple[int, int, int]]:
-    """(q_bits, t_bits, k) of every prime 2^q_bits - k 2^t_bits + 1 of the table."""
+    """(q_bits, t_bits, k) for every prime 2^q_bits - k 2^t_bits + 1 of the table."""
     return [(q_bits, t_bits, k) for q_bits, row in _TABLE.items() for t_bits, k in enumerate(row, start=TABLE_T_BITS[0])]
 
 
 def core_table() -> str:
-    """The table as the core compiles it in: `native/core/ring_table.inc`."""
+    """The text of `native/core/ring_table.inc`, which compiles the table into the core."""
     rows = "".join(f"{{{q_bits}, {t_bits}, {k}}},\n" for q_bits, t_bits, k in table_rows())
     head = "// {q_bits, t_bits, k} of every ring's prime 2^q_bits - k 2^t_bits + 1; made by core_table in rings.py\n"
     return f"{head}// clang-format off\n{rows}"
 
 
 def groups_of(blocks: int) -> int:
-    """Seeds that the blocks of a request need."""
+    """How many seeds the blocks of a request need: one for each group of up to `BLOCKS_PER_SEED` blocks."""
     return -(-blocks // BLOCKS_PER_SEED)
 
 
 def secrets_of(blocks: int, requests: int) -> int:
-    """Secrets under one seed that serves so many requests of so many blocks."""
+    """How many secrets there are under one seed that serves this many requests, each of this many blocks."""
     return min(blocks, BLOCKS_PER_SEED) * requests

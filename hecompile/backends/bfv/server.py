@@ -1,4 +1,4 @@
-"""The server's half of a `bfv` region: weights and public words. There is no field, argument or import for a secret."""
+"""The server's half of a `bfv` region: int8 weights and public words. No field, argument or import of it can hold a secret."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hecompile.backends.bfv.forms import KEPT_BYTES, FormName, product_form
 from hecompile.backends.bfv.kernels import proved_kernel
 from hecompile.backends.bfv.messages import FIRST, LATER, LayerSizes, core_layout, layer_sizes, mode_bytes
 from hecompile.backends.bfv.program import LayerProgram, RegionProgram
-from hecompile.backends.bfv.released import pack_sums, released_sums, unpack_released
-from hecompile.backends.bfv.released_product import ReleasedProduct, in_core
+from hecompile.backends.bfv.revealed import pack_sums, revealed_sums, unpack_revealed
+from hecompile.backends.bfv.revealed_product import RevealedProduct, in_core
 from hecompile.backends.bfv.weights import LayerWeights
 from hecompile.backends.region_server import RegionServer, Session
 from hecompile.buffers import Buffer
@@ -32,27 +32,27 @@ Integers = npt.NDArray[np.int64]
 
 
 class BfvServer(RegionServer):
-    """Answers requests for one region; keeps nothing between them."""
+    """Answers requests for one region, and keeps nothing from one request to the next."""
 
     def __init__(self, program: RegionProgram, weights: list[LayerWeights]) -> None:
-        proved_kernel()  # refuses on a machine that multiplies wrongly
+        proved_kernel()  # raises on a machine whose kernel computes wrongly
         self.max_batch = program.max_batch
         self._program, self._weights = program, weights
         self._contexts = contexts(program, len(program.body.layers))
         self._layouts, self._sizes = cache(self._make_layouts), cache(self._make_sizes)
-        self._product = cache(self._make_product)  # of what is shown
+        self._product = cache(self._make_product)  # of revealed entries
         self._ordered: dict[tuple[object, ...], _core.Weights] = {}
         self._ordering, self._in_order = threading.Lock(), cache(self._order)
         self._on_device: Callable[[int], list[DeviceProduct]] | None = None
-        self._in_order(1)  # the other batches' when they come: most are the same
+        self._in_order(1)  # other batch sizes mostly use the same order, or are ordered when first asked for
 
     def request_bytes(self, batch: int) -> int:
         return mode_bytes(self._program) + sum(size.up for size in self._sizes(batch, FIRST))
 
     @property
     def weight_bytes(self) -> int:
-        """Memory of the weights in the order of the product."""
-        return sum(each.bytes for each in self._ordered.values())
+        """Bytes of the weights in the order of the product."""
+        return sum(weights.bytes for weights in self._ordered.values())
 
     def use_device(self, name: str) -> None:
         with needing("--device", "client"):
@@ -70,7 +70,7 @@ class BfvServer(RegionServer):
         self._ordered.clear()
 
     def form(self, index: int, batch: int) -> FormName:
-        """How the products of a layer are computed: by the sizes and the kernel, and with the same result either way."""
+        """The form in which the products of a layer are computed, by its sizes and this machine's kernel. Results do not differ."""
         layer = self._program.body.layers[index]
         return product_form(layer.layout(batch), layer.parameters.q_bits, layer.requests, proved_kernel()).name
 
@@ -83,8 +83,8 @@ class BfvServer(RegionServer):
         reply, view, place = _core.traveling_bytes(sum(size.down for size in sizes)).data, memoryview(payload), 0
         for index, (layer, size) in enumerate(zip(self._program.body.layers, sizes, strict=True)):
             part = view[start : start + size.up]
-            sums = self._sums(part[size.up_words + size.up_seeds :], index, batch) if layer.split.shows else None
-            added = None if sums is None or layer.split.tiles else layer.layout(batch).unread(sums)
+            sums = self._sums(part[size.up_words + size.up_seeds :], index, batch) if layer.split.reveals else None
+            added = None if sums is None or layer.split.tiles else layer.layout(batch).scatter(sums)
             seeds = part[size.up_words : size.up_words + size.up_seeds] if size.up_seeds else None
             reason = self._answer(index, batch, part, seeds, added, reply, place)
             if reason is not None:
@@ -104,44 +104,46 @@ class BfvServer(RegionServer):
         reply: memoryview,
         place: int,
     ) -> str | None:
-        """Write a layer's answers into the reply; why not, or None."""
+        """Write a layer's answers into the reply. Returns None, or the reason why the request is refused."""
         context = self._contexts[index]
         if self._on_device is not None:
             return self._on_device(batch)[index].evaluate(words, seeds, context, added, reply, place)
         return _core.evaluate(self._layouts(batch)[index], self._in_order(batch)[index], words, seeds, context, added, reply, place)
 
     def _mode(self, payload: Buffer) -> int:
-        """Whether a request brings seeds. Raises `ProtocolError` for a byte that says neither."""
+        """`FIRST` if a request brings seeds, else `LATER`. Raises `ProtocolError` for a byte that is neither."""
         if not mode_bytes(self._program):
             return FIRST
         if not payload or payload[0] not in (FIRST, LATER):
-            raise ProtocolError(f"region '{self._program.region}': a request that neither brings seeds nor goes on with a run")
+            raise ProtocolError(
+                f"region '{self._program.region}': the first byte of a request must be {FIRST} (brings seeds) or {LATER}"
+            )
         return payload[0]
 
     def _sums(self, data: memoryview, index: int, batch: int) -> Integers:
-        """The sums over what is released. Raises `ProtocolError` for entries that no quantiser gives."""
+        """The sums over the revealed entries, (E, rows, *grid). Raises `ProtocolError` for entries that no quantiser gives."""
         layer = self._program.body.layers[index]
-        shown, integers = self._weights[index].shown(layer.split), unpack_released(data, layer, batch)
+        revealed_weights, integers = self._weights[index].for_revealed(layer.split), unpack_revealed(data, layer, batch)
         product = self._product(index, batch)
-        return released_sums(layer, integers, shown) if product is None else product.sums(integers)
+        return revealed_sums(layer, integers, revealed_weights) if product is None else product.sums(integers)
 
-    def _make_product(self, index: int, batch: int) -> ReleasedProduct | None:
-        """What multiplies a large layer's shown part; None for a small one."""
+    def _make_product(self, index: int, batch: int) -> RevealedProduct | None:
+        """The object that multiplies the revealed part of a large layer, or None for a small layer."""
         layer = self._program.body.layers[index]
-        shown = self._weights[index].shown(layer.split)
-        return ReleasedProduct(layer, batch, shown) if in_core(layer, shown) else None
+        revealed_weights = self._weights[index].for_revealed(layer.split)
+        return RevealedProduct(layer, batch, revealed_weights) if in_core(layer, revealed_weights) else None
 
     def _order(self, batch: int) -> list[_core.Weights]:
-        """All weights in the order of the product, which depends on the packing and so may on the batch."""
-        found = []
+        """All weights in the order of the product, which depends on the packing and so possibly on the batch size."""
+        ordered = []
         with self._ordering:
             for index, (layer, layout) in enumerate(zip(self._program.body.layers, self._layouts(batch), strict=True)):
                 transform = self.form(index, batch) == "ntt"
                 key = (index, transform, tuple(layout.offsets))
                 if key not in self._ordered:
                     self._ordered[key] = _ordered(layer, layout, self._weights[index].encrypted, transform)
-                found.append(self._ordered[key])
-        return found
+                ordered.append(self._ordered[key])
+        return ordered
 
     def _make_layouts(self, batch: int) -> list[_core.Layout]:
         return [core_layout(layer, batch) for layer in self._program.body.layers]
@@ -152,7 +154,7 @@ class BfvServer(RegionServer):
 
 
 def _ordered(layer: LayerProgram, layout: _core.Layout, weights: npt.NDArray[np.int8], transform: bool) -> _core.Weights:
-    """Raises `ProtocolError` for weights that hecompile does not write."""
+    """The weights in the order of the product. Raises `ProtocolError` for weights that hecompile does not write."""
     try:
         return _core.make_weights(layout, np.ascontiguousarray(weights), transform, KEPT_BYTES if transform else 0)
     except ValueError as error:

@@ -1,14 +1,14 @@
-"""A region's layers divided among several servers, each with some of every layer's output channels.
+"""A region's layers divided among several servers (shards), each with some of the output channels of every layer.
 
-An answer of the packing is `p_out` output channels, and a reply has the words of one answer beside those of the next. A shard is
-a server for some answers of each layer: its layers have fewer rows, get the same request and are evaluated by the same code.
-`BfvJoin` puts the words of the shards' replies where one server would have put them:
+An answer holds `p_out` output channels, and a reply has the words of one answer after those of another. A shard computes some of
+each layer's answers: its layers have fewer rows, but get the same requests and run the same code. `BfvJoin` puts the words of the
+shards' replies where a single server would have put them:
 
     shard 0: b of answers 0, 1   a of answers 0, 1
     shard 1: b of answers 2, 3   a of answers 2, 3
     reply:   b of answers 0, 1, 2, 3   a of answers 0, 1, 2, 3          (all of it for every block, and for every seed)
 
-A layer with fewer answers than shards is evaluated by some of them. What is public is expanded as for the whole region.
+A layer with fewer answers than shards is computed by some of them. Every shard expands `a` as for the whole region.
 """
 
 from __future__ import annotations
@@ -34,42 +34,42 @@ from hecompile.ir.linear import Part
 
 __all__ = ["BfvJoin", "BfvShard"]
 
-_KEPT = 64  # of the sizes that were worked out last: batches times modes
+_KEPT = 64  # how many results of `_sizes` are kept: batch sizes times modes
 Cuts = tuple[range, ...]  # the answers of each layer that a shard evaluates
 
 
 def _cuts(program: RegionProgram, batch: int, index: int, count: int) -> Cuts:
-    """What a shard evaluates at a batch size. They take turns, so that not all layers of one answer fall to the same one."""
-    found = []
+    """The answers of each layer that a shard computes at a batch size. Layers with one answer go to the shards in turn."""
+    cuts = []
     for place, layer in enumerate(program.body.layers):
         answers, turn = layer.layout(batch).answers, (index + place) % count
-        found.append(range(answers * turn // count, answers * (turn + 1) // count))
-    return tuple(found)
+        cuts.append(range(answers * turn // count, answers * (turn + 1) // count))
+    return tuple(cuts)
 
 
 def _sliced(layer: LayerProgram, batch: int, answers: range, alike: Sequence[bool]) -> LayerProgram:
-    """The layer with the rows of these answers only, the last of which is filled up with zeros.
+    """The layer with the rows of these answers only. A last answer that is not full gets rows of zeros.
 
-    `alike`: the batch sizes at which these rows are the shard's; at others, where the packing is another one, it is not used.
+    `alike` says for each batch size whether the shard has the same rows there. At other batch sizes the result is not used.
     """
-    chosen = layer.packings[batch - 1]
+    packing = layer.packings[batch - 1]
     geometry = replace(
-        layer.geometry, outputs=len(answers) * chosen.p_out, up=(1, 1), out_size=layer.geometry.grid
-    )  # rows lie as they do in the layer, before depth-to-space
-    packings = tuple(row if same else chosen for row, same in zip(layer.packings, alike, strict=True))
+        layer.geometry, outputs=len(answers) * packing.p_out, up=(1, 1), out_size=layer.geometry.grid
+    )  # rows are those of the layer before depth-to-space
+    packings = tuple(row if same else packing for row, same in zip(layer.packings, alike, strict=True))
     parts = (Part(layer.parts[0].output, geometry.outputs),)
     return replace(layer, geometry=geometry, parts=parts, packings=packings)
 
 
 def _rows(weights: npt.NDArray[np.int8], answers: range, p_out: int) -> npt.NDArray[np.int8]:
-    """The rows of some answers, and zeros where the last of them is not full."""
-    chosen = weights[answers.start * p_out : answers.stop * p_out]
-    missing = len(answers) * p_out - len(chosen)
-    return np.pad(chosen, ((0, missing), (0, 0), (0, 0))) if missing else np.ascontiguousarray(chosen)
+    """The rows of some answers, with rows of zeros where the last answer is not full."""
+    rows = weights[answers.start * p_out : answers.stop * p_out]
+    missing = len(answers) * p_out - len(rows)
+    return np.pad(rows, ((0, missing), (0, 0), (0, 0))) if missing else np.ascontiguousarray(rows)
 
 
 def _divided(program: RegionProgram, batch: int, cuts: Cuts, alike: Sequence[bool]) -> RegionProgram:
-    """The region with the answers of a shard; layers of which it has none are left out."""
+    """The region with the answers of one shard, without layers of which it has none."""
     layers = tuple(_sliced(layer, batch, cut, alike) for layer, cut in zip(program.body.layers, cuts, strict=True) if cut)
     inputs = tuple(name for name in program.inputs if name in {layer.input for layer in layers})
     outputs = tuple(layer.parts[0].output for layer in layers)
@@ -77,12 +77,12 @@ def _divided(program: RegionProgram, batch: int, cuts: Cuts, alike: Sequence[boo
 
 
 def _mode(program: RegionProgram, payload: Buffer) -> int:
-    """As a whole server reads it; what says neither fails there by its size."""
+    """The mode of a request, `FIRST` or `LATER`. A byte that is neither is returned as it is, and refused by the caller."""
     return payload[0] if mode_bytes(program) and payload else FIRST
 
 
 class _Part(BfvServer):
-    """Some answers of a region's layers; `expanded` is what their `a` depends on in the whole region."""
+    """A server for some answers of a region's layers. `expanded` names layers as in the whole region, so that `a` is the same."""
 
     def __init__(self, program: RegionProgram, weights: list[LayerWeights], expanded: list[bytes]) -> None:
         super().__init__(program, weights)
@@ -90,7 +90,7 @@ class _Part(BfvServer):
 
 
 class BfvShard(RegionShard):
-    """Evaluates its share of every layer of a region, from the whole region's requests."""
+    """Computes its part of every layer of a region, from the whole region's requests."""
 
     def __init__(self, program: RegionProgram, weights: list[LayerWeights], index: int, count: int) -> None:
         self.max_batch = program.max_batch
@@ -98,16 +98,18 @@ class BfvShard(RegionShard):
         self.joining = BfvJoin(program, count)
         self._parts: dict[tuple[tuple[int, range], ...], _Part] = {}
         self._sizes = lru_cache(_KEPT)(lambda batch, mode: _sizes(program, batch, mode))
-        self._part(1)  # the weights of other batches are put in order when they come: most are the same
+        self._part(1)  # other batch sizes mostly use the same server, or get theirs when first asked for
 
     def request_bytes(self, batch: int) -> int:
         return mode_bytes(self._program) + sum(size.up for size in self._sizes(batch, FIRST))
 
     def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
-        """The share of a reply. Raises `ProtocolError` as the whole region's server does."""
+        """The shard's part of a reply. Raises `ProtocolError` as the whole region's server does."""
         mode, start = _mode(self._program, payload), mode_bytes(self._program)
         if mode not in (FIRST, LATER):
-            raise ProtocolError(f"region '{self._program.region}': a request that neither brings seeds nor goes on with a run")
+            raise ProtocolError(
+                f"region '{self._program.region}': the first byte of a request must be {FIRST} (brings seeds) or {LATER}"
+            )
         sizes = self._sizes(batch, mode)
         expected = start + sum(size.up for size in sizes)
         if len(payload) != expected:
@@ -125,36 +127,38 @@ class BfvShard(RegionShard):
         return part.evaluate(b"".join(pieces), batch)
 
     def _part(self, batch: int) -> _Part | None:
-        """What evaluates this batch size: one for all sizes at which the shard has the same rows. None if it has none."""
+        """The server for this batch size, the same for all sizes with the same rows. None if the shard has nothing to compute."""
         cuts, key = _cuts(self._program, batch, self._index, self._count), self._key(batch)
         if not any(cuts):
             return None
         if key not in self._parts:
-            alike = [self._key(each) == key for each in range(1, self.max_batch + 1)]
-            chosen = [(place, layer) for place, layer in enumerate(self._program.body.layers) if cuts[place]]
-            weights = [_weights(self._weights[place], cuts[place], layer.packings[batch - 1].p_out) for place, layer in chosen]
+            alike = [self._key(size) == key for size in range(1, self.max_batch + 1)]
+            layers = [(place, layer) for place, layer in enumerate(self._program.body.layers) if cuts[place]]
+            weights = [_weights(self._weights[place], cuts[place], layer.packings[batch - 1].p_out) for place, layer in layers]
             expanded = contexts(self._program, len(self._program.body.layers))
             program = _divided(self._program, batch, cuts, alike)
-            self._parts[key] = _Part(program, weights, [expanded[place] for place, _ in chosen])
+            self._parts[key] = _Part(program, weights, [expanded[place] for place, _ in layers])
         return self._parts[key]
 
     def _key(self, batch: int) -> tuple[tuple[int, range], ...]:
-        """Batch sizes with the same key have the same rows."""
+        """Equal for batch sizes at which the shard has the same rows."""
         cuts = _cuts(self._program, batch, self._index, self._count)
         return tuple((layer.packings[batch - 1].p_out, cut) for layer, cut in zip(self._program.body.layers, cuts, strict=True))
 
 
 def _weights(weights: LayerWeights, answers: range, p_out: int) -> LayerWeights:
-    return LayerWeights(_rows(weights.encrypted, answers, p_out), _rows(weights.released, answers, p_out))
+    """The weights of some answers."""
+    return LayerWeights(_rows(weights.encrypted, answers, p_out), _rows(weights.revealed, answers, p_out))
 
 
 def _sizes(program: RegionProgram, batch: int, mode: int) -> list[LayerSizes]:
+    """The sizes of every layer's part of a message."""
     return [layer_sizes(layer, core_layout(layer, batch), batch, mode) for layer in program.body.layers]
 
 
 @dataclass(frozen=True)
 class BfvJoin(ReplyJoin):
-    """The words of `count` shards' replies in the order of one server's reply. The program is public."""
+    """Joins the replies of `count` shards to the reply that one server would give. The document is public."""
 
     program: RegionProgram
     count: int
@@ -184,33 +188,35 @@ class BfvJoin(ReplyJoin):
 
 
 def _layer_reply(layer: LayerProgram, batch: int, pieces: list[tuple[range, memoryview, LayerSizes]]) -> list[bytes]:
-    """`b`, `a` and sums of a layer, of pieces in the order of their answers."""
+    """`b`, `a` and sums of a layer, from pieces in the order of their answers."""
     layout, row, q_bits = layer.layout(batch), layer.packings[batch - 1], layer.parameters.q_bits
     core, answers = core_layout(layer, batch), [len(cut) for cut, _, _ in pieces]
     b = [view[: size.down_b] for _, view, size in pieces]
-    found = [_beside(b, answers, (layout.blocks, layout.answers, layout.read_count), q_bits - row.drop_b)]
+    joined = [_beside(b, answers, (layout.blocks, layout.answers, layout.gather_count), q_bits - row.drop_b)]
     if pieces[0][2].down_a:
         a = [view[size.down_b : size.down_b + size.down_a] for _, view, size in pieces]
-        found.append(_beside(a, answers, (core.seeds, layout.answers, layout.packing.dimension), q_bits - row.drop_a))
+        joined.append(_beside(a, answers, (core.seeds, layout.answers, layout.packing.dimension), q_bits - row.drop_a))
     if pieces[0][2].down_sums:
-        sums, rows = [view[size.down_b + size.down_a :] for _, view, size in pieces], [each * row.p_out for each in answers]
-        shape = (batch * layer.multiple, layer.geometry.rows, prod(layer.geometry.grid))
-        found.append(_beside(sums, rows, shape, layer.parameters.t_bits))
-    return found
+        sums, rows = [view[size.down_b + size.down_a :] for _, view, size in pieces], [count * row.p_out for count in answers]
+        shape = (batch * layer.images_per_sample, layer.geometry.rows, prod(layer.geometry.grid))
+        joined.append(_beside(sums, rows, shape, layer.parameters.t_bits))
+    return joined
 
 
 def _beside(pieces: list[memoryview], counts: list[int], shape: tuple[int, int, int], bits: int) -> bytes:
-    """Packed words (outer, counts[i], each) of every piece -> packed words (outer, inner, each); more than `inner` are cut off."""
-    outer, inner, each = shape
-    if sum(counts) == inner and all(count * each % 8 == 0 for count in counts):  # every row begins with a byte: nothing is unpacked
+    """Join the packed words (outer, counts[i], each) of all pieces to (outer, inner, each), without those beyond `inner`."""
+    outer, inner, row_words = shape
+    if sum(counts) == inner and all(count * row_words % 8 == 0 for count in counts):  # rows are whole bytes: nothing is unpacked
         whole, rest = divmod(bits, 8)
         octets = [np.frombuffer(piece, np.uint8) for piece in pieces]
-        ends = [outer * count * each * whole for count in counts]
-        rows = [[each[:end].reshape(outer, -1) for each, end in zip(octets, ends, strict=True)]] if whole else []
-        rows += [[each[end:].reshape(outer, -1) for each, end in zip(octets, ends, strict=True)]] if rest else []
+        ends = [outer * count * row_words * whole for count in counts]
+        rows = [[packed[:end].reshape(outer, -1) for packed, end in zip(octets, ends, strict=True)]] if whole else []
+        rows += [[packed[end:].reshape(outer, -1) for packed, end in zip(octets, ends, strict=True)]] if rest else []
         return b"".join(np.concatenate(part, axis=1).tobytes() for part in rows)
     words = [
-        unpack_bits(piece[: packed_bytes(outer * count * each, bits)], outer * count * each, bits).reshape(outer, count, each)
+        unpack_bits(piece[: packed_bytes(outer * count * row_words, bits)], outer * count * row_words, bits).reshape(
+            outer, count, row_words
+        )
         for piece, count in zip(pieces, counts, strict=True)
     ]
     return pack_bits(np.concatenate(words, axis=1)[:, :inner], bits)

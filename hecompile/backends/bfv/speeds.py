@@ -1,4 +1,4 @@
-"""The core's kernels on this machine: whether they compute exactly, and how fast."""
+"""Tests the core's kernels on this machine and measures how fast they are."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CHANNELS, TAPS, REPEATS = 64, 9, 3  # of the layer that is timed
 
 @dataclass(frozen=True)
 class KernelReport:
-    """One kernel: whether it gives the portable kernel's words, and its speed on one thread."""
+    """One kernel: whether its words equal those of the portable kernel, and its speed on one thread."""
 
     name: str
-    exact: bool
-    gmac_per_s: float  # int8 by a byte of a word, a whole layer's work counted in
-    encrypt_ns: float  # a coefficient of a request, random bytes, quantising and packing counted in
-    decrypt_ns: float  # a coefficient of a reply
+    passed: bool  # its self-test
+    gmac_per_s: float  # 10^9 products of an int8 weight and a byte of a word, in the time of a whole layer
+    encrypt_ns: float  # per coefficient of a request, with random bytes, quantising and packing
+    decrypt_ns: float  # per coefficient of a reply
 
 
 def kernel_reports() -> list[KernelReport]:
-    """Every kernel that this processor runs, the fastest first. The kernel and threads in use are the same afterwards."""
+    """A report for every kernel that this processor runs, the fastest first. The kernel and threads in use are not changed."""
     before, threads = _core.kernel(), _core.threads()
     try:
         _core.set_threads(1)
@@ -46,7 +46,10 @@ def _report(name: str) -> KernelReport:
     )
     weights = _core.make_weights(layout, np.ones((CHANNELS, CHANNELS, TAPS), np.int8), False, 0)
     integers, out = np.ones((1, CHANNELS, N), np.int64), bytearray(layout.up_bytes + _core.SEED_BYTES)
-    reply, result = bytearray(layout.down_b_bytes + layout.down_a_bytes), np.empty((1, CHANNELS, len(layout.reads)), np.int64)
+    reply, result = (
+        bytearray(layout.down_b_bytes + layout.down_a_bytes),
+        np.empty((1, CHANNELS, len(layout.gather_indices)), np.int64),
+    )
     requests = [_core.encrypt([layout], [integers], [b""], out, [0]) for _ in range(REPEATS + 1)]  # each may be decrypted once
     words, seeds = memoryview(out)[: layout.up_bytes], memoryview(out)[layout.up_bytes :]
     encrypt_s = thread_seconds(lambda: _core.encrypt([layout], [integers], [b""], bytearray(len(out)), [0]), REPEATS)

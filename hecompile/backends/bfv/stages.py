@@ -1,4 +1,4 @@
-"""Products with parameters, and with packings: the last two stages before lowering (see `hecompile.ir.products`)."""
+"""Linear layers with parameters, and with packings: the last two stages before lowering (see `hecompile.ir.linear_ops`)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from hecompile.backends.bfv.choose import Choice, Weights
 from hecompile.backends.bfv.parameters import Parameters
 from hecompile.errors import InternalError
 from hecompile.ir.linear import Array
-from hecompile.ir.products import AnyProduct, LaterProduct, QuantizedProduct
+from hecompile.ir.linear_ops import LinearOp, LoweredLinearOp, QuantizedLinearOp
 
-__all__ = ["PackedProduct", "ParameterizedProduct", "encrypted_weights"]
+__all__ = ["PackedLinearOp", "ParameterizedLinearOp", "encrypted_weights"]
 
 
-def encrypted_weights(product: QuantizedProduct) -> Weights:
-    """What the parameters of a product depend on: the weights that meet ciphertexts, and the norm of all."""
-    split, geometry = product.split, product.geometry
-    values = split.encrypted_of(product.weights, geometry)
-    return Weights(split.encrypted_geometry(geometry), values, product.row_norm, split.slots)
+def encrypted_weights(linear_op: QuantizedLinearOp) -> Weights:
+    """What the parameters of a layer depend on: the weights that ciphertexts are multiplied by, and the norm of all weights."""
+    split, geometry = linear_op.split, linear_op.geometry
+    values = split.encrypted_of(linear_op.weights, geometry)
+    return Weights(split.encrypted_geometry(geometry), values, linear_op.row_norm, split.tiles_per_picture)
 
 
 @dataclass(frozen=True, eq=False)
-class ParameterizedProduct(LaterProduct):
-    """Int8 weights and parameters that carry them: from here on the values are integers too."""
+class ParameterizedLinearOp(LoweredLinearOp):
+    """A layer with int8 weights and parameters that carry them. From this stage on, its values are integers too."""
 
-    quantized: QuantizedProduct
+    quantized: QuantizedLinearOp
     parameters: Parameters
 
     @property
-    def earlier(self) -> AnyProduct:
+    def earlier(self) -> LinearOp:
         return self.quantized
 
     @property
@@ -39,24 +39,24 @@ class ParameterizedProduct(LaterProduct):
         return self.quantized.integer_reference(value, self.parameters.limit)
 
     def rounding(self, value: Array) -> list[Array]:
-        """How far rounding the values may take the results from the quantized product's."""
+        """How far the rounding of values may move the results from those of the quantised layer."""
         return self.quantized.value_rounding(value, self.parameters.limit)
 
 
 @dataclass(frozen=True, eq=False)
-class PackedProduct(LaterProduct):
-    """A packing for every batch size from one to `len(choices)`; `multiple` pictures per entry of the batch.
+class PackedLinearOp(LoweredLinearOp):
+    """A layer with a packing for every batch size from 1 to `len(choices)`; every sample has `images_per_sample` pictures.
 
-    `requests` of a run are served by one seed: 1 is a fresh seed for each.
+    One seed serves `requests` requests of a run; 1 means a fresh seed for every request.
     """
 
-    parameterized: ParameterizedProduct
-    multiple: int
+    parameterized: ParameterizedLinearOp
+    images_per_sample: int
     choices: tuple[Choice, ...]
     requests: int = 1
 
     @property
-    def earlier(self) -> AnyProduct:
+    def earlier(self) -> LinearOp:
         return self.parameterized
 
     @property
@@ -65,16 +65,18 @@ class PackedProduct(LaterProduct):
         for batch, choice in enumerate(self.choices, start=1):
             packing = choice.layout.packing
             lines.append(
-                f"      batch {batch}: {packing.share} slots, {packing.p_in} in, {packing.p_out} out, "
+                f"      batch {batch}: images_per_poly {packing.images_per_poly}, p_in {packing.p_in}, p_out {packing.p_out}, "
                 f"drops {choice.drop_b}/{choice.drop_a}, {choice.proof} {choice.noise_bits:.1f} of {choice.budget_bits:.1f} bits"
             )
         return "\n".join(lines)
 
     def __post_init__(self) -> None:
         for batch, choice in enumerate(self.choices, start=1):
-            slots = batch * self.multiple * self.split.slots
-            if choice.parameters != self.parameterized.parameters or choice.layout.packing.elements != slots:
-                raise InternalError(f"product of {self.input}: the packing for batch {batch} is for something else")
+            pictures = batch * self.images_per_sample * self.split.tiles_per_picture
+            if choice.parameters != self.parameterized.parameters or choice.layout.packing.elements != pictures:
+                raise InternalError(
+                    f"layer of {self.input}: the packing for batch {batch} is for other parameters or another number of pictures"
+                )
 
     def reference(self, value: Array) -> list[Array]:
         return self.parameterized.reference(value)

@@ -1,4 +1,4 @@
-"""The client's arithmetic around a layer of `bfv` and `clear`: its input to polynomials, and answers to its outputs."""
+"""What the client computes around a layer of `bfv` and `clear`: polynomials of its input, and its outputs from answers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 from hecompile.backends.bfv.program import LayerProgram
 from hecompile.errors import ProtocolError
+from hecompile.ir.dequantizer import Dequantizer, leading, quantize_picture, quantize_with
 from hecompile.ir.halves import Array
-from hecompile.ir.readout import Readout, leading, quantize_picture, quantize_with
 
-__all__ = ["Reading", "Sent", "shown_of", "to_polynomials", "to_values"]
+__all__ = ["Reading", "Sent", "revealed_values", "to_polynomials", "to_values"]
 
 
 @dataclass(frozen=True, repr=False)
 class Reading:
-    """What the client needs later to read one layer's answer: the input's scales and the shape around its channels."""
+    """What the client keeps to read one layer's answers: the scales of the input, and its shape without the channels."""
 
     scales: npt.NDArray[np.float64]
     leading: tuple[int, ...]
@@ -25,36 +25,36 @@ class Reading:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sent:
-    """What a layer's input becomes: polynomials (blocks, uploads, N) to encrypt, and integers to show (`ChannelSplit.shown`)."""
+    """What a request carries of a layer's input: polynomials (blocks, uploads, N) to encrypt, and revealed integers."""
 
     polynomials: npt.NDArray[np.int64]
-    released: npt.NDArray[np.int64]
+    revealed: npt.NDArray[np.int64]
 
 
 def to_polynomials(layer: LayerProgram, value: Array, batch: int) -> tuple[Sent, Reading]:
-    """Quantise a layer's input, place what is encrypted and round what is released."""
+    """Quantise a layer's input; pack the encrypted part into polynomials and round the revealed part."""
     split, limit = layer.split, layer.parameters.limit
     integers, scales = quantize_picture(layer.geometry.to_picture(value), limit)
-    if len(integers) != batch * layer.multiple:
+    if len(integers) != batch * layer.images_per_sample:
         raise ProtocolError(f"layer of {layer.input}: {len(integers)} pictures for a batch of {batch}")
-    polynomials = layer.layout(batch).place(split.sent(integers, layer.geometry))
-    released = split.round(split.shown(integers, layer.geometry), limit)
-    return Sent(polynomials, released), Reading(scales, leading(value, layer.geometry))
+    polynomials = layer.layout(batch).pack(split.sent(integers, layer.geometry))
+    revealed = split.round(split.revealed_entries(integers, layer.geometry), limit)
+    return Sent(polynomials, revealed), Reading(scales, leading(value, layer.geometry))
 
 
-def shown_of(layer: LayerProgram, value: Array, scales: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """What is released of a layer's input alone, for scales (E) that are known."""
+def revealed_values(layer: LayerProgram, value: Array, scales: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The revealed integers of a layer's input, for scales (E) that are already known."""
     split, limit = layer.split, layer.parameters.limit
-    shown = split.shown(layer.geometry.to_picture(value), layer.geometry)
-    return split.round(quantize_with(shown, np.repeat(scales, len(shown) // len(scales)), limit), limit)
+    entries = split.revealed_entries(layer.geometry.to_picture(value), layer.geometry)
+    return split.round(quantize_with(entries, np.repeat(scales, len(entries) // len(scales)), limit), limit)
 
 
 def to_values(
-    layer: LayerProgram, readout: Readout, read: Array, reading: Reading, batch: int, sums: Array | None = None
+    layer: LayerProgram, dequantizer: Dequantizer, read: Array, reading: Reading, batch: int, sums: Array | None = None
 ) -> list[Array]:
-    """The read coefficients of all answers, and with tiles the sums over what is released, as the layer's float32 outputs."""
+    """The layer's float32 outputs, from the gathered coefficients of all answers and, with tiles, sums over revealed entries."""
     layout, tiles = layer.layout(batch), layer.split.tiles
-    integers = layout.read(read.reshape(layout.blocks, layout.answers, -1))
+    integers = layout.gather(read.reshape(layout.blocks, layout.answers, -1))
     if tiles and sums is not None:
         integers = tiles.merge(integers, layer.geometry) + sums
-    return readout.values(integers, reading.scales, reading.leading)
+    return dequantizer.values(integers, reading.scales, reading.leading)

@@ -1,1 +1,1 @@
-"""CKKS on SEAL: chains of linear layers and polynomials, evaluated by the server without a reply in between."""
+"""The `ckks` backend: the server evaluates several linear layers and the polynomials between them in one request, by SEAL."""

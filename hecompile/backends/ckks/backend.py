@@ -1,14 +1,14 @@
-"""The `ckks` backend and its simulation: chains of layers and polynomials; single layers are left to `bfv`."""
+"""The `ckks` backend and its simulation `ckks_clear`: regions of several layers and polynomials. `bfv` runs single layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hecompile.backends.base import Backend, Facts, Guarantee
+from hecompile.backends.base import Backend, Description, Guarantee
 from hecompile.backends.ckks.document import read_document, read_tables
 from hecompile.backends.ckks.keys import key_sizes
-from hecompile.backends.tensors import judge_names
+from hecompile.backends.tensors import check_names
 from hecompile.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["CkksBackend", "CkksClearBackend"]
 
 
 class CkksClearBackend(Backend):
-    """Simulation: slot programs on plain vectors."""
+    """The backend `ckks_clear`, a simulation: it runs slot programs on plain vectors, without encryption."""
 
     name = "ckks_clear"
     guarantee = Guarantee(encrypts=False)
@@ -39,25 +39,26 @@ class CkksClearBackend(Backend):
         return CkksOptions
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
-        """Chains of layers and polynomials, then single layers by another backend."""
-        from hecompile.backends.ckks.chains import chains
-        from hecompile.backends.ckks.regions import priced_chain
+        """Propose regions of several layers and polynomials, then the single layers that the backends of `others` propose."""
+        from hecompile.backends.ckks.candidates import region_nodes
+        from hecompile.backends.ckks.regions import priced_candidate
         from hecompile.ir.candidates import Candidate, Cost
 
-        own = [Candidate(nodes, Cost(rounds=1), self.name, whole=True) for nodes in chains(graph)]
+        own = [Candidate(nodes, Cost(rounds=1), self.name, whole=True) for nodes in region_nodes(graph)]
         if context.priced:
-            own = [priced for each in own if (priced := priced_chain(graph, each, context.machine)) is not None]
-        return own + [each for name in self.others for each in context.propose(name, graph)]
+            priced = [priced_candidate(graph, candidate, context.machine) for candidate in own]
+            own = [candidate for candidate in priced if candidate is not None]
+        return own + [candidate for name in self.others for candidate in context.propose(name, graph)]
 
     def lowering(self, context: Context) -> Sequence[RegionPass]:
-        from hecompile.backends.ckks.regions import lower_chain_region
+        from hecompile.backends.ckks.regions import lower_ckks_region
         from hecompile.backends.lower import Lower
         from hecompile.calibration.regions import value_ranges
 
         def halves(program: Program) -> Callable[[AnyCall], Lowered]:
-            calls = program.approximation.trial.calls if program.approximation is not None else None
+            calls = program.approximation.validation.calls if program.approximation is not None else None
             ranges = value_ranges(program, calls)
-            return lambda region: lower_chain_region(region, context, ranges)
+            return lambda region: lower_ckks_region(region, context, ranges)
 
         return (Lower(self.name, halves, lambda half: self.describe(half).parameters),)
 
@@ -68,8 +69,7 @@ class CkksClearBackend(Backend):
         return [f"region '{read_document(half).region}' is not encrypted: backend '{self.name}' is a simulation"]
 
     def check_proofs(self, half: ServerHalf) -> list[str]:
-        """Levels, scales, keys and tables of the slot program."""
-
+        """Check levels, scales, rotation keys and tables of the slot program, and return the problems."""
         from hecompile.backends.ckks.engine import Engine
 
         document = read_document(half)
@@ -80,15 +80,15 @@ class CkksClearBackend(Backend):
             return [f"region '{document.region}': {error}"]
         return []
 
-    def describe(self, half: ClientHalf) -> Facts:
+    def describe(self, half: ClientHalf) -> Description:
         document = read_document(half)
         ring, mib = document.body.program.ring, sum(key_sizes(document.body.program).values()) / 2**20
-        return Facts(layers=document.body.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
+        return Description(layers=document.body.layers, parameters=f"{ring.name}, keys {mib:.1f} MiB")
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.ckks.simulation.client import SimulatedClient
 
-        judge_names(half, ())
+        check_names(half, ())
         return SimulatedClient(read_document(half))
 
     def load_server(self, half: ServerHalf) -> RegionServer:
@@ -99,7 +99,7 @@ class CkksClearBackend(Backend):
 
 
 class CkksBackend(CkksClearBackend):
-    """CKKS by SEAL. Needs sessions."""
+    """The backend `ckks`: encryption by SEAL. Clients open a session, in which the server has their evaluation keys."""
 
     name = "ckks"
     guarantee = Guarantee(hides_key=False)
@@ -112,7 +112,7 @@ class CkksBackend(CkksClearBackend):
 
     def clear_inputs(self, half: ClientHalf) -> tuple[str, ...]:
         timestep = read_document(half).body.timestep
-        return () if timestep is None else (timestep,)  # the row of its tables is sent
+        return () if timestep is None else (timestep,)  # the server is told its bin
 
     def check_security(self, half: ClientHalf, security_bits: int) -> list[str]:
         document = read_document(half)
@@ -123,12 +123,12 @@ class CkksBackend(CkksClearBackend):
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.ckks.client import CkksClient
         from hecompile.backends.ckks.seal import context_of
-        from hecompile.backends.program_io import judge_bytes
+        from hecompile.backends.program_io import check_bytes
 
-        judge_names(half, ())
+        check_names(half, ())
         client, document = CkksClient(read_document(half)), read_document(half)
-        context_of(document.body.program.ring)  # SEAL's own judgement
-        judge_bytes(document.region, (client.request_bytes(document.max_batch), client.reply_bytes(document.max_batch)))
+        context_of(document.body.program.ring)  # raises if SEAL refuses the ring
+        check_bytes(document.region, (client.request_bytes(document.max_batch), client.reply_bytes(document.max_batch)))
         return client
 
     def load_server(self, half: ServerHalf) -> RegionServer:

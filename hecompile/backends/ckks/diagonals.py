@@ -1,12 +1,12 @@
-"""A linear map of slots as few rotations and products: non-zero diagonals, baby steps and giant steps by Horner's rule.
+"""Plans a linear map of slots with few rotations and products: non-zero diagonals, baby steps, and giant steps by Horner's rule.
 
-Vectors are periodic: a source has period S, the result period D, both powers of two. A product of a diagonal with the source
-rotated by d serves all entries (o, i) with i - o = d modulo min(S, D) at once. Where S > D the D-th parts are added up afterwards
-(Juvekar et al., Gazelle, section 4.2). Written as offsets d = k g + b, the sum is
+Vectors are periodic: the source has period S and the result period D, both powers of two. The product of one diagonal with the
+source rotated by d computes all entries (o, i) of the matrix with i - o = d modulo min(S, D) at once. Where S > D the parts of
+length D are added up afterwards (Juvekar et al., Gazelle, section 4.2). With every offset written as d = k g + b, the sum is
 
     sum_k rot^k_g( sum_b diagonal rolled by k g * rot_b(x) )  =  Z_0 + rot_g(Z_1 + rot_g(Z_2 + ...))
 
-so that all giant steps share one key, and baby steps are reached from each other: few keys, no more rotations than otherwise.
+so all giant steps share one key. Baby steps are reached from each other, which saves keys and takes no more rotations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Diagonals", "Entries", "Step", "diagonals"]
+__all__ = ["BabyStep", "Diagonals", "Entries", "diagonals"]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -34,8 +34,8 @@ class Entries:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A baby step: the source rotated by `steps`, made by rotating the baby `parent` by `key`."""
+class BabyStep:
+    """A baby step: the source rotated by `steps` slots, which is the baby step `parent` rotated by `key` slots."""
 
     steps: int
     parent: int
@@ -44,26 +44,30 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Diagonals:
-    """The plan for one source: rows of `vectors` (rows, max(S, D)), for giant step k its babies and their rows, largest k first."""
+    """The plan for one source: the baby steps to make, and for each giant step k the baby steps and diagonals that it adds up.
 
-    babies: tuple[Step, ...]  # in the order in which they can be made; 0 is the source itself
-    giants: tuple[tuple[int, tuple[int, ...], int], ...]  # (k, babies, first row)
+    `vectors` are the diagonals (rows, max(S, D)). Giant steps are listed by falling k.
+    """
+
+    babies: tuple[BabyStep, ...]  # each after its parent; the first is the source itself, with 0 steps
+    giants: tuple[tuple[int, tuple[int, ...], int], ...]  # (k, steps of the babies, first row of `vectors`)
     giant_step: int
     vectors: Array
 
     @property
     def rotations(self) -> int:
+        """How many rotations the plan takes."""
         return sum(baby.steps != 0 for baby in self.babies) + max((k for k, _, _ in self.giants), default=0)
 
 
 def _split(offsets: Index, step: int, modulus: int) -> tuple[Index, Index]:
-    """Offsets in [0, modulus) as k step + b, b centred; k in [0, modulus / step)."""
+    """Split offsets in [0, modulus) into (k, b) with offset = k step + b, k in [0, modulus / step) and b around zero."""
     babies = (offsets + step // 2) % step - step // 2
     return (offsets - babies) % modulus // step, babies
 
 
 def _giant_step(offsets: Index, modulus: int) -> int:
-    """The power of two with the fewest rotations."""
+    """The giant step, a power of two, that needs the fewest rotations."""
 
     def rotations(step: int) -> int:
         giants, babies = _split(offsets, step, modulus)
@@ -72,21 +76,21 @@ def _giant_step(offsets: Index, modulus: int) -> int:
     return min((1 << bits for bits in range(modulus.bit_length())), key=rotations)
 
 
-def _chain(babies: list[int], keys: list[int]) -> tuple[Step, ...]:
-    """Baby steps, small ones first; each from an earlier one by a key that is known already, else by a key of its own."""
-    made, known, steps = {0}, list(keys), [Step(0, 0, 0)]
-    for baby in sorted(set(babies) - {0}, key=lambda each: (abs(each), -each)):
-        found = next(((baby - key, key) for key in known if baby - key in made), None)
-        parent, key = found or (0, baby)
-        if found is None:
+def _baby_steps(babies: list[int], keys: list[int]) -> tuple[BabyStep, ...]:
+    """Order baby steps by size and say how to reach each: from an earlier one by a known key, else from the source by a new key."""
+    reached, known, steps = {0}, list(keys), [BabyStep(0, 0, 0)]
+    for baby in sorted(set(babies) - {0}, key=lambda offset: (abs(offset), -offset)):
+        pair = next(((baby - key, key) for key in known if baby - key in reached), None)
+        parent, key = pair or (0, baby)
+        if pair is None:
             known.append(key)
-        made.add(baby)
-        steps.append(Step(baby, parent, key))
+        reached.add(baby)
+        steps.append(BabyStep(baby, parent, key))
     return tuple(steps)
 
 
 def diagonals(entries: Entries, known_keys: list[int]) -> Diagonals:
-    """The plan for a matrix, given the rotations that keys exist for anyway."""
+    """Plan the product of a matrix with its source. `known_keys` are rotations for which the program has keys already."""
     source, result = entries.source_period, entries.result_period
     modulus, length = min(source, result), max(source, result)
     offsets = (entries.inputs - entries.outputs) % modulus
@@ -98,7 +102,7 @@ def diagonals(entries: Entries, known_keys: list[int]) -> Diagonals:
     vectors = np.zeros((pairs.shape[1], length))
     np.add.at(vectors, (place.reshape(-1), (slots + giants * step) % length), entries.weights)
     order, plan = range(pairs.shape[1]), []
-    for k in sorted({int(each) for each in pairs[0]}, reverse=True):
+    for k in sorted({int(giant) for giant in pairs[0]}, reverse=True):
         rows = [row for row in order if pairs[0, row] == k]
         plan.append((k, tuple(int(pairs[1, row]) for row in rows), rows[0]))
-    return Diagonals(_chain([int(each) for each in pairs[1]], known_keys), tuple(plan), step, vectors)
+    return Diagonals(_baby_steps([int(baby) for baby in pairs[1]], known_keys), tuple(plan), step, vectors)

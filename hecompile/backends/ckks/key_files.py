@@ -1,10 +1,10 @@
-"""SEAL's file of one seeded evaluation key, byte for byte but for its words and seeds.
+"""The form of SEAL's file of one seeded evaluation key: every byte of it but the words and seeds.
 
     header | parms_id | how many lists | lists before, all empty | primes - 1 | that many ciphertexts | lists after, all empty
 
-A list is its length and its ciphertexts. A relinearization key is the only list of its file; the key of Galois element g is list
-(g - 1) / 2 of N. Every ciphertext has the words of one polynomial modulo all primes, and the seed of the other. A file of this form
-holds one key, and takes no more memory than its name says when it is loaded.
+A list is its length and its ciphertexts. A relinearization key is the only list of its file, and the key of Galois element g is
+list (g - 1) / 2 of N lists. Every ciphertext has the words of one polynomial modulo all primes, and the seed of the other. A file
+of this form holds exactly one key, so it takes no more memory when SEAL loads it than its name says.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from hecompile.errors import ProtocolError
 __all__ = ["KeyFile"]
 
 _HEAD_BYTES = HEADER_BYTES + 32 + 8  # header, parms_id, count of lists
-_LIST_BYTES = 24  # that an empty list takes in memory
+_LIST_BYTES = 24  # of memory for an empty list
 
 
 @dataclass(frozen=True)
 class KeyFile:
-    """The form of a key's file: dimension N, how many primes, how many lists, and which of them is the key."""
+    """The form of a key's file: dimension N, how many primes, how many lists, and the index `place` of the list that is the key."""
 
     dimension: int
     primes: int
@@ -33,15 +33,17 @@ class KeyFile:
 
     @property
     def _words_bytes(self) -> int:
+        """Bytes of the words of one ciphertext."""
         return 8 * self.primes * self.dimension
 
     @property
     def _before(self) -> int:
-        """Bytes of a ciphertext before its words."""
+        """How many bytes of a ciphertext come before its words."""
         return HEADER_BYTES + MEMBERS_BYTES + ARRAY_BYTES
 
     @property
     def _entry_bytes(self) -> int:
+        """Bytes of one ciphertext."""
         return self._before + self._words_bytes + HEADER_BYTES + 1 + SEED_BYTES
 
     @property
@@ -51,38 +53,42 @@ class KeyFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         return _HEAD_BYTES + 8 * self.lists + (self.primes - 1) * self._entry_bytes
 
     @property
     def held_bytes(self) -> int:
-        """Memory of the loaded key: both polynomials of every ciphertext, and the lists."""
+        """Bytes of memory that the loaded key takes: both polynomials of every ciphertext, and the lists."""
         return (self.primes - 1) * 2 * self._words_bytes + _LIST_BYTES * self.lists
 
-    def judge(self, data: memoryview, parms_id: bytes) -> None:
-        """Raises `ProtocolError` saying what is wrong if the data are no such file for the parameters of this name."""
+    def check(self, data: memoryview, parms_id: bytes) -> None:
+        """Check that `data` is such a file for the encryption parameters with SEAL's name `parms_id`.
+
+        Raises:
+            ProtocolError: saying what is wrong with it.
+        """
         if len(data) != self.size:
             raise ProtocolError(f"{len(data)} bytes instead of {self.size}: cut off, another key, or more than one")
         if data[:HEADER_BYTES] != header(self.size - HEADER_BYTES):
-            raise ProtocolError("no file of SEAL without compression")
+            raise ProtocolError("this is not an uncompressed file of SEAL")
         if data[HEADER_BYTES : HEADER_BYTES + 32] != parms_id:
             raise ProtocolError("a key for another ring")
         start = _HEAD_BYTES + 8 * (self.place + 1)
         counts = bytes(8 * self.place) + struct.pack("<Q", self.primes - 1)
         if data[_HEAD_BYTES - 8 : start] != struct.pack("<Q", self.lists) + counts:
-            raise ProtocolError("another key, or none, is in its file")
+            raise ProtocolError("its file holds another key, or no key")
         before, after = self._frame(parms_id)
         for _ in range(self.primes - 1):
             words = start + len(before)
             seed = words + self._words_bytes + len(after)
             if data[start:words] != before or data[seed - len(after) : seed] != after:
-                raise ProtocolError("a ciphertext of another form is in its file")
+                raise ProtocolError("its file holds a ciphertext of another form")
             start = seed + SEED_BYTES
         if data[start:] != bytes(len(data) - start):
-            raise ProtocolError("another key besides is in its file")
+            raise ProtocolError("its file holds a second key")
 
     def _frame(self, parms_id: bytes) -> tuple[bytes, bytes]:
-        """What SEAL writes around the words of each ciphertext: NTT form, two polynomials, scale 1, correction factor 1."""
+        """The bytes that SEAL writes before and after each ciphertext's words. It has NTT form, two polynomials and scale 1."""
         members = parms_id + struct.pack("<BQQQdQ", 1, 2, self.dimension, self.primes, 1.0, 1)
         words = header(8 + self._words_bytes) + struct.pack("<Q", self.primes * self.dimension)
         generator = header(1 + SEED_BYTES) + bytes([PRNG_BLAKE2XB])

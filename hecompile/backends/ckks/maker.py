@@ -1,4 +1,7 @@
-"""The build of SEAL in TenSEAL, from the extra `ckks`, which makes a client's keys. Without it `MissingExtraError` is raised."""
+"""TenSEAL's build of SEAL, from the extra `ckks`, which makes a client's keys.
+
+Importing this without it raises `MissingExtraError`.
+"""
 
 from __future__ import annotations
 

@@ -8,32 +8,35 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from hecompile.errors import Diagnostic
-from hecompile.panels import Chosen, Panel, option
+from hecompile.panels import AllOptions, Panel, option
 
 __all__ = ["CkksOptions"]
 
 
 @dataclass(frozen=True)
 class CkksOptions(Panel):
-    """What a region's keys may take. Polynomials of degree 2 between two layers are what regions are made of."""
+    """How much memory a region's evaluation keys may take. The backend recommends polynomials of degree 2 for inner values."""
 
     recommends: ClassVar[Mapping[str, object]] = MappingProxyType(
         {"activations": "polynomial", "norms": "static", "sites": "inner", "degree": 2}
     )
 
     key_mib: float | None = option(
-        None, help="most MiB of a region's keys, for more rotations", unset="what a server takes", above=0
+        None,
+        help="largest size of a region's evaluation keys in MiB; less takes more rotations",
+        unset="what a server accepts",
+        above=0,
     )
 
-    def judge(self, chosen: Chosen) -> list[Diagnostic]:
+    def conflicts(self, options: AllOptions) -> list[Diagnostic]:
         findings = []
-        if chosen.value("activations") == "exact":
+        if options.value("activations") == "exact":
             findings.append(
                 Diagnostic(
-                    "exact activations leave nothing for ckks, whose regions lie around polynomials",
-                    help="leave --activations away, or use --backend bfv",
+                    "with exact activations there is nothing for ckks to run: its regions are built around polynomials",
+                    help="leave out --activations, or use --backend bfv",
                 )
             )
-        if "most_distortion" in chosen.given:
-            findings.append(Diagnostic("the distortion of ckks regions is not priced", help="leave --most-distortion away"))
+        if "most_distortion" in options.given:
+            findings.append(Diagnostic("there is no prediction of distortion for ckks regions", help="leave out --most-distortion"))
         return findings

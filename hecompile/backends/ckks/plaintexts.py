@@ -8,24 +8,26 @@ from typing import Any
 
 __all__ = ["KEPT_BYTES", "Plaintexts"]
 
-KEPT_BYTES = 128 << 20  # of a region's plaintexts
+KEPT_BYTES = 128 << 20  # of the encoded plaintexts of one region
 
 
 class Plaintexts:
-    """Encoded plaintexts, the least recently used forgotten beyond a number of bytes."""
+    """A cache of encoded plaintexts: beyond `limit_bytes` it drops the least recently used ones."""
 
     def __init__(self, limit_bytes: int = KEPT_BYTES) -> None:
         self._limit, self._bytes = limit_bytes, 0
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def get(self, key: Hashable) -> Any | None:
-        found = self._kept.get(key)
-        if found is None:
+        """The plaintext kept under `key`, or None."""
+        entry = self._kept.get(key)
+        if entry is None:
             return None
         self._kept.move_to_end(key)
-        return found[0]
+        return entry[0]
 
     def put(self, key: Hashable, plain: Any, size: int) -> None:
+        """Keep a plaintext of `size` bytes under `key`, and drop old ones if there are too many bytes."""
         self._kept[key] = (plain, size)
         self._bytes += size
         while self._bytes > self._limit:

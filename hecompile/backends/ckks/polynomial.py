@@ -1,13 +1,13 @@
-"""Polynomials of a ciphertext at optimal depth, with exact scales.
+"""Evaluates polynomials of a ciphertext at the least depth, with exact scales.
 
 A row of a polynomial's table is `[form, ...]`:
 
-- form 0, `c_0 ... c_d` of a value in [-1, 1]: by powers v^(2^j) and halving, depth ceil(log2(d + 1)) (Paterson and Stockmeyer's
-  split at powers of two). Every addition happens at one scale by choice of the scales at which coefficients are encoded; the parts
-  that are not multiplied further are neither rescaled nor relinearized on their own.
-- form 1, `sign p q r s`: the quartic sign (y^2 + p y + q)^2 + r y + s in depth 2 with two products. Any quartic is one, its leading
-  coefficient taken into y.
-- form 2, `sign r s`: the quadratic sign y^2 + r y + s in depth 1 with one product, in the same way.
+- Form 0, `c_0 ... c_d`, is the polynomial with these coefficients of a value in [-1, 1]. It is evaluated by powers v^(2^j) and by
+  halving, at depth ceil(log2(d + 1)) (Paterson and Stockmeyer's split at powers of two). Coefficients are encoded at scales for
+  which both sides of every addition have the same scale. Parts that are only added are rescaled and relinearized together.
+- Form 1, `sign p q r s`, is the quartic sign (y^2 + p y + q)^2 + r y + s, at depth 2 with two products. Every quartic can be
+  written like this, when the size of its leading coefficient is taken into y.
+- Form 2, `sign r s`, is the quadratic sign y^2 + r y + s, at depth 1 with one product, in the same way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.backends.ckks.ring import Ring
+from hecompile.backends.ckks.ring import CkksRing
 from hecompile.backends.ckks.value import Value
 from hecompile.errors import ProtocolError
 
@@ -29,10 +29,10 @@ POWERS, QUARTIC, QUADRATIC = 0.0, 1.0, 2.0
 
 
 class Arithmetic(Protocol):
-    """What a polynomial needs of an engine."""
+    """The operations of an engine that evaluating a polynomial needs."""
 
     @property
-    def ring(self) -> Ring: ...
+    def ring(self) -> CkksRing: ...
     @property
     def primes(self) -> Sequence[int]: ...
     @property
@@ -48,34 +48,34 @@ class Arithmetic(Protocol):
 
 
 def depth_of(degree: int) -> int:
-    """Levels that a polynomial takes."""
+    """How many levels a polynomial of this degree takes."""
     return {2: 1, 4: 2}.get(degree, max(1, int(degree).bit_length()))
 
 
 def powers_row(coefficients: Row) -> Row:
-    """A row of form 0."""
+    """The row of form 0 for coefficients c_0 ... c_d."""
     return np.concatenate([[POWERS], coefficients])
 
 
 def quadratic_row(coefficients: Row) -> tuple[Row, float]:
-    """A row of form 2 for c_0 ... c_2, and the factor from x to y. The leading coefficient must not be zero."""
-    c0, c1, c2 = (float(each) for each in coefficients)
+    """The row of form 2 for c_0 ... c_2, and the factor with y = factor x. The leading coefficient must not be zero."""
+    c0, c1, c2 = map(float, coefficients)
     factor = float(abs(c2) ** 0.5)
     return np.array([QUADRATIC, np.sign(c2), c1 / factor, c0]), factor
 
 
 def quartic_row(coefficients: Row) -> tuple[Row, float]:
-    """A row of form 1 for c_0 ... c_4, and the factor from x to y. The leading coefficient must not be zero."""
-    c0, c1, c2, c3, c4 = (float(each) for each in coefficients)
+    """The row of form 1 for c_0 ... c_4, and the factor with y = factor x. The leading coefficient must not be zero."""
+    c0, c1, c2, c3, c4 = map(float, coefficients)
     sign, factor = float(np.sign(c4)), float(abs(c4) ** 0.25)
-    cubic, square, linear = (sign * each / factor**power for each, power in ((c3, 3), (c2, 2), (c1, 1)))
+    cubic, square, linear = (sign * number / factor**power for number, power in ((c3, 3), (c2, 2), (c1, 1)))
     p = cubic / 2  # (y^2 + p y + q)^2 = y^4 + 2 p y^3 + (p^2 + 2 q) y^2 + 2 p q y + q^2
     q = (square - p * p) / 2
     return np.array([QUARTIC, sign, p, q, sign * (linear - 2 * p * q), c0 - sign * q * q]), factor
 
 
 def plain(row: Row, x: Row) -> Row:
-    """The polynomial of a row on plain numbers."""
+    """Evaluate the polynomial of a row on plain numbers; the result has the shape of `x`."""
     if row[0] == POWERS:
         result: Row = np.polynomial.polynomial.polyval(x, row[1:])
         return result
@@ -89,18 +89,23 @@ def plain(row: Row, x: Row) -> Row:
 
 
 def evaluate(engine: Arithmetic, x: Value, row: Row) -> Value:
-    """The polynomial of a row on a value, at the ring's scale."""
+    """Evaluate the polynomial of a row on a value. The result has about the ring's scale.
+
+    Raises:
+        ProtocolError: if the row has no known form, or the value has too few levels.
+    """
     if row[0] == POWERS:
         return _powers(engine, x, row[1:])
     if row[0] == QUADRATIC and len(row) == 4:
         return _quadratic(engine, x, row)
     if row[0] == QUARTIC and len(row) == 6:
         return _quartic(engine, x, row)
-    raise ProtocolError(f"layer '{engine.label}': a polynomial of unknown form: compile the artifact again")
+    raise ProtocolError(f"layer '{engine.label}': a polynomial has an unknown form: compile the artifact again")
 
 
 def _quadratic(engine: Arithmetic, y: Value, row: Row) -> Value:
-    _, sign, r, s = (float(each) for each in row)
+    """Evaluate form 2."""
+    _, sign, r, s = map(float, row)
     square = engine.mul(y, y)
     if sign < 0:
         square = engine.negate(square)
@@ -109,7 +114,8 @@ def _quadratic(engine: Arithmetic, y: Value, row: Row) -> Value:
 
 
 def _quartic(engine: Arithmetic, y: Value, row: Row) -> Value:
-    _, sign, p, q, r, s = (float(each) for each in row)
+    """Evaluate form 1."""
+    _, sign, p, q, r, s = map(float, row)
     square = engine.mul(y, y)
     z = engine.plus(engine.add(square, engine.times(y, p, y.scale)), q)
     z = engine.rescale(engine.relinearize(z))
@@ -122,6 +128,7 @@ def _quartic(engine: Arithmetic, y: Value, row: Row) -> Value:
 
 
 def _powers(engine: Arithmetic, x: Value, coefficients: Row) -> Value:
+    """Evaluate form 0. Raises `ProtocolError` if the value has too few levels."""
     depth = max(1, int(len(coefficients) - 1).bit_length())
     padded = np.concatenate([coefficients, np.zeros((1 << depth) - len(coefficients))])
     powers = [x]  # x^(2^j)
@@ -135,7 +142,7 @@ def _powers(engine: Arithmetic, x: Value, coefficients: Row) -> Value:
 
 
 def _combined(engine: Arithmetic, powers: list[Value], coefficients: Row, level: int, scale: float) -> Value:
-    """The polynomial at a level with a scale, not yet relinearized: low + x^m high, m half the number of coefficients."""
+    """low + x^m high at the given level and scale, not yet relinearized, where m is half the number of coefficients."""
     half = len(coefficients) // 2
     if half == 1:
         x = engine.switch(powers[0], level)

@@ -1,7 +1,7 @@
-"""Several elements of a batch at a time. SEAL holds the interpreter's lock, so each core gets a process.
+"""Evaluates several elements of a batch at a time, in one process per core, since SEAL holds Python's interpreter lock.
 
-Processes are forked for a request and end with it: they see the server's plaintexts and the session's keys without a copy, and
-keep nothing. SEAL's library has no threads of its own.
+Processes are forked for one request and end with it. They read the server's plaintexts and the session's keys without a copy, and
+keep nothing. SEAL has no threads of its own.
 """
 
 from __future__ import annotations
@@ -17,39 +17,46 @@ from hecompile.errors import InternalError, ProtocolError
 
 __all__ = ["evaluated"]
 
-_HEAD = struct.Struct("<HQ")  # of an answer: the status of a refusal, or zero, and its length
+_HEAD = struct.Struct("<HQ")  # in front of an answer: zero or the status of a refusal, and the length of the answer
 
 
 def evaluated(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview]) -> list[bytes]:
-    """The task's answer for every piece, in order. Raises `ProtocolError` if a task does."""
+    """Run the task on every piece and return its answers in order. Raises `ProtocolError` if the task does for a piece."""
     workers = min(len(pieces), len(os.sched_getaffinity(0)))
     if workers == 1:
         return [task(piece) for piece in pieces]
-    answers = [task(pieces[0])]  # plaintexts that it encodes are there for all
+    answers = [task(pieces[0])]  # the processes inherit the plaintexts that it encodes
     shares = [range(1 + worker, len(pieces), workers) for worker in range(workers)]
     shares = [share for share in shares if share]
-    started = list[_Process]()
+    processes = list[_Process]()
     try:
         for share in shares[1:]:
-            started.append(_start(task, [pieces[place] for place in share]))
+            processes.append(_start(task, [pieces[place] for place in share]))
         own = [task(pieces[place]) for place in shares[0]]
-        found = [own, *[process.finish(len(share)) for process, share in zip(started, shares[1:], strict=True)]]
+        by_share = [own, *[process.finish(len(share)) for process, share in zip(processes, shares[1:], strict=True)]]
     finally:
-        for process in started:
+        for process in processes:
             process.end()
-    placed = {place: answer for share, some in zip(shares, found, strict=True) for place, answer in zip(share, some, strict=True)}
+    placed = dict[int, bytes]()
+    for share, results in zip(shares, by_share, strict=True):
+        placed |= dict(zip(share, results, strict=True))
     return answers + [placed[place] for place in range(1, len(pieces))]
 
 
 @dataclass(frozen=True)
 class _Process:
-    """A forked process and the pipe that its answers come through."""
+    """A forked process, and the pipe through which it sends its answers."""
 
     identifier: int
     stream: BinaryIO
 
     def finish(self, count: int) -> list[bytes]:
-        """Its answers, when it has ended. Raises `ProtocolError` if one of its tasks did."""
+        """Wait for the process's answers and return them.
+
+        Raises:
+            ProtocolError: if one of its tasks did.
+            InternalError: if it ended with fewer than `count` answers.
+        """
         data = self.stream.read()
         answers, start = list[bytes](), 0
         while len(answers) < count:
@@ -65,14 +72,18 @@ class _Process:
         return answers
 
     def end(self) -> None:
-        """Close the pipe, and stop the process if it still computes."""
+        """Close the pipe, stop the process if it still computes, and wait for its end."""
         self.stream.close()
-        os.kill(self.identifier, signal.SIGKILL)  # it is ours until the next line, also if it has ended
+        os.kill(self.identifier, signal.SIGKILL)  # the id cannot be another process's before the next line
         os.waitpid(self.identifier, 0)
 
 
 def _start(task: Callable[[memoryview], bytes], pieces: Sequence[memoryview]) -> _Process:
-    """A process that writes its answers into a pipe: a refusal's status, or zero, and a length before each."""
+    """Fork a process that writes the task's answers into a pipe, each after a `_HEAD`.
+
+    Raises:
+        ProtocolError: if no process can be forked.
+    """
     reader, writer = os.pipe()
     try:
         child = os.fork()

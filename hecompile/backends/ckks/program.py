@@ -1,4 +1,4 @@
-"""Slot programs: what a `ckks` region does, one operation a line, on vectors of slots.
+"""Slot programs: the operations of a `ckks` region on vectors of slots, one operation a line.
 
     %a = he.input "silu" : level 4, scale 8589934592.0
     %b = he.rotate %a {steps = 1} : ...
@@ -7,8 +7,9 @@
     %f = he.mul %c, %d        he.relinearize %f              he.polynomial %c {table = @p0}
     he.output %f "conv2"
 
-Tables are named tensors; those with a row per timestep bin are read at the row of t. A program says the level, scale and range of
-every value, and an engine believes none of it. The same program runs on SEAL and on plain vectors (`ckks/engine.py`).
+Tables are named tensors. A table with one row per timestep bin is read at the row of the request's bin. A program states the level,
+scale and range of every value, and an engine checks all of them. The same program runs on SEAL and on plain vectors
+(`ckks/engine.py`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hecompile.backends.ckks.ring import Ring
+from hecompile.backends.ckks.ring import CkksRing
 from hecompile.errors import ProtocolError
 
-__all__ = ["KINDS", "Op", "SlotProgram", "parse_program", "print_program"]
+__all__ = ["KINDS", "SlotOp", "SlotProgram", "parse_program", "print_program"]
 
 KINDS = {
     # kind: (least arguments, most arguments, attributes)
@@ -33,19 +34,20 @@ Attribute = int | str
 
 
 @dataclass(frozen=True)
-class Op:
-    """One line. `label` is a tensor's name at inputs and outputs, a layer's elsewhere: what errors point at."""
+class SlotOp:
+    """One operation, which is one line of the text. Errors name its `label`: a tensor at inputs and outputs, a layer elsewhere."""
 
     name: str
     kind: str
     args: tuple[str, ...]
     level: int
     scale: float
-    range: float  # values are meant to stay in [-range, range]
+    range: float  # values should stay in [-range, range]
     label: str = ""
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        """The operation as its line of the text."""
         head = "" if self.kind == "output" else f"%{self.name} = "
         parts = [", ".join(f"%{argument}" for argument in self.args)] if self.args else []
         if self.label:
@@ -57,38 +59,38 @@ class Op:
 
 @dataclass(frozen=True)
 class SlotProgram:
-    """A ring and operations in order."""
+    """A ring, and the operations in order."""
 
-    ring: Ring
-    ops: tuple[Op, ...]
+    ring: CkksRing
+    ops: tuple[SlotOp, ...]
 
-    def op(self, name: str) -> Op:
-        """The operation that makes a value. Raises `KeyError`."""
-        for each in self.ops:
-            if each.name == name and each.kind != "output":
-                return each
+    def op(self, name: str) -> SlotOp:
+        """The operation that makes the value `name`. Raises `KeyError` if there is none."""
+        for op in self.ops:
+            if op.name == name and op.kind != "output":
+                return op
         raise KeyError(name)
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """Every rotation, each once: what Galois keys are needed for."""
+        """Every number of slots by which the program rotates, each once. Each needs a rotation key."""
         return tuple(sorted({int(op.attributes["steps"]) for op in self.ops if op.kind == "rotate"}))
 
     @property
     def multiplies(self) -> bool:
-        """Whether a relinearization key is needed."""
+        """True if the program needs a relinearization key."""
         return any(op.kind in ("relinearize", "polynomial") for op in self.ops)
 
     def counts(self) -> dict[str, int]:
-        """Operations by kind."""
-        found: dict[str, int] = {}
+        """How many operations there are, by kind; a `dot` counts once for each argument."""
+        counts: dict[str, int] = {}
         for op in self.ops:
-            found[op.kind] = found.get(op.kind, 0) + (len(op.args) if op.kind == "dot" else 1)
-        return found
+            counts[op.kind] = counts.get(op.kind, 0) + (len(op.args) if op.kind == "dot" else 1)
+        return counts
 
 
 def print_program(program: SlotProgram) -> str:
-    """The program as text; `parse_program` reads it back."""
+    """Write the program as text, which `parse_program` reads back."""
     ring = program.ring
     bits = ", ".join(map(str, ring.bits))
     return "\n".join([f"ring {ring.dimension} primes [{bits}] special {ring.special_bits}", *map(str, program.ops)]) + "\n"
@@ -104,30 +106,35 @@ _LINE = re.compile(
 
 
 def parse_program(text: str) -> SlotProgram:
-    """The program of a text. Raises `ProtocolError` naming the line that is none."""
+    """Parse the text of a program.
+
+    Raises:
+        ProtocolError: naming the first line that is not an operation, or saying that the text is too long or names no ring.
+    """
     if len(text) > MOST_CHARACTERS:
         raise ProtocolError(f"slot program: {len(text)} characters, at most {MOST_CHARACTERS} are read")
     lines = text.splitlines()
     head = _RING.fullmatch(lines[0]) if lines else None
     if head is None:
         raise ProtocolError("slot program: the first line names no ring")
-    ring = Ring(int(head[1]), tuple(int(each) for each in head[2].split(",")), int(head[3]))
+    ring = CkksRing(int(head[1]), tuple(map(int, head[2].split(","))), int(head[3]))
     return SlotProgram(ring, tuple(_parse_line(number, line) for number, line in enumerate(lines[1:], start=2)))
 
 
-def _parse_line(number: int, line: str) -> Op:
-    found = _LINE.fullmatch(line)
-    if found is None or found["kind"] not in KINDS or (found["name"] is None) != (found["kind"] == "output"):
+def _parse_line(number: int, line: str) -> SlotOp:
+    """The operation of one line. Raises `ProtocolError` naming the line's number."""
+    match = _LINE.fullmatch(line)
+    if match is None or match["kind"] not in KINDS or (match["name"] is None) != (match["kind"] == "output"):
         raise ProtocolError(f"slot program, line {number}: not an operation: {line[:80]}")
     attributes: dict[str, Attribute] = {}
-    for item in (found["attributes"] or "").split(", ") if found["attributes"] else ():
+    for item in (match["attributes"] or "").split(", ") if match["attributes"] else ():
         key, separator, value = item.partition(" = ")
         if not separator or key in attributes:
-            raise ProtocolError(f"slot program, line {number}: '{item[:40]}' is no attribute, or there twice")
+            raise ProtocolError(f"slot program, line {number}: '{item[:40]}' is not an attribute, or is given twice")
         attributes[key] = int(value) if re.fullmatch(r"-?[0-9]{1,10}", value) else value
-    args = tuple(re.findall(r"%(\w+)", found["args"]))
+    args = tuple(re.findall(r"%(\w+)", match["args"]))
     try:
-        level, scale, bound = int(found["level"]), float(found["scale"]), float(found["range"])
+        level, scale, bound = int(match["level"]), float(match["scale"]), float(match["range"])
     except ValueError as error:
         raise ProtocolError(f"slot program, line {number}: {error}") from error
-    return Op(found["name"] or "", found["kind"], args, level, scale, bound, found["label"] or "", attributes)
+    return SlotOp(match["name"] or "", match["kind"], args, level, scale, bound, match["label"] or "", attributes)

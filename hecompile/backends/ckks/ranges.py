@@ -1,7 +1,7 @@
-"""What the client can see of values that left their range: what it clips, and answers that no value in range gives.
+"""Finds signs that values left their range: inputs that the client clips, and outputs far beyond those of calibration.
 
-Between two answers the client sees no argument of a polynomial. But a polynomial outside its range explodes, and so does an answer
-that a modulus no longer holds: what comes back is then far beyond everything that the region's outputs were in calibration.
+Within a region the client sees no argument of a polynomial. But a polynomial outside its range gives huge values, and so does a
+result that is too large for the modulus. The outputs are then far beyond all that the region's outputs were in calibration.
 """
 
 from __future__ import annotations
@@ -18,45 +18,50 @@ from hecompile.ir.halves import Array
 if TYPE_CHECKING:
     from hecompile.backends.ckks.document import SlotDocument
 
-__all__ = ["ANSWER_FACTOR", "MOST_ERROR", "excursions"]
+__all__ = ["ANSWER_FACTOR", "MOST_ERROR", "out_of_range"]
 
-ANSWER_FACTOR = 4.0  # beyond so many times an output's range a polynomial left its own
-MOST_ERROR = 0.25  # of a region's outputs, in their own units: beyond it a region is refused
+ANSWER_FACTOR = 4.0  # times an output's range: beyond it a polynomial must have left its own range
+MOST_ERROR = 0.25  # of a region's outputs, in their own units: a region with larger errors is refused
 HELP = "compile with --calibration of calls like these, a higher --degree, or the layer's norm exact"
 
 
-def excursions(document: SlotDocument, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
-    """A sentence for every input that was clipped and every output far outside its range, naming layers; never a value.
+def out_of_range(document: SlotDocument, values: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
+    """Return a sentence for every input that was clipped and for every output far outside its range.
+
+    Sentences name layers, never a value.
 
     Args:
-        values: the inputs in the document's order; a batch along the first dimension, as of `outputs`.
+        values: the inputs in the document's order, with the batch as first dimension.
+        outputs: the outputs in the document's order, in the same form.
     """
-    found, program = [], document.body.program
+    sentences, program = list[str](), document.body.program
     pieces = {piece.input for upload in document.body.uploads for piece in upload.pieces}
     for name, value in zip(document.inputs, values, strict=True):
         if name in pieces and not np.abs(value).max() <= INPUT_RANGE:
-            found.append(f"region '{document.region}': '{name}' left [-{INPUT_RANGE:g}, {INPUT_RANGE:g}] and was clipped: {HELP}")
+            sentences.append(
+                f"region '{document.region}': '{name}' left [-{INPUT_RANGE:g}, {INPUT_RANGE:g}] and was clipped: {HELP}"
+            )
     ranges = {op.label: op.range for op in program.ops if op.kind == "output"}
     for name, output in zip(document.outputs, outputs, strict=True):
         if not np.abs(output).max() <= ANSWER_FACTOR * ranges[name] + MOST_ERROR:
             layers = ", ".join(_layers(program, name)) or name
-            found.append(
-                f"region '{document.region}': '{name}' came back {ANSWER_FACTOR:g} times beyond its range of {ranges[name]:.3g}, "
+            sentences.append(
+                f"region '{document.region}': '{name}' came back beyond {ANSWER_FACTOR:g} times its range of {ranges[name]:.3g}, "
                 f"so a polynomial (layers {layers}) left its own: {HELP}"
             )
-    return tuple(found)
+    return tuple(sentences)
 
 
 def _layers(program: SlotProgram, output: str) -> list[str]:
-    """The layers whose polynomials an output is made from, in order."""
-    made = {op.name: op for op in program.ops if op.kind != "output"}
-    stack = [next(op for op in program.ops if op.kind == "output" and op.label == output)]
+    """Labels of the layers whose polynomials an output depends on, in order."""
+    by_name = {op.name: op for op in program.ops if op.kind != "output"}
+    pending = [next(op for op in program.ops if op.kind == "output" and op.label == output)]
     seen, labels = set[str](), set[str]()
-    while stack:
-        op = stack.pop()
+    while pending:
+        op = pending.pop()
         if op.kind == "polynomial":
             labels.add(op.label)
         fresh = [name for name in op.args if name not in seen]
         seen.update(fresh)
-        stack += [made[name] for name in fresh]
+        pending += [by_name[name] for name in fresh]
     return [op.label for op in program.ops if op.kind == "polynomial" and op.label in labels]

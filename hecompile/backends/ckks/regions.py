@@ -1,4 +1,4 @@
-"""From a region's graph to its two halves, in the smallest secure ring whose errors an activation does not mind."""
+"""Lowers a region's graph to its two halves, in the smallest secure ring whose errors are small enough."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from hecompile.backends.ckks.affine import read_chain
+from hecompile.backends.ckks.check_program import MOST_KEY_BYTES
 from hecompile.backends.ckks.costs import cost_of
 from hecompile.backends.ckks.document import document_of, read_document, read_tables
-from hecompile.backends.ckks.judge_program import MOST_KEY_BYTES
 from hecompile.backends.ckks.layout import INPUT_RANGE, OUTPUT_RANGE
-from hecompile.backends.ckks.lower import Lowering, lower_chain
+from hecompile.backends.ckks.linear_maps import read_maps
+from hecompile.backends.ckks.lower import Lowering, lower_maps
 from hecompile.backends.ckks.noise import SIGMAS, predict
 from hecompile.backends.ckks.options import CkksOptions
 from hecompile.backends.ckks.ranges import MOST_ERROR
@@ -28,19 +28,22 @@ from hecompile.ir.regions import AnyCall, Lowered, SubgraphRegion
 from hecompile.ir.subgraph import cut
 from hecompile.machine import Machine
 
-__all__ = ["chain_source", "lower_chain_region", "priced_chain"]
+__all__ = ["lower_ckks_region", "priced_candidate", "region_source"]
 
 LOG = logging.getLogger(__name__)
 
 
-def priced_chain(graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
-    """A chain with what it costs, by lowering it as a region of its own, at 128 bits and with all keys; None if that fails."""
+def priced_candidate(graph: ModelGraph, candidate: Candidate, machine: Machine) -> Candidate | None:
+    """The candidate with its cost, which is found by lowering it at 128 bits of security and with all keys.
+
+    Returns None if it cannot be lowered.
+    """
     nodes = set(candidate.nodes)
     region = SubgraphRegion(
         candidate.nodes[-1], candidate.backend, *cut(graph, [node for node in graph.nodes if node.name in nodes])
     )
     try:
-        half = lower_chain_region(region, Context()).server
+        half = lower_ckks_region(region, Context()).server
     except CompileError as error:
         LOG.info("%s", error)
         return None
@@ -49,24 +52,28 @@ def priced_chain(graph: ModelGraph, candidate: Candidate, machine: Machine) -> C
     return replace(candidate, cost=cost, depth=document.body.program.ring.depth)
 
 
-def lower_chain_region(region: AnyCall, context: Context, ranges: Mapping[str, float] = MappingProxyType({})) -> Lowered:
-    """Both halves of a chain; `ranges` are the largest magnitudes of values over a calibration, by name.
+def lower_ckks_region(region: AnyCall, context: Context, ranges: Mapping[str, float] = MappingProxyType({})) -> Lowered:
+    """Lower a region to its two halves.
+
+    Args:
+        ranges: the largest magnitude of each value over a calibration, by name.
 
     Raises:
-        CompileError: if values exceed what ciphertexts hold, no secure ring carries the chain, or errors are large.
+        CompileError: if values are too large for ciphertexts, if no secure ring has enough levels and slots, or if errors would be
+            larger than `MOST_ERROR`.
     """
     if not isinstance(region, SubgraphRegion):
         raise InternalError(f"region '{region.name}' is a single layer: not for backend '{region.backend}'")
-    _judge_ranges(region, ranges)
-    chain = read_chain(region)
-    layers = sum(str(node.target) in CONVOLUTIONS for node in region.graph_module.graph.nodes) + len(chain.polynomials)
+    _check_ranges(region, ranges)
+    maps = read_maps(region)
+    layers = sum(str(node.target) in CONVOLUTIONS for node in region.graph_module.graph.nodes) + len(maps.polynomials)
     dimension, problem = 0, ""
     while dimension < DIMENSIONS[-1]:
-        lowering = lower_chain(chain, region.outputs, region.name, context.security_bits, dimension + 1, ranges)
+        lowering = lower_maps(maps, region.outputs, region.name, context.security_bits, dimension + 1, ranges)
         dimension = lowering.program.ring.dimension
         lowering = _within_keys(lowering, region, context.panel(CkksOptions).key_mib)
         bins = max(len(table) for name, table in lowering.tables.items() if not name.startswith("t"))
-        timestep = chain.timestep if bins > 1 else None
+        timestep = maps.timestep if bins > 1 else None
         document = document_of(
             lowering, region.name, region.backend, region.inputs, context.max_batch, timestep, bins, layers
         )  # fmt: skip
@@ -76,13 +83,13 @@ def lower_chain_region(region: AnyCall, context: Context, ranges: Mapping[str, f
             return Lowered(ClientHalf(document, {}), server)
     raise CompileError(
         Diagnostic(
-            problem, source=chain_source(region), help="a lower --degree leaves more bits for each level; or use --backend bfv"
+            problem, source=region_source(region), help="a lower --degree leaves more bits for each level; or use --backend bfv"
         )
     )
 
 
 def _noise_problem(half: ServerHalf) -> str:
-    """Why the errors of CKKS may be larger than what an activation minds; empty if they may not."""
+    """Return a sentence if the errors of CKKS may exceed `MOST_ERROR` at an output; an empty text if they stay below."""
     document = read_document(half)
     tables = read_tables(half, document)
     for row in range(document.body.bins):
@@ -93,13 +100,17 @@ def _noise_problem(half: ServerHalf) -> str:
     return ""
 
 
-def chain_source(region: SubgraphRegion) -> str:
-    """Where a region's first polynomial stands in the model's code."""
+def region_source(region: SubgraphRegion) -> str:
+    """Where the layer of the region's first polynomial stands in the model's code; empty if that is not known."""
     return next((info(node).source for node in region.graph_module.graph.nodes if str(node.target) == POLYNOMIAL), "")
 
 
 def _within_keys(lowering: Lowering, region: SubgraphRegion, key_mib: float | None) -> Lowering:
-    """The lowering with keys within the user's cap. Raises `CompileError` naming the layers if there is no such program."""
+    """The lowering with evaluation keys of `key_mib` MiB at most, by more rotations if need be.
+
+    Raises:
+        CompileError: naming the layers, if that takes more than `MOST_ROTATIONS` times the rotations.
+    """
     most_mib = MOST_KEY_BYTES / 2**20 if key_mib is None else min(key_mib, MOST_KEY_BYTES / 2**20)
     program = within_keys(lowering.program, most_mib * 2**20)
     if program is not None:
@@ -109,24 +120,24 @@ def _within_keys(lowering: Lowering, region: SubgraphRegion, key_mib: float | No
         Diagnostic(
             f"region '{region.name}' (layers {layers}): its evaluation keys do not fit {most_mib:g} MiB without "
             f"{MOST_ROTATIONS} times the rotations",
-            source=chain_source(region),
+            source=region_source(region),
             help=f"--key-mib {least_bytes(lowering.program) / 2**20 + 0.05:.1f} or more, or --backend bfv, which needs no keys",
         )
     )
 
 
-def _judge_ranges(region: SubgraphRegion, ranges: Mapping[str, float]) -> None:
-    """Raises `CompileError` naming every input and output that is larger in calibration than a ciphertext holds."""
+def _check_ranges(region: SubgraphRegion, ranges: Mapping[str, float]) -> None:
+    """Raise `CompileError` naming every input and output that is larger in calibration than a ciphertext holds."""
     limits = dict.fromkeys(region.inputs, INPUT_RANGE) | dict.fromkeys(region.outputs, OUTPUT_RANGE)
     pictures = {node.name for node in region.graph_module.graph.nodes if node.op != "placeholder" or info(node).shape}
-    found = [
+    findings = [
         Diagnostic(
-            f"region '{region.name}': {name} reaches {ranges[name]:.3g} in calibration, ciphertexts hold it to {limit:g}",
-            source=chain_source(region),
+            f"region '{region.name}': {name} reaches {ranges[name]:.3g} in calibration, but ciphertexts hold at most {limit:g}",
+            source=region_source(region),
             help="keep the layer's norm exact (--norms exact), or use --backend bfv",
         )
         for name, limit in limits.items()
         if name in pictures and name in ranges and not ranges[name] <= limit
     ]
-    if found:
-        raise CompileError(found)
+    if findings:
+        raise CompileError(findings)

@@ -1,4 +1,4 @@
-"""The engine of SEAL. Holds evaluation keys and plaintexts; there is no field, argument or import for a secret key."""
+"""The engine that runs slot programs on ciphertexts, by SEAL. It holds evaluation keys and plaintexts, never a secret key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from hecompile.backends.ckks.engine import Engine, Tables, Vector
 from hecompile.backends.ckks.keys import LoadedKey, relin_name, rotation_name
 from hecompile.backends.ckks.plaintexts import Plaintexts
-from hecompile.backends.ckks.program import Op, SlotProgram
+from hecompile.backends.ckks.program import SlotOp, SlotProgram
 from hecompile.backends.ckks.seal import encoder_of, evaluator_of, parms_id
 from hecompile.backends.ckks.value import Value
 
@@ -18,35 +18,41 @@ __all__ = ["Plaintexts", "SealEngine"]
 
 
 class SealEngine(Engine):
-    """Ciphertexts. `keys` are those of a session by name; `plaintexts` outlive a run."""
+    """Runs a slot program on ciphertexts.
+
+    Args:
+        keys: the session's evaluation keys by name.
+        plaintexts: the cache of encoded plaintexts, which later runs use again.
+    """
 
     def __init__(
         self, program: SlotProgram, tables: Tables, row: int, keys: Mapping[str, object], plaintexts: Plaintexts | None = None
     ) -> None:
-        super().__init__(program, tables, row, [each for each in program.steps if rotation_name(program.ring, each) in keys])
+        super().__init__(program, tables, row, [steps for steps in program.steps if rotation_name(program.ring, steps) in keys])
         self._keys, self._plaintexts = keys, plaintexts or Plaintexts()
         self._evaluator, self._encoder = evaluator_of(self.ring), encoder_of(self.ring)
 
     def _key(self, name: str) -> Any:
-        found = self._keys[name]
-        return found.key if isinstance(found, LoadedKey) else found
+        """SEAL's key of this name. Raises `KeyError` if the session has none."""
+        loaded = self._keys[name]
+        return loaded.key if isinstance(loaded, LoadedKey) else loaded
 
     def _encoded(self, vector: Vector | float, level: int, scale: float) -> Any:
-        """A plaintext; never zero, which SEAL refuses as transparent."""
+        """The plaintext of a vector or number. It is never exactly zero, since SEAL refuses products with zero as transparent."""
         if isinstance(vector, float | int):
             number = vector if abs(vector) * scale >= 1 else (1 / scale if vector >= 0 else -1 / scale)
             return self._encoder.encode(float(number), level, scale)
         if not np.abs(vector).max() * scale >= self.ring.dimension:
-            vector = np.full(1, self.ring.dimension / scale)  # still only N units of the last place
+            vector = np.full(1, self.ring.dimension / scale)  # a constant of N units of the last place, as small as can be encoded
         return self._encoder.encode(np.tile(vector, self.ring.slots // len(vector)), level, scale)
 
-    def _input(self, data: Any, op: Op) -> Any:
+    def _input(self, data: Any, op: SlotOp) -> Any:
         return data
 
     def _rotate(self, x: Value, steps: int) -> Any:
         return self._evaluator.rotate_vector(x.data, steps, self._key(rotation_name(self.ring, steps)))
 
-    def _dot(self, args: Sequence[Value], op: Op, scale: float) -> Any:
+    def _dot(self, args: Sequence[Value], op: SlotOp, scale: float) -> Any:
         level = args[0].level
         own = self.row if op.attributes["scaled"] != "none" else -1
         keys = [(op.name, place, own) for place in range(len(args))]

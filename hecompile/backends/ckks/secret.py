@@ -1,7 +1,7 @@
-"""The client's secret key of a session: encryption, decryption and evaluation keys, all by SEAL. No server imports it.
+"""The client's secret key of a session, which encrypts, decrypts and makes evaluation keys by SEAL. No server imports this module.
 
-Keys and fresh ciphertexts are made by the SEAL in TenSEAL, which writes one polynomial of each as a seed; `seal-python` cannot.
-Nothing from elsewhere goes there: answers are loaded and decrypted by `seal-python`.
+TenSEAL's build of SEAL makes keys and fresh ciphertexts, since it writes one polynomial of each as a seed, which `seal-python`
+cannot. It gets no data from elsewhere: `seal-python` loads and decrypts answers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import numpy.typing as npt
 from hecompile.backends.ckks.keys import galois_element
 from hecompile.backends.ckks.library import seal
 from hecompile.backends.ckks.maker import maker
-from hecompile.backends.ckks.moduli import primes
-from hecompile.backends.ckks.ring import Ring
+from hecompile.backends.ckks.ring import CkksRing, primes
 from hecompile.backends.ckks.seal import SEAL_ERRORS, context_of, encoder_of, load_answer, parms_id, split_fresh
 from hecompile.backends.seal_files import FILE, header
 from hecompile.errors import InternalError, ProtocolError
@@ -26,8 +25,11 @@ __all__ = ["SecretKey"]
 
 
 @lru_cache(maxsize=16)
-def _maker_context(ring: Ring) -> Any:
-    """The context of TenSEAL's build of SEAL, for the same primes. Raises `InternalError` if it names a level in another way."""
+def _maker_context(ring: CkksRing) -> Any:
+    """The context of TenSEAL's build of SEAL, with the same primes.
+
+    Raises `InternalError` if the two builds name it differently.
+    """
     parameters = maker.EncryptionParameters(maker.SCHEME_TYPE.CKKS)
     parameters.set_poly_modulus_degree(ring.dimension)
     parameters.set_coeff_modulus([maker.Modulus(prime) for prime in primes(ring)])
@@ -38,16 +40,17 @@ def _maker_context(ring: Ring) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _maker_encoder(ring: Ring) -> Any:
+def _maker_encoder(ring: CkksRing) -> Any:
+    """The encoder of TenSEAL's build of SEAL."""
     return maker.CKKSEncoder(_maker_context(ring))
 
 
 class SecretKey:
-    """One secret key and what it is for. Never leaves the client, never printed."""
+    """A fresh secret key for a ring. It never leaves the client, and its `repr` hides it."""
 
     __slots__ = ("_decryptor", "_encryptor", "_generator", "ring")
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, ring: CkksRing) -> None:
         context = _maker_context(ring)
         self.ring = ring
         self._generator = maker.KeyGenerator(context)
@@ -59,38 +62,38 @@ class SecretKey:
         return "SecretKey(hidden)"
 
     def encrypt(self, slots: npt.NDArray[np.float64], level: int, scale: float) -> bytes:
-        """A fresh symmetric encryption of a vector, as it goes on the wire."""
+        """Encrypt a vector (slots) with fresh randomness, and return the ciphertext as it is sent."""
         plain = maker.Plaintext()
         _maker_encoder(self.ring).encode(slots.tolist(), parms_id(self.ring, level), scale, plain)
         self._encryptor.encrypt_symmetric(plain).save(FILE.path)
         return split_fresh(_taken(), self.ring, level)
 
     def decrypt(self, data: memoryview, level: int, scale: float) -> npt.NDArray[np.float64]:
-        """The slots of an answer. Raises `ProtocolError` for words that are no ciphertext."""
+        """Decrypt an answer and return its slots (slots). Raises `ProtocolError` if the data are not a ciphertext."""
         try:
             return encoder_of(self.ring).decode(self._decryptor.decrypt(load_answer(data, self.ring, level, scale)))
         except SEAL_ERRORS as error:
             raise ProtocolError(f"SEAL refuses an answer: {error}") from error
 
     def relinearization_key(self) -> bytes:
-        """SEAL's file of a fresh relinearization key, seeded, not compressed."""
+        """Make a relinearization key, and return it as SEAL's file, seeded and not compressed."""
         return _saved(self._generator.create_relin_keys())
 
     def galois_key(self, steps: int) -> bytes:
-        """SEAL's file of a fresh key for one rotation, seeded, not compressed."""
+        """Make the key for a rotation by `steps`, and return it as SEAL's file, seeded and not compressed."""
         elements: Sequence[int] = [galois_element(self.ring, steps)]
         return _saved(self._generator.create_galois_keys(elements))
 
 
 def _taken() -> bytes:
-    """What SEAL wrote; the file is emptied."""
+    """Return what SEAL wrote to the file in memory, and empty the file."""
     members = FILE.read()
     FILE.write(b"")
     return members
 
 
 def _saved(key: Any) -> bytes:
-    """SEAL's file of a key, not compressed."""
+    """Return a key as SEAL's file, not compressed."""
     key.save(FILE.path)
     members = _taken()
     return header(len(members)) + members

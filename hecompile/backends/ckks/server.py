@@ -1,4 +1,4 @@
-"""The server's half of a `ckks` region: tables, and evaluation keys of a session. There is no field or import for a secret key."""
+"""The server's side of a `ckks` region. It holds tables and the evaluation keys of sessions, never a secret key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from hecompile.backends.ckks.document import SlotDocument, judged_row
+from hecompile.backends.ckks.document import SlotDocument, checked_row
 from hecompile.backends.ckks.keys import TAG_BYTES, LoadedKey, held_bytes, key_sizes, load_key, relin_name
 from hecompile.backends.ckks.processes import evaluated
 from hecompile.backends.ckks.seal import SEAL_ERRORS, fresh_bytes, load_fresh, save_answer
@@ -18,11 +18,11 @@ from hecompile.ir.halves import Array
 
 __all__ = ["CkksServer"]
 
-HEAD_BYTES = TAG_BYTES + 8
+HEAD_BYTES = TAG_BYTES + 8  # of a request: the tag of the session's keys, and the row of the timestep tables
 
 
 class CkksServer(RegionServer):
-    """Runs the slot program of one region, the elements of a batch on all cores."""
+    """Runs the slot program of one region for each element of a batch, on all cores."""
 
     def __init__(self, document: SlotDocument, tables: Mapping[str, Array]) -> None:
         self.max_batch = document.max_batch
@@ -43,11 +43,12 @@ class CkksServer(RegionServer):
             raise self._no_memory() from error
 
     def request_bytes(self, batch: int) -> int:
-        self._document.judge_batch(batch)
+        self._document.check_batch(batch)
         return HEAD_BYTES + batch * self._element_bytes
 
     @property
     def _element_bytes(self) -> int:
+        """Bytes of a request for one element of the batch."""
         return sum(fresh_bytes(self._document.body.program.ring, upload.level) for upload in self._document.body.uploads)
 
     def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
@@ -64,13 +65,17 @@ class CkksServer(RegionServer):
             raise ProtocolError(
                 f"region '{document.region}': encrypted for the keys of another session: open a new session", status=410
             )
-        row = judged_row(document, *struct.unpack_from("<Q", payload, TAG_BYTES))
+        row = checked_row(document, *struct.unpack_from("<Q", payload, TAG_BYTES))
         body, size = memoryview(payload)[HEAD_BYTES:], self._element_bytes
         pieces = [body[place * size : (place + 1) * size] for place in range(batch)]
         return b"".join(evaluated(lambda piece: self._element(piece, row, keys), pieces))
 
     def _element(self, data: memoryview, row: int, keys: Mapping[str, object]) -> bytes:
-        """One element's answer. Raises `ProtocolError` naming the region, and the layer where SEAL refuses an operation."""
+        """Compute the answer for one element of the batch.
+
+        Raises:
+            ProtocolError: naming the region, and the layer if SEAL refuses one of its operations.
+        """
         document, ring = self._document, self._document.body.program.ring
         engine = SealEngine(document.body.program, self._tables, row, keys, self._plaintexts)
         inputs, start = dict[str, Any](), 0
@@ -86,7 +91,10 @@ class CkksServer(RegionServer):
         except MemoryError as error:
             raise self._no_memory() from error
         except SEAL_ERRORS as error:
-            raise ProtocolError(f"region '{document.region}', layer '{engine.label}': SEAL refuses it: {error}") from error
+            raise ProtocolError(
+                f"region '{document.region}', layer '{engine.label}': SEAL refuses an operation: {error}"
+            ) from error
 
     def _no_memory(self) -> ProtocolError:
+        """The error for a server without free memory."""
         return ProtocolError(f"region '{self._document.region}': the server has no memory left: come back later", status=503)

@@ -1,4 +1,4 @@
-"""A vector of slots under way through an engine."""
+"""The values that an engine works on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Value"]
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A vector of slots under way. `data` is the engine's own."""
+    """A vector of slots with its level and scale. What `data` is depends on the engine: a ciphertext, an array, or an error."""
 
     level: int
     scale: float

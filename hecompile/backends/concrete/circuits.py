@@ -1,6 +1,6 @@
-"""A linear layer as a circuit of Concrete without lookups: convolutions without padding, side by side.
+"""Builds a linear layer as a circuit of Concrete without table lookups: convolutions without padding, side by side.
 
-Everything in the circuit has one scale and one width, so nothing is requantised and no evaluation key is needed.
+All values in the circuit have one scale and one bit width, so nothing is requantised and no evaluation key is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hecompile.backends.concrete.frames import Frame
 from hecompile.backends.concrete.library import concrete, configuration, specs_text
-from hecompile.backends.concrete.limits import Limits
+from hecompile.backends.concrete.limits import ValueLimits
 from hecompile.backends.concrete.spans import Span, bounds_of, spans_of
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.backends.concrete.windows import largest_result, quantise_windows
@@ -25,13 +25,19 @@ from hecompile.errors import InternalError, ProtocolError
 from hecompile.ir.linear import Array, Geometry
 
 __all__ = [
-    "Circuit", "Trial", "beside", "convolution", "convolved", "framed", "linear_circuit",
+    "Circuit",
+    "EncryptedRun",
+    "concatenated",
+    "convolution",
+    "convolved",
+    "linear_circuit",
+    "run_encrypted",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What one encrypted run tells: how ciphertexts are framed, the serialised evaluation keys, CPU seconds of the evaluation."""
+class EncryptedRun:
+    """What one encrypted run shows: the frames of request and reply, the serialised evaluation keys, and its CPU seconds."""
 
     request: Frame
     reply: Frame
@@ -41,17 +47,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Circuit:
-    """A compiled circuit: all that the two halves keep of it."""
+    """A compiled circuit with all that the two halves keep of it."""
 
     specs: Specs
     mlir: str
     complexity: float
-    largest: int  # no result is beyond
-    trial: Trial  # its keys are an empty set
+    largest: int  # bound of the magnitude of every result
+    run: EncryptedRun  # without table lookups its keys are an empty set
 
 
 def _kernel(geometry: Geometry, weights: Array) -> Array:
-    """Weights (rows, C', K) as a kernel (rows, C', kh, kw)."""
+    """Arrange weights (rows, C', K) by the places of their K taps as a kernel (rows, C', kh, kw)."""
     (top, height), (left, width) = (bounds_of(geometry, axis) for axis in (0, 1))
     kernel = np.zeros((*weights.shape[:2], height, width), np.int64)
     for place, (dy, dx) in enumerate(geometry.taps):
@@ -60,7 +66,10 @@ def _kernel(geometry: Geometry, weights: Array) -> Array:
 
 
 def convolution(x: Any, geometry: Geometry, weights: Array, largest: int) -> Any:
-    """Pictures (1, C', H', W') in a circuit, whose values are at most `largest`, to results (1, rows, grid)."""
+    """Convolve a picture (1, C', H', W') within a circuit; the result is (1, rows, grid).
+
+    `largest` bounds the magnitude of every value in the circuit.
+    """
     hint, kernel = concrete().hint, _kernel(geometry, weights)
     rows, columns = (spans_of(geometry, axis) for axis in (0, 1))
 
@@ -69,56 +78,62 @@ def convolution(x: Any, geometry: Geometry, weights: Array, largest: int) -> Any
         if taps.size:
             return hint(concrete().conv(x[:, :, row.window, column.window], taps), can_store=-largest - 1)
         zero = hint(concrete().conv(x[:, :, :1, :1], np.zeros((*kernel.shape[:2], 1, 1), np.int64)), can_store=-largest - 1)
-        return beside([beside([zero] * (column.stop - column.start), 3)] * (row.stop - row.start), 2)
+        return concatenated([concatenated([zero] * (column.stop - column.start), 3)] * (row.stop - row.start), 2)
 
-    return hint(beside([beside([piece(row, column) for column in columns], 3) for row in rows], 2), can_store=-largest - 1)
+    return hint(
+        concatenated([concatenated([piece(row, column) for column in columns], 3) for row in rows], 2), can_store=-largest - 1
+    )
 
 
-def linear_circuit(geometry: Geometry, weights: npt.NDArray[np.int8], limits: Limits, p_error: float) -> Circuit:
-    """The circuit from pictures (1, C', H', W') within their limits to results (1, rows, grid), tried once, encrypted.
+def linear_circuit(geometry: Geometry, weights: npt.NDArray[np.int8], limits: ValueLimits, p_error: float) -> Circuit:
+    """Compile the circuit from pictures (1, C', H', W') within their limits to results (1, rows, grid), and run it once encrypted.
 
     Raises:
-        InternalError: if the trial gives another result than the integers.
+        InternalError: if the encrypted run gives another result than plain integers.
     """
     largest, shape = largest_result(geometry, weights, limits), (1, *geometry.picture)
     spike = np.zeros(shape, np.int64)
-    spike[0, 0, -1, -1] = limits.entry  # bounds of the input; those of the result are told
-    signs = np.ones(shape, np.int64)  # no piece of the picture is of zeros alone
+    spike[0, 0, -1, -1] = limits.entry  # tells the compiler the bounds of the input
+    signs = np.ones(shape, np.int64)  # so that no part of the picture is zero in all examples
     inputs = [spike, -spike, signs, -signs]
     compiler = concrete().Compiler(lambda x: convolution(x, geometry, weights, largest), {"x": "encrypted"})
     circuit = compiler.compile(inputs, configuration(p_error))
-    drawn = np.random.default_rng(0).integers(-limits.entry, limits.entry + 1, shape)
-    value, _ = quantise_windows(drawn, geometry, limits)
+    picture = np.random.default_rng(0).integers(-limits.entry, limits.entry + 1, shape)
+    value, _ = quantise_windows(picture, geometry, limits)
     expected = convolved(value, geometry, weights)
-    trial = framed(circuit, value, expected, p_error * expected.size)
+    run = run_encrypted(circuit, value, expected, p_error * expected.size)
     specs = parse_specs(specs_text(circuit.client.specs))
-    return Circuit(specs, circuit.mlir, float(circuit.complexity), largest, trial)
+    return Circuit(specs, circuit.mlir, float(circuit.complexity), largest, run)
 
 
-def beside(pieces: list[Any], axis: int) -> Any:
-    """One value of several in a circuit."""
+def concatenated(pieces: list[Any], axis: int) -> Any:
+    """Join several values of a circuit along an axis."""
     return pieces[0] if len(pieces) == 1 else np.concatenate(tuple(pieces), axis=axis)
 
 
 def convolved(picture: Array, geometry: Geometry, weights: npt.NDArray[np.int8]) -> Array:
-    """The result in the clear."""
+    """The result of a layer on integers, computed in the clear: (E, rows, grid)."""
     from hecompile.ir.linear import correlate
 
     return correlate(picture, weights.astype(np.int64), geometry.taps, geometry.grid)
 
 
 def _keep_broken_pipes_errors() -> None:
-    """Set SIGPIPE back to what Python knows: Concrete's compiler takes it for a crash, and the process would end with it."""
+    """Give SIGPIPE back to Python's handler. Concrete's compiler installs one that ends the process at a broken pipe."""
     known = signal.getsignal(signal.SIGPIPE)
     if known is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGPIPE, known)
 
 
-def framed(circuit: Any, value: Array, expected: Array, errors: float, shift: int = 0) -> Trial:
-    """One encrypted run with fresh keys, of whose results, rounded to so many low bits, `errors` are wrong in the mean.
+def run_encrypted(circuit: Any, value: Array, expected: Array, errors: float, shift: int = 0) -> EncryptedRun:
+    """Run a circuit once with fresh keys and compare its results with the expected integers.
+
+    Args:
+        errors: how many results are expected to be wrong on average.
+        shift: low bits of the results that hold noise only, and that are rounded away.
 
     Raises:
-        InternalError: if the run gives other integers than expected, more often than six standard deviations above the mean.
+        InternalError: if more results are wrong than the average and six standard deviations.
     """
     specs = parse_specs(specs_text(circuit.client.specs))
     circuit.keygen(force=True)
@@ -134,5 +149,5 @@ def framed(circuit: Any, value: Array, expected: Array, errors: float, shift: in
         try:
             frame.unwrap(serialised)
         except ProtocolError as error:
-            raise InternalError("this Concrete serialises ciphertexts otherwise than version 2.10") from error
-    return Trial(specs.request, specs.reply, circuit.keys.evaluation.serialize(), seconds)
+            raise InternalError("this version of Concrete serialises ciphertexts in another way than version 2.10") from error
+    return EncryptedRun(specs.request, specs.reply, circuit.keys.evaluation.serialize(), seconds)

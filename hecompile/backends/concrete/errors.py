@@ -1,4 +1,4 @@
-"""What is said of the probability of an error, which is declared for every result or lookup of a circuit."""
+"""How the probability of an error is written. It is declared for every result or table lookup of a circuit."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["error_of"]
 
 
 def error_of(p_error: float, chances: int) -> str:
-    """How likely an error is, for people: of one result or lookup, and of one request with so many of them at batch one."""
+    """Text such as "p_error 2^-40, 2^-29 a request": the bound for one result, and its union bound over `chances` results."""
     return f"p_error 2^{math.log2(p_error):.0f}, 2^{math.log2(min(1.0, p_error * chances)):.0f} a request"

@@ -1,4 +1,4 @@
-"""What is asked of worker processes, and what they answer."""
+"""Jobs for worker processes, and their results."""
 
 from __future__ import annotations
 
@@ -9,35 +9,38 @@ __all__ = ["Done", "Job", "ServerCircuit"]
 
 @dataclass(frozen=True)
 class ServerCircuit:
-    """What a worker compiles, named by its checksum."""
+    """What a worker needs to compile a circuit. `name` is the checksum of the MLIR text."""
 
     name: str
     mlir: str = field(repr=False)
     p_error: float
     specs: str = field(repr=False)
-    keys: bytes = field(default=b"", repr=False)  # the empty set of evaluation keys, of a circuit without lookups
+    keys: bytes = field(default=b"", repr=False)  # for a circuit without table lookups: its empty set of evaluation keys
 
     @property
     def size(self) -> int:
-        """Characters and bytes that are sent to a worker."""
+        """How many characters and bytes are sent to a worker."""
         return len(self.mlir) + len(self.keys)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A circuit on some ciphertexts, with the keys of a session or none. `owner` is whose `Workers.cancel` gives it up."""
+    """A circuit to evaluate on some ciphertexts, with the keys of a session or without keys.
+
+    `Workers.cancel(owner)` gives up all jobs of that owner.
+    """
 
     circuit: ServerCircuit
     ciphertexts: tuple[bytes, ...] = field(repr=False)
     session: str = field(default="", repr=False)
     keys: bytes = field(default=b"", repr=False)
-    key_name: str = ""  # as errors call the keys
+    key_name: str = ""  # the keys' name in errors
     owner: object = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Done:
-    """A job's results, serialised, and the CPU seconds that they took."""
+    """A job's serialised results, and the CPU seconds that they took."""
 
     results: list[bytes]
     cpu_s: float

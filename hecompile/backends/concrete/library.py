@@ -1,6 +1,6 @@
-"""Concrete's library, and how it is asked for circuits, by the compiler and again by the worker processes of a server.
+"""Loads Concrete's library, for the compiler, for clients and for the worker processes of a server.
 
-Nobody else loads it: it takes seconds and brings torch.
+The server's own process does not load it, since that takes seconds and loads torch.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ __all__ = ["concrete", "configuration", "specs_text"]
 
 
 def concrete() -> Any:
-    """The module `concrete.fhe`. Raises `MissingExtraError`."""
+    """The module `concrete.fhe`. Raises `MissingExtraError` if Concrete is not installed."""
     with needing("backend 'concrete'", "concrete"):
         from concrete import fhe
     return fhe
 
 
 def configuration(p_error: float | None, parallel: bool = True) -> Any:
-    """How circuits are compiled, by the compiler and again by the server: the same parameters must come out.
+    """The configuration with which the compiler and the server compile a circuit, so that both get the same parameters.
 
-    Loops of one circuit share the cores if `parallel`; the parameters are the same.
+    The loops of one circuit run on several cores if `parallel`, which does not change the parameters.
     """
     return concrete().Configuration(
         p_error=p_error, compress_input_ciphertexts=True, compress_evaluation_keys=True, loop_parallelize=parallel,
@@ -32,7 +32,7 @@ def configuration(p_error: float | None, parallel: bool = True) -> Any:
 
 
 def specs_text(specs: Any) -> str:
-    """A client's specification in one spelling, without what says how TFHE-rs would see it (nothing here)."""
+    """The JSON text of a client's specification with sorted keys, without its part about TFHE-rs, which is not used here."""
     document = json.loads(specs.serialize())
     document.pop("tfhers_specs", None)
     return json.dumps(document, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Measuring what Concrete does, for a profile: a lookup, the expansion of evaluation keys, a linear circuit and its client."""
+"""Measures for a profile what Concrete takes: table lookups, expanding evaluation keys, linear circuits and their clients."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from hecompile.machine import Machine, machine_with
 
 __all__ = ["measure_concrete", "with_lookups"]
 
-BITS, LOOKUPS = 5, 16
+BITS, LOOKUPS = 5, 16  # bits of a measured table lookup, and how many run at a time
 P_ERROR = 2.0**-40
-CONVS = ((8, 1, 8), (1, 8, 8), (16, 16, 4))  # channels, outputs, size
+CONVS = ((8, 1, 8), (1, 8, 8), (16, 16, 4))  # input channels, output channels, rows and columns
 
 
 def _seconds(task: Callable[[], object], runs: int = 1) -> float:
-    """CPU seconds of the process, whose lookups run on all cores; the least of some runs."""
-    found = []
+    """The least CPU seconds of this process, with all its threads, that a task takes in some runs."""
+    seconds = []
     for _ in range(runs):
         started = time.process_time()
         task()
-        found.append(time.process_time() - started)
-    return min(found)
+        seconds.append(time.process_time() - started)
+    return min(seconds)
 
 
 @lru_cache(maxsize=1)
 def _lookups() -> dict[str, float]:
-    """Lookups of five bits, thrice; the first time expands the keys."""
+    """Prices of table lookups and of expanding keys. The first of three runs expands the keys."""
     from hecompile.backends.concrete.library import concrete, configuration
 
     def square(value: Any) -> Any:
-        return concrete().univariate(lambda each: each * each // 2**BITS)(value)
+        return concrete().univariate(lambda number: number * number // 2**BITS)(value)
 
     values = np.arange(LOOKUPS) * 2 + 1
     compiler = concrete().Compiler(square, {"value": "encrypted"})
@@ -53,16 +53,16 @@ def _lookups() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Request:
-    """What one linear circuit did, and CPU seconds of both sides."""
+    """How much one linear circuit did, and the CPU seconds of both sides."""
 
-    amounts: tuple[float, float, float]  # products of words, integers that came, integers that went
+    amounts: tuple[float, float, float]  # products of words, integers of the request, integers of the reply
     evaluate_s: float
     encrypt_s: float
     decrypt_s: float
 
 
 def _request(channels: int, outputs: int, size: int, runs: int) -> _Request:
-    """A convolution without lookups, through bytes."""
+    """Measure one request of a convolution without table lookups, from and to bytes."""
     from hecompile.backends.concrete.circuits import linear_circuit
     from hecompile.backends.concrete.library import concrete, configuration
     from hecompile.backends.concrete.spans import products_of
@@ -93,29 +93,29 @@ def _request(channels: int, outputs: int, size: int, runs: int) -> _Request:
 
 
 def _linear(runs: int) -> dict[str, float]:
-    """Prices of words and integers that explain some requests."""
+    """Prices per word and per integer that fit the measured requests best."""
     from hecompile.timing import explain
 
-    found = [_request(*each, runs) for each in CONVS]
-    amounts, seconds = np.array([each.amounts for each in found]), np.array([each.evaluate_s for each in found])
+    requests = [_request(*conv, runs) for conv in CONVS]
+    amounts, seconds = (np.array([getattr(request, name) for request in requests]) for name in ("amounts", "evaluate_s"))
     products, expands, answers = explain(amounts, seconds)
     came, went = amounts[:, 1].sum(), amounts[:, 2].sum()
     return {
         "lwe_ps": float(products) * 1e12,
         "lwe_expand_us": float(expands) * 1e6,
         "lwe_answer_us": float(answers) * 1e6,
-        "lwe_encrypt_us": sum(each.encrypt_s for each in found) / float(came) * 1e6,
-        "lwe_decrypt_us": sum(each.decrypt_s for each in found) / float(went) * 1e6,
+        "lwe_encrypt_us": sum(request.encrypt_s for request in requests) / float(came) * 1e6,
+        "lwe_decrypt_us": sum(request.decrypt_s for request in requests) / float(went) * 1e6,
     }
 
 
 def measure_concrete(runs: int) -> dict[str, float]:
-    """Concrete's times of a profile; none where it is not installed."""
+    """Measure the fields of a profile that are about Concrete. The result is empty where it is not installed."""
     if importlib.util.find_spec("concrete") is None:
         return {}
     return _lookups() | _linear(min(runs, 3))
 
 
 def with_lookups(machine: Machine) -> Machine:
-    """A profile with this machine's own times of lookups, measured once per process: some ten CPU seconds."""
+    """A profile with this machine's own prices of table lookups. They are measured once per process, in about ten CPU seconds."""
     return machine_with(machine.prices() | _lookups())

@@ -9,11 +9,11 @@ import msgpack
 
 __all__ = ["read_message", "write_message"]
 
-LARGEST = 1 << 33
+LARGEST = 1 << 33  # bytes of a message
 
 
 def write_message(stream: IO[bytes], message: dict[str, Any]) -> None:
-    """One message, flushed."""
+    """Write a message and flush the stream."""
     data = msgpack.packb(message)
     stream.write(struct.pack("<Q", len(data)))
     stream.write(data)
@@ -21,7 +21,7 @@ def write_message(stream: IO[bytes], message: dict[str, Any]) -> None:
 
 
 def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
-    """The next message; None where the stream ends, or holds none."""
+    """Read the next message. Returns None at the end of the stream, or for bytes that are not a message."""
     header = stream.read(8)
     if len(header) < 8:
         return None

@@ -1,4 +1,4 @@
-"""The options of every backend on Concrete."""
+"""The options that all backends on Concrete have."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["ConcreteOptions"]
 
 @dataclass(frozen=True)
 class ConcreteOptions(Panel):
-    """How often a result may be wrong."""
+    """How likely a wrong result may be."""
 
     p_error: float = option(
-        2.0**-40, help="most probability that one result, or one lookup, is wrong", at_least=2.0**-128, at_most=2.0**-10
+        2.0**-40, help="largest probability that one result, or one table lookup, is wrong", at_least=2.0**-128, at_most=2.0**-10
     )

@@ -1,7 +1,7 @@
-"""Regions under Concrete's own simulation: noise is drawn as its model says, nothing is encrypted and no server takes part.
+"""Simulates regions with Concrete's own simulation: noise is drawn by its model, without encryption and without a server.
 
-A circuit is compiled from the artifact's MLIR once more, for plain words with noise added; results are wrong as often as encrypted
-ones would be.
+The artifact's MLIR is compiled once more, for plain words to which noise is added. Results are wrong as often as encrypted ones
+are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Outputs", "SimulatedCircuit", "Simulation"]
 
 
 class SimulatedCircuit:
-    """A circuit as a function of integers."""
+    """A simulated circuit, which is called as a function of integers."""
 
     def __init__(self, mlir: str, p_error: float) -> None:
         fhe = concrete()
@@ -28,27 +28,27 @@ class SimulatedCircuit:
         self._client = fhe.Client(self._server.client_specs, is_simulated=True)
 
     def __call__(self, integers: Array) -> Array:
-        """Results for every element: (E, ...) -> (E, ...)."""
+        """Run the circuit on every element: (E, ...) -> (E, ...)."""
         client, server = self._client, self._server
         results: Array = np.concatenate(
-            [client.simulate_decrypt(server.run(client.simulate_encrypt(each[None]))) for each in integers]
+            [client.simulate_decrypt(server.run(client.simulate_encrypt(element[None]))) for element in integers]
         )
         return results
 
 
 @dataclass(frozen=True, repr=False)
 class Outputs(Pending):
-    """The results, computed before any reply."""
+    """The results of a simulated request, which are known without a reply."""
 
     outputs: list[Array]
 
 
 class Simulation(RegionClient):
-    """A region that is computed where it is asked for: nothing is sent."""
+    """The client of a simulated region, which computes results itself and sends nothing."""
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if reply or not isinstance(pending, Outputs):
-            raise ProtocolError("an answer to a simulation")
+            raise ProtocolError("a reply came to a simulation, which sends no request")
         return pending.outputs
 
     def request_bytes(self, batch: int) -> int:

@@ -1,8 +1,8 @@
-"""Where a convolution's taps meet the picture: the border's results are shorter sums, not sums with zeros.
+"""Cuts a padded convolution into convolutions without padding, so that no time is spent on products with padding zeros.
 
-A product with an encrypted zero costs as much as any other, and on small pictures a third of the taps lie outside. So each axis is
-cut into spans of results whose taps inside the picture are the same ones; a span of rows and a span of columns make one convolution
-without padding.
+A product with a zero costs as much as any other, and on small pictures a third of a kernel's taps lie outside the picture. So each
+axis is cut into spans of results that have the same taps inside the picture. A span of rows and a span of columns make one
+convolution without padding.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["Span", "bounds_of", "products_of", "spans_of"]
 
 @dataclass(frozen=True)
 class Span:
-    """Results from `start` to `stop` along one axis: what they read of the picture, and by which of the kernel's taps.
+    """Results from `start` to `stop` along one axis, with the part of the picture and the taps of the kernel that they read.
 
-    Results that read nothing have a window of one entry and no taps.
+    Results without taps inside the picture have a window of one entry and no taps.
     """
 
     start: int
@@ -28,18 +28,18 @@ class Span:
 
     @property
     def products(self) -> int:
-        """Taps of all its results."""
+        """How many taps its results have together."""
         return (self.stop - self.start) * int(self.taps.stop - self.taps.start)
 
 
 def bounds_of(geometry: Geometry, axis: int) -> tuple[int, int]:
-    """The lowest tap of an axis, and how many there are up to the highest."""
+    """The lowest offset of a tap along an axis, and the extent of the kernel from there."""
     places = [tap[axis] for tap in geometry.taps]
     return min(places), max(places) - min(places) + 1
 
 
 def spans_of(geometry: Geometry, axis: int) -> list[Span]:
-    """The spans of one axis, in order."""
+    """The spans of one axis, in order. Together they hold every result once."""
     size, grid = geometry.picture[1 + axis], geometry.grid[axis]
     low, count = bounds_of(geometry, axis)
     spans = list[Span]()
@@ -59,6 +59,6 @@ def spans_of(geometry: Geometry, axis: int) -> list[Span]:
 
 
 def products_of(geometry: Geometry) -> int:
-    """Products of one channel's entries with one row's weights."""
+    """How many products one input channel and one row of weights take."""
     rows, columns = (sum(span.products for span in spans_of(geometry, axis)) for axis in (0, 1))
     return rows * columns

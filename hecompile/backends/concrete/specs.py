@@ -1,8 +1,8 @@
-"""Reading the client's specification of a circuit: what Concrete's client makes keys and ciphertexts from.
+"""Reads a circuit's specification, from which Concrete's client makes keys and ciphertexts.
 
-Whoever wrote the artifact may have written anything: another kind of input beside the encrypted one, a noise that hides nothing,
-a key of another size. So a specification is read into its numbers (`parameters.py`), built anew from them, and refused unless both
-are the same document. Concrete is given the one that was built, and our own table judges the noise before.
+Whoever wrote the artifact may have written anything: a second input that is not encrypted, a noise that hides nothing, or a key of
+another size. So a specification is read into its numbers (`parameters.py`), a document is built from them, and the specification
+is refused unless it equals that document. Concrete gets the document that was built, after our own table has judged its noise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hecompile.backends.concrete.frames import Frame, frame_of
-from hecompile.backends.concrete.parameters import Bootstrap, Gate, Keyswitch, Numbers
+from hecompile.backends.concrete.parameters import Bootstrap, EncryptedTensor, Keyswitch, Numbers
 from hecompile.errors import ProtocolError
 from hecompile.untrusted import parse_json
 
@@ -25,7 +25,7 @@ MOST_CHARACTERS = 1 << 20  # of a specification
 
 @dataclass(frozen=True)
 class Encryption:
-    """LWE samples of one kind: dimension of the secret, and the variance of their noise relative to the modulus."""
+    """One kind of LWE samples: the dimension of their secret, and the variance of their noise relative to the modulus."""
 
     what: str
     dimension: int
@@ -33,76 +33,83 @@ class Encryption:
 
     @property
     def noise_bits(self) -> float:
-        """log2 of the standard deviation."""
+        """log2 of the noise's standard deviation."""
         return math.log2(self.variance) / 2 if self.variance > 0 else -math.inf
 
 
 @dataclass(frozen=True)
 class Specs:
-    """A specification that was judged. Widths are bits of the encoded integers, sign included."""
+    """A specification that was checked. Widths are in bits of the encoded integers, with their sign."""
 
     numbers: Numbers
 
     @property
     def text(self) -> str:
-        """What Concrete is given: in one spelling, with nothing in it but the numbers that were judged."""
+        """The JSON text that Concrete gets. It holds the checked numbers alone, with sorted keys."""
         return json.dumps(self.numbers.document(), sort_keys=True)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of the integers."""
+        """The shape of the circuit's input integers."""
         return self.numbers.source.shape
 
     @property
     def output_shape(self) -> tuple[int, ...]:
+        """The shape of the circuit's output integers."""
         return self.numbers.result.shape
 
     @property
     def input_words(self) -> int:
-        """Of 64 bits."""
+        """How many words of 64 bits an encrypted input has."""
         return self.numbers.source.words
 
     @property
     def output_words(self) -> int:
+        """How many words of 64 bits an encrypted output has."""
         return self.numbers.result.words
 
     @property
     def input_width(self) -> int:
+        """Bits of an input integer."""
         return self.numbers.source.width
 
     @property
     def output_width(self) -> int:
+        """Bits of an output integer."""
         return self.numbers.result.width
 
     @property
     def request(self) -> Frame:
-        """What stands around the words of an input."""
+        """The frame of an encrypted input."""
         return frame_of(self.numbers.source)
 
     @property
     def reply(self) -> Frame:
-        """What stands around the words of a result."""
+        """The frame of an encrypted output."""
         return frame_of(self.numbers.result)
 
     @property
     def lookups(self) -> bool:
-        """Whether evaluation keys are needed."""
+        """True if the circuit has table lookups, so that it needs evaluation keys."""
         return bool(self.numbers.bootstraps or self.numbers.keyswitches)
 
     @property
     def encryptions(self) -> tuple[Encryption, ...]:
-        """Every kind of ciphertext and key, each once."""
+        """Every kind of ciphertext and of key, each once. The first is that of inputs."""
         return tuple(dict.fromkeys(_encryptions(self.numbers)))
 
-    def judge_frames(self, what: str, request: Frame, reply: Frame) -> None:
+    def check_frames(self, what: str, request: Frame, reply: Frame) -> None:
         """Raises `ProtocolError` naming `what` unless these are the frames of this specification's ciphertexts."""
         if (request, reply) != (self.request, self.reply):
             raise ProtocolError(f"{what}: frames of another circuit")
 
     def error_probability(self, norm: float, shift: int = 0) -> float:
-        """How likely a result is wrong whose noise is the inputs' times a 2-norm: it leaves half a step of so many low bits.
+        """The probability that noise moves a result by more than half a step.
 
-        Steps are those of the encoding, above which one bit is free.
+        Args:
+            norm: the 2-norm of the result's coefficients, by which the noise of the inputs is multiplied.
+            shift: low bits that hold noise only. They make a step that many times twice as large as a step of the encoding, above
+                which one bit is free.
         """
         deviation = math.sqrt(self.encryptions[0].variance) * norm
         if deviation == 0:
@@ -110,20 +117,21 @@ class Specs:
         return math.erfc(2.0 ** (shift - self.output_width - 2) / deviation / math.sqrt(2))
 
     def weak(self, security_bits: int) -> list[str]:
-        """Every kind of ciphertext or key with less noise than `security_bits` want."""
+        """Return a phrase for every kind of ciphertext or key that has less noise than `security_bits` require."""
         from hecompile.security.lwe import least_noise_bits
 
         return [
-            f"{each.what} of dimension {each.dimension} with a noise of 2^{each.noise_bits:.1f} of the modulus, "
-            f"below 2^{least_noise_bits(each.dimension, security_bits):.1f}"
-            for each in self.encryptions
-            if not each.noise_bits >= least_noise_bits(each.dimension, security_bits)
+            f"{kind.what} of dimension {kind.dimension} with a noise of 2^{kind.noise_bits:.1f} of the modulus, "
+            f"below 2^{least_noise_bits(kind.dimension, security_bits):.1f}"
+            for kind in self.encryptions
+            if not kind.noise_bits >= least_noise_bits(kind.dimension, security_bits)
         ]
 
 
 def _encryptions(numbers: Numbers) -> Iterator[Encryption]:
-    for gate in (numbers.source, numbers.result):
-        yield Encryption("a ciphertext", gate.dimension, gate.variance)
+    """Every ciphertext and key of a specification, ciphertexts first."""
+    for tensor in (numbers.source, numbers.result):
+        yield Encryption("a ciphertext", tensor.dimension, tensor.variance)
     for key in numbers.bootstraps:
         yield Encryption("a bootstrap key", key.dimension, key.variance)
     for switch in numbers.keyswitches:
@@ -131,32 +139,36 @@ def _encryptions(numbers: Numbers) -> Iterator[Encryption]:
 
 
 def _whole(value: Any) -> int:
+    """The value, if it is an integer of less than 63 bits. Raises `ValueError` otherwise."""
     if type(value) is not int or abs(value) >= 1 << 62:
-        raise ValueError(f"{value!r:.40} is no number of 62 bits")
+        raise ValueError(f"{value!r:.40} is not an integer of 62 bits")
     return value
 
 
 def _real(value: Any) -> float:
+    """The value as a float, if it is a number. Raises `ValueError` otherwise."""
     if type(value) is not float and type(value) is not int:
-        raise ValueError(f"{value!r:.40} is no number")
+        raise ValueError(f"{value!r:.40} is not a number")
     return float(value)
 
 
-def _gate(document: Any) -> Gate:
-    found = document["typeInfo"]["lweCiphertext"]
-    encryption, encoding = found["encryption"], found["encoding"]["integer"]
-    return Gate(
-        tuple(_whole(size) for size in found["abstractShape"]["dimensions"]),
+def _encrypted_tensor(document: Any) -> EncryptedTensor:
+    """Read the numbers of an encrypted tensor from its part of a specification."""
+    ciphertext = document["typeInfo"]["lweCiphertext"]
+    encryption, encoding = ciphertext["encryption"], ciphertext["encoding"]["integer"]
+    return EncryptedTensor(
+        tuple(_whole(size) for size in ciphertext["abstractShape"]["dimensions"]),
         _whole(encoding["width"]),
         encoding["isSigned"] is True,
         _whole(encryption["keyId"]),
         _whole(encryption["lweDimension"]),
         _real(encryption["variance"]),
-        found["compression"] == "seed",
+        ciphertext["compression"] == "seed",
     )
 
 
 def _bootstrap(document: Any) -> Bootstrap:
+    """Read the numbers of a bootstrap key from its part of a specification."""
     params = document["params"]
     numbers = [params[name] for name in ("inputLweDimension", "glweDimension", "polynomialSize", "baseLog", "levelCount")]
     source, target, *rest = map(_whole, (document["inputId"], document["outputId"], *numbers))
@@ -164,6 +176,7 @@ def _bootstrap(document: Any) -> Bootstrap:
 
 
 def _keyswitch(document: Any) -> Keyswitch:
+    """Read the numbers of a keyswitch key from its part of a specification."""
     params = document["params"]
     numbers = [params[name] for name in ("inputLweDimension", "outputLweDimension", "baseLog", "levelCount")]
     source, target, *rest = map(_whole, (document["inputId"], document["outputId"], *numbers))
@@ -171,17 +184,21 @@ def _keyswitch(document: Any) -> Keyswitch:
 
 
 def parse_specs(text: str) -> Specs:
-    """A specification of one circuit with one encrypted input and one encrypted output. Raises `ProtocolError`."""
+    """Read and check a specification of one circuit with one encrypted input and one encrypted output.
+
+    Raises:
+        ProtocolError: if it is malformed, has a number out of range, or says anything else.
+    """
     if len(text) > MOST_CHARACTERS:
         raise ProtocolError(f"circuit specification: {len(text)} characters, at most {MOST_CHARACTERS} are read")
     document = parse_json(text, "circuit specification")
     try:
-        (found,), keyset = document["circuits"], document["keyset"]
-        (source,), (result,) = found["inputs"], found["outputs"]
+        (circuit,), keyset = document["circuits"], document["keyset"]
+        (source,), (result,) = circuit["inputs"], circuit["outputs"]
         numbers = Numbers(
-            str(found["name"]),
-            _gate(source),
-            _gate(result),
+            str(circuit["name"]),
+            _encrypted_tensor(source),
+            _encrypted_tensor(result),
             tuple(_whole(key["params"]["lweDimension"]) for key in keyset["lweSecretKeys"]),
             tuple(_bootstrap(key) for key in keyset["lweBootstrapKeys"]),
             tuple(_keyswitch(key) for key in keyset["lweKeyswitchKeys"]),
@@ -190,5 +207,5 @@ def parse_specs(text: str) -> Specs:
         raise ProtocolError(f"circuit specification: {type(error).__name__}: {str(error)[:200]}") from error
     specs = Specs(numbers)
     if json.dumps(document, sort_keys=True) != specs.text:
-        raise ProtocolError("circuit specification: it says more than its numbers, or they do not fit together")
+        raise ProtocolError("circuit specification: it holds more than the expected numbers, or they do not fit together")
     return specs

@@ -1,8 +1,8 @@
-"""The process that evaluates circuits: it imports Concrete, which the server's own process does not.
+"""The worker process that evaluates circuits. It imports Concrete, which the server's own process does not.
 
-Messages come on stdin and are answered on stdout. `load` compiles a circuit from its MLIR, `keys` keeps evaluation
-keys, `run` evaluates. Secret keys never come here. Started by `hecompile.backends.concrete.worker_process` with a folder for
-temporary files, and "gently" if it should be ready with a lower priority.
+Messages come on stdin and are answered on stdout: `load` compiles a circuit from its MLIR, `keys` keeps evaluation keys, `forget`
+drops them, and `run` evaluates. Secret keys never come here. `hecompile.backends.concrete.worker_process` starts this process
+with a folder for temporary files, and with the argument "gently" if it should start at a lower priority.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from hecompile.backends.concrete.messages import read_message, write_message
 
 __all__ = ["LOWER", "Worker", "gently", "main"]
 
-LOWER = 5  # niceness: a quarter of a core that a job wants, so that it comes to an end on a busy machine too
+LOWER = 5  # niceness: beside a job it still gets about a quarter of a core, so that it ends on a busy machine too
 Result = TypeVar("Result")
 
 
 def gently(task: Callable[[], Result]) -> Result:
-    """The task's result, by a thread of a lower priority: a whole process could not raise its own again."""
+    """Run a task in a thread of lower priority, and return its result.
+
+    Only a thread's priority is lowered, since a process may not raise its own again.
+    """
 
     def lowered() -> Result:
         thread = threading.get_native_id()
@@ -40,7 +43,7 @@ def gently(task: Callable[[], Result]) -> Result:
 
 
 class Worker:
-    """Circuits by name and keys by session."""
+    """The worker's circuits by name and evaluation keys by session. Its methods answer the messages of the same names."""
 
     def __init__(self) -> None:
         self._fhe = concrete()
@@ -48,8 +51,10 @@ class Worker:
         self._keys: dict[str, Any] = {}
 
     def load(self, name: str, mlir: str, p_error: float, keys: bytes, low: bool = False) -> dict[str, Any]:
-        """Compile, with a lower priority if `low`; the specification that came out. `keys` are those of a circuit without
-        lookups: an empty set."""
+        """Compile a circuit, at a lower priority if `low`, and return the specification that came out.
+
+        `keys` are the empty set of evaluation keys of a circuit without table lookups, or empty.
+        """
 
         def compiled() -> Any:
             return self._fhe.Server.create(mlir, configuration(p_error))
@@ -61,27 +66,27 @@ class Worker:
         return {"specs": specs_text(server.client_specs)}
 
     def keys(self, session: str, data: bytes) -> dict[str, Any]:
-        """Keep a session's keys."""
+        """Keep the keys of a session."""
         self._keys[session] = self._fhe.EvaluationKeys.deserialize(data)
         return {}
 
     def forget(self, session: str) -> dict[str, Any]:
-        """Drop a session's keys."""
+        """Drop the keys of a session."""
         self._keys.pop(session, None)
         return {}
 
     def run(self, name: str, session: str, ciphertexts: list[bytes]) -> dict[str, Any]:
-        """Evaluate on each ciphertext in turn."""
+        """Evaluate a circuit on each ciphertext in turn. Returns the results, and the CPU seconds that they took."""
         server = self._circuits[name]
         keys = self._keys[session or name]
-        values = [self._fhe.Value.deserialize(each) for each in ciphertexts]
+        values = [self._fhe.Value.deserialize(ciphertext) for ciphertext in ciphertexts]
         started = time.process_time()
         results = [server.run(value, evaluation_keys=keys).serialize() for value in values]
         return {"results": results, "cpu_s": time.process_time() - started}
 
 
 def serve(worker: Worker, source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer messages until the stream ends."""
+    """Answer messages from `source` on `sink` until the stream ends."""
     actions: dict[str, Callable[..., dict[str, Any]]] = {
         "load": worker.load,
         "keys": worker.keys,
@@ -93,13 +98,16 @@ def serve(worker: Worker, source: BinaryIO, sink: BinaryIO) -> None:
         action = actions[message.pop("do")]
         try:
             answer = action(**message)
-        except Exception as error:  # Concrete's C++ raises RuntimeError and others: the parent reports them
+        except Exception as error:  # Concrete's C++ raises many types, which the parent process reports
             answer = {"error": f"{type(error).__name__}: {error}"}
         write_message(sink, answer)
 
 
 def main() -> None:
-    """Keep stdout for messages: the library's own prints go to stderr. An interrupt is meant for the server, which ends this."""
+    """Serve on stdin and stdout, with the library's own prints sent to stderr.
+
+    Interrupts are left to the server, which ends this.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -1,1 +1,1 @@
-"""The sampler's affine step x' = f x + g e on encrypted entries, the rest in clear: what `he-diffusion` runs at the server."""
+"""The backend of `he-diffusion`: a sampler's step x' = f x + g e, on encrypted entries and on revealed ones."""

@@ -1,4 +1,4 @@
-"""The search for the smallest parameters that carry a sampler's step (see `program` for the bounds)."""
+"""The search for the smallest parameters that carry a sampler's step. `program` has the bounds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LIMIT = 2**14 - 1  # X: x and e are rounded to 2^-15 of their largest entry
 
 
 def choose_parameters(entries: int, security_bits: int = 128) -> tuple[Parameters, int, Drops]:
-    """The smallest t and q that the bounds allow, the prime, and the drops that save most; all words are whole bytes.
+    """The smallest t and q that the bounds allow, the prime, and the dropped bits that save most. All words are whole bytes.
 
-    A ring of 4096 costs a fifth less per coefficient than one of 2048, where there are `entries` to fill it.
+    The ring has dimension 4096 if there are enough `entries` to fill it, since it costs a fifth less per coefficient than 2048.
 
     Raises:
-        CompileError: for a security level without a table.
+        CompileError: for a security level that has no table.
     """
     weight, dimension = 2**WEIGHT_BITS, 4096 if entries >= 4096 else 2048
     t_bits = (weight * LIMIT + 1).bit_length() + 1

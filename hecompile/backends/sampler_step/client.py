@@ -1,4 +1,4 @@
-"""The client's half of a sampler region: rounding, fresh secrets, encryption, decryption. The server never imports it."""
+"""The client's half of a sampler's step: it rounds, encrypts under fresh secrets, and decrypts. The server never imports it."""
 
 from __future__ import annotations
 
@@ -14,46 +14,49 @@ from hecompile import _core
 from hecompile.backends.bfv.expansion import contexts
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.backends.sampler_step.layout import core_layout
-from hecompile.backends.sampler_step.program import AffineProgram, Sizes
+from hecompile.backends.sampler_step.program import SamplerStepProgram, Sizes
 from hecompile.backends.sampler_step.support import Support
 from hecompile.backends.words import pack_signed, unpack_signed
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 from hecompile.ir.halves import Array
 
-__all__ = ["AffineClient"]
+__all__ = ["SamplerStepClient"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 LARGEST = float(np.finfo(np.float32).max)
-_KEPT_LAYOUTS = 64  # for as many numbers of pairs
+_KEPT_LAYOUTS = 64  # layouts that are kept, one for each number of pairs
 
 
 @dataclass(frozen=True, repr=False)
 class _Pending(Pending):
-    """What one request leaves behind."""
+    """Kept from a request to its reply."""
 
     request: _core.Request
-    mask: Mask  # (B, C, H, W)
+    mask: Mask  # (B, C, H, W): true where encrypted
     encrypted_scales: Floats  # (B)
     clear_scales: Floats  # (B)
-    unit: float  # F / f
+    unit: float  # F / f, which the result is divided by
     sizes: Sizes
 
 
-def _rounded(pair: Floats, chosen: Mask, limit: int) -> tuple[Integers, Floats]:
-    """Chosen entries as integers in [-limit, limit], one scale per sample: (2, B, C, H, W) -> (2, n), (B)."""
-    peaks = np.abs(np.where(chosen, pair, 0.0)).max(axis=(0, 2, 3, 4), initial=0.0)
+def _rounded(pair: Floats, selected: Mask, limit: int) -> tuple[Integers, Floats]:
+    """The selected entries of (2, B, C, H, W) as integers in [-limit, limit], with one scale per sample: (2, n) and (B)."""
+    peaks = np.abs(np.where(selected, pair, 0.0)).max(axis=(0, 2, 3, 4), initial=0.0)
     scales = np.where(peaks / limit > 0, peaks / limit, 1.0)
     integers = np.clip(np.rint(pair / scales[:, None, None, None]), -limit, limit)
-    return integers[:, chosen].astype(np.int64), scales
+    return integers[:, selected].astype(np.int64), scales
 
 
-class AffineClient(RegionClient):
-    """Inputs x and e (B, C, H, W) and the public (t, f, g); output f x + g e. `clear_share` is of entries ever revealed."""
+class SamplerStepClient(RegionClient):
+    """The client's half of f x + g e, for x and e (B, C, H, W) and public (t, f, g).
 
-    def __init__(self, program: AffineProgram, support: Support) -> None:
+    `clear_share` is the fraction of entries that were ever revealed.
+    """
+
+    def __init__(self, program: SamplerStepProgram, support: Support) -> None:
         self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
         self.support = support
         self.clear_share = program.body.most_revealed / program.body.entries
@@ -64,8 +67,10 @@ class AffineClient(RegionClient):
         program, body = self._program, self._body
         wanted = (batch, *body.shape)
         if any(value.shape != wanted for value in values[:2]) or values[2].shape != (3,):
-            raise ProtocolError(f"region '{program.region}': values of {[each.shape for each in values]}, expected two of {wanted}")
-        program.judge_batch(batch)
+            raise ProtocolError(
+                f"region '{program.region}': values of {[value.shape for value in values]}, expected two of {wanted}"
+            )
+        program.check_batch(batch)
         t, f, g = (float(number) for number in values[2])
         pair = np.nan_to_num(np.stack(values[:2]).astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
         mask = self.support.choose(pair[0], t)

@@ -1,18 +1,18 @@
-"""The core's view of a sampler's step: pairs of polynomials, of x and of e, that share a secret and become one answer."""
+"""The layout of a sampler's step in the core: a polynomial of x and one of e share a secret, and become one answer."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from hecompile import _core
-from hecompile.backends.sampler_step.program import AffineProgram
+from hecompile.backends.sampler_step.program import SamplerStepProgram
 from hecompile.errors import ProtocolError
 
 __all__ = ["core_layout"]
 
 
-def core_layout(program: AffineProgram, pairs: int) -> _core.Layout:
-    """Every coefficient carries an entry: a picture of one column. Raises `ProtocolError` for numbers that make no ring."""
+def core_layout(program: SamplerStepProgram, pairs: int) -> _core.Layout:
+    """The layout for this many pairs; every coefficient holds an entry. Raises `ProtocolError` if the parameters make no ring."""
     body, dimension = program.body, program.body.parameters.dimension
     try:
         return _core.make_layout(

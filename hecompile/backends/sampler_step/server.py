@@ -1,4 +1,4 @@
-"""The server's half of a sampler region: F x + G e on ciphertext words and on the integers in clear. No weights, no key."""
+"""The server's half of a sampler's step: F x + G e on ciphertext words and on revealed integers. It has no weights and no key."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from hecompile import _core
 from hecompile.backends.bfv.expansion import contexts
 from hecompile.backends.region_server import RegionServer, Session
 from hecompile.backends.sampler_step.layout import core_layout
-from hecompile.backends.sampler_step.program import HEADER_BYTES, AffineProgram, Sizes
+from hecompile.backends.sampler_step.program import HEADER_BYTES, SamplerStepProgram, Sizes
 from hecompile.backends.words import pack_bits, pack_signed, round_off, unpack_bits, unpack_signed
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
 
-__all__ = ["AffineServer"]
+__all__ = ["SamplerStepServer"]
 
 Words = npt.NDArray[np.uint64]
-_KEPT_LAYOUTS = 64  # for as many numbers of pairs
+_KEPT_LAYOUTS = 64  # layouts that are kept, one for each number of pairs
 
 
-class AffineServer(RegionServer):
-    """Answers sampler steps; keeps nothing between them."""
+class SamplerStepServer(RegionServer):
+    """Answers requests for sampler steps, and keeps nothing from one request to the next."""
 
-    def __init__(self, program: AffineProgram) -> None:
+    def __init__(self, program: SamplerStepProgram) -> None:
         self.max_batch = program.max_batch
         self._program, self._body, self._context = program, program.body, contexts(program, 1)[0]
         self._layout = lru_cache(_KEPT_LAYOUTS)(partial(core_layout, program))
@@ -36,7 +36,7 @@ class AffineServer(RegionServer):
 
     def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         program, body, q_bits = self._program, self._body, self._body.parameters.q_bits
-        program.judge_batch(batch)
+        program.check_batch(batch)
         f, g, clear = self._header(payload, batch)
         sizes = body.sizes(batch, clear)
         if len(payload) != sizes.up:
@@ -51,20 +51,20 @@ class AffineServer(RegionServer):
         )
 
     def _header(self, payload: Buffer, batch: int) -> tuple[int, int, int]:
-        """F, G and the number of entries in clear. Raises `ProtocolError` if they are not what was proved."""
+        """F, G and the number of revealed entries. Raises `ProtocolError` if they are not what was proved."""
         program, body = self._program, self._body
         if len(payload) < HEADER_BYTES:
-            raise ProtocolError(f"region '{program.region}': {len(payload)} bytes are no request")
+            raise ProtocolError(f"region '{program.region}': a request of {len(payload)} bytes, fewer than its header has")
         f, g, clear = struct.unpack_from("<iiI", payload)
         if abs(f) + abs(g) > body.weight:
             raise ProtocolError(f"region '{program.region}': |F| + |G| is {abs(f) + abs(g)}, at most {body.weight} was proved")
         fits = clear <= batch * body.most_clear if body.dynamic else clear in {batch * count for count in body.clear}
         if not fits:
-            raise ProtocolError(f"region '{program.region}': {clear} entries in clear are not what the artifact declares")
+            raise ProtocolError(f"region '{program.region}': {clear} entries in the clear are not what the artifact declares")
         return f, g, clear
 
     def _sums(self, data: memoryview, sizes: Sizes, f: int, g: int) -> tuple[Words, Words]:
-        """F x + G e of `b` (pairs, N) and of `a` (groups, N). Raises `ProtocolError` for words that are not below q."""
+        """F x + G e of `b`, (pairs, N), and of `a`, (groups, N). Raises `ProtocolError` for words that are not below q."""
         body, layout = self._body, self._layout(sizes.polynomials)
         dimension, q = body.parameters.dimension, np.uint64(body.q)
         words = unpack_bits(data[: sizes.up_words], 2 * sizes.polynomials * dimension, body.parameters.q_bits)

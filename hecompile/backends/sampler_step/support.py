@@ -1,4 +1,4 @@
-"""Which entries of a request are encrypted: by masks of the artifact, or chosen from the latent itself."""
+"""Which entries of a request are encrypted: chosen by the artifact's masks, or from the latent itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
-from hecompile.sparsity.importance import Cost
+from hecompile.sparsity.importance import Distortion
 from hecompile.sparsity.selection import Masks, select
 
 __all__ = ["DynamicSupport", "StaticSupport", "Support", "filled"]
@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def filled(mask: Mask, distortion: Floats, dimension: int) -> Mask:
-    """The mask with as many more entries, the dearest of those in clear, as the last polynomial has room for: they cost nothing."""
+    """The mask with more encrypted entries, of largest distortion first, until the last polynomial is full. They add no cost."""
     spare = min(-int(mask.sum()) % dimension, int((~mask).sum()))
     order = np.argsort(np.where(mask, -1.0, distortion), axis=None, kind="stable")
     more = mask.copy()
@@ -26,19 +26,19 @@ def filled(mask: Mask, distortion: Floats, dimension: int) -> Mask:
 
 
 class Support(ABC):
-    """One run's choice of masks."""
+    """Chooses the masks of a run."""
 
     @abstractmethod
     def start_run(self) -> None:
-        """Forget the last run."""
+        """Begin a new run: forget the last one."""
 
     @abstractmethod
     def choose(self, x: Floats, t: float) -> Mask:
-        """True where encrypted: (B, C, H, W)."""
+        """The mask for latents x (B, C, H, W) at timestep t: (B, C, H, W), true where an entry is encrypted."""
 
 
 class StaticSupport(Support):
-    """The artifact's masks: nothing about this input."""
+    """The artifact's masks, which do not depend on the input."""
 
     def __init__(self, masks: Masks) -> None:
         self._masks = masks
@@ -51,9 +51,12 @@ class StaticSupport(Support):
 
 
 class DynamicSupport(Support):
-    """The exact selection on every latent. Entries beyond the budget, counted over the run, are encrypted, the dearest first."""
+    """Selects entries by the distortion of every latent.
 
-    def __init__(self, cost: Cost, tau: float, most_clear: int, dimension: int | None) -> None:
+    The budget counts every entry that is revealed at any step of the run. Beyond it, entries of largest distortion are encrypted.
+    """
+
+    def __init__(self, cost: Distortion, tau: float, most_clear: int, dimension: int | None) -> None:
         self._cost, self._tau, self._most_clear, self._dimension = cost, tau, most_clear, dimension
         self._seen: Mask | None = None
 

@@ -1,1 +1,1 @@
-"""Canonical spellings: every aten call of the front ends in the words of the op table."""
+"""Canonicalization: the rules that rewrite every aten call of the front ends as calls of the op table."""

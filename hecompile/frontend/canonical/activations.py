@@ -1,4 +1,4 @@
-"""Canonical spellings of functions of one value, entry by entry (see `rewrites`)."""
+"""Rules for functions of one value, computed entry by entry (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hecompile.ir.graph import info
 
 __all__: list[str] = []
 
-_ACCURATE = 15.0  # beyond this, log(1 + exp(x)) is x in float32
+_ACCURATE = 15.0  # above this, log(1 + exp(x)) equals x in float32
 
 
 def _of_floats(name: str) -> Rule:
-    """Functions whose result is a float: whole numbers become floats first."""
+    """Return the rule of a function whose result is floating-point: integers are cast to float first."""
     return lambda b, x: b.emit(name, floating(b, x))
 
 
@@ -30,7 +30,7 @@ for _name in ("exp", "log", "sqrt", "reciprocal", "sin", "cos", "tanh", "erf", "
 
 
 def _rounding(name: str) -> Rule:
-    """Whole numbers are round."""
+    """Return the rule of a rounding, which does nothing to integers."""
     return lambda b, x: b.emit(name, x) if info(x).dtype.startswith("float") else x
 
 
@@ -62,7 +62,8 @@ def _gelu(b: Builder, x: fx.Node, approximate: str = "none") -> fx.Node:
 
 @rule("elu.default")
 def _elu(b: Builder, x: fx.Node, alpha: Number = 1, scale: Number = 1, inner: Number = 1) -> fx.Node:
-    """scale x above zero, scale alpha (exp(inner x) - 1) below: of inner x, it is an elu without an inner scale."""
+    """Rewrite scale x above zero and scale alpha (exp(inner x) - 1) below it. Applied to inner x, it is an elu without an inner
+    scale."""
     if inner == 1:
         return b.emit("aten.elu.default", x, alpha, scale, 1)
     return b.emit("aten.elu.default", b.emit("aten.mul.Tensor", x, inner), alpha * inner, scale / inner, 1)
@@ -70,7 +71,8 @@ def _elu(b: Builder, x: fx.Node, alpha: Number = 1, scale: Number = 1, inner: Nu
 
 @rule("softplus.default")
 def _softplus(b: Builder, x: fx.Node, beta: Number = 1, threshold: Number = 20) -> fx.Node:
-    """log(1 + exp(beta x)) / beta, and x where beta x is above the threshold: a low one can be seen."""
+    """Rewrite log(1 + exp(beta x)) / beta, which is x where beta x is above the threshold. A low threshold changes results and is
+    kept."""
     soft = b.emit("aten.softplus.default", x, beta, max(threshold, 20))
     if threshold >= _ACCURATE:
         return soft
@@ -80,7 +82,7 @@ def _softplus(b: Builder, x: fx.Node, beta: Number = 1, threshold: Number = 20) 
 
 @rule("rrelu_with_noise.default", "rrelu.default")
 def rrelu(b: Builder, x: fx.Node, *rest: Any) -> fx.Node:
-    """Outside training the slope is the middle of its range."""
+    """Rewrite a randomised leaky relu outside training, where its slope is the middle of its range."""
     low, high, training = [value for value in rest if not isinstance(value, fx.Node)][:3]
     if training:
         raise CompileError(draws_numbers(b, "rrelu in training mode"))
@@ -120,7 +122,7 @@ def _tan(b: Builder, x: fx.Node) -> fx.Node:
 
 
 def _hyperbolic(sign: int) -> Rule:
-    """(exp(x) + sign exp(-x)) / 2."""
+    """Return the rule for (exp(x) + sign exp(-x)) / 2."""
 
     def emit(b: Builder, x: fx.Node) -> fx.Node:
         x = floating(b, x)
@@ -135,7 +137,7 @@ RULES["aten.sinh.default"], RULES["aten.cosh.default"] = _hyperbolic(-1), _hyper
 
 @rule("asinh.default")
 def _asinh(b: Builder, x: fx.Node) -> fx.Node:
-    """sign(x) log(|x| + sqrt(x^2 + 1)), in which nothing cancels."""
+    """Rewrite asinh as sign(x) log(|x| + sqrt(x^2 + 1)), in which no digits cancel."""
     size, square = b.emit("aten.abs.default", x), b.emit("aten.mul.Tensor", x, x)
     root = b.emit("aten.sqrt.default", b.emit("aten.add.Tensor", square, 1.0))
     return b.emit(
@@ -176,7 +178,7 @@ def _infinite(b: Builder, value: float) -> fx.Node:
 
 @rule("isnan.default")
 def _isnan(b: Builder, x: fx.Node) -> fx.Node:
-    """Whether each entry is NaN: only NaN differs from itself."""
+    """Rewrite isnan as x != x: only NaN differs from itself."""
     return b.emit("aten.ne.Tensor", x, x)
 
 
@@ -192,7 +194,7 @@ def _isfinite(b: Builder, x: fx.Node) -> fx.Node:
 
 @rule("bucketize.Tensor", "searchsorted.Tensor")
 def _bucket(b: Builder, x: fx.Node, y: fx.Node, *_: Any, right: bool = False, **__: Any) -> fx.Node:
-    """For each entry, the number of constant, sorted bounds below it: `bucketize(x, bounds)`, `searchsorted(bounds, x)`."""
+    """Count, for each entry, the constant sorted bounds below it: `bucketize(x, bounds)`, `searchsorted(bounds, x)`."""
     bounds, values = (y, x) if b.value(y) is not None else (x, y)
     if b.value(bounds) is None or len(b.shape(bounds)) != 1:
         raise CompileError(refusal(b, "aten.searchsorted.Tensor"))

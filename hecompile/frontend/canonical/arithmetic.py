@@ -1,4 +1,4 @@
-"""Canonical spellings of arithmetic, comparisons and choices, with both sides of one type (see `rewrites`)."""
+"""Rules for arithmetic, comparisons and selections, in which both operands get the same type (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Number = int | float
 
 
 def alike(b: Builder, *sides: Any) -> list[Any]:
-    """The sides of a call with the type that torch computes it in: values are cast, numbers stay numbers."""
+    """Return the operands of a call in the type in which torch computes it: values are cast, numbers stay numbers."""
     dtype = torch.result_type(*(b.fake(side)[0] if isinstance(side, fx.Node) else side for side in sides))
     return [cast(b, side, dtype) if isinstance(side, fx.Node) else side for side in sides]
 
 
 def floating(b: Builder, x: Any) -> Any:
-    """x as a floating number, where it is a value of whole ones."""
+    """Return x as floating-point, cast if it is a value of integers."""
     return cast(b, x, torch.float32) if isinstance(x, fx.Node) and not info(x).dtype.startswith("float") else x
 
 
@@ -38,7 +38,7 @@ def _truths(*sides: Any) -> bool:
 
 
 def scaled(b: Builder, y: Any, alpha: Number) -> Any:
-    """alpha y."""
+    """Return alpha y."""
     if alpha == 1:
         return y
     return y * alpha if isinstance(y, int | float) else _mul(b, y, alpha)
@@ -49,7 +49,8 @@ def _is_sigmoid_of(candidate: Any, x: Any) -> bool:
 
 
 def _neutral(x: Any, number: Any, unit: Number) -> bool:
-    """Whether x stands for the result of adding (multiplying by) a number: it is neutral and does not make integers floats."""
+    """Return whether adding (or multiplying by) this number gives x unchanged: it is the unit, and makes no integers
+    floating-point."""
     if not isinstance(number, int | float) or isinstance(number, bool) or number != unit or not isinstance(x, fx.Node):
         return False
     return info(x).dtype.startswith("float") or (isinstance(number, int) and info(x).dtype != "bool")
@@ -57,7 +58,7 @@ def _neutral(x: Any, number: Any, unit: Number) -> bool:
 
 @rule("add.Tensor", "add.Scalar")
 def add(b: Builder, x: Any, y: Any, alpha: Number = 1) -> fx.Node:
-    """x + alpha y."""
+    """Return x + alpha y."""
     y = scaled(b, y, alpha)
     if _neutral(x, y, 0):
         return x  # type: ignore[no-any-return]
@@ -99,7 +100,7 @@ def _div(b: Builder, x: Any, y: Any) -> fx.Node:
 
 @rule("div.Tensor_mode", "div.Scalar_mode")
 def _rounded_div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None) -> fx.Node:
-    """x / y rounded down, or towards zero. What is left of a division comes off before it, so that it is exact."""
+    """Rewrite x / y rounded down, or towards zero. The remainder is subtracted first, so that the division is exact."""
     if rounding_mode is None:
         return _div(b, x, y)
     x, y = alike(b, x, y)
@@ -119,7 +120,7 @@ def _floor_divide(b: Builder, x: Any, y: Any) -> fx.Node:
 
 
 def _left(b: Builder, x: Any, y: Any, name: str) -> fx.Node:
-    """The remainder of x divided by y, entry by entry."""
+    """Return the remainder of x divided by y, entry by entry."""
     x, y = alike(b, x, y)
     dtype = dtype_named(info(next(side for side in (x, y) if isinstance(side, fx.Node))).dtype)
     return b.emit(f"aten.{name}.Tensor", *(_as_constant(b, side, dtype) for side in (x, y)))
@@ -127,7 +128,7 @@ def _left(b: Builder, x: Any, y: Any, name: str) -> fx.Node:
 
 @rule("trunc.default", "fix.default")
 def _trunc(b: Builder, x: fx.Node) -> fx.Node:
-    """The whole number next to x, towards zero."""
+    """Round towards zero."""
     if not info(x).dtype.startswith("float"):
         return x
     return b.emit("aten.mul.Tensor", b.emit("aten.sign.default", x), b.emit("aten.floor.default", b.emit("aten.abs.default", x)))
@@ -155,7 +156,7 @@ def _pow(b: Builder, x: fx.Node, y: Any) -> fx.Node:
 
 @rule("pow.Scalar")
 def power_of(b: Builder, base: Number, x: fx.Node) -> fx.Node:
-    """base ** x."""
+    """Return base ** x."""
     x = alike(b, base, x)[1]
     return b.emit("aten.pow.Tensor_Tensor", b.constant(torch.tensor(base, dtype=dtype_named(info(x).dtype)), "base"), x)
 
@@ -166,7 +167,7 @@ def _square(b: Builder, x: fx.Node) -> fx.Node:
 
 
 def _compared(name: str) -> Any:
-    """Both sides of one type, numbers as constants; truths are compared as whole numbers."""
+    """Return the rule of a comparison: both sides get one type, numbers become constants, and bools are compared as integers."""
 
     def emit(b: Builder, x: fx.Node, y: Any) -> fx.Node:
         x, y = alike(b, x, y)
@@ -192,7 +193,7 @@ for _name in ("fmod", "remainder"):
 
 @rule("where.self", "where.ScalarSelf", "where.ScalarOther", "where.Scalar")
 def where(b: Builder, condition: fx.Node, x: Any, y: Any) -> fx.Node:
-    """x where the condition holds, else y."""
+    """Return x where the condition holds, else y."""
     sides = alike(b, x, y)
     values = [side for side in sides if isinstance(side, fx.Node)]
     dtype = dtype_named(info(values[0]).dtype) if values else torch.result_type(x, y)
@@ -206,7 +207,7 @@ def _masked_fill(b: Builder, x: fx.Node, mask: fx.Node, value: Any) -> fx.Node:
 
 
 def _larger(name: str) -> Any:
-    """maximum and minimum; of truths these are `or` and `and`."""
+    """Return the rule of maximum or minimum; of bools these are `or` and `and`."""
     logical = "aten.logical_or.default" if name == "maximum" else "aten.logical_and.default"
 
     def emit(b: Builder, x: fx.Node, y: fx.Node) -> fx.Node:
@@ -221,7 +222,7 @@ RULES["aten.minimum.default"] = RULES["aten.fmin.default"] = RULES["aten.min.oth
 
 @rule("clamp.default", "clamp.Tensor", "clip.default", "clip.Tensor", "hardtanh.default")
 def clamp(b: Builder, x: fx.Node, low: Any = None, high: Any = None) -> fx.Node:
-    """x between two bounds, which may be values, None where open."""
+    """Return x clamped between two bounds, which may be values; None leaves a side open."""
     for bound, name in ((low, "maximum"), (high, "minimum")):
         if isinstance(bound, fx.Node):
             x = b.emit(f"aten.{name}.default", *alike(b, x, bound))
@@ -244,18 +245,20 @@ def _clamp_max(b: Builder, x: fx.Node, high: Any) -> fx.Node:
 
 
 def _logical(name: str) -> Any:
-    """Each entry as a bool: true where it is not zero."""
+    """Return the rule of a logical operation, for which an entry is true where it is not zero."""
     return lambda b, *args: b.emit(f"aten.logical_{name}.default", *(cast(b, arg, torch.bool) for arg in args))
 
 
 def _on_truths(name: str) -> Any:
-    """Bitwise on truths is logical; on integers it is refused."""
+    """Return the rule of a bitwise operation, which is logical on bools; on integers it is refused."""
 
     def emit(b: Builder, *args: Any) -> fx.Node:
         args = tuple(b.constant(torch.tensor(arg), "truth") if isinstance(arg, bool) else arg for arg in args)
         if not _truths(*args):
             help_text = "use arithmetic: x % 2 in place of x & 1, x // 2 in place of x >> 1"
-            raise CompileError(Diagnostic("bitwise arithmetic of integers", source=b.origin.source, help=help_text))
+            raise CompileError(
+                Diagnostic("bitwise arithmetic of integers is not supported", source=b.origin.source, help=help_text)
+            )
         return b.emit("aten.ne.Tensor" if name == "xor" else f"aten.logical_{name}.default", *args)
 
     return emit

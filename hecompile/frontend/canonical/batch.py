@@ -1,4 +1,5 @@
-"""Layers on values whose batch is not their first dimension: turned so that the layer reads the batch in front (see `rewrites`)."""
+"""Applies layers to values whose batch is not the first dimension: moves the batch to the front for the layer, and back (see
+`rewrites`)."""
 
 from __future__ import annotations
 
@@ -18,10 +19,13 @@ Layer = Callable[[fx.Node], fx.Node]
 
 
 def in_front(b: Builder, x: fx.Node, behind: int, layer: Layer) -> fx.Node:
-    """layer(x), for a layer of the last `behind` dimensions: it treats what stands before them alike and keeps it, so it commutes
-    with turning that. Layers of one dimension take any number before it, others only one.
+    """Return layer(x) for a layer that acts on the last `behind` dimensions, after moving the batch to the front where it is not
+    there.
 
-    Tokens that stand before the batch, (L, B, E), become (B, L, E) for the layer; so do rows (L B, E) that are made of such.
+    Such a layer treats all dimensions in front alike and keeps them, so moving these and applying the layer can be exchanged.
+    Layers that act on one dimension accept any number of dimensions in front, others only one.
+
+    Tokens that stand before the batch, (L, B, E), become (B, L, E) for the layer; so do rows (L B, E) that were made from such.
     """
     leading = b.shape(x)[: len(b.shape(x)) - behind]
     places = [place for place, size in enumerate(leading) if isinstance(size, Batch)]
@@ -33,7 +37,7 @@ def in_front(b: Builder, x: fx.Node, behind: int, layer: Layer) -> fx.Node:
 
 
 def _turned(b: Builder, x: fx.Node, place: int, layer: Layer) -> fx.Node:
-    """The batch from `place` to the front for the layer, and back."""
+    """Move the batch from dimension `place` to the front, apply the layer, and move it back."""
     order = [place, *(dim for dim in range(len(b.shape(x))) if dim != place)]
     result = layer(permute(b, x, order))
     back = [*range(1, place + 1), 0, *range(place + 1, len(b.shape(result)))]
@@ -41,7 +45,8 @@ def _turned(b: Builder, x: fx.Node, place: int, layer: Layer) -> fx.Node:
 
 
 def _rows(b: Builder, x: fx.Node, behind: int, layer: Layer) -> fx.Node:
-    """Rows that are several dimensions seen as one, the batch not first among them: taken apart for the layer, and put together."""
+    """Apply the layer to rows that merge several dimensions, of which the batch is not the first: separate them, and merge them
+    again."""
     own: tuple[Dim, ...] = b.shape(x)
     inner: Any = x.args[0] if str(x.target) == OPS_RESHAPE else x
     shape = b.shape(inner)
@@ -60,7 +65,7 @@ def _rows(b: Builder, x: fx.Node, behind: int, layer: Layer) -> fx.Node:
 
 
 def _merged(shape: tuple[Dim, ...], first: Dim) -> int:
-    """How many of the first dimensions of a shape make up one of size `first`; 0 if none do."""
+    """Return how many of the first dimensions of a shape together have the size `first`; 0 if none do."""
     count = 1
     grows = False
     for place, size in enumerate(shape):

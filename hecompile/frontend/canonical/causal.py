@@ -1,7 +1,7 @@
-"""Masks of torch's transformers as they are given.
+"""Keeps torch's transformers from inspecting their masks while they are traced.
 
-`nn.TransformerEncoder` and `nn.TransformerDecoder` compare a mask with a causal one and tell their layers what came out. The layers
-get the mask all the same: it is a hint for kernels, which torch.export cannot follow, as it depends on values.
+`nn.TransformerEncoder` and `nn.TransformerDecoder` compare a mask with a causal one to give their layers a hint for faster kernels.
+torch.export cannot trace that, since it depends on values. The layers get the mask itself in any case.
 """
 
 from __future__ import annotations
@@ -15,6 +15,6 @@ __all__ = ["masks_as_given"]
 
 @contextmanager
 def masks_as_given() -> Iterator[None]:
-    """Within, a mask is causal only where the caller says so."""
+    """Within the block a mask counts as causal only where the caller says so."""
     with patch("torch.nn.modules.transformer._detect_is_causal_mask", lambda mask, is_causal, size: bool(is_causal)):
         yield

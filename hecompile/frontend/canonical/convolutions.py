@@ -1,4 +1,4 @@
-"""Canonical spellings of convolutions in one, two and three dimensions, plain and transposed (see `rewrites`)."""
+"""Rules for convolutions in one, two and three dimensions, plain and transposed (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Pairs = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Steps:
-    """How a kernel moves, one entry per axis. `padding` is what is added before and after; of a transposed one, cut off."""
+    """How a kernel moves, one number per axis. `padding` is added before and after; for a transposed convolution it is cut off."""
 
     stride: list[int]
     padding: Pairs
@@ -34,14 +34,14 @@ class Steps:
     transposed: bool
 
     def plane(self) -> Steps:
-        """The same without the first of three axes."""
+        """Return the steps without the first of three axes."""
         return replace(
             self, stride=self.stride[1:], padding=self.padding[1:], dilation=self.dilation[1:],
             output_padding=self.output_padding[1:],
         )  # fmt: skip
 
     def with_axis(self) -> Steps:
-        """The same with an axis of size one in front, which stays as it is."""
+        """Return the steps with an axis of size one in front, along which nothing changes."""
         return replace(
             self, stride=[1, *self.stride], padding=[(0, 0), *self.padding], dilation=[1, *self.dilation],
             output_padding=[0, *self.output_padding],
@@ -49,13 +49,13 @@ class Steps:
 
 
 def _each(value: Any, rank: int) -> list[int]:
-    """A number per axis, from one for all or one each."""
+    """Return one number per axis, from one for all or one each."""
     line = list(value) if isinstance(value, list | tuple) else [value]
     return line * (rank // len(line))
 
 
 def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> Pairs:
-    """Entries before and after, per axis. 'same' adds the odd one after, as torch does."""
+    """Return the padding before and after, per axis. 'same' adds an odd entry after, as torch does."""
     if padding == "valid":
         return [(0, 0)] * len(kernel)
     if padding == "same":
@@ -69,15 +69,15 @@ def _convolved(
     transposed: bool = False, output_padding: Any = 0,
 ) -> fx.Node:  # fmt: skip
     if b.value(weight) is None:
-        help_text = "make them constant: an encrypted layer multiplies by weights that are known when it is compiled"
-        raise CompileError(Diagnostic("a convolution with computed weights", source=b.origin.source, help=help_text))
+        help_text = "do not compute them from inputs: an encrypted layer needs weights that are known when it is compiled"
+        raise CompileError(Diagnostic("the weights of a convolution must be constants", source=b.origin.source, help=help_text))
     kernel = [int(str(size)) for size in b.shape(weight)[2:]]
     rank = len(kernel)
     dilations = _each(dilation, rank)
     amounts = _padding(padding, kernel, dilations)
     steps = Steps(_each(stride, rank), amounts, dilations, _each(output_padding, rank), groups, transposed)
     shape = b.shape(x)
-    alone = len(shape) == rank + 1  # one picture, without a batch
+    alone = len(shape) == rank + 1  # one picture without a batch dimension
     x = reshape(b, x, (1, *shape)) if alone else x
     offset = bias if bias is not None and b.value(bias) is None else None
     result = _by_rank(b, x, weight, None if offset is not None else bias, steps)
@@ -87,7 +87,8 @@ def _convolved(
 
 
 def _by_rank(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None, steps: Steps) -> fx.Node:
-    """A line is a picture with one row; what has more axes than two is pictures of the last two."""
+    """Rewrite a convolution of any rank as one on pictures: one axis becomes a picture with one row, three axes become pictures of
+    the last two."""
     shape = b.shape(x)
     if len(shape) == 3:
         flat = _changed(b, weight, lambda value: value.unsqueeze(2))
@@ -99,14 +100,14 @@ def _by_rank(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None, step
 
 
 def _changed(b: Builder, constant: fx.Node, change: Callable[[Tensor], Tensor]) -> fx.Node:
-    """A constant made of another one, with or without data."""
+    """Return a constant computed from another one; weights without data stay without."""
     value = b.value(constant)
     assert value is not None
     return b.constant(change(value).contiguous(), str(constant.target))
 
 
 def _pictures(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None, steps: Steps) -> fx.Node:
-    """The canonical layer on pictures (B, C, H, W)."""
+    """Return the canonical layer on pictures (B, C, H, W)."""
     before = [pair[0] for pair in steps.padding]
     if steps.transposed:
         sizes: list[Any] = [steps.stride, before, steps.output_padding, steps.groups, steps.dilation]
@@ -119,10 +120,10 @@ def _pictures(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None, ste
 
 
 def _volumes(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None, steps: Steps) -> fx.Node:
-    """A layer on (B, C, F, H, W) as one on pictures.
+    """Rewrite a layer on (B, C, F, H, W) as one on pictures.
 
-    A kernel that looks along F only is one on pictures of F rows. Any other reads a picture for every frame of the result: the
-    frames below the kernel side by side, as channels.
+    A kernel along F only becomes one on pictures with F rows. Any other kernel reads one picture for every frame of the result,
+    made of the frames that it covers, side by side as channels.
     """
     depth, *kernel = (int(str(size)) for size in b.shape(weight)[2:])
     plain = steps.plane()
@@ -132,7 +133,7 @@ def _volumes(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None, step
     places = _frames_below(int(str(frames)), depth, steps)
     groups, count = steps.groups, len(places)
     if any(place is None for line in places for place in line):
-        x = padded(b, x, [0, 0, 0, 0, 0, 1])  # a frame of zeros, last
+        x = padded(b, x, [0, 0, 0, 0, 0, 1])  # adds a frame of zeros at the end
     x = entries(b, x, 2, [int(str(frames)) if place is None else place for line in places for place in line])
     apart = reshape(b, x, (batch, groups, int(str(channels)) // groups, count, depth, height, width))
     turned = permute(b, apart, [0, 3, 1, 4, 2, 5, 6])  # (B, F', groups, depth, C/groups, H, W)
@@ -147,8 +148,8 @@ def _times(size: Dim, count: int) -> Dim:
 
 
 def _side_by_side(weight: Tensor, groups: int, transposed: bool) -> Tensor:
-    """The frames of a kernel side by side as input channels of their group: (O, C, D, h, w) -> (O, D C, h, w), and of a transposed
-    one (groups C, O, D, h, w) -> (groups D C, O, h, w)."""
+    """Return a kernel with its frames side by side as input channels of their group: (O, C, D, h, w) -> (O, D C, h, w), and for a
+    transposed one (groups C, O, D, h, w) -> (groups D C, O, h, w)."""
     if not transposed:
         return weight.transpose(1, 2).flatten(1, 2)
     inputs, outputs, depth, *size = weight.shape
@@ -156,7 +157,7 @@ def _side_by_side(weight: Tensor, groups: int, transposed: bool) -> Tensor:
 
 
 def _frames_below(frames: int, depth: int, steps: Steps) -> list[list[int | None]]:
-    """For every frame of the result and every frame of the kernel, the frame of the input; None where there is none."""
+    """Return, for every frame of the result and of the kernel, the frame of the input that is read; None where there is none."""
     stride, (before, after), dilation = steps.stride[0], steps.padding[0], steps.dilation[0]
     reach = dilation * (depth - 1)
     if steps.transposed:
@@ -170,7 +171,7 @@ def _frames_below(frames: int, depth: int, steps: Steps) -> list[list[int | None
 
 
 def _along_frames(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None, steps: Steps) -> fx.Node:
-    """A kernel (D, 1, 1) on pictures of F rows and H W columns."""
+    """Apply a kernel (D, 1, 1) to pictures of F rows and H W columns."""
     for dim, stride in enumerate(steps.stride[1:], 3):
         x = entries(b, x, dim, range(0, int(str(b.shape(x)[dim])), stride))
     batch, channels, frames, height, width = b.shape(x)

@@ -1,4 +1,4 @@
-"""Sums of products over named indices, two operands at a time, each as one matmul or one broadcast product."""
+"""Rewrites einsum: operands are multiplied two at a time, each time by one matmul or one broadcast product."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Sizes = Mapping[str, Dim]
 
 @dataclass(frozen=True)
 class Term:
-    """An operand, and the index of each of its dimensions."""
+    """An operand, and the index letter of each of its dimensions."""
 
     node: fx.Node
     names: str
@@ -38,7 +38,8 @@ def _outer(b: Builder, x: fx.Node, y: fx.Node) -> fx.Node:
 
 @rule("einsum.default")
 def _einsum(b: Builder, equation: str, operands: Sequence[fx.Node], path: object = None) -> fx.Node:
-    """Operands are multiplied two at a time, those first whose product is smallest; what is in no other is summed at once.
+    """Multiply operands two at a time, the pair with the smallest product first; an index that no other operand has is summed at
+    once.
 
     Raises:
         CompileError: if the sum goes over the batch.
@@ -58,8 +59,11 @@ def _einsum(b: Builder, equation: str, operands: Sequence[fx.Node], path: object
 
 
 def _indices(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """The indices of every operand and of the result. Dimensions that '...' stands for get letters that are free, the last ones the
-    same in all operands. Without '->' the result has those first, then what stands there once, in the order of the alphabet."""
+    """Return the index letters of every operand and of the result.
+
+    Dimensions that '...' stands for get unused letters, the last ones the same in all operands. Without '->' the result has these
+    first, then in alphabetical order the letters that occur once.
+    """
     inputs, arrow, output = equation.replace(" ", "").partition("->")
     given = inputs.split(",")
     free = [letter for letter in ascii_letters if letter not in equation]
@@ -76,7 +80,7 @@ def _indices(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
 
 
 def _single(b: Builder, term: Term) -> Term:
-    """The term with every index once: of one that stands there twice, the diagonal."""
+    """Return the term with every index once: where one occurs twice, the diagonal is taken."""
     node, names = term.node, term.names
     for name, count in Counter(names).items():
         for _ in range(count - 1):
@@ -88,7 +92,7 @@ def _single(b: Builder, term: Term) -> Term:
 
 
 def _sizes(b: Builder, terms: Sequence[Term]) -> dict[str, Dim]:
-    """The size of every index; an operand may have one in place of it."""
+    """Return the size of every index. An operand may have size one in its place."""
     sizes: dict[str, Dim] = {}
     for term in terms:
         for name, size in zip(term.names, b.shape(term.node), strict=True):
@@ -97,7 +101,7 @@ def _sizes(b: Builder, terms: Sequence[Term]) -> dict[str, Dim]:
 
 
 def _without_ones(b: Builder, term: Term, sizes: Sizes) -> Term:
-    """The term without the dimensions of size one that are larger in others: they are the same for all entries."""
+    """Return the term without dimensions of size one that are larger in other operands, over which they are broadcast."""
     shape = b.shape(term.node)
     kept = [place for place, name in enumerate(term.names) if not (shape[place] == 1 and sizes[name] != 1)]
     return Term(reshape(b, term.node, tuple(shape[place] for place in kept)), "".join(term.names[place] for place in kept))
@@ -108,7 +112,7 @@ def _others(terms: Sequence[Term], term: Term) -> set[str]:
 
 
 def _summed(b: Builder, term: Term, kept: set[str], equation: str) -> Term:
-    """The term summed over the indices that nothing else has."""
+    """Return the term summed over the indices that neither the result nor another operand has."""
     dims = [place for place, name in enumerate(term.names) if name not in kept]
     if not dims:
         return term
@@ -121,11 +125,11 @@ def _summed(b: Builder, term: Term, kept: set[str], equation: str) -> Term:
 
 def _over_the_batch(b: Builder, equation: str) -> Diagnostic:
     help_text = "keep the batch among the indices of the result"
-    return Diagnostic(f"einsum '{equation}' sums over the batch", source=b.origin.source, help=help_text)
+    return Diagnostic(f"einsum '{equation}' sums over the batch dimension", source=b.origin.source, help=help_text)
 
 
 def _cost(pair: tuple[Term, Term], terms: Sequence[Term], output: str, sizes: Sizes) -> int:
-    """How many entries the product of two terms has."""
+    """Return how many entries the product of two terms has."""
     left, right = pair
     kept = {*output, *(name for term in terms if term is not left and term is not right for name in term.names)}
     lines = [sizes[name] for name in {*left.names, *right.names} & kept]
@@ -133,7 +137,7 @@ def _cost(pair: tuple[Term, Term], terms: Sequence[Term], output: str, sizes: Si
 
 
 def _product(b: Builder, left: Term, right: Term, kept: set[str], sizes: Sizes, equation: str) -> Term:
-    """The product of two terms, summed over the indices that they share and nothing else has."""
+    """Return the product of two terms, summed over the indices that they share and nothing else has."""
     both = left.names + "".join(name for name in right.names if name not in left.names)
     if set(both) <= kept:
         sides = (_broadcast(b, term, both) for term in (left, right))
@@ -146,7 +150,7 @@ def _product(b: Builder, left: Term, right: Term, kept: set[str], sizes: Sizes, 
     shared = [name for name in left.names if name in right.names and name in kept]
     rows = [name for name in left.names if name not in right.names]
     columns = [name for name in right.names if name not in left.names]
-    tall = rows if not shared else [rows]  # without a shared index the rows need not be one dimension: it is a linear layer
+    tall = rows if not shared else [rows]  # without a shared index this is a linear layer, whose rows may be several dimensions
     turned = _arranged(b, left, sizes, [*shared, *tall, summed])
     product = matmul(b, turned, _arranged(b, right, sizes, [*shared, summed, columns]))
     order = [*shared, *rows, *columns]
@@ -154,13 +158,13 @@ def _product(b: Builder, left: Term, right: Term, kept: set[str], sizes: Sizes, 
 
 
 def _arranged(b: Builder, term: Term, sizes: Sizes, groups: Sequence[str | list[str]]) -> fx.Node:
-    """The operand with one dimension per group of indices, in that order."""
+    """Return the operand with one dimension per group of indices, in that order."""
     turned = permute(b, term.node, [term.names.index(name) for group in groups for name in group])
     return reshape(b, turned, tuple(together([sizes[name] for name in group]) for group in groups))
 
 
 def _broadcast(b: Builder, term: Term, names: str) -> fx.Node:
-    """The operand with the dimensions of all of these indices, ones where it has none."""
+    """Return the operand with one dimension per index, of size one where it lacks the index."""
     inner = [name for name in names if name in term.names]
     turned = permute(b, term.node, [term.names.index(name) for name in inner])
     sizes = dict(zip(inner, b.shape(turned), strict=True))

@@ -1,4 +1,4 @@
-"""Canonical spellings of tensors that are made of numbers, or filled with one (see `rewrites`)."""
+"""Rules for tensors that are made from numbers, or filled with one (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from hecompile.ir.shapes import has_batch
 
 __all__ = ["FILLS", "full"]
 
-# what a call fills its result with; None where an argument says it. Nobody may read what `empty` holds: zeros do as well
+# the number that a call fills its result with; None where an argument gives it. `empty`, whose contents nobody may use, gets zeros
 FILLS: dict[str, float | None] = {"zeros": 0.0, "ones": 1.0, "full": None, "empty": 0.0}
 
 
 def full(sizes: Sequence[int], fill: Any, dtype: torch.dtype | None) -> torch.Tensor:
-    """A tensor filled with a number, of the dtype that torch gives it where none is named: whole numbers int64, others float32."""
+    """Return a tensor filled with a number. Without a dtype, integers give int64 and other numbers float32, as in torch."""
     return torch.full(list(sizes), fill, dtype=dtype)
 
 
 def _folded(name: str) -> Rule:
-    """A tensor made of numbers only is a constant."""
+    """Return the rule of a call that makes a tensor from numbers only, which becomes a constant."""
 
     def emit(b: Builder, *args: Any, **kwargs: Any) -> fx.Node:
         return b.constant(operator(name)(*args, **kwargs), name.split(".")[1])
@@ -51,7 +51,7 @@ def _new_empty(b: Builder, x: fx.Node, sizes: Sequence[int], _strides: Any, **kw
 
 
 def _filled(value: float | None) -> Rule:
-    """new_zeros(x, sizes): only the dtype of x is read."""
+    """Return the rule for new_zeros(x, sizes) and the like, which read only the dtype of x."""
 
     def emit(b: Builder, x: fx.Node, sizes: Sequence[int], fill: Any = value, **kwargs: Any) -> fx.Node:
         return b.constant(full(sizes, fill, kwargs.get("dtype") or getattr(torch, info(x).dtype)), "full")
@@ -60,7 +60,7 @@ def _filled(value: float | None) -> Rule:
 
 
 def _filled_like(value: float | None) -> Rule:
-    """zeros_like(x): only the shape and the dtype of x are read."""
+    """Return the rule for zeros_like(x) and the like, which read only the shape and the dtype of x."""
 
     def emit(b: Builder, x: fx.Node, fill: Any = value, **kwargs: Any) -> fx.Node:
         dtype = kwargs.get("dtype") or getattr(torch, info(x).dtype)
@@ -78,11 +78,13 @@ for _name, _fill in FILLS.items():
 
 @rule("fill.Scalar", "fill.Tensor")
 def _fill_with(b: Builder, x: fx.Node, value: Any) -> fx.Node:
-    """x[...] = value."""
+    """Rewrite x[...] = value."""
     if not isinstance(value, fx.Node):
         return _filled_like(None)(b, x, value)
     if b.shape(value) not in ((), (1,)):
-        raise CompileError(Diagnostic("a fill with more than one number", source=b.origin.source, help="fill with a number"))
+        raise CompileError(
+            Diagnostic("cannot fill a tensor with more than one number", source=b.origin.source, help="fill it with one number")
+        )
     value = reshape(b, cast(b, value, getattr(torch, info(x).dtype)), (1,) * len(b.shape(x)))
     return b.emit("aten.expand_as.default", value, x)
 

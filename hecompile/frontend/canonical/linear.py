@@ -1,4 +1,4 @@
-"""Canonical spellings of linear layers, products and attention (see `rewrites`)."""
+"""Rules for linear layers, matrix products and attention (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["matmul"]
 
 @rule("linear.default")
 def _linear(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None = None) -> fx.Node:
-    if len(b.shape(weight)) == 1:  # one output, whose dimension torch leaves out
+    if len(b.shape(weight)) == 1:  # one output, for which torch has no dimension
         product = b.emit("aten.matmul.default", x, weight)
         return product if bias is None else add(b, product, bias)
     if b.value(weight) is None or (bias is not None and b.value(bias) is None):
@@ -31,9 +31,13 @@ def _linear(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None = None
 
 
 def _layer(b: Builder, x: fx.Node, weight: fx.Node, bias: fx.Node | None) -> fx.Node:
-    """A linear layer over the last dimension, weight (O, C) and bias (O) constants; it reads the batch in front."""
+    """Return a linear layer over the last dimension, with constant weight (O, C) and bias (O). It reads the batch in front."""
     if isinstance(b.shape(x)[-1], Batch):
-        raise CompileError(Diagnostic("a product over the batch", source=b.origin.source, help="treat all elements alike"))
+        raise CompileError(
+            Diagnostic(
+                "cannot multiply along the batch dimension", source=b.origin.source, help="treat all elements of the batch alike"
+            )
+        )
     return in_front(b, x, 1, lambda y: b.emit("aten.linear.default", y, weight, bias))
 
 
@@ -46,7 +50,7 @@ def _addmm(b: Builder, bias: fx.Node, x: fx.Node, y: fx.Node, beta: Number = 1, 
 
 
 def _sum(b: Builder, product: fx.Node, alpha: Number, bias: fx.Node, beta: Number) -> fx.Node:
-    """alpha product + beta bias. With a beta of zero the bias is not read, as torch says: it may hold anything."""
+    """Return alpha product + beta bias. With beta 0 the bias is not read, as torch documents, so that it may hold anything."""
     product = scaled(b, product, alpha)
     return product if beta == 0 else add(b, product, scaled(b, bias, beta))
 
@@ -65,9 +69,13 @@ def _baddbmm(b: Builder, bias: fx.Node, x: fx.Node, y: fx.Node, beta: Number = 1
 
 @rule("bilinear.default")
 def _bilinear(b: Builder, x: fx.Node, y: fx.Node, weight: fx.Node, bias: fx.Node | None = None) -> fx.Node:
-    """x^T W y for every W of the weight (O, I, J): a linear layer of y with O I outputs, then a product with x."""
+    """Rewrite x^T W y for every W of the weight (O, I, J): a linear layer of y with O I outputs, then a product with x."""
     if b.value(weight) is None:
-        raise CompileError(Diagnostic("a bilinear layer with computed weights", source=b.origin.source, help="make them constant"))
+        raise CompileError(
+            Diagnostic(
+                "the weights of a bilinear layer must be constants", source=b.origin.source, help="do not compute them from inputs"
+            )
+        )
     outputs, inner, outer = b.shape(weight)
     rows = reshape(b, weight, (together((outputs, inner)), outer))
     layered = reshape(b, _layer(b, y, rows, None), (*b.shape(y)[:-1], outputs, inner))

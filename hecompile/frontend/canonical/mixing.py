@@ -1,4 +1,5 @@
-"""A constant matrix along one dimension of a value: running sums, averages and interpolation are this (see `rewrites`)."""
+"""Multiplies a value by a constant matrix along one dimension: running sums, averages and interpolation are of this form (see
+`rewrites`)."""
 
 from __future__ import annotations
 
@@ -16,12 +17,17 @@ __all__ = ["mixed"]
 
 
 def mixed(b: Builder, x: fx.Node, dim: int, matrix: torch.Tensor) -> fx.Node:
-    """The value whose entries along `dim` are `matrix` (T, S) times those of x (.., S, ..). It is computed where the value is: no
-    layer is made of it. A matrix that only picks entries becomes `entries`. Raises `CompileError` along the batch."""
+    """Return the value whose entries along `dim` are `matrix` (T, S) times those of x (.., S, ..).
+
+    It is computed by whoever computes x, not as a layer of the server. A matrix that only selects entries becomes `entries`. Raises
+    `CompileError` along the batch.
+    """
     shape, rank = b.shape(x), len(b.shape(x))
     dim %= rank
     if isinstance(shape[dim], Batch):
-        raise CompileError(Diagnostic("a sum over the batch", source=b.origin.source, help="treat all elements alike"))
+        raise CompileError(
+            Diagnostic("cannot sum over the batch dimension", source=b.origin.source, help="treat all elements of the batch alike")
+        )
     largest, places = matrix.max(dim=1)
     if bool((matrix.count_nonzero(dim=1) == 1).all() and (largest == 1).all()):
         return entries(b, x, dim, places.tolist())
@@ -29,7 +35,7 @@ def mixed(b: Builder, x: fx.Node, dim: int, matrix: torch.Tensor) -> fx.Node:
     if rank == 1:
         return reshape(b, b.emit("aten.matmul.default", constant, reshape(b, x, (*shape, 1))), (matrix.shape[0],))
     order = list(range(rank))
-    other = rank - 2 if dim == rank - 1 else dim  # the dimension that changes places with the last but one
+    other = rank - 2 if dim == rank - 1 else dim  # the dimension that is swapped with the last but one
     order[rank - 2], order[other] = order[other], order[rank - 2]
     if dim == rank - 1:
         order[rank - 2], order[rank - 1] = dim, rank - 2
@@ -39,9 +45,15 @@ def mixed(b: Builder, x: fx.Node, dim: int, matrix: torch.Tensor) -> fx.Node:
 
 @rule("cumsum.default")
 def _cumsum(b: Builder, x: fx.Node, dim: int, *, dtype: torch.dtype | None = None) -> fx.Node:
-    """Every entry is the sum of those up to it: a matrix with ones below its diagonal."""
+    """Rewrite a running sum as a matrix with ones on and below its diagonal."""
     x = cast(b, x, dtype if dtype is not None else None if info(x).dtype.startswith("float") else torch.int64)
     size = b.shape(x)[dim]
     if isinstance(size, Batch):
-        raise CompileError(Diagnostic("a running sum over the batch", source=b.origin.source, help="treat all elements alike"))
+        raise CompileError(
+            Diagnostic(
+                "cannot compute a running sum over the batch dimension",
+                source=b.origin.source,
+                help="treat all elements of the batch alike",
+            )
+        )
     return mixed(b, x, dim, torch.ones(size, size).tril())

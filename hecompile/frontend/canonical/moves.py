@@ -1,4 +1,4 @@
-"""Canonical spellings of moves of entries along one dimension: by places, flips, rolls, writes to a part (see `rewrites`)."""
+"""Rules for moves of entries along one dimension: indexing by constants, flips, rolls, and writes to a part (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ __all__ = ["computed_places", "entries", "looked_up", "written"]
 
 
 def _cut(b: Builder, x: fx.Node, dim: int, start: int, end: int) -> list[fx.Node]:
-    """The entries from `start` to `end` along `dim`; no node if there are none."""
+    """Return the entries from `start` to `end` along `dim` as a list of one node, or of none if there are no entries."""
     return [b.emit("aten.slice.Tensor", x, dim, start, end, 1)] if end > start else []
 
 
 def _size(b: Builder, x: fx.Node, dim: int) -> int:
     size = b.shape(x)[dim]
     if isinstance(size, Batch):
-        raise CompileError(Diagnostic("a move along the batch", source=b.origin.source, help="treat all elements alike"))
+        raise CompileError(
+            Diagnostic(
+                "cannot move entries along the batch dimension",
+                source=b.origin.source,
+                help="treat all elements of the batch alike",
+            )
+        )
     return size
 
 
 def entries(b: Builder, x: fx.Node, dim: int, places: Sequence[int]) -> fx.Node:
-    """Entries of x along `dim` by constant places, of which there may be any number, in any order: a slice where they follow each
-    other. Raises `CompileError` along the batch."""
+    """Return entries of x along `dim` at constant indices, in any number and order; consecutive ones become a slice. Raises
+    `CompileError` along the batch."""
     dim %= len(b.shape(x))
     size, places = _size(b, x, dim), list(places)
     if places == list(range(size)):
@@ -62,18 +68,18 @@ def _index_select(b: Builder, x: fx.Node, dim: int, places: fx.Node) -> fx.Node:
 
 
 def looked_up(b: Builder, table: fx.Node, places: fx.Node) -> fx.Node:
-    """table[places], where the table is a constant and the places are computed: a lookup in rows."""
+    """Return table[places] for a constant table and computed indices: a lookup of rows, as in an embedding."""
     shape = b.shape(table)
     rows = reshape(b, table, (shape[0], math.prod(shape[1:])))  # type: ignore[arg-type]
     return reshape(b, b.emit("aten.embedding.default", rows, places), (*b.shape(places), *shape[1:]))
 
 
 def computed_places(b: Builder) -> Diagnostic:
-    """What is said of entries by places that are no constant."""
+    """Return the error for indices that are not constant."""
     return Diagnostic(
-        "entries by places that are computed from values",
+        "indices that are computed from values are not supported",
         source=b.origin.source,
-        help="make the places a constant (a list, a buffer), or choose by torch.where or by a product with a mask",
+        help="make the indices a constant (a list, a buffer), or use torch.where or a product with a mask",
     )
 
 
@@ -81,7 +87,7 @@ def computed_places(b: Builder) -> Diagnostic:
 def _roll(b: Builder, x: fx.Node, shifts: Sequence[int], dims: Sequence[int] = ()) -> fx.Node:
     if not dims:
         help_text = "name the dimensions: x.roll(shifts, dims)"
-        raise CompileError(Diagnostic("a roll over all entries", source=b.origin.source, help=help_text))
+        raise CompileError(Diagnostic("roll without dimensions is not supported", source=b.origin.source, help=help_text))
     for shift, dim in zip(shifts, dims, strict=True):
         dim %= len(b.shape(x))
         size = _size(b, x, dim)
@@ -95,7 +101,7 @@ def _roll(b: Builder, x: fx.Node, shifts: Sequence[int], dims: Sequence[int] = (
 def _slice_scatter(
     b: Builder, x: fx.Node, part: fx.Node, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> fx.Node:
-    """x[start:end] = part."""
+    """Rewrite x[start:end] = part."""
     dim %= len(b.shape(x))
     if isinstance(b.shape(x)[dim], Batch) and b.shape(x) == b.shape(part):
         return cast(b, part, dtype_named(info(x).dtype))
@@ -104,7 +110,8 @@ def _slice_scatter(
 
 
 def written(b: Builder, x: fx.Node, dim: int, places: Sequence[int], part: fx.Node) -> fx.Node:
-    """x with the entries of `part` at constant places along `dim`; where one place is written twice, the last one stays."""
+    """Return x with the entries of `part` written to constant indices along `dim`; of two writes to one index, the last one
+    counts."""
     part = cast(b, part, dtype_named(info(x).dtype))
     size, places = _size(b, x, dim), list(places)
     if not places:
@@ -122,7 +129,7 @@ def written(b: Builder, x: fx.Node, dim: int, places: Sequence[int], part: fx.No
 
 @rule("select_scatter.default")
 def _select_scatter(b: Builder, x: fx.Node, part: fx.Node, dim: int, index: int) -> fx.Node:
-    """x[index] = part."""
+    """Rewrite x[index] = part."""
     dim %= len(b.shape(x))
     index %= _size(b, x, dim)
     shape = b.shape(part)
@@ -131,6 +138,6 @@ def _select_scatter(b: Builder, x: fx.Node, part: fx.Node, dim: int, index: int)
 
 @rule("copy.default")
 def _copy(b: Builder, x: fx.Node, source: fx.Node, *_: Any) -> fx.Node:
-    """x[...] = source: its values, broadcast to x."""
+    """Rewrite x[...] = source, broadcast to the shape of x."""
     source = cast(b, source, dtype_named(info(x).dtype))
     return source if b.shape(source) == b.shape(x) else b.emit("aten.expand_as.default", source, x)

@@ -1,4 +1,4 @@
-"""Canonical spellings of padding, in every mode and for any number of axes (see `rewrites`)."""
+"""Rules for padding, in every mode and for any number of axes (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from hecompile.ir.graph import Batch
 
 __all__ = ["padded"]
 
-Places = Callable[[int, int, int], list[int]]  # of the size of an axis, and the entries before and after it
+Places = Callable[[int, int, int], list[int]]  # from the size of an axis and the entries before and after it to indices
 
 
 @rule("constant_pad_nd.default")
 def padded(b: Builder, x: fx.Node, pad: Sequence[int], value: float | None = 0.0) -> fx.Node:
-    """x with a number around it, pairs counted from the last dimension; negative ones cut."""
+    """Return x padded with a number, with pairs counted from the last dimension; negative amounts cut entries off."""
     if not any(pad):
         return x
     if any(pad[2 * place : 2 * place + 2] != [0, 0] for place in range(len(pad) // 2) if _grows(b, x, place)):
-        raise CompileError(Diagnostic("padding of the batch", source=b.origin.source, help="pad the other dimensions only"))
+        raise CompileError(
+            Diagnostic("cannot pad the batch dimension", source=b.origin.source, help="pad the other dimensions only")
+        )
     return b.emit("aten.constant_pad_nd.default", x, list(pad), value or 0.0)
 
 
@@ -77,5 +79,7 @@ def _pad(b: Builder, x: fx.Node, pad: Sequence[int], mode: str = "constant", val
         return padded(b, x, list(pad), value)
     if mode not in _MODES:
         known = ", ".join(("constant", *_MODES))
-        raise CompileError(Diagnostic(f"padding mode '{mode}'", source=b.origin.source, help=f"use one of {known}"))
+        raise CompileError(
+            Diagnostic(f"padding mode '{mode}' is not supported", source=b.origin.source, help=f"use one of {known}")
+        )
     return _by_mode(mode)(b, x, pad)

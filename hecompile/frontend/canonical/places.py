@@ -1,4 +1,4 @@
-"""Canonical spellings of reads and writes by constant places along several dimensions at once (see `rewrites`)."""
+"""Rules for reading and writing entries at constant indices along several dimensions at once (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ Indices = Sequence[fx.Node | None]
 
 @dataclass(frozen=True)
 class Group:
-    """Dimensions of a value taken together: it is turned so that they stand side by side at `at`, and seen as one.
+    """Several dimensions of a value seen as one: the value is permuted so that they stand side by side at dimension `at`, and
+    merged.
 
-    `shape` is that of the turned value, `order` its dimensions as the value itself counts them.
+    `shape` is that of the permuted value, `order` are its dimensions as the value itself counts them.
     """
 
     dims: tuple[int, ...]
@@ -37,11 +38,11 @@ class Group:
 
     @classmethod
     def of(cls, b: Builder, x: fx.Node, dims: Sequence[int], at: int) -> Group:
-        """The group of `dims` in x. Raises `CompileError` if one of them grows with the batch."""
+        """Return the group of `dims` in x. Raises `CompileError` if one of them grows with the batch."""
         shape = b.shape(x)
         if any(isinstance(shape[dim], Batch) for dim in dims):
-            help_text = "treat all elements alike; one token of every element is x[:, place]"
-            raise CompileError(Diagnostic("entries of the batch by places", source=b.origin.source, help=help_text))
+            help_text = "treat all elements of the batch alike; one token of every element is x[:, place]"
+            raise CompileError(Diagnostic("cannot index the batch dimension", source=b.origin.source, help=help_text))
         others = [dim for dim in range(len(shape)) if dim not in dims]
         order = (*others[:at], *dims, *others[at:])
         return cls(tuple(dims), at, order, tuple(shape[dim] for dim in order))
@@ -51,19 +52,19 @@ class Group:
         return [int(str(size)) for size in self.shape[self.at : self.at + len(self.dims)]]
 
     def around(self, *sizes: Dim) -> tuple[Dim, ...]:
-        """The turned shape with other sizes in place of the group's."""
+        """Return the permuted shape with other sizes in place of the group's."""
         return (*self.shape[: self.at], *sizes, *self.shape[self.at + len(self.dims) :])
 
     def flat(self, b: Builder, x: fx.Node) -> fx.Node:
-        """x with the group as one dimension, at `at`."""
+        """Return x with the group as one dimension, at `at`."""
         return reshape(b, permute(b, x, self.order), self.around(math.prod(self.sizes)))
 
     def back(self, b: Builder, flat: fx.Node) -> fx.Node:
-        """What `flat` did, undone."""
+        """Undo `flat`."""
         return permute(b, reshape(b, flat, self.shape), [self.order.index(dim) for dim in range(len(self.order))])
 
     def places(self, per_dim: Sequence[Tensor]) -> Tensor:
-        """Places within the group, for one tensor of places per dimension; negative ones count from the end."""
+        """Return indices into the merged dimension, from one tensor of indices per dimension; negative ones count from the end."""
         flat = torch.zeros((), dtype=torch.int64)
         for size, line in zip(self.sizes, per_dim, strict=True):
             flat = flat * size + line % size
@@ -71,7 +72,8 @@ class Group:
 
 
 def _constant_places(b: Builder, indices: Indices) -> tuple[list[int], list[Tensor]] | None:
-    """The dimensions that are indexed, and places for each; masks are the places where they hold. None if some are computed."""
+    """Return the dimensions that are indexed and the indices for each, a mask as the indices where it holds; None if some are
+    computed."""
     dims, tensors, dim = list[int](), list[Tensor](), 0
     for index in indices:
         known = None if index is None else b.value(index)
@@ -85,13 +87,13 @@ def _constant_places(b: Builder, indices: Indices) -> tuple[list[int], list[Tens
 
 
 def _front(dims: Sequence[int]) -> int:
-    """Where torch puts what stands for the indexed dimensions: in their place if they are neighbours, else in front."""
+    """Return where torch puts the indexed dimensions in the result: in their place if they are neighbours, else in front."""
     return dims[0] if list(dims) == list(range(dims[0], dims[0] + len(dims))) else 0
 
 
 @rule("index.Tensor")
 def _index(b: Builder, x: fx.Node, indices: Indices) -> fx.Node:
-    """x[.., places, ..]."""
+    """Rewrite x[.., indices, ..]."""
     found = _constant_places(b, indices)
     if found is None:
         places = indices[0] if len(indices) == 1 else None
@@ -108,7 +110,7 @@ def _index(b: Builder, x: fx.Node, indices: Indices) -> fx.Node:
 
 @rule("index_put.default", "_unsafe_index_put.default")
 def _index_put(b: Builder, x: fx.Node, indices: Indices, values: fx.Node, accumulate: bool = False, *_: Any) -> fx.Node:
-    """x with x[.., places, ..] = values, or with the values added there."""
+    """Rewrite x[.., indices, ..] = values, or adding the values there."""
     found = _constant_places(b, indices)
     if found is None:
         return _where_masked(b, x, indices, values, accumulate)
@@ -118,7 +120,7 @@ def _index_put(b: Builder, x: fx.Node, indices: Indices, values: fx.Node, accumu
 
 
 def _put(b: Builder, x: fx.Node, group: Group, places: Tensor, values: fx.Node, accumulate: bool) -> fx.Node:
-    """x with values at places of a group, broadcast to them."""
+    """Return x with values, broadcast to the indices, written at indices of a group."""
     values, count = cast(b, values, dtype_named(info(x).dtype)), math.prod(group.sizes)
     if math.prod(size if isinstance(size, int) else 2 for size in b.shape(values)) == 1 and not accumulate:
         mask = torch.zeros(count, dtype=torch.bool)
@@ -140,7 +142,7 @@ def _put(b: Builder, x: fx.Node, group: Group, places: Tensor, values: fx.Node, 
 
 
 def _where_masked(b: Builder, x: fx.Node, indices: Indices, values: fx.Node, accumulate: bool) -> fx.Node:
-    """x[mask] = number, for a mask that is computed. Raises `CompileError` for other writes to computed places."""
+    """Rewrite x[mask] = number for a computed mask. Raises `CompileError` for other writes to computed indices."""
     mask = indices[0]
     if len(indices) != 1 or mask is None or info(mask).dtype != "bool" or accumulate or b.shape(values) not in ((), (1,)):
         raise CompileError(computed_places(b))
@@ -150,9 +152,9 @@ def _where_masked(b: Builder, x: fx.Node, indices: Indices, values: fx.Node, acc
 
 
 def _pattern(b: Builder, x: fx.Node, dim: int, index: fx.Node) -> tuple[Group, Tensor]:
-    """For a constant index of `gather` along `dim`: the dimensions of x in which places differ, and the places there.
+    """Return, for a constant index of `gather` along `dim`, the dimensions of x in which the index differs, and the indices there.
 
-    An index that is as large as the batch is a constant that was expanded. Raises `CompileError` for places that are computed.
+    An index as large as the batch is a constant that was expanded. Raises `CompileError` for computed indices.
     """
     shape, own = b.shape(index), b.shape(x)
     known = _but_for_the_batch(b, index)
@@ -171,7 +173,7 @@ def _pattern(b: Builder, x: fx.Node, dim: int, index: fx.Node) -> tuple[Group, T
 
 
 def _but_for_the_batch(b: Builder, node: fx.Node) -> Tensor | None:
-    """The value at batch one of a node that depends on constants and on the size of the batch; None for others."""
+    """Return the value at batch one of a node that depends on constants and on the batch size only; None for other nodes."""
     known = b.value(node)
     if known is not None or node.op != "call_function" or not info(node).dtype.startswith("int"):
         return known
@@ -187,12 +189,12 @@ def _but_for_the_batch(b: Builder, node: fx.Node) -> Tensor | None:
 
 
 def _ramp(like: Tensor, dim: int) -> Tensor:
-    """The place of every entry along one dimension, with the rank of `like`."""
+    """Return the position of every entry along one dimension, with the rank of `like`."""
     return torch.arange(like.shape[dim]).reshape([-1 if place == dim else 1 for place in range(like.dim())])
 
 
 def _cut_to(b: Builder, x: fx.Node, shape: Sequence[Dim]) -> fx.Node:
-    """The first entries of x, as many as the shape says."""
+    """Return the first entries of x, as many as the shape states."""
     for place, (size, own) in enumerate(zip(shape, b.shape(x), strict=True)):
         if size != own:
             x = b.emit("aten.slice.Tensor", x, place, 0, size, 1)
@@ -201,7 +203,7 @@ def _cut_to(b: Builder, x: fx.Node, shape: Sequence[Dim]) -> fx.Node:
 
 @rule("gather.default")
 def _gather(b: Builder, x: fx.Node, dim: int, index: fx.Node, *_: Any, **__: Any) -> fx.Node:
-    """Every entry of the result is one along `dim`, by an index of the result's shape."""
+    """Rewrite gather: every entry of the result is one along `dim`, by an index of the result's shape."""
     group, places = _pattern(b, x, dim % len(b.shape(x)), index)
     turned = reshape(b, entries(b, group.flat(b, x), group.at, places.flatten().tolist()), group.around(*places.shape))
     return permute(b, turned, [group.order.index(place) for place in range(len(group.order))])
@@ -209,7 +211,7 @@ def _gather(b: Builder, x: fx.Node, dim: int, index: fx.Node, *_: Any, **__: Any
 
 @rule("scatter.src", "scatter.value")
 def _scatter(b: Builder, x: fx.Node, dim: int, index: fx.Node, values: Any) -> fx.Node:
-    """x with values written along `dim`, each where the index says."""
+    """Return x with values written along `dim`, each where the index says."""
     group, places = _pattern(b, x, dim % len(b.shape(x)), index)
     if not isinstance(values, fx.Node):
         return _put(b, x, group, places, b.constant(torch.tensor(values), "value"), False)
@@ -224,7 +226,7 @@ def _scatter_add(b: Builder, x: fx.Node, dim: int, index: fx.Node, values: fx.No
 
 @rule("diagonal.default")
 def diagonal(b: Builder, x: fx.Node, offset: int = 0, first: int = 0, second: int = 1) -> fx.Node:
-    """The entries [i, i + offset], last."""
+    """Return the entries [i, i + offset] as the last dimension."""
     group, places = _on_diagonal(b, x, offset, first, second)
     return entries(b, group.flat(b, x), group.at, places.tolist())
 
@@ -245,7 +247,7 @@ def _on_diagonal(b: Builder, x: fx.Node, offset: int, first: int, second: int) -
 
 @rule("unfold.default")
 def _unfold(b: Builder, x: fx.Node, dim: int, size: int, step: int) -> fx.Node:
-    """Windows of `size` entries along `dim`, every `step` entries; what is in a window comes last."""
+    """Return windows of `size` entries along `dim`, one every `step` entries; the entries of a window become the last dimension."""
     shape, rank = b.shape(x), len(b.shape(x))
     dim %= rank
     places = torch.arange(0 if isinstance(shape[dim], Batch) else int(str(shape[dim]))).unfold(0, size, step)

@@ -1,4 +1,4 @@
-"""Canonical spellings of pools, with windows of one size and adaptive ones, along one to three axes (see `rewrites`)."""
+"""Rules for pools, with windows of one size and adaptive ones, along one to three axes (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ __all__ = ["adaptive_max", "max_pool"]
 
 
 def _each(value: Any, rank: int) -> list[int]:
-    """A number per axis, from one for all or one each."""
+    """Return one number per axis, from one for all or one each."""
     line = list(value) if isinstance(value, list | tuple) else [value]
     return line * (rank // len(line))
 
 
 def _axes(b: Builder, x: fx.Node, rank: int) -> list[int]:
-    """The sizes of the axes that are pooled, the last ones. Raises `CompileError` if one of them grows with the batch."""
+    """Return the sizes of the axes that are pooled, the last ones. Raises `CompileError` if one of them grows with the batch."""
     sizes = b.shape(x)[-rank:]
     if any(isinstance(size, Batch) for size in sizes):
-        raise CompileError(Diagnostic("a pool over the batch", source=b.origin.source, help="pool the other dimensions only"))
+        raise CompileError(
+            Diagnostic("cannot pool over the batch dimension", source=b.origin.source, help="pool the other dimensions only")
+        )
     return list(sizes)  # type: ignore[arg-type]
 
 
 def _as_pictures(b: Builder, x: fx.Node, rank: int, pool: Callable[[fx.Node], fx.Node]) -> fx.Node:
-    """A pool of pictures (B, C, H, W) on what has one axis, or no dimension for channels. Pools treat all but the axes alike."""
+    """Apply a pool of pictures (B, C, H, W) to a value with one axis, or without channels. Pools treat all dimensions but the axes
+    alike."""
     shape = b.shape(x)
     axes = (1,) * (2 - rank) + shape[-rank:]
     before = shape[: len(shape) - rank]
@@ -49,28 +52,28 @@ def _as_pictures(b: Builder, x: fx.Node, rank: int, pool: Callable[[fx.Node], fx
 
 
 def _by_planes(b: Builder, x: fx.Node, pool: Callable[[fx.Node, slice], fx.Node]) -> fx.Node:
-    """A pool of (B, C, F, H, W), whose windows are boxes: first along H and W, then along F."""
+    """Pool (B, C, F, H, W) with box-shaped windows: first along H and W, then along F."""
     x = pool(x, slice(1, 3))
     turned = permute(b, x, [0, 1, 3, 4, 2])
     return permute(b, pool(turned, slice(0, 1)), [0, 1, 4, 2, 3])
 
 
 def _missing(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """How many entries the last window reaches beyond the padding, where windows are counted rounding up."""
+    """Return how many entries the last window reaches beyond the padding, where the number of windows is rounded up."""
     reach = dilation * (kernel - 1) + 1
     count = -(-(size + 2 * padding - reach) // stride) + 1
-    if (count - 1) * stride >= size + padding:  # it would start in the padding
+    if (count - 1) * stride >= size + padding:  # such a window would start in the padding
         count -= 1
     return max((count - 1) * stride + reach - size - 2 * padding, 0)
 
 
 def _grown(b: Builder, x: fx.Node, before: Sequence[int], after: Sequence[int], value: float) -> fx.Node:
-    """x with entries around its last axes."""
+    """Return x with entries added around its last axes."""
     return padded(b, x, [number for pair in zip(reversed(before), reversed(after), strict=True) for number in pair], value)
 
 
 def max_pool(b: Builder, x: fx.Node, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, rank: int) -> fx.Node:
-    """The largest entry of every window."""
+    """Return the largest entry of every window."""
     kernel, padding, dilation = (_each(value, rank) for value in (kernel, padding, dilation))
     stride = _each(stride or kernel, rank)
     if rank == 3:
@@ -89,8 +92,11 @@ def max_pool(b: Builder, x: fx.Node, kernel: Any, stride: Any, padding: Any, dil
 def _avg_pool(
     b: Builder, x: fx.Node, kernel: Any, stride: Any, padding: Any, ceil: bool, counted: bool, divisor: int | None, rank: int
 ) -> fx.Node:
-    """The mean of every window. Where windows reach beyond the padding, as they are counted rounding up, and where the divisor is a
-    number, it is the mean over zeros that are put there, times what makes up for these."""
+    """Return the mean of every window.
+
+    Where windows reach beyond the padding because their number is rounded up, or where the divisor is given as a number, zeros are
+    added there, and the mean over them is multiplied by a correction.
+    """
     kernel, padding = (_each(value, rank) for value in (kernel, padding))
     stride = _each(stride or kernel, rank)
     if rank == 3 and divisor is None:
@@ -113,7 +119,7 @@ def _avg_pool(
 
 
 def _counted(size: int, kernel: int, stride: int, padding: int, with_padding: bool, count: int) -> torch.Tensor:
-    """How many entries of an axis torch counts in each window: those of the padding too, or not, but none beyond it."""
+    """Return how many entries of an axis torch counts in each window: with or without the padding, but never beyond it."""
     first = torch.arange(count) * stride - padding
     low, high = (-padding, size + padding) if with_padding else (0, size)
     return (first + kernel).clamp(max=high) - first.clamp(min=low)
@@ -137,14 +143,14 @@ def _avg(
 
 
 def _windows(size: int, count: int) -> list[range]:
-    """The windows of an adaptive pool: of different lengths where `count` does not divide the size."""
+    """Return the windows of an adaptive pool, which have different lengths where `count` does not divide the size."""
     return [range(size * place // count, -(-size * (place + 1) // count)) for place in range(count)]
 
 
 @rule("_adaptive_avg_pool2d.default", "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default",
       "_adaptive_avg_pool3d.default")  # fmt: skip
 def _adaptive_avg(b: Builder, x: fx.Node, counts: Sequence[int]) -> fx.Node:
-    """Equal windows are a pool; others are weights along each axis."""
+    """Rewrite an adaptive average: equal windows are a pool, others are weights along each axis."""
     rank = len(counts)
     sizes = _axes(b, x, rank)
     if all(size % count == 0 for size, count in zip(sizes, counts, strict=True)):
@@ -159,7 +165,7 @@ def _adaptive_avg(b: Builder, x: fx.Node, counts: Sequence[int]) -> fx.Node:
 
 
 def adaptive_max(b: Builder, x: fx.Node, counts: Sequence[int]) -> fx.Node:
-    """The largest entry of every window; windows that are shorter than others read their last entry again."""
+    """Return the largest entry of every window; windows shorter than others read their last entry again."""
     rank = len(counts)
     sizes = _axes(b, x, rank)
     dims = [len(b.shape(x)) - rank + axis for axis in range(rank)]

@@ -1,4 +1,4 @@
-"""Calls that have no canonical spelling, each with what it is and a way out; and findings that show the call they are about."""
+"""Refuses calls that have no rule: says what each one does and what to use instead, and shows the call that an error is about."""
 
 from __future__ import annotations
 
@@ -68,36 +68,39 @@ _ARITHMETIC = ("add", "sub", "mul", "div", "pow", "fill", "rsub", "remainder", "
 
 
 def reasons() -> list[str]:
-    """The calls that are refused by name, without their overloads."""
+    """Return the names of the calls that are refused, without their overloads."""
     return list(_REASONS)
 
 
 def draws_numbers(b: Builder, what: str) -> Diagnostic:
-    """What is said of a call that is not the same twice."""
+    """Return the error for a call that draws random numbers."""
     return Diagnostic(f"{what} draws random numbers", source=b.origin.source, help=_NOISE)
 
 
 def refusal(b: Builder, name: str) -> Diagnostic:
-    """What is said of a call without a spelling: what it does, where that is known, and a way out."""
+    """Return the error for a call without a rule: what it does, where that is known, and what to use instead."""
     known = _BITS if name == "aten.view.dtype" else _REASONS.get(name.split(".")[1])
     what, help_text = known or ("is not supported", _REWRITE)
     return Diagnostic(f"{name} {what}", source=b.origin.source, help=help_text)
 
 
 def sized_refusal(b: Builder, name: str) -> Diagnostic:
-    """What is said of a call with the size of the batch among its arguments, where that has no spelling."""
+    """Return the error for a call with the batch size among its arguments, where that has no rule."""
     short = name.split(".")[1]
     if short in _REASONS:
         return refusal(b, name)
     if short in _ARITHMETIC:
-        what, help_text = "computes with the size of the batch", "what an element becomes must not depend on how many there are"
+        what, help_text = "computes with the size of the batch", "the result for an element must not depend on the batch size"
     elif short == "arange":
         what, help_text = (
             "counts the elements of the batch",
-            "treat them all alike: x[:, place] in place of x[arange(batch), place]",
+            "treat all elements of the batch alike: use x[:, place] in place of x[arange(batch), place]",
         )
     elif short in ("slice", "select", "narrow"):
-        what, help_text = "takes a part of the batch", "treat all elements alike; halves of torch.cat([x, y]) are read by chunk(2)"
+        what, help_text = (
+            "takes a part of the batch",
+            "treat all elements of the batch alike; use chunk(2) for the halves of torch.cat([x, y])",
+        )
     else:
         what = "makes a tensor whose size depends on the batch"
         help_text = "compute it from a tensor that has the batch as its first dimension"
@@ -106,19 +109,19 @@ def sized_refusal(b: Builder, name: str) -> Diagnostic:
 
 @contextmanager
 def showing(b: Builder, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[None]:
-    """Findings that are raised inside show the call, and where it is."""
+    """Within the block, errors are raised with the call that they are about and its source line."""
     try:
         yield
     except CompileError as error:
         line = "  ".join(part for part in (print_call(name, args, kwargs), b.origin.path) if part)
         mark = (0, len(name.split(".")[1]))
         raise CompileError(
-            [replace(each, source=each.source or b.origin.source, line=line, underline=mark) for each in error.diagnostics]
+            [replace(finding, source=finding.source or b.origin.source, line=line, underline=mark) for finding in error.diagnostics]
         ) from error
 
 
 def _refused(name: str) -> Rule:
-    """A constant is what torch makes of constants; anything else is refused."""
+    """Return the rule that refuses a call, unless it only has constants: then torch computes it."""
 
     def emit(b: Builder, *args: Any, **kwargs: Any) -> Any:
         constant = b.folded(name, args, kwargs)
@@ -130,7 +133,7 @@ def _refused(name: str) -> Rule:
 
 
 def _dropout(b: Builder, x: Any, probability: float, train: bool) -> Any:
-    """Nothing, outside training."""
+    """Leave dropout out, which does nothing outside training."""
     if train and probability:
         raise CompileError(draws_numbers(b, "dropout in training mode"))
     return x

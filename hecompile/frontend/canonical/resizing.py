@@ -1,4 +1,4 @@
-"""Canonical spellings of resizing: whole factors, entries by places, and interpolation as a matrix per axis (see `rewrites`)."""
+"""Rules for resizing: by integer factors, by selecting entries, and by interpolation as one matrix per axis (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ __all__: list[str] = []
 
 
 def _sizes(b: Builder, x: fx.Node) -> list[int]:
-    """The sizes of the axes behind batch and channels. Raises `CompileError` if one grows with the batch."""
+    """Return the sizes of the axes after batch and channels. Raises `CompileError` if one grows with the batch."""
     sizes = list(b.shape(x)[2:])
     if any(isinstance(size, Batch) for size in sizes):
-        raise CompileError(Diagnostic("resizing of the batch", source=b.origin.source, help="the batch is the first dimension"))
+        raise CompileError(
+            Diagnostic("cannot resize the batch dimension", source=b.origin.source, help="make the batch the first dimension")
+        )
     return sizes  # type: ignore[return-value]
 
 
 def _nearest_places(name: str, sizes: Sequence[int], arguments: Sequence[Any]) -> list[list[int]]:
-    """Which entry of its axis each entry of the result is, per axis: what torch's own call makes of a ramp of places."""
+    """Return, per axis, the source index of each entry of the result, found by applying torch's own call to a ramp of indices."""
     places = []
     for axis, size in enumerate(sizes):
         ramp = torch.arange(float(size)).reshape([-1 if place == axis else 1 for place in range(len(sizes))])
@@ -38,13 +40,14 @@ def _nearest_places(name: str, sizes: Sequence[int], arguments: Sequence[Any]) -
 
 
 def _whole(places: Sequence[int], size: int) -> int | None:
-    """The whole factor that repeats every entry of an axis; None if the places are others."""
+    """Return the integer factor by which every entry of an axis is repeated; None if the indices are not of that form."""
     factor = len(places) // size
     return factor if factor and list(places) == [place // factor for place in range(size * factor)] else None
 
 
 def _nearest(name: str) -> Rule:
-    """Axes by whole factors are one upsampling of a picture, as layers can take it in; the others are entries by places."""
+    """Return the rule of nearest resizing: axes with integer factors become one upsampling, which a layer can absorb; others select
+    entries."""
 
     def emit(b: Builder, x: fx.Node, *arguments: Any) -> fx.Node:
         sizes = _sizes(b, x)
@@ -60,11 +63,11 @@ def _nearest(name: str) -> Rule:
 
 
 def _upsampled(b: Builder, x: fx.Node, factors: Sequence[int]) -> fx.Node:
-    """The last one or two axes by whole factors."""
+    """Upsample the last one or two axes by integer factors."""
     if all(factor == 1 for factor in factors):
         return x
     shape = b.shape(x)
-    # channels and frames are alike here: together they are the channels of a picture
+    # channels and frames are merged into the channels of a picture, since they are treated alike
     middle = 1
     for size in shape[1 : len(shape) - len(factors)]:
         middle *= size  # type: ignore[operator]
@@ -80,22 +83,22 @@ for _rank in (1, 2, 3):
 
 
 def _line(name: str, axis: int, size: int, rank: int, arguments: Sequence[Any]) -> torch.Tensor:
-    """What a call does along one axis, as a matrix (target, size): what torch's own call makes of unit vectors."""
-    # the other axes stay two long and alike: with one, torch's antialiased calls mistake the channels for them
+    """Return the matrix (target, size) of a call along one axis, found by applying torch's own call to unit vectors."""
+    # the other axes have size two: with size one, torch's antialiased calls mistake the channels for them
     line = torch.eye(size).reshape(1, size, *(size if place == axis else 1 for place in range(rank)))
     units = line.expand(1, size, *(size if place == axis else 2 for place in range(rank))).contiguous()
     one = [argument if place == axis else 2 for place, argument in enumerate(arguments[0] or ())] or None
     rest = list(arguments[1:])
     if name.endswith(".vec"):
         rest[-1] = [factor if place == axis else 1.0 for place, factor in enumerate(rest[-1] or ())] or None
-    else:  # one factor per axis, each an argument of its own
+    else:  # one factor per axis, each as a separate argument
         rest[-rank:] = [factor if place == axis else None for place, factor in enumerate(rest[-rank:])]
     answer: torch.Tensor = operator(name)(units, one, *rest)[0]
     return answer[(slice(None), *(slice(None) if place == axis else 0 for place in range(rank)))].T
 
 
 def _interpolated(name: str) -> Rule:
-    """Interpolation treats every axis alone, with weights that depend on the places only."""
+    """Return the rule of interpolation, which acts on every axis separately, with weights that depend on positions only."""
 
     def emit(b: Builder, x: fx.Node, *arguments: Any) -> fx.Node:
         sizes = _sizes(b, x)
@@ -110,7 +113,7 @@ def _interpolated(name: str) -> Rule:
 
 
 def _bilinear(b: Builder, x: fx.Node, arguments: Sequence[Any]) -> fx.Node | None:
-    """The canonical call by factors; None where factors cannot say the sizes."""
+    """Return the canonical bilinear call by factors; None where no factors give the sizes."""
     size, corners, factors = arguments
     own = b.shape(x)[2:]
     used = (

@@ -1,7 +1,7 @@
-"""The canonical spelling of every aten call that the front ends produce, one rule per overload.
+"""The table of rules for every aten call that the front ends produce, one rule per overload.
 
-A rule takes the builder and the call's arguments and returns the node that stands for it. Overloads without a rule must be in the
-op table already.
+A rule receives the builder and the call's arguments, and returns the node that takes the call's place. Overloads without a rule
+must be in the op table already.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _OF_GRADIENTS = ("padding_idx", "scale_grad_by_freq", "sparse", "cudnn_enabled",
 
 
 def keep(name: str) -> Rule:
-    """The rule of a call that is canonical already: its first arguments are those of the table, the rest must be defaults."""
+    """Return the rule of a call that is canonical already: its first arguments are those of the op table, and the rest must have
+    default values."""
     count = len([word for word in OPS[name].parameters if not word.endswith("=")])
     schema = operator(name)._schema.arguments  # type: ignore[attr-defined]
 
@@ -55,12 +56,12 @@ def keep(name: str) -> Rule:
 
 
 def cast(b: Builder, x: fx.Node, dtype: torch.dtype | None) -> fx.Node:
-    """x in another dtype; nothing if it has it, or for None."""
+    """Return x in another dtype; x itself if it has that dtype, or for None."""
     return x if dtype is None or dtype_name(dtype) == info(x).dtype else b.emit("aten.to.dtype", x, dtype)
 
 
 def same(b: Builder, x: fx.Node, *_: Any, **__: Any) -> fx.Node:
-    """A call that changes nothing in the values."""
+    """Leave out a call that does not change values."""
     return x
 
 
@@ -73,7 +74,7 @@ OPS_RESHAPE = "aten.reshape.default"
 
 
 def reshape(b: Builder, x: fx.Node, sizes: Sequence[Dim]) -> fx.Node:
-    """Reshape to sizes, -1 standing for the batch where there is one; nothing if the shape stays."""
+    """Reshape to sizes; -1 stands for the size that grows with the batch. Returns x if the shape stays."""
     if tuple(sizes) == b.shape(x):
         return x
     if str(x.target) == OPS_RESHAPE and x.op == "call_function":
@@ -82,7 +83,7 @@ def reshape(b: Builder, x: fx.Node, sizes: Sequence[Dim]) -> fx.Node:
 
 
 def together(sizes: Sequence[Dim]) -> Dim:
-    """The size of several dimensions in one, of which one may grow with the batch."""
+    """Return the size of several dimensions merged into one, of which at most one may grow with the batch."""
     count = math.prod(size if isinstance(size, int) else size.multiple for size in sizes)
     return Batch(count) if has_batch(sizes) else count
 
@@ -149,7 +150,7 @@ def _repeat(b: Builder, x: fx.Node, times: Sequence[int]) -> fx.Node:
 
 @rule("repeat_interleave.self_int")
 def repeated(b: Builder, x: fx.Node, times: int, dim: int | None = None, **_: Any) -> fx.Node:
-    """Every entry along `dim` several times in a row; of all entries in one row for None."""
+    """Repeat every entry along `dim` several times in a row; with None, every entry of the flattened value."""
     shape = b.shape(x)
     if dim is None:
         shape, dim = (together(shape),), 0
@@ -168,7 +169,9 @@ def _slice(b: Builder, x: fx.Node, dim: int = 0, start: int | None = None, end: 
     if isinstance(size, Batch):
         if (start or 0) == 0 and (end is None or end > 1 << 31) and step == 1:
             return x
-        raise CompileError(Diagnostic("a slice of the batch", source=b.origin.source, help="treat all elements alike"))
+        raise CompileError(
+            Diagnostic("cannot slice the batch dimension", source=b.origin.source, help="treat all elements of the batch alike")
+        )
     first, last, step = slice(start, end, step).indices(size)
     if (first, last, step) == (0, size, 1):
         return x
@@ -195,14 +198,18 @@ def _stack(b: Builder, tensors: Sequence[fx.Node], dim: int = 0) -> fx.Node:
 
 @rule("cat.default", "concat.default")
 def _cat(b: Builder, tensors: Sequence[fx.Node], dim: int = 0) -> fx.Node:
-    tensors = [x for x in tensors if b.shape(x) != (0,)] or tensors[:1]  # torch passes over these, whatever the others' rank
+    tensors = [x for x in tensors if b.shape(x) != (0,)] or tensors[
+        :1
+    ]  # torch ignores empty tensors, whatever the rank of the others
     shape, rank = b.shape(tensors[0]), len(b.shape(tensors[0]))
     dim %= rank
     if len(tensors) == 1:
         return tensors[0]
     dtype = functools.reduce(torch.promote_types, (dtype_named(info(x).dtype) for x in tensors))
     tensors = [cast(b, x, dtype) for x in tensors]
-    if isinstance(shape[dim], Batch) and all(b.shape(x) == shape for x in tensors):  # all first elements, then all second ones
+    if isinstance(shape[dim], Batch) and all(
+        b.shape(x) == shape for x in tensors
+    ):  # the batch of the first value, then that of the second
         return reshape(b, _stack(b, tensors, dim), (*shape[:dim], together((shape[dim], len(tensors))), *shape[dim + 1 :]))
     return b.emit("aten.cat.default", tensors, dim)
 

@@ -1,4 +1,4 @@
-"""Every rule of canonicalization, registered: `RULES`."""
+"""Imports every file of rules, which registers them: `RULES`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls with several results, as calls with one each: pieces of a value, and norms that return their statistics too."""
+"""Rewrites calls with several results as calls with one each: splits, and norms that also return their statistics."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from hecompile.ir.shapes import BATCHES
 
 __all__ = ["emit_several", "is_split"]
 
-Results = Sequence[fx.Node | None]  # None where a result has no spelling of its own; to read it is an error
+Results = Sequence[fx.Node | None]  # None where a result has no rule, so that reading it is an error
 _SPLITS = ("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "unsafe_split", "unsafe_chunk", "split_copy")
 
 
 def is_split(name: str) -> bool:
-    """Whether a call cuts a value into pieces."""
+    """Return whether a call divides a value into pieces."""
     return name.split(".")[1] in _SPLITS
 
 
 def emit_several(
     builder: Builder, name: str, args: Sequence[Any], kwargs: dict[str, Any], results: Sequence[Any], later: Sequence[Any]
 ) -> Results:
-    """One node per result of `name(*args)`; `results` and `later` are these at batch 2 and 3, without data.
+    """Return one node per result of `name(*args)`; `results` and `later` are the results at batch 2 and 3, as tensors without data.
 
     Raises:
         CompileError: for calls that are neither splits nor in the table below, and for splits of the batch.
@@ -46,7 +46,7 @@ def emit_several(
 def _pieces(
     builder: Builder, short: str, args: Sequence[Any], results: Sequence[torch.Tensor], later: Sequence[torch.Tensor]
 ) -> Results:
-    """Slices, one after the other."""
+    """Return the pieces as slices, one after the other."""
     x, rank = args[0], len(builder.shape(args[0]))
     place = 1 if short == "unbind" else 2
     dim = (args[place] if len(args) > place else 0) % rank
@@ -62,12 +62,18 @@ def _pieces(
 
 
 def _pieces_of_batch(builder: Builder, short: str, x: fx.Node, dim: int, sizes: Sequence[Sequence[int]]) -> Results:
-    """The parts of torch.cat([x, y]), each as large as the batch. Raises `CompileError` for other pieces."""
+    """Return the parts of torch.cat([x, y]), each as large as the batch. Raises `CompileError` for other pieces."""
     shape, count = builder.shape(x), len(sizes[0])
     size = shape[dim]
     multiple = size.multiple // count if isinstance(size, Batch) else 0
     if short == "unbind" or any(list(line) != [multiple * batch] * count for batch, line in zip(BATCHES, sizes, strict=True)):
-        raise CompileError(Diagnostic(f"{short} of the batch", source=builder.origin.source, help="treat all elements alike"))
+        raise CompileError(
+            Diagnostic(
+                f"{short} cannot divide the batch dimension",
+                source=builder.origin.source,
+                help="treat all elements of the batch alike",
+            )
+        )
     apart = builder.emit("aten.reshape.default", x, [*shape[:dim], count, Batch(multiple), *shape[dim + 1 :]])
     slices = [builder.emit("aten.slice.Tensor", apart, dim, place, place + 1, 1) for place in range(count)]
     return [builder.emit("aten.squeeze.dim", piece, dim) for piece in slices]
@@ -86,7 +92,7 @@ def _group_norm(b: Builder, x: Any, weight: Any, bias: Any, _n: Any, _c: Any, _h
 
 
 def _spread_and_mean(name: str) -> Callable[..., Results]:
-    """var_mean and std_mean."""
+    """Return the rule of var_mean or std_mean."""
 
     def emit(b: Builder, x: Any, dims: Any = None, *, correction: Any = None, keepdim: bool = False) -> Results:
         dims = list(range(len(b.shape(x)))) if dims is None else dims

@@ -1,4 +1,4 @@
-"""Calls whose sizes grow with the batch, said without numbers: as -1, or by the shape of another value."""
+"""Rewrites calls whose sizes grow with the batch without naming numbers: by -1, or by the shape of another value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEW = {f"aten.new_{name}.default": fill for name, fill in FILLS.items()} | {"at
 
 
 def emit_sized(builder: Builder, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> fx.Node:
-    """`name(*args)` where a size among the arguments is a `Batch`.
+    """Emit `name(*args)` where a size among the arguments is a `Batch`.
 
     Raises:
         CompileError: for calls other than views, expansions and fills.
@@ -48,12 +48,12 @@ def emit_sized(builder: Builder, name: str, args: Sequence[Any], kwargs: dict[st
 
 
 def _is_whole(builder: Builder, x: fx.Node, dim: int, start: Any, end: Any, step: int) -> bool:
-    """Whether a slice up to a size that grows with the batch takes everything."""
+    """Return whether a slice up to a size that grows with the batch contains everything."""
     return start in (0, None) and step == 1 and end == builder.shape(x)[dim]
 
 
 def _filled(builder: Builder, sizes: Sequence[Dim], fill: float | None, given: Any, dtype: torch.dtype | None) -> fx.Node:
-    """A number, expanded."""
+    """Return a tensor filled with a number: a constant that is expanded."""
     if isinstance(given, fx.Node | Batch):
         raise CompileError(sized_refusal(builder, "aten.fill.Tensor"))
     ones = [1 if isinstance(size, Batch) else size for size in sizes]
@@ -61,7 +61,7 @@ def _filled(builder: Builder, sizes: Sequence[Dim], fill: float | None, given: A
 
 
 def expand_to(builder: Builder, x: fx.Node, sizes: Sequence[Dim]) -> fx.Node:
-    """Broadcast to sizes with a batch in them."""
+    """Broadcast to sizes of which one grows with the batch."""
     own = builder.shape(x)
     padded = (None,) * (len(sizes) - len(own)) + own
     wanted = [before if size == -1 and before is not None else size for size, before in zip(sizes, padded, strict=True)]
@@ -71,14 +71,14 @@ def expand_to(builder: Builder, x: fx.Node, sizes: Sequence[Dim]) -> fx.Node:
 
 
 def _like(builder: Builder, sizes: Sequence[Dim]) -> fx.Node:
-    """A value of this shape. Its entries mean nothing: only the shape is read."""
+    """Return a value of this shape. Only its shape is read, its entries are not."""
     batched = [spec for spec in builder.inputs if has_batch(spec.shape)]
     places = [place for place, size in enumerate(sizes) if isinstance(size, Batch)]
     own, size = (batched[0].shape[0] if batched else 1), sizes[places[0]]
     if not isinstance(own, Batch) or not isinstance(size, Batch) or len(places) != 1 or size.multiple % own.multiple:
         raise CompileError(
             Diagnostic(
-                f"no input has the batch of a tensor of sizes {tuple(map(str, sizes))}",
+                f"no value has the shape {tuple(map(str, sizes))}, from which its batch size could be read",
                 source=builder.origin.source,
                 help="make it from a tensor of that shape: torch.zeros_like(x)",
             )
@@ -95,7 +95,7 @@ def _like(builder: Builder, sizes: Sequence[Dim]) -> fx.Node:
 
 
 def _repeat(builder: Builder, x: fx.Node, times: Sequence[Dim]) -> fx.Node:
-    """A repeat by the batch is an expansion of a dimension in front of the one that is repeated."""
+    """Rewrite a repeat by the batch size as an expansion of a new dimension in front of the repeated one."""
     x = builder.emit("aten.repeat.default", x, [1 if isinstance(count, Batch) else count for count in times])
     own = builder.shape(x)
     pairs = [(count if isinstance(count, Batch) else 1, size) for count, size in zip(times, own, strict=True)]

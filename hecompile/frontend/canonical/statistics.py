@@ -1,4 +1,4 @@
-"""Canonical spellings of reductions, softmax and norms (see `rewrites`)."""
+"""Rules for reductions, softmax and norms (see `rewrites`)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ __all__: list[str] = []
 
 @rule("softmax.int", "_softmax.default")
 def _softmax(b: Builder, x: fx.Node, dim: int, dtype: Any = None) -> fx.Node:
-    x = cast(b, x, dtype if isinstance(dtype, torch.dtype) else None)  # `_softmax` has a flag here, of half precision on GPUs
+    x = cast(
+        b, x, dtype if isinstance(dtype, torch.dtype) else None
+    )  # `_softmax` has a flag in this place, for half precision on GPUs
     return b.emit("aten.softmax.int", x, _dims(b, x, dim)[0])
 
 
 @rule("log_softmax.int", "_log_softmax.default")
 def _log_softmax(b: Builder, x: fx.Node, dim: int, dtype: Any = None) -> fx.Node:
-    """x - m - log(sum(exp(x - m))), which does not overflow."""
+    """Rewrite log_softmax as x - m - log(sum(exp(x - m))) with m the largest entry, so that nothing overflows."""
     x = cast(b, x, dtype if isinstance(dtype, torch.dtype) else None)
     dims = _dims(b, x, dim)
     centred = b.emit("aten.sub.Tensor", x, b.emit("aten.amax.default", x, dims, True))
@@ -35,14 +37,13 @@ def _log_softmax(b: Builder, x: fx.Node, dim: int, dtype: Any = None) -> fx.Node
 
 
 def _dims(b: Builder, x: fx.Node, dims: Any) -> list[int]:
-    """The dimensions counted from the front, all for None; none of them may grow with the batch."""
+    """Return the dimensions to reduce, counted from the front; None stands for all. None of them may grow with the batch."""
     rank = len(b.shape(x))
     given: list[int] = [dims] if isinstance(dims, int) else list(dims or range(rank))
     places = sorted(dim % rank for dim in given) if rank else []
-    if has_batch([b.shape(x)[dim] for dim in places]):
-        raise CompileError(
-            Diagnostic("a reduction over the batch", source=b.origin.source, help="reduce the other dimensions only")
-        )
+    if batch_dims := [dim for dim in places if has_batch([b.shape(x)[dim]])]:
+        what = f"cannot reduce over the batch dimension (dim {batch_dims[0]})"
+        raise CompileError(Diagnostic(what, source=b.origin.source, help="reduce the other dimensions only"))
     return places
 
 
@@ -63,7 +64,7 @@ for _name, _of in {"mean": "mean.dim", "sum": "sum.dim_IntList", "max": "amax.de
 
 
 def _of_truths(name: str) -> Rule:
-    """any and all: the largest and the smallest of zeros and ones."""
+    """Return the rule of any or all, as the largest or smallest of zeros and ones."""
 
     def emit(b: Builder, x: fx.Node, dims: Any = None, keep: bool = False) -> fx.Node:
         ones = cast(b, cast(b, x, torch.bool), torch.float32)
@@ -78,7 +79,7 @@ for _name in ("dim", "dims", "default"):
 
 @rule("prod.dim_int", "prod.default")
 def _prod(b: Builder, x: fx.Node, dim: int | None = None, keep: bool = False, *, dtype: torch.dtype | None = None) -> fx.Node:
-    """Halves are multiplied with each other until one is left."""
+    """Rewrite a product by multiplying the two halves with each other until one entry is left."""
     x = cast(b, x, dtype if dtype is not None else None if info(x).dtype.startswith("float") else torch.int64)
     for place in _dims(b, x, dim)[::-1]:
         size = int(str(b.shape(x)[place]))
@@ -135,11 +136,13 @@ def _instance_norm(
 def _batch_norm(
     b: Builder, x: fx.Node, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float, *_: Any
 ) -> fx.Node:
-    """With fixed statistics: a scale and a shift per channel, both constants."""
+    """Rewrite a batch norm with fixed statistics as a scale and a shift per channel, both constants."""
     if training or mean is None:
         raise CompileError(
             Diagnostic(
-                "a batch norm with statistics of the batch", source=b.origin.source, help="call eval(), and track statistics"
+                "a batch norm cannot use the statistics of the batch",
+                source=b.origin.source,
+                help="track statistics, and call eval()",
             )
         )
     shape = (-1, *(1 for _ in b.shape(x)[2:]))
@@ -169,7 +172,7 @@ def _vector_norm(b: Builder, x: fx.Node, order: Number = 2, dims: Any = None, ke
 
 @rule("_cdist_forward.default")
 def _cdist(b: Builder, x: fx.Node, y: fx.Node, order: Number, *_: Any) -> fx.Node:
-    """(.., P, M) and (.., R, M) -> (.., P, R): norms of the differences of every two rows."""
+    """Return the norms of the differences of every two rows: (.., P, M) and (.., R, M) -> (.., P, R)."""
     first, second = b.shape(x), b.shape(y)
     rows, columns = reshape(b, x, (*first[:-1], 1, first[-1])), reshape(b, y, (*second[:-2], 1, *second[-2:]))
     return _vector_norm(b, b.emit("aten.sub.Tensor", rows, columns), order, [-1])

@@ -1,6 +1,6 @@
-"""Every denoiser of diffusers knows how it is called: example inputs, read off its configuration.
+"""Example inputs for every denoiser of diffusers, derived from its class and configuration.
 
-A model is known by its class. One more is a function from a `Call` to arguments, and a line in the table.
+To support another class, add a function from a `Call` to arguments, and its line in the table.
 """
 
 from __future__ import annotations
@@ -44,24 +44,26 @@ _EXAMPLES: Mapping[str, Callable[[Call], Arguments]] = {
 
 
 def known_models() -> tuple[str, ...]:
-    """The classes of diffusers that need no example inputs, in alphabetical order."""
+    """Return the classes of diffusers that need no example inputs, in alphabetical order."""
     return tuple(sorted(_EXAMPLES))
 
 
 def example_arguments(
     module: torch.nn.Module, size: tuple[int, int] | None = None, tokens: int | None = None
 ) -> dict[str, object] | None:
-    """Keyword arguments of one call with a batch of two, in the order of `forward`; None for a module that is not known.
+    """Return keyword arguments for one call with a batch of two, in the order of `forward`; None for a module whose class is not
+    known.
 
-    They are seeded, and random where a zero could hide a path. Values are tensors, and lists and dictionaries of them; None where
-    `forward` demands an argument that the model does not read.
+    They are seeded, and random where zeros could hide an error. Values are tensors, lists and dictionaries of tensors, or None
+    where `forward` requires an argument that the model does not read.
 
     Args:
-        size: height and width of the sample: of the latent, or of the picture where there is none. None for the configuration's.
-        tokens: length of the prompt; None for the length that the model's pipeline fills prompts to.
+        size: height and width of the sample, which is the latent, or the picture of a model without latents; None for the
+            configuration's.
+        tokens: length of the prompt; None for the length to which the model's pipeline pads prompts.
 
     Raises:
-        CompileError: if a size or tokens are given to a model that has none, or the model cannot take them.
+        CompileError: if a size or tokens are given to a model that has none, or the model cannot use them.
     """
     for kind in type(module).__mro__:
         inherited = kind.__module__.startswith("diffusers.") and type(module).forward is getattr(kind, "forward", None)

@@ -1,4 +1,4 @@
-"""What an example call is made of: seeded tensors, the size of the sample and the length of the prompt."""
+"""The parts of an example call: seeded tensors, the size of the sample and the length of the prompt."""
 
 from __future__ import annotations
 
@@ -11,45 +11,47 @@ from hecompile.errors import CompileError, Diagnostic
 
 __all__ = ["BATCH", "Arguments", "Call"]
 
-Arguments = dict[str, object]  # by the names of `forward`
+Arguments = dict[str, object]  # arguments of `forward` by name
 
-BATCH = 2  # of every example: that is how the batch is told from other dimensions
+BATCH = 2  # batch of every example, by which the batch is told from other dimensions
 
 
 class Call:
-    """One example call of `module` in the making.
+    """An example call of `module` while it is built.
 
-    Its size and its tokens are those that the user wants, else those that the model's builder names. `finish` refuses what the user
-    wants and the model does not have.
+    Size and tokens are those that the user gave, else those that the model's function names. `finish` refuses a size or tokens that
+    the user gave but the model does not have.
 
     Args:
         size: height and width of the sample, or None for the configuration's.
-        tokens: length of the prompt, or None for the model's usual.
+        tokens: length of the prompt, or None for the model's usual length.
     """
 
     def __init__(self, module: torch.nn.Module, size: tuple[int, int] | None, tokens: int | None) -> None:
         self.module: Any = module
         self.name = type(module).__name__
-        self.config: Any = getattr(module, "config", None)  # its attributes: pipelines change these, not its items
+        self.config: Any = getattr(
+            module, "config", None
+        )  # its attributes are read, since pipelines change these and not its items
         self._size, self._tokens = size, tokens
         self._generator = torch.Generator().manual_seed(0)
         self._has: set[str] = set()
 
     def random(self, *shape: int) -> torch.Tensor:
-        """Normal numbers (*shape), the same in every process."""
+        """Return standard normal numbers of this shape, the same in every process."""
         return torch.randn(*shape, generator=self._generator)
 
     def labels(self, classes: int) -> torch.Tensor:
-        """One class of `classes` for each element of the batch, (B,) integers."""
+        """Return one of `classes` classes for each element of the batch, as integers (B,)."""
         return torch.arange(1, BATCH + 1) % classes
 
     def mask(self, tokens: int) -> torch.Tensor:
-        """Which tokens are words, (B, tokens) of 1 and 0 as a tokenizer gives it: prompts of two lengths, then padding."""
+        """Return which tokens are words, as 1 and 0 (B, tokens) like a tokenizer: prompts of two lengths, then padding."""
         lengths = torch.tensor([max(1, tokens - tokens // 4), max(1, tokens // 2)])
         return (torch.arange(tokens)[None] < lengths[:, None]).long()
 
     def size(self, usual: object, multiple: int = 1) -> tuple[int, int]:
-        """Height and width of the sample; `usual` is one number for both, or a pair.
+        """Return height and width of the sample; `usual` is one number for both, or a pair.
 
         Raises:
             CompileError: if a side is not positive or not a multiple of `multiple`, the model's patch.
@@ -61,25 +63,25 @@ class Call:
             if not isinstance(side, int) or side < 1 or side % multiple:
                 raise CompileError(
                     Diagnostic(
-                        f"{self.name} cannot take a sample of {height}x{width}",
-                        help=f"give height and width as multiples of {multiple}, of the latent where there is one",
+                        f"{self.name} does not support samples of {height}x{width}",
+                        help=f"give height and width (of the latent, where there is one) as multiples of {multiple}",
                     )
                 )
         return height, width
 
     def tokens(self, usual: int) -> int:
-        """Length of the prompt. Raises `CompileError` if the user wants less than one token."""
+        """Return the length of the prompt. Raises `CompileError` if the user gave less than one token."""
         self._has.add("tokens")
         count = usual if self._tokens is None else self._tokens
         if count < 1:
-            raise CompileError(Diagnostic(f"{self.name} cannot take a prompt of {count} tokens", help="give one token or more"))
+            raise CompileError(Diagnostic(f"{self.name} does not support prompts of {count} tokens", help="give one token or more"))
         return count
 
     def finish(self, arguments: Mapping[str, object]) -> dict[str, object]:
-        """The arguments on the module's device, in the order of `forward`.
+        """Return the arguments on the module's device, in the order of `forward`.
 
         Raises:
-            CompileError: if a size or a number of tokens is wanted of a model that has none.
+            CompileError: if a size or a number of tokens was given for a model that has none.
         """
         import inspect
 
@@ -96,7 +98,7 @@ _WANTED = {"picture whose size could be chosen": "size", "prompt whose length co
 
 
 def _placed(value: object, device: torch.device) -> object:
-    """The value, its tensors on the device."""
+    """Return the value with its tensors on the device."""
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, list | tuple):

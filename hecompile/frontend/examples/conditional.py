@@ -1,4 +1,4 @@
-"""Example calls of UNets with a prompt, and of the ControlNets and video UNets that share their conditions."""
+"""Example calls of UNets with a prompt, and of the ControlNets and video UNets that have the same conditions."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from hecompile.frontend.examples.unets import SIDE, class_labels, step
 
 __all__ = ["conditional", "control", "video", "video_of_a_picture"]
 
-TOKENS = 77  # of CLIP's prompts
-FRAMES = 16  # of a video, as the pipelines of diffusers draw
-LATENT = 64  # side of Stable Diffusion's latents, where the configuration says none
-HINT_CHANNELS, HINT_SCALE = 4, 8  # of Kandinsky's ControlNet: a picture, made eight times smaller
-PATCHES = 257  # of a picture as CLIP's ViT sees it: 16x16 and the class
+TOKENS = 77  # tokens of CLIP's prompts
+FRAMES = 16  # frames of a video, as in the pipelines of diffusers
+LATENT = 64  # side of Stable Diffusion's latents, used where the configuration names none
+HINT_CHANNELS, HINT_SCALE = 4, 8  # Kandinsky's ControlNet reads a picture that is eight times smaller, in four channels
+PATCHES = 257  # tokens of a picture in CLIP's ViT: 16x16 patches and the class token
 
 
 def conditional(call: Call) -> Arguments:
-    """`UNet2DConditionModel`: a latent, a step, a prompt, and what the configuration has beside them."""
+    """Return the arguments of `UNet2DConditionModel`: a latent, a timestep, a prompt, and further ones that the configuration
+    needs."""
     config = call.config
     height, width = call.size(config.sample_size or SIDE)
     hinted = config.addition_embed_type == "image_hint"
-    channels = config.in_channels - (HINT_CHANNELS if hinted else 0)  # the hint is stacked onto the sample
+    channels = config.in_channels - (HINT_CHANNELS if hinted else 0)  # the hint's channels are appended to the sample's
     sample = call.random(BATCH, channels, height, width)
     arguments: Arguments = {"sample": sample, "timestep": step(call), **_conditions(call, height, width)}
     if config.time_cond_proj_dim is not None:
@@ -31,7 +32,8 @@ def conditional(call: Call) -> Arguments:
 
 
 def control(call: Call) -> Arguments:
-    """`ControlNetModel`: what its UNet takes, and the picture that guides it, as much larger as its embedding makes it smaller."""
+    """Return the arguments of `ControlNetModel`: those of its UNet, and the picture that guides it, in the size that its embedding
+    reads."""
     height, width = call.size(LATENT)
     scale = 2 ** (len(call.config.conditioning_embedding_out_channels) - 1)
     sample = call.random(BATCH, call.config.in_channels, height, width)
@@ -40,7 +42,7 @@ def control(call: Call) -> Arguments:
 
 
 def video(call: Call) -> Arguments:
-    """`UNet3DConditionModel`: latents (B, C, frames, H, W), a step and a prompt."""
+    """Return the arguments of `UNet3DConditionModel`: latents (B, C, frames, H, W), a timestep and a prompt."""
     config = call.config
     sample = call.random(BATCH, config.in_channels, FRAMES, *call.size(config.sample_size or SIDE))
     arguments: Arguments = {"sample": sample, "timestep": step(call), "encoder_hidden_states": _prompt(call)}
@@ -50,7 +52,8 @@ def video(call: Call) -> Arguments:
 
 
 def video_of_a_picture(call: Call) -> Arguments:
-    """`UNetSpatioTemporalConditionModel`: latents (B, frames, C, H, W), one token for the picture, and rates of the video."""
+    """Return the arguments of `UNetSpatioTemporalConditionModel`: latents (B, frames, C, H, W), one token for the picture, and
+    video rates."""
     config = call.config
     sample = call.random(BATCH, config.num_frames, config.in_channels, *call.size(config.sample_size or SIDE))
     rates = config.projection_class_embeddings_input_dim // config.addition_time_embed_dim
@@ -58,12 +61,12 @@ def video_of_a_picture(call: Call) -> Arguments:
         "sample": sample,
         "timestep": step(call),
         "encoder_hidden_states": call.random(BATCH, 1, _width(call)),
-        "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]] * BATCH)[:, :rates],  # frames a second, motion, noise
+        "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]] * BATCH)[:, :rates],  # frames per second, motion, noise
     }
 
 
 def _width(call: Call) -> int:
-    """Of a prompt's tokens, as the attention reads them."""
+    """Return the width of a prompt's tokens, as the attention reads them."""
     cross = call.config.cross_attention_dim
     return cross if isinstance(cross, int) else max(cross)
 
@@ -73,8 +76,8 @@ def _prompt(call: Call) -> torch.Tensor:
 
 
 def _conditions(call: Call, height: int, width: int) -> Arguments:
-    """The prompt, what goes beside it for a sample of this size, and class labels."""
-    pictured = call.config.encoder_hid_dim_type == "image_proj"  # there the picture stands for the prompt
+    """Return the prompt, further conditions for a sample of this size, and class labels."""
+    pictured = call.config.encoder_hid_dim_type == "image_proj"  # then a picture takes the place of the prompt
     arguments: Arguments = {"encoder_hidden_states": None if pictured else _prompt(call)}
     added = _added(call)
     if call.config.addition_embed_type == "image_hint":
@@ -83,7 +86,7 @@ def _conditions(call: Call, height: int, width: int) -> Arguments:
 
 
 def _added(call: Call) -> Arguments:
-    """Kandinsky's pictures, SDXL's pooled prompt and sizes, the pictures of IP-Adapters."""
+    """Return Kandinsky's pictures, SDXL's pooled prompt and sizes, or the pictures of IP-Adapters."""
     config, cross = call.config, _width(call)
     kind, projected = config.addition_embed_type, config.encoder_hid_dim_type
     added: Arguments = {}
@@ -103,10 +106,11 @@ def _added(call: Call) -> Arguments:
 
 
 def _adapted(call: Call, layer: torch.nn.Module) -> torch.Tensor:
-    """One picture for one IP-Adapter, as CLIP embeds it: (B, 1, width), or (B, 1, patches, width) for the kinds that read patches.
+    """Return one picture for one IP-Adapter as CLIP embeds it: (B, 1, width), or (B, 1, patches, width) for kinds that read
+    patches.
 
     Raises:
-        CompileError: for adapters that read more than this.
+        CompileError: for adapters that read something else.
     """
     kind = type(layer).__name__
     if kind == "ImageProjection":
@@ -117,10 +121,10 @@ def _adapted(call: Call, layer: torch.nn.Module) -> torch.Tensor:
         patches = (PATCHES,) if kind == "IPAdapterFullImageProjection" else ()
         return call.random(BATCH, 1, *patches, _columns(layer, "ff.net.0.proj"))
     raise CompileError(
-        Diagnostic(f"IP-Adapter by {kind}: its pictures are not known", help="pass example_inputs, with a batch of two")
+        Diagnostic(f"the inputs of an IP-Adapter with {kind} are not known", help="pass example_inputs with a batch of two")
     )
 
 
 def _columns(layer: torch.nn.Module, path: str) -> int:
-    """Width of what the linear layer at `path` reads."""
+    """Return the width of what the linear layer at `path` reads."""
     return int(layer.get_submodule(path).in_features)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Example calls of Kandinsky's own models: the prior, which draws embeddings of pictures, and the third version's UNet."""
+"""Example calls of Kandinsky's own models: the prior, which predicts embeddings of pictures, and the UNet of Kandinsky 3."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from hecompile.frontend.examples.unets import step
 
 __all__ = ["kandinsky3", "prior"]
 
-TOKENS, LATENT = 128, 128  # of T5's prompts; side of a latent of 1024 pixels
+TOKENS, LATENT = 128, 128  # tokens of T5's prompts; side of the latent of a picture of 1024 pixels
 
 
 def prior(call: Call) -> Arguments:
-    """`PriorTransformer`: an embedding (B, width) in place of a picture, a step, that of the prompt, its tokens and their mask."""
+    """Return the arguments of `PriorTransformer`: an embedding (B, width) of a picture, a timestep, the prompt's embedding, tokens
+    and mask."""
     config = call.config
     width, tokens = config.embedding_dim, config.num_embeddings
     arguments: Arguments = {
@@ -25,7 +26,7 @@ def prior(call: Call) -> Arguments:
 
 
 def kandinsky3(call: Call) -> Arguments:
-    """`Kandinsky3UNet`: a latent, a step, and a prompt with its mask."""
+    """Return the arguments of `Kandinsky3UNet`: a latent, a timestep, and a prompt with its mask."""
     tokens = call.tokens(TOKENS)
     return {
         "sample": call.random(BATCH, call.config.in_channels, *call.size(LATENT)),

@@ -1,4 +1,4 @@
-"""Example calls of diffusion transformers. Their pipelines pass the step once for each element of the batch."""
+"""Example calls of diffusion transformers, whose pipelines pass one timestep for each element of the batch."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ __all__ = [
     "transformer_2d",
 ]  # fmt: skip
 
-STEPS = (481.5, 120.25)  # of a thousand, one for each element of the batch
+STEPS = (481.5, 120.25)  # timesteps out of 1000, one for each element of the batch
 GUIDANCE = (4.5, 3.5)  # scales of classifier-free guidance
-PIXELS = 8.0  # of a picture for each of its latent, each way
-CLIP, T5, T5_OF_SD3, T5_OF_PIXART, T5_OF_AURA, T5_OF_COGVIEW, GEMMA = 77, 512, 256, 300, 256, 224, 300  # tokens of a full prompt
+PIXELS = 8.0  # an entry of the latent covers 8x8 pixels
+CLIP, T5, T5_OF_SD3, T5_OF_PIXART, T5_OF_AURA, T5_OF_COGVIEW, GEMMA = 77, 512, 256, 300, 256, 224, 300  # tokens of a padded prompt
 
 
 def _latent(call: Call, usual: int) -> torch.Tensor:
-    """(B, C, H, W) of whole patches."""
+    """Return a latent (B, C, H, W) of whole patches."""
     return call.random(BATCH, call.config.in_channels, *call.size(usual, call.config.patch_size))
 
 
 def steps(scale: float = 1.0) -> torch.Tensor:
-    """Timesteps (B,), of a thousand unless scaled."""
+    """Return timesteps (B,) out of 1000, times `scale`."""
     return torch.tensor(STEPS) * scale
 
 
 def dit(call: Call) -> Arguments:
-    """`DiTTransformer2DModel`: a latent, steps and classes. Its positions are those of squares of the configured size."""
+    """Return the arguments of `DiTTransformer2DModel`: a latent, timesteps and classes. It supports squares of the configured size
+    only."""
     sample, own = _latent(call, call.config.sample_size), call.config.sample_size
     height, width = sample.shape[2:]
     if height != width:
-        raise CompileError(
-            Diagnostic(f"{call.name} draws squares, not {height}x{width}", help=f"leave size out, it is {own}x{own} then")
-        )
+        raise CompileError(Diagnostic(f"{call.name} supports only {own}x{own}, not {height}x{width}", help="leave size out"))
     return {"hidden_states": sample, "timestep": steps(), "class_labels": call.labels(call.config.num_embeds_ada_norm)}
 
 
 def pixart(call: Call) -> Arguments:
-    """`PixArtTransformer2DModel`: a latent, a prompt with its mask, steps, and sizes of the picture where it takes them."""
+    """Return the arguments of `PixArtTransformer2DModel`: a latent, a prompt with its mask, timesteps, and picture sizes where it
+    reads them."""
     config = call.config
     sample, tokens = _latent(call, config.sample_size), call.tokens(T5_OF_PIXART)
     arguments: Arguments = {
@@ -57,7 +57,8 @@ def pixart(call: Call) -> Arguments:
 
 
 def sd3(call: Call) -> Arguments:
-    """`SD3Transformer2DModel`: a latent, the tokens of CLIP and T5 in one prompt, the pooled prompt, and steps."""
+    """Return the arguments of `SD3Transformer2DModel`: a latent, the tokens of CLIP and T5 in one prompt, the pooled prompt, and
+    timesteps."""
     config = call.config
     return {
         "hidden_states": _latent(call, config.sample_size),
@@ -68,7 +69,8 @@ def sd3(call: Call) -> Arguments:
 
 
 def sana(call: Call) -> Arguments:
-    """`SanaTransformer2DModel`: a latent, a prompt with its mask, steps, and guidance where it is distilled."""
+    """Return the arguments of `SanaTransformer2DModel`: a latent, a prompt with its mask, timesteps, and guidance where it is
+    distilled."""
     config, tokens = call.config, call.tokens(GEMMA)
     arguments: Arguments = {
         "hidden_states": _latent(call, config.sample_size),
@@ -82,7 +84,7 @@ def sana(call: Call) -> Arguments:
 
 
 def aura_flow(call: Call) -> Arguments:
-    """`AuraFlowTransformer2DModel`: a latent, a prompt, and steps from 0 to 1."""
+    """Return the arguments of `AuraFlowTransformer2DModel`: a latent, a prompt, and timesteps from 0 to 1."""
     return {
         "hidden_states": _latent(call, call.config.sample_size),
         "encoder_hidden_states": call.random(BATCH, call.tokens(T5_OF_AURA), call.config.joint_attention_dim),
@@ -91,7 +93,8 @@ def aura_flow(call: Call) -> Arguments:
 
 
 def cogview(call: Call) -> Arguments:
-    """`CogView3PlusTransformer2DModel` and its successor: a latent, a prompt, steps, and sizes and crops of the picture."""
+    """Return the arguments of `CogView3PlusTransformer2DModel` and its successor: a latent, a prompt, timesteps, picture sizes and
+    crops."""
     sample = _latent(call, call.config.sample_size)
     sizes = torch.tensor([[PIXELS * side for side in sample.shape[2:]]] * BATCH)
     return {
@@ -105,7 +108,7 @@ def cogview(call: Call) -> Arguments:
 
 
 def sd3_control(call: Call) -> Arguments:
-    """`SD3ControlNetModel`: what its transformer takes, and the latent of the picture that guides it."""
+    """Return the arguments of `SD3ControlNetModel`: those of its transformer, and the latent of the picture that guides it."""
     config, own = call.config, sd3(call)
     height, width = call.size(config.sample_size)
     own["controlnet_cond"] = call.random(BATCH, config.in_channels + config.extra_conditioning_channels, height, width)
@@ -113,7 +116,8 @@ def sd3_control(call: Call) -> Arguments:
 
 
 def amused(call: Call) -> Arguments:
-    """`UVit2DModel`: a picture as codes (B, H, W), a prompt, the pooled prompt, and sizes, crops and a score of taste."""
+    """Return the arguments of `UVit2DModel`: a picture as codes (B, H, W), a prompt, the pooled prompt, and sizes, crops and an
+    aesthetic score."""
     config = call.config
     height, width = call.size(config.sample_size, 2 if config.downsample else 1)
     sizes = config.micro_cond_embed_dim // config.micro_cond_encode_dim
@@ -126,7 +130,8 @@ def amused(call: Call) -> Arguments:
 
 
 def hunyuan(call: Call) -> Arguments:
-    """`HunyuanDiT2DModel`: a latent, steps, two prompts with their masks, sizes, a style, and cosines and sines of the places."""
+    """Return the arguments of `HunyuanDiT2DModel`: a latent, timesteps, two prompts with masks, sizes, a style, and rotary position
+    embeddings."""
     config = call.config
     sample = _latent(call, config.sample_size)
     height, width = (side // config.patch_size for side in sample.shape[2:])
@@ -147,10 +152,11 @@ def hunyuan(call: Call) -> Arguments:
 
 
 def transformer_2d(call: Call) -> Arguments:
-    """`Transformer2DModel` on its own: the attention of a UNet's level, or the older spelling of DiT and PixArt.
+    """Return the arguments of `Transformer2DModel` on its own: the attention of a UNet's level, or the older form of DiT and
+    PixArt.
 
     Raises:
-        CompileError: for its discrete form.
+        CompileError: for its form that reads discrete codes.
     """
     config = call.config
     if config.norm_type == "ada_norm_zero":
@@ -159,7 +165,7 @@ def transformer_2d(call: Call) -> Arguments:
         return pixart(call)
     if config.in_channels is None or config.norm_type != "layer_norm":
         raise CompileError(
-            Diagnostic(f"{call.name} of discrete pictures or steps", help="pass example_inputs, with a batch of two")
+            Diagnostic(f"the inputs of {call.name} on discrete codes are not known", help="pass example_inputs with a batch of two")
         )
     sample = call.random(BATCH, config.in_channels, *call.size(config.sample_size or 32, config.patch_size or 1))
     if config.cross_attention_dim is None:

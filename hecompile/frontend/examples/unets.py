@@ -1,4 +1,4 @@
-"""Example calls of UNets without a prompt, and what all UNets have in common: the step and the class labels."""
+"""Example calls of UNets without a prompt, and what all UNets have in common: the timestep and class labels."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from hecompile.frontend.examples.call import BATCH, Arguments, Call
 
 __all__ = ["SIDE", "class_labels", "plain", "plain_1d", "step"]
 
-SIDE = 32  # of the sample, where the configuration says none
-STEP = 481.5  # of a thousand, and between two of them, as some schedulers take it
+SIDE = 32  # side of the sample, used where the configuration names none
+STEP = 481.5  # a timestep out of 1000; some schedulers use timesteps between integers
 
 
 def step(call: Call) -> torch.Tensor:
-    """The timestep, one number for the batch. It is a whole one where the model looks it up in a table."""
+    """Return the timestep, one number for the batch. It is an integer where the model looks it up in a table."""
     if getattr(call.config, "time_embedding_type", None) != "learned":
         return torch.tensor(STEP)
     return torch.tensor(min(int(STEP), call.config.num_train_timesteps - 1))
 
 
 def class_labels(call: Call) -> Arguments:
-    """Class labels as the configured embedding wants them: classes, times or vectors. Nothing where there is no embedding."""
+    """Return class labels as the configured embedding reads them: classes, timesteps or vectors; nothing without such an
+    embedding."""
     if getattr(call.module, "class_embedding", None) is None:
         return {}
     config, kind = call.config, call.config.class_embed_type
@@ -34,12 +35,12 @@ def class_labels(call: Call) -> Arguments:
 
 
 def plain(call: Call) -> Arguments:
-    """`UNet2DModel`: a sample (B, C, H, W), a step, and labels where it has classes."""
+    """Return the arguments of `UNet2DModel`: a sample (B, C, H, W), a timestep, and labels where it has classes."""
     height, width = call.size(call.config.sample_size or SIDE)
     sample = call.random(BATCH, call.config.in_channels, height, width)
     return {"sample": sample, "timestep": step(call), **class_labels(call)}
 
 
 def plain_1d(call: Call) -> Arguments:
-    """`UNet1DModel`: a sample (B, C, L) of the configured length, and a step."""
+    """Return the arguments of `UNet1DModel`: a sample (B, C, L) of the configured length, and a timestep."""
     return {"sample": call.random(BATCH, call.config.in_channels, call.config.sample_size), "timestep": step(call)}

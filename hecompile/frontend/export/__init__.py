@@ -1,1 +1,1 @@
-"""From `torch.export` to one graph of aten calls whose sizes are integers or multiples of the batch."""
+"""From a module to one graph, by `torch.export`: aten calls whose sizes are integers or multiples of the batch."""

@@ -1,4 +1,4 @@
-"""From `torch.export` to a graph of aten calls whose sizes are integers or multiples of the batch."""
+"""Turns a program of `torch.export` into a graph of aten calls whose sizes are integers or multiples of the batch."""
 
 from __future__ import annotations
 
@@ -27,17 +27,25 @@ from hecompile.ir.signature import Keyword, Signature, declared
 
 __all__ = ["import_module"]
 
-_PLACEMENT = ("device", "layout", "pin_memory", "memory_format", "generator", "output_size")  # of memory, not of values
-# whether a view is possible depends on strides, which say nothing of values
+_PLACEMENT = (
+    "device",
+    "layout",
+    "pin_memory",
+    "memory_format",
+    "generator",
+    "output_size",
+)  # arguments that concern memory, not values
+# whether a view is possible depends on strides, which do not concern values
 _RESHAPES = dict.fromkeys(("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default"), "aten.reshape.default")
 Sizes = dict[str, tuple[object, object]]
 
 
 def import_module(source: Source) -> ModelGraph:
-    """Trace a module. Its weights and values become float32, whatever floating type of at most 32 bits they have.
+    """Trace a module. Its weights and values become float32, whatever floating-point type of at most 32 bits they have.
 
     Raises:
-        CompileError: if torch cannot trace it, a size depends on the batch in no simple way, or a result is no tensor or constant.
+        CompileError: if torch cannot trace it, a size is neither an integer nor a multiple of the batch, or a result is neither a
+            tensor nor a constant.
     """
     if source.module is None or source.call is None:
         raise CompileError(f"{source.name} is not a module")
@@ -61,7 +69,7 @@ def import_module(source: Source) -> ModelGraph:
             user = spec.kind.name == "USER_INPUT"
             keyword = next(keywords) if user else ()
             if not isinstance(node.meta["val"], torch.Tensor) or spec.kind.name == "TOKEN":
-                values[node] = node.meta["val"]  # a constant argument, or the order of checks
+                values[node] = node.meta["val"]  # a constant argument, or a token that orders checks
             elif user:
                 values[node] = builder.input(_input(keyword, sizes[node.name], source, narrow))
             else:
@@ -79,7 +87,7 @@ def import_module(source: Source) -> ModelGraph:
 
 
 def _narrowed(module: torch.nn.Module) -> dict[torch.dtype, torch.dtype]:
-    """The types that become float32: halves always, doubles where the weights are doubles and not single constants."""
+    """Return the types that become float32: half precision always, doubles if most weights are doubles."""
     narrow = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
     return narrow | ({torch.float64: torch.float32} if main_dtype(module) is torch.float64 else {})
 
@@ -92,7 +100,7 @@ def _input(keyword: Keyword, sizes: tuple[Any, Any], source: Source, narrow: Map
 
 
 def _origin(node: fx.Node) -> Origin:
-    """Module path and the innermost source line."""
+    """Return the module path and the innermost source line of a call."""
     stack = node.meta.get("nn_module_stack") or {}
     path = str(list(stack.values())[-1][0]) if stack else ""
     frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
@@ -103,7 +111,7 @@ def _origin(node: fx.Node) -> Origin:
 
 
 class _Recorder(fx.Interpreter):
-    """Runs a graph and keeps what every node gave."""
+    """Runs a graph and keeps the result of every node."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module, garbage_collect_values=False)
@@ -121,7 +129,7 @@ class _Recorder(fx.Interpreter):
 
 
 def _sizes(program: torch.export.ExportedProgram) -> Sizes:
-    """What every node gives at the two batch sizes, on tensors without data."""
+    """Return the results of every node at the two batch sizes, as tensors without data."""
     found = []
     for batch in BATCHES:
         mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -140,14 +148,14 @@ def _sizes(program: torch.export.ExportedProgram) -> Sizes:
         with mode, torch.no_grad():
             try:
                 recorder.run(*inputs)
-            except CompileError as error:  # to which fx adds words of its own
+            except CompileError as error:  # fx appends text of its own to the message
                 raise CompileError(error.diagnostics) from error
         found.append(recorder.results)
     return {name: (result, found[1][name]) for name, result in found[0].items()}
 
 
 def _at(size: torch.SymInt, batch: int) -> int:
-    """A symbolic size at a batch: one symbol, whatever its name."""
+    """Evaluate a symbolic size at a batch size. It has one symbol, whatever its name."""
     expression = size.node.expr
     return int(expression.subs(dict.fromkeys(expression.free_symbols, batch)))
 
@@ -156,7 +164,7 @@ def _call(
     builder: Builder, node: fx.Node, values: dict[fx.Node, Any], sizes: Sizes, skipped: list[Diagnostic],
     narrow: Mapping[torch.dtype, torch.dtype],
 ) -> Any:  # fmt: skip
-    """A call with its sizes resolved; numbers that are computed from sizes are not nodes of the result."""
+    """Emit a call with its sizes resolved. Numbers that are computed from sizes do not become nodes of the result."""
     first, second = sizes[node.name]
     if isinstance(first, int | float | bool) and not isinstance(first, torch.Tensor):
         return _number(first, second)
@@ -165,10 +173,10 @@ def _call(
     if "getitem" in str(node.target):
         source, index = node.args
         if values[source] is None:  # type: ignore[index]
-            return None  # of a check that torch makes on the side
+            return None  # the result of a check that torch inserts
         result = values[source][index]  # type: ignore[index]
         if result is None:
-            help_text = "read its first result only: places of values are not computed"
+            help_text = "read its first result only: indices of values are not computed"
             finding = Diagnostic(f"result {index} of {source} is not supported", source=builder.origin.source, help=help_text)
             skipped.append(finding)
             return _stand_in(builder, node.name, first, second)
@@ -200,18 +208,19 @@ def _call(
 
 
 def _stand_in(builder: Builder, name: str, first: Any, second: Any) -> Any:
-    """A value of the right shape in place of one that failed, so that the rest is checked too."""
+    """Return a value of the right shape in place of a call that failed, so that the calls after it are checked too."""
     if isinstance(first, list | tuple):
         return [_stand_in(builder, f"{name}_{place}", *pair) for place, pair in enumerate(zip(first, second, strict=True))]
     try:
         record = info_between(first, second)
-    except CompileError:  # what depends on it cannot be checked; this finding is already listed
+    except CompileError:  # calls that depend on it cannot be checked; the error is already listed
         return builder.constant(torch.zeros(()))
     return builder.input(InputSpec(f"{name}_", (name,), record.shape, record.dtype))
 
 
 def _number(first: Any, second: Any) -> Dim | float | bool | CompileError:
-    """A size or a number. Where it is neither, what is wrong with it, which a call that reads it raises: many are read by none."""
+    """Return a size or a number. Anything else gives an error to be raised by a call that reads it, since most such values are not
+    read."""
     if isinstance(first, bool | float) or first == second:
         return first  # type: ignore[no-any-return]
     try:
@@ -221,7 +230,7 @@ def _number(first: Any, second: Any) -> Dim | float | bool | CompileError:
 
 
 def _bound(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
-    """All arguments by position with defaults filled in, and keyword-only ones that say something about values."""
+    """Return all arguments by position with defaults filled in, and the keyword-only ones that concern values."""
     target: Any = node.target
     args: list[Any] = []
     kwargs: dict[str, Any] = {}

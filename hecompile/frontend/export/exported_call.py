@@ -1,4 +1,4 @@
-"""How an exported program is called and what it returns: its placeholders by keyword, and its results without what it changed."""
+"""The inputs and results of an exported program: its placeholders by keyword, and its results without what it changed in place."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hecompile.ir.signature import Keyword, Results
 
 __all__ = ["keywords_of", "name_for", "refuse_state", "results_of_export"]
 
-_ROLES = ("sample", "timestep")  # names that mean something to later passes
+_ROLES = ("sample", "timestep")  # names that have a meaning for later passes
 
 
 def keywords_of(call: ExampleCall) -> list[Keyword]:
-    """The keyword of every leaf of the call, tensors and constants, in the order in which torch.export lists them."""
+    """Return the keyword of every tensor and constant of the call, in the order in which torch.export lists them."""
     rest = next((name[1:] for name in call.arguments if name.startswith("*")), "")
     places = [name for name in call.arguments if not name.startswith("*")]
     keywords: list[Keyword] = []
@@ -37,15 +37,15 @@ def keywords_of(call: ExampleCall) -> list[Keyword]:
 
 
 def name_for(keyword: Keyword) -> str:
-    """What an input is called, before the builder makes it a name of ours: its last word and what follows; the whole path where
-    the last word alone would take a role that belongs to another input."""
+    """Return the name of an input: the last name in its keyword and the indices after it, or the whole path where that would take a
+    reserved name of another input."""
     last = max(place for place, part in enumerate(keyword) if isinstance(part, str))
     parts = keyword if len(keyword) > 1 and keyword[last] in _ROLES else keyword[last:]
     return "_".join(str(part) for part in parts)
 
 
 def refuse_state(program: torch.export.ExportedProgram, name: str) -> None:
-    """Raise `CompileError` if a result depends on a buffer that the call changes: no state is kept between calls."""
+    """Raise `CompileError` if a result depends on a buffer that the call changes, since nothing is kept between calls."""
     signature = program.graph_signature
     changed = set(signature.buffers_to_mutate.values())
     results = {spec.arg.name for spec in signature.output_specs if spec.kind.name == "USER_OUTPUT" and hasattr(spec.arg, "name")}
@@ -58,18 +58,18 @@ def refuse_state(program: torch.export.ExportedProgram, name: str) -> None:
         raise CompileError(
             Diagnostic(
                 f"{name} changes its buffer '{sorted(buffers.values())[0]}' in every call and returns what depends on it",
-                help="make the buffer an argument: a compiled model keeps no state between calls",
+                help="make the buffer an argument, since a compiled model keeps no state between calls",
             )
         )
 
 
 def results_of_export(program: torch.export.ExportedProgram, values: Mapping[str, Any]) -> tuple[list[fx.Node], Results]:
-    """The nodes of the results, each once, and the structure that the module returns them in.
+    """Return the nodes of the results, each once, and the structure in which the module returns them.
 
-    What the call changed in place (inputs, buffers) stands among the outputs of an exported program, but is no result.
+    An exported program also lists what the call changed in place (inputs, buffers), which is not a result.
 
     Raises:
-        CompileError: if nothing is returned, or something that is neither tensor nor constant.
+        CompileError: if nothing is returned, or something that is neither a tensor nor a constant.
     """
     outputs, leaves = list[fx.Node](), list[Results]()
     for spec in program.graph_signature.output_specs:
@@ -86,21 +86,21 @@ def results_of_export(program: torch.export.ExportedProgram, values: Mapping[str
         else:
             raise CompileError(Diagnostic("a result is a size that depends on the batch", help="return tensors and constants"))
     if not outputs:
-        raise CompileError(Diagnostic("the model returns no tensor", help="return its result, several in a tuple or dictionary"))
+        raise CompileError(Diagnostic("the model returns no tensor", help="return tensors; put several in a tuple or dictionary"))
     spec = program.call_spec.out_spec
     return outputs, _structure(pytree.tree_unflatten(leaves, spec))
 
 
 def _structure(tree: Any) -> Results:
-    """The structure of a tree whose leaves are `Results`."""
+    """Return the structure of a tree whose leaves are `Results`."""
     if isinstance(tree, Results):
         return tree
     if isinstance(tree, Mapping):
         if wrong := [key for key in tree if not isinstance(key, str)]:
-            raise CompileError(Diagnostic(f"a result has the key {wrong[0]!r}", help="name results by texts"))
+            raise CompileError(Diagnostic(f"a result has the key {wrong[0]!r}", help="use strings as names of results"))
         keys, items = tuple(tree), tuple(_structure(item) for item in tree.values())
         kind = type(tree)
-        if kind.__mro__[1:] and any(each.__name__ in ("BaseOutput", "ModelOutput") for each in kind.__mro__[1:]):
+        if kind.__mro__[1:] and any(base.__name__ in ("BaseOutput", "ModelOutput") for base in kind.__mro__[1:]):
             library = kind.__module__ if kind.__module__.split(".")[0] in ("diffusers", "transformers") else ""
             return Results("output", name=f"{library}:{kind.__name__}", keys=keys, items=items)
         return Results("dict", name="OrderedDict" if kind is OrderedDict else "", keys=keys, items=items)
@@ -110,5 +110,8 @@ def _structure(tree: Any) -> Results:
             return Results("namedtuple", name=type(tree).__name__, keys=tuple(tree._fields), items=items)
         return Results("list" if isinstance(tree, list) else "tuple", items=items)
     raise CompileError(
-        Diagnostic(f"the model returns a {type(tree).__name__}", help="return tensors in tuples, lists or dictionaries")
+        Diagnostic(
+            f"the model returns a {type(tree).__name__}, which is not supported",
+            help="return tensors in tuples, lists or dictionaries",
+        )
     )

@@ -1,4 +1,4 @@
-"""Constant masks of an exported program, said as places: torch does not know the size of what a mask selects."""
+"""Replaces constant masks of an exported program by indices, since torch does not know the size of what a mask selects."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ _COUNTED = ("aten.nonzero.default", "aten.repeat_interleave.Tensor")  # constant
 
 
 def masks_to_places(program: torch.export.ExportedProgram) -> None:
-    """Constant masks that index a value become constant places in the program's graph, and constants of a size that torch leaves
-    open become constants with one. Masks that are computed from inputs stay."""
+    """Replace constant masks that index a value by constant indices, and constants of a size that torch leaves open by constants
+    with one.
+
+    Masks that are computed from inputs stay.
+    """
     module = program.graph_module
     known = _Known(program)
     for node in list(module.graph.nodes):
@@ -43,7 +46,7 @@ def _is_mask(index: fx.Node) -> bool:
 
 
 def _constant(module: fx.GraphModule, before: fx.Node, value: torch.Tensor) -> fx.Node:
-    """A node for a tensor, in front of another."""
+    """Return a node for a tensor, inserted before another node."""
     name = f"_places_{sum(1 for key, _ in module.named_buffers() if key.startswith('_places_'))}"
     module.register_buffer(name, value)
     with module.graph.inserting_before(before):
@@ -64,15 +67,15 @@ class _Known:
         }
 
     def of(self, node: fx.Node) -> torch.Tensor | None:
-        """The value of a node; None if it depends on an input, or is no tensor."""
+        """Return the value of a node; None if it depends on an input, or is not a tensor."""
         if node not in self._values:
             self._values[node] = self._computed(node)
         return self._values[node]
 
     def _computed(self, node: fx.Node) -> torch.Tensor | None:
         if node.op == "get_attr":
-            found = getattr(self._module, str(node.target), None)
-            return found if isinstance(found, torch.Tensor) else None
+            attribute = getattr(self._module, str(node.target), None)
+            return attribute if isinstance(attribute, torch.Tensor) else None
         target: Any = node.target
         if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in target.tags:
             return None

@@ -1,4 +1,4 @@
-"""What `torch.export` makes of a module and its example call."""
+"""Traces a module and its example call with `torch.export`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["exported_program"]
 
 
 class _Called(torch.nn.Module):
-    """A module whose `*rest` and `**named` arguments are a tuple and a dictionary, which torch.export can name."""
+    """A module whose `*rest` and `**named` arguments are a tuple and a dictionary, so that torch.export can name them."""
 
     def __init__(self, module: Any) -> None:
         super().__init__()
@@ -31,7 +31,8 @@ class _Called(torch.nn.Module):
 
 
 def exported_program(source: Source, call: ExampleCall) -> torch.export.ExportedProgram:
-    """The module as torch.export traces it, the batch dynamic. Raises `CompileError` if it cannot, naming the line of the model."""
+    """Return the module as torch.export traces it, with a dynamic batch. Raises `CompileError` with the model's line if it cannot
+    be traced."""
     shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
     for tensor in pytree.tree_leaves((call.args, dict(call.kwargs))):
         if isinstance(tensor, torch.Tensor) and tensor.dim() and tensor.shape[0] == BATCHES[0]:
@@ -40,7 +41,7 @@ def exported_program(source: Source, call: ExampleCall) -> torch.export.Exported
     if call.open_ended:
         module, args, kwargs = _Called(module), (args, kwargs), {}
     try:
-        # where opt_einsum is installed, torch lets it order products by their sizes, which would fix the batch
+        # opt_einsum, where it is installed, would order products by their sizes, which would fix the batch size
         with torch.no_grad(), masks_as_given(), torch.backends.opt_einsum.flags(enabled=False):
             program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
             simple: torch.export.ExportedProgram = program if _is_simple(program) else program.run_decompositions(_decompositions())
@@ -58,19 +59,20 @@ def exported_program(source: Source, call: ExampleCall) -> torch.export.Exported
 
 
 def _raised_at(error: BaseException) -> str:
-    """The innermost line of the model that an error passed; empty if none."""
-    found: BaseException | None = error
-    while found is not None:
-        frames = traceback.extract_tb(found.__traceback__)
+    """Return the innermost line of the model that an error passed through; empty if there is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        frames = traceback.extract_tb(cause.__traceback__)
         own = [frame for frame in frames if "/torch/" not in frame.filename and frame.filename != __file__]
         if own:
             return f"{PurePath(own[-1].filename).name}:{own[-1].lineno}"
-        found = found.__cause__ or found.__context__
+        cause = cause.__cause__ or cause.__context__
     return ""
 
 
 def _is_simple(program: torch.export.ExportedProgram) -> bool:
-    """Whether every call has a rule already and changes nothing in place: then to decompose would only trace it a second time."""
+    """Return whether every call has a rule already and changes nothing in place, so that decomposing would only trace it a second
+    time."""
     from hecompile.frontend.canonical.rules import RULES
     from hecompile.ir.ops import OPS
 
@@ -84,7 +86,7 @@ def _is_simple(program: torch.export.ExportedProgram) -> bool:
 
 
 def _decompositions() -> Any:
-    """Torch's own spellings in simpler calls, for the calls that canonicalize has no rule for."""
+    """Return torch's decompositions into simpler calls, for the calls without a rule."""
     from hecompile.frontend.canonical.rules import RULES
     from hecompile.ir.ops import OPS
 

@@ -1,4 +1,4 @@
-"""What people wrap around a module, taken off, and settings of it that cannot be traced, named."""
+"""Removes wrappers around a module, and names settings of it that cannot be traced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["refuse_untraceable", "unwrapped"]
 
 
 def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
-    """The module inside `torch.compile`, `nn.DataParallel` and `DistributedDataParallel`, however often they are nested."""
+    """Return the module inside `torch.compile`, `nn.DataParallel` and `DistributedDataParallel`, however often they are nested."""
     parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
     while True:
         inner = module.module if isinstance(module, parallel) else getattr(module, "_orig_mod", None)
@@ -20,9 +20,12 @@ def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def refuse_untraceable(module: torch.nn.Module) -> None:
-    """Raise `CompileError` for a compiled model, for attention that loops over the batch and for FreeU's filters."""
+    """Raise `CompileError` for a model that is compiled already, for attention that loops over the batch, and for FreeU's
+    filters."""
     if hasattr(module, "manifest_name"):
-        raise CompileError(Diagnostic(f"{module.manifest_name} is a compiled model already", help="give what it was made from"))
+        raise CompileError(
+            Diagnostic(f"{module.manifest_name} is a compiled model already", help="give the model that it was compiled from")
+        )
     for name, part in module.named_modules():
         processor = type(getattr(part, "processor", None)).__name__
         if "Sliced" in processor:

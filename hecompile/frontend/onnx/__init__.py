@@ -1,7 +1,7 @@
-"""From an ONNX file to a graph of aten calls.
+"""Reads an ONNX file into a graph of aten calls.
 
-`file` opens and checks it, `inputs` makes its placeholders, `reading` walks its nodes, `values` says what they are given; the files
-that `operators` lists read operators of one sort each.
+`file` opens and checks the file, `inputs` makes its placeholders, `reading` goes through its nodes, and `values` defines what the
+importers of operators receive. Each file that `operators` lists contains importers of one kind of operators.
 """
 
 from hecompile.frontend.onnx.reading import import_onnx

@@ -1,4 +1,4 @@
-"""ONNX operators that compute entry by entry from one value, and PRelu."""
+"""Importers of ONNX operators that compute entry by entry from one value, and of PRelu."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMPORTERS |= {"Not": _unary("logical_not"), "Softplus": _unary("softplus", 1, 20
 
 
 def _number(value: float, call: Call, x: Value) -> Known:
-    """A number beside x, as a tensor of its type."""
+    """Return a number as a tensor of the type of x."""
     tensor = torch.tensor(value, dtype=torch.float32 if call.floating(x) else torch.int64)
     return Known(tensor, tensor, "number")
 
@@ -45,7 +45,7 @@ def _leaky_relu(call: Call) -> Value:
 
 @imports("PRelu")
 def _prelu(call: Call) -> Value:
-    """max(x, 0) + slope min(x, 0)."""
+    """Rewrite as max(x, 0) + slope min(x, 0)."""
     x, slope = call.input(0), call.input(1)
     number = call.number(slope)
     if number is not None and len(call.shape(slope)) <= len(call.shape(x)):
@@ -66,7 +66,7 @@ def _selu(call: Call) -> Value:
 
 @imports("Celu")
 def _celu(call: Call) -> Value:
-    """alpha elu(x / alpha)."""
+    """Rewrite as alpha elu(x / alpha)."""
     x, alpha = call.input(0), call.attr("alpha", 1.0)
     if alpha == 1:
         return call.emit("aten.elu.default", x, 1.0, 1.0, 1.0)
@@ -82,7 +82,7 @@ def _thresholded_relu(call: Call) -> Value:
 
 @imports("Shrink")
 def _shrink(call: Call) -> Value:
-    """x + bias below -lambd, x - bias above lambd, 0 between."""
+    """Rewrite as x + bias below -lambd, x - bias above lambd, and 0 between."""
     x, bias, limit = call.input(0), call.attr("bias", 0.0), call.attr("lambd", 0.5)
     above, below = (call.emit(f"aten.{name}.Tensor", x, _number(at, call, x)) for name, at in (("gt", limit), ("lt", -limit)))
     inner = call.emit("aten.where.self", above, call.emit("aten.sub.Tensor", x, bias), _number(0, call, x))

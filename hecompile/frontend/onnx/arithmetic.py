@@ -1,4 +1,4 @@
-"""ONNX operators that compute entry by entry from several values, compare or choose."""
+"""Importers of ONNX operators that compute entry by entry from several values, compare or select."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__: list[str] = []  # importers register themselves
 
 
 def _operand(call: Call, x: Value, y: Value) -> Value | float | int:
-    """A lone number beside a node, said as a number."""
+    """Return a known single number as a number where the other operand is a node."""
     number = call.number(y)
     if number is None or not isinstance(x, fx.Node) or not isinstance(y, Known) or y.first.dim() > len(call.shape(x)):
         return y
@@ -41,7 +41,7 @@ def _mul(call: Call) -> Value:
 
 
 def _gelu_of(call: Call, product: Value, half: Value) -> fx.Node | None:
-    """x, if this is x (1 + erf(x / sqrt 2)) / 2 as opsets before 20 spell it."""
+    """Return x if this product is x (1 + erf(x / sqrt 2)) / 2, which is how opsets before 20 write GELU."""
     if call.number(half) != 0.5 or not isinstance(product, fx.Node) or str(product.target) != "aten.mul.Tensor":
         return None
     for x, gate in (product.args, product.args[::-1]):
@@ -73,7 +73,7 @@ def _div(call: Call) -> Value:
     if call.floating(x):
         return call.emit("aten.div.Tensor", x, _operand(call, x, y))
     if isinstance(x, fx.Node) or isinstance(y, fx.Node):
-        raise CompileError(Diagnostic("a division of integers", help="cast to float32 first"))
+        raise CompileError(Diagnostic("division of integers is not supported", help="cast to float32 first"))
     return call.emit("aten.div.Tensor_mode", x, y, rounding_mode="trunc")
 
 
@@ -108,7 +108,7 @@ def _variadic(name: str) -> Importer:
 
 
 def _joined(call: Call, name: str) -> Value:
-    """One after the other."""
+    """Combine all inputs, one after the other."""
     result = call.input(0)
     for index in range(1, len(call.given)):
         result = call.emit(name, result, call.input(index))
@@ -136,7 +136,7 @@ def _clip(call: Call) -> Value:
         given = call.maybe(index)
         limit = call.number(given)
         if given is not None and limit is None:
-            raise CompileError(Diagnostic("Clip by limits that are not constant", help="use torch.minimum and torch.maximum"))
+            raise CompileError(Diagnostic("Clip needs constant limits", help="use torch.minimum and torch.maximum"))
         limits.append(limit)
     return call.input(0) if limits == [None, None] else call.emit("aten.clamp.default", call.input(0), *limits)
 
@@ -146,7 +146,9 @@ def _one_hot(call: Call) -> Value:
     index, depth = call.input(0), call.ints(call.input(1), "the depth")[0]
     off_on = call.known(call.input(2), "the values").first
     if call.attr("axis", -1) not in (-1, len(call.shape(index))) or depth > 1 << 20:
-        raise CompileError(Diagnostic("OneHot along an inner dimension", help="make it the last one, then permute"))
+        raise CompileError(
+            Diagnostic("OneHot along an inner dimension is not supported", help="make it the last dimension, then permute")
+        )
     places = torch.arange(depth)
     same = call.emit("aten.eq.Tensor", call.reshape(index, [*call.shape(index), 1]), Known(places, places))
     return call.emit("aten.where.self", same, Known(off_on[1], off_on[1]), Known(off_on[0], off_on[0]))

@@ -1,4 +1,4 @@
-"""ONNX's Attention, softmax(Q K^T) V in one operator, as exporters write it from opset 23 on."""
+"""Importer of ONNX's Attention, softmax(Q K^T) V in one operator, which exporters write from opset 23 on."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ __all__: list[str] = []  # importers register themselves
 
 @imports("Attention")
 def _attention(call: Call) -> Value:
-    """Of heads apart (B, H, L, E), or of heads side by side (B, L, H E) with their number as an attribute."""
+    """Rewrite attention on separate heads (B, H, L, E), or on merged heads (B, L, H E) with their number as an attribute."""
     if call.attr("softcap", 0.0) or any(call.maybe(index) is not None for index in (4, 5, 6)):
         raise CompileError(
-            Diagnostic("Attention with a cache or softcap", help="export the model without a cache of keys and values")
+            Diagnostic(
+                "Attention with a cache or softcap is not supported", help="export the model without a cache of keys and values"
+            )
         )
     query, key, value = (call.input(index) for index in range(3))
     side_by_side = len(call.shape(query)) == 3
@@ -26,7 +28,7 @@ def _attention(call: Call) -> Value:
         key, value = (_apart(call, part, call.attr("kv_num_heads", 0)) for part in (key, value))
     heads, shared = call.size(query, 1), call.size(key, 1)
     if heads % shared:
-        raise CompileError(f"Attention of {heads} heads with keys of {shared}")
+        raise CompileError(f"Attention with {heads} heads of queries and {shared} of keys does not fit")
     if heads != shared:
         places = [head * shared // heads for head in range(heads)]
         key, value = (call.entries(part, 1, places) for part in (key, value))
@@ -43,15 +45,15 @@ def _attention(call: Call) -> Value:
 
 
 def _apart(call: Call, x: Value, heads: int) -> Value:
-    """(B, L, H E) -> (B, H, L, E)."""
+    """Return (B, L, H E) as (B, H, L, E)."""
     batch, length, width = call.shape(x)[0], call.shape(x)[1], call.size(x, 2)
     if heads < 1 or width % heads:
-        raise CompileError(f"Attention of {heads} heads in {width} channels")
+        raise CompileError(f"Attention cannot divide {width} channels among {heads} heads")
     return call.emit("aten.permute.default", call.reshape(x, [batch, length, heads, width // heads]), [0, 2, 1, 3])
 
 
 def _causal(call: Call, mask: Value, rows: int, columns: int) -> Value:
-    """The mask with what comes later left out too."""
+    """Return the mask with all later positions masked too."""
     earlier = torch.ones(rows, columns, dtype=torch.bool).tril()
     if not call.floating(mask):
         return call.emit("aten.logical_and.default", mask, Known(earlier, earlier, "causal"))

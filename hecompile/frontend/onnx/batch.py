@@ -1,4 +1,4 @@
-"""Finding the batch of the export among a file's constants: it fits one batch size only."""
+"""Detects that a constant of the file contains the batch size of the export, so that the file fits this batch size only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _BROADCAST = (
 
 
 def fixed_batch(call: Call, what: str) -> CompileError:
-    """The error for a constant that fits one batch size only; `what` says which, as in "the shape [2, 4, 64]"."""
+    """Return the error for a constant that fits one batch size only; `what` names it, as in "the shape [2, 4, 64]"."""
     name = next((spec.keyword[0] for spec in call.builder.inputs if spec.shape and isinstance(spec.shape[0], Batch)), "sample")
     help_text = EXPORT_AGAIN.format(repr(str(name))) + _SIZES
-    return CompileError(Diagnostic(f"{call.kind}: {what} has the batch of the export written in as a constant", help=help_text))
+    return CompileError(Diagnostic(f"{call.kind}: {what} contains the batch size of the export as a constant", help=help_text))
 
 
 def written_in(call: Call, names: Sequence[str]) -> Diagnostic | None:
-    """Of a node that failed: an input whose size is fixed where another's grows with the batch. None if there is none."""
+    """For a node that failed, return the error for an input whose size is fixed where another's grows with the batch; None if there
+    is none."""
     try:
         shapes = [(name, call.shape(value)) for name, value in zip(names, call.given, strict=True) if value is not None]
         aligned = [(name, _aligned(call, shape)) for name, shape in shapes]
@@ -44,7 +45,7 @@ def written_in(call: Call, names: Sequence[str]) -> Diagnostic | None:
 
 
 def _aligned(call: Call, shape: tuple[Dim, ...]) -> dict[int, Dim]:
-    """The sizes that must agree with those of the other inputs, by their place."""
+    """Return the sizes that must agree with those of the other inputs, by dimension."""
     rank = len(shape)
     if call.kind == "Concat":
         along = int(call.attr("axis", 0)) % max(rank, 1)
@@ -57,7 +58,7 @@ def _aligned(call: Call, shape: tuple[Dim, ...]) -> dict[int, Dim]:
 
 
 def fits_one_batch(own: Sequence[Dim], wanted: Sequence[int]) -> bool:
-    """Whether a shape of numbers (0 for a size that stays, -1 for what is left) has the batch of a value as one of its numbers."""
+    """Return whether a shape of numbers (0 keeps a size, -1 stands for the rest) contains the batch size of a value."""
     kept = [own[place] if size == 0 and place < len(own) else size for place, size in enumerate(wanted)]
     if not any(isinstance(size, Batch) for size in own) or any(isinstance(size, Batch) for size in kept):
         return False

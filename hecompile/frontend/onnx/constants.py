@@ -1,4 +1,4 @@
-"""ONNX operators that make constants, give sizes, or change types only."""
+"""Importers of ONNX operators that make constants, give sizes, or only change types."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def _same(call: Call) -> Value:
 
 @imports("Dropout")
 def _dropout(call: Call) -> Value:
-    """Nothing, unless it is of a training run."""
+    """Leave out dropout, which does nothing unless the file is for training."""
     training = call.maybe(2)
     if training is not None and not (isinstance(training, Known) and not training.first.any() and not training.second.any()):
-        raise CompileError(Diagnostic("Dropout in training mode draws numbers", help="call model.eval() before the export"))
+        raise CompileError(Diagnostic("Dropout in training mode draws random numbers", help="call model.eval() before the export"))
     return call.input(0)
 
 
@@ -37,7 +37,7 @@ def _constant(call: Call) -> Value:
             tensor = torch.tensor(call.attr(f"value_{name}"), dtype=dtype)
             return Known(tensor, tensor)
     if "value" not in call.attributes:
-        raise CompileError(Diagnostic("Constant that is no dense tensor of numbers", help="make it a tensor of float32"))
+        raise CompileError(Diagnostic("Constant must be a dense tensor of numbers", help="make it a tensor of float32"))
     tensor = tensor_of(call.attributes["value"])
     return Known(tensor, tensor)
 
@@ -70,7 +70,7 @@ def _fill(call: Call) -> Value:
 
 @imports("EyeLike")
 def _eye(call: Call) -> Value:
-    """Ones on a diagonal of a matrix whose size does not grow with the batch."""
+    """Return a matrix with ones on a diagonal, whose size does not grow with the batch."""
     x = call.input(0)
     height, width = (call.size(x, axis) for axis in range(2))
     refuse_giants([height, width])
@@ -89,9 +89,9 @@ def _range(call: Call) -> Value:
 
 
 def _dtype(call: Call, number: int) -> torch.dtype:
-    """A type by its number in ONNX."""
+    """Return a type by its number in ONNX."""
     if number not in DTYPES:
-        raise CompileError(Diagnostic(f"{call.kind} to a type that is not computed with", help="export the model in float32"))
+        raise CompileError(Diagnostic(f"{call.kind} to a type that is not supported", help="export the model in float32"))
     return DTYPES[number]
 
 
@@ -112,10 +112,11 @@ def _cast_like(call: Call) -> Value:
 
 @imports("DequantizeLinear")
 def _dequantize(call: Call) -> Value:
-    """(x - zero) scale, of constants: weights kept in 8 bits, with one scale for all, one per entry of an axis, or one a block."""
+    """Return (x - zero) scale for constants: weights stored in 8 bits, with one scale for all, one per entry of an axis, or one per
+    block."""
     if isinstance(call.input(0), fx.Node):
         raise CompileError(
-            Diagnostic("DequantizeLinear of a value that is computed", help="export the model in float32; compiling quantises it")
+            Diagnostic("DequantizeLinear needs a constant", help="export the model in float32; compiling quantises it")
         )
     parts = [call.known(call.input(index), "its scale") for index in range(2 + (call.maybe(2) is not None))]
     rank = len(call.shape(parts[0]))

@@ -1,4 +1,4 @@
-"""Opening an ONNX file that nobody vouches for: its form, its operators' origin and its weights are checked before it is read."""
+"""Opens an ONNX file from an untrusted source: its format, its operators and its weights are checked before it is read."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["OPSETS", "OnnxFile", "open_onnx", "tensor_of"]
 
 OPSETS = range(13, 26)
 _STANDARD = ("", "ai.onnx")
-_GROUPS_AT = range(18, 21)  # opsets whose GroupNormalization was deprecated later, for its scale per group
+_GROUPS_AT = range(18, 21)  # opsets whose GroupNormalization has a scale per group, and was deprecated later
 _CONVERT = "or convert it: onnx.version_converter.convert_version(onnx.load('%s'), 17)"
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A model that was checked: its name, its graph, its opset and its weights by name."""
+    """A checked model: its name, its graph, its opset and its weights by name."""
 
     name: str
     model: onnx.ModelProto
@@ -35,10 +35,10 @@ class OnnxFile:
 
 
 def open_onnx(path: Path | bytes, name: str) -> OnnxFile:
-    """The model with all its weights in memory.
+    """Open a file and return the model with all its weights in memory.
 
     Raises:
-        CompileError: if it is no valid ONNX, has data outside its folder, operators of another domain or weights that are not
+        CompileError: if it is not valid ONNX, has data outside its folder, operators of another domain, or weights that are not
             finite.
     """
     try:
@@ -57,7 +57,7 @@ def open_onnx(path: Path | bytes, name: str) -> OnnxFile:
 
 
 def _external(model: onnx.ModelProto, path: Path | bytes, name: str) -> None:
-    """Data of other files: only of a plain file beside the model."""
+    """Refuse data in other files, except in a plain file beside the model."""
     for tensor in (*model.graph.initializer, *_attributes(model)):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
@@ -76,7 +76,7 @@ def _external(model: onnx.ModelProto, path: Path | bytes, name: str) -> None:
 
 
 def _attributes(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Tensors that nodes hold themselves."""
+    """Yield the tensors that nodes contain themselves."""
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
@@ -84,9 +84,9 @@ def _attributes(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _check(model: onnx.ModelProto, path: Path | bytes, name: str) -> None:
-    """The form of the file, as the `onnx` package checks it."""
+    """Check the format of the file with the `onnx` package."""
     if any(isinstance(text, bytes) for text in _names(model)):
-        raise CompileError(Diagnostic("not a valid ONNX model: a name that is no text", source=name))
+        raise CompileError(Diagnostic("not a valid ONNX model: a name is not text", source=name))
     norms = _opset(model) in _GROUPS_AT and any(node.op_type == "GroupNormalization" for node in model.graph.node)
     try:
         if norms:
@@ -99,7 +99,7 @@ def _check(model: onnx.ModelProto, path: Path | bytes, name: str) -> None:
 
 
 def _names(model: onnx.ModelProto) -> Iterator[str | bytes]:
-    """Every name of the graph; protobuf gives bytes for one that is not in UTF-8."""
+    """Yield every name of the graph; protobuf gives bytes for a name that is not UTF-8."""
     graph = model.graph
     yield from (item.name for item in (*graph.input, *graph.output, *graph.initializer))
     for node in graph.node:
@@ -108,8 +108,11 @@ def _names(model: onnx.ModelProto) -> Iterator[str | bytes]:
 
 
 def _with_known_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy for the checker alone, which refuses GroupNormalization of these opsets. In place of each is an InstanceNormalization,
-    which has the same inputs; tensors of other files, which `_external` has seen, are empty."""
+    """Return a copy for the checker, which refuses GroupNormalization of these opsets.
+
+    Each is replaced by an InstanceNormalization, which has the same inputs. Tensors of other files, which `_external` has checked,
+    are empty.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for node in copy.graph.node:
@@ -132,7 +135,7 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _domains(model: onnx.ModelProto, name: str) -> int:
-    """The opset of the standard domain; the only one whose operators are read."""
+    """Return the opset of the standard domain, the only one whose operators are read."""
     help_text = "export with standard operators only; local functions: onnx.inliner.inline_local_functions(model)"
     findings = [
         placed(Diagnostic(f"operator {node.domain}.{node.op_type} is not of the ONNX standard", help=help_text), node, name)
@@ -151,7 +154,7 @@ def _domains(model: onnx.ModelProto, name: str) -> int:
 
 
 def tensor_of(proto: onnx.TensorProto) -> torch.Tensor:
-    """The tensor of a proto; half precision as float32. Raises `CompileError` for types that are not computed with."""
+    """Return the tensor of a proto, with half precision as float32. Raises `CompileError` for types that are not supported."""
     if proto.data_type not in DTYPES:
         kinds = onnx.TensorProto.DataType
         kind = kinds.Name(proto.data_type) if proto.data_type in kinds.values() else f"number {proto.data_type}"
@@ -165,7 +168,7 @@ def tensor_of(proto: onnx.TensorProto) -> torch.Tensor:
 
 
 def _weights(model: onnx.ModelProto, name: str) -> dict[str, torch.Tensor]:
-    """The weights by name. Raises `CompileError` with all that cannot be read or are not finite."""
+    """Return the weights by name. Raises `CompileError` with all that cannot be read or are not finite."""
     findings = list[Diagnostic]()
     weights = {proto.name: _finite(proto, name, findings) for proto in model.graph.initializer}
     for proto in _attributes(model):
@@ -176,11 +179,12 @@ def _weights(model: onnx.ModelProto, name: str) -> dict[str, torch.Tensor]:
 
 
 def _finite(proto: onnx.TensorProto, name: str, findings: list[Diagnostic]) -> torch.Tensor:
-    """The tensor, with a finding if it has a NaN or an infinity. Infinities among zeros are a mask or a limit, no weights."""
+    """Return the tensor, and record an error if it has a NaN or infinity. Infinities among zeros are a mask or a limit, and are
+    allowed."""
     try:
         tensor = tensor_of(proto)
     except CompileError as error:
-        findings.extend(Diagnostic(found.message, source=name, help=found.help) for found in error.diagnostics)
+        findings.extend(Diagnostic(finding.message, source=name, help=finding.help) for finding in error.diagnostics)
         return torch.zeros(())
     if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
         return tensor

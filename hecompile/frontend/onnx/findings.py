@@ -1,4 +1,4 @@
-"""What is said of a node that cannot be read: which node it is, its line in the file, and what helps."""
+"""Errors about a node that cannot be read: which node it is, its line in the file, and what to do instead."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ EXPORT_AGAIN = (
 
 
 def label(node: onnx.NodeProto) -> str:
-    """The node's name; that of its first output for a node without one."""
+    """Return the node's name, or that of its first output for a node without a name."""
     return node.name or next((output for output in node.output if output), node.op_type)
 
 
-def placed(found: Diagnostic, node: onnx.NodeProto, file: str) -> Diagnostic:
-    """The finding with the node that it is about, its operator marked, and a way out if it names none."""
+def placed(finding: Diagnostic, node: onnx.NodeProto, file: str) -> Diagnostic:
+    """Return the error with the node that it is about, its operator underlined, and a general way out if it names none."""
     line = f"{', '.join(node.output)} = {node.op_type}({', '.join(node.input)})"
     start = line.find("= ") + 2
     mark = (start, start + len(node.op_type))
-    return replace(found, source=f"{file}:{label(node)}", line=line, underline=mark, help=found.help or REWRITE)
+    return replace(finding, source=f"{file}:{label(node)}", line=line, underline=mark, help=finding.help or REWRITE)

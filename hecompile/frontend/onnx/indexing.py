@@ -1,4 +1,4 @@
-"""ONNX operators that take entries along one axis, and triangles of matrices."""
+"""Importers of ONNX operators that select entries along one axis, and of triangles of matrices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _slice(call: Call) -> Value:
 
 
 def _cut(call: Call, x: Value, axis: int, starts: Sequence[int], ends: Sequence[int], step: int) -> Value:
-    """One axis from start to end, each given at both batch sizes."""
+    """Slice one axis from start to end, each given at both batch sizes."""
     size = call.shape(x)[axis]
     sizes = concrete_shape((size,), BATCHES[0]) + concrete_shape((size,), BATCHES[1])
     ranges = [range(own)[start:end:step] for start, end, own in zip(starts, ends, sizes, strict=True)]
@@ -42,7 +42,7 @@ def _cut(call: Call, x: Value, axis: int, starts: Sequence[int], ends: Sequence[
         )
         return Known(first, second)
     if isinstance(size, Batch) or ranges[0] != ranges[1]:
-        raise CompileError(Diagnostic("a slice of the batch", help="treat all elements alike"))
+        raise CompileError(Diagnostic("cannot slice the batch dimension", help="treat all elements of the batch alike"))
     places = ranges[0]
     if step > 0 and places:
         return call.emit("aten.slice.Tensor", x, axis, places.start, places.stop, step)
@@ -50,9 +50,9 @@ def _cut(call: Call, x: Value, axis: int, starts: Sequence[int], ends: Sequence[
 
 
 def inside(call: Call, places: torch.Tensor, size: int) -> torch.Tensor:
-    """Places counted from the front. Raises `CompileError` for those outside."""
+    """Return indices counted from the front. Raises `CompileError` for those out of range."""
     if places.numel() and not -size <= int(places.min()) <= int(places.max()) < size:
-        raise CompileError(f"{call.kind}: a place outside of {size} entries")
+        raise CompileError(f"{call.kind}: an index is out of range for {size} entries")
     return torch.where(places < 0, places + size, places).long()
 
 
@@ -80,11 +80,15 @@ def _gather(call: Call) -> Value:
 
 
 def _look_up(call: Call, x: Value, index: fx.Node, axis: int) -> Value:
-    """Rows of a constant table, by a value; of another axis of the table than the first, it is turned."""
+    """Look up rows of a constant table by a value. If it is along another axis of the table, the table is permuted."""
     table = call.known(x, "the table")
     shape = call.shape(table)
     if not table.fixed:
-        raise CompileError(Diagnostic("Gather by a value from a table that grows with the batch", help="make the table constant"))
+        raise CompileError(
+            Diagnostic(
+                "Gather with computed indices needs a table that does not grow with the batch", help="make the table constant"
+            )
+        )
     rest: list[Dim] = [*shape[:axis], *shape[axis + 1 :]]
     if len(shape) != 2 or axis:
         table = call.both(lambda data: data.movedim(axis, 0).reshape(data.shape[axis], -1).contiguous(), table)
@@ -99,7 +103,7 @@ def _look_up(call: Call, x: Value, index: fx.Node, axis: int) -> Value:
 
 @imports("Trilu")
 def _triangle(call: Call) -> Value:
-    """One side of the diagonal of matrices, zeros on the other."""
+    """Return one side of the diagonal of matrices, with zeros on the other."""
     x = call.input(0)
     height, width = (call.size(x, len(call.shape(x)) - place) for place in (2, 1))
     offset = call.ints(call.maybe(1), "the diagonal")[0] if call.maybe(1) is not None else 0

@@ -1,4 +1,4 @@
-"""The inputs of an ONNX file as placeholders, under the file's own names; the timestep as a scalar."""
+"""Makes the inputs of an ONNX file placeholders, under the file's own names; the timestep becomes a scalar."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Shape = tuple[Dim, ...]
 
 
 def placeholders(builder: Builder, file: OnnxFile, public: frozenset[str]) -> dict[str, fx.Node]:
-    """Placeholders for all inputs that are not weights, by the names that the file's nodes read.
+    """Add placeholders for all inputs that are not weights, and return them by the names that the file's nodes read.
 
     Raises:
         CompileError: with every input of a type or size that is not supported, and if none has a dynamic batch.
@@ -34,7 +34,7 @@ def placeholders(builder: Builder, file: OnnxFile, public: frozenset[str]) -> di
         try:
             shapes[item.name] = _shape(item)
         except CompileError as error:
-            findings += [Diagnostic(found.message, source=file.name, help=found.help) for found in error.diagnostics]
+            findings += [Diagnostic(finding.message, source=file.name, help=finding.help) for finding in error.diagnostics]
     carriers = [key for key, shape in shapes.items() if key != CLOCK and has_batch(shape)]
     if not findings and not carriers:
         findings = _fixed_batch(shapes, public, file.name)
@@ -52,11 +52,11 @@ def placeholders(builder: Builder, file: OnnxFile, public: frozenset[str]) -> di
 
 
 def _shape(item: onnx.ValueInfoProto) -> Shape:
-    """Sizes of an input; a dynamic first one is the batch."""
+    """Return the sizes of an input; a dynamic first one is the batch."""
     kind = item.type.tensor_type
     if not item.type.HasField("tensor_type") or kind.elem_type not in DTYPES:
         raise CompileError(
-            Diagnostic(f"input {item.name} is no tensor of floats, integers or bools", help="export it as a tensor of float32")
+            Diagnostic(f"input {item.name} is not a tensor of floats, integers or bools", help="export it as a tensor of float32")
         )
     if not kind.HasField("shape"):
         raise CompileError(Diagnostic(f"input {item.name} has no shape", help="export with shapes; see onnx.shape_inference"))
@@ -70,23 +70,23 @@ def _shape(item: onnx.ValueInfoProto) -> Shape:
 
 
 def _fixed_batch(shapes: dict[str, Shape], public: frozenset[str], source: str) -> list[Diagnostic]:
-    """Findings for a file none of whose inputs has a dynamic first dimension."""
+    """Return errors for a file of which no input has a dynamic first dimension."""
     return [
-        Diagnostic(f"input {key} has the fixed batch {shape[0]}", source=source, help=EXPORT_AGAIN.format(repr(key)))
+        Diagnostic(f"input {key} has the fixed batch size {shape[0]}", source=source, help=EXPORT_AGAIN.format(repr(key)))
         for key, shape in shapes.items()
         if shape and key not in public and key != CLOCK
-    ] or [Diagnostic("no input has a batch", source=source, help=EXPORT_AGAIN.format("'sample'"))]
+    ] or [Diagnostic("no input has a batch dimension", source=source, help=EXPORT_AGAIN.format("'sample'"))]
 
 
 def _own_name(key: str) -> str:
-    """What the placeholder is called: only the input that is `timestep` to the letter has that name, as later passes go by it."""
+    """Return the name of a placeholder. Only the input that is exactly `timestep` gets that name, since later passes rely on it."""
     alike = re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_") == CLOCK
     return f"input_{key}" if alike and key != CLOCK else key
 
 
 def _clock(builder: Builder, node: fx.Node, shape: Shape, dtype: str) -> fx.Node:
-    """The scalar timestep as the file wants it."""
-    wanted = next(found for found in map(graph_dtype, DTYPES.values()) if dtype_name(found) == dtype)
+    """Return the scalar timestep in the shape and type that the file reads."""
+    wanted = next(candidate for candidate in map(graph_dtype, DTYPES.values()) if dtype_name(candidate) == dtype)
     if dtype != "float32":
         node = builder.emit("aten.to.dtype", node, wanted)
     if not shape:

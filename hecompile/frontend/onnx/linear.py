@@ -1,4 +1,4 @@
-"""ONNX's matrix products. A bias that is written apart is joined to the product before it."""
+"""Importers of ONNX's matrix products. A bias in a separate operator is merged into the product before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LINEAR = "aten.linear.default"
 
 
 def with_bias(call: Call, x: Value, y: Value) -> Value | None:
-    """A linear layer and the sum after it, as one; None if they are no such pair."""
+    """Return a linear layer and the sum after it as one; None if they are not such a pair."""
     if not isinstance(x, fx.Node) or str(x.target) != _LINEAR or x.args[2] is not None or not isinstance(y, Known):
         return None
     if not y.fixed or tuple(y.first.shape) != call.shape(x)[-1:]:

@@ -1,4 +1,4 @@
-"""ONNX's norms. A scale and a shift that are written apart are joined to the norm before them."""
+"""Importers of ONNX's norms. A scale and shift in separate operators are merged into the norm before them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _target(value: Value) -> str:
 
 
 def _per_channel(call: Call, x: Value, y: Value) -> torch.Tensor | None:
-    """A constant with one number per channel (dimension 1) of x."""
+    """Return y if it is a constant with one number per channel (dimension 1) of x."""
     if not isinstance(y, Known) or not y.fixed or not y.first.is_floating_point():
         return None
     shape = call.shape(x)
@@ -32,7 +32,7 @@ def _per_channel(call: Call, x: Value, y: Value) -> torch.Tensor | None:
 
 
 def with_scale(call: Call, x: Value, y: Value) -> Value | None:
-    """A group norm and the product after it, as one; None if they are no such pair."""
+    """Return a group norm and the product after it as one; None if they are not such a pair."""
     if _target(x) != _GROUP_NORM or not isinstance(x, fx.Node) or (x.args[2], x.args[3]) != (None, None):
         return None
     scale = _per_channel(call, x, y)
@@ -40,7 +40,7 @@ def with_scale(call: Call, x: Value, y: Value) -> Value | None:
 
 
 def with_shift(call: Call, x: Value, y: Value) -> Value | None:
-    """A group norm and the sum after it, as one; None if they are no such pair."""
+    """Return a group norm and the sum after it as one; None if they are not such a pair."""
     if _target(x) != _GROUP_NORM or not isinstance(x, fx.Node) or x.args[3] is not None:
         return None
     shift = _per_channel(call, x, y)
@@ -50,7 +50,9 @@ def with_shift(call: Call, x: Value, y: Value) -> Value | None:
 @imports("BatchNormalization")
 def _batch_norm(call: Call) -> Value:
     if call.attr("training_mode", 0):
-        raise CompileError(Diagnostic("BatchNormalization in training mode", help="call model.eval() before the export"))
+        raise CompileError(
+            Diagnostic("BatchNormalization in training mode is not supported", help="call model.eval() before the export")
+        )
     tensors = [call.input(index) for index in range(5)]
     return call.emit("aten.batch_norm.default", *tensors, False, 0.1, call.attr("epsilon", 1e-5), False)
 
@@ -60,7 +62,9 @@ def _layer_norm(call: Call) -> Value:
     x = call.input(0)
     shape = call.shape(x)[call.axis(x, call.attr("axis", -1)) :]
     if any(isinstance(size, Batch) for size in shape):
-        raise CompileError(Diagnostic("LayerNormalization over the batch", help="normalise the other dimensions only"))
+        raise CompileError(
+            Diagnostic("LayerNormalization cannot normalise over the batch dimension", help="normalise the other dimensions only")
+        )
     weight, bias = (call.known(value, "its weight") if value is not None else None for value in (call.input(1), call.maybe(2)))
     weight, bias = (None if w is None else call.both(lambda w: w.expand(shape), w) for w in (weight, bias))
     return call.emit("aten.layer_norm.default", x, list(shape), weight, bias, call.attr("epsilon", 1e-5))
@@ -68,7 +72,7 @@ def _layer_norm(call: Call) -> Value:
 
 @imports("RMSNormalization")
 def _rms_norm(call: Call) -> Value:
-    """x / sqrt(mean(x^2) + eps) scale, over the last dimensions."""
+    """Rewrite as x / sqrt(mean(x^2) + eps) scale, over the last dimensions."""
     x = call.input(0)
     dims = list(range(call.axis(x, call.attr("axis", -1)), len(call.shape(x))))
     squares = call.emit("aten.mean.dim", call.emit("aten.mul.Tensor", x, x), dims, True)
@@ -78,13 +82,14 @@ def _rms_norm(call: Call) -> Value:
 
 @imports("GroupNormalization")
 def _group_norm(call: Call) -> Value:
-    """With a scale and a shift per group before opset 21, per channel since."""
+    """Import a group norm, which has scale and shift per group before opset 21, and per channel since."""
     return _normalized(call, call.input(0), call.attr("num_groups"), call.attr("epsilon", 1e-5))
 
 
 @imports("InstanceNormalization")
 def _instance_norm(call: Call) -> Value:
-    """Statistics of whole groups are written as a reshape to (B, groups, rest), this operator, and a reshape back."""
+    """Import an instance norm. Exporters write a group norm as a reshape to (B, groups, rest), this operator, and a reshape
+    back."""
     x, eps = call.input(0), call.attr("epsilon", 1e-5)
     shape = call.shape(x)
     source: Any = x.args[0] if _target(x) == "aten.reshape.default" else None  # type: ignore[union-attr]
@@ -97,13 +102,13 @@ def _instance_norm(call: Call) -> Value:
 
 
 def _normalized(call: Call, x: Value, groups: int, eps: float) -> Value:
-    """A group norm with the call's scale and shift, given per group or per channel."""
+    """Return a group norm with the call's scale and shift, given per group or per channel."""
     channels = call.size(x, 1)
     parts: list[Known | None] = []
     for index, neutral in ((1, 1.0), (2, 0.0)):
         part = call.known(call.input(index), "its scale").first.flatten()
         if len(part) not in (groups, channels) or channels % groups:
-            raise CompileError(f"{call.kind} of {channels} channels in {groups} groups with {len(part)} scales")
+            raise CompileError(f"{call.kind} with {channels} channels in {groups} groups cannot have {len(part)} scales")
         if bool((part == neutral).all()):
             parts.append(None)
             continue

@@ -1,4 +1,4 @@
-"""Every importer of an operator, registered."""
+"""Imports every file of importers, which registers them."""
 
 import hecompile.frontend.onnx.activations
 import hecompile.frontend.onnx.arithmetic

@@ -1,7 +1,7 @@
-"""ONNX operators that read or write entries at places of several axes: of constants, or of a value at places that are constant.
+"""Importers of ONNX operators that read or write entries at indices along several axes.
 
-Places in a value are those of one element of the batch, the same in every one. Its entries are laid in a row, which is then one
-axis of which entries are taken; what is written is laid behind them.
+Indices into a computed value must be constant, and the same for every element of the batch. The value's entries are merged into one
+axis, from which entries are selected; entries to write are appended behind them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hecompile.ir.graph import Batch, Dim
 
 __all__: list[str] = []  # importers register themselves
 
-_ALIKE = "take the same places of every element of the batch, and make them constant"
+_ALIKE = "use the same constant indices for every element of the batch"
 
 
 def _places(call: Call) -> Known:
@@ -27,12 +27,13 @@ def _places(call: Call) -> Known:
 
 
 def _batch_of(call: Call, x: Value) -> list[Dim]:
-    """The first size in a list if it is the batch; an empty list otherwise."""
+    """Return the first size in a list if it is the batch; an empty list otherwise."""
     return [size for size in call.shape(x)[:1] if isinstance(size, Batch)]
 
 
 def _of_one(call: Call, x: Value, places: Known, counted: bool) -> torch.Tensor:
-    """The places of one element of the batch. Where they are `counted`, the first of their numbers is the element's own."""
+    """Return the indices of one element of the batch. Where they are `counted`, the first number of each index is the element's
+    own."""
     if call.shape(places)[:1] != call.shape(x)[:1]:
         raise fixed_batch(call, f"its places, of size {'x'.join(map(str, call.shape(places)))},")
     own = []
@@ -40,15 +41,15 @@ def _of_one(call: Call, x: Value, places: Known, counted: bool) -> torch.Tensor:
         inner = side[..., 1:] if counted else side
         elements = torch.arange(len(side)).reshape(-1, *[1] * (side.dim() - 2))
         if (counted and not bool((side[..., 0] == elements).all())) or not bool((inner == inner[:1]).all()):
-            raise CompileError(Diagnostic(f"{call.kind} at places that differ within the batch", help=_ALIKE))
+            raise CompileError(Diagnostic(f"{call.kind} with indices that differ within the batch is not supported", help=_ALIKE))
         own.append(inner[0])
     if not torch.equal(*own):
-        raise CompileError(Diagnostic(f"{call.kind} at places that depend on the batch size", help=_ALIKE))
+        raise CompileError(Diagnostic(f"{call.kind} with indices that depend on the batch size is not supported", help=_ALIKE))
     return own[0]
 
 
 def _in_a_row(call: Call, places: torch.Tensor, sizes: Sequence[int]) -> list[int]:
-    """Places with a number per axis, counted through axes of these sizes."""
+    """Return indices with one number per axis as indices into the axes of these sizes, merged into one."""
     row = torch.zeros(places.shape[:-1], dtype=torch.int64)
     for axis, size in enumerate(sizes):
         row = row * size + inside(call, places[..., axis], size)
@@ -56,13 +57,13 @@ def _in_a_row(call: Call, places: torch.Tensor, sizes: Sequence[int]) -> list[in
 
 
 def _along(places: torch.Tensor, axis: int) -> torch.Tensor:
-    """Places along one axis, with their own place in every other axis beside them."""
+    """Return indices along one axis, extended by their position in every other axis."""
     grid = torch.meshgrid(*(torch.arange(size) for size in places.shape), indexing="ij")
     return torch.stack([places if place == axis else numbers for place, numbers in enumerate(grid)], dim=-1)
 
 
 def _written(call: Call, data: Value, entries: Value, row: Sequence[int], front: Sequence[Dim], sizes: Sequence[int]) -> Value:
-    """The data with entries in a row of its axes behind `front`."""
+    """Return the data with entries written to indices of its axes behind `front`, which are merged into one."""
     shape, count = call.shape(data), math.prod(sizes)
     rest = shape[len(front) + len(sizes) :]
     order = list(range(count))
@@ -78,7 +79,7 @@ def _inner(call: Call, x: Value, front: Sequence[Dim], depth: int) -> list[int]:
 
 def _plain(call: Call) -> None:
     if call.text("reduction", "none") != "none":
-        raise CompileError(Diagnostic(f"{call.kind} with a reduction", help="add the parts instead"))
+        raise CompileError(Diagnostic(f"{call.kind} with a reduction is not supported", help="add the parts instead"))
 
 
 @imports("GatherElements")
@@ -91,7 +92,7 @@ def _gather_elements(call: Call) -> Value:
     own = _of_one(call, call.input(0), places, counted=False) if front else _fixed(call, places)
     sizes = _inner(call, x, front, own.dim())
     if axis < len(front):
-        raise CompileError(Diagnostic("GatherElements along the batch", help=_ALIKE))
+        raise CompileError(Diagnostic("GatherElements cannot index the batch dimension", help=_ALIKE))
     flat = call.reshape(x, [*front, math.prod(sizes)])
     picked = call.entries(flat, len(front), _in_a_row(call, _along(own, axis - len(front)), sizes))
     return call.reshape(picked, [*front, *own.shape])
@@ -107,7 +108,7 @@ def _scatter_elements(call: Call) -> Value:
     front = _batch_of(call, data)
     own = _of_one(call, call.input(0), places, counted=False) if front else _fixed(call, places)
     if axis < len(front):
-        raise CompileError(Diagnostic("ScatterElements along the batch", help=_ALIKE))
+        raise CompileError(Diagnostic("ScatterElements cannot index the batch dimension", help=_ALIKE))
     sizes = _inner(call, data, front, own.dim())
     return _written(call, data, entries, _in_a_row(call, _along(own, axis - len(front)), sizes), front, sizes)
 
@@ -119,7 +120,7 @@ def _gather_nd(call: Call) -> Value:
         return call.both(lambda data, where: _picked(call, data, where, shared), x, places)
     front = _batch_of(call, x)
     if shared > len(front):
-        raise CompileError(Diagnostic(f"GatherND with {shared} shared dimensions", help="share the batch at most"))
+        raise CompileError(Diagnostic(f"GatherND with {shared} batch dimensions is not supported", help="use at most one"))
     own = _of_one(call, call.input(0), places, counted=not shared) if front else _fixed(call, places)
     sizes = _inner(call, x, front, own.shape[-1])
     rest = call.shape(x)[len(front) + len(sizes) :]
@@ -129,7 +130,7 @@ def _gather_nd(call: Call) -> Value:
 
 
 def _picked(call: Call, data: torch.Tensor, places: torch.Tensor, shared: int) -> torch.Tensor:
-    """Of a constant, whose first dimensions may be those of the places."""
+    """Select from a constant, whose first dimensions may be shared with the indices."""
     rows = [torch.arange(size).reshape(-1, *[1] * (places.dim() - 2 - axis)) for axis, size in enumerate(data.shape[:shared])]
     inner = [inside(call, places[..., place], data.shape[shared + place]) for place in range(places.shape[-1])]
     return data[(*rows, *inner)]
@@ -152,7 +153,7 @@ def _scatter_nd(call: Call) -> Value:
 
 
 def _fixed(call: Call, places: Known) -> torch.Tensor:
-    """Places in a value without a batch in front."""
+    """Return indices into a value without a batch in front."""
     if not places.fixed:
-        raise CompileError(Diagnostic(f"{call.kind} at places that depend on the batch size", help=_ALIKE))
+        raise CompileError(Diagnostic(f"{call.kind} with indices that depend on the batch size is not supported", help=_ALIKE))
     return places.first

@@ -1,4 +1,4 @@
-"""ONNX's pools, in one, two or three dimensions, as pools of pictures: one or two dimensions at a time."""
+"""Importers of ONNX's pools in one, two or three dimensions, as pools of pictures along one or two dimensions at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ __all__: list[str] = []  # importers register themselves
 
 @imports("AveragePool", "MaxPool")
 def _pool(call: Call) -> Value:
-    """A window over a volume is one over its pictures, then one over its frames: both take the largest, or the mean, per axis."""
+    """Import a pool. A window over a volume becomes one over its pictures, then one over its frames: maximum and mean allow
+    that."""
     x, kernel = call.input(0), tuple(call.attr("kernel_shape"))
     sizes = spatial(call, x, len(kernel))
     window = window_of(call, kernel, sizes)
@@ -37,19 +38,19 @@ def _numbers(window: Window) -> tuple[tuple[int, ...], ...]:
 
 
 def _frames(window: Window, row: bool) -> Window:
-    """The window's first dimension as a window of pictures, one entry high (`row`) or one entry wide."""
+    """Return the window's first dimension as a window of pictures, one entry high (`row`) or one entry wide."""
     pairs = [(one, numbers[0]) for one, numbers in zip((1, 1, 1, 0, 0), _numbers(window), strict=True)]
     return Window(*(pair if row else pair[::-1] for pair in pairs))
 
 
 def _beyond(call: Call, x: Value, window: Window) -> tuple[int, ...]:
-    """How far the last window stands over the padding where `ceil_mode` counts windows that are not whole."""
+    """Return how far the last window reaches beyond the padding, where `ceil_mode` also counts incomplete windows."""
     beyond = []
     for axis, size in enumerate(spatial(call, x, 2)):
         before, after, step, reach = (numbers[axis] for numbers in (window.before, window.after, window.stride, window.reach))
         room = size + before + after - reach
         if room < 0:
-            raise CompileError(f"{call.kind}: a window of {reach} over {size + before + after} entries")
+            raise CompileError(f"{call.kind}: a window of {reach} entries does not fit {size + before + after} entries")
         count = -(-room // step) + 1
         count -= (count - 1) * step >= size + before  # a window must begin in the picture
         beyond.append(max(0, (count - 1) * step - room))
@@ -57,7 +58,7 @@ def _beyond(call: Call, x: Value, window: Window) -> tuple[int, ...]:
 
 
 def _pictures(call: Call, x: Value, window: Window) -> Value:
-    """Over height and width."""
+    """Pool over height and width."""
     beyond = _beyond(call, x, window)
     small = all(2 * amount <= size for amount, size in zip(window.before, window.kernel, strict=True))
     even = window.before == window.after and beyond == (0, 0) and small
@@ -69,7 +70,7 @@ def _pictures(call: Call, x: Value, window: Window) -> Value:
         x = x if even else padded(call, x, window.before, after, float("-inf"))
         return call.emit("aten.max_pool2d.default", x, kernel, stride, padding, dilation)
     if any(step > 1 and size > 1 for step, size in zip(window.dilation, window.kernel, strict=True)):
-        raise CompileError(Diagnostic("AveragePool with dilation", help="write it as a Conv with equal weights"))
+        raise CompileError(Diagnostic("AveragePool with dilation is not supported", help="write it as a Conv with equal weights"))
     counted = bool(call.attr("count_include_pad", 0))
     if even:
         return call.emit("aten.avg_pool2d.default", x, kernel, stride, padding, False, counted)

@@ -1,4 +1,5 @@
-"""The nodes of an ONNX file as aten calls whose sizes are integers or multiples of the batch; all findings at once."""
+"""Reads the nodes of an ONNX file as aten calls whose sizes are integers or multiples of the batch, and reports all errors at
+once."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from hecompile.frontend.onnx.batch import written_in
 from hecompile.frontend.onnx.file import OnnxFile, open_onnx
 from hecompile.frontend.onnx.findings import label, placed
 from hecompile.frontend.onnx.inputs import placeholders
-from hecompile.frontend.onnx.types import judge_types
+from hecompile.frontend.onnx.types import check_types
 from hecompile.frontend.onnx.values import IMPORTERS, Call, Known, Value
 from hecompile.ir.builder import Builder, Origin
 from hecompile.ir.graph import ModelGraph
@@ -28,31 +29,34 @@ __all__ = ["import_onnx"]
 
 @dataclass
 class _Reading:
-    """A file in the middle of being read. A value is None where a finding says why it could not be made."""
+    """A file while it is read. A value is None if an error was recorded for it."""
 
     file: OnnxFile
     builder: Builder
     values: dict[str, Value | None]
     findings: list[Diagnostic] = field(default_factory=list)
-    absent: dict[str, Diagnostic] = field(default_factory=dict)  # outputs that are not supported: findings once they are read
+    absent: dict[str, Diagnostic] = field(
+        default_factory=dict
+    )  # outputs that are not supported, which are errors only if they are read
 
     def value(self, name: str) -> Value | None:
-        """A value by its name in the file; asking for an absent one is a finding."""
+        """Return a value by its name in the file; asking for an absent one is an error."""
         if name in self.absent:
             self.findings.append(self.absent.pop(name))
         return self.values.get(name)
 
 
 def import_onnx(path: Path | bytes, public: frozenset[str]) -> ModelGraph:
-    """Read a file as torch.onnx.export writes it. Inputs keep their names and order; `timestep` becomes a float32 scalar. Several
-    outputs become a tuple, in the file's order.
+    """Read a file as torch.onnx.export writes it.
+
+    Inputs keep their names and order, and `timestep` becomes a float32 scalar. Several outputs become a tuple, in the file's order.
 
     Args:
         public: names of the inputs that are not secret.
 
     Raises:
-        CompileError: with every finding, if the file is broken or unsafe, holds operators that are not supported, or its batch is
-            fixed.
+        CompileError: with all errors, if the file is damaged or unsafe, contains operators that are not supported, or has a fixed
+            batch size.
     """
     file = open_onnx(path, "model.onnx" if isinstance(path, bytes) else path.name)
     nodes = file.model.graph.node
@@ -72,7 +76,7 @@ def import_onnx(path: Path | bytes, public: frozenset[str]) -> ModelGraph:
 
 
 def _results_of(count: int) -> Results:
-    """What a call returns: the one output, or a tuple of all in the file's order."""
+    """Return the structure of the results: the one output, or a tuple of all in the file's order."""
     return Results() if count == 1 else Results("tuple", items=tuple(Results(place=place) for place in range(count)))
 
 
@@ -81,12 +85,12 @@ def _refused(node: onnx.NodeProto, file: str) -> Diagnostic:
 
 
 def _read(reading: _Reading, node: onnx.NodeProto) -> None:
-    """Add what a node gives to the values."""
+    """Add the outputs of a node to the values."""
     reading.builder.origin = _origin(node, reading.file.name)
     given = [reading.value(name) if name else None for name in node.input]
     outputs = [name for name in node.output if name]
     if any(name and value is None for name, value in zip(node.input, given, strict=True)):
-        reading.values.update(dict.fromkeys(outputs))  # an earlier finding says why
+        reading.values.update(dict.fromkeys(outputs))  # an earlier error says why
         return
     try:
         results = _results(reading, node, given)
@@ -107,11 +111,11 @@ def _without(node: onnx.NodeProto, place: int) -> str:
 
 
 def _results(reading: _Reading, node: onnx.NodeProto, given: Sequence[Value | None]) -> Sequence[Value]:
-    """What the node gives. Anything that a malformed node can raise becomes a `CompileError`."""
+    """Return the outputs of the node. Anything that a malformed node can raise becomes a `CompileError`."""
     try:
         attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         call = Call(reading.builder, node.op_type, reading.file.opset, tuple(given), attributes, len(node.output))
-        judge_types(call)
+        check_types(call)
         try:
             results: Any = IMPORTERS[node.op_type](call)
         except (CompileError, RuntimeError) as error:
@@ -128,14 +132,14 @@ def _results(reading: _Reading, node: onnx.NodeProto, given: Sequence[Value | No
 
 
 def _origin(node: onnx.NodeProto, name: str) -> Origin:
-    """The module path: from the exporter's metadata, or from a name such as `/mid_block/resnets.0/conv1/Conv`."""
+    """Return the module path, from the exporter's metadata or from a name such as `/mid_block/resnets.0/conv1/Conv`."""
     scopes = next((item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"), "")
     parts = re.findall(r"'([^']*)'", scopes)[-2:-1] or [".".join(label(node).split("/")[1:-1])]
     return Origin(parts[0], f"{name}:{label(node)}")
 
 
 def _outputs(reading: _Reading) -> list[fx.Node]:
-    """The graph's results, in the file's order. What the model does not compute from its inputs is a finding."""
+    """Return the graph's results in the file's order. A result that is not computed from the inputs is an error."""
     nodes = list[fx.Node]()
     inputs = {spec.name: spec.keyword[0] for spec in reading.builder.inputs}
     for item in reading.file.model.graph.output:
@@ -148,7 +152,7 @@ def _outputs(reading: _Reading) -> list[fx.Node]:
             help_text = "leave it out of the model's outputs, and make it outside of the compiled model"
             reading.findings.append(Diagnostic(finding, source=reading.file.name, help=help_text))
         elif item.name not in reading.values and not reading.findings:
-            reading.findings.append(Diagnostic(f"output '{item.name}' is computed by no node", source=reading.file.name))
+            reading.findings.append(Diagnostic(f"no node computes the output '{item.name}'", source=reading.file.name))
     if not nodes and not reading.findings:
         reading.findings.append(Diagnostic("the model has no outputs", source=reading.file.name))
     return nodes

@@ -1,4 +1,4 @@
-"""ONNX operators over whole axes: softmax, sums, extremes, running sums."""
+"""Importers of ONNX operators along whole axes: softmax, sums, extremes, running sums."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REDUCTIONS = {
 
 
 def _over_batch(call: Call) -> CompileError:
-    return CompileError(Diagnostic(f"{call.kind} over the batch", help="reduce the other dimensions only"))
+    return CompileError(Diagnostic(f"{call.kind} cannot reduce over the batch dimension", help="reduce the other dimensions only"))
 
 
 @imports("Softmax", "LogSoftmax")
@@ -32,7 +32,7 @@ def _softmax(call: Call) -> Value:
 
 
 def _dims(call: Call, x: Value) -> list[int] | None:
-    """The axes to reduce; None where none means that nothing is reduced."""
+    """Return the axes to reduce; None if the operator has no axes, and that means nothing is reduced."""
     axes, shape = call.axes(1), call.shape(x)
     if not axes and call.attr("noop_with_empty_axes", 0):
         return None
@@ -58,7 +58,7 @@ def _reduce(call: Call) -> Value:
 
 @imports("ReduceLogSumExp")
 def _log_sum_exp(call: Call) -> Value:
-    """m + log(sum(exp(x - m))), m the largest entry, which does not overflow."""
+    """Rewrite as m + log(sum(exp(x - m))) with m the largest entry, so that nothing overflows."""
     x = call.input(0)
     dims, keep = _dims(call, x), bool(call.attr("keepdims", 1))
     if dims is None:
@@ -71,7 +71,7 @@ def _log_sum_exp(call: Call) -> Value:
 
 @imports("ReduceProd")
 def _product(call: Call) -> Value:
-    """Of sizes only: no canonical operation multiplies the entries of a value."""
+    """Compute a product of sizes. A product of a value's entries is not supported."""
     axes, keep = call.axes(1), bool(call.attr("keepdims", 1))
 
     def product(x: torch.Tensor) -> torch.Tensor:
@@ -84,7 +84,7 @@ def _product(call: Call) -> Value:
 
 @imports("CumSum")
 def _running_sum(call: Call) -> Value:
-    """Sums over 2, 4, 8 ... entries, each from two sums of half as many."""
+    """Compute sums over 2, 4, 8 ... entries, each from two sums of half as many."""
     x, axis = call.input(0), call.axis(call.input(0), call.ints(call.input(1), "the axis")[0])
     size = call.size(x, axis)
     backwards = list(range(size))[::-1]
@@ -98,6 +98,6 @@ def _running_sum(call: Call) -> Value:
 
 
 def _moved(call: Call, x: Value, axis: int, by: int) -> Value:
-    """The entries further behind, with zeros in front."""
+    """Return the entries moved backwards by `by`, with zeros in front."""
     kept = call.emit("aten.slice.Tensor", x, axis, 0, call.size(x, axis) - by, 1)
     return call.emit("aten.constant_pad_nd.default", kept, [0, 0] * (len(call.shape(x)) - 1 - axis) + [by, 0], 0.0)

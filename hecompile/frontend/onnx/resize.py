@@ -1,8 +1,8 @@
-"""ONNX's Resize: the source of every entry is computed as ONNX Runtime does it, in float32.
+"""Importer of ONNX's Resize, whose source positions are computed in float32 as ONNX Runtime does.
 
-Nearest takes entries by constant places, or replicates them where all become the same number of entries: a convolution behind it
-can take a replication in. Linear is the table's bilinear resizing where that is what the file says, else a sum of two weighted
-entries.
+Nearest resizing selects entries by constant indices, or repeats every entry equally often, which a following convolution can
+absorb. Linear resizing is the op table's bilinear resizing where the file has that form, else a weighted sum of two entries per
+axis.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _pytorch_half_pixel(places: Array, axis: _Axis) -> Array:
 
 
 def _half_pixel_symmetric(places: Array, axis: _Axis) -> Array:
-    """About the centre, where the size is not the whole of size x factor."""
+    """Return source positions symmetric around the centre, for a size that is not exactly size x factor."""
     share = np.float32(axis.target) / (axis.factor * np.float32(axis.size))
     offset = np.float32(axis.size) / np.float32(2) * (_ONE - share)
     centred = np.float64(offset) + (places.astype(np.float64) + 0.5) / np.float64(axis.factor) - 0.5
@@ -67,7 +67,7 @@ COORDINATES: dict[str, Callable[[Array, _Axis], Array]] = {
     "asymmetric": lambda places, axis: places / axis.factor,
     "tf_half_pixel_for_nn": lambda places, axis: (places + _HALF) / axis.factor,
 }
-_TIE = 1e-6  # what is this near to a half is one to ONNX Runtime
+_TIE = 1e-6  # ONNX Runtime treats positions this close to a half as a half
 ROUNDINGS: dict[str, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5 - _TIE),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5 + _TIE),
@@ -88,8 +88,8 @@ def _resize(call: Call) -> Value:
         factors = [round(float(axis.factor), 4) for axis in axes]
         raise CompileError(
             Diagnostic(
-                f"Resize by {factors} ({mode}, {place}{', antialias' if smooth else ''})",
-                help="use nearest or linear without antialias, in Torch F.interpolate(..., mode='nearest') or 'bilinear'",
+                f"Resize by {factors} ({mode}, {place}{', antialias' if smooth else ''}) is not supported",
+                help="use nearest or linear without antialias; in torch, F.interpolate(..., mode='nearest') or 'bilinear'",
             )
         )
     sources = [COORDINATES[place](np.arange(axis.target, dtype=np.float32), axis) for axis in axes]
@@ -103,7 +103,7 @@ def _resize(call: Call) -> Value:
 
 
 def _axes(call: Call, x: Value) -> list[_Axis]:
-    """The axes that the file names, with what becomes of each."""
+    """Return the axes that the file names, with their sizes after resizing."""
     shape, scales, sizes = call.shape(x), call.maybe(2), call.maybe(3)
     named = call.attr("axes")
     places = list(range(len(shape))) if named is None else [call.axis(x, axis) for axis in named]
@@ -128,7 +128,9 @@ def _axes(call: Call, x: Value) -> list[_Axis]:
 def _scaled(call: Call, place: int, size: Dim, factor: np.float32) -> _Axis:
     if isinstance(size, Batch):
         if factor != 1:
-            raise CompileError(Diagnostic("Resize of the batch", help="treat all elements of the batch alike"))
+            raise CompileError(
+                Diagnostic("Resize of the batch dimension is not supported", help="treat all elements of the batch alike")
+            )
         return _Axis(place, 1, 1, factor)
     return _checked(_Axis(place, size, int(np.float32(size) * factor), factor))
 
@@ -150,7 +152,7 @@ def _checked(axis: _Axis) -> _Axis:
 
 
 def _nearest(call: Call, x: Value, axes: list[_Axis], places: list[npt.NDArray[np.int64]]) -> Value:
-    """Replication where it is one of a picture or a row, entries by place otherwise."""
+    """Repeat entries where that resizes a picture or a row, and select entries by index otherwise."""
     shape = call.shape(x)
     factors = {}
     for axis, own in zip(axes, places, strict=True):
@@ -168,7 +170,7 @@ def _nearest(call: Call, x: Value, axes: list[_Axis], places: list[npt.NDArray[n
 
 
 def _linear(call: Call, x: Value, axes: list[_Axis], sources: list[Array], place: str) -> Value:
-    """Bilinear as the table has it, of height and width; else axis by axis."""
+    """Use the op table's bilinear resizing for height and width where it fits, else resize axis by axis."""
     shape = call.shape(x)
     plain = place in ("half_pixel", "align_corners") or (place == "pytorch_half_pixel" and all(axis.target > 1 for axis in axes))
     factors = {axis.axis: _factor(axis) for axis in axes}
@@ -181,14 +183,14 @@ def _linear(call: Call, x: Value, axes: list[_Axis], sources: list[Array], place
 
 
 def _factor(axis: _Axis) -> float | None:
-    """A factor in float64 by which torch, which rounds down, comes to the size; None if there is none."""
+    """Return a float64 factor by which torch, which rounds down, computes the same size; None if there is none."""
     own, ratio = float(axis.factor), axis.target / axis.size
     close = [ratio, float(np.nextafter(ratio, np.inf))] if abs(own * axis.size - axis.target) < 1e-4 else []
     return next((factor for factor in (*close, own) if int(axis.size * factor) == axis.target), None)
 
 
 def _blended(call: Call, x: Value, axis: _Axis, source: Array) -> Value:
-    """Of each place the two entries around its source, weighted by how near they are."""
+    """Return, for each position, the two entries around its source, weighted by their distance."""
     inside = np.clip(source, 0, np.float32(axis.size - 1))
     low = np.floor(inside).astype(np.int64)
     high = np.minimum(low + 1, axis.size - 1)

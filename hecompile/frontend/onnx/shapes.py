@@ -1,4 +1,4 @@
-"""ONNX operators that give a value another shape, repeat it, join or part it."""
+"""Importers of ONNX operators that reshape a value, repeat it, join or split it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _reshape(call: Call) -> Value:
         try:
             sides.append(torch.empty(shape, device="meta").reshape(wanted).shape)
         except RuntimeError as error:
-            raise CompileError(f"Reshape of {'x'.join(map(str, own))} to {plain}") from error
+            raise CompileError(f"cannot reshape {'x'.join(map(str, own))} to {plain}") from error
     return call.reshape(x, [dim_between(*pair) for pair in zip(*sides, strict=True)])
 
 
@@ -40,7 +40,7 @@ def _flatten(call: Call) -> Value:
     x, axis = call.input(0), call.attr("axis", 1)
     shape = call.shape(x)
     if not -len(shape) <= axis <= len(shape):
-        raise CompileError(f"Flatten at axis {axis} of {len(shape)} dimensions")
+        raise CompileError(f"cannot flatten {len(shape)} dimensions at axis {axis}")
     return call.reshape(x, [times(*shape[:axis]), times(*shape[axis:])])
 
 
@@ -61,7 +61,7 @@ def _unsqueeze(call: Call) -> Value:
     rank = len(shape) + len(axes)
     places = sorted({axis % rank for axis in axes})
     if len(places) != len(axes) or any(not -rank <= axis < rank for axis in axes):
-        raise CompileError(f"Unsqueeze by the axes {axes} to {rank} dimensions")
+        raise CompileError(f"cannot unsqueeze axes {axes} of {rank} dimensions")
     for axis in places:
         shape.insert(axis, 1)
     return call.reshape(x, shape)
@@ -80,7 +80,7 @@ def _expand(call: Call) -> Value:
 
 
 def _broadcast(call: Call, x: Value, target: Sequence[Dim]) -> Value:
-    """To the common shape of the value and the target."""
+    """Broadcast the value and the target to their common shape."""
     own = call.shape(x)
     rank = max(len(own), len(target))
     wide, target = (1,) * (rank - len(own)) + own, (1,) * (rank - len(target)) + tuple(target)
@@ -90,7 +90,7 @@ def _broadcast(call: Call, x: Value, target: Sequence[Dim]) -> Value:
             continue
         if isinstance(here, Batch):
             raise fixed_batch(call, f"the shape {[str(size) for size in target]}")
-        raise CompileError(f"Expand of {'x'.join(map(str, own))} to {'x'.join(map(str, target))}")
+        raise CompileError(f"cannot expand {'x'.join(map(str, own))} to {'x'.join(map(str, target))}")
     if tuple(wanted) == own:
         return x
     refuse_giants(concrete_shape(tuple(wanted), BATCHES[1]))
@@ -120,13 +120,13 @@ def _split(call: Call) -> Sequence[Value]:
     axis = call.axis(x, call.attr("axis", 0))
     size = shape[axis]
     if isinstance(size, Batch):
-        raise CompileError(Diagnostic("Split of the batch", help="treat all elements alike"))
+        raise CompileError(Diagnostic("Split cannot divide the batch dimension", help="treat all elements of the batch alike"))
     listed = call.attr("split") or (call.ints(call.input(1), "the sizes") if call.maybe(1) is not None else None)
     count = call.attr("num_outputs", call.outputs)
     step = -(-size // count)
     widths = listed or [min(step, size - start) for start in range(0, size, step)]
     if sum(widths) != size or len(widths) < call.outputs or min(widths) < 0:
-        raise CompileError(f"Split of {size} entries into {widths} for {call.outputs} outputs")
+        raise CompileError(f"cannot split {size} entries into {widths} for {call.outputs} outputs")
     pieces, start = [], 0
     for width in widths:
         pieces.append(call.emit("aten.slice.Tensor", x, axis, start, start + width, 1))
@@ -138,7 +138,7 @@ def _split(call: Call) -> Sequence[Value]:
 def _pixels(call: Call) -> Value:
     x, block = call.input(0), call.attr("blocksize")
     if len(call.shape(x)) != 4:
-        raise CompileError(f"{call.kind} of a tensor of {len(call.shape(x))} dimensions")
+        raise CompileError(f"{call.kind} needs a tensor of four dimensions, not {len(call.shape(x))}")
     batch, (channels, height, width) = call.shape(x)[0], (call.size(x, axis) for axis in (1, 2, 3))
     if call.kind == "SpaceToDepth":
         split = call.reshape(x, [batch, channels, height // block, block, width // block, block])

@@ -1,4 +1,4 @@
-"""The types that the standard allows for an operator's inputs, which the form of a file does not say: it may be wrong in them."""
+"""Checks the types of an operator's inputs against the ONNX standard, since a file can be wrong about them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import onnx
 from hecompile.errors import CompileError, Diagnostic
 from hecompile.frontend.onnx.values import Call
 
-__all__ = ["judge_types"]
+__all__ = ["check_types"]
 
 _CAST = "cast it to the type that the operator takes"
 
 
-def judge_types(call: Call) -> None:
+def check_types(call: Call) -> None:
     """Raise `CompileError` for floats, integers or bools where the operator takes none, or takes the same for two inputs and gets
     different ones."""
     schema = onnx.defs.get_schema(call.kind, call.opset)
@@ -30,7 +30,7 @@ def judge_types(call: Call) -> None:
 
 
 def _kind(text: str) -> str:
-    """`tensor(uint8)` -> `integer`."""
+    """Return the kind of a type: `tensor(uint8)` -> `integer`."""
     if "bool" in text:
         return "bool"
     return "float" if "float" in text or "double" in text else "integer" if "int" in text else "other"

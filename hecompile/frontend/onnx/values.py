@@ -1,7 +1,7 @@
-"""Values of an ONNX graph in the making, and what the importers of its operators are given.
+"""Values of an ONNX graph while it is read, and the interface of the importers of its operators.
 
 A value is a node of the new graph, or `Known`: two tensors that the file alone determines, one per batch size of
-`hecompile.ir.shapes.BATCHES`. Weights are known and equal; shape arithmetic is known and may differ. Operators of known values are
+`hecompile.ir.shapes.BATCHES`. Weights are known and equal; computed shapes are known and may differ. Operators on known values are
 evaluated at once, so that sizes become integers or multiples of the batch.
 """
 
@@ -23,17 +23,17 @@ from hecompile.ir.shapes import BATCHES, at_batch, dim_between, dtype_name, map_
 
 __all__ = ["DTYPES", "IMPORTERS", "Call", "Importer", "Known", "Value", "graph_dtype", "imports", "refuse_giants", "times"]
 
-# ONNX's numbers of the types that are read. Half precision becomes float32 at once.
+# ONNX's numbers for the types that are supported; half precision becomes float32
 DTYPES = {
     1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool,
     10: torch.float32, 11: torch.float64, 16: torch.float32,
 }  # fmt: skip
 _IN_GRAPHS = {torch.float64: torch.float32, torch.uint8: torch.int32, torch.int8: torch.int32, torch.int16: torch.int32}
-_SMALL, _GIANT = 1 << 14, 1 << 28  # elements: what is evaluated without a look at its size, and what is refused
+_SMALL, _GIANT = 1 << 14, 1 << 28  # numbers of elements: up to _SMALL the size is not checked, from _GIANT on a tensor is refused
 
 
 def graph_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type that values of a graph have in place of this one: float32 for all floats, no integers shorter than 32 bits."""
+    """Return the type that represents this one in a graph: float32 for all floats, and no integers shorter than 32 bits."""
     return _IN_GRAPHS.get(dtype, dtype)
 
 
@@ -47,7 +47,7 @@ class Known:
 
     @property
     def fixed(self) -> bool:
-        """Whether it is the same at both."""
+        """Whether it is the same at both batch sizes."""
         return self.first is self.second or (self.first.shape == self.second.shape and bool(torch.equal(self.first, self.second)))
 
 
@@ -57,7 +57,7 @@ IMPORTERS: dict[str, Importer] = {}
 
 
 def imports(*kinds: str) -> Callable[[Importer], Importer]:
-    """Register how ONNX operators are read."""
+    """Register the importer of ONNX operators."""
 
     def register(function: Importer) -> Importer:
         IMPORTERS.update(dict.fromkeys(kinds, function))
@@ -67,7 +67,7 @@ def imports(*kinds: str) -> Callable[[Importer], Importer]:
 
 
 def times(*dims: Dim) -> Dim:
-    """The product of sizes of which at most one grows with the batch."""
+    """Return the product of sizes, of which at most one may grow with the batch."""
     multiple, batches = 1, 0
     for dim in dims:
         multiple *= dim.multiple if isinstance(dim, Batch) else dim
@@ -78,17 +78,17 @@ def times(*dims: Dim) -> Dim:
 
 
 def refuse_giants(sizes: Sequence[int]) -> None:
-    """Raise `CompileError` for a tensor that no model has: a small file must not fill the memory."""
+    """Raise `CompileError` for a tensor that is larger than any model's, so that a small file cannot fill the memory."""
     count = 1
     for size in sizes:
         count *= int(size)
     if count > _GIANT:
-        raise CompileError(f"a tensor of {count} elements")
+        raise CompileError(f"a tensor of {count} elements is too large")
 
 
 @dataclass(frozen=True)
 class Call:
-    """One ONNX node, its inputs resolved. Absent optional inputs are None."""
+    """One ONNX node with its inputs. Optional inputs that are absent are None."""
 
     builder: Builder
     kind: str
@@ -98,7 +98,7 @@ class Call:
     outputs: int
 
     def input(self, index: int) -> Value:
-        """An input that must be there."""
+        """Return a required input."""
         value = self.maybe(index)
         if value is None:
             raise CompileError(f"{self.kind} needs input {index}")
@@ -111,7 +111,7 @@ class Call:
         return self.attributes.get(name, default)
 
     def text(self, name: str, default: str) -> str:
-        """An attribute that is a word."""
+        """Return an attribute that is text."""
         value = self.attr(name, default)
         return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -123,21 +123,23 @@ class Call:
         return tuple(dim_between(*pair) for pair in zip(value.first.shape, value.second.shape, strict=True))
 
     def axis(self, value: Value, axis: int) -> int:
-        """An axis counted from the front. Raises `CompileError` if the value has no such axis."""
+        """Return an axis counted from the front. Raises `CompileError` if the value has no such axis."""
         rank = len(self.shape(value))
         if not -rank <= axis < rank:
-            raise CompileError(f"{self.kind} along axis {axis} of a tensor of {rank} dimensions")
+            raise CompileError(f"{self.kind} along axis {axis}: the tensor has {rank} dimensions")
         return axis % rank
 
     def size(self, value: Value, axis: int) -> int:
-        """A size that does not grow with the batch."""
+        """Return a size, which must not grow with the batch."""
         size = self.shape(value)[axis]
         if isinstance(size, Batch):
-            raise CompileError(Diagnostic(f"{self.kind} along the batch", help="treat all elements of the batch alike"))
+            raise CompileError(
+                Diagnostic(f"{self.kind} along the batch dimension is not supported", help="treat all elements of the batch alike")
+            )
         return size
 
     def type_kind(self, value: Value) -> str:
-        """The sort of a value's numbers: `float`, `integer` or `bool`."""
+        """Return the kind of a value's numbers: `float`, `integer` or `bool`."""
         name = dtype_name(value.first.dtype) if isinstance(value, Known) else info(value).dtype
         return "bool" if name == "bool" else "float" if "float" in name else "integer"
 
@@ -145,45 +147,45 @@ class Call:
         return self.type_kind(value) == "float"
 
     def known(self, value: Value | None, what: str) -> Known:
-        """A value that must not depend on the model's inputs."""
+        """Return a value that must not depend on the model's inputs."""
         if not isinstance(value, Known):
             raise CompileError(Diagnostic(f"{self.kind}: {what} depends on the values of an input", help="make it a constant"))
         return value
 
     def sizes(self, value: Value | None, what: str = "a size") -> list[Dim]:
-        """A list of sizes: integers, or multiples of the batch."""
+        """Return a list of sizes: integers, or multiples of the batch."""
         pair = self.known(value, what)
         return [dim_between(int(one), int(two)) for one, two in zip(pair.first.flatten(), pair.second.flatten(), strict=True)]
 
     def ints(self, value: Value | None, what: str = "a parameter") -> list[int]:
-        """A list of integers that are the same at every batch."""
+        """Return a list of integers that are the same for every batch size."""
         pair = self.known(value, what)
         if not pair.fixed:
             raise CompileError(f"{self.kind}: {what} depends on the batch")
         return [int(item) for item in pair.first.flatten()]
 
     def number(self, value: Value | None) -> float | int | None:
-        """A single number that is the same at every batch; None for anything else."""
+        """Return a single number that is the same for every batch size; None for anything else."""
         if not isinstance(value, Known) or value.first.numel() != 1 or value.first.dtype == torch.bool or not value.fixed:
             return None
         number = value.first.item()
         return number if value.first.is_floating_point() else int(number)
 
     def axes(self, index: int) -> list[int] | None:
-        """Axes from the attribute, or from an input as later opsets have them."""
+        """Return axes from the attribute, or from an input as in later opsets."""
         listed = self.attr("axes")
         if listed is None and self.maybe(index) is not None:
             listed = self.ints(self.maybe(index), "the axes")
         return None if listed is None else [int(axis) for axis in listed]
 
     def both(self, function: Callable[..., torch.Tensor], *values: Known) -> Known:
-        """A function of known values, at both batch sizes."""
+        """Apply a function to known values, at both batch sizes."""
         first = function(*(value.first for value in values))
         fixed = all(value.first is value.second for value in values)
         return Known(first, first if fixed else function(*(value.second for value in values)))
 
     def node(self, value: Value) -> fx.Node:
-        """A known value as a node: a constant, or one that is repeated over the batch."""
+        """Return a known value as a node: a constant, or one that is repeated over the batch."""
         if isinstance(value, fx.Node):
             return value
         dtype = graph_dtype(value.first.dtype)
@@ -193,11 +195,11 @@ class Call:
         ones = [1 if isinstance(dim, Batch) else dim for dim in shape]
         piece = value.first[tuple(slice(0, size) for size in ones)].contiguous()
         if not all(bool(torch.equal(piece.expand(side.shape), side)) for side in (value.first, value.second)):
-            raise CompileError(Diagnostic(f"{self.kind}: a tensor of numbers that depend on the batch size"))
+            raise CompileError(Diagnostic(f"{self.kind}: a tensor whose numbers depend on the batch size is not supported"))
         return expand_to(self.builder, self.builder.constant(piece.to(dtype), value.hint), shape)
 
     def emit(self, name: str, *args: Any, **kwargs: Any) -> Value:
-        """A call of an aten operator: evaluated if all tensors are known, added to the graph otherwise."""
+        """Call an aten operator: it is evaluated if all tensors are known, and added to the graph otherwise."""
         values = _values(args)
         if not any(isinstance(value, fx.Node) for value in values):
             return self._evaluate(name, args, kwargs, [value for value in values if isinstance(value, Known)])
@@ -227,18 +229,18 @@ class Call:
         return Known(first, first if fixed else side(1))
 
     def cast(self, value: Value, dtype: torch.dtype) -> Value:
-        """The value in another type; of a graph's value, in the type that stands for it there."""
+        """Return the value in another type; a value of the graph in the type that represents it there."""
         return self.emit("aten.to.dtype", value, dtype if isinstance(value, Known) else graph_dtype(dtype))
 
     def entries(self, value: Value, axis: int, places: Sequence[int]) -> Value:
-        """Entries along an axis by constant places, in any order, any number of times."""
+        """Return entries along an axis by constant indices, in any order and number."""
         if isinstance(value, fx.Node):
             return moves.entries(self.builder, value, axis, places)
         index = torch.tensor(list(places), dtype=torch.int64)
         return self.both(lambda side: side.index_select(axis, index), value)
 
     def reshape(self, value: Value, sizes: Sequence[Dim]) -> Value:
-        """Another shape; what a reshape was made from if it is that value's own."""
+        """Return the value in another shape; the value before an earlier reshape if that has this shape."""
         if isinstance(value, fx.Node):
             while value.op == "call_function" and str(value.target) == "aten.reshape.default":
                 value = value.args[0]  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""ONNX's convolutions, in one, two or three dimensions, and the windows that they share with pools."""
+"""Importers of ONNX's convolutions in one, two or three dimensions, and the windows that they share with pools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TRANSPOSED = ("aten.conv_transpose1d.default", "aten.conv_transpose2d.input", "
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel steps over the entries: one number per dimension of the picture. The padding is that of the file."""
+    """How a kernel moves over the entries: one number per spatial dimension. The padding is that of the file."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -31,17 +31,21 @@ class Window:
 
 
 def spatial(call: Call, x: Value, rank: int) -> tuple[int, ...]:
-    """The sizes of a picture (two), row (one) or volume (three), behind batch and channels."""
+    """Return the sizes of a picture (two), row (one) or volume (three), behind batch and channels."""
     shape = call.shape(x)
     if len(shape) != rank + 2 or not 1 <= rank <= 3:
         raise CompileError(
-            Diagnostic(f"{call.kind} with a kernel of {rank} dimensions on a tensor of {len(shape)}", help="use one to three")
+            Diagnostic(
+                f"{call.kind}: a kernel of {rank} dimensions does not fit a tensor of {len(shape)}",
+                help="use one to three dimensions",
+            )
         )
     return tuple(call.size(x, axis) for axis in range(2, len(shape)))
 
 
 def window_of(call: Call, kernel: Sequence[int], sizes: Sequence[int]) -> Window:
-    """The call's strides, dilations and padding; `auto_pad` in numbers, so that the result has ceil(size / stride) entries."""
+    """Return the call's strides, dilations and padding. `auto_pad` becomes numbers, so that the result has ceil(size / stride)
+    entries."""
     rank = len(kernel)
     stride, dilation = (tuple(call.attr(name) or [1] * rank) for name in ("strides", "dilations"))
     pads = tuple(call.attr("pads") or [0] * 2 * rank)
@@ -52,7 +56,9 @@ def window_of(call: Call, kernel: Sequence[int], sizes: Sequence[int]) -> Window
     if auto == "NOTSET" or call.kind == "ConvTranspose":
         return plain
     if auto.startswith("SAME") and call.kind == "MaxPool" and max(dilation) > 1:
-        raise CompileError(Diagnostic(f"MaxPool with dilation and auto_pad {auto}", help="give its padding in numbers"))
+        raise CompileError(
+            Diagnostic(f"MaxPool with dilation and auto_pad {auto} is not supported", help="give its padding in numbers")
+        )
     totals = [0] * rank
     if auto != "VALID":
         totals = [
@@ -64,13 +70,13 @@ def window_of(call: Call, kernel: Sequence[int], sizes: Sequence[int]) -> Window
 
 
 def halves(totals: Sequence[int], upper: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Padding before and after; the odd entry is at the end for `upper`."""
+    """Return the padding before and after; an odd entry is at the end for `upper`."""
     small, large = tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
     return (small, large) if upper else (large, small)
 
 
 def padded(call: Call, x: Value, before: Sequence[int], after: Sequence[int], fill: float) -> Value:
-    """A picture with a border of its own, done apart."""
+    """Add a border to a picture, as a separate operation."""
     if not any(before) and not any(after):
         return x
     pad = [amount for pair in zip(reversed(before), reversed(after), strict=True) for amount in pair]
@@ -78,7 +84,7 @@ def padded(call: Call, x: Value, before: Sequence[int], after: Sequence[int], fi
 
 
 def _weight(call: Call) -> tuple[Known, tuple[int, ...]]:
-    """The weight, and the sizes of its kernel."""
+    """Return the weight, and the sizes of its kernel."""
     weight = call.known(call.input(1), "its weight")
     kernel, declared = tuple(weight.first.shape[2:]), call.attr("kernel_shape")
     if declared and tuple(declared) != kernel:
@@ -87,7 +93,7 @@ def _weight(call: Call) -> tuple[Known, tuple[int, ...]]:
 
 
 def _biased(call: Call, result: Value, bias: Value) -> Value:
-    """The sum with a bias per channel that is no constant."""
+    """Add a bias per channel that is not a constant."""
     return call.emit("aten.add.Tensor", result, call.reshape(bias, [-1, *[1] * (len(call.shape(result)) - 2)]))
 
 
@@ -107,7 +113,7 @@ def _conv(call: Call) -> Value:
 
 @imports("ConvTranspose")
 def _conv_transpose(call: Call) -> Value:
-    """With the smaller padding of each axis; what the larger one cuts off more is sliced off."""
+    """Import a transposed convolution with the smaller padding of each axis; what the larger one cuts off more is sliced off."""
     weight, kernel = _weight(call)
     x, bias, rank = call.input(0), call.maybe(2), len(kernel)
     sizes = spatial(call, x, rank)
@@ -125,7 +131,7 @@ def _conv_transpose(call: Call) -> Value:
 
 
 def _cropping(call: Call, window: Window, sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], list[int]]:
-    """What is cut off before and after, which is the padding or as much as leads to a size; and what is added after."""
+    """Return what is cut off before and after, which is the padding or what a given size requires; and what is added after."""
     auto, wanted, none = call.text("auto_pad", "NOTSET"), call.attr("output_shape"), (0,) * len(sizes)
     more = list(call.attr("output_padding") or none)
     if not wanted and not auto.startswith("SAME"):
@@ -138,5 +144,7 @@ def _cropping(call: Call, window: Window, sizes: Sequence[int]) -> tuple[tuple[i
         targets = list(wanted)[-len(sizes) :]
         more = [extra + max(0, target - have) for extra, target, have in zip(more, targets, whole, strict=True)]
     if any(extra and extra >= max(pair) for extra, *pair in zip(more, window.stride, window.dilation, strict=True)):
-        raise CompileError(Diagnostic(f"ConvTranspose to {targets}, whose whole result is {whole}", help="pad the result instead"))
+        raise CompileError(
+            Diagnostic(f"ConvTranspose cannot give {targets}: its full result is {whole}", help="pad the result instead")
+        )
     return *halves([max(0, have - target) for have, target in zip(whole, targets, strict=True)], auto == "SAME_UPPER"), more

@@ -1,4 +1,4 @@
-"""The chained network, compiled once."""
+"""The with_polynomials network, compiled once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.backends.ckks.network import compiled
 
 
 @pytest.fixture(scope="session")
-def chained() -> Compiled:
+def with_polynomials() -> Compiled:
     """Under `ckks`, written to a folder."""
     return compiled("ckks")[0]
 
@@ -24,7 +24,7 @@ def graph() -> ModelGraph:
 
 
 @pytest.fixture
-def folder(chained: Compiled) -> Path:
+def folder(with_polynomials: Compiled) -> Path:
     """Where its artifact lies."""
-    assert chained.artifact is not None
-    return chained.artifact
+    assert with_polynomials.artifact is not None
+    return with_polynomials.artifact

@@ -14,7 +14,7 @@ from hecompile.passes.base import Pass
 from tests.artifacts import shared
 
 
-class Chained(torch.nn.Module):
+class WithPolynomials(torch.nn.Module):
     """conv, (norm, silu, conv) twice, with the time added in between and a residual from the client."""
 
     def __init__(self) -> None:
@@ -46,20 +46,20 @@ class Kept(Pass[ModelGraph, ModelGraph]):
 
 
 def compiled(backend: str) -> tuple[Compiled, ModelGraph]:
-    """`Chained` under `ckks` or its simulation, written to a folder, and the graph that was partitioned."""
-    return shared(f"chained {backend}", lambda folder: _compiled(backend, folder))
+    """`WithPolynomials` under `ckks` or its simulation, written to a folder, and the graph that was partitioned."""
+    return shared(f"with_polynomials {backend}", lambda folder: _compiled(backend, folder))
 
 
 def _compiled(backend: str, output: Path) -> tuple[Compiled, ModelGraph]:
     options, kept = CompileOptions(backend=backend, max_batch=3), Kept()
     inputs = {"sample": torch.zeros(2, 1, 4, 4), "timestep": torch.tensor(500.0)}
-    found = compile_model(
-        Chained().eval(), output, options=options, example_inputs=inputs, extra_passes={"approximate-activations": [kept]}
+    model = compile_model(
+        WithPolynomials().eval(), output, options=options, example_inputs=inputs, extra_passes={"approximate-activations": [kept]}
     )
-    return found, kept.graphs[0]
+    return model, kept.graphs[0]
 
 
-class Shown(Chained):
+class Shown(WithPolynomials):
     """The same, and the first activation's values are read by the client too."""
 
     def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""The one region of the chained network, and values for it."""
+"""The one region of the with_polynomials network, and values for it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import numpy as np
 import torch
 
 from hecompile.compiler import Compiled
+from hecompile.ir.linear import Array
 from hecompile.ir.ops import POLYNOMIAL
 from hecompile.ir.regions import SubgraphRegion
+from tests.programs import program_of
 
 
-def chain_region(compiled: Compiled) -> SubgraphRegion:
+def polynomial_region(compiled: Compiled) -> SubgraphRegion:
     """The region that holds polynomials."""
-    found = [region for region in compiled.program.calls.values() if isinstance(region, SubgraphRegion)]
-    assert len(found) == 1
-    return found[0]
+    regions = [region for region in program_of(compiled).calls.values() if isinstance(region, SubgraphRegion)]
+    assert len(regions) == 1
+    return regions[0]
 
 
-def values(compiled: Compiled, region: SubgraphRegion, batch: int, seed: int = 0) -> list[np.ndarray]:
+def values(compiled: Compiled, region: SubgraphRegion, batch: int, seed: int = 0) -> list[Array]:
     """Inputs of the region, by running the program on noise."""
     rng = np.random.default_rng(seed)
     inputs = {
         "sample": rng.standard_normal((batch, 1, 4, 4)).astype(np.float32),
         "timestep": np.float32(rng.integers(0, 1000)),
     }
-    found = compiled.program.run({name: np.asarray(value) for name, value in inputs.items()})
-    return [np.asarray(found[name]) for name in region.inputs]
+    computed = program_of(compiled).run({name: np.asarray(value) for name, value in inputs.items()})
+    return [np.asarray(computed[name]) for name in region.inputs]
 
 
 def with_degree(region: SubgraphRegion, degree: int) -> SubgraphRegion:
@@ -36,12 +38,12 @@ def with_degree(region: SubgraphRegion, degree: int) -> SubgraphRegion:
     module = copy.deepcopy(region.graph_module)
     for node in module.graph.nodes:
         if str(node.target) == POLYNOMIAL:
-            low, high = (getattr(module, str(each.target)).double().numpy() for each in node.args[2:4])
+            low, high = (getattr(module, str(argument.target)).double().numpy() for argument in node.args[2:4])
             rows = [_silu(*bounds, degree) for bounds in zip(low, high, strict=True)]
             setattr(module, str(node.args[4].target), torch.tensor(np.stack(rows), dtype=torch.float32))
     return replace(region, graph_module=module)
 
 
-def _silu(low: float, high: float, degree: int) -> np.ndarray:
+def _silu(low: float, high: float, degree: int) -> Array:
     middle, half = (high + low) / 2, (high - low) / 2
     return np.polynomial.chebyshev.chebinterpolate(lambda x: (x * half + middle) / (1 + np.exp(-x * half - middle)), degree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from hecompile.passes.partition import Partition
 from hecompile.planner.optimise import Budgets, optimise
 from hecompile.planner.problem import Problem, levels_of, totals_of
 from hecompile.planner.proposals import problem_within
-from tests.backends.ckks.regions import chain_region, values
+from tests.backends.ckks.regions import polynomial_region, values
 from tests.payloads import encrypt_whole
 
 pytestmark = pytest.mark.fhe  # the network is compiled once for all of them
@@ -35,45 +36,45 @@ def problem(graph: ModelGraph) -> Problem:
     return problem_within(graph, FAR, Budgets(), proposals("ckks", graph, PRICED))
 
 
-def test_bytes_are_those_that_travel(chained: Compiled) -> None:
-    lowered = chain_region(chained).lowered
+def test_bytes_are_those_that_travel(with_polynomials: Compiled) -> None:
+    lowered = polynomial_region(with_polynomials).lowered
     assert lowered is not None
     document = read_document(lowered.server)
-    found = cost_of(document, read_tables(lowered.server, document), Machine(**measure_ckks(1)))
+    cost = cost_of(document, read_tables(lowered.server, document), replace(Machine(), **dict[str, Any](measure_ckks(1))))
     client, server = CkksBackend().load_client(lowered.client), CkksBackend().load_server(lowered.server)
     secrets = Secrets()
     keys = client.evaluation_keys(secrets)
     session = Session("0" * 32, {name: server.load_key(name, memoryview(key)) for name, key in keys.items()})
-    payload, _ = encrypt_whole(client, values(chained, chain_region(chained), 1), 1, secrets)
-    assert found.up_bytes + 24 == len(payload)
-    assert found.down_bytes == len(server.evaluate(payload, 1, session))
-    assert found.key_bytes >= sum(map(len, keys.values()))
-    assert min(found.server_s, found.client_s) > 0
+    payload, _ = encrypt_whole(client, values(with_polynomials, polynomial_region(with_polynomials), 1), 1, secrets)
+    assert cost.up_bytes + 24 == len(payload)
+    assert cost.down_bytes == len(server.evaluate(payload, 1, session))
+    assert cost.key_bytes >= sum(map(len, keys.values()))
+    assert min(cost.server_s, cost.client_s) > 0
 
 
-def test_few_rounds_are_bought_with_a_chain(graph: ModelGraph, problem: Problem) -> None:
-    """Free to choose on a near network it is three rounds of bfv; with one round, or far away, a chain."""
-    (chain,) = problem.chains
-    assert len(chain.stacks) == 3
+def test_few_rounds_are_bought_with_a_multi_layer_region(graph: ModelGraph, problem: Problem) -> None:
+    """The best plan on a near network is three rounds of bfv; with one round, or on a far network, a multi-layer region."""
+    (region,) = problem.multi_layer_regions
+    assert len(region.groups) == 3
     held = Budgets(client_weights_mib=0.0)
     near = replace(problem, machine=Machine())
     plans = [optimise(near, held), optimise(near, replace(held, rounds=1)), optimise(problem, held)]
-    assert [(each.totals.rounds, bool(each.chains)) for each in plans] == [(3, False), (1, True), (1, True)]
+    assert [(plan.totals.rounds, bool(plan.multi_layer_regions)) for plan in plans] == [(3, False), (1, True), (1, True)]
     assert plans[2].totals.latency_s < totals_of(problem, plans[0].choice).latency_s
     assert plans[1].totals.server_mib > plans[0].totals.server_mib + 1  # keys
     assert levels_of(problem, plans[0].choice) == [1, 2, 3]
 
 
 def test_the_partition_follows_the_plan(graph: ModelGraph) -> None:
-    for machine, chosen in ((FAR, {"ckks"}), (Machine(), {"bfv"})):
+    for machine, expected in ((FAR, {"ckks"}), (Machine(), {"bfv"})):
         tagged = Partition("ckks", Context(machine), Budgets(client_weights_mib=0.0)).run(graph)
-        assert {info(node).backend for node in tagged.nodes} - {None} == chosen
+        assert {info(node).backend for node in tagged.nodes} - {None} == expected
 
 
 def test_a_region_that_no_ring_carries_is_no_candidate(graph: ModelGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     from hecompile.backends.ckks import regions as module
 
-    (priced,) = [each for each in proposals("ckks", graph, PRICED) if each.whole]
+    (priced,) = [candidate for candidate in proposals("ckks", graph, PRICED) if candidate.whole]
     assert (priced.depth, priced.cost.key_bytes > 1 << 20) == (5, True)
     monkeypatch.setattr(module, "MOST_ERROR", 1e-9)
-    assert not [each for each in proposals("ckks", graph, PRICED) if each.whole]
+    assert not [candidate for candidate in proposals("ckks", graph, PRICED) if candidate.whole]

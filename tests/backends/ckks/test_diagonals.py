@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from hecompile.backends.ckks.diagonals import Entries, diagonals
+from hecompile.ir.linear import Array
 
 
-def apply(entries: Entries, x: np.ndarray) -> np.ndarray:
-    """The plan on a vector of one period of both sides, folded to the result's period."""
+def apply(entries: Entries, x: Array) -> Array:
+    """The product of the entries with `x`, computed by the plan's rotations and added up to one period of the result."""
     plan = diagonals(entries, [])
     length = max(entries.source_period, entries.result_period)
     x = np.tile(x, length // len(x))
@@ -19,8 +20,8 @@ def apply(entries: Entries, x: np.ndarray) -> np.ndarray:
     total = np.zeros(length)
     for k in range(plan.giants[0][0], -1, -1):
         total = np.roll(total, -plan.giant_step)
-        for found, steps, row in plan.giants:
-            if found == k:
+        for giant, steps, row in plan.giants:
+            if giant == k:
                 total += sum(babies[step] * plan.vectors[row + place] for place, step in enumerate(steps))
     return total.reshape(-1, entries.result_period).sum(axis=0) if length > entries.result_period else total
 

@@ -18,26 +18,26 @@ from hecompile.backends.region_client import RegionClient, Secrets
 from hecompile.backends.region_server import RegionServer, Session
 from hecompile.compiler import Compiled
 from hecompile.errors import InternalError, ProtocolError
-from hecompile.ir.halves import Half
+from hecompile.ir.halves import ClientHalf, ServerHalf
 from hecompile.runtime.bundle import load_bundle
 from hecompile.runtime.client import EncryptedUNet, InputError
 from hecompile.runtime.service import load_service
 from hecompile.runtime.transports import LocalTransport
-from tests.backends.ckks.regions import chain_region, values
+from tests.backends.ckks.regions import polynomial_region, values
 from tests.payloads import encrypt_whole
 
 pytestmark = pytest.mark.fhe
 
 
 @pytest.fixture(scope="module")
-def halves(chained: Compiled) -> tuple[Half, Half]:
-    lowered = chain_region(chained).lowered
+def halves(with_polynomials: Compiled) -> tuple[ClientHalf, ServerHalf]:
+    lowered = polynomial_region(with_polynomials).lowered
     assert lowered is not None
     return lowered.client, lowered.server
 
 
 @pytest.fixture(scope="module")
-def sides(halves: tuple[Half, Half]) -> tuple[RegionClient, RegionServer]:
+def sides(halves: tuple[ClientHalf, ServerHalf]) -> tuple[RegionClient, RegionServer]:
     return CkksBackend().load_client(halves[0]), CkksBackend().load_server(halves[1])
 
 
@@ -58,12 +58,16 @@ def session(sides: tuple[RegionClient, RegionServer], keys: Mapping[str, bytes])
 
 @pytest.mark.promise("bounded-errors")
 def test_errors_stay_within_the_predicted_bound(
-    chained: Compiled, halves: tuple[Half, Half], sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
+    with_polynomials: Compiled,
+    halves: tuple[ClientHalf, ServerHalf],
+    sides: tuple[RegionClient, RegionServer],
+    secrets: Secrets,
+    session: Session,
 ) -> None:
     """Ten inputs with timesteps of their own; the bound is not idle either: errors reach a thousandth of it."""
-    region, (client, server), ratios = chain_region(chained), sides, list[float]()
+    region, (client, server), ratios = polynomial_region(with_polynomials), sides, list[float]()
     for seed in range(10):
-        inputs = values(chained, region, 1, seed)
+        inputs = values(with_polynomials, region, 1, seed)
         payload, pending = encrypt_whole(client, inputs, 1, secrets)
         assert len(payload) == client.request_bytes(1) == server.request_bytes(1)
         ratios += error_ratios(halves, inputs, client.decrypt(server.evaluate(payload, 1, session), pending))
@@ -82,12 +86,12 @@ def test_values_out_of_range_end_a_run_with_an_error_that_names_layers(folder: P
                 unet(sample, 500.0 - place)
 
     run(usual)
-    assert (unet.meter.excursions, caplog.text) == ({}, "")
-    wrong = r"layers polynomial, polynomial_2\) left its own: .*--calibration.*result of this run means nothing"
+    assert (unet.meter.out_of_range, caplog.text) == ({}, "")
+    wrong = r"layers polynomial, polynomial_2\) left its own: .*--calibration.*result of this run is not usable"
     with pytest.raises(InputError, match=wrong):
         run(30 * usual / usual.abs().max(), usual)
-    assert list(unet.meter.excursions.values()) == [1]
-    with pytest.raises(InputError, match="means nothing"):
+    assert list(unet.meter.out_of_range.values()) == [1]
+    with pytest.raises(InputError, match="is not usable"):
         run(torch.full_like(usual, 33.0))
     assert "'sample' left [-32, 32] and was clipped" in caplog.text
     unet.close()
@@ -95,15 +99,15 @@ def test_values_out_of_range_end_a_run_with_an_error_that_names_layers(folder: P
 
 @pytest.mark.promise("unrelated")
 def test_equal_inputs_give_unrelated_requests(
-    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets
+    with_polynomials: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets
 ) -> None:
-    inputs = values(chained, chain_region(chained), 1)
+    inputs = values(with_polynomials, polynomial_region(with_polynomials), 1)
     first, second = (encrypt_whole(sides[0], inputs, 1, secrets)[0][24:] for _ in range(2))
     equal = np.mean(np.frombuffer(first, np.uint8) == np.frombuffer(second, np.uint8))
     assert equal < 0.02
 
 
-def test_keys_are_no_longer_than_declared_and_all_there(halves: tuple[Half, Half], keys: Mapping[str, bytes]) -> None:
+def test_keys_are_no_longer_than_declared_and_all_there(halves: tuple[ClientHalf, ServerHalf], keys: Mapping[str, bytes]) -> None:
     sizes = key_sizes(read_document(halves[0]).body.program)
     assert set(keys) == set(sizes)
     assert all(0.9 * sizes[name] < len(key) <= sizes[name] for name, key in keys.items())
@@ -115,9 +119,9 @@ def test_regions_of_a_session_share_keys(sides: tuple[RegionClient, RegionServer
 
 
 def test_calls_outside_a_session_are_refused(
-    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
+    with_polynomials: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
 ) -> None:
-    inputs = values(chained, chain_region(chained), 1)
+    inputs = values(with_polynomials, polynomial_region(with_polynomials), 1)
     with pytest.raises(InternalError, match="outside a session"):
         encrypt_whole(sides[0], inputs, 1)
     payload, _ = encrypt_whole(sides[0], inputs, 1, secrets)
@@ -129,10 +133,12 @@ def test_calls_outside_a_session_are_refused(
 
 
 @pytest.mark.promise("damaged-keys")
-def test_keys_of_another_session_are_told(chained: Compiled, sides: tuple[RegionClient, RegionServer], session: Session) -> None:
+def test_keys_of_another_session_are_told(
+    with_polynomials: Compiled, sides: tuple[RegionClient, RegionServer], session: Session
+) -> None:
     other = Secrets()
     sides[0].evaluation_keys(other)
-    payload, _ = encrypt_whole(sides[0], values(chained, chain_region(chained), 1), 1, other)
+    payload, _ = encrypt_whole(sides[0], values(with_polynomials, polynomial_region(with_polynomials), 1), 1, other)
     with pytest.raises(ProtocolError, match=r"region 'call_01_ckks'.*keys of another session.*open a new session"):
         sides[1].evaluate(payload, 1, session)
 
@@ -155,9 +161,9 @@ def test_damaged_keys_are_refused(sides: tuple[RegionClient, RegionServer], keys
 
 
 def test_words_above_their_prime_are_refused(
-    chained: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
+    with_polynomials: Compiled, sides: tuple[RegionClient, RegionServer], secrets: Secrets, session: Session
 ) -> None:
-    payload, _ = encrypt_whole(sides[0], values(chained, chain_region(chained), 1), 1, secrets)
+    payload, _ = encrypt_whole(sides[0], values(with_polynomials, polynomial_region(with_polynomials), 1), 1, secrets)
     with pytest.raises(ProtocolError, match="not below its prime"):
         sides[1].evaluate(payload[:24] + b"\xff" * (len(payload) - 24), 1, session)
     with pytest.raises(ProtocolError, match="bytes, expected"):
@@ -165,11 +171,11 @@ def test_words_above_their_prime_are_refused(
 
 
 @pytest.mark.promise("damaged-keys")
-def test_weaker_rings_are_refused_at_load(halves: tuple[Half, Half]) -> None:
+def test_weaker_rings_are_refused_at_load(halves: tuple[ClientHalf, ServerHalf]) -> None:
     """The client judges by its own table, whoever compiled the artifact."""
     text = str(halves[0].program["text"]).replace("special 36", "special 58", 1)
     assert text != halves[0].program["text"]
-    reasons = CkksBackend().check_security(Half(dict(halves[0].program) | {"text": text}, {}), 128)
+    reasons = CkksBackend().check_security(ClientHalf(dict(halves[0].program) | {"text": text}, {}), 128)
     assert "less than 128 bits" in reasons[0]
     assert "layers" in reasons[0]
     assert CkksBackend().check_security(halves[0], 128) == []

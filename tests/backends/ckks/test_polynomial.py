@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hecompile.backends.ckks.engine import ClearEngine, Engine
 from hecompile.backends.ckks.polynomial import depth_of, evaluate, plain, powers_row, quadratic_row, quartic_row
 from hecompile.backends.ckks.program import SlotProgram
-from hecompile.backends.ckks.ring import Ring
+from hecompile.backends.ckks.ring import CkksRing
 from hecompile.backends.ckks.value import Value
 from hecompile.errors import ProtocolError
 
-RING = Ring(8192, (40, *(28,) * 5), 34)
+RING = CkksRing(8192, (40, *(28,) * 5), 34)
 X = np.linspace(-1, 1, RING.slots)
 
 
@@ -22,10 +22,10 @@ X = np.linspace(-1, 1, RING.slots)
 def test_powers_take_optimal_depth(degree: int) -> None:
     coefficients = np.random.default_rng(degree).standard_normal(degree + 1)
     engine = ClearEngine(SlotProgram(RING, ()), {})
-    found = evaluate(engine, Value(5, RING.scale, 2, X), powers_row(coefficients))
-    assert found.level == 5 - int(np.ceil(np.log2(degree + 1)))
-    assert found.scale == pytest.approx(RING.scale, rel=1e-9)
-    np.testing.assert_allclose(found.data, np.polynomial.polynomial.polyval(X, coefficients), atol=1e-12)
+    result = evaluate(engine, Value(5, RING.scale, 2, X), powers_row(coefficients))
+    assert result.level == 5 - int(np.ceil(np.log2(degree + 1)))
+    assert result.scale == pytest.approx(RING.scale, rel=1e-9)
+    np.testing.assert_allclose(result.data, np.polynomial.polynomial.polyval(X, coefficients), atol=1e-12)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=4, max_size=4), st.floats(0.01, 2), st.booleans())
@@ -33,11 +33,11 @@ def test_quartics_take_two_levels(low: list[float], leading: float, negative: bo
     coefficients = np.array([*low, -leading if negative else leading])
     row, factor = quartic_row(coefficients)
     engine = ClearEngine(SlotProgram(RING, ()), {})
-    found = evaluate(engine, Value(5, RING.scale, 2, X * factor), row)
-    assert found.level == 5 - depth_of(4) == 3
+    result = evaluate(engine, Value(5, RING.scale, 2, X * factor), row)
+    assert result.level == 5 - depth_of(4) == 3
     want = np.polynomial.polynomial.polyval(X, coefficients)
     size = 1 + np.abs(row).max() ** 2
-    np.testing.assert_allclose(found.data, want, atol=1e-9 * size)
+    np.testing.assert_allclose(result.data, want, atol=1e-9 * size)
     np.testing.assert_allclose(plain(row, X * factor), want, atol=1e-9 * size)
 
 
@@ -45,9 +45,9 @@ def test_quartics_take_two_levels(low: list[float], leading: float, negative: bo
 def test_quadratics_take_one_level(constant: float, linear: float, leading: float, negative: bool) -> None:
     coefficients = np.array([constant, linear, -leading if negative else leading])
     row, factor = quadratic_row(coefficients)
-    found = evaluate(ClearEngine(SlotProgram(RING, ()), {}), Value(5, RING.scale, 2, X * factor), row)
-    assert found.level == 5 - depth_of(2) == 4
-    np.testing.assert_allclose(found.data, np.polynomial.polynomial.polyval(X, coefficients), atol=1e-9)
+    result = evaluate(ClearEngine(SlotProgram(RING, ()), {}), Value(5, RING.scale, 2, X * factor), row)
+    assert result.level == 5 - depth_of(2) == 4
+    np.testing.assert_allclose(result.data, np.polynomial.polynomial.polyval(X, coefficients), atol=1e-9)
 
 
 def test_too_few_levels_are_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import Conv2d, ConvTranspose2d, Linear, functional
 
-from hecompile.backends.concrete.stacks.chains import stack_candidates
+from hecompile.backends.concrete.stacks.candidates import stack_candidates
 from hecompile.backends.concrete.stacks.integer_map import IntegerMap
 from hecompile.backends.concrete.stacks.reader import integer_map
 from hecompile.compiler import pipeline
@@ -71,14 +71,16 @@ class Net(torch.nn.Module):
 
 def marked(net: torch.nn.Module, example: dict[str, torch.Tensor]) -> ModelGraph:
     program: Any = load_source(net.eval(), example)
-    for each in pipeline(CompileOptions(), None)[:3]:
-        program = each.run(program)
+    for step in pipeline(CompileOptions(), None)[:3]:
+        program = step.run(program)
     assert isinstance(program, ModelGraph)
     return program
 
 
 def largest_region(graph: ModelGraph) -> SubgraphRegion:
-    nodes = set(max((each.nodes for each in stack_candidates(graph, "concrete_stacks")), key=len))
+    nodes = set(
+        max((candidate.nodes for candidate in stack_candidates(graph, "concrete_stacks")), key=lambda names: len(set(names)))
+    )
     return SubgraphRegion("stack", "concrete_stacks", *cut(graph, [node for node in graph.nodes if node.name in nodes]))
 
 

@@ -19,31 +19,33 @@ from hecompile.backends.concrete.workers import workers
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled
 from hecompile.errors import ProtocolError
-from hecompile.ir.halves import Half
+from hecompile.ir.halves import ClientHalf, ServerHalf
+from hecompile.ir.linear import Array
 from hecompile.ir.regions import AnyCall
 from hecompile.runtime.bundle import load_bundle
 from tests.payloads import encrypt_whole
+from tests.programs import program_of
 
 pytestmark = pytest.mark.fhe
 
 
 @pytest.fixture
 def region(tiny_concrete: Compiled) -> AnyCall:
-    return next(iter(tiny_concrete.program.calls.values()))
+    return next(iter(program_of(tiny_concrete).calls.values()))
 
 
-def half_with(region: AnyCall, **changes: Any) -> Half:
+def half_with(region: AnyCall, **changes: Any) -> ClientHalf:
     """The client's half with other values in its first layer."""
     assert region.lowered is not None
     program = copy.deepcopy(dict(region.lowered.client.program))
     program["layers"][0].update(changes)  # type: ignore[index]
-    return Half(program, region.lowered.client.tensors)
+    return ClientHalf(program, region.lowered.client.tensors)
 
 
-def ask(region: AnyCall, seed: int = 0) -> tuple[Any, Any, bytes, Any, list[np.ndarray]]:
+def ask(region: AnyCall, seed: int = 0) -> tuple[Any, Any, bytes, Any, list[Array]]:
     assert region.lowered is not None
-    chosen = backend(region.backend)
-    client, server = chosen.load_client(region.lowered.client), chosen.load_server(region.lowered.server)
+    scheme = backend(region.backend)
+    client, server = scheme.load_client(region.lowered.client), scheme.load_server(region.lowered.server)
     rng = np.random.default_rng(seed)
     values = [rng.standard_normal((1, *shape)).astype(np.float32) for shape in [(2, 4, 4), (5,)][: len(region.inputs)]]
     payload, pending = encrypt_whole(client, values, 1)
@@ -53,14 +55,14 @@ def ask(region: AnyCall, seed: int = 0) -> tuple[Any, Any, bytes, Any, list[np.n
 def running_workers() -> list[int]:
     """Their process identifiers."""
     assert workers().wait_until_ready(300)
-    found = [worker._process for worker in workers()._processes if worker._process is not None]
-    return [process.pid for process in found if process.poll() is None]
+    processes = [worker._process for worker in workers()._processes if worker._process is not None]
+    return [process.pid for process in processes if process.poll() is None]
 
 
 def test_reports_tell_the_error_of_a_result_and_of_a_request(region: AnyCall) -> None:
     assert region.lowered is not None
-    facts = backend("concrete").describe(region.lowered.client)
-    assert facts.proof == "p_error 2^-40, 2^-33 a request"  # 16 pixels of 6 channels, and two linears of 6
+    description = backend("concrete").describe(region.lowered.client)
+    assert description.proof == "p_error 2^-40, 2^-33 a request"  # 16 pixels of 6 channels, and two linears of 6
 
 
 @pytest.mark.promise("unrelated")
@@ -142,15 +144,15 @@ def test_less_noise_than_the_table_wants_is_refused_by_the_client(tiny_concrete:
 
 
 def test_sums_that_leave_the_width_are_told(region: AnyCall) -> None:
-    assert backend("concrete").check_proofs(half_with(region)) == []
-    assert "leave" in backend("concrete").check_proofs(half_with(region, largest=1 << 40))[0]
+    assert backend("concrete").check_proofs(ServerHalf(**vars(half_with(region)))) == []
+    assert "exceed" in backend("concrete").check_proofs(ServerHalf(**vars(half_with(region, largest=1 << 40))))[0]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"limits": {"entry": 0, "window": 1}},
-        {"multiple": 0},
+        {"images_per_sample": 0},
         {"parts": []},
         {"specs": "{}"},
         {"request": {"head": "", "size": 8, "tail": ""}},
@@ -162,10 +164,10 @@ def test_halves_that_make_no_sense_are_refused(region: AnyCall, changes: dict[st
 
 
 def test_a_server_half_of_another_circuit_is_refused(region: AnyCall, tiny_concrete: Compiled) -> None:
-    others = list(tiny_concrete.program.calls.values())
+    others = list(program_of(tiny_concrete).calls.values())
     assert region.lowered is not None
     assert others[-1].lowered is not None
-    swapped = Half(region.lowered.server.program, {**region.lowered.server.tensors, **others[-1].lowered.server.tensors})
+    swapped = ServerHalf(region.lowered.server.program, {**region.lowered.server.tensors, **others[-1].lowered.server.tensors})
     _, _, payload, _, _ = ask(region)
     with pytest.raises(ProtocolError):
         backend("concrete").load_server(swapped).evaluate(payload, 1)

@@ -10,11 +10,12 @@ import torch
 from torch.nn import Conv2d, Linear
 
 import hecompile
-from hecompile.backends.concrete.stacks.chains import stack_candidates
+from hecompile.backends.concrete.stacks.candidates import stack_candidates
 from hecompile.backends.concrete.stacks.distortion import MOST_ERROR
 from hecompile.compiler import compile_model
 from hecompile.options import CompileOptions
 from tests.backends.concrete.stack_networks import Form, Layers, Net, conv, marked
+from tests.programs import program_of
 
 ODD: dict[str, tuple[Callable[[], Layers], Form]] = {
     "two at one depth": (
@@ -41,17 +42,17 @@ ODD: dict[str, tuple[Callable[[], Layers], Form]] = {
 }  # fmt: skip
 
 
-def scaled(layer: torch.nn.Module, factor: float) -> torch.nn.Module:
+def scaled(layer: torch.nn.Conv2d | torch.nn.Linear, factor: float) -> torch.nn.Module:
     """With smaller weights."""
     with torch.no_grad():
-        layer.weight.mul_(factor)  # type: ignore[operator, union-attr]
+        layer.weight.mul_(factor)
     return layer
 
 
-def without(layer: torch.nn.Module, channel: int | None = None) -> torch.nn.Module:
+def without(layer: torch.nn.Conv2d | torch.nn.Linear, channel: int | None = None) -> torch.nn.Module:
     """With zeros for the weights of a channel, or of all."""
     with torch.no_grad():
-        layer.weight[slice(None) if channel is None else channel] = 0.0  # type: ignore[index, operator]
+        layer.weight[slice(None) if channel is None else channel] = 0.0
     return layer
 
 
@@ -101,6 +102,6 @@ def test_what_is_priced_fits_with_the_least_probability_of_errors(tmp_path: Path
     net.form = lambda m, x: m.c(m.b(m.a(x)))
     options = CompileOptions(backend="concrete", max_batch=2, p_error=2.0**-128)
     compiled = compile_model(net.eval(), tmp_path / "a", options=options, example_inputs={"sample": value})
-    assert all(region.lowered is not None for region in compiled.program.calls.values())
+    assert all(region.lowered is not None for region in program_of(compiled).calls.values())
     with torch.no_grad():
         assert (hecompile.load(tmp_path / "a")(value) - net(value)).abs().max() < 0.05 * net(value).abs().max()

@@ -17,10 +17,11 @@ from hecompile.ir.linear import conv2d
 from hecompile.runtime.simulation import load_simulation
 from hecompile.sampling.labels import draw_labels
 from tests.networks import tiny_inputs
+from tests.programs import program_of
 
 
 def test_a_simulation_asks_no_server(tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match="a simulation that asks"):
+    with pytest.raises(CompileError, match="a simulation uses no server"):
         draw_labels(tmp_path, "http://127.0.0.1:1", [0], 1, 0, "ddim", "strict", tmp_path / "x.png", simulate=True)
 
 
@@ -37,9 +38,9 @@ def test_a_simulated_model_gives_the_integers_of_the_encrypted_one_and_sends_not
     inputs = dict(tiny_inputs())
     unet = load_simulation(tiny_concrete.artifact)
     got = unet(**inputs)
-    names = tiny_concrete.program.plan.inputs
-    want = tiny_concrete.program.run({name: np.asarray(inputs[name]) for name in names})
-    np.testing.assert_allclose(got.numpy(), want[tiny_concrete.program.plan.outputs[0]], rtol=1e-5, atol=1e-5)
+    names = program_of(tiny_concrete).plan.inputs
+    want = program_of(tiny_concrete).run({name: np.asarray(inputs[name]) for name in names})
+    np.testing.assert_allclose(got.numpy(), want[program_of(tiny_concrete).plan.outputs[0]], rtol=1e-5, atol=1e-5)
     assert unet.meter.bytes_up < 1000  # headers only
     assert unet.meter.bytes_down == 0
     unet.close()

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hecompile.backends.concrete.spans import bounds_of, products_of, spans_of
-from hecompile.ir.linear import Geometry, conv2d, correlate
+from hecompile.ir.linear import Array, Geometry, conv2d, correlate
 
 layers = st.tuples(
     st.integers(1, 5), st.integers(1, 7), st.integers(1, 7), st.integers(1, 2), st.integers(0, 3), st.integers(1, 2)
-).filter(lambda each: min(each[1:3]) + 2 * each[4] > each[5] * (each[0] - 1))
+).filter(lambda layer: min(layer[1:3]) + 2 * layer[4] > layer[5] * (layer[0] - 1))
 
 
-def built(layer: tuple[int, int, int, int, int, int]) -> tuple[Geometry, np.ndarray]:
+def built(layer: tuple[int, int, int, int, int, int]) -> tuple[Geometry, Array]:
     kernel, height, width, stride, padding, dilation = layer
     weights = np.random.default_rng(0).integers(-9, 10, (2, 2, kernel, kernel))
     return conv2d(weights, (height, width), (stride, stride), (padding, padding), (dilation, dilation), 1)
@@ -26,7 +26,7 @@ def test_pieces_make_the_whole(layer: tuple[int, int, int, int, int, int]) -> No
     geometry, weights = built(layer)
     picture = np.random.default_rng(1).integers(-9, 10, (1, *geometry.picture))
     whole = correlate(picture, weights, geometry.taps, geometry.grid)
-    found, products = np.full_like(whole, 10**6), 0
+    assembled, products = np.full_like(whole, 10**6), 0
     (top, _), (left, _) = (bounds_of(geometry, axis) for axis in (0, 1))
     numbers = {tap: number for number, tap in enumerate(geometry.taps)}
     for row in spans_of(geometry, 0):
@@ -41,9 +41,9 @@ def test_pieces_make_the_whole(layer: tuple[int, int, int, int, int, int]) -> No
                         part = window[:, :, y : y + size[0], x : x + size[1]]
                         assert part.shape[2:] == size  # without padding
                         result += np.einsum("oc,bchw->bohw", weights[:, :, tap], part).astype(picture.dtype)
-            found[:, :, row.start : row.stop, column.start : column.stop] = result
+            assembled[:, :, row.start : row.stop, column.start : column.stop] = result
             products += row.products * column.products
-    np.testing.assert_array_equal(found, whole)
+    np.testing.assert_array_equal(assembled, whole)
     assert products == products_of(geometry)
 
 

@@ -92,7 +92,7 @@ def test_frames_hold_words_and_nothing_else() -> None:
     with pytest.raises(ProtocolError, match=f"{frame.size} bytes"):
         frame.wrap(b"short")
     for other in (head + words + tail[:-1] + b"L", b"L" + head[1:] + words + tail, head + words[:-8] + tail, b""):
-        with pytest.raises(ProtocolError, match="otherwise"):
+        with pytest.raises(ProtocolError, match="in another way"):
             frame.unwrap(other)
     with pytest.raises(ProtocolError):
         Frame("xyz", 8, "00")

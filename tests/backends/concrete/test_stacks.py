@@ -17,15 +17,16 @@ from hecompile.backends.concrete.limits import LIMIT
 from hecompile.backends.concrete.specs import parse_specs
 from hecompile.backends.concrete.stacks import circuit as stack_circuit_module
 from hecompile.backends.concrete.stacks.backend import StackBackend
-from hecompile.backends.concrete.stacks.chains import stack_candidates
+from hecompile.backends.concrete.stacks.candidates import stack_candidates
 from hecompile.backends.concrete.stacks.circuit import _compile, stack_circuit
-from hecompile.backends.concrete.stacks.program import quantise, stack_program, stack_readout
+from hecompile.backends.concrete.stacks.program import quantise, stack_dequantizer, stack_program
 from hecompile.backends.concrete.stacks.regions import lower_stack_region, priced_stack
 from hecompile.backends.context import Context
 from hecompile.backends.registry import backend
 from hecompile.compiler import Compiled, compile_model
 from hecompile.errors import CompileError, ProtocolError
-from hecompile.ir.halves import Half
+from hecompile.ir.halves import ClientHalf, ServerHalf
+from hecompile.ir.linear import Array
 from hecompile.ir.regions import SubgraphRegion
 from hecompile.machine import Machine
 from hecompile.options import CompileOptions
@@ -33,6 +34,7 @@ from hecompile.runtime.simulation import load_simulation
 from tests.artifacts import compile_once
 from tests.backends.concrete.stack_networks import FORMS, Net, conv, largest_region, map_of, marked
 from tests.payloads import encrypt_whole
+from tests.programs import program_of
 
 
 class Timed(torch.nn.Module):
@@ -59,9 +61,9 @@ EXAMPLE = {"sample": torch.randn(2, 2, 4, 4), "timestep": torch.tensor(31.0), "c
 def test_stacks_are_found_and_their_integers_are_close_and_within_bounds(name: str) -> None:
     net, layers = Net(name), FORMS[name][2]
     graph = marked(net, {"sample": torch.zeros(2, net.channels, 4, 4)})
-    found = stack_candidates(graph, "concrete_stacks")
+    candidates = stack_candidates(graph, "concrete_stacks")
     if not layers:
-        assert found == []
+        assert candidates == []
         return
     region = largest_region(graph)
     integers = map_of(region)
@@ -78,7 +80,7 @@ def test_stacks_are_found_and_their_integers_are_close_and_within_bounds(name: s
     largest = integers.largest(LIMIT)
     for fill in (LIMIT, -LIMIT):
         signs = integers.run({source: np.full_like(drawn, fill).reshape(value.shape)})
-        assert max(int(np.abs(each).max()) for each in signs.values()) <= largest
+        assert max(int(np.abs(output).max()) for output in signs.values()) <= largest
 
 
 @pytest.mark.promise("concrete-stacks")
@@ -118,7 +120,7 @@ def test_stacks_that_integers_or_proofs_do_not_carry_stay_apart(monkeypatch: pyt
         stack_circuit(map_of(largest_region(three)), P_ERROR)
     assert priced_stack(three, long, Machine()) is None
     monkeypatch.setattr(stack_circuit_module, "MOST_WORK", 100)
-    with pytest.raises(CompileError, match="too large to prove"):
+    with pytest.raises(CompileError, match="too large to bound its noise"):
         stack_circuit(map_of(largest_region(marked(Net("in a row"), example))), P_ERROR)
 
 
@@ -138,17 +140,17 @@ class Apart(torch.nn.Module):
 def test_ranges_that_are_too_far_apart_are_taken_for_equal() -> None:
     region = largest_region(marked(Apart(), {"sample": torch.zeros(2, 2, 4, 4), "timestep": torch.tensor(31.0)}))
     assert len(region.inputs) == 2
-    found = {}
+    units = {}
     for largest in (0.5, 1.0, 1e-9):
         ranges = {name: 1.0 if name == "sample" else largest for name in region.inputs}
-        found[largest] = stack_program(lower_stack_region(region, 1, P_ERROR, ranges).client).body.units
-    assert max(found[0.5]) == pytest.approx(2 * min(found[0.5]))
-    assert found[1.0] == found[1e-9] == (1 / LIMIT, 1 / LIMIT)
+        units[largest] = stack_program(lower_stack_region(region, 1, P_ERROR, ranges).client).body.units
+    assert max(units[0.5]) == pytest.approx(2 * min(units[0.5]))
+    assert units[1.0] == units[1e-9] == (1 / LIMIT, 1 / LIMIT)
 
 
 @pytest.mark.fhe
 def test_noise_that_meets_again_is_counted_as_one() -> None:
-    """Blurs in a row add up one entry's noise on many ways: by Concrete's own count one result in forty is wrong."""
+    """Several blurs in a row add one entry's noise many times. With Concrete's own parameters one result in forty is wrong."""
     net = Net("in a row of eight")
     with torch.no_grad():
         for weight in net.parameters():
@@ -165,7 +167,7 @@ def test_noise_that_meets_again_is_counted_as_one() -> None:
     for compiled, shift in ((narrow, 0), (circuit.compiled, circuit.shift)):
         compiled.keygen()
         drawn = np.random.default_rng(0).integers(-LIMIT, LIMIT + 1, (2, 8, 8, 8))
-        results = [compiled.decrypt(compiled.run(compiled.encrypt(each.reshape(1, -1) << shift))) for each in drawn]
+        results = [compiled.decrypt(compiled.run(compiled.encrypt(vector.reshape(1, -1) << shift))) for vector in drawn]
         want = integers.run({source: drawn})[output].reshape(2, -1)
         wrong.append(np.count_nonzero(np.rint(np.concatenate(results) / 2**shift) != want))
     assert wrong[0] > 0
@@ -175,10 +177,10 @@ def test_noise_that_meets_again_is_counted_as_one() -> None:
 @pytest.mark.slow
 def test_public_values_and_constants_of_zero_are_left_to_the_client() -> None:
     graph = marked(Timed(), EXAMPLE)
-    stacks = [set(each.nodes) for each in stack_candidates(graph, "concrete_stacks")]
+    stacks = [set(candidate.nodes) for candidate in stack_candidates(graph, "concrete_stacks")]
     assert {"second_conv2d", "short_conv2d"} <= stacks[0]
     assert {"first_conv2d", "label_linear"} <= stacks[1]
-    assert not any("sin" in name for each in stacks for name in each)
+    assert not any("sin" in name for stack in stacks for name in stack)
     region = largest_region(graph)
     for node in region.graph_module.graph.nodes:
         if str(node.target) == "aten.mul.Tensor":
@@ -191,7 +193,7 @@ def test_public_values_and_constants_of_zero_are_left_to_the_client() -> None:
 def test_weights_that_are_not_finite_are_refused() -> None:
     net = Net("side by side")
     with torch.no_grad():
-        net.a.weight[0, 0, 0, 0] = float("nan")  # type: ignore[index, operator, union-attr]
+        net.get_parameter("a.weight")[0, 0, 0, 0] = float("nan")
     with pytest.raises(CompileError, match="not finite"):
         map_of(largest_region(marked(net, {"sample": torch.zeros(2, 2, 4, 4)})))
 
@@ -203,10 +205,10 @@ def timed() -> Compiled:
 
 
 def stacks_of(compiled: Compiled) -> list[SubgraphRegion]:
-    return [each for each in compiled.program.calls.values() if isinstance(each, SubgraphRegion)]
+    return [region for region in program_of(compiled).calls.values() if isinstance(region, SubgraphRegion)]
 
 
-def values_for(region: SubgraphRegion, batch: int) -> list[np.ndarray]:
+def values_for(region: SubgraphRegion, batch: int) -> list[Array]:
     assert region.lowered is not None
     rng = np.random.default_rng(batch)
     shapes = stack_program(region.lowered.client).body.input_shapes
@@ -222,19 +224,19 @@ def test_encrypted_stacks_equal_their_integers(timed: Compiled, batch: int) -> N
     for region in regions:
         assert region.lowered is not None
         client, server = StackBackend().load_client(region.lowered.client), StackBackend().load_server(region.lowered.server)
-        values, readout = values_for(region, batch), stack_readout(region.lowered.client)
+        values, dequantizer = values_for(region, batch), stack_dequantizer(region.lowered.client)
         payload, pending = encrypt_whole(client, values, batch)
         assert len(payload) == client.request_bytes(batch) == server.request_bytes(batch)
         reply = server.evaluate(payload, batch)
         assert len(reply) == client.reply_bytes(batch)
         simulated = StackBackend().simulation(region.lowered.client, region.lowered.server)
-        twin = simulated.decrypt(b"", simulated.encrypt(values, batch)[1])
+        in_simulation = simulated.decrypt(b"", simulated.encrypt(values, batch)[1])
         got = client.decrypt(reply, pending)
-        for one, two, want in zip(got, twin, region.reference(values), strict=True):
+        for one, two, want in zip(got, in_simulation, region.reference(values), strict=True):
             np.testing.assert_array_equal(one, two)
             assert one.shape == want.shape
             assert np.sqrt(np.mean((one - want) ** 2)) < 0.02 * want.std()
-        assert readout.program.body.distortion_db > 40
+        assert dequantizer.program.body.distortion_db > 40
 
 
 @pytest.mark.fhe
@@ -267,26 +269,26 @@ def test_the_server_gets_no_offsets_and_no_word_twice(timed: Compiled) -> None:
 def test_halves_that_make_no_sense_are_refused(timed: Compiled) -> None:
     lowered = stacks_of(timed)[0].lowered
     assert lowered is not None
-    chosen = StackBackend()
-    assert chosen.check_proofs(lowered.client) == []
+    scheme = StackBackend()
+    assert scheme.check_proofs(ServerHalf(lowered.client.program, lowered.client.tensors)) == []
     for name, value in (
         ("limit", 0), ("units", [1.0]), ("units", [0.0, 1.0]), ("p_error", 1.5), ("inputs", []), ("output_shapes", [[1]]),
         ("input_shapes", [[1], [2]]), ("specs", "{}"), ("request", {"head": "", "size": 8, "tail": ""}),
     ):  # fmt: skip
         program = copy.deepcopy(dict(lowered.client.program)) | {name: value}
         with pytest.raises(ProtocolError):
-            chosen.load_client(Half(program, lowered.client.tensors))
+            scheme.load_client(ClientHalf(program, lowered.client.tensors))
     wide = dict(lowered.client.program) | {"largest": 1 << 50}
-    assert "leave" in chosen.check_proofs(Half(wide, lowered.client.tensors))[0]
+    assert "do not fit" in scheme.check_proofs(ServerHalf(wide, lowered.client.tensors))[0]
     noisy = dict(lowered.client.program) | {"norm": 1e9}
-    assert "wrong with probability" in chosen.check_proofs(Half(noisy, lowered.client.tensors))[0]
+    assert "wrong with probability" in scheme.check_proofs(ServerHalf(noisy, lowered.client.tensors))[0]
     with pytest.raises(ProtocolError, match="units"):
-        chosen.load_client(Half(lowered.client.program, {}))
+        scheme.load_client(ClientHalf(lowered.client.program, {}))
     tensors = {**lowered.client.tensors, "offset": np.full_like(lowered.client.tensors["offset"], np.nan)}
-    with pytest.raises(ProtocolError, match="not finite"):
-        chosen.load_client(Half(lowered.client.program, tensors))
+    with pytest.raises(ProtocolError, match="must be finite"):
+        scheme.load_client(ClientHalf(lowered.client.program, tensors))
     region = stacks_of(timed)[0]
-    client = chosen.load_client(lowered.client)
+    client = scheme.load_client(lowered.client)
     with pytest.raises(ProtocolError, match="inputs of"):
         encrypt_whole(client, [value[:, :1] for value in values_for(region, 1)], 1)
 
@@ -298,7 +300,7 @@ def test_concrete_takes_the_stacks_that_are_faster_as_one_circuit(tmp_path: Path
     for partition, budgets in (("all", {}), ("optimised", {"client_weights_mib": 0.0})):
         options = CompileOptions(backend="concrete", partition=partition, **budgets)  # type: ignore[arg-type]
         compiled = compile_model(net.eval(), tmp_path / partition, options=options, example_inputs=example)
-        (region,) = compiled.program.calls.values()
+        (region,) = program_of(compiled).calls.values()
         assert region.backend == "concrete_stacks"
     lone = backend("concrete").propose(marked(Net("activation between"), example), Context())
-    assert [each.backend for each in lone] == ["concrete", "concrete"]
+    assert [candidate.backend for candidate in lone] == ["concrete", "concrete"]

@@ -8,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hecompile.backends.concrete.limits import LIMIT
-from hecompile.backends.concrete.linear.stages import LimitedProduct
+from hecompile.backends.concrete.linear.stages import LimitedLinearOp
 from hecompile.backends.concrete.windows import largest_result, limits_for, quantise_windows
 from hecompile.ir.channels import ChannelSplit
-from hecompile.ir.linear import Geometry, Part, conv2d, correlate, linear
-from hecompile.ir.products import Product
+from hecompile.ir.linear import Array, Geometry, Part, conv2d, correlate, linear
+from hecompile.ir.linear_ops import FloatLinearOp
 from hecompile.ir.quantization import quantize
 
 PICTURES = ["normal", "constant", "signs of a row", "one entry", "zero", "huge", "nan", "inf"]
 
 
-def geometry_and_weights(kind: str, seed: int) -> tuple[Geometry, np.ndarray]:
+def geometry_and_weights(kind: str, seed: int) -> tuple[Geometry, Array]:
     rng = np.random.default_rng(seed)
     if kind == "linear":
         geometry, weights = linear(rng.standard_normal((5, 12)), 3)
@@ -28,7 +28,7 @@ def geometry_and_weights(kind: str, seed: int) -> tuple[Geometry, np.ndarray]:
     return geometry, np.clip(np.rint(weights * 60), -127, 127).astype(np.int8)
 
 
-def picture(kind: str, geometry: Geometry, weights: np.ndarray, seed: int) -> np.ndarray:
+def picture(kind: str, geometry: Geometry, weights: Array, seed: int) -> Array:
     rng = np.random.default_rng(seed)
     shape = (2, *geometry.picture)
     if kind == "normal":
@@ -37,9 +37,9 @@ def picture(kind: str, geometry: Geometry, weights: np.ndarray, seed: int) -> np
         row = np.abs(weights.astype(int)).sum(axis=(1, 2)).argmax()
         return np.broadcast_to(np.sign(weights[row].sum(axis=1)).reshape(-1, 1, 1), shape).astype(np.float32)
     if kind == "one entry":
-        found = np.zeros(shape, np.float32)
-        found[:, 0, 0, 0] = 3.0
-        return found
+        values = np.zeros(shape, np.float32)
+        values[:, 0, 0, 0] = 3.0
+        return values
     fill = {"constant": 1.0, "zero": 0.0, "huge": 3e38, "nan": np.nan, "inf": np.inf}[kind]
     return np.full(shape, fill, np.float32)
 
@@ -83,8 +83,8 @@ def test_the_bound_saves_bits() -> None:
 def test_the_reference_is_within_its_rounding(kind: str) -> None:
     rng = np.random.default_rng(0)
     geometry, weights = conv2d(rng.standard_normal((4, 3, 3, 3)), (6, 6), (1, 1), (1, 1), (1, 1), 1)
-    product = quantize(Product("x", geometry, (Part("y", 4),), weights.copy, np.zeros(4, np.float32), ChannelSplit(3)))
-    limited = LimitedProduct(product, 1)
+    linear_op = quantize(FloatLinearOp("x", geometry, (Part("y", 4),), weights.copy, np.zeros(4, np.float32), ChannelSplit(3)))
+    limited = LimitedLinearOp(linear_op, 1)
     value = picture(kind, geometry, weights, 0)
-    for got, want, bound in zip(limited.reference(value), product.reference(value), limited.rounding(value), strict=True):
+    for got, want, bound in zip(limited.reference(value), linear_op.reference(value), limited.rounding(value), strict=True):
         assert (np.abs(got - want) <= bound + 1e-5).all()

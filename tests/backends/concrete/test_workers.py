@@ -223,7 +223,7 @@ def test_only_the_last_circuits_are_loaded_in_the_background(workers: Workers, m
     [
         ("die", 503, "evaluating: the worker ended"),
         ("nonsense", 503, "evaluating: the worker ended"),
-        ("few", 503, "evaluating: the worker answers nonsense"),
+        ("few", 503, "evaluating: the worker gives a malformed answer"),
         ("error", 422, "evaluating: Concrete says RuntimeError: no ciphertext"),
     ],
 )
@@ -290,8 +290,8 @@ own.close()
 
 
 def test_a_broken_pipe_does_not_end_a_process_that_handles_its_signal() -> None:
-    found = subprocess.run([sys.executable, "-c", SIGNALLED, DEAF], capture_output=True, text=True, timeout=LONGEST_S, check=True)
-    assert found.stdout.startswith("loading a circuit: the worker ended"), found
+    process = subprocess.run([sys.executable, "-c", SIGNALLED, DEAF], capture_output=True, text=True, timeout=LONGEST_S, check=True)
+    assert process.stdout.startswith("loading a circuit: the worker ended"), process
 
 
 def test_closed_workers_refuse_jobs_and_leave_no_process_or_folder(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from hecompile.buffers import Buffer
 from hecompile.runtime.serving.evaluations import Evaluations, Work
 from hecompile.runtime.serving.limits import Limits
 from hecompile.runtime.serving.queue import FairQueue
@@ -21,9 +22,9 @@ def nothing() -> None:
 async def _most_at_once(queue: FairQueue, comers: int) -> int:
     most = 0
 
-    async def come(owner: str) -> None:
+    async def come(client_id: str) -> None:
         nonlocal most
-        turn = await queue.turn(owner, "region")
+        turn = await queue.turn(client_id, "region")
         most = max(most, queue.running)
         await asyncio.sleep(0.01)
         queue.leave(turn)
@@ -40,20 +41,20 @@ def test_there_are_as_many_turns_as_places(places: int) -> None:
 
 def test_who_has_used_least_is_next_also_with_several_places() -> None:
     async def order() -> list[str]:
-        queue, found = FairQueue(100, 2), list[str]()
+        queue, served = FairQueue(100, 2), list[str]()
 
-        async def come(owner: str, name: str) -> None:
-            turn = await queue.turn(owner, "region")
-            found.append(name)
+        async def come(client_id: str, name: str) -> None:
+            turn = await queue.turn(client_id, "region")
+            served.append(name)
             await asyncio.sleep(0.01)
             queue.leave(turn)
 
         await asyncio.gather(*(come(name[0], name) for name in ("a0", "a1", "a2", "a3", "b0", "b1")))
-        return found
+        return served
 
-    found = asyncio.run(order())
-    assert found[:2] == ["a0", "a1"]
-    assert set(found[2:4]) == {"b0", "b1"}  # b used nothing while a had both places
+    names = asyncio.run(order())
+    assert names[:2] == ["a0", "a1"]
+    assert set(names[2:4]) == {"b0", "b1"}  # b used nothing while a had both places
 
 
 def test_what_waits_takes_a_share_of_the_time_with_more_places() -> None:
@@ -65,12 +66,12 @@ def test_what_waits_takes_a_share_of_the_time_with_more_places() -> None:
         running = [await queue.turn("a", "region") for _ in range(places)]
         waiting = [asyncio.ensure_future(queue.turn("a", "region")) for _ in range(6)]
         await asyncio.sleep(0)
-        found = queue.expected_s, queue.expected_for("a")
-        for each in waiting:
-            each.cancel()
+        expectations = queue.expected_s, queue.expected_for("a")
+        for task in waiting:
+            task.cancel()
         assert len(running) == places
-        assert found[0] == pytest.approx(found[1], rel=0.01)
-        return found[0]
+        assert expectations[0] == pytest.approx(expectations[1], rel=0.01)
+        return expectations[0]
 
     assert asyncio.run(expected(1)) == pytest.approx(28, rel=0.02)
     assert asyncio.run(expected(2)) == pytest.approx(16, rel=0.02)
@@ -90,12 +91,12 @@ def test_a_turn_that_is_given_up_at_the_moment_it_comes_frees_its_place() -> Non
     assert asyncio.run(goes_on()) == 1
 
 
-def _evaluated(places: int, run: Callable[[], bytes], count: int) -> list[bytes]:
-    async def answers() -> list[bytes]:
+def _evaluated(places: int, run: Callable[[], bytes], count: int) -> list[Buffer]:
+    async def answers() -> list[Buffer]:
         queue = FairQueue(100, places)
         evaluations = Evaluations(Limits(), queue, lambda seconds: None, nothing)
         work = [evaluations.start(None, str(place), "region", Work(run, nothing, nothing)) for place in range(count)]
-        return await asyncio.gather(*(each.task for each in work))
+        return list(await asyncio.gather(*(evaluation.task for evaluation in work)))
 
     return asyncio.run(answers())
 

@@ -14,23 +14,23 @@ from hecompile.runtime.serving.refusals import RefusalError
 def full(queue: FairQueue) -> bool:
     """Whether a request that comes now is sent away."""
     try:
-        queue.judge()
+        queue.check()
     except RefusalError:
         return True
     return False
 
 
 async def _order(queue: FairQueue, comers: list[tuple[str, str]]) -> list[str]:
-    """Who had a turn, one after the other; names of comers begin with their owner."""
+    """Who had a turn, one after the other; names of comers begin with their client_id."""
     order = list[str]()
 
-    async def come(owner: str, name: str) -> None:
-        turn = await queue.turn(owner, "region")
+    async def come(client_id: str, name: str) -> None:
+        turn = await queue.turn(client_id, "region")
         order.append(name)
         await asyncio.sleep(0.01)
         queue.leave(turn)
 
-    await asyncio.gather(*(come(owner, name) for owner, name in comers))
+    await asyncio.gather(*(come(client_id, name) for client_id, name in comers))
     return order
 
 
@@ -41,9 +41,9 @@ def test_one_owner_is_served_in_order() -> None:
 
 def test_several_owners_take_turns() -> None:
     comers = [*[("a", f"a{number}") for number in range(4)], ("b", "b0"), ("b", "b1")]
-    found = asyncio.run(_order(FairQueue(100), comers))
-    assert found[:2] == ["a0", "b0"]
-    assert sorted(found[2:4]) == ["a1", "b1"]
+    names = asyncio.run(_order(FairQueue(100), comers))
+    assert names[:2] == ["a0", "b0"]
+    assert sorted(names[2:4]) == ["a1", "b1"]
 
 
 def test_the_length_follows_from_what_requests_took() -> None:
@@ -57,9 +57,9 @@ def test_the_length_follows_from_what_requests_took() -> None:
             waiting.append(asyncio.ensure_future(queue.turn("a", "region")))
             await asyncio.sleep(0)
         with pytest.raises(RefusalError, match="are waiting already"):
-            queue.judge()
-        for each in waiting:
-            each.cancel()
+            queue.check()
+        for task in waiting:
+            task.cancel()
         return len(waiting)
 
     assert 10 <= asyncio.run(lengths(0.2)) <= 13
@@ -74,8 +74,8 @@ def test_a_few_may_always_wait() -> None:
         while not full(queue):
             waiting.append(asyncio.ensure_future(queue.turn("a", "region")))
             await asyncio.sleep(0)
-        for each in waiting:
-            each.cancel()
+        for task in waiting:
+            task.cancel()
         return queue.length
 
     assert asyncio.run(places()) == LEAST_PLACES
@@ -124,12 +124,12 @@ def test_a_closed_queue_sends_everybody_away() -> None:
 
 
 def test_use_is_forgotten() -> None:
-    """Nothing is kept of owners that used little, or long ago."""
+    """Nothing is kept of clients that used little, or long ago."""
 
     async def used() -> int:
         queue = FairQueue(100)
-        for owner in map(str, range(100)):
-            turn = await queue.turn(owner, "region")
+        for client_id in map(str, range(100)):
+            turn = await queue.turn(client_id, "region")
             turn.began -= 0.0001
             queue.leave(turn)
         return len(queue._used)
@@ -160,8 +160,8 @@ def test_thousands_that_give_up_at_once_break_nothing() -> None:
         await asyncio.sleep(0)
         queue.close()
         queue.leave(turn)
-        found = await asyncio.gather(*waiting, return_exceptions=True)
-        return sum(isinstance(each, RefusalError) for each in found)
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        return sum(isinstance(outcome, RefusalError) for outcome in outcomes)
 
     assert asyncio.run(ends()) == 3000
 
@@ -171,18 +171,18 @@ def test_an_owner_waits_for_those_who_have_used_less() -> None:
 
     async def expected() -> tuple[float, float, float]:
         queue = FairQueue(100)
-        for owner, seconds in (("x", 1.0), ("a", 10.0)):
-            turn = await queue.turn(owner, "region")
+        for client_id, seconds in (("x", 1.0), ("a", 10.0)):
+            turn = await queue.turn(client_id, "region")
             turn.began -= seconds
-            queue.leave(turn, measured=owner == "x")
+            queue.leave(turn, measured=client_id == "x")
         running = await queue.turn("x", "region")
         running.began -= 1.0
-        waiting = [asyncio.ensure_future(queue.turn(owner, "region")) for owner in "aaabb"]
+        waiting = [asyncio.ensure_future(queue.turn(client_id, "region")) for client_id in "aaabb"]
         await asyncio.sleep(0)
-        found = queue.expected_for("a"), queue.expected_for("b"), queue.expected_for("new")
-        for each in waiting:
-            each.cancel()
-        return found
+        expectations = queue.expected_for("a"), queue.expected_for("b"), queue.expected_for("new")
+        for task in waiting:
+            task.cancel()
+        return expectations
 
     busy, calm, new = asyncio.run(expected())
     assert busy == pytest.approx(5.0, abs=0.1)

@@ -31,8 +31,8 @@ psutil = pytest.importorskip("psutil")
 
 @pytest.fixture(scope="module")
 def server(digits: Path) -> Iterator[Server]:
-    with Server(digits, "--ray", "--replicas", "2", "--idle-replicas", "2") as found:
-        yield found
+    with Server(digits, "--ray", "--replicas", "2", "--idle-replicas", "2") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +48,21 @@ def stored(digits: Path) -> Stored:
     name, client = max(bundle.calls.items(), key=lambda item: item[1].request_bytes(1))
     half = read_client_half(digits, bundle.manifest.files, f"client/{name}")
     geometry = {layer.input: layer.geometry for layer in region_program(half).body.layers}
-    values = [np.ones((1, geometry[each].channels, *geometry[each].size), np.float32) for each in client.inputs]
+    values = [np.ones((1, geometry[source].channels, *geometry[source].size), np.float32) for source in client.inputs]
     body = b"".join(pack_request(1, client.encrypt(values, 1)[0]))
-    return Stored(f"/v1/artifacts/{service.digest}/regions/{name}", body, service.answer(service.digest, name, body))
+    return Stored(f"/v1/artifacts/{service.digest}/regions/{name}", body, bytes(service.answer(service.digest, name, body)))
 
 
 def workers(server: Server) -> set[int]:
-    found = set[int]()
+    pids = set[int]()
     for pid in family(server.pid):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             continue
         if b"ServeReplica" in command:
-            found.add(pid)
-    return found
+            pids.add(pid)
+    return pids
 
 
 def metric(server: Server, name: str) -> float:
@@ -114,10 +114,12 @@ def test_a_request_that_comes_again_is_not_evaluated_twice(server: Server, store
 @pytest.mark.slow
 @pytest.mark.promise("loopback")
 def test_nothing_that_ray_starts_can_be_reached_from_elsewhere(server: Server, stored: Stored) -> None:
-    """By another reader of sockets than the server's own, and with a listener that is open to others as proof that it sees such."""
+    """The addresses are read by psutil and by the server's own reader of sockets."""
     assert Connection(server.url, Seen()).ask(stored) == stored.reply  # all that answers has been started
     processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-    addresses = [each.laddr.ip for process in processes for each in process.net_connections() if each.status == "LISTEN"]
+    addresses = [
+        connection.laddr.ip for process in processes for connection in process.net_connections() if connection.status == "LISTEN"
+    ]
     assert len(addresses) > 8
     assert {address.removeprefix("::ffff:") for address in addresses} <= {"127.0.0.1", "::1"}
     assert listening_elsewhere(family(server.pid)) == []
@@ -126,11 +128,13 @@ def test_nothing_that_ray_starts_can_be_reached_from_elsewhere(server: Server, s
 @pytest.mark.slow
 @pytest.mark.promise("loopback")
 def test_who_has_no_token_cannot_join(server: Server) -> None:
-    """Whoever could, would run code of his own: asked of Ray's centre, which everything that joins asks first."""
+    """A process that joins could run its own code. The test asks Ray's central service, as every joining process must first."""
     grpc = pytest.importorskip("grpc")
     centre = next(pid for pid in family(server.pid) if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0])
-    port = next(each.laddr.port for each in psutil.Process(centre).net_connections() if each.status == "LISTEN")
-    token = next(each for each in Path(f"/proc/{centre}/environ").read_text().split("\0") if each.startswith("RAY_AUTH_TOKEN="))
+    port = next(connection.laddr.port for connection in psutil.Process(centre).net_connections() if connection.status == "LISTEN")
+    token = next(
+        variable for variable in Path(f"/proc/{centre}/environ").read_text().split("\0") if variable.startswith("RAY_AUTH_TOKEN=")
+    )
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         for method in ("NodeInfoGcsService/GetClusterId", "NodeInfoGcsService/GetAllNodeInfo", "JobInfoGcsService/AddJob"):
             call = channel.unary_unary(f"/ray.rpc.{method}")
@@ -192,7 +196,7 @@ def test_shards_answer_with_the_bytes_of_one_server_grow_with_the_queue_and_leav
         ({"replicas": -1}, "--replicas -1"),
         ({"threads": 0}, "--threads 0"),
         ({"shards": 0}, "--shards 0"),
-        ({"replicas": 2, "idle_replicas": 3}, "--idle-replicas 3: between 1 and 2"),
+        ({"replicas": 2, "idle_replicas": 3}, "--idle-replicas 3: it must be between 1 and 2"),
         ({"idle_replicas": 0}, "--idle-replicas 0"),
         ({"replicas": 10**9}, "--replicas 1000000000"),
     ],
@@ -215,4 +219,4 @@ def test_as_many_workers_as_processors_by_default(monkeypatch: pytest.MonkeyPatc
 def test_options_of_workers_without_workers_are_refused(digits: Path, options: list[str]) -> None:
     result = CliRunner().invoke(app, ["serve", str(digits), "--port", "0", *options])
     assert isinstance(result.exception, CompileError)
-    assert f"{options[0]} without --ray" in str(result.exception)
+    assert f"{options[0]} has no effect without --ray" in str(result.exception)

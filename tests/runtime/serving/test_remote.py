@@ -13,7 +13,7 @@ from hecompile.compiler import Compiled
 from hecompile.errors import CompileError, ProtocolError
 from hecompile.runtime.service import Service, load_service
 from hecompile.runtime.serving.remote import RemoteRegion
-from hecompile.runtime.serving.replica import Described, Refused, Replica, judge_stateless
+from hecompile.runtime.serving.replica import Replica, WorkerDescription, WorkerRefusal, check_stateless
 from hecompile.runtime.wire import pack_request
 from tests.runtime.test_server import good_body
 from tests.sampling import artifact as sampler_artifact
@@ -26,12 +26,12 @@ class Here:
         self.replicas = [Replica(str(folder), index, shards) for index in range(shards)]
         self.given: list[tuple[object, ...]] = []
 
-    def described(self) -> Described:
-        found = asyncio.run(self.replicas[0].describe())
-        assert isinstance(found, Described)
-        return found
+    def described(self) -> WorkerDescription:
+        description = asyncio.run(self.replicas[0].describe())
+        assert isinstance(description, WorkerDescription)
+        return description
 
-    def evaluate(self, shards: Sequence[int], region: str, payload: bytes, batch: int) -> dict[int, bytes | Refused]:
+    def evaluate(self, shards: Sequence[int], region: str, payload: bytes, batch: int) -> dict[int, bytes | WorkerRefusal]:
         self.given.append((region, payload, batch))
         return {index: asyncio.run(self.replicas[index].evaluate(region, payload, batch)) for index in shards}
 
@@ -62,10 +62,10 @@ def test_workers_give_the_bytes_of_one_server(here: Here, alone: Service, tiny: 
 @pytest.mark.promise("workers")
 def test_workers_get_bytes_our_own_name_and_a_number(here: Here, tiny: Compiled) -> None:
     service = here.service()
-    service.answer(service.digest, "call_01", bytearray(good_body(tiny)))  # type: ignore[arg-type]
+    service.answer(service.digest, "call_01", bytearray(good_body(tiny)))
     region, payload, batch = here.given[0]
     assert region in service.regions
-    assert [type(each) for each in (region, payload, batch)] == [str, bytes, int]
+    assert [type(argument) for argument in (region, payload, batch)] == [str, bytes, int]
 
 
 @pytest.mark.promise("workers")
@@ -77,7 +77,7 @@ def test_what_is_no_request_reaches_no_worker(here: Here, body: bytes) -> None:
     with pytest.raises(ProtocolError):
         service.answer(service.digest, "call_01", body)
     with pytest.raises(ProtocolError, match="no region"):
-        service.judge(service.digest, "call_99")
+        service.check_request(service.digest, "call_99")
     assert here.given == []
 
 
@@ -85,26 +85,26 @@ def test_a_workers_refusal_is_told_with_its_status(here: Here, alone: Service) -
     service, body = here.service(), b"".join(pack_request(1, [b"short"]))
     with pytest.raises(ProtocolError) as told:
         alone.answer(alone.digest, "call_01", body)
-    with pytest.raises(ProtocolError) as found:
+    with pytest.raises(ProtocolError) as refused:
         service.answer(service.digest, "call_01", body)
-    assert (str(found.value), found.value.status) == (str(told.value), told.value.status)
+    assert (str(refused.value), refused.value.status) == (str(told.value), told.value.status)
 
 
 def test_a_worker_that_cannot_load_says_why(tmp_path: Path) -> None:
-    found = asyncio.run(Replica(str(tmp_path), 0, 1).describe())
-    assert isinstance(found, Refused)
-    assert "no artifact here" in found.reason
+    description = asyncio.run(Replica(str(tmp_path), 0, 1).describe())
+    assert isinstance(description, WorkerRefusal)
+    assert "no artifact here" in description.reason
 
 
 def test_backends_that_may_keep_something_of_clients_are_refused(tmp_path: Path) -> None:
     sampler_artifact(tmp_path / "sampler.he")
-    with pytest.raises(CompileError, match="does not promise that its servers keep nothing"):
-        judge_stateless(tmp_path / "sampler.he")
+    with pytest.raises(CompileError, match="servers may store something for a client"):
+        check_stateless(tmp_path / "sampler.he")
 
 
 def test_a_stateless_artifact_is_told_without_its_weights(tiny: Compiled, alone: Service) -> None:
     assert tiny.artifact is not None
-    assert judge_stateless(tiny.artifact) == ("Tiny", alone.digest, True)
+    assert check_stateless(tiny.artifact) == ("Tiny", alone.digest, True)
 
 
 @pytest.mark.parametrize(("name", "stateless"), [("bfv", True), ("clear", True), ("ckks", False), ("concrete", False)])

@@ -1,4 +1,4 @@
-"""`clear` as a backend: it proposes, lowers and prices as `bfv` does."""
+"""The backend `clear`, which proposes, lowers and prices as `bfv` does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hecompile.backends.base import Guarantee
 from hecompile.backends.bfv.integer import IntegerBackend
 from hecompile.backends.bfv.parameters import Parameters
-from hecompile.backends.bfv.program import judge_messages, region_program
+from hecompile.backends.bfv.program import check_messages, region_program
 from hecompile.backends.bfv.weights import weights_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["ClearBackend"]
 
 
 class ClearBackend(IntegerBackend):
-    """Simulation: exact, and in the clear."""
+    """Computes exactly what `bfv` computes, in the clear: a simulation."""
 
     name = "clear"
     guarantee = Guarantee(encrypts=False, stateless=True)
@@ -38,11 +38,11 @@ class ClearBackend(IntegerBackend):
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.bfv.clear.client import ClearClient
-        from hecompile.backends.readouts import readouts
+        from hecompile.backends.dequantizers import dequantizers
 
         program = region_program(half)
-        client = ClearClient(program, readouts(half, program.region, program.body.layers))
-        judge_messages(client, program)
+        client = ClearClient(program, dequantizers(half, program.region, program.body.layers))
+        check_messages(client, program)
         return client
 
     def load_server(self, half: ServerHalf) -> RegionServer:

@@ -1,4 +1,4 @@
-"""The sizes of what travels under `clear`."""
+"""The sizes of requests and replies under `clear`."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def upload_bytes(layer: LayerProgram, batch: int) -> int:
 
 
 def reply_words(layout: Layout) -> int:
-    """Integers of a layer's part of a reply."""
-    return layout.blocks * layout.answers * layout.read_count
+    """How many integers a layer's part of a reply has."""
+    return layout.blocks * layout.answers * layout.gather_count

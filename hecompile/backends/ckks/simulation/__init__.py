@@ -1,1 +1,1 @@
-"""`ckks` without encryption: the same slot programs on plain vectors. The oracle, and what quality is measured with."""
+"""The backend `ckks_clear`: the slot programs of `ckks` on plain vectors, as a reference and to measure quality."""

@@ -1,1 +1,1 @@
-"""Linear layers as circuits of Concrete without lookups."""
+"""The backend `concrete`: single linear layers as circuits of Concrete without table lookups."""

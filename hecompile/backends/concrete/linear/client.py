@@ -1,4 +1,4 @@
-"""The client's half of linear circuits: a fresh key per request, encryption, decryption. The server never imports this module."""
+"""The client's side of linear circuits: it makes fresh keys for a request, encrypts and decrypts. No server imports this module."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hecompile.backends.concrete.client_keys import client_with_keys, decrypted
 from hecompile.backends.concrete.frames import cut
 from hecompile.backends.concrete.linear.program import LinearProgram
-from hecompile.backends.concrete.opened import client_with_keys, decrypted
 from hecompile.backends.concrete.windows import quantise_windows
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import ProtocolError
+from hecompile.ir.dequantizer import Dequantizer, leading
 from hecompile.ir.halves import Array
-from hecompile.ir.readout import Readout, leading
 
 __all__ = ["LinearClient"]
 
 
 @dataclass(frozen=True, repr=False)
 class _Pending(Pending):
-    """A client with its key per layer, and how to read the layer's answer."""
+    """What a request needs until its reply comes: for every layer a client with its key, and the scales to read its answer."""
 
     clients: list[Any]
     scales: list[npt.NDArray[np.float64]]
@@ -33,19 +33,19 @@ class _Pending(Pending):
 
 
 class LinearClient(RegionClient):
-    """Encrypts a region's inputs element by element and decrypts its outputs."""
+    """Encrypts a region's inputs, one ciphertext for each picture, and decrypts its outputs."""
 
-    def __init__(self, program: LinearProgram, readouts: list[Readout]) -> None:
+    def __init__(self, program: LinearProgram, dequantizers: list[Dequantizer]) -> None:
         self.inputs, self.outputs = program.inputs, program.outputs
         self.max_batch = program.max_batch
-        self._program, self._readouts = program, readouts
+        self._program, self._dequantizers = program, dequantizers
 
     def _fresh(self) -> list[Any]:
-        """A client with a new key for every layer."""
+        """Make a client of Concrete with a new key for every layer."""
         return [client_with_keys(layer.circuit) for layer in self._program.body.layers]
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        self._program.judge_batch(batch)
+        self._program.check_batch(batch)
         named = dict(zip(self.inputs, values, strict=True))
         pending = _Pending(self.reply_bytes(batch), self._fresh(), [], [], batch)
         parts: list[Buffer] = []
@@ -61,13 +61,13 @@ class LinearClient(RegionClient):
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
-            raise ProtocolError("a reply to another backend's request")
+            raise ProtocolError("this reply belongs to a request of another backend")
         layers = self._program.body.layers
         pieces = iter(cut(reply, [layer.reply.size for layer in layers for _ in range(layer.elements(pending.batch))]))
         outputs = list[Array]()
-        for place, (layer, readout, client) in enumerate(zip(layers, self._readouts, pending.clients, strict=True)):
+        for place, (layer, dequantizer, client) in enumerate(zip(layers, self._dequantizers, pending.clients, strict=True)):
             results = [decrypted(client, layer.reply, next(pieces)) for _ in range(layer.elements(pending.batch))]
-            outputs += readout.values(np.concatenate(results), pending.scales[place], pending.leading[place])
+            outputs += dequantizer.values(np.concatenate(results), pending.scales[place], pending.leading[place])
         return outputs
 
     def request_bytes(self, batch: int) -> int:

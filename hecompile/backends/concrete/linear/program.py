@@ -1,4 +1,4 @@
-"""The document of a region under `concrete`, the same in both halves: one circuit per product, for one element of the batch."""
+"""The document of a region under `concrete`, which both halves hold: one circuit per layer, each for one element of the batch."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from hecompile.backends.concrete.frames import Frame
-from hecompile.backends.concrete.limits import WIDTHS, Limits
+from hecompile.backends.concrete.limits import WIDTHS, ValueLimits
 from hecompile.backends.concrete.specs import Specs, parse_specs
-from hecompile.backends.program_io import Document, judge_bytes, judge_facts, judge_layers, read_program
+from hecompile.backends.program_io import Document, check_all, check_bytes, check_layer_names, read_program
 from hecompile.errors import ProtocolError
 from hecompile.ir.channels import ChannelSplit
 from hecompile.ir.halves import Half
 from hecompile.ir.linear import Geometry, Part
 
-__all__ = ["LayerProgram", "LinearBody", "LinearProgram", "linear_program"]
+__all__ = ["ConcreteLayer", "LinearBody", "LinearProgram", "linear_program"]
 
-MOST_TOKENS = 1 << 20  # pictures of a layer's input per element of the batch
+MOST_TOKENS = 1 << 20  # pictures of a layer's input for one element of the batch
 
 
 @dataclass(frozen=True)
-class LayerProgram:
-    """One product. Integers within the limits go in, up to `largest` come out."""
+class ConcreteLayer:
+    """One layer as a circuit: its input integers stay within `limits`, and its results within [-largest, largest].
+
+    Raises:
+        ProtocolError: when built from parts that do not fit each other.
+    """
 
     input: str
-    multiple: int
+    images_per_sample: int
     geometry: Geometry
     parts: tuple[Part, ...]
-    limits: Limits
+    limits: ValueLimits
     largest: int
     specs: str
     request: Frame
@@ -36,7 +40,7 @@ class LayerProgram:
 
     def __post_init__(self) -> None:
         specs, terms = self.circuit, self.geometry.picture[0] * len(self.geometry.taps)
-        if not 1 <= self.multiple <= MOST_TOKENS or not 0 <= self.largest < 1 << 62:
+        if not 1 <= self.images_per_sample <= MOST_TOKENS or not 0 <= self.largest < 1 << 62:
             raise ProtocolError(f"layer of {self.input}: numbers out of range")
         if not 1 <= self.limits.entry <= specs.numbers.source.reach or not terms <= self.limits.window**2 < 1 << 62:
             raise ProtocolError(f"layer of {self.input}: limits out of range")
@@ -52,43 +56,44 @@ class LayerProgram:
 
     @cached_property
     def circuit(self) -> Specs:
-        """The specification, parsed."""
+        """The circuit's specification, parsed and checked."""
         return parse_specs(self.specs)
 
     @property
     def split(self) -> ChannelSplit:
-        """All channels are encrypted: nothing is released under `concrete`."""
+        """The split of the input's channels: all are encrypted, since `concrete` reveals nothing."""
         return ChannelSplit(self.geometry.channels)
 
     def elements(self, batch: int) -> int:
-        """Ciphertexts of a request at this batch size."""
-        return batch * self.multiple
+        """How many ciphertexts a request has at this batch size."""
+        return batch * self.images_per_sample
 
 
 @dataclass(frozen=True)
 class LinearBody:
-    """What a document says of a region's circuits."""
+    """The part of a document that describes a region's circuits."""
 
     max_batch: int
     p_error: float
-    layers: tuple[LayerProgram, ...]
+    layers: tuple[ConcreteLayer, ...]
 
-    def judge(self, document: Document[Any]) -> None:
-        judge_facts(document.region, [(bool(self.layers) and 0 < self.p_error < 1, "no layers, or numbers out of range")])
-        judge_layers(document.region, self.layers, document.inputs, document.outputs)
-        judge_bytes(document.region, (self.request_bytes(self.max_batch), self.reply_bytes(self.max_batch)))
+    def check(self, document: Document[Any]) -> None:
+        """Raise `ProtocolError` unless the parts of the document fit each other."""
+        check_all(document.region, [(bool(self.layers) and 0 < self.p_error < 1, "no layers, or numbers out of range")])
+        check_layer_names(document.region, self.layers, document.inputs, document.outputs)
+        check_bytes(document.region, (self.request_bytes(self.max_batch), self.reply_bytes(self.max_batch)))
 
     def ciphertexts(self, batch: int) -> list[tuple[int, Frame, Frame]]:
-        """The circuit, request and reply of every ciphertext, in order."""
+        """For every ciphertext of a request, in order: the number of its circuit, and the frames of request and reply."""
         layers = enumerate(self.layers)
         return [(place, layer.request, layer.reply) for place, layer in layers for _ in range(layer.elements(batch))]
 
     def request_bytes(self, batch: int) -> int:
-        """Size of every request."""
+        """Bytes of a request at this batch size."""
         return sum(layer.elements(batch) * layer.request.size for layer in self.layers)
 
     def reply_bytes(self, batch: int) -> int:
-        """Size of every reply."""
+        """Bytes of a reply at this batch size."""
         return sum(layer.elements(batch) * layer.reply.size for layer in self.layers)
 
 
@@ -96,5 +101,5 @@ LinearProgram: TypeAlias = Document[LinearBody]
 
 
 def linear_program(half: Half) -> LinearProgram:
-    """The document of a half, checked. Raises `ProtocolError`."""
+    """Read and check the document of a half. Raises `ProtocolError` if it is malformed."""
     return read_program(half, LinearBody)

@@ -1,14 +1,14 @@
-"""Limits of the values: from then on a layer is a circuit of integers."""
+"""The pass that chooses the limits of the values that enter each layer's circuit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hecompile.backends.concrete.linear.stages import LimitedProduct
+from hecompile.backends.concrete.linear.stages import LimitedLinearOp
 from hecompile.errors import CompileError, Diagnostic
+from hecompile.ir.linear_ops import LinearOp, QuantizedLinearOp
 from hecompile.ir.passes import RegionPass
-from hecompile.ir.products import AnyProduct, QuantizedProduct
 from hecompile.ir.regions import AnyCall, CallRegion, Program
 
 __all__ = ["SelectParameters"]
@@ -16,20 +16,20 @@ __all__ = ["SelectParameters"]
 
 @dataclass(frozen=True)
 class SelectParameters(RegionPass):
-    """Choose the largest entries and windows that the values of each layer may have: its circuit's width follows from them.
+    """Choose limits for the entries and windows of each layer's input. The bit width of its circuit follows from them.
 
     weights int8 (32, 16, 9)  ->  entries up to 127, windows up to 1450
-    a layer that shows values ->  error: circuits show nothing
+    a layer that reveals values ->  error: circuits reveal nothing
     """
 
     def on(self, program: Program) -> Callable[[AnyCall], AnyCall]:
-        def limited(product: AnyProduct) -> AnyProduct:
-            if not isinstance(product, QuantizedProduct):
-                return product
-            if product.split.shows:
+        def limited(linear_op: LinearOp) -> LinearOp:
+            if not isinstance(linear_op, QuantizedLinearOp):
+                return linear_op
+            if linear_op.split.reveals:
                 raise CompileError(
-                    Diagnostic(f"backend '{self.backend}' shows nothing to the server", help="use policy strict, or --backend bfv")
+                    Diagnostic(f"backend '{self.backend}' cannot reveal values", help="use policy strict, or --backend bfv")
                 )
-            return LimitedProduct(product, program.multiple_of(product))
+            return LimitedLinearOp(linear_op, program.images_per_sample_of(linear_op))
 
-        return lambda region: region.with_products(limited) if isinstance(region, CallRegion) else region
+        return lambda region: region.with_linear_ops(limited) if isinstance(region, CallRegion) else region

@@ -1,4 +1,4 @@
-"""Linear layers under Concrete's own simulation, one circuit each."""
+"""Simulates linear layers with Concrete's own simulation, one circuit each."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from hecompile.backends.concrete.simulation import Outputs, SimulatedCircuit, Si
 from hecompile.backends.concrete.windows import quantise_windows
 from hecompile.backends.region_client import Pending, Secrets
 from hecompile.buffers import Buffer
+from hecompile.ir.dequantizer import Dequantizer, leading
 from hecompile.ir.halves import Array
-from hecompile.ir.readout import Readout, leading
 
 __all__ = ["LinearSimulation"]
 
 
 class LinearSimulation(Simulation):
-    """Of a region under `concrete`."""
+    """The simulation of a region under `concrete`."""
 
-    def __init__(self, program: LinearProgram, readouts: list[Readout], circuits: Sequence[SimulatedCircuit]) -> None:
+    def __init__(self, program: LinearProgram, dequantizers: list[Dequantizer], circuits: Sequence[SimulatedCircuit]) -> None:
         self.inputs, self.outputs, self.max_batch = program.inputs, program.outputs, program.max_batch
-        self._program, self._readouts, self._circuits = program, readouts, circuits
+        self._program, self._dequantizers, self._circuits = program, dequantizers, circuits
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        self._program.judge_batch(batch)
+        self._program.check_batch(batch)
         named: Mapping[str, Array] = dict(zip(self.inputs, values, strict=True))
         outputs = list[Array]()
-        for layer, readout, circuit in zip(self._program.body.layers, self._readouts, self._circuits, strict=True):
+        for layer, dequantizer, circuit in zip(self._program.body.layers, self._dequantizers, self._circuits, strict=True):
             value = named[layer.input]
             integers, scales = quantise_windows(layer.geometry.to_picture(value), layer.geometry, layer.limits)
-            outputs += readout.values(circuit(integers), scales, leading(value, layer.geometry))
+            outputs += dequantizer.values(circuit(integers), scales, leading(value, layer.geometry))
         return [], Outputs(0, outputs)

@@ -1,41 +1,41 @@
-"""Int8 weights and limits of the values: from here on a product is a circuit of integers (see `hecompile.ir.products`)."""
+"""A linear operation with int8 weights and limits of its values, as a circuit needs it (see `hecompile.ir.linear_ops`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 
-from hecompile.backends.concrete.limits import Limits
+from hecompile.backends.concrete.limits import ValueLimits
 from hecompile.backends.concrete.windows import limits_for, quantise_windows
+from hecompile.ir.dequantizer import leading, quantize_picture
 from hecompile.ir.linear import Array
-from hecompile.ir.products import AnyProduct, LaterProduct, QuantizedProduct
-from hecompile.ir.readout import leading, quantize_picture
+from hecompile.ir.linear_ops import LinearOp, LoweredLinearOp, QuantizedLinearOp
 
-__all__ = ["LimitedProduct"]
+__all__ = ["LimitedLinearOp"]
 
 
 @dataclass(frozen=True, eq=False)
-class LimitedProduct(LaterProduct):
-    """A quantised product whose values are integers within limits; `multiple` pictures per entry of the batch."""
+class LimitedLinearOp(LoweredLinearOp):
+    """A quantised linear operation whose input is rounded to integers within limits."""
 
-    quantized: QuantizedProduct
-    multiple: int
+    quantized: QuantizedLinearOp
+    images_per_sample: int
 
     @cached_property
-    def limits(self) -> Limits:
-        """What fills the width of the weights."""
+    def limits(self) -> ValueLimits:
+        """The limits of the input that make full use of a whole number of bits of the result."""
         return limits_for(self.geometry, self.quantized.weights)
 
     @property
-    def earlier(self) -> AnyProduct:
+    def earlier(self) -> LinearOp:
         return self.quantized
 
     def reference(self, value: Array) -> list[Array]:
         integers, scales = quantise_windows(self.geometry.to_picture(value), self.geometry, self.limits)
-        return self.quantized.readout.values(self.quantized.correlate(integers), scales, leading(value, self.geometry))
+        return self.quantized.dequantizer.values(self.quantized.correlate(integers), scales, leading(value, self.geometry))
 
     def rounding(self, value: Array) -> list[Array]:
-        """How far rounding the values may take the results from the quantized product's."""
+        """Bounds of how far rounding the input may move the results from those of the quantised operation."""
         picture = self.geometry.to_picture(value)
         coarser = quantise_windows(picture, self.geometry, self.limits)[1] / quantize_picture(picture, self.limits.entry)[1]
         bounds = self.quantized.value_rounding(value, self.limits.entry)

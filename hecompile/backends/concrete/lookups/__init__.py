@@ -1,1 +1,1 @@
-"""Convolution, activation, convolution as one circuit of Concrete with lookups."""
+"""The backend `concrete_lookups`: convolution, activation and convolution as one circuit of Concrete with table lookups (TLUs)."""

@@ -1,4 +1,4 @@
-"""The `concrete_lookups` backend: conv, activation, conv wholly at the server, by Concrete ML; the rest by `concrete`."""
+"""The `concrete_lookups` backend: conv, activation, conv in one request, by Concrete ML. `concrete` runs all other layers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hecompile.backends.base import Backend, Facts
+from hecompile.backends.base import Backend, Description
 from hecompile.backends.concrete.lookups.program import LookupProgram, lookup_program
 from hecompile.backends.concrete.tensors import bytes_of
-from hecompile.backends.tensors import judge_names
+from hecompile.backends.tensors import check_names
 from hecompile.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -30,11 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LookupBackend"]
 
-LARGEST_ZERO = 1e15  # of a quantiser: whole numbers are exact beside it
+LARGEST_ZERO = 1e15  # largest zero point of a quantiser: sums with integers are still exact
 
 
 class LookupBackend(Backend):
-    """Exact non-linear functions at the server, up to the declared error probability; evaluation keys once per session."""
+    """The server evaluates activations by table lookups, exact up to the declared error probability.
+
+    Clients send evaluation keys once per session.
+    """
 
     name = "concrete_lookups"
     others = ("concrete",)
@@ -46,13 +49,13 @@ class LookupBackend(Backend):
         return LookupOptions
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
-        """Chains whose lookups are few enough, then what `concrete` proposes."""
-        from hecompile.backends.concrete.lookups.chains import chain_candidates
+        """Propose regions of conv, activation, conv with few enough table lookups, then what `concrete` proposes."""
+        from hecompile.backends.concrete.lookups.candidates import lookup_candidates
 
-        return chain_candidates(graph, context.machine, self.name) + context.propose("concrete", graph)
+        return lookup_candidates(graph, context.machine, self.name) + context.propose("concrete", graph)
 
     def timestep_rows(self, rows: int) -> int:
-        return 1  # each row would be a circuit of its own
+        return 1  # every row would need a circuit of its own
 
     def lowering(self, context: Context) -> Sequence[RegionPass]:
         from hecompile.backends.concrete.lookups.regions import lower_lookup_region
@@ -64,12 +67,12 @@ class LookupBackend(Backend):
 
         return (Lower(self.name, halves, lambda half: self.describe(half).parameters),)
 
-    def describe(self, half: ClientHalf) -> Facts:
+    def describe(self, half: ClientHalf) -> Description:
         from hecompile.backends.concrete.errors import error_of
 
         program = lookup_program(half)
         key_mib = program.body.key_bytes / 2**20
-        return Facts(
+        return Description(
             layers=2,
             parameters=f"{program.body.widths}; {program.body.lookups} lookups, complexity {program.body.complexity:.3g}, "
             f"{key_mib:.0f} MiB of keys sent, some {program.body.cpu_s:.0f} CPU seconds, {program.body.distortion_db:.1f} dB",
@@ -77,7 +80,7 @@ class LookupBackend(Backend):
         )
 
     def price(self, half: ClientHalf, machine: Machine, batch: int) -> list[PartCost]:
-        """Keys are expanded once per session, and no part of it."""
+        """The cost of a request. Expanding the keys, which happens once per session, is not part of it."""
         from hecompile.ir.candidates import Cost, PartCost
 
         program = lookup_program(half)
@@ -102,13 +105,13 @@ class LookupBackend(Backend):
         return [f"region '{program.region}': {reason}" for reason in program.body.circuit.weak(security_bits)]
 
     def check_proofs(self, half: ServerHalf) -> list[str]:
-        return []  # Concrete's own bounds; the circuit was tried against its twin
+        return []  # the bounds are Concrete's own, and the circuit was compared with plain integers when it was compiled
 
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.concrete.lookups.client import LookupClient
 
         program = lookup_program(half)
-        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
+        program.body.circuit.check_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         return LookupClient(program, *_quantisers(half, program))
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
@@ -123,27 +126,27 @@ class LookupBackend(Backend):
         from hecompile.backends.concrete.lookups.server import LookupServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
-        judge_names(half, ("mlir",))
+        check_names(half, ("mlir",))
         program, mlir = lookup_program(half), bytes_of(half, "mlir")
-        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
+        program.body.circuit.check_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         name = hashlib.sha256(mlir).hexdigest()
         return LookupServer(program, ServerCircuit(name, mlir.decode(), program.body.p_error, program.body.circuit.text))
 
 
 def _quantisers(half: Half, program: LookupProgram) -> tuple[Quantiser, Quantiser]:
-    """Of the region's input and output."""
+    """The quantisers of a region's input and output. Raises `ProtocolError` if the half's tensors are not theirs."""
     from hecompile.backends.concrete.lookups.lowering import Quantiser
 
     shapes = program.body.circuit.input_shape, program.body.circuit.output_shape
     zeros = [_zeros(half, f"{name}.zero", shape) for name, shape in zip(("source", "result"), shapes, strict=True)]
     if set(half.tensors) != {"source.zero", "result.zero"}:
-        raise ProtocolError(f"region '{program.region}': tensors that no quantiser has")
+        raise ProtocolError(f"region '{program.region}': tensors other than the zero points of its quantisers")
     source = Quantiser(program.body.source.scale, zeros[0], program.body.source.low, program.body.source.high)
     return source, Quantiser(program.body.result_scale, zeros[1], 0, 1)
 
 
 def _zeros(half: Half, name: str, shape: tuple[int, ...]) -> Array:
-    """Of values of this shape: broadcast to it, they leave it as it is."""
+    """Zero points for values of this shape, to which they can be broadcast. Raises `ProtocolError` if they cannot."""
     tensor = half.tensors.get(name)
     if tensor is None or tensor.dtype != np.float64 or not (np.abs(tensor) <= LARGEST_ZERO).all():
         raise ProtocolError(f"tensor '{name}' is missing or not of float64 up to {LARGEST_ZERO:g}")

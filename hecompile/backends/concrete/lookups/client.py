@@ -1,4 +1,4 @@
-"""The client's half of a region with lookups: keys once per session, then integers in and out. The server never imports this."""
+"""The client's side of a region with table lookups: it makes keys once per session, encrypts and decrypts. No server imports it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from hecompile.backends.concrete.client_keys import client_with_keys, decrypted
 from hecompile.backends.concrete.frames import cut
 from hecompile.backends.concrete.lookups.lowering import Quantiser
 from hecompile.backends.concrete.lookups.program import LookupProgram, key_name
-from hecompile.backends.concrete.opened import client_with_keys, decrypted
 from hecompile.backends.region_client import Pending, RegionClient, Secrets
 from hecompile.buffers import Buffer
 from hecompile.errors import InternalError, ProtocolError
@@ -22,16 +22,18 @@ __all__ = ["LookupClient"]
 
 @dataclass(frozen=True, repr=False)
 class _Pending(Pending):
-    client: Any  # with the session's keys
+    """What a request needs until its reply comes: the client of Concrete with the session's keys, and the size of the batch."""
+
+    client: Any
     batch: int
 
 
 class LookupClient(RegionClient):
-    """Quantises with fixed scales, encrypts under the session's key, decrypts."""
+    """Quantises values with fixed scales, encrypts them under the session's key, and decrypts results."""
 
     def __init__(self, program: LookupProgram, source: Quantiser, result: Quantiser) -> None:
         self.inputs, self.outputs = program.inputs, program.outputs
-        self.max_batch, self.patience_s = program.max_batch, program.body.limit_s
+        self.max_batch, self.timeout_s = program.max_batch, program.body.limit_s
         self._program, self._body, self._key_name = program, program.body, key_name(program)
         self._source, self._result = source, result
 
@@ -42,15 +44,15 @@ class LookupClient(RegionClient):
         client = client_with_keys(self._body.circuit)
         keys: bytes = client.evaluation_keys.serialize()
         if len(keys) != self._body.key_bytes:
-            raise ProtocolError(f"region '{self._program.region}': keys of {len(keys)} bytes, declared {self._body.key_bytes}")
+            raise ProtocolError(f"region '{self._program.region}': keys of {len(keys)} bytes, expected {self._body.key_bytes}")
         secrets[self._key_name] = client
         return {self._key_name: keys}
 
     def encrypt(self, values: Sequence[Array], batch: int, secrets: Secrets | None = None) -> tuple[Sequence[Buffer], Pending]:
-        self._program.judge_batch(batch)
+        self._program.check_batch(batch)
         client: Any = None if secrets is None else secrets.get(self._key_name)
         if client is None:
-            raise InternalError(f"region '{self._program.region}' encrypts outside a session")
+            raise InternalError(f"region '{self._program.region}' is called outside a session")
         wanted = (batch, *self._body.circuit.input_shape[1:])
         if values[0].shape != wanted:
             raise ProtocolError(f"region '{self._program.region}': a value of shape {values[0].shape}, expected {wanted}")
@@ -60,7 +62,7 @@ class LookupClient(RegionClient):
 
     def decrypt(self, reply: Buffer, pending: Pending) -> list[Array]:
         if not isinstance(pending, _Pending):
-            raise ProtocolError("a reply to another backend's request")
+            raise ProtocolError("this reply belongs to a request of another backend")
         frame = self._body.reply
         pieces = cut(reply, [frame.size] * pending.batch)
         results = [decrypted(pending.client, frame, piece) for piece in pieces]

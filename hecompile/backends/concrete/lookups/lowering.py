@@ -1,7 +1,8 @@
-"""A region with activations, lowered by Concrete ML: conv, activation, conv become one circuit with a lookup per activation.
+"""Lowers a region by Concrete ML: conv, activation, conv become one circuit with a table lookup for each activation.
 
 Concrete ML 1.9 takes ONNX of its own opset and nothing of a new torch's exporter, so the region is exported here and given to
-`compile_onnx_model`. Rounding before a lookup is exact by default: then the circuit equals its quantised twin up to `p_error`.
+`compile_onnx_model`. Rounding before a table lookup is exact by
+default: then the circuit equals the quantised module in the clear, up to `p_error`.
 """
 
 from __future__ import annotations
@@ -18,91 +19,95 @@ import numpy.typing as npt
 from hecompile.backends.concrete.library import configuration, specs_text
 from hecompile.backends.concrete.specs import Specs, parse_specs
 from hecompile.errors import CompileError, Diagnostic, MissingExtraError, needing
+from hecompile.ir.dequantizer import LARGEST
 from hecompile.ir.linear import Array
-from hecompile.ir.readout import LARGEST
 
 if TYPE_CHECKING:
     from torch import fx
 
-__all__ = ["WIDTHS", "Quantiser", "Twin", "Widths", "lower_region", "search_widths"]
+__all__ = ["WIDTHS", "CompiledRegion", "Quantiser", "Widths", "lower_region", "search_widths"]
 
-OPSET = 14  # the newest that Concrete ML reads
+OPSET = 14  # the newest ONNX opset that Concrete ML reads
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Bits of weights and activations, and of what a lookup reads. Accumulators follow from them."""
+    """Bits of weights and activations, and of the input of a table lookup. The bits of accumulators follow from them."""
 
     bits: int
-    lookup_bits: int | None  # None: whatever accumulates
+    lookup_bits: int | None  # None: all bits of the accumulator
 
     def __str__(self) -> str:
-        return f"{self.bits} bits, lookups of {self.lookup_bits or 'all'}"
+        return f"{self.bits} bits, table lookups of {self.lookup_bits or 'all'}"
 
 
-WIDTHS = (Widths(3, 5), Widths(4, 5), Widths(4, 6), Widths(5, 6), Widths(6, 6))  # by cost
+WIDTHS = (Widths(3, 5), Widths(4, 5), Widths(4, 6), Widths(5, 6), Widths(6, 6))  # cheapest first
 
 
 @dataclass(frozen=True)
 class Quantiser:
-    """value = scale (integer - zero), integers from `low` to `high`. Static: a lookup is made for one scale."""
+    """Maps values to integers from `low` to `high`: value = scale (integer - zero).
+
+    The scale is fixed when compiling, since a table lookup is made for one scale.
+    """
 
     scale: float
-    zero: npt.NDArray[np.float64]  # a number, or one per channel
+    zero: npt.NDArray[np.float64]  # one number, or one per channel
     low: int
     high: int
 
     def quantise(self, value: Array) -> npt.NDArray[np.int64]:
-        """Clipped to the range; what is not finite becomes what is nearest to it."""
+        """Round values to integers and clip them to the range. NaN becomes zero; infinite values become the ends of the range."""
         finite = np.nan_to_num(value.astype(np.float64), nan=0.0, posinf=LARGEST, neginf=-LARGEST)
         result: npt.NDArray[np.int64] = np.clip(np.rint(finite / self.scale + self.zero), self.low, self.high).astype(np.int64)
         return result
 
     def value(self, integers: Array) -> npt.NDArray[np.float32]:
-        """Back to float32."""
-        found = np.clip(self.scale * (integers - self.zero), -LARGEST, LARGEST)
-        result: npt.NDArray[np.float32] = found.astype(np.float32)
+        """The float32 values that integers stand for."""
+        values = np.clip(self.scale * (integers - self.zero), -LARGEST, LARGEST)
+        result: npt.NDArray[np.float32] = values.astype(np.float32)
         return result
 
 
 @dataclass(frozen=True, eq=False)
-class Twin:
-    """A compiled region: the circuit, its quantisers, and the same integers in the clear."""
+class CompiledRegion:
+    """A compiled region: the circuit, its quantisers, and Concrete ML's module that computes the same integers in the clear."""
 
     widths: Widths
     specs: Specs
     mlir: str
     complexity: float
-    lookups: int  # bootstraps, those that round included
-    key_bytes: int  # as the circuit keeps them; they travel at about half
+    lookups: int  # bootstraps, those for rounding included
+    key_bytes: int  # of the expanded keys; about half as much is sent
     p_error: float
     source: Quantiser
     result: Quantiser
     module: Any  # Concrete ML's QuantizedModule
-    distortion_db: float  # PSNR of the twin against the float region on the calibration
+    distortion_db: float  # PSNR against the float32 region on the calibration
 
     def __str__(self) -> str:
         return f"{self.widths}, {self.lookups} lookups, complexity {self.complexity:.3g}"
 
     def integers(self, source: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """What the circuit gives for integers, computed in the clear: (B, C, H, W)."""
+        """The circuit's results (B, C, H, W) for integers, computed in the clear."""
         result: npt.NDArray[np.int64] = np.asarray(self.module.quantized_forward(source, fhe="disable")).astype(np.int64)
         return result
 
 
 def _concrete_ml() -> Any:
-    with needing("lookups in backend 'concrete_lookups'", "concrete"):
+    """Concrete ML's `compile_onnx_model`. Raises `MissingExtraError` if it is not installed."""
+    with needing("backend 'concrete_lookups'", "concrete"):
         from concrete.ml.torch.compile import compile_onnx_model
     return compile_onnx_model
 
 
 def export(module: fx.GraphModule, example: Array) -> Any:
-    """The region as ONNX for Concrete ML, at batch one."""
+    """Export a region as the ONNX model that Concrete ML reads, at batch one."""
     import onnx
     import torch
 
     class Single(torch.nn.Module):
-        """One tensor instead of a tuple of one."""
+        """Returns a tensor instead of a tuple with one tensor."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -120,24 +125,25 @@ def export(module: fx.GraphModule, example: Array) -> Any:
 
 
 def _words(error: Exception) -> str:
-    """Concrete's message: its first line and, where it prints a graph, what it says under the guilty nodes."""
+    """The essence of Concrete's message: its first line and, where it prints a graph, the notes under the offending nodes."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = [line.lstrip("^ ") for line in lines if line.startswith("^")]
-    return "; ".join([lines[0], *dict.fromkeys(told)]) if told else " ".join(lines)[:400]
+    notes = [line.lstrip("^ ") for line in lines if line.startswith("^")]
+    return "; ".join([lines[0], *dict.fromkeys(notes)]) if notes else " ".join(lines)[:400]
 
 
-def _quantiser(found: Any) -> Quantiser:
-    """Concrete ML's numbers."""
-    offset = int(found.offset)
-    zero = np.asarray(found.zero_point, np.float64)
-    return Quantiser(float(found.scale), zero, -offset, 2 ** int(found.n_bits) - 1 - offset)
+def _quantiser(theirs: Any) -> Quantiser:
+    """The quantiser with the numbers of Concrete ML's."""
+    offset = int(theirs.offset)
+    zero = np.asarray(theirs.zero_point, np.float64)
+    return Quantiser(float(theirs.scale), zero, -offset, 2 ** int(theirs.n_bits) - 1 - offset)
 
 
-def lower_region(model: Any, values: Array, reference: Array, widths: Widths, p_error: float, exact: bool = True) -> Twin:
-    """One compilation at given widths; no keys are made.
+def lower_region(model: Any, values: Array, reference: Array, widths: Widths, p_error: float, exact: bool = True) -> CompiledRegion:
+    """Compile a region at the given widths. No keys are made.
 
     Raises:
-        CompileError: with Concrete's own message if it refuses, such as for accumulators of more than 16 bits at a lookup.
+        CompileError: with Concrete's own message if it refuses, for example because a table lookup would read an accumulator of
+        more than 16 bits.
     """
     method = "exact" if exact else "approximate"
     rounding = None if widths.lookup_bits is None else {"n_bits": widths.lookup_bits, "method": method}
@@ -156,7 +162,7 @@ def lower_region(model: Any, values: Array, reference: Array, widths: Widths, p_
     got = module.forward(values, fhe="disable")
     span = float(reference.max() - reference.min()) or 1.0
     mse = float(np.mean((reference - got) ** 2))
-    return Twin(
+    return CompiledRegion(
         widths,
         parse_specs(specs_text(circuit.client.specs)),
         circuit.mlir,
@@ -173,22 +179,22 @@ def lower_region(model: Any, values: Array, reference: Array, widths: Widths, p_
 
 def search_widths(
     module: fx.GraphModule, values: Array, reference: Array, least_db: float, p_error: float, choices: Sequence[Widths] = WIDTHS
-) -> Twin:
-    """The cheapest widths whose twin in the clear is within the budget of distortion.
+) -> CompiledRegion:
+    """Compile a region at the cheapest widths that give it a PSNR of `least_db` or more against float32.
 
     Raises:
-        CompileError: if none is, with what each reaches.
+        CompileError: if no widths do, with the PSNR of each.
     """
     model, tried = export(module, values[:1]), list[str]()
     for widths in choices:
         try:
-            twin = lower_region(model, values, reference, widths, p_error)
+            compiled = lower_region(model, values, reference, widths, p_error)
         except CompileError as error:
             tried.append(error.diagnostics[0].message)
             continue
-        if twin.distortion_db >= least_db:
-            return twin
-        tried.append(f"{widths}: {twin.distortion_db:.1f} dB")
+        if compiled.distortion_db >= least_db:
+            return compiled
+        tried.append(f"{widths}: {compiled.distortion_db:.1f} dB")
     reached = "; ".join(tried)
     advice = "lower --lookup-db, or use another backend"
-    raise CompileError(Diagnostic(f"no widths keep the region within {least_db:g} dB: {reached}", help=advice))
+    raise CompileError(Diagnostic(f"no bit widths give the region {least_db:g} dB: {reached}", help=advice))

@@ -1,4 +1,4 @@
-"""From a chain's graph to a circuit with lookups, and to its two halves."""
+"""Lowers the graph of a conv, activation, conv region to a circuit with table lookups, and to two halves."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hecompile.backends.concrete.circuits import framed
-from hecompile.backends.concrete.lookups.gate import Limits, predict
-from hecompile.backends.concrete.lookups.lowering import Twin, search_widths
+from hecompile.backends.concrete.circuits import run_encrypted
+from hecompile.backends.concrete.lookups.admission import CostLimits, predicted_cost
+from hecompile.backends.concrete.lookups.lowering import CompiledRegion, search_widths
 from hecompile.backends.concrete.lookups.options import LookupOptions
 from hecompile.backends.concrete.lookups.program import LookupBody, Range
 from hecompile.backends.concrete.measure import with_lookups
@@ -26,7 +26,7 @@ __all__ = ["Halves", "Names", "halves", "lower_lookup_region"]
 
 @dataclass(frozen=True)
 class Names:
-    """A region and the values that it reads and makes."""
+    """The names of a region, of the values that it reads, and of the values that it makes."""
 
     region: str
     inputs: tuple[str, ...]
@@ -35,7 +35,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Halves:
-    """A lowered region, and the CPU seconds of its trial."""
+    """The two halves of a lowered region, and the CPU seconds that one encrypted run took."""
 
     client: ClientHalf
     server: ServerHalf
@@ -43,35 +43,40 @@ class Halves:
 
 
 def lower_lookup_region(region: AnyCall, inputs: Sequence[Array], context: Context) -> Lowered:
-    """Both halves of a chain, as narrow as its quality allows; `inputs` are what the region gets over a calibration.
+    """Lower a region to its two halves, with the cheapest bit widths that its quality allows.
+
+    Args:
+        inputs: the values that the region's one input has over a calibration.
 
     Raises:
-        CompileError: if its keys are predicted to cost more than the options allow.
+        CompileError: if no bit widths are good enough, or if the predicted cost is above what the options allow.
     """
-    chosen, p_error = context.panel(LookupOptions), context.panel(ConcreteOptions).p_error
+    options, p_error = context.panel(LookupOptions), context.panel(ConcreteOptions).p_error
     if not isinstance(region, SubgraphRegion) or len(region.inputs) != 1 or len(region.outputs) != 1:
-        raise InternalError(f"region '{region.name}' is no chain of one input and one output")
+        raise InternalError(f"region '{region.name}' does not have one input and one output")
     (values,) = inputs
-    twin = search_widths(region.graph_module, values, region.reference([values])[0], chosen.lookup_db, p_error)
-    machine = with_lookups(Machine()) if context.machine == Machine() else context.machine  # a usual one does not know this one
-    prediction = predict(twin, machine)
-    prediction.refuse_above(Limits(chosen.lookup_seconds, chosen.lookup_key_mib), f"region '{region.name}' at {twin.widths}")
-    found = halves(twin, values, Names(region.name, region.inputs, region.outputs), context.max_batch)
-    return Lowered(found.client, found.server, f"predicted {prediction}; measured {found.measured_s:.1f} CPU seconds")
+    compiled = search_widths(region.graph_module, values, region.reference([values])[0], options.lookup_db, p_error)
+    machine = with_lookups(Machine()) if context.machine == Machine() else context.machine  # no profile was given
+    prediction = predicted_cost(compiled, machine)
+    prediction.refuse_above(
+        CostLimits(options.lookup_seconds, options.lookup_key_mib), f"region '{region.name}' at {compiled.widths}"
+    )
+    lowered = halves(compiled, values, Names(region.name, region.inputs, region.outputs), context.max_batch)
+    return Lowered(lowered.client, lowered.server, f"predicted {prediction}; measured {lowered.measured_s:.1f} CPU seconds")
 
 
-def halves(twin: Twin, values: Array, names: Names, max_batch: int) -> Halves:
-    """Both halves of a compiled circuit, after one encrypted run that must equal its twin."""
-    source = twin.source.quantise(values[:1])
-    expected = twin.integers(source)
-    trial = framed(twin.module.fhe_circuit, source, expected, twin.p_error * twin.lookups * expected.size)
+def halves(compiled: CompiledRegion, values: Array, names: Names, max_batch: int) -> Halves:
+    """The two halves of a compiled region, after one encrypted run that must give the same as plain integers."""
+    source = compiled.source.quantise(values[:1])
+    expected = compiled.integers(source)
+    run = run_encrypted(compiled.module.fhe_circuit, source, expected, compiled.p_error * compiled.lookups * expected.size)
     body = LookupBody(
-        max_batch, twin.p_error, twin.specs.text,
-        trial.request, trial.reply, Range(twin.source.scale, twin.source.low, twin.source.high), twin.result.scale,
-        len(trial.keys), twin.lookups, twin.complexity, str(twin.widths),
-        round(twin.distortion_db, 3),
+        max_batch, compiled.p_error, compiled.specs.text,
+        run.request, run.reply, Range(compiled.source.scale, compiled.source.low, compiled.source.high), compiled.result.scale,
+        len(run.keys), compiled.lookups, compiled.complexity, str(compiled.widths),
+        round(compiled.distortion_db, 3),
     )  # fmt: skip
     document = Document(names.region, "concrete_lookups", names.inputs, names.outputs, body).as_json()
-    client = {"source.zero": np.atleast_1d(twin.source.zero), "result.zero": np.atleast_1d(twin.result.zero)}
-    server = {"mlir": np.frombuffer(twin.mlir.encode(), np.uint8)}
-    return Halves(ClientHalf(document, client), ServerHalf(document, server), trial.seconds)
+    client = {"source.zero": np.atleast_1d(compiled.source.zero), "result.zero": np.atleast_1d(compiled.result.zero)}
+    server = {"mlir": np.frombuffer(compiled.mlir.encode(), np.uint8)}
+    return Halves(ClientHalf(document, client), ServerHalf(document, server), run.seconds)

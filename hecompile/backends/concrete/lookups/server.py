@@ -1,4 +1,4 @@
-"""The server's half of a region with lookups: a session's evaluation keys and words, evaluated by worker processes."""
+"""The server's side of a region with table lookups: worker processes evaluate requests with a session's evaluation keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hecompile.backends.concrete.frames import cut
-from hecompile.backends.concrete.keysets import judge_keys
+from hecompile.backends.concrete.keysets import check_keys
 from hecompile.backends.concrete.lookups.program import LookupProgram, key_name
 from hecompile.backends.concrete.workers import Job, ServerCircuit, workers
 from hecompile.backends.region_server import RegionServer, Session
@@ -19,14 +19,14 @@ __all__ = ["LookupServer"]
 
 @dataclass(frozen=True)
 class _Keys:
-    """Serialised evaluation keys, and the name that workers know them by."""
+    """Serialised evaluation keys, and the checksum by which workers name them."""
 
     name: str
     data: bytes = field(repr=False)
 
 
 class LookupServer(RegionServer):
-    """Answers requests for one region, for clients whose keys it has."""
+    """Answers requests for one region, in sessions that have sent its evaluation keys."""
 
     def __init__(self, program: LookupProgram, circuit: ServerCircuit) -> None:
         self.max_batch = program.max_batch
@@ -39,9 +39,9 @@ class LookupServer(RegionServer):
     def load_key(self, name: str, data: memoryview) -> object:
         if len(data) != self._body.key_bytes:
             raise ProtocolError(
-                f"key '{name}' has {len(data)} bytes, this circuit's have {self._body.key_bytes}: cut off, or of another circuit"
+                f"key '{name}' has {len(data)} bytes, expected {self._body.key_bytes}: it is cut off, or of another circuit"
             )
-        judge_keys(name, data, self._body.circuit.numbers)
+        check_keys(name, data, self._body.circuit.numbers)
         keys = bytes(data)
         return _Keys(hashlib.sha256(keys).hexdigest(), keys)
 
@@ -53,12 +53,12 @@ class LookupServer(RegionServer):
 
     def evaluate(self, payload: Buffer, batch: int, session: Session | None = None) -> Buffer:
         body = self._body
-        self._program.judge_batch(batch)
+        self._program.check_batch(batch)
         keys = None if session is None else session.keys.get(self._key_name)
         if not isinstance(keys, _Keys):
-            raise ProtocolError(f"region '{self._program.region}' needs a session with its evaluation keys")
+            raise ProtocolError(f"region '{self._program.region}' needs a session with evaluation keys")
         pieces = cut(bytes(payload), [body.request.size] * batch)
         jobs = [Job(self._circuit, (body.request.wrap(piece),), keys.name, keys.data, self._key_name, self) for piece in pieces]
         done = workers().run(jobs, body.limit_s)
-        self.worked_s += sum(each.cpu_s for each in done)
-        return b"".join(body.reply.unwrap(each.results[0]) for each in done)
+        self.worked_s += sum(job.cpu_s for job in done)
+        return b"".join(body.reply.unwrap(job.results[0]) for job in done)

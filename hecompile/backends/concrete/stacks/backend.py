@@ -1,4 +1,4 @@
-"""The `concrete_stacks` backend: linear layers in a row or in a sum as one circuit without lookups; the rest by `concrete`."""
+"""The `concrete_stacks` backend: stacks of linear layers, each as one linear circuit. `concrete` runs all other layers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hecompile.backends.base import Backend, Facts
-from hecompile.backends.concrete.stacks.program import stack_program, stack_readout
+from hecompile.backends.base import Backend, Description
+from hecompile.backends.concrete.stacks.program import stack_dequantizer, stack_program
 from hecompile.backends.concrete.tensors import bytes_of
-from hecompile.backends.tensors import judge_names
+from hecompile.backends.tensors import check_names
 
 if TYPE_CHECKING:
     from hecompile.backends.context import Context
@@ -27,7 +27,10 @@ __all__ = ["StackBackend"]
 
 
 class StackBackend(Backend):
-    """Exact up to the declared error probability, no evaluation keys, a fresh secret key per request."""
+    """Results are exact up to the declared error probability.
+
+    No evaluation keys are needed, and every request has a fresh secret key.
+    """
 
     name = "concrete_stacks"
     others = ("concrete",)
@@ -39,13 +42,13 @@ class StackBackend(Backend):
         return ConcreteOptions
 
     def propose(self, graph: ModelGraph, context: Context) -> list[Candidate]:
-        """The largest stacks that fit a circuit, whether or not they are faster than a circuit per layer; then `concrete`'s."""
-        from hecompile.backends.concrete.stacks.chains import stack_candidates
+        """Propose the largest stacks that fit a circuit, even if a circuit per layer is faster, then what `concrete` proposes."""
+        from hecompile.backends.concrete.stacks.candidates import stack_candidates
         from hecompile.backends.concrete.stacks.regions import priced_stack
         from hecompile.ir.candidates import disjoint
 
-        priced = [priced_stack(graph, each, context.machine) for each in stack_candidates(graph, self.name)]
-        return disjoint([each for each in priced if each is not None]) + context.propose("concrete", graph)
+        priced = [priced_stack(graph, candidate, context.machine) for candidate in stack_candidates(graph, self.name)]
+        return disjoint([candidate for candidate in priced if candidate is not None]) + context.propose("concrete", graph)
 
     def lowering(self, context: Context) -> Sequence[RegionPass]:
         from hecompile.backends.concrete.options import ConcreteOptions
@@ -58,20 +61,20 @@ class StackBackend(Backend):
         def halves(program: Program) -> Callable[[AnyCall], Lowered]:
             own = [region for region in program.calls.values() if region.backend == self.name]
             sampled = {"sample", "timestep"} <= {spec.name for spec in program.inputs}
-            # of one input only its own scale matters, which every request has
+            # for a single input the scale of each request is enough
             wanted = sampled and any(len(region.inputs) > 1 for region in own)
-            calls = program.approximation.trial.calls if program.approximation is not None else None
+            calls = program.approximation.validation.calls if program.approximation is not None else None
             ranges = value_ranges(program, calls) if wanted else {}
             return lambda region: lower_stack_region(region, context.max_batch, p_error, ranges)
 
         return (Lower(self.name, halves, lambda half: self.describe(half).parameters),)
 
-    def describe(self, half: ClientHalf) -> Facts:
+    def describe(self, half: ClientHalf) -> Description:
         from hecompile.backends.concrete.errors import error_of
 
         program = stack_program(half)
         circuit = program.body.circuit
-        return Facts(
+        return Description(
             layers=program.body.layers,
             parameters=f"n{circuit.encryptions[0].dimension} {circuit.output_width} bits, {program.body.distortion_db:.1f} dB",
             proof=error_of(program.body.p_error, sum(program.body.output_sizes)),
@@ -103,7 +106,7 @@ class StackBackend(Backend):
             program.body.circuit.error_probability(program.body.norm, program.body.shift),
         )
         if program.body.largest << program.body.shift > 2 ** (width - 1) - 1:
-            problems.append(f"region '{program.region}': values up to {program.body.largest} leave {width} bits")
+            problems.append(f"region '{program.region}': values up to {program.body.largest} do not fit {width} bits")
         if probability > program.body.p_error:
             problems.append(f"region '{program.region}': results are wrong with probability {probability:.1g}")
         return problems
@@ -111,25 +114,25 @@ class StackBackend(Backend):
     def load_client(self, half: ClientHalf) -> RegionClient:
         from hecompile.backends.concrete.stacks.client import StackClient
 
-        readout = stack_readout(half)
-        program = readout.program
-        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
-        return StackClient(readout)
+        dequantizer = stack_dequantizer(half)
+        program = dequantizer.program
+        program.body.circuit.check_frames(f"region '{program.region}'", program.body.request, program.body.reply)
+        return StackClient(dequantizer)
 
     def simulation(self, client: ClientHalf, server: ServerHalf) -> RegionClient:
         from hecompile.backends.concrete.simulation import SimulatedCircuit
         from hecompile.backends.concrete.stacks.simulation import StackSimulation
 
-        readout = stack_readout(client)
-        return StackSimulation(readout, SimulatedCircuit(bytes_of(server, "mlir").decode(), readout.program.body.p_error))
+        dequantizer = stack_dequantizer(client)
+        return StackSimulation(dequantizer, SimulatedCircuit(bytes_of(server, "mlir").decode(), dequantizer.program.body.p_error))
 
     def load_server(self, half: ServerHalf) -> RegionServer:
         from hecompile.backends.concrete.server import LinearServer
         from hecompile.backends.concrete.workers import ServerCircuit
 
-        judge_names(half, ("mlir", "keys"))
+        check_names(half, ("mlir", "keys"))
         program, mlir, keys = stack_program(half), bytes_of(half, "mlir"), bytes_of(half, "keys")
-        program.body.circuit.judge_frames(f"region '{program.region}'", program.body.request, program.body.reply)
+        program.body.circuit.check_frames(f"region '{program.region}'", program.body.request, program.body.reply)
         name = hashlib.sha256(mlir).hexdigest()
         return LinearServer(
             program.body, [ServerCircuit(name, mlir.decode(), program.body.p_error, program.body.circuit.text, keys=keys)]

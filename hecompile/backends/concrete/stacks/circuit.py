@@ -1,4 +1,4 @@
-"""A linear piece of the graph as one circuit of Concrete without lookups: its inputs are one vector, and so are its outputs."""
+"""Compiles a stack as one linear circuit of Concrete. All its inputs are one vector, and so are all its outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hecompile.backends.concrete.circuits import beside, convolution
+from hecompile.backends.concrete.circuits import concatenated, convolution
 from hecompile.backends.concrete.library import concrete, configuration, specs_text
 from hecompile.backends.concrete.limits import LIMIT, WIDTHS
 from hecompile.backends.concrete.specs import Specs, parse_specs
@@ -18,14 +18,15 @@ from hecompile.ir.linear import Geometry
 
 __all__ = ["StackCircuit", "stack_circuit"]
 
-MOST_WORK = 1 << 35  # products to read all coefficients off: some four seconds
+MOST_WORK = 1 << 35  # products that finding all coefficients may take: about four seconds
 
 
 @dataclass(frozen=True, eq=False)
 class StackCircuit:
-    """A compiled circuit, what Concrete's client reads of it, and what it was proved by.
+    """A compiled circuit, its specification, and the numbers that its error bound is computed from.
 
-    No value is beyond `largest` before it is shifted, and `norm` is the largest 2-norm of an output's coefficients.
+    `largest` bounds the magnitude of every value before it is shifted by `shift` bits, and `norm` is the largest 2-norm of an
+    output's coefficients.
     """
 
     compiled: Any
@@ -36,7 +37,7 @@ class StackCircuit:
 
 
 def _to_picture(x: Any, geometry: Geometry) -> Any:
-    """`Geometry.to_picture` of one element in a circuit."""
+    """Apply `Geometry.to_picture` to one element within a circuit."""
     channels, height, width = geometry.picture
     if geometry.tokens:
         return (x.transpose((0, 2, 1)) if len(x.shape) == 3 else x).reshape((1, channels, height, width))  # (1, L, C) or (1, C)
@@ -47,7 +48,7 @@ def _to_picture(x: Any, geometry: Geometry) -> Any:
 
 
 def _from_picture(x: Any, geometry: Geometry, flat: bool) -> Any:
-    """`Geometry.from_picture` of one element in a circuit; `flat` without a dimension of tokens."""
+    """Apply `Geometry.from_picture` to one element within a circuit. `flat` tokens have no dimension for their number."""
     (uy, ux), (height, width) = geometry.up, geometry.grid
     if geometry.tokens:
         if flat:
@@ -60,6 +61,7 @@ def _from_picture(x: Any, geometry: Geometry, flat: bool) -> Any:
 
 
 def _done(step: Step, operands: list[Any], largest: int) -> Any:
+    """The result of a step of the integer map within a circuit."""
     first, action = operands[0], step.action
     if isinstance(action, Convolution):
         picture = _to_picture(first, action.geometry)
@@ -71,14 +73,14 @@ def _done(step: Step, operands: list[Any], largest: int) -> Any:
 
 
 def stack_circuit(integers: IntegerMap, p_error: float) -> StackCircuit:
-    """The circuit from integers within the limit, a vector (1, entries), to those of all outputs.
+    """Compile the circuit from the integers of all inputs, a vector (1, entries), to those of all outputs.
 
-    Concrete takes the noise of values that meet again for independent, which it is not where they have an input in common. So
-    integers come multiplied by a power of two, and the client rounds results to it: as many low bits as make results wrong as
-    rarely as declared, by the coefficients of the whole map.
+    Concrete assumes that the noises of two values which are added are independent. That is wrong where both depend on one input. So
+    inputs are multiplied by a power of two and the client rounds results to it. It has the fewest low bits for which results are
+    wrong at most as often as declared, by the coefficients of the whole map.
 
     Raises:
-        CompileError: if results take more bits than a ciphertext carries, a picture does not divide into its phases, or the
+        CompileError: if results take more bits than a ciphertext holds, if a stride does not divide a picture's size, or if the
             stack is too large.
     """
     for step in integers.steps:
@@ -87,20 +89,20 @@ def stack_circuit(integers: IntegerMap, p_error: float) -> StackCircuit:
             raise CompileError(f"a stride of {geometry.down} does not divide {geometry.size}")
     inputs = sum(math.prod(shape) for shape in integers.shapes.values())
     if integers.products * inputs > MOST_WORK:
-        raise CompileError(f"a linear stack of {inputs} entries and {integers.products} products is too large to prove its noise")
+        raise CompileError(f"a stack of {inputs} entries and {integers.products} products is too large to bound its noise")
     largest, norm = integers.largest(LIMIT), integers.norm()
     if norm == 0:
-        raise CompileError("a linear stack whose results are zero whatever goes in")
+        raise CompileError("a stack whose results are zero for every input")
     for shift in range(WIDTHS[1] - largest.bit_length()):
         compiled = _compile(integers, shift, largest << shift, p_error)
         specs = parse_specs(specs_text(compiled.client.specs))
         if specs.error_probability(norm, shift) <= p_error:
             return StackCircuit(compiled, specs, largest, norm, shift)
-    raise CompileError(f"a linear stack with values up to {largest} takes more than {WIDTHS[1]} bits")
+    raise CompileError(f"a stack with values up to {largest} takes more than {WIDTHS[1]} bits")
 
 
 def _compile(integers: IntegerMap, shift: int, largest: int, p_error: float) -> Any:
-    """With so many low bits, and values of at most `largest`."""
+    """Compile the circuit with `shift` low bits, and values of magnitude up to `largest`."""
     sizes = [math.prod(shape) for shape in integers.shapes.values()]
 
     def evaluate(x: Any) -> Any:
@@ -111,10 +113,10 @@ def _compile(integers: IntegerMap, shift: int, largest: int, p_error: float) -> 
         for step in integers.steps:
             values[step.result] = _done(step, [values[name] for name in step.operands], largest)
         outputs = [values[name].reshape((1, integers.units[name].size)) for name in integers.units]
-        return concrete().hint(beside(outputs, 1), can_store=-largest - 1)
+        return concrete().hint(concatenated(outputs, 1), can_store=-largest - 1)
 
     signs = np.where(np.random.default_rng(0).integers(0, 2, (1, sum(sizes))), LIMIT << shift, -LIMIT << shift)
     try:
         return concrete().Compiler(evaluate, {"x": "encrypted"}).compile([signs, -signs], configuration(p_error))
     except RuntimeError as error:
-        raise CompileError(f"Concrete refuses a linear stack: {str(error).splitlines()[0]}") from error
+        raise CompileError(f"Concrete refuses a stack: {str(error).splitlines()[0]}") from error
