@@ -15,7 +15,9 @@ from benchmarks.tables import TABLES
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
     "README.md",
+    "CONTRIBUTING.md",
     "docs/approximation.md",
+    "docs/backends.md",
     "docs/ckks.md",
     "docs/concrete.md",
     "docs/core.md",
@@ -24,6 +26,7 @@ DOCUMENTS = (
     "docs/he-diffusion.md",
     "docs/min-distortion.md",
     "docs/peers.md",
+    "docs/planning.md",
     "docs/stable-diffusion.md",
     "docs/scale.md",
 )
@@ -36,8 +39,8 @@ def fill(text: str) -> str:
     def block(match: re.Match[str]) -> str:
         name = match[2]
         result, table = TABLES[name]
-        found = json.loads((ROOT / "benchmarks" / "results" / f"{result}.json").read_text())
-        return f"{match[1]}{table(found)}{match[3]}"
+        figures = json.loads((ROOT / "benchmarks" / "results" / f"{result}.json").read_text())
+        return f"{match[1]}{table(figures)}{match[3]}"
 
     return BLOCK.sub(block, text)
 

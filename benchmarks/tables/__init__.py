@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.tables.activations import activations_table, equal_depth_table
+from benchmarks.tables.backends import backends_table
 from benchmarks.tables.ckks import chains_table, ckks_table
 from benchmarks.tables.concrete import concrete_table
 from benchmarks.tables.costs import costs_table
+from benchmarks.tables.coverage import coverage_table
 from benchmarks.tables.digits import digits_table
 from benchmarks.tables.he_diffusion import he_diffusion_table
 from benchmarks.tables.linear import linear_table
@@ -25,6 +27,7 @@ __all__ = ["TABLES"]
 
 # name in the documents: file of the results, its table
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "backends": ("digits_ckks", backends_table),
     "chains": ("digits_ckks", chains_table),
     "ckks": ("ckks", ckks_table),
     "concrete": ("concrete", concrete_table),
@@ -49,4 +52,5 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "plans": ("plans", shapes_table),
     "goals": ("plans", goals_table),
     "bills": ("plans", bills_table),
+    "coverage": ("coverage", coverage_table),
 }

@@ -12,20 +12,20 @@ def _db(value: float | None) -> str:
     return "none" if value is None else f"{value:.1f}"
 
 
-def activations_table(found: dict[str, Any]) -> str:
+def activations_table(figures: dict[str, Any]) -> str:
     """The settings of `benchmarks/activations.py`."""
     head = (
         "| run by | norms | degrees | fit | total depth | PSNR (dB) | in torch (dB) | promised (dB) | recognised | out of range |"
     )
     rows = [
         f"| {row['backend']} | {row['norms']} | {_degrees(row)} | {row['fit'] or ''} | {row['depth']} | {_db(row['psnr_db'])} "
-        f"| {_db(row['float_psnr_db'])} | {_db(row['promised_db'])} | {row['recognised']:.1%} | {row['excursions']} |\n"
-        for row in found["settings"]
+        f"| {_db(row['float_psnr_db'])} | {_db(row['promised_db'])} | {row['recognised']:.1%} | {row['out_of_range']} |\n"
+        for row in figures["settings"]
     ]
-    machine = found["machine"]
+    machine = figures["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}"
     table = f"{head}\n{'|---' * 10}|\n{''.join(rows)}"
-    return f"{table}\n{found['samples']} samples, {found['steps']} steps; {where}\n"
+    return f"{table}\n{figures['samples']} samples, {figures['steps']} steps; {where}\n"
 
 
 def _degrees(row: dict[str, Any]) -> str:
@@ -39,7 +39,7 @@ def _degrees(row: dict[str, Any]) -> str:
     return f"{least} to {most}, {goal}"
 
 
-def equal_depth_table(found: dict[str, Any]) -> str:
+def equal_depth_table(figures: dict[str, Any]) -> str:
     """Degrees by the error budget against one degree everywhere."""
-    rows = [f"| {row['norms']} | {row['depth']} | {row['degree']} | {row['gain_db']:+.1f} |\n" for row in found["equal_depth"]]
+    rows = [f"| {row['norms']} | {row['depth']} | {row['degree']} | {row['gain_db']:+.1f} |\n" for row in figures["equal_depth"]]
     return "| norms | total depth | one degree | gain of the error budget (dB) |\n|---|---|---|---|\n" + "".join(rows)

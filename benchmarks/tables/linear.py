@@ -10,32 +10,32 @@ KERNELS = "| kernel, on a conv 320->320 at 64x64 | encrypt ns a coefficient | de
 SHAPES = "| layer | there | float32 ms | client | server | form | q, t, X | blocks | up, down MB |"
 
 
-def linear_table(found: dict[str, Any]) -> str:
+def linear_table(figures: dict[str, Any]) -> str:
     """Sums first, then kernels, then every shape."""
-    parts = [_totals(found), _text(found), _kernels(found["kernels"]), _shapes(found["shapes"])]
+    parts = [_totals(figures), _text(figures), _kernels(figures["kernels"]), _shapes(figures["shapes"])]
     return "\n".join(parts)
 
 
-def _totals(found: dict[str, Any]) -> str:
-    exact = "Every value is the integer reference's, bit for bit." if found["exact"] else "NOT every value is the reference's."
+def _totals(figures: dict[str, Any]) -> str:
+    exact = "Every value is the integer reference's, bit for bit." if figures["exact"] else "NOT every value is the reference's."
     return (
-        f"All {found['layers']} convolutions and linear layers of Stable Diffusion 1.5 that read secrets, as "
-        f"{len(found['shapes'])} shapes, batch {found['batch']}, one thread on each side, "
-        f"kernel `{found['kernel']}`, {found['cpu']}; random weights, medians of {found['runs']} runs. "
-        f"{exact} At least {found['least_security_bits']} bits of security.\n\n"
+        f"All {figures['layers']} convolutions and linear layers of Stable Diffusion 1.5 that read secrets, as "
+        f"{len(figures['shapes'])} shapes, batch {figures['batch']}, one thread on each side, "
+        f"kernel `{figures['kernel']}`, {figures['cpu']}; random weights, medians of {figures['runs']} runs. "
+        f"{exact} At least {figures['least_security_bits']} bits of security.\n\n"
         "| CPU seconds | float32 | client | server |\n|---|---:|---:|---:|\n"
-        f"| all layers | {found['float_total_s']:.2f} | {found['client_total_s']:.2f} | {found['server_total_s']:.2f} |\n"
-        f"| over float32 | 1 | {found['client_over_float']:.2f} | {found['server_over_float']:.2f} |\n"
+        f"| all layers | {figures['float_total_s']:.2f} | {figures['client_total_s']:.2f} | {figures['server_total_s']:.2f} |\n"
+        f"| over float32 | 1 | {figures['client_over_float']:.2f} | {figures['server_over_float']:.2f} |\n"
     )
 
 
-def _text(found: dict[str, Any]) -> str:
-    threads, bytes_ = found["two_threads"], [found[name] / 1e9 for name in ("up_total_bytes", "down_total_bytes")]
+def _text(figures: dict[str, Any]) -> str:
+    threads, bytes_ = figures["two_threads"], [figures[name] / 1e9 for name in ("up_total_bytes", "down_total_bytes")]
     return (
         "The client's worst wide convolution (3x3, stride 1, 320 channels and more) takes "
-        f"{found['client_over_float_wide_worst']:.2f} of float32. The server's geometric mean over shapes is "
-        f"{found['server_over_float_geomean']:.1f} times float32, at worst {found['server_over_float_worst']:.1f} with 256 "
-        f"positions a sample and more, and {found['server_over_float_worst_small']:.1f} with fewer. "
+        f"{figures['client_over_float_wide_worst']:.2f} of float32. The server's geometric mean over shapes is "
+        f"{figures['server_over_float_geomean']:.1f} times float32, at worst {figures['server_over_float_worst']:.1f} with 256 "
+        f"positions a sample and more, and {figures['server_over_float_worst_small']:.1f} with fewer. "
         f"{bytes_[0]:.2f} GB go up and {bytes_[1]:.2f} GB come down. A second thread makes the client {threads['client']:.2f} "
         f"and the server {threads['server']:.2f} times as fast (wall seconds of a conv 320->320 at 64x64).\n"
     )

@@ -7,18 +7,18 @@ from typing import Any
 __all__ = ["load_table"]
 
 
-def load_table(found: dict[str, Any]) -> str:
+def load_table(figures: dict[str, Any]) -> str:
     """A row per load, then the loads with hostile connections beside them and without."""
     head = (
         "| runs at a time | runs | lost | wrong answers | requests/s | p50 ms | p99 ms | server MiB, first and last |\n"
         "|---|---|---|---|---|---|---|---|\n"
     )
-    settings = found["settings"]
+    settings = figures["settings"]
     hostile = f"with {settings['slow_bodies']} slow bodies and {settings['idle_connections']} idle connections"
-    names = [str(row["concurrent"]) for row in found["loads"]]
-    names += [f"{row['concurrent']}, {hostile if row['attacked'] else 'without'}" for row in found["disturbed"]]
-    rows = [_row(name, row) for name, row in zip(names, [*found["loads"], *found["disturbed"]], strict=True)]
-    return f"{head}{''.join(rows)}\nThroughput kept beside the hostile connections: {found['honest_throughput_kept']:.0%}.\n"
+    names = [str(row["concurrent"]) for row in figures["loads"]]
+    names += [f"{row['concurrent']}, {hostile if row['attacked'] else 'without'}" for row in figures["disturbed"]]
+    rows = [_row(name, row) for name, row in zip(names, [*figures["loads"], *figures["disturbed"]], strict=True)]
+    return f"{head}{''.join(rows)}\nThroughput kept beside the hostile connections: {figures['honest_throughput_kept']:.0%}.\n"
 
 
 def _row(name: str, row: dict[str, Any]) -> str:

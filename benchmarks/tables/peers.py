@@ -9,11 +9,11 @@ __all__ = ["peers_table"]
 HEAD = "| | ms of CPU, all | client | server | over ours | up, down kB | keys kB | largest error | bits |"
 
 
-def peers_table(found: dict[str, Any]) -> str:
-    """A summary, then a table for each shape, with what is to be known of its rows below."""
-    rows = found["peers"]
+def peers_table(figures: dict[str, Any]) -> str:
+    """A summary, a table for each shape, and the settings of every peer."""
+    rows = figures["peers"]
     keys = list(dict.fromkeys(row["key"] for row in rows))
-    parts = [_summary(found, keys)]
+    parts = [_summary(figures, keys)]
     for key in keys:
         here = [row for row in rows if row["key"] == key]
         parts.append(_shape(here, here[0]["shape"]))
@@ -21,12 +21,12 @@ def peers_table(found: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _summary(found: dict[str, Any], keys: list[str]) -> str:
-    ahead = [f"{found[f'ahead_{key}']:.1f}" for key in keys if found[f"ahead_{key}"] is not None]
+def _summary(figures: dict[str, Any], keys: list[str]) -> str:
+    ahead = [f"{figures[f'ahead_{key}']:.1f}" for key in keys if figures[f"ahead_{key}"] is not None]
     return (
         f"The fastest peer that counts takes {', '.join(ahead)} times our CPU time at the shapes below, in order. One thread, "
-        f"medians of {found['runs']} runs and more (fewer where one takes seconds), {found['cpu']}, commit {found['commit']}; "
-        f"{found['limit_s']:g} s of wall time for a peer and a shape.\n"
+        f"medians of {figures['runs']} runs and more (fewer where one takes seconds), {figures['cpu']}, commit "
+        f"{figures['commit']}; {figures['limit_s']:g} s of wall time for a peer and a shape.\n"
     )
 
 

@@ -15,34 +15,34 @@ WORDS = {
 }
 
 
-def shapes_table(found: dict[str, Any]) -> str:
+def shapes_table(figures: dict[str, Any]) -> str:
     """Every shape with all layers at the server, and with its best plan."""
-    best = f"with {found['held_mib']:g} MiB at the client: client over alone"
+    best = f"with {figures['held_mib']:g} MiB at the client: client over alone"
     head = f"| | {COLUMNS} | MiB of keys | {best} | GB first | GB later |\n"
     rows = []
-    for each in found["shapes"]:
-        best = each["best"]
-        cells = [*_cells(each["all"]), f"{each['all']['key_bytes'] / 2**20:g}", f"{best['offload_ratio']:.2f}", *_sent(best)]
-        rows.append(f"| {each['model']} | {' | '.join(cells)} |\n")
+    for shape in figures["shapes"]:
+        best = shape["best"]
+        cells = [*_cells(shape["all"]), f"{shape['all']['key_bytes'] / 2**20:g}", f"{best['offload_ratio']:.2f}", *_sent(best)]
+        rows.append(f"| {shape['model']} | {' | '.join(cells)} |\n")
     return head + "|---" * 12 + "|\n" + "".join(rows)
 
 
-def goals_table(found: dict[str, Any]) -> str:
+def goals_table(figures: dict[str, Any]) -> str:
     """The best plans of one shape by goal."""
-    rows = [f"| `{goal}`: {WORDS[goal]} | {' | '.join(_cells(each))} |\n" for goal, each in found["goals"].items()]
+    rows = [f"| `{goal}`: {WORDS[goal]} | {' | '.join(_cells(plan))} |\n" for goal, plan in figures["goals"].items()]
     return f"| `--goal` | {COLUMNS} |\n" + "|---" * 8 + "|\n" + "".join(rows)
 
 
-def bills_table(found: dict[str, Any]) -> str:
+def bills_table(figures: dict[str, Any]) -> str:
     """Who pays what, beside running alone."""
     head = "| | client CPU s | alone, CPU s | client over alone | server CPU s | network GB | network s | start to end s |\n"
     rows = []
-    for plan, bills in found["bills"].items():
+    for plan, bills in figures["bills"].items():
         rows.append(f"| **{plan}** | | | | | | | |\n")
-        for each in bills:
-            amounts = (each["client_s"], each["alone_s"], each["offload_ratio"], each["server_s"])
-            amounts += (each["network_bytes"] / 1e9, each["network_s"], each["time_s"])
-            rows.append(f"| {each['what']} | {' | '.join(_number(amount) for amount in amounts)} |\n")
+        for bill in bills:
+            amounts = [bill["client_s"], bill["alone_s"], bill["offload_ratio"], bill["server_s"]]
+            amounts += [bill["network_bytes"] / 1e9, bill["network_s"], bill["time_s"]]
+            rows.append(f"| {bill['what']} | {' | '.join(_number(amount) for amount in amounts)} |\n")
     return head + "|---" * 8 + "|\n" + "".join(rows)
 
 

@@ -8,25 +8,25 @@ from typing import Any
 __all__ = ["projection_table", "scale_table"]
 
 
-def scale_table(found: dict[str, Any]) -> str:
+def scale_table(figures: dict[str, Any]) -> str:
     """What workers did: median rates of all rounds, and what a killed worker and shards cost."""
-    loads, killed, shards, machine = found["loads"], found["killed"], found["shards"], found["machine"]
+    loads, killed, shards, machine = figures["loads"], figures["killed"], figures["shards"], figures["machine"]
     head = (
         "| workers of one thread | requests/s | of one worker | lost | wrong | busy cores: workers | front | generator | others |\n"
         "|---|---|---|---|---|---|---|---|---|\n"
     )
-    quotients = sorted(found["speedups"])
-    speedup = f"{found['speedup']:.2f} ({quotients[0]:.2f} to {quotients[-1]:.2f}, n = {len(quotients)})"
+    quotients = sorted(figures["speedups"])
+    speedup = f"{figures['speedup']:.2f} ({quotients[0]:.2f} to {quotients[-1]:.2f}, n = {len(quotients)})"
     one, two = ([row for row in loads if row["workers"] == count] for count in (1, 2))
     rows = [_row("1", "1", one), _row("2", speedup, two), _row("2, one of them killed under load", "", [killed])]
-    picture = {True: "the same, bit for bit", False: "NOT the same", None: "not drawn"}[found["picture_equal"]]
+    picture = {True: "the same, bit for bit", False: "NOT the same", None: "not drawn"}[figures["picture_equal"]]
     return (
         f"{head}{''.join(rows)}\n"
         f"A core that workers kept busy did {_per_busy_core(one, two):.0%} with two of them of what it did with one. "
-        f"Evaluated again after the kill: {killed['evaluated_again']:.0f}. One request at a time: {found['one_worker_s']:.2f} s by "
-        f"one worker, {shards['seconds']:.2f} s by two shards ({shards['wrong']} wrong, {shards['lost']} lost). The front takes "
-        f"{found['front_byte_ns']:.1f} ns of CPU a byte. {found['picture_steps']} steps of digits: {picture}. {machine['cpu']}, "
-        f"{machine['cores']} cores, Ray {found['ray']}, commit {machine['commit']}.\n"
+        f"Evaluated again after the kill: {killed['evaluated_again']:.0f}. One request at a time: {figures['one_worker_s']:.2f} s "
+        f"by one worker, {shards['seconds']:.2f} s by two shards ({shards['wrong']} wrong, {shards['lost']} lost). The front "
+        f"takes {figures['front_byte_ns']:.1f} ns of CPU a byte. {figures['picture_steps']} steps of digits: {picture}. "
+        f"{machine['cpu']}, {machine['cores']} cores, Ray {figures['ray']}, commit {machine['commit']}.\n"
     )
 
 
@@ -44,9 +44,9 @@ def _row(name: str, speedup: str, rows: list[dict[str, Any]]) -> str:
     return f"| {name} | {rate:.2f} | {speedup} | {lost} | {wrong} | {busy} |\n"
 
 
-def projection_table(found: dict[str, Any]) -> str:
-    """For many clients, and for one whose every evaluation is shared out."""
-    slow, fast = found["network_gbit"]
+def projection_table(figures: dict[str, Any]) -> str:
+    """What many clients get from a number of cores, and what one client gets whose evaluations are split into shards."""
+    slow, fast = figures["network_gbit"]
     head = (
         f"| cores | many clients: forwards an hour | of these cores, fronts | Gbit/s to clients | one client: shards | workers s | "
         f"front s | a forward at {slow} Gbit/s, s (network) | at {fast} Gbit/s, s (network) | sent to shards, GB |\n"
@@ -55,16 +55,17 @@ def projection_table(found: dict[str, Any]) -> str:
     rows = [
         f"| {row['cores']:,} | {row['forwards_per_hour']:,.0f} | {row['fronts']:.1f} | {row['gbit_per_s']:,.1f} | {row['shards']} "
         f"| {row['compute_s']:.1f} | {row['front_s']:.1f} | {_forwards(row, (slow, fast))} | {row['inside_gb']:,.1f} |\n"
-        for row in found["rows"]
+        for row in figures["rows"]
     ]
-    gpu = found["gpu"]
+    gpu = figures["gpu"]
     gpu_s, forwards = gpu["products_s"] + gpu["words_s"], _forwards(gpu, (slow, fast))
     rows.append(f"| one GPU, int8 | | | | 1 | {gpu_s:.2f} | {gpu['front_s']:.1f} | {forwards} | |\n")
     return (
         f"{head}{''.join(rows)}\n"
-        f"`{found['model']}`, a forward under `strict`: {found['worker_s']:.0f} CPU seconds of workers, {found['front_s']:.1f} of "
-        f"fronts ({found['front_byte_ns']:.1f} ns a byte, {found['front_byte_from']}), {found['client_s']:.1f} of the client; "
-        f"{found['bytes_first'] / 1e9:.2f} GB in a run's first call, {found['bytes_later'] / 1e9:.2f} GB in later ones.\n"
+        f"`{figures['model']}`, a forward under `strict`: {figures['worker_s']:.0f} CPU seconds of workers, "
+        f"{figures['front_s']:.1f} of fronts ({figures['front_byte_ns']:.1f} ns a byte, {figures['front_byte_from']}), "
+        f"{figures['client_s']:.1f} of the client; {figures['bytes_first'] / 1e9:.2f} GB in a run's first call, "
+        f"{figures['bytes_later'] / 1e9:.2f} GB in later ones.\n"
     )
 
 

@@ -99,13 +99,13 @@ def _between(first: Lwe, second: Lwe, dimension: int) -> Lwe:
 
 def read_table(path: Path = DATA) -> Table:
     """The committed rows."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return Table(found["estimator"], found["commit"], tuple(_row(each) for each in found["rows"]))
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return Table(document["estimator"], document["commit"], tuple(_row(row) for row in document["rows"]))
 
 
-def _row(found: dict[str, Any]) -> Estimate:
+def _row(row: dict[str, Any]) -> Estimate:
     names = ("dimension", "log2_q", "secret", "error", "log2_sigma")
-    return Estimate(Lwe(*(found[name] for name in names)), found["use"], found["bits"])
+    return Estimate(Lwe(*(row[name] for name in names)), row["use"], row["bits"])
 
 
 def write_table(table: Table, path: Path = DATA) -> None:
@@ -149,12 +149,12 @@ def ring_table(table: Table, limits: Mapping[int, int]) -> str:
 
 
 def secrets_table(table: Table, dimension: int = 2048, most_bits: tuple[int, ...] = (48, 50)) -> str:
-    """Claimed bits and quantum LaaMosPol14's of a ring's secrets by how many share a seed: log2 of that number less."""
+    """Claimed bits and LaaMosPol14's quantum bits of a ring, by how many secrets share a seed: n secrets cost log2 n bits."""
     secrets = {1: "1 secret", 8: "8", 64: "64", 400: "400 (8 blocks, 50 requests)"}
-    found = {row.lwe.log2_q: row for row in table.rows if row.use == "ring" and row.lwe.dimension == dimension}
+    estimates = {row.lwe.log2_q: row for row in table.rows if row.use == "ring" and row.lwe.dimension == dimension}
     rows = []
     for q_bits in most_bits:
-        classical, quantum = found[q_bits].claimed_bits, found[q_bits].bits["usvp LaaMosPol14"] or 0.0
+        classical, quantum = estimates[q_bits].claimed_bits, estimates[q_bits].bits["usvp LaaMosPol14"] or 0.0
         cells = [f"{classical - math.log2(count):.1f} / {quantum - math.log2(count):.1f}" for count in secrets]
         if q_bits > REUSED_Q_BITS:
             cells[-1] = "refused"
