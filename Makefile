@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 NATIVE := $(shell find native -type f)
 CORE := cmake -G Ninja -S native -DHECOMPILE_TESTS=ON
 
-.PHONY: demo demo-text test lint core-tests sanitize constant-time aarch64 quick fhe slow long smoke bench wheel fuzz fuzz-networks venv nginx valgrind clean
+.PHONY: demo demo-text test lint docs core-tests sanitize constant-time aarch64 quick coverage fhe slow long smoke bench wheel fuzz fuzz-networks venv nginx browser valgrind clean
 
 demo: venv
 	$(BIN)/python examples/demo.py
@@ -21,7 +21,7 @@ demo: venv
 demo-text: venv
 	$(BIN)/python examples/demo_text.py
 
-test: lint core-tests sanitize constant-time aarch64 quick long smoke
+test: lint docs core-tests sanitize constant-time aarch64 quick long smoke
 
 venv: .venv/core
 
@@ -48,6 +48,12 @@ nginx: venv
 	mkdir -p .venv/nginx && cd .venv/nginx && { apt-get download nginx || { apt-get update && apt-get download nginx; }; } \
 	&& dpkg -x nginx_*.deb .; } >/dev/null 2>&1 || true
 
+# for tests of pages; no error where it may not be installed: those tests are skipped then
+browser:
+	@command -v chromium >/dev/null || { sudo=; test $$(id -u) = 0 || sudo="sudo -n"; \
+	$$sudo apt-get install -y --no-install-recommends chromium || { $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium; }; } \
+	>/dev/null 2>&1 || true
+
 # for constant-time: the program and its header
 valgrind:
 	@command -v valgrind >/dev/null && echo '#include <valgrind/memcheck.h>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1 || { \
@@ -58,10 +64,18 @@ lint: build/native/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/typos
+	$(BIN)/hadolint deploy/Dockerfile.server deploy/Dockerfile.client
 	$(BIN)/python -m release.licences --check
+	$(BIN)/python -m release.decisions --check
+	! git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/python -m release.committed
 	$(BIN)/clang-format --dry-run -Werror $(filter %.cpp %.h %.inl,$(NATIVE))
 	$(BIN)/run-clang-tidy.py -quiet -j 2 -config-file native/.clang-tidy -clang-tidy-binary $(BIN)/clang-tidy -p build/native \
 	'/native/(core|hooks|kernels|python|tests)/' >build/native/tidy.log 2>&1 || { cat build/native/tidy.log; false; }
+
+# these pages as a site in build/docs; a warning, such as a link that leads nowhere, is an error
+docs: venv
+	$(BIN)/sphinx-build -q -E -W --keep-going -n -b html docs build/docs
 
 # the core's own tests, and the module of test hooks, which is never installed
 build/native/ready: .venv/core | valgrind
@@ -89,14 +103,21 @@ aarch64: venv
 quick: venv build/native/ready
 	$(PYTEST) -n 3 -p no:schemathesis -m 'not fhe and not slow'
 
+# how much of the library the quick suite runs: told in CONTRIBUTING.md
+coverage: venv build/native/ready
+	mkdir -p build/coverage
+	$(PYTEST) -n 3 -p no:schemathesis -m 'not fhe and not slow' --cov --cov-report= --cov-report=json
+	$(BIN)/python -m release.coverage build/coverage/report.json
+	$(BIN)/python benchmarks/figures.py
+
 fhe: venv build/native/ready
 	$(PYTEST) -m 'fhe and not slow'
 
-slow: venv build/native/ready nginx
+slow: venv build/native/ready nginx browser
 	$(PYTEST) -m slow
 
 # both at once: what they import and compile is needed by both
-long: venv build/native/ready nginx
+long: venv build/native/ready nginx browser
 	$(PYTEST) -m 'fhe or slow'
 
 smoke: venv

