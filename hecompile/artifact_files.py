@@ -69,7 +69,7 @@ def parse_manifest(kind: type[_Kind], data: bytes, path: Path) -> _Kind:
         raise ProtocolError(f"{path}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}") from error
     wrong_field = difference(document, asdict(manifest))
     if wrong_field is not None:
-        raise ProtocolError(f"{path}: {wrong_field or 'the document'}: unknown, missing, or of another type")
+        raise ProtocolError(f"{path}: {wrong_field or 'the document'} is unknown, missing, or of another type")
     return manifest
 
 

@@ -17,6 +17,7 @@ from hecompile.untrusted import difference, parse_json
 __all__ = ["MODULES", "modules_document", "read_modules"]
 
 MODULES = "modules.json"
+MOST_NAMES = 4 * MOST_MODULES  # of all paths: each becomes a box of the report
 _Records = Annotated[tuple[ModuleWork, ...], pydantic.Field(max_length=MOST_MODULES)]
 
 
@@ -44,5 +45,10 @@ def read_modules(root: Path, files: Mapping[str, str]) -> tuple[ModuleWork, ...]
         raise ProtocolError(f"{path}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}") from error
     odd = difference(document, modules_document(records))
     if odd is not None:
-        raise ProtocolError(f"{path}: {odd or 'the document'}: unknown, missing, or of another type")
+        raise ProtocolError(f"{path}: {odd or 'the document'} is unknown, missing, or of another type")
+    if (
+        sum(record.layers for record in records) > MOST_MODULES
+        or sum(1 + record.path.count(".") for record in records) > MOST_NAMES
+    ):
+        raise ProtocolError(f"{path}: more layers or names than a network has")
     return records

@@ -29,7 +29,8 @@ def following(names: Sequence[str], own: Sequence[str]) -> dict[str, list[Pass[A
     """Return the installed passes with these names, by the name of the pass in `own` behind which each runs.
 
     Raises:
-        CompileError: for unknown names, for names of passes in `own`, and for classes that are not a pass with the given name.
+        CompileError: for unknown names, for names of passes in `own`, for classes that are not a pass with the given name, and
+            for passes that do not say which pass of `own` they follow.
     """
     passes = dict[str, list[Pass[Any, Any]]]()
     for name in dict.fromkeys(names):

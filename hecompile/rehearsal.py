@@ -99,7 +99,7 @@ def _ask_some(folder: Path, bundle: Bundle, program: Program) -> None:
 
 def _compare(result: Array, value: Array, what: str) -> None:
     if result.shape != value.shape:
-        raise InternalError(f"{what} has shape {result.shape}, the program's has {value.shape}")
+        raise InternalError(f"{what} has shape {result.shape}, but in the program it has shape {value.shape}")
     both = np.isfinite(result) & np.isfinite(value)
     error = np.square(result[both].astype(np.float64) - value[both]).sum()
     if error > MOST_CHANGE**2 * np.square(value[both].astype(np.float64)).sum() + 1e-12:

@@ -97,7 +97,7 @@ class _Site:
                 while block := reply.read(BLOCK):
                     size += len(block)
                     if size > most_bytes:
-                        raise ProtocolError(f"{place}: more than {most_bytes} bytes")
+                        raise ProtocolError(f"{place} has more than {most_bytes} bytes")
                     checksum.update(block)
                     file.write(block)
         except urllib.error.HTTPError as error:

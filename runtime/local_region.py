@@ -49,5 +49,5 @@ class LocalRegion:
         """Return the named outputs. Raises `ProtocolError` if the graph cannot run on inputs of these types and shapes."""
         try:
             return self._session.run(outputs, inputs)
-        except Exception as error:  # as above
+        except Exception as error:  # onnxruntime's exceptions share no base class
             raise ProtocolError(f"region '{self._region}': its ONNX file cannot be run") from error

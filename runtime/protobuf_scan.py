@@ -74,7 +74,7 @@ class _Scan:
     def _check_text(self, start: int, stop: int) -> None:
         """Refuse a name that is too long or not ASCII."""
         if stop - start > LONGEST or not self._data[start:stop].tobytes().isascii():
-            raise ProtocolError("ONNX: a name that is too long, or not ASCII")
+            raise ProtocolError("ONNX: a name is too long, or not ASCII")
 
     def _varint(self, start: int, stop: int) -> tuple[int, int]:
         """Return the integer that starts at `start`, stored with seven bits per byte, and the offset after it."""

@@ -104,7 +104,10 @@ class SessionStore:
             self._expire()
             while client_id and self._has_enough(client_id, size):
                 if not self._evict(client_id):
-                    raise ProtocolError(f"you have {self._count(client_id)} sessions: close one, or come back later", status=503)
+                    raise ProtocolError(
+                        f"you have {self._count(client_id)} sessions, and may not open another: close one, or come back later",
+                        status=503,
+                    )
             while len(self._entries) + len(self._reserved) >= limits.sessions or size + self._bytes() > limits.total_bytes:
                 if not self._evict(None):
                     raise ProtocolError("this server keeps as many sessions as it can: come back later", status=503)

@@ -37,7 +37,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "specifications": "Concrete gets a specification made of judged numbers, never the artifact's text",
         "graphs": "client regions read no files, have no control flow, and cannot fail by what a secret is",
         "denormals": "denormal numbers take no longer than others",
-        "labels": "a label beyond its table is clipped, and told after the run",
+        "labels": "a label beyond its table is clipped, and reported after the run",
         "documents": "every number and name of a document is judged, every key stands once, and memory is bounded",
         "named-servers": "a saved folder may name a server, which is shown nothing of the environment; it cannot lower a policy",
         "digest": "what comes from a URL is used only if it is what the digest says, file by file",
@@ -48,7 +48,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "total-time": "a request ends within its total time, however slowly a server answers",
         "refusals": "redirects, cookies, encodings and rubbish are refused with a reason that can be printed",
         "retries": "a busy or restarted server loses no run: the same bytes are sent again, as late as it asks",
-        "greeting": "another artifact or version at the server is told when a model is loaded",
+        "greeting": "if the server has another artifact or version, loading a model says so",
         "access": "passwords and tokens are in no message, and travel on no plain connection to another machine",
     },
     "strangers": {
@@ -71,7 +71,7 @@ PROMISES: dict[str, dict[str, str]] = {
     },
     "ckks": {
         "bounded-errors": "encrypted results stay within the predicted error of the plain slot program",
-        "told-at-the-end": "values far out of range are told after a call's last message, without the value",
+        "told-at-the-end": "values far out of range are reported after a call's last message, without the value",
         "reading-library": "what comes from elsewhere is loaded by SEAL 4.4 only: a server of `ckks` regions never loads TenSEAL",
         "damaged-keys": "damaged keys, keys of another session, missing keys and weak rings are refused, naming region or layer",
     },

@@ -114,6 +114,10 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         (Kind.POLICY, "class", "'class' is a word or a module of Python's"),
         (Kind.TRANSPORT, "json", "'json' is a word or a module of Python's"),
         (Kind.TRANSPORT, "torch", "'torch' is a word or a module of Python's"),
+        (Kind.TRANSPORT, "traffic", "would hide Traffic, which the package uses"),
+        (Kind.PASS, "counter", "would hide Counter"),
+        (Kind.BACKEND, "client", "would hide Client"),
+        (Kind.POLICY, "diagnostic", "would hide Diagnostic"),
     ],
 )
 def test_a_name_that_is_taken_or_malformed_is_refused(kind: Kind, name: str, reason: str) -> None:

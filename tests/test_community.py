@@ -85,8 +85,8 @@ def test_a_template_of_issues_says_what_it_is_for(path: Path) -> None:
 
 def test_security_faults_are_sent_elsewhere() -> None:
     names = {path.stem for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.md")}
-    assert names == {"bug", "question", "refused-model", "security"}
-    assert "SECURITY.md" in str(front_matter(ROOT / ".github" / "ISSUE_TEMPLATE" / "security.md")["about"])
+    assert names == {"bug", "question", "refused-model"}  # none that invites to tell a fault in public
+    assert "SECURITY.md" in text("CONTRIBUTING.md")
     assert yaml.safe_load(text(".github/ISSUE_TEMPLATE/config.yml")) == {"blank_issues_enabled": False}
 
 

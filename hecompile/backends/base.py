@@ -48,7 +48,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """What a scheme promises."""
+    """What a scheme promises of every region that it runs. Policies and the client decide by it what they allow."""
 
     encrypts: bool = True  # the server sees ciphertexts only
     hides_key: bool = True  # decrypted values reveal nothing about the secret key, so that policies may reveal some

@@ -109,7 +109,7 @@ def read_program(half: Half, body: type[BodyT]) -> Document[BodyT]:
         raise ProtocolError(f"region program: {place}: {first['msg'][:200]}") from error
     wrong_field = difference(half.program, document.as_json())
     if wrong_field is not None:
-        raise ProtocolError(f"region program: {wrong_field or 'the document'}: unknown, missing, or of another type")
+        raise ProtocolError(f"region program: {wrong_field or 'the document'} is unknown, missing, or of another type")
     return document
 
 

@@ -34,7 +34,7 @@ class Secrets(dict[str, object]):
 
 
 class RegionClient(ABC):
-    """The client's half of a region: it encrypts inputs and decrypts outputs."""
+    """The client's half of a region: it encrypts the inputs of every request and decrypts the outputs that the server returns."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]

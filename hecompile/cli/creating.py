@@ -104,6 +104,9 @@ def files_of(kind: Kind, name: str) -> dict[str, str]:
         "version": __version__.rpartition(".")[0],
         "about": template.about,
     }
+    sources = "".join((FOLDER / kind.value / f"{part}.py.txt").read_text(encoding="utf-8") for part in ("module", "test"))
+    if re.search(rf"(?<![\w$]){values['Class']}\b", sources):
+        raise CompileError(Diagnostic(f"'{name}' would hide {values['Class']}, which the package uses", help="choose another name"))
     point = "" if not template.group else _ENTRY_POINT.substitute(values, group=template.group, point=_point(kind, values))
     values |= {"entry_point": point, "use": Template(template.use).substitute(values)}
     return {

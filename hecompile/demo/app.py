@@ -34,14 +34,14 @@ LINES = "application/x-ndjson"
 
 
 class Draws(Protocol):
-    """What draws; `hecompile.demo.drawing.Studio` does."""
+    """What the page needs of the object that draws its pictures, which is a `hecompile.demo.drawing.Studio`."""
 
     def draw(self, wish: Wish, say: Say, gone: threading.Event) -> None:
         """Draw a picture; `say` is called with a record of whatever happens."""
         ...
 
     def show_others(self, drawing: str, say: Say, gone: threading.Event) -> None:
-        """What other policies would have shown of a drawing."""
+        """Call `say` with a record of what each other policy would have revealed of a drawing."""
         ...
 
 
@@ -111,12 +111,12 @@ async def _body(request: Request) -> bytes:
     async for piece in request.stream():
         body += piece
         if len(body) > LONGEST_BODY:
-            raise RefusedError(f"a wish has at most {LONGEST_BODY} bytes", 413)
+            raise RefusedError(f"the body of a request has at most {LONGEST_BODY} bytes", 413)
     return body
 
 
 def _told(worker: Executor, work: Work, at_work: threading.Lock) -> AsyncIterator[bytes]:
-    """Start work; what happens meanwhile, a line each. Where the reader leaves, the work ends after the request under way.
+    """Start work, and yield a line of JSON for each of its records. If the reader leaves, the work ends after the current request.
 
     Args:
         at_work: held by the caller; released when the work has ended.
@@ -150,7 +150,7 @@ def _told(worker: Executor, work: Work, at_work: threading.Lock) -> AsyncIterato
 
 
 def _attended(work: Work, say: Say, gone: threading.Event) -> None:
-    """Work; whatever goes wrong is told in words. Messages of unknown errors may quote what is secret, so they are kept back."""
+    """Do the work, and report an error as a record. The message of an unknown error is left out, since it may quote a secret."""
     from hecompile.demo.drawing import LeftError
 
     try:

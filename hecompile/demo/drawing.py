@@ -110,10 +110,10 @@ class Studio:
         say({"event": "finished", "drawing": self._last.number, **finished})
 
     def show_others(self, drawing: str, say: Say, gone: Gone) -> None:
-        """Tell what other policies would have shown of every step of the last drawing: a record for each policy and step.
+        """Call `say` with a record for each other policy and each step of the last drawing: what the policy would have revealed.
 
         Raises:
-            RefusedError: for the number of another drawing than the last.
+            RefusedError: if `drawing` is not the number of the last drawing.
             LeftError: once `gone` is set.
         """
         if not self._last.number or not secrets.compare_digest(drawing, self._last.number):

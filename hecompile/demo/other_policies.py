@@ -143,7 +143,8 @@ class MinDistortionView:
 def channels_view(shown: Sequence[RevealedChannels]) -> View:
     """The revealed channels of a request's first layer that has some, for the last picture of its batch: that with the caption."""
     first = shown[0]
-    picture = channel_sheet(first.integers[-1], first.channels, first.count)
+    whole = first.integers[-1].reshape(len(first.channels), -1, first.integers.shape[-1])  # layers with a stride have several each
+    picture = channel_sheet(whole, first.channels, first.count)
     entries = first.integers[0].size
     return View(
         as_address(picture),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def about(server: str | None) -> dict[str, object]:
 def opened(
     folder: Path, server: str | None, port: int, tell: Callable[[str], None] = lambda sentence: None
 ) -> Iterator[tuple[FastAPI, socket.socket, Studio]]:
-    """Within it: the page's application, its listening socket, and what draws, all ended afterwards.
+    """A context that gives the page's application, its listening socket, and the studio that draws. It ends all of them.
 
     Args:
         folder: where artifacts are kept.
@@ -63,19 +63,26 @@ def opened(
         tell: called with a sentence before something that takes long.
 
     Raises:
-        HecompileError: if nothing can listen on the port, nothing be compiled, or the server is not in order.
+        HecompileError: if the port cannot be used, the model cannot be compiled, or the server does not serve its artifact.
     """
     try:
         listener = bind(HOST, port)
     except OSError as error:
         raise HecompileError(f"cannot listen on {HOST}:{port}: {error.strerror}") from error
     with listener, ThreadPoolExecutor(1, "drawing") as worker:
-        studio = worker.submit(Studio, Artifacts(folder), server, tell).result()
+        making = worker.submit(Studio, Artifacts(folder), server, tell)
         try:
+            studio = making.result()
             names = own_names(listener.getsockname()[1])
             yield create_app(studio, worker, names, about(server)), listener, studio
         finally:
-            worker.submit(studio.close).result()
+            worker.submit(_close, making).result()
+
+
+def _close(making: Future[Studio]) -> None:
+    """Close the studio, also where an interruption came before it was handed over. Runs after its making, on the same thread."""
+    if making.exception() is None:
+        making.result().close()
 
 
 def page_server(app: FastAPI) -> uvicorn.Server:

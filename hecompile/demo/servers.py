@@ -32,7 +32,7 @@ class ServerProcess:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def url(self) -> str:
-        """Its address; it is started first if it does not run.
+        """The server's address. The server is started first if it does not run.
 
         Raises:
             ProtocolError: if it does not start. Its log says why.

@@ -12,8 +12,8 @@ __all__ = ["MOST_MODULES", "ModuleWork", "printable_path"]
 
 MOST_MODULES, MOST_SHAPE, MOST_WORK = 1 << 16, 8, 1 << 53
 _UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
-)  # control characters, those of direction too
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]"
+)  # control characters, those of direction and those without width too
 _MOST_PATH, _REGION, _OPERATION = 400, re.compile(r"[A-Za-z0-9_]{1,64}"), re.compile(r"[A-Za-z0-9_]{1,64}")
 _BATCHES = re.compile(r"([1-9][0-9]{0,5})?B")
 

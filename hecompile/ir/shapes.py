@@ -30,8 +30,8 @@ BATCHES = (2, 3)  # not 1: a dimension of size 1 broadcasts, and torch.export tr
 
 
 def dim_between(first: int, second: int) -> Dim:
-    """Return the dimension that has size `first` at batch 2 and `second` at batch 3. Raises `CompileError` if it is not as
-    above."""
+    """Return the dimension that has size `first` at batch 2 and `second` at batch 3. Raises `CompileError` for
+    other sizes, which do not grow in proportion to the batch."""
     multiple = second - first
     if multiple == 0:
         return first

@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a report comes from. An artifact's own has no date and no machine: the same input gives the same bytes."""
+    """How a report was made. The one that compiling writes has no date and no machine, so that equal input gives equal bytes."""
 
     command: str  # that makes it again
     date: str = ""

@@ -86,10 +86,11 @@ def cost_lines(costs: Costs) -> Iterator[Line]:
         sent_bytes = byte_text(later.up_bytes + later.down_bytes)
         yield Line("A later step", seconds_text(later.wall_s), f"{how}: {sides}, network {sent_bytes}")
     megabits, round_trip_ms = SLOW_LINE
-    more_s = (costs.up_bytes + costs.down_bytes) * 8e-6 / megabits + costs.requests * round_trip_ms * 1e-3
-    yield Line(
-        "On a slower line", f"+ {seconds_text(more_s)}", f"computed, for {megabits:g} Mbit/s and {round_trip_ms:g} ms a round trip"
-    )
+    slow_s = (costs.up_bytes + costs.down_bytes) * 8e-6 / megabits + costs.requests * round_trip_ms * 1e-3
+    more_s = slow_s - (costs.network_s or 0.0)
+    if more_s > 0:
+        how = f"computed, for {megabits:g} Mbit/s and {round_trip_ms:g} ms a round trip"
+        yield Line("On a slower line", f"+ {seconds_text(more_s)}", how)
 
 
 def _beside(costs: Costs) -> str:

@@ -64,7 +64,7 @@ def examine() -> dict[str, object]:
 
 
 def told(findings: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """The findings for people: a name and a text each, without brackets."""
+    """Yield the findings as pairs of a name and a plain text, for printing in a terminal."""
     for key, value in findings.items():
         name = key.replace("_", " ")
         if isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):

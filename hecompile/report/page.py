@@ -74,9 +74,7 @@ def _said(contents: Contents) -> Mapping[str, Any]:
         "plan": plan_steps(contents),
         "proofs": proof_text(calls),
         "documents": documents(calls),
-        "legend": [(PARTS[part].words, COLOURS[PARTS[part].colour]) for part in contents.timeline.parts]
-        if contents.timeline
-        else [],
+        "legend": _legend(contents.timeline),
         "colours": COLOURS,
         "wide": any(_is_wide(picture.png) for picture in run.pictures) if run else False,
         "activations": approximation and section(approximation),

@@ -92,8 +92,8 @@ def _remarks(prediction: Prediction) -> Iterator[str]:
         yield f"zeros left out: {prediction.skipped_share:.1%} of the multiply-adds"
     if prediction.worst_case is not None:
         yield (
-            "no weights: parameters are those of int8 weights of a bell's shape (deviation of 28 steps); in the worst case all "
-            "weights are as large as can be, where a ring carries that"
+            "no weights: parameters are those of normally distributed int8 weights (standard deviation 28); in the worst case all "
+            "weights are as large as can be, where a ring is large enough for that"
         )
 
 
@@ -118,7 +118,7 @@ def print_bills(bills: Sequence[Bill]) -> None:
 
 
 def print_verdict(prediction: Prediction) -> None:
-    """Whether it pays, as the last line."""
+    """Print a sentence that says whether the server saves the client work, compared with running the model alone."""
     terminal().print(verdict_of(prediction), style="bold")
 
 

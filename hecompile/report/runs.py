@@ -60,7 +60,7 @@ def measured_run(
     """
     measured = {str(row["what"]): float(row["measured"]) for row in compared}
     up, down = int(measured["bytes_up"]), int(measured["bytes_down"])
-    what = "one step" if batch == 1 else f"one step with {batch} samples"
+    what = "the first step of a run" if batch == 1 else f"the first step of a run with {batch} samples"
     costs = Costs(
         what, True, measured["client_process_s"], measured["server_process_s"], up, down, requests, measured["wall_s"],
         alone_s=alone_s,

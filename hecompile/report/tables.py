@@ -9,6 +9,7 @@ from pathlib import Path
 from hecompile.artifact import Manifest
 from hecompile.artifact_files import read_client_half
 from hecompile.backends.registry import backend_of
+from hecompile.errors import ProtocolError
 from hecompile.ir.modules import ModuleWork
 from hecompile.report.modules import grouped
 
@@ -41,7 +42,7 @@ class RegionRow:
 
     @property
     def label(self) -> str:
-        """Its modules in a line, or its values where the artifact keeps no modules."""
+        """The region's modules as one line of text. If the artifact keeps no modules, the values that the region makes."""
         return grouped(self.modules) if any(self.modules) else listed(self.values) if self.values else self.region
 
     @property
@@ -58,9 +59,15 @@ def listed(values: Sequence[str]) -> str:
 
 
 def region_rows(folder: Path, manifest: Manifest, modules: Sequence[ModuleWork] = ()) -> list[RegionRow]:
-    """The plan's steps in order, call regions with their parameters and bytes; with the modules that `read_modules` returned."""
+    """The plan's steps in order, call regions with their parameters and bytes; with the modules that `read_modules` returned.
+
+    Raises:
+        ProtocolError: if a half is malformed, or if halves or modules do not fit what the manifest says.
+    """
+    if {work.region for work in modules} - {step.region for step in manifest.plan.steps}:
+        raise ProtocolError(f"{folder}: modules.json names a region that the plan does not have")
     domain = "server_encrypted" if manifest.encrypted else "server (simulation)"
-    rows = []
+    rows, revealed = [], dict[str, None]()
     for step in manifest.plan.steps:
         if step.kind == "client":
             paths = tuple(work.path for work in modules if work.region == step.region)
@@ -68,15 +75,20 @@ def region_rows(folder: Path, manifest: Manifest, modules: Sequence[ModuleWork] 
             continue
         paths = tuple(work.path for work in modules if work.region == step.region for _ in range(work.layers))
         half = read_client_half(folder, manifest.files, f"client/{step.region}")
-        chosen = backend_of(half)
-        client, description = chosen.load_client(half), chosen.describe(half)
+        scheme = backend_of(half)
+        client, description = scheme.load_client(half), scheme.describe(half)
+        revealed |= dict.fromkeys(description.reveals)
+        if scheme.guarantee.encrypts != manifest.encrypted:
+            raise ProtocolError(
+                f"{folder}: region '{step.region}' is of '{scheme.name}', which does not fit what the manifest says"
+            )
         rows.append(
             RegionRow(
                 step.region,
                 domain,
                 len(client.inputs),
                 len(client.outputs),
-                chosen.name,
+                scheme.name,
                 description.layers,
                 description.parameters,
                 description.proof,
@@ -88,9 +100,12 @@ def region_rows(folder: Path, manifest: Manifest, modules: Sequence[ModuleWork] 
                 client.reply_bytes(1),
                 step.outputs,
                 paths,
-                chosen.clear_inputs(half),
+                scheme.clear_inputs(half),
             )
         )
+    if set(revealed) != set(manifest.reveals):
+        said = ", ".join(manifest.reveals) or "nothing"
+        raise ProtocolError(f"{folder}: the halves reveal {', '.join(revealed) or 'nothing'}, the manifest says {said}")
     return rows
 
 

@@ -33,13 +33,13 @@ class Branch:
         return sides[0] if len(sides) == 1 else "both"
 
     def count(self, work: ModuleWork, side: str) -> None:
-        """Add what a module in it computes."""
+        """Add the multiply-adds and entries of a module in this branch to those of `side`."""
         self.macs[side] += work.macs
         self.entries[side] += work.entries
 
     def walk(self, parent: str = "") -> Iterable[tuple[str, str, Branch]]:
-        """It and all below it, each with an identifier of its own and its parent's."""
-        own = f"{parent}/{self.name}" if parent else "."
+        """Yield this branch and all branches below it, as (identifier, identifier of the parent, branch)."""
+        own = f"{parent}\n{self.name}" if parent else "."  # names hold no line ends
         yield own, parent, self
         for child in self.children.values():
             yield from child.walk(own)

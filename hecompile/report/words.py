@@ -106,6 +106,11 @@ def proof_text(rows: Sequence[RegionRow]) -> list[str]:
         )
     if any("p_error" in row.proof for row in rows):
         texts.append("Declared: the circuits' parameters keep the probability of a wrong result below the number p_error.")
+    if texts:
+        texts.append(
+            "Proofs are checked when an artifact is compiled. Of an artifact that somebody else compiled, these are its own words; "
+            "a client checks its parameters against its own table when it loads it."
+        )
     return texts
 
 
@@ -113,10 +118,11 @@ def security_text(manifest: Manifest, rows: Sequence[RegionRow]) -> str:
     """How hard it is to read what the server gets, and whether results are right, in one sentence."""
     if not manifest.encrypted:
         return "No security at all: a simulation sends its values as they are."
-    asked, known = manifest.security_bits, [row.classical_bits for row in rows if row.classical_bits]
+    known = [row.classical_bits for row in rows if row.classical_bits]
+    asked = min([manifest.security_bits, *map(int, known)])
     power = f"{min(known):.0f}" if len(known) == len(rows) > 0 else f"{asked}"
     text = f"At least {asked} bits of security: the best known attack on what the server gets takes some 2^{power} steps"
-    if all(_proof_kinds(row) for row in rows):
+    if rows and all(_proof_kinds(row) for row in rows):
         text += ", and results are proved to decrypt correctly"
     return f"{text}{', but for what is revealed' if manifest.reveals else ''}."
 

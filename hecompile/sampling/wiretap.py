@@ -1,4 +1,4 @@
-"""What a server gets to see, kept at the client: the bytes of a request, and a picture of them beside the one that was drawn."""
+"""Keeps the bytes of the last request, which are all that a server gets of it, and makes a picture of them."""
 
 from __future__ import annotations
 

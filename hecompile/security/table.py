@@ -87,7 +87,7 @@ def report(dimension: int, q_bits: int, security_bits: int = 128) -> SecurityRep
 
 def estimate(dimension: int, q_bits: int) -> Estimate:
     """Return the security of a ring with one secret: the best estimate of a row with no larger dimension and no smaller q, or
-    zeros.
+    zeros if the table has no such row.
 
     A smaller q is at least as hard to attack, and so is a larger dimension with the same q, which adds unknowns.
     """

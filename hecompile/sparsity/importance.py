@@ -1,4 +1,4 @@
-"""Distortions, which tell how important entries are: D_i = |x_i| rho_i (Chen et al., arXiv 2403.05794, section 4.1).
+"""Distortions, which say how important entries are: D_i = |x_i| rho_i (Chen et al., arXiv 2403.05794, section 4.1).
 
 A distortion maps one sample x (C, H, W) to D >= 0 of the same shape: what losing each entry costs. Means and filters reflect at the
 border without repeating it.

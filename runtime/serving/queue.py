@@ -75,7 +75,7 @@ class FairQueue:
         return (self._running_s + own + sum(others)) / self._places
 
     def check(self, client_id: str | None = None) -> None:
-        """Raise `RefusalError` (503) if a new request of this client would wait too long; without a client, of some new client."""
+        """Raise `RefusalError` (503) if a new request of this client would wait too long. None stands for a client that is new."""
         if self._closed:
             raise RefusalError("this server is being stopped", 503, "stopping")
         expected = self.expected_s if client_id is None else self.expected_for(client_id)

@@ -60,7 +60,9 @@ class Stream:
         if body:
             allowed_s = self._started + GRACE_S + self._moved / LEAST_RATE - now
             if allowed_s <= 0:
-                raise ProtocolError(f"slower than {LEAST_RATE >> 10} KiB/s: {self._moved} bytes in {now - self._started:.0f} s")
+                raise ProtocolError(
+                    f"the connection is slower than {LEAST_RATE >> 10} KiB/s: {self._moved} bytes in {now - self._started:.0f} s"
+                )
             left = min(left, allowed_s)
         self._socket.settimeout(left)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import hecompile
+from hecompile.artifact import read_manifest
 from hecompile.artifact_files import digest
 from hecompile.artifact_writing import to_json
 from hecompile.backends.bfv.program import LayerProgram
@@ -27,6 +28,7 @@ from hecompile.options import CompileOptions
 from hecompile.passes.check_secrecy import CheckSecrecy
 from hecompile.policies import policy
 from hecompile.policies.min_distortion import MinDistortion
+from hecompile.report.tables import region_rows
 from tests.artifacts import compile_once
 from tests.networks import Tiny, tiny_inputs
 from tests.payloads import encrypt_whole
@@ -212,6 +214,8 @@ def test_a_client_refuses_reveals_that_the_manifest_hides(revealing: Compiled, t
     (artifact / "manifest.json").write_bytes(to_json(manifest | {"policy": "strict", "reveals": []}))
     with pytest.raises(ProtocolError, match="not under policy 'strict'"):
         hecompile.load(artifact)
+    with pytest.raises(ProtocolError, match="the manifest says nothing"):  # nor does a report repeat it
+        region_rows(artifact, read_manifest(artifact))
     region = next(path for path in sorted((artifact / "client").glob("call_*.json")) if '"revealed": [\n' in path.read_text())
     program = json.loads(region.read_text())
     layer = next(layer for layer in program["layers"] if layer["split"]["revealed"])

@@ -33,7 +33,7 @@ class Pretended:
         self.problem: Exception | None = None
         self.started, self.may_end = threading.Event(), threading.Event()
         self.may_end.set()
-        self.left = False
+        self.ended = threading.Event()
 
     def draw(self, wish: Wish, say: Any, gone: threading.Event) -> None:
         self.wishes.append(wish)
@@ -41,7 +41,7 @@ class Pretended:
         self.started.set()
         while not self.may_end.wait(0.01):
             if gone.is_set():
-                self.left = True
+                self.ended.set()
                 return
         if self.problem is not None:
             raise self.problem
@@ -267,5 +267,4 @@ def test_drawing_ends_when_the_reader_leaves(app: FastAPI, studio: Pretended) ->
         return None
 
     asyncio.run(app(scope, receive, send))
-    studio.may_end.wait(2)
-    assert studio.left
+    assert studio.ended.wait(10)

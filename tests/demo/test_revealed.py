@@ -9,9 +9,10 @@ import pytest
 
 from hecompile.calibration.calls import Call
 from hecompile.compiler import Compiled, compile_model
+from hecompile.demo.other_policies import channels_view
 from hecompile.errors import ProtocolError
 from hecompile.runtime.bundle import load_bundle
-from hecompile.runtime.revealed import first_revealing, half_of, revealed_channels, revealed_step
+from hecompile.runtime.revealed import RevealedChannels, first_revealing, half_of, revealed_channels, revealed_step
 from hecompile.runtime.wire import pack_request
 from hecompile.sampler_artifact import SamplerOptions, compile_sampler
 from tests.artifacts import shared
@@ -92,3 +93,10 @@ def test_a_steps_entries_are_those_of_latent_and_noise(tmp_path: Path) -> None:
     assert np.allclose(shown.sample * scale, sample[0][~encrypted], atol=scale)
     assert np.allclose(shown.noise * scale, noise[0][~encrypted], atol=scale)
     assert shown.f / shown.g == pytest.approx(f / g, rel=1e-2)
+
+
+def test_layers_with_a_stride_show_all_of_a_channel() -> None:
+    """A layer with a stride has four smaller channels for each, which one sheet shows one below the other."""
+    integers = np.arange(1 * 8 * 4 * 4).reshape(1, 8, 4, 4)
+    view = channels_view([RevealedChannels("x", (0, 3), 4, integers)])
+    assert "2 of the 4 channels" in view.sentence

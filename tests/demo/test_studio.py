@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -92,6 +95,41 @@ def test_a_server_that_runs_already_is_used(folder: Path) -> None:
             assert (gone["event"], "draw again when it is back" in gone["message"]) == ("failed", True)
     finally:
         process.close()
+
+
+def test_an_interruption_while_it_starts_closes_what_was_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    closed, making = threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self, *arguments: object) -> None:
+            making.set()
+            signal.raise_signal(signal.SIGINT)  # reaches the main thread, which waits for this one
+            for _ in range(100):
+                time.sleep(0.001)
+
+        def close(self) -> None:
+            closed.set()
+
+    monkeypatch.setattr("hecompile.demo.running.Studio", Slow)
+    with pytest.raises(KeyboardInterrupt), opened(tmp_path, None, 0):
+        pass
+    assert making.is_set()
+    assert closed.is_set()
+
+
+@pytest.mark.slow
+def test_a_caption_is_written_nowhere(
+    own_folder: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prompt = "a small purple cross on a green background"
+    with caplog.at_level(logging.DEBUG), opened(own_folder, None, 0) as (app, listener, _):
+        page = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        answer = TestClient(app, base_url=page, headers={"Origin": page}).post("/draw", json={**WISH, "prompt": prompt})
+        assert json.loads(answer.text.splitlines()[-1])["event"] == "finished"
+    said = capfd.readouterr()
+    assert "purple" not in caplog.text + said.out + said.err
+    texts = [path.read_bytes() for path in own_folder.rglob("*") if path.suffix in ("", ".log", ".txt") and path.is_file()]
+    assert not any(b"purple cross" in text for text in texts)
 
 
 @pytest.mark.slow

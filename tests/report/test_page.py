@@ -176,7 +176,7 @@ def test_inspect_measures_and_writes_the_report(digits: Path, tmp_path: Path) ->
     path = tmp_path / "report.html"
     assert last_json(run("inspect", str(digits), "--measured", "--html", str(path), "--json")) == {"output": str(path)}
     text = path.read_text()
-    assert "one step, measured" in text
+    assert "the first step of a run, measured" in text
     assert "<td>client, CPU with HTTP</td>" in text
     names = [trace["name"] for trace in figures_of(text)["timeline"]["data"]]
     assert names == ["the client's own layers", "encrypt", "decrypt", "the server computes"]

@@ -51,7 +51,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Work:
-    """How many operations there are of each kind. `PRICES` names the field of `Machine` with the time of each."""
+    """How many operations of each kind a layer takes. `PRICES` names the field of `Machine` with the time of one of each."""
 
     macs: float = 0.0  # multiply-adds of a byte of a word by an int8 weight
     words: float = 0.0  # words cut into limbs, put together from them, packed or unpacked

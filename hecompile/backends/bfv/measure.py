@@ -48,7 +48,7 @@ CLIENT = ("encrypts", "decrypts", "gathered", "client_layers")
 
 
 def measure_bfv(bfv: IntegerBackend, runs: int) -> dict[str, float]:
-    """The fields of a profile that are about `bfv`. Takes about fifteen seconds."""
+    """Measure this machine, and return the fields of `Machine` that are about `bfv`, by name. Takes about fifteen seconds."""
     small, wide = ([_Layer(bfv, *shape) for shape in _geometries(*sizes)] for sizes in ((CONVS, TOKENS), (WIDE_CONVS, WIDE_TOKENS)))
     for more in MORE_RUNS:
         _take_turns(small, SMALL_ROUNDS * more * runs)

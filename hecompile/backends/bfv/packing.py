@@ -229,7 +229,8 @@ class Layout:
 
     @cached_property
     def max_collisions(self) -> int:
-        """Most weights of an answer and an upload that hit one coefficient: 1, except for pictures of a few rows or columns."""
+        """The largest number of weights between one upload and one answer that are added to the same coefficient. It is 1,
+        except for pictures of a few rows or columns."""
         return int(np.unique(self._monomials[0], return_counts=True)[1].max())
 
     @property

@@ -51,7 +51,7 @@ def noise_budget(q: int, t_bits: int) -> float:
 
 
 def noise_bound(kind: ProofKind, norms: tuple[int, float], dimension: int, drop_b: int, drop_a: int) -> float:
-    """The left side of the bound of this kind. `norms` are W1 and W2."""
+    """The largest noise of an answer: the left side of the bound of this kind in the module's docstring. `norms` are W1 and W2."""
     first, second = norms
     rounding_b = 0.5 + (2.0 ** (drop_b - 1) if drop_b else 0.0)
     if kind == "worst-case":

@@ -91,7 +91,7 @@ class LayerProgram:
             if min(row.drop_a, row.drop_b) < 0 or max(row.drop_a, row.drop_b) >= parameters.q_bits:
                 raise ProtocolError(f"layer of {self.input}: dropped bits out of range: {row}")
             if not max(abs(row.noise_bits), abs(row.budget_bits)) <= MOST_BITS:
-                raise ProtocolError(f"layer of {self.input}: a proof out of range: {row}")
+                raise ProtocolError(f"layer of {self.input}: noise_bits or budget_bits out of range: {row}")
 
     def check_ring(self) -> None:
         """Raises `ProtocolError` unless q is the prime of the client's own table of rings."""

@@ -36,7 +36,7 @@ def in_core(layer: LayerProgram, weights: npt.NDArray[np.int8]) -> bool:
 
 
 class RevealedProduct:
-    """The product of one layer at one batch size. Immutable."""
+    """Multiplies the revealed part of one layer's input by its weights, at one batch size. Immutable."""
 
     def __init__(self, layer: LayerProgram, batch: int, weights: npt.NDArray[np.int8]) -> None:
         geometry, self._q_bits = layer.geometry, _q_bits(layer, weights)

@@ -34,7 +34,7 @@ def _carried(node: fx.Node) -> bool:
 
 
 def is_timestep_row(node: fx.Node) -> bool:
-    """True if a public value is read from a timestep table, so that it is the same at all timesteps of one bin."""
+    """True if a node reads a row of a public table, so that its value is the same at all timesteps of one bin."""
     if node.op != "call_function" or info(node).secret:
         return False
     name = str(node.target)

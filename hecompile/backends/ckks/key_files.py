@@ -24,7 +24,7 @@ _LIST_BYTES = 24  # of memory for an empty list
 
 @dataclass(frozen=True)
 class KeyFile:
-    """The form of a key's file: dimension N, how many primes, how many lists, and the index `place` of the list that is the key."""
+    """The form of the file in which SEAL stores a key of dimension N. It has `lists` lists, all empty but the one at `place`."""
 
     dimension: int
     primes: int

@@ -39,7 +39,7 @@ class Frame:
         return b"".join((bytes.fromhex(self.head), words, bytes.fromhex(self.tail)))
 
     def unwrap(self, ciphertext: bytes) -> memoryview:
-        """The words of a serialised ciphertext. Raises `ProtocolError` if it is run_encrypted otherwise."""
+        """The words of a serialised ciphertext. Raises `ProtocolError` if it begins or ends with other bytes."""
         head, tail = bytes.fromhex(self.head), bytes.fromhex(self.tail)
         if len(ciphertext) != len(head) + self.size + len(tail) or not ciphertext.startswith(head) or not ciphertext.endswith(tail):
             raise ProtocolError(

@@ -49,7 +49,7 @@ class _Message:
             self._segments.append((start, size))
             start += size
         if start * WORD != len(data):
-            raise ValueError("segments that are not the whole message")
+            raise ValueError("its segments are shorter or longer than the message")
 
     def word(self, place: _Place) -> int:
         """The word of 64 bits at a place."""
@@ -98,7 +98,7 @@ class _Message:
         place, kind, size = self._target(pointer)
         length = size >> 3
         if kind != LIST or size & 7 != BYTES or length % WORD:
-            raise ValueError("words of another form")
+            raise ValueError("its words are not a list of bytes with 8 for each word")
         self._within(place, length // WORD)
         return length
 

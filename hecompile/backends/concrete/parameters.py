@@ -27,7 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9_<>]{1,64}")
 def _check_dimension(what: str, value: int) -> None:
     """Raise `ValueError` for a dimension out of range."""
     if not DIMENSIONS[0] <= value <= DIMENSIONS[1]:
-        raise ValueError(f"{what} of dimension {value}")
+        raise ValueError(f"{what} of dimension {value}, not {DIMENSIONS[0]} to {DIMENSIONS[1]}")
 
 
 def _check_noise(what: str, variance: float) -> None:
@@ -126,7 +126,10 @@ class Bootstrap:
         _check_levels("a bootstrap key", self.base, self.levels)
         _check_noise("a bootstrap key", self.variance)
         if self.polynomial_size not in POLYNOMIALS or not 1 <= self.glwe_dimension <= 64:
-            raise ValueError(f"a bootstrap key of {self.glwe_dimension} polynomials of size {self.polynomial_size}")
+            raise ValueError(
+                f"a bootstrap key of {self.glwe_dimension} polynomials of size {self.polynomial_size}: it may have 1 to 64, of a "
+                f"power of two from {POLYNOMIALS[0]} to {POLYNOMIALS[-1]}"
+            )
 
     @property
     def dimension(self) -> int:

@@ -21,7 +21,7 @@ def _pad(call: Call) -> Value:
     if len(amounts) != 2 * len(axes):
         raise CompileError(f"Pad needs two amounts for each of {len(axes)} axes, not {len(amounts)}")
     if any(abs(amount) > _MOST for amount in amounts):
-        raise CompileError(f"Pad by {max(amounts, key=abs)} entries is too much")
+        raise CompileError(f"Pad by {max(amounts, key=abs)} entries is not supported: at most {_MOST} are")
     before, after = [0] * rank, [0] * rank
     for place, axis in enumerate(axes):
         before[axis], after[axis] = amounts[place], amounts[place + len(axes)]

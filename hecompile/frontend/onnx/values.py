@@ -39,7 +39,10 @@ def graph_dtype(dtype: torch.dtype) -> torch.dtype:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A tensor that the file determines, at the two batch sizes."""
+    """A tensor that follows from the ONNX file alone, such as a weight or a shape, as computed at two batch sizes.
+
+    `first` and `second` are its values at those sizes. Where they differ, the tensor depends on the batch.
+    """
 
     first: torch.Tensor
     second: torch.Tensor
@@ -47,7 +50,7 @@ class Known:
 
     @property
     def fixed(self) -> bool:
-        """Whether it is the same at both batch sizes."""
+        """Whether the tensor has the same shape and values at both batch sizes."""
         return self.first is self.second or (self.first.shape == self.second.shape and bool(torch.equal(self.first, self.second)))
 
 

@@ -1,4 +1,4 @@
-"""The with_polynomials network, compiled once."""
+"""The network `WithPolynomials`, compiled once."""
 
 from __future__ import annotations
 

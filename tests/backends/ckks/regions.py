@@ -1,4 +1,4 @@
-"""The one region of the with_polynomials network, and values for it."""
+"""The one region of the network `WithPolynomials`, and values for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regions with activations at the server: equal to their compiled in the clear, within a mixed plan, and what goes wrong."""
+"""Regions with activations at the server: equal to their reference in the clear, within a mixed plan, and what goes wrong."""
 
 from __future__ import annotations
 

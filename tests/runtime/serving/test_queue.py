@@ -21,7 +21,7 @@ def full(queue: FairQueue) -> bool:
 
 
 async def _order(queue: FairQueue, comers: list[tuple[str, str]]) -> list[str]:
-    """Who had a turn, one after the other; names of comers begin with their client_id."""
+    """Who had a turn, one after the other; each name begins with the name of its client."""
     order = list[str]()
 
     async def come(client_id: str, name: str) -> None:

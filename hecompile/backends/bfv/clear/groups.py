@@ -46,7 +46,10 @@ def gather_terms(extended: Array, layout: Layout, terms: range, width: int) -> A
 
 
 def group_matrix(weights: Array, layout: Layout, answers: range, terms: range) -> Array:
-    """W of some answers and terms, (len(answers) G, len(terms) G), from weights (rows, C', K). Zero where an answer is not full."""
+    """Return the matrix W of the module's docstring for these answers and terms, of shape (len(answers) G, len(terms) G).
+
+    It is made from weights (rows, C', K), and is zero where the last answer holds fewer than `p_out` outputs.
+    """
     groups, p_out = layout.coefficient_groups, layout.packing.p_out
     rows = weights.reshape(len(weights), -1)[answers.start * p_out : answers.stop * p_out, terms.start : terms.stop]
     padded = np.zeros((len(answers) * p_out, len(terms)), weights.dtype)

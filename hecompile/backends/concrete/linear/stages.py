@@ -1,4 +1,7 @@
-"""A linear operation with int8 weights and limits of its values, as a circuit needs it (see `hecompile.ir.linear_ops`)."""
+"""The last stage of a linear operation before its circuit is made: int8 weights, and limits of the integers that it reads.
+
+Earlier stages are in `hecompile.ir.linear_ops`.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Range:
 
 @dataclass(frozen=True)
 class LookupBody:
-    """The part of a document that describes a region's circuit. `widths` is a text for people."""
+    """The part of a document that describes a region's circuit. `widths` is a text for reports only."""
 
     max_batch: int
     p_error: float
