@@ -54,15 +54,15 @@ def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None and value != []}
 
 
-def _flag(each: Declared, title: str) -> inspect.Parameter:
+def _flag(declaration: Declared, title: str) -> inspect.Parameter:
     """Return the parameter of the command for an option."""
-    switch = each.kind is bool
-    spelling = f"{each.flag}/--no-{each.flag.removeprefix('--')}" if each.default is True else each.flag
-    metavar = None if switch else values_text(each.values) if each.values else METAVARS[each.kind]
+    switch = declaration.kind is bool
+    spelling = f"{declaration.flag}/--no-{declaration.flag.removeprefix('--')}" if declaration.default is True else declaration.flag
+    metavar = None if switch else values_text(declaration.values) if declaration.values else METAVARS[declaration.kind]
     option: Any = typer.Option(
-        spelling, help=each.described, metavar=metavar, show_default=False, rich_help_panel=title, hidden=each.hidden,
-        autocompletion=completing(lambda: each.values) if each.values else None,
+        spelling, help=declaration.described, metavar=metavar, show_default=False, rich_help_panel=title, hidden=declaration.hidden,
+        autocompletion=completing(lambda: declaration.values) if declaration.values else None,
     )  # fmt: skip
-    kind: Any = KINDS.get(each.kind, str | None)
+    kind: Any = KINDS.get(declaration.kind, str | None)
     annotation = Annotated[kind, option]
-    return inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(declaration.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -100,10 +100,10 @@ def measure_machine(
     from hecompile.measure.machine import measure_machine as measure
 
     check_file(output)
-    found = measure()
-    save_machine(found, output)
+    machine = measure()
+    save_machine(machine, output)
     if as_json:
-        print_json({"output": str(output), **found.prices()})
+        print_json({"output": str(output), **machine.prices()})
     else:
-        for key, value in found.prices().items():
+        for key, value in machine.prices().items():
             say(f"{key:<22} {value:.3f}")

@@ -155,8 +155,10 @@ def _named(module: torch.nn.Module, signature: inspect.Signature, examples: obje
         given.setdefault("encoder_hidden_states", None)  # diffusers requires it even where pictures take the place of the prompt
     missing = [
         name
-        for name, each in parameters.items()
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and name not in given
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and name not in given
     ]
     if missing:
         raise CompileError(

@@ -118,21 +118,24 @@ def kept_within(offers: Sequence[Sequence[tuple[float, int]]], most_bytes: int) 
 
     def taken_at(price: float) -> dict[int, int]:
         best = {
-            place: max(range(len(each)), key=lambda n: each[n][0] - price * each[n][1]) for place, each in enumerate(offers) if each
+            place: max(range(len(choices)), key=lambda n: choices[n][0] - price * choices[n][1])
+            for place, choices in enumerate(offers)
+            if choices
         }
         return {place: n for place, n in best.items() if offers[place][n][0] > price * offers[place][n][1]}
 
     def size(taken: Mapping[int, int]) -> int:
         return sum(offers[place][n][1] for place, n in taken.items())
 
-    low, high = 0.0, 2 * max((gain / max(size, 1) for each in offers for gain, size in each), default=0.0)  # nothing is worth that
+    dearest = max((gain / max(bytes_, 1) for choices in offers for gain, bytes_ in choices), default=0.0)
+    low, high = 0.0, 2 * dearest  # no offer is worth the upper price
     if size(taken_at(low)) <= most_bytes:
         return taken_at(low)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if size(taken_at(middle)) <= most_bytes else (middle, high)
     taken = taken_at(high)
-    rest = [(gain / max(bytes_, 1), place, n) for place, each in enumerate(offers) for n, (gain, bytes_) in enumerate(each)]
+    rest = [(gain / max(bytes_, 1), place, n) for place, choices in enumerate(offers) for n, (gain, bytes_) in enumerate(choices)]
     for gain, place, n in sorted(rest, reverse=True):
         if gain > 0 and place not in taken and size(taken) + offers[place][n][1] <= most_bytes:
             taken[place] = n

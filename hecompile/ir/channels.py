@@ -71,8 +71,8 @@ class ChannelSplit:
 
     def places(self, channels: tuple[int, ...], geometry: Geometry) -> npt.NDArray[np.int64]:
         """Return the channels of the layer's picture that hold these channels of its tensor; several each after space-to-depth."""
-        each = geometry.down[0] * geometry.down[1]
-        return (np.array(channels, np.int64)[:, None] * each + np.arange(each)).reshape(-1)
+        per_channel = geometry.down[0] * geometry.down[1]
+        return (np.array(channels, np.int64)[:, None] * per_channel + np.arange(per_channel)).reshape(-1)
 
     def encrypted_of(self, picture: Array, geometry: Geometry) -> Array:
         """From an array (E, C', ...) or (rows, C', ...), the channels of which any entry is encrypted."""

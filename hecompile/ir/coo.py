@@ -31,8 +31,8 @@ class Coo:
         return self._places(geometry, weights) if self.axis == "places" else self._channels(geometry, weights)
 
     def _channels(self, geometry: Geometry, weights: Array) -> Coo:
-        each = geometry.down[0] * geometry.down[1]
-        read = np.abs(weights).sum(axis=2).reshape(geometry.rows, self.count, each).sum(axis=2)  # (rows, C)
+        per_channel = geometry.down[0] * geometry.down[1]
+        read = np.abs(weights).sum(axis=2).reshape(geometry.rows, self.count, per_channel).sum(axis=2)  # (rows, C)
         rows = read[:, list(self.encrypted)].any(axis=1)
         outputs = rows.reshape(geometry.outputs, -1).any(axis=1)
         return Coo(tuple(int(channel) for channel in np.flatnonzero(outputs)), geometry.outputs)

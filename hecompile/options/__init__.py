@@ -73,7 +73,7 @@ class CompileOptions:
 
     def panel(self, kind: type[P]) -> P:
         """Return the values of a panel's options; the defaults of a panel that this compilation does not use."""
-        return kind(**{name: self._values.get(name, each.default) for name, each in declared(kind).items()})
+        return kind(**{name: self._values.get(name, option.default) for name, option in declared(kind).items()})
 
     def backend_panels(self) -> dict[type[Panel], Panel]:
         """Return the panels, by their class, of all backends that this compilation may use, and of the classes that they extend."""

@@ -12,7 +12,7 @@ __all__ = ["section"]
 
 
 def section(record: Approximation) -> dict[str, object]:
-    """What the template shows."""
+    """Return what the report says of polynomials: a sentence, a row with a histogram for each site, and values out of range."""
     text = (
         f"{len(record.sites)} polynomials, total depth {record.total_depth}, norms {record.norms}: "
         f"{record.measured_db:.1f} dB on the validation run, {record.promised_db:.1f} dB promised."
@@ -23,7 +23,7 @@ def section(record: Approximation) -> dict[str, object]:
         "text": text,
         "sites": list(zip(record.sites, bars, strict=True)),
         "sensitivity": {site.name: _span(site.sensitivity) for site in record.sites},
-        "out_of_range": [str(each) for each in record.out_of_range],
+        "out_of_range": [str(event) for event in record.out_of_range],
     }
 
 

@@ -16,12 +16,12 @@ _EXTRA = re.compile(r"extra == ['\"]([^'\"]+)['\"]")
 
 def packages() -> Mapping[str, tuple[str, ...]]:
     """The packages that each extra names itself, in order; those of other extras that it brings are told there."""
-    found: dict[str, list[str]] = {BASE: []}
+    names_of: dict[str, list[str]] = {BASE: []}
     for requirement in importlib.metadata.requires("hecompile") or ():
         name, extra = _NAME.match(requirement), _EXTRA.search(requirement)
         if name is not None and name[0] != "hecompile":
-            found.setdefault(extra[1] if extra else BASE, []).append(name[0])
-    return {extra: (*names, *_BESIDE.get(extra, ())) for extra, names in found.items()}
+            names_of.setdefault(extra[1] if extra else BASE, []).append(name[0])
+    return {extra: (*names, *_BESIDE.get(extra, ())) for extra, names in names_of.items()}
 
 
 def versions(names: tuple[str, ...]) -> dict[str, str | None]:

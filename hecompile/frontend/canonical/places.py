@@ -94,13 +94,13 @@ def _front(dims: Sequence[int]) -> int:
 @rule("index.Tensor")
 def _index(b: Builder, x: fx.Node, indices: Indices) -> fx.Node:
     """Rewrite x[.., indices, ..]."""
-    found = _constant_places(b, indices)
-    if found is None:
+    constant = _constant_places(b, indices)
+    if constant is None:
         places = indices[0] if len(indices) == 1 else None
         if b.value(x) is None or places is None or info(places).dtype == "bool":
             raise CompileError(computed_places(b))
         return looked_up(b, x, places)
-    dims, tensors = found
+    dims, tensors = constant
     if not dims:
         return x
     group = Group.of(b, x, dims, _front(dims))
@@ -111,10 +111,10 @@ def _index(b: Builder, x: fx.Node, indices: Indices) -> fx.Node:
 @rule("index_put.default", "_unsafe_index_put.default")
 def _index_put(b: Builder, x: fx.Node, indices: Indices, values: fx.Node, accumulate: bool = False, *_: Any) -> fx.Node:
     """Rewrite x[.., indices, ..] = values, or adding the values there."""
-    found = _constant_places(b, indices)
-    if found is None:
+    constant = _constant_places(b, indices)
+    if constant is None:
         return _where_masked(b, x, indices, values, accumulate)
-    dims, tensors = found
+    dims, tensors = constant
     group = Group.of(b, x, dims, _front(dims))
     return _put(b, x, group, group.places(tensors), values, accumulate)
 

@@ -130,7 +130,7 @@ class _Recorder(fx.Interpreter):
 
 def _sizes(program: torch.export.ExportedProgram) -> Sizes:
     """Return the results of every node at the two batch sizes, as tensors without data."""
-    found = []
+    results = []
     for batch in BATCHES:
         mode = FakeTensorMode(allow_non_fake_inputs=True)
         inputs: list[Any] = []
@@ -150,8 +150,8 @@ def _sizes(program: torch.export.ExportedProgram) -> Sizes:
                 recorder.run(*inputs)
             except CompileError as error:  # fx appends text of its own to the message
                 raise CompileError(error.diagnostics) from error
-        found.append(recorder.results)
-    return {name: (result, found[1][name]) for name, result in found[0].items()}
+        results.append(recorder.results)
+    return {name: (result, results[1][name]) for name, result in results[0].items()}
 
 
 def _at(size: torch.SymInt, batch: int) -> int:
