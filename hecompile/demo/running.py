@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,19 +70,19 @@ def opened(
     except OSError as error:
         raise HecompileError(f"cannot listen on {HOST}:{port}: {error.strerror}") from error
     with listener, ThreadPoolExecutor(1, "drawing") as worker:
-        making = worker.submit(Studio, Artifacts(folder), server, tell)
+        studios: list[Studio] = []  # what was made, also where an interruption comes before it is handed over
+
+        def close() -> None:
+            for studio in studios:
+                studio.close()
+
+        worker.submit(int).result()  # the thread runs before anything is made: an interrupted start of it would leave two
         try:
-            studio = making.result()
+            worker.submit(lambda: studios.append(Studio(Artifacts(folder), server, tell))).result()
             names = own_names(listener.getsockname()[1])
-            yield create_app(studio, worker, names, about(server)), listener, studio
+            yield create_app(studios[0], worker, names, about(server)), listener, studios[0]
         finally:
-            worker.submit(_close, making).result()
-
-
-def _close(making: Future[Studio]) -> None:
-    """Close the studio, also where an interruption came before it was handed over. Runs after its making, on the same thread."""
-    if making.exception() is None:
-        making.result().close()
+            worker.submit(close).result()  # on the same thread, after its making
 
 
 def page_server(app: FastAPI) -> uvicorn.Server:

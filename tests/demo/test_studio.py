@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -98,19 +97,23 @@ def test_a_server_that_runs_already_is_used(folder: Path) -> None:
 
 
 def test_an_interruption_while_it_starts_closes_what_was_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    closed, making = threading.Event(), threading.Event()
+    closed, making, interrupted = threading.Event(), threading.Event(), threading.Event()
 
     class Slow:
         def __init__(self, *arguments: object) -> None:
             making.set()
-            signal.raise_signal(signal.SIGINT)  # reaches the main thread, which waits for this one
-            for _ in range(100):
-                time.sleep(0.001)
+            interrupted.wait(10)
 
         def close(self) -> None:
             closed.set()
 
+    def interrupt() -> None:
+        making.wait(10)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # it waits for the making
+        interrupted.set()
+
     monkeypatch.setattr("hecompile.demo.running.Studio", Slow)
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt), opened(tmp_path, None, 0):
         pass
     assert making.is_set()
