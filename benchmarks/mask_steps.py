@@ -35,7 +35,7 @@ Masks = npt.NDArray[np.bool_]
 
 
 def values_of(graph: ModelGraph) -> dict[str, LayerShape]:
-    """What `extract-sparsity` would reveal in part: each value with a layer that reads it."""
+    """Return the values that the pass `extract-sparsity` may reveal in part, each with a layer that reads it."""
     latent, policy = from_latent(graph), MinDistortion(budget=0.5)
     return {
         shape.input: shape

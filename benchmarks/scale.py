@@ -129,7 +129,7 @@ class Used:
         return cls(time.monotonic(), {pid: (kind, cpu_s(pid)) for pid, kind in kinds.items()}, busy)
 
     def shares(self, before: Used) -> dict[str, float]:
-        """How many cores each kind of process kept busy since `before`; `others` is every process outside the server."""
+        """Return the mean number of cores that each kind of process used since `before`; `others` are outside the server."""
         passed, seconds = self.moment - before.moment, {"front": 0.0, "workers": 0.0, "ray": 0.0}
         for pid, (kind, used_s) in self.processes.items():
             seconds[kind] += used_s - before.processes.get(pid, (kind, 0.0))[1]

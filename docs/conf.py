@@ -1,4 +1,4 @@
-"""How `make docs` builds these pages into build/docs: Markdown by MyST, the API from docstrings, nothing from the network."""
+"""The configuration of Sphinx for `make docs`, which builds build/docs from the Markdown here and the API from docstrings."""
 
 from __future__ import annotations
 

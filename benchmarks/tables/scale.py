@@ -45,7 +45,11 @@ def _row(name: str, speedup: str, rows: list[dict[str, Any]]) -> str:
 
 
 def projection_table(figures: dict[str, Any]) -> str:
-    """What many clients get from a number of cores, and what one client gets whose evaluations are split into shards."""
+    """Return the table of what is computed from measured prices, as Markdown.
+
+    Each row has a number of cores, the forwards an hour of many clients there, and the seconds of one client's forward when its
+    evaluations are divided into shards. The last row is one GPU.
+    """
     slow, fast = figures["network_gbit"]
     head = (
         f"| cores | many clients: forwards an hour | of these cores, fronts | Gbit/s to clients | one client: shards | workers s | "
